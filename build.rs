@@ -1,0 +1,70 @@
+//! Ties the binary to what it was built from: checks the shipped backbones against their manifest,
+//! and writes down their digests and the versions that reports name.
+
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::path::Path;
+
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    std::process::exit(1)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// The version of tract in the lock file, so that kernel reports never name another.
+fn tract_version(lock: &str) -> Option<&str> {
+    let (_, after) = lock.split_once("name = \"tract-onnx\"\nversion = \"")?;
+    after.split('"').next()
+}
+
+fn main() {
+    println!("cargo::rerun-if-changed=models");
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let text = std::fs::read_to_string("models/manifest.json")
+        .unwrap_or_else(|e| fail(&format!("models/manifest.json cannot be read: {e}")));
+    let manifest: serde_json::Value = serde_json::from_str(&text)
+        .unwrap_or_else(|e| fail(&format!("models/manifest.json is not JSON: {e}")));
+    let mut table = String::from("&[\n");
+    for entry in manifest["backbones"].as_array().into_iter().flatten() {
+        let field = |key: &str| {
+            entry[key].as_str().unwrap_or_else(|| {
+                fail(&format!(
+                    "models/manifest.json: a backbone has no string `{key}`"
+                ))
+            })
+        };
+        let path = Path::new("models").join(field("file"));
+        let bytes = std::fs::read(&path)
+            .unwrap_or_else(|e| fail(&format!("{} cannot be read: {e}", path.display())));
+        let found = hex(&Sha256::digest(&bytes));
+        if found != field("sha256") {
+            fail(&format!(
+                "{}: SHA-256 is {found}, models/manifest.json says {}; restore the file or re-make both with models/export.py",
+                path.display(),
+                field("sha256")
+            ));
+        }
+        let _ = writeln!(
+            table,
+            "    ({:?}, {:?}),",
+            field("name"),
+            blake3::hash(&bytes).to_hex().as_str()
+        );
+    }
+    table.push(']');
+    let out = std::env::var("OUT_DIR").unwrap_or_else(|e| fail(&format!("OUT_DIR: {e}")));
+    if let Err(e) = std::fs::write(Path::new(&out).join("shipped_backbones.rs"), table) {
+        fail(&format!("{out}: {e}"));
+    }
+
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let version = tract_version(&lock)
+        .unwrap_or_else(|| fail("Cargo.lock names no tract-onnx; run cargo generate-lockfile"));
+    println!("cargo::rustc-env=PARTGATE_TRACT_VERSION={version}");
+}

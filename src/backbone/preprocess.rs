@@ -1,0 +1,416 @@
+//! Frame to network input: region of interest, antialiased bilinear resize, crop, normalise.
+//!
+//! One function serves the trainer and the board, so that what is fitted and what is judged see
+//! the same numbers. Everything is f32 with additions and multiplications in a fixed order: the
+//! same bits on every processor.
+
+use crate::frame::{Frame, Pixels};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A rectangle in source pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rect {
+    /// Left edge.
+    pub x: u32,
+    /// Top edge.
+    pub y: u32,
+    /// Width, at least 1.
+    pub width: u32,
+    /// Height, at least 1.
+    pub height: u32,
+}
+
+/// How a frame becomes the network's input, as fitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputGeometry {
+    /// Part of the frame that is looked at; `None` is all of it.
+    pub roi: Option<Rect>,
+    /// The region is resized to `resize` x `resize` pixels, whatever its aspect.
+    pub resize: u32,
+    /// Then the central `crop` x `crop` pixels are kept; equal to `resize` when nothing is cut.
+    pub crop: u32,
+}
+
+impl InputGeometry {
+    /// Side of the network input, pixels.
+    pub fn side(&self) -> usize {
+        self.crop as usize
+    }
+
+    /// Checks sides against each other and against the multiple that the backbone needs.
+    ///
+    /// # Errors
+    /// [`GeometryError`] naming the value.
+    pub fn check(&self, multiple_of: u32) -> Result<(), GeometryError> {
+        if self.crop == 0 || self.crop > 4096 || !self.crop.is_multiple_of(multiple_of) {
+            return Err(GeometryError::Side {
+                side: self.crop,
+                multiple_of,
+            });
+        }
+        if self.resize < self.crop || self.resize > 8192 {
+            return Err(GeometryError::Crop {
+                resize: self.resize,
+                crop: self.crop,
+            });
+        }
+        if let Some(roi) = self.roi
+            && (roi.width == 0 || roi.height == 0)
+        {
+            return Err(GeometryError::EmptyRoi { roi });
+        }
+        Ok(())
+    }
+}
+
+/// Why a geometry cannot be used.
+#[derive(Debug, Error)]
+pub enum GeometryError {
+    /// The network cannot take this side.
+    #[error(
+        "network input side {side} is not usable: it must be a multiple of {multiple_of} from {multiple_of} to 4096"
+    )]
+    Side {
+        /// Asked for.
+        side: u32,
+        /// What the backbone needs.
+        multiple_of: u32,
+    },
+    /// The crop does not fit in the resized picture.
+    #[error("crop {crop} does not fit into resize {resize} (crop <= resize <= 8192)")]
+    Crop {
+        /// Side after the resize.
+        resize: u32,
+        /// Side of the crop.
+        crop: u32,
+    },
+    /// A region without pixels.
+    #[error("region of interest {roi:?} is empty")]
+    EmptyRoi {
+        /// The region.
+        roi: Rect,
+    },
+    /// The region reaches over the frame's edge.
+    #[error(
+        "region of interest {roi:?} does not lie inside the {width} x {height} frame; was the camera's resolution changed?"
+    )]
+    RoiOutside {
+        /// The region.
+        roi: Rect,
+        /// Frame width.
+        width: usize,
+        /// Frame height.
+        height: usize,
+    },
+}
+
+/// For each output sample: the first source index and the weights of the samples from there.
+#[derive(Clone, Debug, Default)]
+struct Taps {
+    first: Vec<u32>,
+    /// `span` weights an output sample, zero-padded, summing to 1.
+    weights: Vec<f32>,
+    span: usize,
+}
+
+impl Taps {
+    /// Triangle filter, widened by the scale when shrinking (antialiased bilinear), pixel centres
+    /// at half-integers, weights renormalised at the borders: the definition Pillow and
+    /// torchvision use, without their rounding to 8 bits between the passes.
+    fn new(source: usize, target: usize, from: usize, count: usize) -> Self {
+        let scale = source as f64 / target as f64;
+        let support = scale.max(1.0);
+        let span = (2.0 * support).ceil() as usize + 1;
+        let span = span.min(source);
+        let mut taps = Taps {
+            first: Vec::with_capacity(count),
+            weights: Vec::with_capacity(count * span),
+            span,
+        };
+        for out in from..from + count {
+            let centre = (out as f64 + 0.5) * scale;
+            let low = (centre - support + 0.5).floor().max(0.0) as usize;
+            let low = low.min(source - span);
+            let mut weights: Vec<f64> = (low..low + span)
+                .map(|i| (1.0 - ((i as f64 + 0.5 - centre) / support).abs()).max(0.0))
+                .collect();
+            let sum: f64 = weights.iter().sum();
+            weights.iter_mut().for_each(|w| *w /= sum);
+            taps.first.push(low as u32);
+            taps.weights.extend(weights.iter().map(|&w| w as f32));
+        }
+        taps
+    }
+}
+
+/// Resizes, crops and normalises frames; keeps its tables and rows between frames, so that frames
+/// of one size cost no allocation after the first.
+#[derive(Clone, Debug)]
+pub struct Preprocessor {
+    geometry: InputGeometry,
+    scale: [f32; 3],
+    offset: [f32; 3],
+    tables_for: Option<(usize, usize)>,
+    vertical: Taps,
+    horizontal: Taps,
+    row: Vec<f32>,
+}
+
+impl Preprocessor {
+    /// `mean` and `std` are on the 0..=255 scale, red first: the network sees `(v - mean) / std`.
+    pub fn new(geometry: InputGeometry, mean: [f32; 3], std: [f32; 3]) -> Self {
+        Self {
+            geometry,
+            scale: std.map(|s| 1.0 / s),
+            offset: std::array::from_fn(|c| -mean[c] / std[c]),
+            tables_for: None,
+            vertical: Taps::default(),
+            horizontal: Taps::default(),
+            row: Vec::new(),
+        }
+    }
+
+    /// The geometry as given.
+    pub fn geometry(&self) -> &InputGeometry {
+        &self.geometry
+    }
+
+    /// Fills `out`, `[3, side, side]` f32, channel-major, red first. Grey frames fill the three
+    /// channels alike; 16-bit samples count 257 to one 8-bit step.
+    ///
+    /// # Errors
+    /// [`GeometryError::RoiOutside`] when the frame is smaller than the fitted region.
+    ///
+    /// # Panics
+    /// When `out` is not `3 * side * side` long: a programming error.
+    pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), GeometryError> {
+        let side = self.geometry.side();
+        assert_eq!(out.len(), 3 * side * side, "network input buffer");
+        let (width, height) = (frame.width(), frame.height());
+        let roi = self.geometry.roi.unwrap_or(Rect {
+            x: 0,
+            y: 0,
+            width: width as u32,
+            height: height as u32,
+        });
+        let inside = roi.x as usize + roi.width as usize <= width
+            && roi.y as usize + roi.height as usize <= height;
+        if !inside {
+            return Err(GeometryError::RoiOutside { roi, width, height });
+        }
+        let (rw, rh) = (roi.width as usize, roi.height as usize);
+        if self.tables_for != Some((rw, rh)) {
+            let resize = self.geometry.resize as usize;
+            // Rounded down like the usual centre crop of an odd difference.
+            let margin = (resize - side) / 2;
+            self.vertical = Taps::new(rh, resize, margin, side);
+            self.horizontal = Taps::new(rw, resize, margin, side);
+            self.tables_for = Some((rw, rh));
+        }
+        let channels = frame.pixels().channels();
+        self.row.resize(rw * channels, 0.0);
+        match frame.pixels() {
+            Pixels::Gray8(v) => self.resize::<u8, 1>(v, width, roi, 1.0, out),
+            Pixels::Gray16(v) => self.resize::<u16, 1>(v, width, roi, 1.0 / 257.0, out),
+            Pixels::Rgb8(v) => self.resize::<u8, 3>(v, width, roi, 1.0, out),
+            Pixels::Rgb16(v) => self.resize::<u16, 3>(v, width, roi, 1.0 / 257.0, out),
+        }
+        Ok(())
+    }
+
+    /// Vertical pass first: it runs over whole rows, which vectorises whatever the channels are,
+    /// and leaves the narrow horizontal pass only `side` rows.
+    fn resize<T: Copy + Into<f32>, const C: usize>(
+        &mut self,
+        samples: &[T],
+        width: usize,
+        roi: Rect,
+        depth_scale: f32,
+        out: &mut [f32],
+    ) {
+        let side = self.geometry.side();
+        let (x0, y0) = (roi.x as usize, roi.y as usize);
+        let row_len = roi.width as usize * C;
+        let plane = side * side;
+        for oy in 0..side {
+            let first = self.vertical.first[oy] as usize;
+            let weights = &self.vertical.weights[oy * self.vertical.span..][..self.vertical.span];
+            self.row.fill(0.0);
+            for (k, &weight) in weights.iter().enumerate() {
+                if weight == 0.0 {
+                    continue;
+                }
+                let start = ((y0 + first + k) * width + x0) * C;
+                let source = &samples[start..start + row_len];
+                for (acc, &s) in self.row.iter_mut().zip(source) {
+                    *acc += weight * s.into();
+                }
+            }
+            for ox in 0..side {
+                let first = self.horizontal.first[ox] as usize;
+                let span = self.horizontal.span;
+                let weights = &self.horizontal.weights[ox * span..][..span];
+                let mut sum = [0.0f32; C];
+                let source = &self.row[first * C..(first + span) * C];
+                for (pixel, &weight) in source.chunks_exact(C).zip(weights) {
+                    for c in 0..C {
+                        sum[c] += weight * pixel[c];
+                    }
+                }
+                for c in 0..3 {
+                    let value = sum[c.min(C - 1)] * depth_scale;
+                    out[c * plane + oy * side + ox] = value * self.scale[c] + self.offset[c];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry(resize: u32, crop: u32) -> InputGeometry {
+        InputGeometry {
+            roi: None,
+            resize,
+            crop,
+        }
+    }
+
+    fn run(frame: &Frame, geometry: InputGeometry) -> Vec<f32> {
+        let side = geometry.side();
+        let mut out = vec![0.0; 3 * side * side];
+        Preprocessor::new(geometry, [0.0; 3], [1.0; 3])
+            .run(frame, &mut out)
+            .expect("preprocess");
+        out
+    }
+
+    fn gradient(width: usize, height: usize) -> Frame {
+        let mut v = Vec::new();
+        for y in 0..height {
+            for x in 0..width {
+                v.extend([(x * 7 + y) as u8, (y * 5) as u8, (x * y) as u8]);
+            }
+        }
+        Frame::new(width, height, Pixels::Rgb8(v)).expect("frame")
+    }
+
+    /// The resize written out as a double sum over all source pixels.
+    fn reference(frame: &Frame, resize: usize, margin: usize, side: usize) -> Vec<f32> {
+        let rgb = frame.to_rgb8();
+        let weight = |source: usize, out: usize| -> Vec<f64> {
+            let scale = source as f64 / resize as f64;
+            let support = scale.max(1.0);
+            let centre = (out as f64 + 0.5) * scale;
+            let w: Vec<f64> = (0..source)
+                .map(|i| (1.0 - ((i as f64 + 0.5 - centre) / support).abs()).max(0.0))
+                .collect();
+            let sum: f64 = w.iter().sum();
+            w.into_iter().map(|v| v / sum).collect()
+        };
+        let mut out = vec![0.0; 3 * side * side];
+        for c in 0..3 {
+            for oy in 0..side {
+                let wy = weight(frame.height(), oy + margin);
+                for ox in 0..side {
+                    let wx = weight(frame.width(), ox + margin);
+                    let mut sum = 0.0;
+                    for (y, &a) in wy.iter().enumerate() {
+                        for (x, &b) in wx.iter().enumerate() {
+                            sum += a * b * f64::from(rgb[(y * frame.width() + x) * 3 + c]);
+                        }
+                    }
+                    out[(c * side + oy) * side + ox] = sum as f32;
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn agrees_with_the_written_out_sum_when_shrinking_and_growing() {
+        for (w, h, resize, crop) in [
+            (97, 61, 32, 32),
+            (20, 150, 32, 16),
+            (9, 5, 32, 32),
+            (1, 1, 32, 32),
+        ] {
+            let frame = gradient(w, h);
+            let got = run(&frame, geometry(resize, crop));
+            let margin = ((resize - crop) / 2) as usize;
+            let want = reference(&frame, resize as usize, margin, crop as usize);
+            for (g, r) in got.iter().zip(&want) {
+                assert!((g - r).abs() < 2e-3, "{w}x{h}: {g} against {r}");
+            }
+        }
+    }
+
+    #[test]
+    fn grey_and_sixteen_bit_give_what_colour_eight_bit_gives() {
+        let grey: Vec<u8> = (0..40 * 30).map(|i| (i % 251) as u8).collect();
+        let colour: Vec<u8> = grey.iter().flat_map(|&g| [g; 3]).collect();
+        let deep: Vec<u16> = grey.iter().map(|&g| u16::from(g) * 257).collect();
+        let deep_colour: Vec<u16> = colour.iter().map(|&g| u16::from(g) * 257).collect();
+        let frame = |p| Frame::new(40, 30, p).expect("frame");
+        let want = run(&frame(Pixels::Gray8(grey)), geometry(32, 32));
+        for pixels in [
+            Pixels::Rgb8(colour),
+            Pixels::Gray16(deep),
+            Pixels::Rgb16(deep_colour),
+        ] {
+            let got = run(&frame(pixels), geometry(32, 32));
+            for (g, w) in got.iter().zip(&want) {
+                assert!((g - w).abs() < 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_of_interest_is_the_picture_cut_out() {
+        let frame = gradient(50, 40);
+        let rgb = frame.to_rgb8();
+        let roi = Rect {
+            x: 7,
+            y: 11,
+            width: 30,
+            height: 20,
+        };
+        let mut cut = Vec::new();
+        for y in 11..31 {
+            cut.extend_from_slice(&rgb[(y * 50 + 7) * 3..(y * 50 + 37) * 3]);
+        }
+        let cut = Frame::new(30, 20, Pixels::Rgb8(cut)).expect("frame");
+        let mut with_roi = geometry(32, 32);
+        with_roi.roi = Some(roi);
+        assert_eq!(run(&frame, with_roi.clone()), run(&cut, geometry(32, 32)));
+        let mut out = vec![0.0; 3 * 32 * 32];
+        let error = Preprocessor::new(with_roi, [0.0; 3], [1.0; 3])
+            .run(&cut, &mut out)
+            .expect_err("region outside accepted");
+        assert!(error.to_string().contains("30 x 20"));
+    }
+
+    #[test]
+    fn frames_of_changing_size_do_not_disturb_each_other() {
+        let (a, b) = (gradient(64, 48), gradient(33, 90));
+        let mut shared = Preprocessor::new(geometry(32, 32), [127.0; 3], [128.0; 3]);
+        let mut out = vec![0.0; 3 * 32 * 32];
+        shared.run(&a, &mut out).expect("first");
+        let first = out.clone();
+        shared.run(&b, &mut out).expect("other size");
+        shared.run(&a, &mut out).expect("again");
+        assert_eq!(first, out);
+    }
+
+    #[test]
+    fn geometry_errors_name_the_value() {
+        for (resize, crop, word) in [(256, 230, "230"), (200, 224, "200"), (256, 0, " 0 ")] {
+            let error = geometry(resize, crop).check(32).expect_err("accepted");
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert!(geometry(256, 224).check(32).is_ok());
+    }
+}

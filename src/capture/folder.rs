@@ -1,0 +1,276 @@
+//! Frames from image files: PNG, JPEG, BMP and TIFF, grey or colour, 8 or 16 bit.
+
+use crate::frame::{Frame, FrameError, MAX_AREA, MAX_SIDE, Pixels};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// File name endings that are read, in lower case.
+pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
+
+/// Why an image file or folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// The file or folder cannot be read at all.
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are not a whole image of a known format.
+    #[error(
+        "{}: not a readable image (PNG, JPEG, BMP and TIFF are; is the file truncated or misnamed?)",
+        path.display()
+    )]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        source: image::ImageError,
+    },
+    /// A JPEG that ends before its end marker; decoders fill the rest with grey and say nothing.
+    #[error(
+        "{}: the JPEG is cut short (no end-of-image marker); copy the file again",
+        path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Decoded, but not a usable frame.
+    #[error("{}: not usable", path.display())]
+    Frame {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: FrameError,
+    },
+    /// A folder without a single image.
+    #[error(
+        "{}: no images in this folder (looked for {})",
+        path.display(),
+        EXTENSIONS.join(", ")
+    )]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+fn is_image(path: &Path) -> bool {
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
+/// Every image file under `folder`, sub-folders included, sorted by path so that a run's order
+/// never depends on the file system. Hidden files and folders are left out.
+///
+/// # Errors
+/// [`FolderError::Read`] when a folder cannot be listed. An empty list is not an error here.
+pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        let read = |source| FolderError::Read {
+            path: dir.clone(),
+            source,
+        };
+        for entry in std::fs::read_dir(&dir).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let path = entry.path();
+            let kind = entry.file_type().map_err(read)?;
+            // A link to a file is an image like any other; a link to a folder could be a loop.
+            if kind.is_dir() {
+                open.push(path);
+            } else if is_image(&path) && (kind.is_file() || path.is_file()) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The images that `paths` name: files as given, folders as [`images_under`].
+///
+/// # Errors
+/// [`FolderError::Empty`] for a folder without images, [`FolderError::Read`] for a path that does
+/// not exist. A file is taken whatever its name ends in; decoding decides.
+pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FolderError> {
+    let mut all = Vec::new();
+    for path in paths {
+        let meta = std::fs::metadata(path).map_err(|source| FolderError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        if meta.is_dir() {
+            let found = images_under(path)?;
+            if found.is_empty() {
+                return Err(FolderError::Empty { path: path.clone() });
+            }
+            all.extend(found);
+        } else {
+            all.push(path.clone());
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a JPEG's scan data runs to its end-of-image marker (ITU-T T.81, B.1.1.3).
+///
+/// The segments before the first scan are walked by their lengths, because an embedded thumbnail
+/// has an end marker of its own.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
+        if marker == START_OF_SCAN {
+            return bytes[at + 4..]
+                .windows(2)
+                .any(|pair| pair == [0xff, END_OF_IMAGE]);
+        }
+        if marker == 0xff {
+            at += 1; // fill byte
+        } else {
+            at += 2 + usize::from(u16::from_be_bytes([high, low]));
+        }
+    }
+    false
+}
+
+/// Reads and decodes one image file. The format is told from the content, not the name.
+/// Transparency is dropped; floating-point images are rejected.
+///
+/// # Errors
+/// [`FolderError`] naming the file.
+pub fn read_frame(path: &Path) -> Result<Frame, FolderError> {
+    let bytes = std::fs::read(path).map_err(|source| FolderError::Read {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    decode_frame(&bytes, path)
+}
+
+/// Decodes an image held in memory; `name` is what errors call it.
+///
+/// # Errors
+/// [`FolderError`] naming the file.
+pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, FolderError> {
+    let decode_error = |source| FolderError::Decode {
+        path: name.to_path_buf(),
+        source,
+    };
+    let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|e| decode_error(image::ImageError::IoError(e)))?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
+        return Err(FolderError::Truncated {
+            path: name.to_path_buf(),
+        });
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE as u32);
+    limits.max_image_height = Some(MAX_SIDE as u32);
+    limits.max_alloc = Some(MAX_AREA as u64 * 8);
+    reader.limits(limits);
+    let decoded = reader.decode().map_err(decode_error)?;
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let pixels = match decoded {
+        DynamicImage::ImageLuma8(i) => Pixels::Gray8(i.into_raw()),
+        DynamicImage::ImageLuma16(i) => Pixels::Gray16(i.into_raw()),
+        DynamicImage::ImageRgb8(i) => Pixels::Rgb8(i.into_raw()),
+        DynamicImage::ImageRgb16(i) => Pixels::Rgb16(i.into_raw()),
+        other @ DynamicImage::ImageLumaA8(_) => Pixels::Gray8(other.into_luma8().into_raw()),
+        other @ DynamicImage::ImageLumaA16(_) => Pixels::Gray16(other.into_luma16().into_raw()),
+        other @ DynamicImage::ImageRgba16(_) => Pixels::Rgb16(other.into_rgb16().into_raw()),
+        other @ DynamicImage::ImageRgba8(_) => Pixels::Rgb8(other.into_rgb8().into_raw()),
+        other => {
+            return Err(decode_error(image::ImageError::Unsupported(
+                image::error::UnsupportedError::from_format_and_kind(
+                    image::error::ImageFormatHint::Unknown,
+                    image::error::UnsupportedErrorKind::Color(other.color().into()),
+                ),
+            )));
+        }
+    };
+    Frame::new(width, height, pixels).map_err(|source| FolderError::Frame {
+        path: name.to_path_buf(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageBuffer, Luma, Rgb};
+
+    #[test]
+    fn every_format_and_depth_round_trips() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let rgb = ImageBuffer::from_fn(5, 3, |x, y| Rgb([x as u8 * 40, y as u8 * 80, 7u8]));
+        for ending in ["png", "bmp", "tiff"] {
+            let path = dir.path().join(format!("a.{ending}"));
+            rgb.save(&path).expect("write");
+            let frame = read_frame(&path).expect("read back");
+            assert_eq!((frame.width(), frame.height()), (5, 3));
+            assert_eq!(frame.pixels(), &Pixels::Rgb8(rgb.as_raw().clone()));
+        }
+        let deep = ImageBuffer::from_fn(4, 2, |x, y| Luma([(x * 9000 + y) as u16]));
+        let path = dir.path().join("deep.png");
+        deep.save(&path).expect("write");
+        let frame = read_frame(&path).expect("read back");
+        assert_eq!(frame.pixels(), &Pixels::Gray16(deep.as_raw().clone()));
+        assert_eq!(images_under(dir.path()).expect("list").len(), 4);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("part.png");
+        ImageBuffer::from_fn(16, 16, |x, y| Luma([(x * y) as u8]))
+            .save(&path)
+            .expect("write");
+        let whole = std::fs::read(&path).expect("read");
+        for cut in 0..whole.len() - 12 {
+            // The last 12 bytes are IEND, which carries no pixels.
+            let error = decode_frame(&whole[..cut], &path).expect_err("cut image accepted");
+            assert!(error.to_string().contains("part.png"));
+        }
+    }
+
+    #[test]
+    fn a_jpeg_cut_in_its_scan_is_an_error() {
+        let mut whole = std::io::Cursor::new(Vec::new());
+        ImageBuffer::from_fn(64, 64, |x, y| {
+            Rgb([(x * 3) as u8, (y * 3) as u8, (x ^ y) as u8])
+        })
+        .write_to(&mut whole, ImageFormat::Jpeg)
+        .expect("encode");
+        let whole = whole.into_inner();
+        let name = Path::new("part.jpg");
+        assert!(decode_frame(&whole, name).is_ok());
+        for cut in 0..whole.len() - 1 {
+            assert!(
+                decode_frame(&whole[..cut], name).is_err(),
+                "cut at {cut} accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn folders_without_images_and_missing_paths_are_named() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let error = expand(&[dir.path().to_path_buf()]).expect_err("empty folder accepted");
+        assert!(error.to_string().contains("no images"));
+        let gone = dir.path().join("gone");
+        let error = expand(std::slice::from_ref(&gone)).expect_err("missing path accepted");
+        assert!(error.to_string().contains("gone"));
+    }
+}

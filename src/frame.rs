@@ -1,0 +1,163 @@
+//! One picture as it left its source: pixels, size, kernel time, sequence number.
+
+use thiserror::Error;
+
+/// Largest side accepted, in pixels. A frame beyond it is a corrupt header, not a camera.
+pub const MAX_SIDE: usize = 32_768;
+
+/// Largest area accepted, in pixels (about 12000 x 11000); bounds memory before it is taken.
+pub const MAX_AREA: usize = 1 << 27;
+
+/// Row-major samples without row padding. 16-bit samples span the full 0..=65535 range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pixels {
+    /// One 8-bit sample a pixel.
+    Gray8(Vec<u8>),
+    /// One 16-bit sample a pixel.
+    Gray16(Vec<u16>),
+    /// Three 8-bit samples a pixel, red first.
+    Rgb8(Vec<u8>),
+    /// Three 16-bit samples a pixel, red first.
+    Rgb16(Vec<u16>),
+}
+
+impl Pixels {
+    fn samples(&self) -> usize {
+        match self {
+            Pixels::Gray8(v) | Pixels::Rgb8(v) => v.len(),
+            Pixels::Gray16(v) | Pixels::Rgb16(v) => v.len(),
+        }
+    }
+
+    /// Samples a pixel: 1 (grey) or 3 (colour).
+    pub fn channels(&self) -> usize {
+        match self {
+            Pixels::Gray8(_) | Pixels::Gray16(_) => 1,
+            Pixels::Rgb8(_) | Pixels::Rgb16(_) => 3,
+        }
+    }
+}
+
+/// Why pixels do not make a frame.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// A side is zero or absurd.
+    #[error(
+        "a frame of {width} x {height} pixels is outside what is accepted (1..={MAX_SIDE} a side, {MAX_AREA} in all)"
+    )]
+    Size {
+        /// Pixels a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
+    /// The buffer does not hold width x height pixels.
+    #[error("a {width} x {height} frame needs {expected} samples but {found} were given")]
+    Samples {
+        /// Pixels a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Samples that the size asks for.
+        expected: usize,
+        /// Samples in the buffer.
+        found: usize,
+    },
+}
+
+/// One picture. Invariant: `pixels` holds exactly `width * height` pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    width: usize,
+    height: usize,
+    pixels: Pixels,
+    /// When the exposure was taken, CLOCK_MONOTONIC nanoseconds; `None` for files.
+    pub kernel_time_ns: Option<u64>,
+    /// The source's own counter; a gap means lost frames.
+    pub sequence: u64,
+}
+
+impl Frame {
+    /// Checks size against buffer.
+    ///
+    /// # Errors
+    /// [`FrameError`] when a side is out of range or the buffer has another length.
+    pub fn new(width: usize, height: usize, pixels: Pixels) -> Result<Self, FrameError> {
+        let area = width.checked_mul(height).unwrap_or(usize::MAX);
+        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE || area > MAX_AREA {
+            return Err(FrameError::Size { width, height });
+        }
+        let expected = area * pixels.channels();
+        if pixels.samples() != expected {
+            return Err(FrameError::Samples {
+                width,
+                height,
+                expected,
+                found: pixels.samples(),
+            });
+        }
+        Ok(Self {
+            width,
+            height,
+            pixels,
+            kernel_time_ns: None,
+            sequence: 0,
+        })
+    }
+
+    /// Pixels a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The samples.
+    pub fn pixels(&self) -> &Pixels {
+        &self.pixels
+    }
+
+    /// 8-bit RGB copy for pictures that people look at; 16-bit samples lose their low byte.
+    pub fn to_rgb8(&self) -> Vec<u8> {
+        match &self.pixels {
+            Pixels::Rgb8(v) => v.clone(),
+            Pixels::Gray8(v) => v.iter().flat_map(|&g| [g; 3]).collect(),
+            Pixels::Gray16(v) => v.iter().flat_map(|&g| [(g >> 8) as u8; 3]).collect(),
+            Pixels::Rgb16(v) => v.iter().map(|&s| (s >> 8) as u8).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_and_buffer_must_agree() {
+        assert!(Frame::new(2, 2, Pixels::Gray8(vec![0; 4])).is_ok());
+        let short = Frame::new(2, 2, Pixels::Rgb8(vec![0; 11]));
+        assert!(matches!(
+            short,
+            Err(FrameError::Samples {
+                expected: 12,
+                found: 11,
+                ..
+            })
+        ));
+        for (w, h) in [
+            (0, 2),
+            (2, 0),
+            (MAX_SIDE + 1, 1),
+            (20_000, 20_000),
+            (usize::MAX, 2),
+        ] {
+            assert!(matches!(
+                Frame::new(w, h, Pixels::Gray8(vec![])),
+                Err(FrameError::Size { .. })
+            ));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The runtime of partgate: one frame of one part in, OK / NG / UNKNOWN out.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! capture -> frame -> backbone -> score -> verdict
+//!                        ^          ^         ^
+//!                        +------ product -----+     read once at start
+//! ```
+//!
+//! - [`capture`]: where frames come from (image files, the rendered demo part).
+//! - [`frame`]: one picture.
+//! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
+//!   feature maps.
+//! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
+//! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
+//! - [`product`]: the bundle that holds all of it, checked byte by byte.
+//! - [`inspection`]: the whole chain with its timings; what the programs call.
+//! - [`view`]: overlays and pages for people.
+//! - [`seed`]: random numbers whose sequence is part of the format.
+//!
+//! The trainer (`trainer/`) calls the same functions for everything that a board will do again,
+//! so that what is fitted and what is served cannot drift apart.
+
+pub mod backbone;
+pub mod capture;
+pub mod frame;
+pub mod inspection;
+pub mod product;
+pub mod score;
+pub mod seed;
+pub mod verdict;
+pub mod view;
+
+/// Version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// [`VERSION`] as numbers, for comparison with a bundle's minimum.
+pub fn version_numbers() -> [u16; 3] {
+    let mut numbers = [0; 3];
+    for (slot, part) in numbers.iter_mut().zip(VERSION.split('.')) {
+        *slot = part.parse().unwrap_or(0);
+    }
+    numbers
+}
+
+/// Backbones that ship with the project: name and BLAKE3 of the ONNX file.
+pub const SHIPPED_BACKBONES: &[(&str, &str)] =
+    include!(concat!(env!("OUT_DIR"), "/shipped_backbones.rs"));

@@ -1,0 +1,226 @@
+//! What a bundle says about itself. The field order is the wire format (postcard is positional):
+//! a change here is a new format version, and the golden file in `tests/` says so.
+
+use crate::backbone::{BackboneSpec, InputGeometry};
+use crate::score::{Border, Rule};
+use crate::verdict::{Thresholds, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// Everything about a product except the sections' bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Product name.
+    pub name: String,
+    /// The customer's part number; may be empty.
+    pub part_number: String,
+    /// Counts up with every release of this product; a board refuses to go back.
+    pub revision: u32,
+    /// Seconds since 1970, where the maker chose to record it (a recorded time makes two
+    /// otherwise equal fits differ).
+    pub created_unix: Option<u64>,
+    /// Version of the tool that wrote it.
+    pub tool_version: String,
+    /// Oldest runtime version that may run it.
+    pub minimum_runtime: [u16; 3],
+    /// Frame to network input.
+    pub input: InputGeometry,
+    /// The network.
+    pub backbone: BackboneSpec,
+    /// Scoring.
+    pub method: Method,
+    /// Decision.
+    pub thresholds: Thresholds,
+    /// What it was fitted on.
+    pub training: Training,
+    /// Figures of a validation run, where one was recorded.
+    pub validation: Option<Validation>,
+    /// Board classes it was proven on.
+    pub boards: Vec<String>,
+    /// How closely a board must reproduce the goldens.
+    pub parity: Parity,
+    /// Images with the trainer's own results.
+    pub goldens: Vec<Golden>,
+    /// Who changed thresholds, when and why.
+    pub audit: Vec<AuditEntry>,
+    /// Where the bytes are; filled in by the writer.
+    pub sections: Vec<Section>,
+}
+
+/// How features become a score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// Which bank rows may explain a cell.
+    pub rule: Rule,
+    /// Side of the averaging box, cells, odd.
+    pub patch: u32,
+    /// What the box does at the border.
+    pub border: Border,
+    /// Gaussian blur of the map, input pixels.
+    pub sigma: f32,
+    /// Rows asked for as a share of all training cells.
+    pub bank_ratio: f64,
+    /// Dimensions of the random projection under which the coreset was chosen; 0 for none.
+    pub projection: u32,
+    /// The position histogram that the mask was made from.
+    pub position: Option<PositionEvidence>,
+}
+
+/// How the position mask came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PositionEvidence {
+    /// Side of the window in which a sighting counts, cells, odd.
+    pub window: u32,
+    /// Sightings in the window that allow a row there.
+    pub sightings: u32,
+    /// Share of (cell, row) pairs allowed.
+    pub allowed_share: f64,
+}
+
+/// What the product was fitted on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// Good images in the bank.
+    pub images: u32,
+    /// Feature vectors the coreset was chosen from.
+    pub cells: u64,
+    /// BLAKE3 over names and contents of the images.
+    pub digest: [u8; 32],
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Cross-validation folds behind the thresholds.
+    pub folds: u32,
+    /// Smallest image, width x height.
+    pub smallest: [u32; 2],
+    /// Largest image, width x height.
+    pub largest: [u32; 2],
+    /// Held-out scores of the good images: lowest, median, highest.
+    pub held_out: [f32; 3],
+}
+
+/// Figures of a validation run on labelled images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Good and defective images.
+    pub images: [u32; 2],
+    /// Area under the ROC curve over images.
+    pub image_auroc: Option<f64>,
+    /// Over pixels.
+    pub pixel_auroc: Option<f64>,
+    /// Area under the per-region overlap curve to 30 % false positives.
+    pub aupro: Option<f64>,
+    /// Goods that are not OK at the product's own threshold.
+    pub false_reject_rate: Option<f64>,
+    /// Defectives that are OK at the product's own threshold.
+    pub escape_rate: Option<f64>,
+}
+
+/// How closely goldens must be reproduced.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parity {
+    /// Largest accepted `|score - expected| / expected`.
+    pub score_relative: f32,
+    /// Smallest accepted correlation of the coarse maps.
+    pub map_correlation: f32,
+}
+
+/// Side of the coarse map kept with a golden.
+pub const COARSE_SIDE: usize = 16;
+
+/// What a golden image shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GoldenKind {
+    /// A good part.
+    Good,
+    /// A good part damaged synthetically.
+    Damaged,
+}
+
+/// One image with what the trainer made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Name in messages.
+    pub name: String,
+    /// What it shows.
+    pub kind: GoldenKind,
+    /// Index of its PNG among the sections.
+    pub section: u32,
+    /// The trainer's score.
+    pub score: f32,
+    /// The trainer's verdict.
+    pub verdict: Verdict,
+    /// Means of the trainer's map over [`COARSE_SIDE`] x [`COARSE_SIDE`] equal squares.
+    pub coarse_map: Vec<f32>,
+}
+
+/// One change made by a person or tool after the fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// What was done, with the old and new values.
+    pub action: String,
+    /// Seconds since 1970 where recorded.
+    pub unix: Option<u64>,
+}
+
+/// What a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SectionKind {
+    /// ONNX file of the backbone.
+    Backbone,
+    /// ONNX file of the neighbourhood network.
+    Neighbourhood,
+    /// ONNX file of the refinement network.
+    Refinement,
+    /// Bank rows.
+    Bank,
+    /// Scales of an int8 bank.
+    BankScales,
+    /// Radius of each distribution-coreset cell.
+    CellRadii,
+    /// Nearest distribution-coreset row of each bank row.
+    Assignment,
+    /// Allowed rows a cell.
+    PositionMask,
+    /// Pixels that do not count.
+    IgnoreMask,
+    /// Map normalisation constants.
+    MapConstants,
+    /// PNG file.
+    GoldenImage,
+}
+
+/// Element type of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DType {
+    /// Opaque bytes.
+    Bytes,
+    /// Bits, lowest first.
+    Bits,
+    /// Little-endian.
+    U16,
+    /// Little-endian IEEE 754 half.
+    F16,
+    /// Little-endian IEEE 754 single.
+    F32,
+    /// Two's complement byte.
+    I8,
+}
+
+/// Where a section is and what guards it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// What it holds.
+    pub kind: SectionKind,
+    /// Element type.
+    pub dtype: DType,
+    /// Shape in elements.
+    pub shape: Vec<u64>,
+    /// First byte in the file, a multiple of 64.
+    pub offset: u64,
+    /// Length in bytes.
+    pub length: u64,
+    /// BLAKE3 of the bytes.
+    pub blake3: [u8; 32],
+}

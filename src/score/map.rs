@@ -1,0 +1,197 @@
+//! Distances a cell to a score map at the network's resolution: bilinear upsampling, then a
+//! Gaussian. Both are linear and separable, so together they are `A S A^T` with one banded `A`.
+
+/// Bilinear upsampling and Gaussian blur from a `grid` x `grid` to a `side` x `side` map.
+#[derive(Clone, Debug)]
+pub struct MapOperator {
+    grid: usize,
+    side: usize,
+    /// First cell that each output row depends on.
+    first: Vec<u32>,
+    /// `span` weights an output row, summing to 1.
+    weights: Vec<f32>,
+    span: usize,
+    columns: Vec<f32>,
+}
+
+impl MapOperator {
+    /// `sigma` in input pixels; 0 leaves the blur out. Upsampling uses half-pixel centres with the
+    /// edge repeated; the Gaussian is cut at four sigma, mirrored at the border and normalised
+    /// (what `scipy.ndimage.gaussian_filter` does).
+    ///
+    /// # Panics
+    /// When a side is 0: a programming error.
+    pub fn new(grid: usize, side: usize, sigma: f32) -> Self {
+        assert!(grid > 0 && side > 0, "map shape");
+        let sigma = f64::from(sigma);
+        let radius = (4.0 * sigma + 0.5) as usize;
+        let mut kernel: Vec<f64> = (0..=2 * radius)
+            .map(|i| {
+                let x = i as f64 - radius as f64;
+                if radius == 0 {
+                    1.0
+                } else {
+                    (-0.5 * x * x / (sigma * sigma)).exp()
+                }
+            })
+            .collect();
+        let sum: f64 = kernel.iter().sum();
+        kernel.iter_mut().for_each(|w| *w /= sum);
+
+        let scale = grid as f64 / side as f64;
+        let mirrored = |at: isize| {
+            let period = 2 * side as isize;
+            let at = at.rem_euclid(period);
+            (if at < side as isize {
+                at
+            } else {
+                period - 1 - at
+            }) as usize
+        };
+        let mut dense = vec![0.0f64; side * grid];
+        for out in 0..side {
+            for (i, weight) in kernel.iter().enumerate() {
+                let source = mirrored(out as isize + i as isize - radius as isize);
+                let at = ((source as f64 + 0.5) * scale - 0.5).clamp(0.0, (grid - 1) as f64);
+                let low = at.floor() as usize;
+                let high = (low + 1).min(grid - 1);
+                dense[out * grid + low] += weight * (1.0 - (at - low as f64));
+                dense[out * grid + high] += weight * (at - low as f64);
+            }
+        }
+        let band = |row: &[f64]| {
+            let first = row.iter().position(|&w| w != 0.0).unwrap_or(0);
+            let last = row.iter().rposition(|&w| w != 0.0).unwrap_or(0);
+            (first, last + 1 - first)
+        };
+        let span = dense
+            .chunks_exact(grid)
+            .map(|row| band(row).1)
+            .max()
+            .unwrap_or(1);
+        let mut operator = Self {
+            grid,
+            side,
+            first: Vec::with_capacity(side),
+            weights: Vec::with_capacity(side * span),
+            span,
+            columns: vec![0.0; side * grid],
+        };
+        for row in dense.chunks_exact(grid) {
+            let first = band(row).0.min(grid - span);
+            operator.first.push(first as u32);
+            operator
+                .weights
+                .extend(row[first..first + span].iter().map(|&w| w as f32));
+        }
+        operator
+    }
+
+    /// `cells` is `[grid, grid]`; `map` becomes `[side, side]`.
+    ///
+    /// # Panics
+    /// When a buffer has another length: a programming error.
+    pub fn run(&mut self, cells: &[f32], map: &mut [f32]) {
+        let (grid, side, span) = (self.grid, self.side, self.span);
+        assert_eq!(cells.len(), grid * grid, "cells");
+        assert_eq!(map.len(), side * side, "map");
+        for (y, line) in self.columns.chunks_exact_mut(grid).enumerate() {
+            let weights = &self.weights[y * span..][..span];
+            let first = self.first[y] as usize;
+            line.fill(0.0);
+            for (k, &w) in weights.iter().enumerate() {
+                let row = &cells[(first + k) * grid..][..grid];
+                for (value, cell) in line.iter_mut().zip(row) {
+                    *value += w * cell;
+                }
+            }
+        }
+        for (line, out) in self
+            .columns
+            .chunks_exact(grid)
+            .zip(map.chunks_exact_mut(side))
+        {
+            for (x, value) in out.iter_mut().enumerate() {
+                let first = self.first[x] as usize;
+                let weights = &self.weights[x * span..][..span];
+                let mut sum = 0.0;
+                for (w, cell) in weights.iter().zip(&line[first..first + span]) {
+                    sum += w * cell;
+                }
+                *value = sum;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Rng;
+
+    /// Upsample, then blur, each written out.
+    fn reference(cells: &[f32], grid: usize, side: usize, sigma: f64) -> Vec<f64> {
+        let scale = grid as f64 / side as f64;
+        let sample = |o: usize| {
+            let at = ((o as f64 + 0.5) * scale - 0.5).clamp(0.0, (grid - 1) as f64);
+            (at.floor() as usize, at - at.floor())
+        };
+        let mut up = vec![0.0f64; side * side];
+        for y in 0..side {
+            let (y0, fy) = sample(y);
+            for x in 0..side {
+                let (x0, fx) = sample(x);
+                let at =
+                    |a: usize, b: usize| f64::from(cells[a.min(grid - 1) * grid + b.min(grid - 1)]);
+                up[y * side + x] = (1.0 - fy) * ((1.0 - fx) * at(y0, x0) + fx * at(y0, x0 + 1))
+                    + fy * ((1.0 - fx) * at(y0 + 1, x0) + fx * at(y0 + 1, x0 + 1));
+            }
+        }
+        let radius = (4.0 * sigma + 0.5) as isize;
+        let mirror = |mut at: isize| {
+            let n = side as isize;
+            while at < 0 || at >= n {
+                at = if at < 0 { -1 - at } else { 2 * n - 1 - at };
+            }
+            at as usize
+        };
+        let weight = |d: isize| (-0.5 * (d as f64 / sigma).powi(2)).exp();
+        let total: f64 = (-radius..=radius).map(weight).sum();
+        let mut out = vec![0.0; side * side];
+        for y in 0..side as isize {
+            for x in 0..side as isize {
+                let mut sum = 0.0;
+                for dy in -radius..=radius {
+                    for dx in -radius..=radius {
+                        sum += weight(dy) * weight(dx) * up[mirror(y + dy) * side + mirror(x + dx)];
+                    }
+                }
+                out[(y * side as isize + x) as usize] = sum / (total * total);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn agrees_with_upsampling_then_blurring() {
+        let mut rng = Rng::new(9);
+        for (grid, side, sigma) in [(4, 32, 2.0), (7, 56, 1.3), (4, 32, 9.0)] {
+            let cells: Vec<f32> = (0..grid * grid).map(|_| rng.unit()).collect();
+            let mut map = vec![0.0; side * side];
+            MapOperator::new(grid, side, sigma).run(&cells, &mut map);
+            let want = reference(&cells, grid, side, f64::from(sigma));
+            for (got, want) in map.iter().zip(&want) {
+                assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_blur_a_constant_stays_and_a_nan_shows() {
+        let mut map = vec![0.0; 256];
+        MapOperator::new(2, 16, 0.0).run(&[3.0; 4], &mut map);
+        assert!(map.iter().all(|v| (v - 3.0).abs() < 1e-6));
+        MapOperator::new(2, 16, 1.0).run(&[3.0, f32::NAN, 3.0, 3.0], &mut map);
+        assert!(map.iter().any(|v| v.is_nan()));
+    }
+}

@@ -1,0 +1,162 @@
+//! Score to verdict, and the evidence that the thresholds rest on.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What the gate is told about a part. Everything but [`Verdict::Ok`] is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// At or below the lower threshold: the part may pass.
+    Ok,
+    /// Above the upper threshold.
+    Ng,
+    /// Between the thresholds, or not a number.
+    Unknown,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Verdict::Ok => "OK",
+            Verdict::Ng => "NG",
+            Verdict::Unknown => "UNKNOWN",
+        })
+    }
+}
+
+/// How a threshold was derived from held-out good images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoundMethod {
+    /// An order statistic: no assumption but that future goods are like the held-out ones.
+    OrderStatistic,
+    /// A generalised Pareto tail fitted over a high quantile, with its upper confidence limit.
+    GeneralisedParetoTail,
+    /// A tolerance bound that takes the logarithms of the scores as normal.
+    LogNormalTolerance,
+    /// The largest held-out score; the stated rate is what so few images support.
+    Maximum,
+    /// Set by a person; states nothing.
+    Manual,
+}
+
+/// One threshold with what it rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bound {
+    /// Scores above it are rejected.
+    pub threshold: f32,
+    /// How it was derived.
+    pub method: BoundMethod,
+    /// Held-out good images.
+    pub n: u32,
+    /// False-reject rate asked for, 0..1.
+    pub rate: f64,
+    /// Confidence asked for, 0..1.
+    pub confidence: f64,
+    /// Upper bound on the false-reject rate that the method claims at that confidence.
+    pub stated_rate: f64,
+    /// Upper bound without any assumption on the scores' distribution (Clopper-Pearson).
+    pub distribution_free_rate: f64,
+    /// One sentence for people.
+    pub note: String,
+}
+
+/// The two thresholds of a product.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// At or below: OK. Above, up to `ng`: UNKNOWN.
+    pub unknown: Bound,
+    /// Above: NG.
+    pub ng: Bound,
+}
+
+/// Why thresholds cannot be used.
+#[derive(Debug, Error)]
+pub enum ThresholdsError {
+    /// Not numbers, or in the wrong order.
+    #[error(
+        "thresholds must be finite, at least 0 and in order: unknown {unknown} <= ng {ng} does not hold"
+    )]
+    Order {
+        /// Lower.
+        unknown: f32,
+        /// Upper.
+        ng: f32,
+    },
+}
+
+impl Thresholds {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`ThresholdsError::Order`].
+    pub fn check(&self) -> Result<(), ThresholdsError> {
+        let (unknown, ng) = (self.unknown.threshold, self.ng.threshold);
+        if unknown.is_finite() && ng.is_finite() && 0.0 <= unknown && unknown <= ng {
+            Ok(())
+        } else {
+            Err(ThresholdsError::Order { unknown, ng })
+        }
+    }
+
+    /// The verdict for `score`. A score that is not a finite number is UNKNOWN, never OK.
+    pub fn verdict(&self, score: f32) -> Verdict {
+        if !score.is_finite() {
+            Verdict::Unknown
+        } else if score > self.ng.threshold {
+            Verdict::Ng
+        } else if score > self.unknown.threshold {
+            Verdict::Unknown
+        } else {
+            Verdict::Ok
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn thresholds(unknown: f32, ng: f32) -> Thresholds {
+        let bound = |threshold| Bound {
+            threshold,
+            method: BoundMethod::Manual,
+            n: 0,
+            rate: 0.0,
+            confidence: 0.0,
+            stated_rate: 1.0,
+            distribution_free_rate: 1.0,
+            note: String::new(),
+        };
+        Thresholds {
+            unknown: bound(unknown),
+            ng: bound(ng),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_a_number_at_or_below_the_lower_threshold_is_ok(
+            score: f32, a in 0.0f32..100.0, b in 0.0f32..100.0,
+        ) {
+            let t = thresholds(a.min(b), a.max(b));
+            prop_assert!(t.check().is_ok());
+            let verdict = t.verdict(score);
+            prop_assert_eq!(verdict == Verdict::Ok, score.is_finite() && score <= a.min(b));
+            prop_assert_eq!(verdict == Verdict::Ng, score.is_finite() && score > a.max(b));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_unknown() {
+        let t = thresholds(1.0, 2.0);
+        for score in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(t.verdict(score), Verdict::Unknown);
+        }
+        assert!(thresholds(2.0, 1.0).check().is_err());
+        assert!(thresholds(f32::NAN, 1.0).check().is_err());
+        assert!(thresholds(0.0, f32::INFINITY).check().is_err());
+    }
+}
