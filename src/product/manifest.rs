@@ -30,6 +30,9 @@ pub struct Manifest {
     pub method: Method,
     /// Decision.
     pub thresholds: Thresholds,
+    /// The thresholds that the plain bank (`patchcore`) would have on the same held-out images,
+    /// so that reports can set the rule beside it fairly; `None` where the rule is the plain bank.
+    pub baseline_thresholds: Option<Thresholds>,
     /// What it was fitted on.
     pub training: Training,
     /// Figures of a validation run, where one was recorded.

@@ -163,6 +163,9 @@ impl Product {
         manifest.backbone.check()?;
         manifest.input.check(manifest.backbone.input.multiple_of)?;
         manifest.thresholds.check()?;
+        if let Some(baseline) = &manifest.baseline_thresholds {
+            baseline.check()?;
+        }
         let method = &manifest.method;
         let side = manifest.input.side();
         if method.patch.is_multiple_of(2) || method.patch > 31 {

@@ -205,6 +205,17 @@ impl PackedBank {
 
 /// Euclidean distance, summed in eight lanes in a fixed order: the same bits on every processor.
 pub fn distance(a: &[f32], b: &[f32]) -> f32 {
+    squared_distance(a, b).sqrt()
+}
+
+/// [`distance`] before the root.
+pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    simd::squared_distance(a, b)
+}
+
+/// Separate multiplications and additions, never fused: wider registers must not change the bits.
+#[inline(always)]
+fn squared_distance_body(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let (a8, a_rest) = a.as_chunks::<8>();
     let (b8, b_rest) = b.as_chunks::<8>();
@@ -220,14 +231,31 @@ pub fn distance(a: &[f32], b: &[f32]) -> f32 {
         let d = x - y;
         sum += d * d;
     }
-    sum.sqrt()
+    sum
 }
 
 /// The kernels. `unsafe` only to call a function compiled for an instruction set after that set
 /// was detected; the functions themselves are safe code that the compiler vectorises.
 #[allow(unsafe_code)]
 mod simd {
-    use super::{Kernel, LANES, Neighbour, PackedBank, PositionMask, distance};
+    use super::{
+        Kernel, LANES, Neighbour, PackedBank, PositionMask, distance, squared_distance_body,
+    };
+
+    pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+        #[cfg(target_arch = "x86_64")]
+        if Kernel::best() != Kernel::Portable {
+            // SAFETY: every other kernel of this architecture implies AVX2.
+            return unsafe { squared_distance_avx2(a, b) };
+        }
+        squared_distance_body(a, b)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn squared_distance_avx2(a: &[f32], b: &[f32]) -> f32 {
+        squared_distance_body(a, b)
+    }
 
     // Accumulators that fit the register file: 12 of 32 zmm, 12 of 16 ymm (two a cell), 24 of 32
     // NEON registers (four a cell).

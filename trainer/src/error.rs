@@ -1,0 +1,57 @@
+//! What can go wrong on the host, each with the name of the thing and the fix.
+
+use partgate::backbone::{BackboneError, GeometryError};
+use partgate::capture::folder::FolderError;
+use partgate::inspection::InspectionError;
+use partgate::product::{ContainerError, ProductError};
+use std::path::PathBuf;
+use thiserror::Error;
+
+use crate::fit::thresholds::ThresholdError;
+use crate::metrics::MetricError;
+
+/// Any failure of the trainer.
+#[derive(Debug, Error)]
+pub(crate) enum TrainError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    #[error(transparent)]
+    Product(#[from] ProductError),
+    #[error(transparent)]
+    Inspection(#[from] InspectionError),
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+    #[error("the bundle cannot be written")]
+    Container(#[from] ContainerError),
+    #[error("{}: {problem}", path.display())]
+    Dataset { path: PathBuf, problem: String },
+    #[error("{}: cannot judge this image", path.display())]
+    Image {
+        path: PathBuf,
+        source: InspectionError,
+    },
+    #[error("{}: {action} failed", path.display())]
+    File {
+        path: PathBuf,
+        action: &'static str,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Setting(String),
+    #[error(
+        "{needed_mib} MiB are needed for {what} but {available_mib} MiB are free; use fewer images, a smaller --size, or a machine with more memory"
+    )]
+    Memory {
+        what: String,
+        needed_mib: u64,
+        available_mib: u64,
+    },
+    #[error("JSON cannot be written")]
+    Json(#[from] serde_json::Error),
+}

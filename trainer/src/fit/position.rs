@@ -1,0 +1,152 @@
+//! Where each bank row was seen on good parts, reduced to the rows allowed at each cell
+//! (design section 2.3 and 3; PNI, arXiv 2211.12634, equation 5, as counts).
+
+use partgate::product::PositionEvidence;
+use partgate::score::PositionMask;
+use rayon::prelude::*;
+
+/// Sightings of bank rows: `nearest[image][cell]` flattened, for a `grid` x `grid` grid.
+pub(crate) struct Sightings<'a> {
+    pub(crate) nearest: &'a [u32],
+    pub(crate) grid: usize,
+    pub(crate) rows: usize,
+}
+
+/// The window in which a sighting counts: 9 cells on the published 60 x 60 grid, in proportion on
+/// others, odd, at least 3.
+pub(crate) fn default_window(grid: usize) -> usize {
+    let cells = 9.0 * grid as f64 / 60.0;
+    (2 * ((cells - 1.0) / 2.0).round() as usize + 1).max(3)
+}
+
+/// Sightings that the published threshold `tau = 1 / (2 K)` asks for: more than
+/// `images * window^2 / (2 K)`. With a small set that is a single one: the rule must not forbid
+/// rows merely because few images were taken.
+pub(crate) fn published_sightings(images: usize, window: usize, rows: usize) -> usize {
+    images * window * window / (2 * rows.max(1)) + 1
+}
+
+/// Counts at single cells, then sums over the window: the same numbers as adding each sighting to
+/// its whole window, far cheaper.
+fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u32> {
+    let Sightings {
+        nearest,
+        grid,
+        rows,
+    } = *sightings;
+    let cells = grid * grid;
+    let mut single = vec![0u32; cells * rows];
+    for image in nearest.chunks_exact(cells) {
+        for (cell, &row) in image.iter().enumerate() {
+            single[cell * rows + row as usize] += 1;
+        }
+    }
+    let reach = window / 2;
+    let mut summed = vec![0u32; cells * rows];
+    summed
+        .par_chunks_mut(rows)
+        .enumerate()
+        .for_each(|(cell, out)| {
+            let (y, x) = (cell / grid, cell % grid);
+            for near_y in y.saturating_sub(reach)..(y + reach + 1).min(grid) {
+                for near_x in x.saturating_sub(reach)..(x + reach + 1).min(grid) {
+                    let counts = &single[(near_y * grid + near_x) * rows..][..rows];
+                    for (o, c) in out.iter_mut().zip(counts) {
+                        *o += c;
+                    }
+                }
+            }
+        });
+    summed
+}
+
+/// The mask that allows a row where it was seen `needed` times or more. A cell that this leaves
+/// with nothing gets its most-seen row; a cell where nothing was ever seen (an ignored one) gets
+/// all of them.
+pub(crate) fn fit_mask(
+    sightings: &Sightings<'_>,
+    window: usize,
+    needed: usize,
+) -> (PositionMask, PositionEvidence) {
+    let counts = windowed_counts(sightings, window);
+    let mut mask = PositionMask::nothing(sightings.grid * sightings.grid, sightings.rows);
+    for (cell, counts) in counts.chunks_exact(sightings.rows).enumerate() {
+        let mut any = false;
+        for (row, &count) in counts.iter().enumerate() {
+            if count as usize >= needed {
+                mask.allow(cell, row);
+                any = true;
+            }
+        }
+        if !any {
+            let most = counts.iter().copied().max().unwrap_or(0);
+            for (row, &count) in counts.iter().enumerate() {
+                if count == most {
+                    mask.allow(cell, row);
+                    if most > 0 {
+                        break; // ties go to the lower row
+                    }
+                }
+            }
+        }
+    }
+    let evidence = PositionEvidence {
+        window: window as u32,
+        sightings: needed as u32,
+        allowed_share: mask.allowed_share(),
+    };
+    (mask, evidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use partgate::seed::Rng;
+
+    #[test]
+    fn windows_scale_with_the_grid() {
+        assert_eq!(default_window(60), 9);
+        assert_eq!(default_window(32), 5);
+        assert_eq!(default_window(28), 5);
+        assert_eq!(default_window(8), 3);
+        // The published case: 1 % of the cells at 60 x 60 asks for two sightings.
+        assert_eq!(published_sightings(100, 9, 3600), 2);
+        assert_eq!(published_sightings(31, 5, 512), 1);
+    }
+
+    #[test]
+    fn counts_are_those_of_adding_each_sighting_to_its_window() {
+        let (grid, rows, images, window) = (6usize, 5, 4, 3usize);
+        let mut rng = Rng::new(2);
+        let nearest: Vec<u32> = (0..images * grid * grid).map(|_| rng.below(rows) as u32).collect();
+        let sightings = Sightings { nearest: &nearest, grid, rows };
+        let got = windowed_counts(&sightings, window);
+        let mut want = vec![0u32; grid * grid * rows];
+        let reach = (window / 2) as isize;
+        for (i, &row) in nearest.iter().enumerate() {
+            let cell = i % (grid * grid);
+            let (y, x) = ((cell / grid) as isize, (cell % grid) as isize);
+            for dy in -reach..=reach {
+                for dx in -reach..=reach {
+                    let (yy, xx) = (y + dy, x + dx);
+                    if (0..grid as isize).contains(&yy) && (0..grid as isize).contains(&xx) {
+                        want[(yy * grid as isize + xx) as usize * rows + row as usize] += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn no_cell_is_left_without_an_explanation() {
+        let nearest = vec![3u32; 16];
+        let sightings = Sightings { nearest: &nearest, grid: 4, rows: 7 };
+        let (mask, evidence) = fit_mask(&sightings, 3, 1000);
+        assert!((0..16).all(|cell| mask.allows(cell, 3) && !mask.allows(cell, 2)));
+        assert!((evidence.allowed_share - 1.0 / 7.0).abs() < 1e-9);
+        let nothing = Sightings { nearest: &[], grid: 4, rows: 7 };
+        let (mask, _) = fit_mask(&nothing, 3, 1);
+        assert!((0..16).all(|cell| (0..7).all(|row| mask.allows(cell, row))));
+    }
+}
