@@ -372,7 +372,8 @@ def activation_scale(sample):
 def round_weights(weights, scale, moments, damping=0.01):
     """Integers for `weights` (outputs x inputs, the last column the bias, which stays real) so that the convolution's *output* changes
     least: each column's rounding error is made up for by the columns after it, by the inputs' second moments (Frantar et al., GPTQ,
-    arXiv 2210.17323). Plain rounding costs ten times the features on flat, dark or bright parts, where errors of one sign add up."""
+    arXiv 2210.17323). With plain rounding 1 - cosine of the taps is 1.7 to 6 times as large, worst on flat, dark or bright parts, where
+    errors of one sign add up."""
     n = weights.shape[1]
     power = np.diag(moments)[:-1]
     ridge = np.append(np.full(n - 1, damping * power.mean() + 1e-12), 1e-9)

@@ -83,7 +83,7 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] when a side is out of range or the buffer has another length.
     pub fn new(width: usize, height: usize, pixels: Pixels) -> Result<Self, FrameError> {
-        let area = width.checked_mul(height).unwrap_or(usize::MAX);
+        let area = width.saturating_mul(height);
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE || area > MAX_AREA {
             return Err(FrameError::Size { width, height });
         }

@@ -214,6 +214,32 @@ fn dequantised(
     })
 }
 
+/// `scale[c] / made_scale` for each channel, shaped to multiply `[1, C, H, W]`.
+fn per_channel_factor(
+    node: &pb::NodeProto,
+    scale: &Constant,
+    made_scale: f32,
+) -> Result<pb::TensorProto, QuantisedError> {
+    let axis = node.attribute.iter().find(|a| a.name == "axis");
+    if axis.is_some_and(|a| a.i != 1) || scale.values.len() < 2 {
+        return Err(form(
+            node,
+            "its scales are neither those its input was quantised with nor one a channel",
+        ));
+    }
+    Ok(pb::TensorProto {
+        name: format!("{}_factor", node.name),
+        dims: vec![1, scale.values.len() as i64, 1, 1],
+        data_type: DataType::Float.into(),
+        raw_data: scale
+            .values
+            .iter()
+            .flat_map(|s| (s / made_scale).to_le_bytes())
+            .collect(),
+        ..Default::default()
+    })
+}
+
 /// Replaces every QuantizeLinear / DequantizeLinear in `model`; a float graph comes back as it
 /// was. Returns how many activation pairs were fused.
 ///
@@ -286,14 +312,25 @@ pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedE
                     graph.initializer.push(tensor);
                     continue;
                 }
-                let same = lattice.get(input).is_some_and(|&(s, z)| {
-                    scale.values == [s] && zero_point.is_some_and(|c| c.values == [f32::from(z)])
+                let made_with = lattice.get(input).copied().filter(|&(_, z)| {
+                    zero_point.is_some_and(|c| c.values.iter().all(|&v| v == f32::from(z)))
                 });
-                if !same {
+                let Some((made_scale, _)) = made_with else {
                     return Err(form(
                         &node,
-                        "its input was not quantised with the same scale and zero point",
+                        "its input was not quantised with the same zero point",
                     ));
+                };
+                if scale.values != [made_scale] {
+                    // Channels that were brought to a common range before rounding get their own
+                    // back: the lattice values times a factor a channel.
+                    let factor = per_channel_factor(&node, scale, made_scale)?;
+                    node.op_type = "Mul".into();
+                    node.input = vec![input.clone(), factor.name.clone()];
+                    node.attribute.clear();
+                    graph.initializer.push(factor);
+                    nodes.push(node);
+                    continue;
                 }
                 if graph.output.iter().any(|o| &o.name == output) {
                     node.op_type = "Identity".into();

@@ -87,6 +87,7 @@ pub struct Training {
     /// Feature vectors the coreset was chosen from.
     pub cells: u64,
     /// BLAKE3 over names and contents of the images.
+    #[serde(with = "hex")]
     pub digest: [u8; 32],
     /// Seed of every random choice.
     pub seed: u64,
@@ -225,5 +226,30 @@ pub struct Section {
     /// Length in bytes.
     pub length: u64,
     /// BLAKE3 of the bytes.
+    #[serde(with = "hex")]
     pub blake3: [u8; 32],
+}
+
+/// Digests: raw bytes in the file, hexadecimal where people and other programs read them.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            to.serialize_str(&blake3::Hash::from_bytes(*digest).to_hex())
+        } else {
+            digest.serialize(to)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        if from.is_human_readable() {
+            let text = String::deserialize(from)?;
+            blake3::Hash::from_hex(text)
+                .map(|hash| *hash.as_bytes())
+                .map_err(D::Error::custom)
+        } else {
+            <[u8; 32]>::deserialize(from)
+        }
+    }
 }

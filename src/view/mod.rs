@@ -1,1 +1,15 @@
-//! Pictures and pages for people.
+//! Pictures and pages for people: what a judgement looks like.
+//!
+//! - [`picture`]: a frame as the network saw it, and encoded pictures.
+//! - [`overlay`]: a score map over that picture, on a scale that two pictures share.
+//! - [`page`]: single-file HTML pages, built from [`content`].
+
+pub mod content;
+pub mod overlay;
+pub mod page;
+pub mod picture;
+
+pub use content::{Badge, Card, Cell, Figure, ScoreBar, Tone};
+pub use overlay::overlay;
+pub use page::Page;
+pub use picture::{NetworkView, Picture, PictureError};

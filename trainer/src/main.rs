@@ -1,1 +1,17 @@
-fn main() {}
+//! `partgate-train`: fits products from good images, validates and calibrates them.
+
+mod cli;
+mod damage;
+mod dataset;
+mod error;
+mod fit;
+mod metrics;
+mod progress;
+mod report;
+mod validation;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,11 +1,13 @@
 //! The bank: k-centre greedy over feature vectors, exact and seeded.
 //!
 //! Each step takes the vector farthest from all chosen ones (Sener and Savarese 2018, as PatchCore
-//! uses it). The result is that of the plain algorithm; the triangle inequality only spares
-//! distances that cannot matter: when the new centre is at least twice as far from a vector's
-//! nearest centre as the vector itself is, the vector cannot be nearer to the new one.
+//! uses it). The plain algorithm updates every vector's distance after every step. Here the same
+//! sequence comes out for a fraction of the work, because distances only shrink: only vectors
+//! whose last known distance reaches a level can be the farthest while that level holds. They are
+//! kept up to date; the rest wait, and are caught up (in bulk, against packed centres) when the
+//! level drops to them. Most are by then near enough to a centre to wait for good.
 
-use partgate::score::nearest::squared_distance;
+use super::pairwise::{LANES, Panels, four_to_panel, one_to_panels};
 use partgate::seed::Rng;
 use rayon::prelude::*;
 
@@ -49,16 +51,79 @@ pub(crate) fn project(vectors: Vectors<'_>, target: usize, seed: u64) -> Vec<f32
 const PROJECTION_STREAM: u64 = 1;
 const START_STREAM: u64 = 2;
 
-/// Vectors that one task looks at; a fixed number, so that the outcome cannot depend on threads.
-const CHUNK: usize = 4096;
+/// Factor by which the level of squared distance drops; a tenth of the distance.
+const LEVEL_DROP: f32 = 0.8;
 
+/// Vectors that one task catches up; a fixed number, so that the outcome cannot depend on threads.
+const CHUNK: usize = 1024;
+
+/// What is known of one vector.
+#[derive(Clone, Copy)]
 struct Member {
     /// Row among all vectors.
     row: u32,
-    /// Order number of the nearest chosen vector.
-    nearest: u32,
-    /// Squared distance to it.
+    /// Full panels of centres that it was compared with.
+    seen: u32,
+    /// Squared distance to the nearest centre seen: never below the true one.
     distance: f32,
+}
+
+/// Compares up to four members with the centres they have not seen, until all are below `level`.
+fn catch_up(members: &mut [Member], vectors: Vectors<'_>, centres: &Panels, level: f32) {
+    for group in members.chunks_mut(4) {
+        let last = group.len() - 1;
+        let rows = std::array::from_fn(|i| vectors.row(group[i.min(last)].row));
+        let mut panel = group.iter().map(|m| m.seen).min().unwrap_or(0);
+        let full = (centres.len() / LANES) as u32;
+        while (panel as usize) < centres.panels() && group.iter().any(|m| m.distance >= level) {
+            let filled = (centres.len() - panel as usize * LANES).min(LANES);
+            let found = four_to_panel(rows, centres, panel as usize);
+            for (member, distances) in group.iter_mut().zip(&found) {
+                for &d in &distances[..filled] {
+                    member.distance = member.distance.min(d);
+                }
+                // A panel still being filled is compared again later.
+                member.seen = member.seen.max((panel + 1).min(full));
+            }
+            panel += 1;
+        }
+    }
+}
+
+/// The members that may be the farthest, packed and up to date.
+struct Active {
+    panels: Panels,
+    rows: Vec<u32>,
+    distances: Vec<f32>,
+}
+
+impl Active {
+    /// Takes in a new centre.
+    fn compare(&mut self, centre: &[f32]) {
+        let panels = &self.panels;
+        self.distances
+            .par_chunks_mut(4 * LANES)
+            .with_min_len(16)
+            .enumerate()
+            .for_each(|(i, distances)| {
+                let found = one_to_panels(centre, panels, i * 4);
+                for (distance, &d) in distances.iter_mut().zip(found.as_flattened()) {
+                    *distance = distance.min(d);
+                }
+            });
+    }
+
+    /// The farthest, ties to the lower row.
+    fn farthest(&self) -> (f32, u32) {
+        let pairs = self.distances.iter().zip(&self.rows);
+        pairs.fold((-1.0, u32::MAX), |best, (&d, &row)| {
+            if d > best.0 || (d == best.0 && row < best.1) {
+                (d, row)
+            } else {
+                best
+            }
+        })
+    }
 }
 
 /// Chooses `count` of `members` (rows of `vectors`) in greedy order; the first is drawn by `seed`.
@@ -76,52 +141,57 @@ pub(crate) fn k_centre_greedy(
     }
     let first = members[Rng::stream(seed, START_STREAM).below(members.len())];
     chosen.push(first);
-    let mut state: Vec<Member> = members
-        .par_iter()
+    let mut centres = Panels::new(vectors.dimensions);
+    centres.push(vectors.row(first));
+    let mut all: Vec<Member> = members
+        .iter()
         .map(|&row| Member {
             row,
-            nearest: 0,
-            distance: squared_distance(vectors.row(row), vectors.row(first)),
+            seen: 0,
+            distance: f32::INFINITY,
         })
         .collect();
-    let farther = |a: (f32, u32), b: (f32, u32)| {
-        // Ties go to the lower row.
-        if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a }
+    let mut active = Active {
+        panels: Panels::new(vectors.dimensions),
+        rows: Vec::new(),
+        distances: Vec::new(),
     };
-    let mut next = state
-        .iter()
-        .map(|m| (m.distance, m.row))
-        .fold((-1.0, u32::MAX), farther);
-    let mut spare: Vec<f32> = Vec::with_capacity(count);
-    while chosen.len() < count && next.0 > 0.0 {
+    let mut level = f32::INFINITY;
+    while chosen.len() < count {
+        let mut next = active.farthest();
+        while next.0 < level {
+            // Nobody reaches the level: lower it, and catch up whoever might reach the new one.
+            all.par_chunks_mut(CHUNK)
+                .for_each(|chunk| catch_up_some(chunk, vectors, &centres, level));
+            let high = all.iter().map(|m| m.distance).fold(0.0, f32::max);
+            if high <= 0.0 {
+                progress(count);
+                return chosen; // the rest are copies of chosen vectors
+            }
+            level = if level.is_finite() { level } else { high } * LEVEL_DROP;
+            level = level.min(high);
+            all.par_chunks_mut(CHUNK)
+                .for_each(|chunk| catch_up_some(chunk, vectors, &centres, level));
+            active.panels.clear();
+            active.rows.clear();
+            active.distances.clear();
+            for member in all.iter().filter(|m| m.distance >= level) {
+                active.panels.push(vectors.row(member.row));
+                active.rows.push(member.row);
+                active.distances.push(member.distance);
+            }
+            next = active.farthest();
+            log::debug!(
+                "coreset: {} chosen, level {level}, {} of {} members active",
+                chosen.len(),
+                active.rows.len(),
+                all.len()
+            );
+        }
         let centre = vectors.row(next.1);
-        let order = chosen.len() as u32;
-        // A member at squared distance m of centre j keeps it when |new - j|^2 >= 4 m. The margin
-        // covers rounding, so that the outcome is the plain algorithm's to the bit.
-        spare.clear();
-        chosen
-            .par_iter()
-            .with_min_len(512)
-            .map(|&row| squared_distance(vectors.row(row), centre) * (0.25 * 0.9999))
-            .collect_into_vec(&mut spare);
         chosen.push(next.1);
-        next = state
-            .par_chunks_mut(CHUNK)
-            .map(|chunk| {
-                let mut best = (-1.0, u32::MAX);
-                for member in chunk {
-                    if member.distance > spare[member.nearest as usize] {
-                        let d = squared_distance(vectors.row(member.row), centre);
-                        if d < member.distance {
-                            member.distance = d;
-                            member.nearest = order;
-                        }
-                    }
-                    best = farther(best, (member.distance, member.row));
-                }
-                best
-            })
-            .reduce(|| (-1.0, u32::MAX), farther);
+        centres.push(centre);
+        active.compare(centre);
         if chosen.len().is_multiple_of(64) {
             progress(chosen.len());
         }
@@ -130,31 +200,55 @@ pub(crate) fn k_centre_greedy(
     chosen
 }
 
+/// Catches up the members of a chunk whose known distance reaches `level`.
+fn catch_up_some(chunk: &mut [Member], vectors: Vectors<'_>, centres: &Panels, level: f32) {
+    let mut open: Vec<usize> = (0..chunk.len())
+        .filter(|&i| chunk[i].distance >= level)
+        .collect();
+    // Alike histories together, so that a group of four shares its panels.
+    open.sort_by_key(|&i| (chunk[i].seen, i));
+    for four in open.chunks(4) {
+        let mut group: Vec<Member> = four.iter().map(|&i| chunk[i]).collect();
+        catch_up(&mut group, vectors, centres, level);
+        for (&i, member) in four.iter().zip(group) {
+            chunk[i] = member;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn distance(a: &[f32], b: &[f32]) -> f32 {
+        let mut sum = 0.0;
+        for (x, y) in a.iter().zip(b) {
+            sum += (x - y) * (x - y);
+        }
+        sum
+    }
+
     /// The algorithm as published: keep the vector of distances, take the farthest, update.
     fn plain(vectors: Vectors<'_>, members: &[u32], count: usize, seed: u64) -> Vec<u32> {
         let mut chosen = vec![members[Rng::stream(seed, START_STREAM).below(members.len())]];
-        let mut distance: Vec<f32> = members
+        let mut near: Vec<f32> = members
             .iter()
-            .map(|&r| squared_distance(vectors.row(r), vectors.row(chosen[0])))
+            .map(|&r| distance(vectors.row(r), vectors.row(chosen[0])))
             .collect();
         while chosen.len() < count {
             let mut far = 0;
             for i in 1..members.len() {
-                if distance[i] > distance[far] {
+                if near[i] > near[far] {
                     far = i;
                 }
             }
-            if distance[far] <= 0.0 {
+            if near[far] <= 0.0 {
                 break;
             }
             chosen.push(members[far]);
-            for (d, &r) in distance.iter_mut().zip(members) {
-                *d = d.min(squared_distance(vectors.row(r), vectors.row(members[far])));
+            for (d, &r) in near.iter_mut().zip(members) {
+                *d = d.min(distance(vectors.row(r), vectors.row(members[far])));
             }
         }
         chosen
@@ -163,7 +257,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn pruning_changes_nothing(
+        fn waiting_changes_nothing(
             seed: u64, n in 1usize..400, d in 1usize..20, count in 1usize..60, clusters in 1usize..6,
         ) {
             let mut rng = Rng::new(seed);
@@ -215,8 +309,8 @@ mod tests {
         let projected = project(vectors, 128, 3);
         let flat = Vectors { values: &projected, dimensions: 128 };
         for i in 1..40 {
-            let ratio = squared_distance(flat.row(0), flat.row(i))
-                / squared_distance(vectors.row(0), vectors.row(i));
+            let ratio = distance(flat.row(0), flat.row(i))
+                / distance(vectors.row(0), vectors.row(i));
             assert!((0.5..1.7).contains(&ratio), "{ratio}");
         }
     }

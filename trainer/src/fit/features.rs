@@ -105,6 +105,27 @@ impl Features {
     }
 }
 
+fn digest_of_image(name: &str, bytes: &[u8]) -> [u8; 32] {
+    let mut digest = blake3::Hasher::new();
+    digest.update(name.as_bytes());
+    digest.update(&[0]);
+    digest.update(blake3::hash(bytes).as_bytes());
+    *digest.finalize().as_bytes()
+}
+
+/// The training digest that a fit on `images` would record.
+pub(crate) fn digest_of(images: &GoodImages) -> Result<[u8; 32], TrainError> {
+    let mut digest = blake3::Hasher::new();
+    for path in &images.paths {
+        let bytes = std::fs::read(path).map_err(|source| FolderError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        digest.update(&digest_of_image(&images.relative(path), &bytes));
+    }
+    Ok(*digest.finalize().as_bytes())
+}
+
 struct ImageFacts {
     digest: [u8; 32],
     size: [u32; 2],
@@ -127,12 +148,8 @@ fn one_image(
             path: path.to_path_buf(),
             source,
         })?;
-    let mut digest = blake3::Hasher::new();
-    digest.update(name.as_bytes());
-    digest.update(&[0]);
-    digest.update(blake3::hash(&bytes).as_bytes());
     Ok(ImageFacts {
-        digest: *digest.finalize().as_bytes(),
+        digest: digest_of_image(name, &bytes),
         size: [frame.width() as u32, frame.height() as u32],
     })
 }
@@ -169,27 +186,31 @@ pub(crate) fn extract(
     }
     let progress = Progress::new("features", count as u64);
     let mut values = vec![0.0; count * length];
-    let facts: Vec<ImageFacts> = values
-        .par_chunks_mut(length)
-        .zip(&images.paths)
-        .map_init(
-            || first.another(settings),
-            |extractor, (out, path)| {
-                let extractor = match extractor {
-                    Ok(e) => e,
-                    Err(e) => return Err(TrainError::Setting(e.to_string())),
-                };
+    let share = count.div_ceil(rayon::current_num_threads()).max(1);
+    let mut workers = vec![first];
+    while workers.len() * share < count {
+        let next = workers[0].another(settings)?;
+        workers.push(next);
+    }
+    let facts: Vec<Vec<ImageFacts>> = values
+        .par_chunks_mut(length * share)
+        .zip(images.paths.par_chunks(share))
+        .zip(workers.par_iter_mut())
+        .map(|((values, paths), extractor)| {
+            let work = values.chunks_exact_mut(length).zip(paths);
+            work.map(|(out, path)| {
                 let facts = one_image(extractor, path, &images.relative(path), out);
                 progress.advance(1);
                 facts
-            },
-        )
+            })
+            .collect::<Result<Vec<_>, _>>()
+        })
         .collect::<Result<_, _>>()?;
     progress.finish();
 
     let mut digest = blake3::Hasher::new();
     let mut sizes: Vec<[u32; 2]> = Vec::with_capacity(count);
-    for fact in &facts {
+    for fact in facts.iter().flatten() {
         digest.update(&fact.digest);
         sizes.push(fact.size);
     }

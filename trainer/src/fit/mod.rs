@@ -3,10 +3,11 @@
 pub(crate) mod catalogue;
 mod coreset;
 mod features;
+mod pairwise;
 mod position;
 pub(crate) mod thresholds;
 
-pub(crate) use features::FeatureSettings;
+pub(crate) use features::{FeatureSettings, digest_of};
 
 use crate::damage::damaged;
 use crate::dataset::GoodImages;
@@ -241,8 +242,7 @@ impl Fitter<'_> {
         let rows = self.bank_rows(n * self.features.cells());
         let progress = Progress::new("thresholds", (folds * rows) as u64);
         for fold in 0..folds {
-            let (held, rest): (Vec<usize>, Vec<usize>) =
-                order.iter().enumerate().partition_map(fold, folds);
+            let (held, rest) = split_fold(&order, fold, folds);
             let fitted = self.fit_bank(&rest, &|done| progress.set((fold * rows + done) as u64));
             let mask = fitted.position.as_ref().map(|(mask, _)| mask);
             let found = self.score(&fitted.bank, mask, &held);
@@ -260,25 +260,19 @@ impl Fitter<'_> {
     }
 }
 
-/// Splits an enumerated order into the images of one fold and the rest, each sorted.
-trait PartitionFold {
-    fn partition_map(self, fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>);
-}
-
-impl<'a, I: Iterator<Item = (usize, &'a usize)>> PartitionFold for I {
-    fn partition_map(self, fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
-        let (mut held, mut rest) = (Vec::new(), Vec::new());
-        for (rank, &image) in self {
-            if rank % folds == fold {
-                held.push(image);
-            } else {
-                rest.push(image);
-            }
+/// The images of one fold and the rest, each sorted.
+fn split_fold(order: &[usize], fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
+    let (mut held, mut rest) = (Vec::new(), Vec::new());
+    for (rank, &image) in order.iter().enumerate() {
+        if rank % folds == fold {
+            held.push(image);
+        } else {
+            rest.push(image);
         }
-        held.sort_unstable();
-        rest.sort_unstable();
-        (held, rest)
     }
+    held.sort_unstable();
+    rest.sort_unstable();
+    (held, rest)
 }
 
 fn bound_of(found: thresholds::Bound) -> Bound {
@@ -311,17 +305,13 @@ pub(crate) fn thresholds_from(scores: &[f32], risk: Risk) -> Result<Thresholds, 
         bound.rate = risk.unknown_rate;
         bound
     };
-    let mut unknown = bound_of(unknown);
+    let unknown = bound_of(unknown);
     let mut ng = bound_of(thresholds::bound(
         scores,
         risk.ng_rate,
         risk.confidence,
         risk.seed,
     )?);
-    // Rounding to f32 must not turn a held-out image at the threshold into a reject.
-    for (bound, other) in [(&mut unknown, f32::MIN), (&mut ng, f32::MIN)] {
-        bound.threshold = bound.threshold.max(other);
-    }
     if ng.threshold < unknown.threshold {
         ng.threshold = unknown.threshold;
     }

@@ -1,0 +1,254 @@
+//! `partgate bench`: where the time goes on this machine.
+
+use super::failure::{Code, Failure};
+use super::progress::Progress;
+use super::terminal::{Colour, Out};
+use super::{ThreadCount, load, ms, open};
+use clap::Args;
+use partgate::capture::folder::read_frame;
+use partgate::inspection::{Kernels, Stage};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Measure how long judging one image takes here, stage by stage
+///
+/// The same image is judged again and again. `start_ms` is the time from the start of the process
+/// until the first image could be judged: bundle opened and checked, network loaded and optimised.
+/// Build with --release for figures that mean something.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side. The stage `decode` is there with --image\nonly and is not part of `total`.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
+)]
+pub(crate) struct Arguments {
+    /// The product bundle
+    bundle: PathBuf,
+    /// Image to judge [default: the bundle's first golden image]
+    #[arg(long, value_name = "PATH")]
+    image: Option<PathBuf>,
+    /// Measured runs
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    runs: u32,
+    /// Runs before the measured ones
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    warmup: u32,
+    #[command(flatten)]
+    threads: ThreadCount,
+}
+
+#[derive(Debug, Error)]
+#[error("{bundle}: the bundle has no golden image to measure with; name one with --image")]
+struct NoImage {
+    bundle: String,
+}
+
+#[derive(Serialize)]
+struct Percentiles {
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+}
+
+impl Percentiles {
+    /// Nearest rank: every figure is a time that was really measured.
+    fn of(times: &mut [Duration]) -> Self {
+        times.sort_unstable();
+        let rank = |share: f64| {
+            let at = (share * times.len() as f64).ceil() as usize;
+            times
+                .get(at.saturating_sub(1))
+                .map_or(0.0, |time| ms(*time))
+        };
+        Self {
+            p50_ms: rank(0.50),
+            p90_ms: rank(0.90),
+            p99_ms: rank(0.99),
+            max_ms: rank(1.0),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    bundle: PathBuf,
+    stages: BTreeMap<&'static str, Percentiles>,
+    total: Percentiles,
+    frames_per_second: f64,
+    /// Where the system tells it.
+    peak_rss_bytes: Option<u64>,
+    start_ms: f64,
+    kernels: Kernels,
+    runs: u32,
+    warmup: u32,
+    threads: usize,
+    bank_rows: usize,
+    side: usize,
+}
+
+/// Largest memory that the process ever held (`VmHWM`, proc(5)).
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Runs the command; `started` is when the process began.
+pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Result<Code, Failure> {
+    let product = open(&arguments.bundle)?;
+    let threads = arguments.threads.threads()?;
+    let mut inspector = load(&product, &threads)?;
+    let start = started.elapsed();
+
+    let frame = match (&arguments.image, product.manifest().goldens.first()) {
+        (Some(path), _) => read_frame(path).map_err(Failure::input)?,
+        (None, Some(golden)) => product.golden_frame(golden).map_err(Failure::bundle)?,
+        (None, None) => {
+            let bundle = product.origin().to_string();
+            return Err(Failure::input(NoImage { bundle }));
+        }
+    };
+    let mut stages: Vec<Vec<Duration>> = vec![Vec::new(); Stage::ALL.len()];
+    let mut totals = Vec::new();
+    let mut decodes = Vec::new();
+    let runs = arguments.warmup + arguments.runs;
+    let mut progress = Progress::new("measuring", runs as usize);
+    for run in 0..runs {
+        let decode = Instant::now();
+        if let Some(path) = &arguments.image {
+            read_frame(path).map_err(Failure::input)?;
+        }
+        let decode = decode.elapsed();
+        let inspection = inspector.inspect(&frame).map_err(Failure::input)?;
+        progress.step();
+        if run < arguments.warmup {
+            continue;
+        }
+        for (times, (_, time)) in stages.iter_mut().zip(&inspection.stages) {
+            times.push(*time);
+        }
+        totals.push(inspection.total());
+        if arguments.image.is_some() {
+            decodes.push(decode);
+        }
+    }
+    drop(progress);
+
+    let judging: Duration = totals.iter().sum();
+    let mut table: Vec<(&'static str, Percentiles)> = Vec::new();
+    if !decodes.is_empty() {
+        table.push(("decode", Percentiles::of(&mut decodes)));
+    }
+    for (stage, times) in Stage::ALL.iter().zip(&mut stages) {
+        table.push((stage.name(), Percentiles::of(times)));
+    }
+    let total = Percentiles::of(&mut totals);
+    let kernels = inspector.kernels();
+    let report = Report {
+        bundle: arguments.bundle.clone(),
+        total,
+        frames_per_second: f64::from(arguments.runs) / judging.as_secs_f64(),
+        peak_rss_bytes: peak_rss_bytes(),
+        start_ms: ms(start),
+        kernels,
+        runs: arguments.runs,
+        warmup: arguments.warmup,
+        threads: threads.count(),
+        bank_rows: product.bank().rows(),
+        side: inspector.side(),
+        stages: BTreeMap::new(),
+    };
+    if out.json() {
+        out.json_page(&Report {
+            stages: table.into_iter().collect(),
+            ..report
+        })?;
+    } else {
+        print(&report, &table, out)?;
+    }
+    Ok(Code::Done)
+}
+
+fn print(
+    report: &Report,
+    table: &[(&'static str, Percentiles)],
+    out: &mut Out,
+) -> Result<(), Failure> {
+    out.line(format_args!(
+        "{}: {} px, bank of {} rows, {} threads, {} runs",
+        report.bundle.display(),
+        report.side,
+        report.bank_rows,
+        report.threads,
+        report.runs
+    ))?;
+    let header = format!(
+        "{:12}  {:>9}  {:>9}  {:>9}  {:>9}",
+        "stage (ms)", "p50", "p90", "p99", "max"
+    );
+    out.line(out.paint(header, Colour::Soft))?;
+    let row = |name: &str, p: &Percentiles| {
+        format!(
+            "{name:12}  {:>9.2}  {:>9.2}  {:>9.2}  {:>9.2}",
+            p.p50_ms, p.p90_ms, p.p99_ms, p.max_ms
+        )
+    };
+    for (name, percentiles) in table {
+        out.line(row(name, percentiles))?;
+    }
+    let total = out.paint(row("total", &report.total), Colour::Bold);
+    out.line(total)?;
+    if table.iter().any(|(name, _)| *name == "decode") {
+        out.line("(decode is not part of the total)")?;
+    }
+    out.line("")?;
+    out.line(format_args!(
+        "frames per second  {:.1}",
+        report.frames_per_second
+    ))?;
+    let memory = report.peak_rss_bytes.map_or("unknown".into(), |bytes| {
+        format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+    });
+    out.line(format_args!("peak memory        {memory}"))?;
+    out.line(format_args!("start-up           {:.0} ms", report.start_ms))?;
+    let network = &report.kernels.backbone;
+    out.line(format_args!(
+        "network            {}, {} file, {} integer and {} float nodes, {} activations rounded to 8 bits",
+        network.engine,
+        network.precision,
+        network.integer_nodes,
+        network.float_nodes,
+        network.rounded_activations
+    ))?;
+    let operators: Vec<String> = network
+        .operators
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    out.line(format_args!("operators          {}", operators.join(", ")))?;
+    out.line(format_args!(
+        "nearest neighbour  {}",
+        report.kernels.nearest
+    ))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_measured_times() {
+        let mut times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
+        let p = Percentiles::of(&mut times);
+        assert_eq!(
+            (p.p50_ms, p.p90_ms, p.p99_ms, p.max_ms),
+            (100.0, 180.0, 198.0, 200.0)
+        );
+        let one = Percentiles::of(&mut [Duration::from_millis(7)]);
+        assert_eq!((one.p50_ms, one.max_ms), (7.0, 7.0));
+    }
+}

@@ -1,0 +1,108 @@
+//! The demonstration's page.
+
+use super::{Judged, Outcome, Summary};
+use partgate::product::Manifest;
+use partgate::verdict::Verdict;
+use partgate::view::{Badge, Cell, Figure, Page, ScoreBar, Tone};
+
+fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Ok => Tone::Good,
+        Verdict::Ng => Tone::Bad,
+        Verdict::Unknown => Tone::Unsure,
+    }
+}
+
+/// Snake case as words.
+fn words(name: &str) -> String {
+    let mut text = name.replace('_', " ");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
+fn row(judged: &Judged, manifest: &Manifest, top: f32) -> Vec<Cell> {
+    let mut badges = vec![Badge::new(judged.verdict.to_string(), tone(judged.verdict))];
+    match judged.outcome {
+        Outcome::Right => {}
+        Outcome::Escape => badges.push(Badge::new("escape", Tone::Alarm)),
+        Outcome::FalseReject => badges.push(Badge::new("false reject", Tone::Alarm)),
+    }
+    let what = match judged.defect {
+        Some(defect) => defect.what(),
+        None => "Nothing is wrong with it.",
+    };
+    let [part, heat] = match &judged.pictures {
+        Some(pictures) => pictures.clone().map(Cell::Picture),
+        None => [Cell::from("not shown"), Cell::from("not shown")],
+    };
+    vec![
+        Cell::Number(judged.part.to_string()),
+        part,
+        heat,
+        Cell::Badges(badges),
+        Cell::Titled(words(judged.shown), what.into()),
+        Cell::Score(ScoreBar {
+            score: judged.score,
+            unknown: manifest.thresholds.unknown.threshold,
+            ng: manifest.thresholds.ng.threshold,
+            top,
+            tone: tone(judged.verdict),
+        }),
+        Cell::Number(format!("{:.1}", judged.ms)),
+    ]
+}
+
+/// Builds the page.
+pub(super) fn build(
+    manifest: &Manifest,
+    judged: &[Judged],
+    summary: &Summary,
+    threads: usize,
+) -> String {
+    let mistakes = |count: usize| if count == 0 { Tone::Good } else { Tone::Alarm };
+    let mut page = Page::new("partgate demo");
+    page.paragraph(&format!(
+        "{} drawn parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, judged by a bank fitted on {} other good parts. \
+         Nothing in the fit has seen a defect.",
+        summary.parts, manifest.name, manifest.revision, summary.good, manifest.training.images
+    ));
+    page.figures(&[
+        Figure::new("Parts", summary.parts.to_string()),
+        Figure::new("OK", summary.ok.to_string()),
+        Figure::new("NG", summary.ng.to_string()),
+        Figure::new("UNKNOWN", summary.unknown.to_string()),
+        Figure::toned(
+            "Escapes",
+            format!("{} / {}", summary.escapes, summary.parts - summary.good),
+            mistakes(summary.escapes),
+        ),
+        Figure::toned(
+            "False rejects",
+            format!("{} / {}", summary.false_rejects, summary.good),
+            mistakes(summary.false_rejects),
+        ),
+        Figure::new("Median time", format!("{:.1} ms", summary.median_ms)),
+        Figure::new("Parts a second", format!("{:.1}", summary.parts_per_second)),
+    ]);
+    page.paragraph(&format!(
+        "A part is OK up to a score of {:.3}, NG above {:.3}, and UNKNOWN between; both NG and UNKNOWN are rejected. \
+         An escape is a defective part called OK, a false reject a good part called anything else. \
+         Times are those of judging on this machine with {threads} thread{}.",
+        manifest.thresholds.unknown.threshold,
+        manifest.thresholds.ng.threshold,
+        if threads == 1 { "" } else { "s" }
+    ));
+    page.colour_scale();
+
+    // As far right as the highest score, within reason: one outlier must not flatten the rest.
+    let ng = manifest.thresholds.ng.threshold;
+    let highest = judged.iter().map(|j| j.score).fold(ng, f32::max);
+    let top = (highest * 1.05).clamp(ng * 1.25, (ng * 4.0).max(f32::MIN_POSITIVE));
+    let headers = ["#", "Part", "Score map", "Verdict", "Shown", "Score", "ms"];
+    let rows: Vec<Vec<Cell>> = judged.iter().map(|j| row(j, manifest, top)).collect();
+    page.heading("Every part, in the order shown");
+    page.table(&headers, &rows);
+    page.finish()
+}

@@ -1,0 +1,88 @@
+//! What a failed command tells its caller: an exit code, and the causes on standard error.
+
+use std::error::Error;
+use std::io::Write;
+
+/// Exit codes, as the help text documents them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// Done.
+    Done = 0,
+    /// Unexpected failure.
+    Unexpected = 1,
+    // 2, wrong usage, is clap's.
+    /// An image, folder or output folder cannot be used.
+    Input = 3,
+    /// The bundle cannot be used.
+    Bundle = 4,
+    /// The self-test disagreed.
+    Parity = 5,
+    /// `score --gate`: judged, and not all OK.
+    NotOk = 6,
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something went wrong.
+    Error(Code, Box<dyn Error + Send + Sync>),
+    /// Whoever read standard output went away (`partgate score ... | head`): nobody is left to
+    /// tell, and nothing is wrong.
+    ReaderGone(Code),
+}
+
+impl Failure {
+    pub(crate) fn unexpected(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Failure::Error(Code::Unexpected, error.into())
+    }
+
+    pub(crate) fn input(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Failure::Error(Code::Input, error.into())
+    }
+
+    pub(crate) fn bundle(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Failure::Error(Code::Bundle, error.into())
+    }
+
+    /// Prints the causes and returns the exit code.
+    pub(crate) fn report(self) -> Code {
+        match self {
+            Failure::Error(code, error) => {
+                tell(&*error);
+                code
+            }
+            Failure::ReaderGone(code) => code,
+        }
+    }
+}
+
+/// Prints the causes to standard error, one line each.
+pub(crate) fn tell(error: &(dyn Error + 'static)) {
+    let mut text = String::new();
+    for (depth, line) in causes(error).into_iter().enumerate() {
+        text += if depth == 0 {
+            "error: "
+        } else {
+            "  caused by: "
+        };
+        text += &line;
+        text.push('\n');
+    }
+    // With standard error closed there is nobody to tell; the exit code still says it.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The whole chain, outermost first, one line each.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let line = error.to_string().replace('\n', " ");
+        // Some libraries repeat their cause's text in their own.
+        if lines.last() != Some(&line) {
+            lines.push(line);
+        }
+        next = error.source();
+    }
+    lines
+}

@@ -1,0 +1,173 @@
+//! Commands: each parses its arguments, calls the library and prints. Nothing is judged here.
+
+mod bench;
+mod demo;
+mod diff;
+mod failure;
+mod inspect;
+mod output_folder;
+mod progress;
+mod render;
+mod score;
+mod selftest;
+mod terminal;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use failure::Failure;
+use log::LevelFilter;
+use partgate::backbone::{BackboneError, Threads};
+use partgate::inspection::{InspectionError, Inspector};
+use partgate::product::Product;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use terminal::Out;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  unexpected failure
+  2  wrong usage
+  3  an input cannot be used: an image, a folder, an output folder
+  4  the bundle cannot be used
+  5  the self-test disagreed, or the bundle has nothing to test with
+  6  only with `score --gate`: every image was judged and at least one is not OK
+
+Examples:
+  partgate demo                          see it judge parts, nothing else needed
+  partgate score part.pgp photos/        one JSON line for every image under photos/
+  partgate inspect part.pgp              what a bundle holds and what its thresholds rest on
+
+`partgate COMMAND --help` explains one command. Errors go to standard error with their causes.";
+
+/// Visual inspection of parts: a picture in, OK, NG or UNKNOWN out.
+///
+/// A product bundle (NAME.pgp) holds everything that is needed to judge one kind of part. Bundles
+/// are fitted from pictures of good parts with `partgate-train`.
+#[derive(Debug, Parser)]
+#[command(name = "partgate", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    general: General,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+struct General {
+    /// Print JSON instead of text (`score` always does)
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on standard error; twice or three times for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Score(score::Arguments),
+    Inspect(inspect::Arguments),
+    Diff(diff::Arguments),
+    Selftest(selftest::Arguments),
+    Bench(bench::Arguments),
+    Render(render::Arguments),
+}
+
+/// The number of threads, where a command judges.
+#[derive(Debug, Args)]
+struct ThreadCount {
+    /// Threads that share one image [default: one a processor]; scores do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+impl ThreadCount {
+    fn threads(&self) -> Result<Threads, Failure> {
+        let count = match self.threads {
+            Some(n) => usize::from(n),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        Threads::new(count).map_err(Failure::unexpected)
+    }
+}
+
+fn open(path: &Path) -> Result<Product, Failure> {
+    let product = Product::open(path).map_err(Failure::bundle)?;
+    log::info!("opened {}", path.display());
+    Ok(product)
+}
+
+fn load(product: &Product, threads: &Threads) -> Result<Inspector, Failure> {
+    let started = Instant::now();
+    let inspector = Inspector::new(product, threads).map_err(|e| match e {
+        InspectionError::Backbone(BackboneError::Threads { .. }) => Failure::unexpected(e),
+        e => Failure::bundle(e),
+    })?;
+    log::info!(
+        "network ready after {:.0} ms, {} threads",
+        started.elapsed().as_secs_f64() * 1e3,
+        threads.count()
+    );
+    Ok(inspector)
+}
+
+/// Milliseconds to the microsecond, the finest that these times repeat.
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn start_log(general: &General) {
+    let level = match (general.quiet, general.verbose) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => LevelFilter::Warn,
+        (false, 1) => LevelFilter::Info,
+        (false, 2) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    };
+    // tract explains its every rewrite at `info`; that is for the third -v.
+    let others = if level == LevelFilter::Trace {
+        LevelFilter::Debug
+    } else {
+        level.min(LevelFilter::Warn)
+    };
+    env_logger::Builder::new()
+        .filter_level(others)
+        .filter_module("partgate", level)
+        .parse_default_env()
+        .init();
+}
+
+/// Runs the command line; `started` is when the process began.
+pub(crate) fn main(started: Instant) -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.general);
+    let mut out = Out::new(cli.general.json);
+    let result = match cli.command {
+        Command::Demo(arguments) => demo::run(&arguments, &mut out),
+        Command::Score(arguments) => score::run(&arguments, &mut out),
+        Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
+        Command::Diff(arguments) => diff::run(&arguments, &mut out),
+        Command::Selftest(arguments) => selftest::run(&arguments, &mut out),
+        Command::Bench(arguments) => bench::run(&arguments, started, &mut out),
+        Command::Render(arguments) => render::run(&arguments, &mut out),
+    };
+    let code = result
+        .and_then(|code| out.finish().map(|()| code))
+        .unwrap_or_else(Failure::report);
+    ExitCode::from(code as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,281 @@
+//! `partgate score`: one JSON line an image.
+
+use super::failure::{Code, Failure, causes, tell};
+use super::output_folder::{self, OutputError};
+use super::terminal::Out;
+use super::{ThreadCount, load, ms, open};
+use clap::Args;
+use partgate::capture::folder::{expand, read_frame};
+use partgate::inspection::{Inspection, Inspector};
+use partgate::product::Product;
+use partgate::verdict::Verdict;
+use partgate::view::{NetworkView, Picture, overlay};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::collections::HashSet;
+use std::error::Error;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Judge images: one JSON line for each
+///
+/// Takes image files (PNG, JPEG, BMP, TIFF; grey or colour; 8 or 16 bit) and folders, which are
+/// searched with their sub-folders in the order of their names.
+///
+/// A judged image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
+/// "unknown_threshold", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
+/// "total"}}: above `threshold` is NG, above `unknown_threshold` UNKNOWN. `total` leaves out
+/// `decode`. An image that cannot be judged gives {"path", "error", "verdict": "UNKNOWN"}; the
+/// others are still judged, and the exit code is 3 at the end.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image or folder cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
+)]
+pub(crate) struct Arguments {
+    /// The product bundle
+    bundle: PathBuf,
+    /// Images, and folders of images
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Write a picture of each image with its score map into this folder: as the network sees it,
+    /// colours on the product's own scale, a line round everything above the NG threshold
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Exit with 6 when any image is not OK
+    #[arg(long)]
+    gate: bool,
+    #[command(flatten)]
+    threads: ThreadCount,
+}
+
+/// Milliseconds a stage, in their order.
+struct Times<'a> {
+    decode: Duration,
+    inspection: &'a Inspection,
+}
+
+impl Serialize for Times<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("decode", &ms(self.decode))?;
+        for (stage, time) in &self.inspection.stages {
+            map.serialize_entry(stage.name(), &ms(*time))?;
+        }
+        map.serialize_entry("total", &ms(self.inspection.total()))?;
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    score: f32,
+    verdict: Verdict,
+    threshold: f32,
+    unknown_threshold: f32,
+    ms: Times<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<&'a Path>,
+}
+
+#[derive(Serialize)]
+struct Unjudged<'a> {
+    path: &'a str,
+    error: String,
+    verdict: Verdict,
+}
+
+/// An image, and what its overlay is to be called.
+struct Job {
+    path: PathBuf,
+    name: PathBuf,
+}
+
+/// File names for overlays: the path below the folder that was given, its parts joined, and a
+/// number where that was taken already.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+}
+
+impl Names {
+    fn next(&mut self, image: &Path, root: &Path) -> PathBuf {
+        let below = match image.strip_prefix(root) {
+            Ok(below) if below.components().next().is_some() => below.to_path_buf(),
+            _ => image.file_name().map(PathBuf::from).unwrap_or_default(),
+        };
+        let parts: Vec<String> = below
+            .with_extension("")
+            .components()
+            .filter_map(|c| match c {
+                Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
+                _ => None,
+            })
+            .collect();
+        let stem = parts.join("_");
+        let mut name = stem.clone();
+        let mut count = 1;
+        // In lower case, because some file systems take `A` and `a` for the same.
+        while !self.taken.insert(name.to_lowercase()) {
+            count += 1;
+            name = format!("{stem}-{count}");
+        }
+        PathBuf::from(format!("{name}.png"))
+    }
+}
+
+/// Writes overlays, where they were asked for.
+struct Overlays<'a> {
+    folder: &'a Path,
+    view: NetworkView,
+}
+
+impl<'a> Overlays<'a> {
+    fn new(folder: &'a Path, product: &Product, jobs: &[Job]) -> Result<Self, Failure> {
+        output_folder::make(folder)?;
+        if let Ok(target) = folder.canonicalize() {
+            let inside = |job: &Job| {
+                let image = job.path.canonicalize().ok();
+                image.is_some_and(|i| i.parent() == Some(&target))
+            };
+            if jobs.iter().any(inside) {
+                let path = folder.to_path_buf();
+                return Err(Failure::input(OutputError::HoldsInputs { path }));
+            }
+        }
+        Ok(Self {
+            folder,
+            view: NetworkView::new(product.manifest().input.clone()),
+        })
+    }
+
+    fn write(
+        &mut self,
+        frame: &partgate::frame::Frame,
+        inspector: &Inspector,
+        name: &Path,
+    ) -> Result<PathBuf, Failure> {
+        let seen = self.view.picture(frame).map_err(Failure::input)?;
+        let side = self.view.side();
+        let painted = overlay(&seen, inspector.map(), side, inspector.thresholds());
+        let picture = Picture::png(&painted, side, side, "").map_err(Failure::unexpected)?;
+        let path = self.folder.join(name);
+        output_folder::write(&path, &picture.bytes)?;
+        Ok(path)
+    }
+}
+
+fn unjudged(out: &mut Out, path: &Path, error: &(dyn Error + 'static)) -> Result<(), Failure> {
+    out.json_line(&Unjudged {
+        path: &path.to_string_lossy(),
+        error: causes(error).join(": "),
+        verdict: Verdict::Unknown,
+    })
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    if arguments.gate {
+        // Not all images judged: a gate must not pass because a reader went away.
+        out.when_left(Code::Unexpected);
+    }
+    let product = open(&arguments.bundle)?;
+    let mut inspector = load(&product, &arguments.threads.threads()?)?;
+    let mut failed = 0usize;
+    let mut not_ok = 0usize;
+
+    let mut names = Names::default();
+    let mut jobs = Vec::new();
+    for root in &arguments.paths {
+        match expand(std::slice::from_ref(root)) {
+            Ok(images) => jobs.extend(images.into_iter().map(|path| Job {
+                name: names.next(&path, root),
+                path,
+            })),
+            Err(error) => {
+                unjudged(out, root, &error)?;
+                tell(&error);
+                failed += 1;
+            }
+        }
+    }
+    let mut overlays = match &arguments.out {
+        Some(folder) => Some(Overlays::new(folder, &product, &jobs)?),
+        None => None,
+    };
+
+    for job in &jobs {
+        let started = Instant::now();
+        let frame = match read_frame(&job.path) {
+            Ok(frame) => frame,
+            Err(error) => {
+                unjudged(out, &job.path, &error)?;
+                failed += 1;
+                continue;
+            }
+        };
+        let decode = started.elapsed();
+        let inspection = match inspector.inspect(&frame) {
+            Ok(inspection) => inspection,
+            Err(error) => {
+                unjudged(out, &job.path, &error)?;
+                failed += 1;
+                continue;
+            }
+        };
+        let overlay = match &mut overlays {
+            Some(overlays) => Some(overlays.write(&frame, &inspector, &job.name)?),
+            None => None,
+        };
+        not_ok += usize::from(inspection.verdict != Verdict::Ok);
+        out.json_line(&Line {
+            path: &job.path.to_string_lossy(),
+            score: inspection.score,
+            verdict: inspection.verdict,
+            threshold: inspector.thresholds().ng.threshold,
+            unknown_threshold: inspector.thresholds().unknown.threshold,
+            ms: Times {
+                decode,
+                inspection: &inspection,
+            },
+            overlay: overlay.as_deref(),
+        })?;
+    }
+
+    if failed > 0 {
+        log::warn!(
+            "{failed} of {} inputs could not be judged",
+            jobs.len().max(failed)
+        );
+        return Ok(Code::Input);
+    }
+    Ok(if arguments.gate && not_ok > 0 {
+        Code::NotOk
+    } else {
+        Code::Done
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlay_names_tell_folders_apart_and_never_collide() {
+        let mut names = Names::default();
+        let mut next = |image: &str, root: &str| {
+            names
+                .next(Path::new(image), Path::new(root))
+                .into_os_string()
+        };
+        assert_eq!(next("t/good/000.png", "t"), "good_000.png");
+        assert_eq!(next("t/scratch/000.png", "t"), "scratch_000.png");
+        assert_eq!(next("t/good_000.jpg", "t"), "good_000-2.png");
+        assert_eq!(next("elsewhere/000.png", "elsewhere/000.png"), "000.png");
+        assert_eq!(next("other/000.PNG", "other/000.PNG"), "000-2.png");
+        assert_eq!(
+            next("../up/GOOD_000.bmp", "../up/GOOD_000.bmp"),
+            "GOOD_000-3.png"
+        );
+    }
+}

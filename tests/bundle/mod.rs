@@ -1,0 +1,315 @@
+//! Bundles for tests, made without the trainer: a random bank of rendered good parts, and
+//! thresholds from a few held-out ones. Real enough to be judged with, not well fitted.
+
+// Each test crate uses its own part of this.
+#![allow(dead_code)]
+
+use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
+use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
+use partgate::frame::{Frame, Pixels};
+use partgate::inspection::Inspector;
+use partgate::product::{
+    DType, Golden, GoldenKind, Manifest, Method, Parity, PositionEvidence, Product, SectionBytes,
+    SectionKind, Signature, Training, coarse, write,
+};
+use partgate::score::{Aggregator, Border, Neighbour, PackedBank, PositionMask, Rule};
+use partgate::seed::Rng;
+use partgate::verdict::{Bound, BoundMethod, Thresholds};
+use partgate::view::Picture;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// What a test bundle is made of.
+pub(crate) struct Recipe {
+    /// Network input, pixels.
+    pub(crate) side: u32,
+    /// Good parts behind the bank.
+    pub(crate) train: u64,
+    /// Rows of the bank.
+    pub(crate) rows: usize,
+    /// Good parts behind the thresholds.
+    pub(crate) held_out: u64,
+    /// Whether golden images are stored.
+    pub(crate) goldens: bool,
+}
+
+/// Quick to make and to run.
+pub(crate) const SMALL: Recipe = Recipe {
+    side: 128,
+    train: 6,
+    rows: 200,
+    held_out: 4,
+    goldens: true,
+};
+
+const WINDOW: usize = 3;
+const PATCH: u32 = 3;
+
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn frame(part: &RenderedPart) -> Frame {
+    Frame::new(part.width, part.height, Pixels::Rgb8(part.rgb.clone())).expect("frame")
+}
+
+fn spec_and_onnx() -> (BackboneSpec, Vec<u8>) {
+    let models = root().join("models");
+    let text = std::fs::read_to_string(models.join("manifest.json")).expect("models/manifest.json");
+    let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let entry = manifest["backbones"]
+        .as_array()
+        .expect("backbones")
+        .iter()
+        .find(|b| b["precision"] == "int8")
+        .expect("an int8 backbone")
+        .clone();
+    let file = models.join(entry["file"].as_str().expect("file"));
+    let spec: BackboneSpec = serde_json::from_value(entry).expect("backbone description");
+    (spec, std::fs::read(file).expect("ONNX file"))
+}
+
+fn bound(threshold: f32, n: u32) -> Bound {
+    Bound {
+        threshold,
+        method: BoundMethod::Maximum,
+        n,
+        rate: 0.01,
+        confidence: 0.95,
+        stated_rate: 0.5,
+        distribution_free_rate: 0.5,
+        note: "made for tests".into(),
+    }
+}
+
+fn le_bytes<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|&v| bytes(v)).collect()
+}
+
+/// Rows a cell may be explained by: those that a training part showed in the window round it.
+fn position_mask(grid: usize, bank: &PackedBank, parts: &[Vec<f32>]) -> PositionMask {
+    let mut mask = PositionMask::nothing(grid * grid, bank.rows());
+    let mut nearest = vec![Neighbour::default(); grid * grid];
+    let reach = WINDOW / 2;
+    for features in parts {
+        bank.nearest(features, None, &Threads::default(), &mut nearest);
+        for (cell, neighbour) in nearest.iter().enumerate() {
+            let (row, column) = (cell / grid, cell % grid);
+            for y in row.saturating_sub(reach)..=(row + reach).min(grid - 1) {
+                for x in column.saturating_sub(reach)..=(column + reach).min(grid - 1) {
+                    mask.allow(y * grid + x, neighbour.row as usize);
+                }
+            }
+        }
+    }
+    mask
+}
+
+fn golden_section(part: &RenderedPart) -> SectionBytes {
+    let bytes = Picture::png(&part.rgb, part.width, part.height, "")
+        .expect("PNG")
+        .bytes;
+    section(
+        SectionKind::GoldenImage,
+        DType::Bytes,
+        vec![bytes.len() as u64],
+        bytes,
+    )
+}
+
+fn section(kind: SectionKind, dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> SectionBytes {
+    SectionBytes {
+        kind,
+        dtype,
+        shape,
+        bytes,
+    }
+}
+
+/// Makes a bundle by `recipe`.
+pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
+    let (spec, onnx) = spec_and_onnx();
+    let side = recipe.side as usize;
+    let grid = spec.grid(side);
+    let input = InputGeometry {
+        roi: None,
+        resize: recipe.side,
+        crop: recipe.side,
+    };
+    let renderer = Renderer::new(1);
+    let mut network =
+        Backbone::load(&onnx, &spec, side, &Threads::default()).expect("the backbone loads");
+    let mut preprocessor = Preprocessor::new(input.clone(), spec.input.mean, spec.input.std);
+    let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
+    let mut aggregator = Aggregator::new(grid, channels, PATCH as usize, Border::Inside);
+    let d = spec.dimensions();
+    let parts: Vec<Vec<f32>> = (0..recipe.train)
+        .map(|i| {
+            let frame = frame(&renderer.good(i));
+            network
+                .run(|input| {
+                    preprocessor.run(&frame, input).expect("geometry");
+                    Ok::<(), partgate::backbone::BackboneError>(())
+                })
+                .expect("the backbone runs");
+            let mut features = vec![0.0; grid * grid * d];
+            let (fine, coarse) = (network.tap(0).expect("tap"), network.tap(1).expect("tap"));
+            aggregator.run(fine, coarse, &mut features);
+            features
+        })
+        .collect();
+    let cells = parts.len() * grid * grid;
+    let values: Vec<f32> = Rng::new(1)
+        .permutation(cells)
+        .into_iter()
+        .take(recipe.rows)
+        .flat_map(|i| {
+            let cell = i % (grid * grid) * d;
+            parts[i / (grid * grid)][cell..cell + d].to_vec()
+        })
+        .collect();
+    let bank = PackedBank::new(values.clone(), d);
+    let mask = position_mask(grid, &bank, &parts);
+    let allowed_share = mask.allowed_share();
+
+    let manifest = Manifest {
+        name: "test assembly".into(),
+        part_number: "T-1".into(),
+        revision: 3,
+        created_unix: None,
+        tool_version: partgate::VERSION.into(),
+        minimum_runtime: [0, 1, 0],
+        input,
+        backbone: spec,
+        method: Method {
+            rule: Rule::Position,
+            patch: PATCH,
+            border: Border::Inside,
+            sigma: 4.0,
+            bank_ratio: recipe.rows as f64 / cells as f64,
+            projection: 0,
+            position: Some(PositionEvidence {
+                window: WINDOW as u32,
+                sightings: 1,
+                allowed_share,
+            }),
+        },
+        thresholds: Thresholds {
+            unknown: bound(1e6, 0),
+            ng: bound(1e6, 0),
+        },
+        baseline_thresholds: None,
+        training: Training {
+            images: recipe.train as u32,
+            cells: cells as u64,
+            digest: [7; 32],
+            seed: 1,
+            folds: 1,
+            smallest: [320, 256],
+            largest: [320, 256],
+            held_out: [0.0; 3],
+        },
+        validation: None,
+        boards: vec![],
+        parity: Parity {
+            score_relative: 1e-3,
+            map_correlation: 0.999,
+        },
+        goldens: vec![],
+        audit: vec![],
+        sections: vec![],
+    };
+    let mut sections = vec![
+        section(
+            SectionKind::Backbone,
+            DType::Bytes,
+            vec![onnx.len() as u64],
+            onnx,
+        ),
+        section(
+            SectionKind::Bank,
+            DType::F32,
+            vec![bank.rows() as u64, d as u64],
+            le_bytes(&values, f32::to_le_bytes),
+        ),
+        section(
+            SectionKind::PositionMask,
+            DType::U16,
+            vec![
+                (grid * grid) as u64,
+                (mask.all_words().len() / (grid * grid)) as u64,
+            ],
+            le_bytes(mask.all_words(), u16::to_le_bytes),
+        ),
+    ];
+    let bytes = write(manifest, &sections, &Signature::Unsigned).expect("write");
+    let product = Product::from_bytes(bytes, "draft").expect("a bundle opens");
+
+    // Thresholds from parts that the bank has not seen, then goldens under those thresholds.
+    let mut manifest = product.manifest().clone();
+    let mut inspector = Inspector::new(&product, &Threads::default()).expect("inspector");
+    let mut scores: Vec<f32> = (0..recipe.held_out)
+        .map(|i| {
+            inspector
+                .inspect(&frame(&renderer.good(50_000 + i)))
+                .expect("score")
+                .score
+        })
+        .collect();
+    scores.sort_by(f32::total_cmp);
+    let highest = *scores.last().expect("held-out parts");
+    let n = recipe.held_out as u32;
+    manifest.training.held_out = [scores[0], scores[scores.len() / 2], highest];
+    manifest.thresholds = Thresholds {
+        unknown: bound(highest * 1.02, n),
+        ng: bound(highest * 1.1, n),
+    };
+    if recipe.goldens {
+        let shown = [
+            ("good-1", GoldenKind::Good, renderer.good(60_000)),
+            (
+                "missing-1",
+                GoldenKind::Damaged,
+                renderer.defective(60_001, Defect::ComponentMissing),
+            ),
+        ];
+        for (name, kind, part) in shown {
+            let judged = inspector.inspect(&frame(&part)).expect("golden");
+            manifest.goldens.push(Golden {
+                name: name.into(),
+                kind,
+                section: sections.len() as u32,
+                score: judged.score,
+                verdict: manifest.thresholds.verdict(judged.score),
+                coarse_map: coarse(inspector.map(), side),
+            });
+            sections.push(golden_section(&part));
+        }
+    }
+    write(manifest, &sections, &Signature::Unsigned).expect("write")
+}
+
+/// The bundle of [`SMALL`], made once a test program.
+pub(crate) fn small() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| build(&SMALL))
+}
+
+/// The product that `partgate demo` has built in.
+pub(crate) fn demo() -> PathBuf {
+    root().join("calibration/demo.pgp")
+}
+
+/// `bytes` with a manifest changed by `change`, sections as they were.
+pub(crate) fn changed(bytes: &[u8], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    let product = Product::from_bytes(bytes.to_vec(), "before").expect("a bundle opens");
+    let mut manifest = product.manifest().clone();
+    change(&mut manifest);
+    product.rewritten(manifest).expect("write")
+}
+
+/// Writes the picture of a part.
+pub(crate) fn save(part: &RenderedPart, path: &Path) {
+    let picture = Picture::png(&part.rgb, part.width, part.height, "").expect("PNG");
+    std::fs::write(path, picture.bytes).expect("write");
+}

@@ -1,0 +1,351 @@
+//! `partgate-train fit`.
+
+use super::{Common, check_writable, print_json, write_file};
+use crate::dataset::GoodImages;
+use crate::error::TrainError;
+use crate::fit::{self, FeatureSettings, FitReport, Risk, Settings};
+use clap::{Args, ValueEnum};
+use partgate::backbone::{InputGeometry, Rect};
+use partgate::capture::folder::read_frame;
+use partgate::frame::Pixels;
+use partgate::score::{Border, Rule};
+use partgate::verdict::Bound;
+use std::path::{Path, PathBuf};
+
+/// Scoring rules by their names on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Method {
+    /// Any bank row may explain any place: right for textures and loose parts
+    Patchcore,
+    /// Only rows seen near the place on good parts: right for fixtured parts
+    Position,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BorderName {
+    Zero,
+    Inside,
+}
+
+/// Settings of the method, shared by `fit` and `benchmark`.
+#[derive(Args, Clone)]
+pub(crate) struct MethodArgs {
+    /// Which bank rows may explain a place
+    #[arg(long, value_enum, default_value = "patchcore")]
+    method: Method,
+    /// Images are resized to N x N pixels
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    size: u32,
+    /// Then the central N x N pixels are kept [default: all]
+    #[arg(long, value_name = "N")]
+    crop: Option<u32>,
+    /// A shipped backbone by name (efficientnet-lite0-int8, efficientnet-lite0-f32) or FILE.onnx
+    /// with its FILE.json
+    #[arg(long, value_name = "NAME", default_value = fit::catalogue::DEFAULT)]
+    backbone: String,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Side of the averaging box over feature cells, odd
+    #[arg(long, value_name = "CELLS", default_value_t = 3)]
+    patch: usize,
+    /// What the averaging box does at the border: count zeros outside, or only cells inside
+    #[arg(long, value_enum, default_value = "zero")]
+    border: BorderName,
+    /// Gaussian blur of the score map, pixels [default: size / 60]
+    #[arg(long, value_name = "PIXELS")]
+    sigma: Option<f32>,
+    /// Bank rows as a share of all training cells
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    bank_ratio: f64,
+    /// Fewest bank rows
+    #[arg(long, value_name = "ROWS", default_value_t = 512)]
+    min_bank: usize,
+    /// Most bank rows; the time a board needs per image grows with it
+    #[arg(long, value_name = "ROWS", default_value_t = 4000)]
+    max_bank: usize,
+    /// Choose the bank under a random projection to N dimensions, 0 for none [default: 128 for
+    /// features longer than 256]
+    #[arg(long, value_name = "N")]
+    projection: Option<usize>,
+    /// Side of the window in which a sighting counts, cells, odd (position) [default: 9 / 60 of
+    /// the grid]
+    #[arg(long, value_name = "CELLS")]
+    window: Option<usize>,
+    /// Sightings that allow a bank row at a place (position) [default: published threshold]
+    #[arg(long, value_name = "N")]
+    sightings: Option<usize>,
+    /// Folds of the held-out scores behind the thresholds
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    folds: usize,
+    /// Share of goods that may be NG
+    #[arg(long, value_name = "RATE", default_value_t = 0.001)]
+    false_reject_rate: f64,
+    /// Share of goods that may be anything but OK
+    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    unknown_rate: f64,
+    /// Confidence of both bounds
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    confidence: f64,
+}
+
+/// Arguments of `fit`.
+#[derive(Args)]
+pub(crate) struct FitArgs {
+    /// Folder in MVTec layout (train/good), or a plain folder of good images
+    dir: PathBuf,
+    /// The bundle to write
+    #[arg(short, long, value_name = "FILE.pgp")]
+    output: PathBuf,
+    #[command(flatten)]
+    method: MethodArgs,
+    /// Product name [default: the output file's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Your part number
+    #[arg(long, default_value = "")]
+    part_number: String,
+    /// Revision of this product; boards refuse to go back
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    revision: u32,
+    /// Look at this part of the camera's picture only, source pixels
+    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_roi)]
+    roi: Option<Rect>,
+    /// Picture whose black pixels are not inspected; same view as the images
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
+    /// Record a creation time, `now` or seconds since 1970 (two otherwise equal fits then differ);
+    /// SOURCE_DATE_EPOCH is honoured
+    #[arg(long, value_name = "TIME")]
+    created: Option<String>,
+    /// Good images, and as many damaged ones, carried for the board's self-test
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    goldens: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn parse_roi(text: &str) -> Result<Rect, String> {
+    let numbers: Vec<u32> = text
+        .split(',')
+        .map(|n| n.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|e| format!("X,Y,W,H in pixels is expected: {e}"))?;
+    match numbers[..] {
+        [x, y, width, height] if width > 0 && height > 0 => Ok(Rect {
+            x,
+            y,
+            width,
+            height,
+        }),
+        _ => Err("X,Y,W,H in pixels is expected, W and H above 0".into()),
+    }
+}
+
+fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
+    let from_environment = std::env::var("SOURCE_DATE_EPOCH").ok();
+    match argument.or(from_environment.as_deref()) {
+        None => Ok(None),
+        Some("now") => Ok(Some(super::calibrate::now())),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|e| TrainError::Setting(format!("creation time `{text}`: {e}"))),
+    }
+}
+
+/// Reads an ignore mask and brings it to the network's view by nearest pixel.
+fn ignore_mask(path: &Path, input: &InputGeometry) -> Result<Vec<bool>, TrainError> {
+    let frame = read_frame(path)?;
+    let black: Vec<bool> = match frame.pixels() {
+        Pixels::Gray8(v) => v.iter().map(|&s| s == 0).collect(),
+        Pixels::Gray16(v) => v.iter().map(|&s| s == 0).collect(),
+        Pixels::Rgb8(v) => v.chunks_exact(3).map(|p| p == [0; 3]).collect(),
+        Pixels::Rgb16(v) => v.chunks_exact(3).map(|p| p == [0; 3]).collect(),
+    };
+    let (width, height) = (frame.width(), frame.height());
+    let roi = input.roi.unwrap_or(Rect {
+        x: 0,
+        y: 0,
+        width: width as u32,
+        height: height as u32,
+    });
+    if (roi.x + roi.width) as usize > width || (roi.y + roi.height) as usize > height {
+        return Err(TrainError::Setting(format!(
+            "{}: the region of interest does not lie inside the mask ({width} x {height} pixels)",
+            path.display()
+        )));
+    }
+    let (side, resize) = (input.side(), input.resize as usize);
+    let margin = (resize - side) / 2;
+    let at = |out: usize, from: u32, length: u32| {
+        from as usize
+            + (((out + margin) as f64 + 0.5) * f64::from(length) / resize as f64) as usize
+    };
+    Ok((0..side * side)
+        .map(|i| {
+            let y = at(i / side, roi.y, roi.height).min(height - 1);
+            let x = at(i % side, roi.x, roi.width).min(width - 1);
+            black[y * width + x]
+        })
+        .collect())
+}
+
+impl MethodArgs {
+    fn check(&self) -> Result<(), TrainError> {
+        let bad = |text: String| Err(TrainError::Setting(text));
+        if self.patch.is_multiple_of(2) || self.patch > 31 {
+            return bad(format!("--patch {}: an odd number up to 31", self.patch));
+        }
+        if !(self.bank_ratio > 0.0 && self.bank_ratio <= 1.0) {
+            return bad(format!("--bank-ratio {}: above 0, at most 1", self.bank_ratio));
+        }
+        if self.max_bank == 0 {
+            return bad("--max-bank 0: a bank needs rows".into());
+        }
+        if self.window.is_some_and(|w| w.is_multiple_of(2)) {
+            return bad("--window: an odd number of cells".into());
+        }
+        if self.sightings == Some(0) {
+            return bad("--sightings 0 would allow everything; use --method patchcore".into());
+        }
+        if self.sigma.is_some_and(|s| !(0.0..=256.0).contains(&s)) {
+            return bad("--sigma: 0 to 256 pixels".into());
+        }
+        for (name, value) in [
+            ("--false-reject-rate", self.false_reject_rate),
+            ("--unknown-rate", self.unknown_rate),
+            ("--confidence", self.confidence),
+        ] {
+            if !(value > 0.0 && value < 1.0) {
+                return bad(format!("{name} {value}: between 0 and 1"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings for a product called `name`.
+    pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
+        self.check()?;
+        Ok(Settings {
+            name: name.into(),
+            part_number: String::new(),
+            revision: 1,
+            created_unix: None,
+            features: FeatureSettings {
+                input: InputGeometry {
+                    roi: None,
+                    resize: self.size,
+                    crop: self.crop.unwrap_or(self.size),
+                },
+                patch: self.patch,
+                border: match self.border {
+                    BorderName::Zero => Border::Zero,
+                    BorderName::Inside => Border::Inside,
+                },
+            },
+            backbone: self.backbone.clone(),
+            rule: match self.method {
+                Method::Patchcore => Rule::Patchcore,
+                Method::Position => Rule::Position,
+            },
+            sigma: self.sigma,
+            bank_ratio: self.bank_ratio,
+            min_bank: self.min_bank,
+            max_bank: self.max_bank,
+            projection: self.projection,
+            window: self.window,
+            sightings: self.sightings,
+            ignore: None,
+            folds: self.folds,
+            risk: Risk {
+                ng_rate: self.false_reject_rate,
+                unknown_rate: self.unknown_rate,
+                confidence: self.confidence,
+                seed: self.seed,
+            },
+            seed: self.seed,
+            goldens: 2,
+        })
+    }
+}
+
+/// One threshold in a line for people.
+pub(crate) fn bound_line(name: &str, bound: &Bound) -> String {
+    format!(
+        "{name:>8} above {:.4}  ({} over {} held-out goods; states <= {:.3} % of goods at {:.0} % confidence, {:.3} % without assumptions)\n{:>9}{}",
+        bound.threshold,
+        serde_json::to_value(bound.method)
+            .ok()
+            .and_then(|v| v.as_str().map(String::from))
+            .unwrap_or_default(),
+        bound.n,
+        bound.stated_rate * 100.0,
+        bound.confidence * 100.0,
+        bound.distribution_free_rate * 100.0,
+        "",
+        bound.note
+    )
+}
+
+fn print(report: &FitReport, output: &Path) {
+    println!("{} -> {}", report.name, output.display());
+    println!(
+        "  {} good images of {} size(s), {} cells of {} values, backbone {}",
+        report.images, report.image_sizes, report.cells, report.dimensions, report.backbone
+    );
+    println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
+    if let Some(p) = &report.position {
+        println!(
+            "  position: {} sighting(s) within {} x {} cells allow a row; {:.1} % of the bank is allowed at a place on average",
+            p.sightings,
+            p.window,
+            p.window,
+            p.allowed_share * 100.0
+        );
+    }
+    println!("{}", bound_line("UNKNOWN", &report.thresholds.unknown));
+    println!("{}", bound_line("NG", &report.thresholds.ng));
+    println!(
+        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, held-out scores {:.1}, bank {:.1})",
+        report.bytes,
+        report.blake3,
+        report.seconds.total,
+        report.seconds.features,
+        report.seconds.thresholds,
+        report.seconds.bank
+    );
+}
+
+/// Runs `fit`.
+pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
+    args.common.start_threads()?;
+    let stem = args
+        .output
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned());
+    let name = args
+        .name
+        .clone()
+        .or(stem)
+        .ok_or_else(|| TrainError::Setting("-o names no file".into()))?;
+    let mut settings = args.method.settings(&name)?;
+    settings.part_number = args.part_number.clone();
+    settings.revision = args.revision;
+    settings.created_unix = created(args.created.as_deref())?;
+    settings.features.input.roi = args.roi;
+    settings.goldens = args.goldens;
+    if let Some(path) = &args.mask {
+        settings.ignore = Some(ignore_mask(path, &settings.features.input)?);
+    }
+    let images = GoodImages::find(&args.dir)?;
+    check_writable(&args.output)?;
+    let (bytes, report) = fit::fit(&images, &settings)?;
+    write_file(&args.output, &bytes)?;
+    if args.common.json {
+        print_json(&report)
+    } else {
+        print(&report, &args.output);
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Command line only: arguments to calls, results to text or JSON.
+
+//mod benchmark;
+mod calibrate;
+mod fit;
+mod validate;
+
+use crate::error::TrainError;
+use clap::{Args, Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  unexpected failure
+  2  the command line is wrong
+  3  an image, folder or setting cannot be used
+  4  a bundle cannot be used
+
+Examples:
+  partgate-train fit photos/of/good/parts -o lid.pgp
+  partgate-train fit DATA/bottle -o bottle.pgp --size 256 --method position
+  partgate-train validate DATA/bottle --bundle bottle.pgp --report bottle.html
+  partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
+  partgate-train benchmark DATA --out figures";
+
+/// Fits products from good images only, validates and calibrates them.
+#[derive(Parser)]
+#[command(name = "partgate-train", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fit a product from good images and write its bundle
+    Fit(fit::FitArgs),
+    /// Judge labelled images with a bundle and print every figure
+    Validate(validate::ValidateArgs),
+    /// Re-derive a bundle's thresholds from good images of another day, or set them by hand
+    Calibrate(calibrate::CalibrateArgs),
+//B
+}
+
+/// Options that every command has.
+#[derive(Args)]
+struct Common {
+    /// Threads to use; the results do not depend on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    fn start_threads(&self) -> Result<(), TrainError> {
+        let count = self.threads.unwrap_or(0);
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .build_global()
+            .map_err(|e| TrainError::Setting(format!("--threads {count}: {e}")))
+    }
+}
+
+/// Writes beside the target and renames, so that an interrupted run leaves no half file.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let failed = |action, source| TrainError::File {
+        path: path.to_path_buf(),
+        action,
+        source,
+    };
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(|e| failed("making its folder", e))?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    let partial = path.with_file_name(name);
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(|e| {
+            let _ = std::fs::remove_file(&partial);
+            failed("writing", e)
+        })
+}
+
+/// Fails early when the target cannot be written: not after an hour of fitting.
+fn check_writable(path: &Path) -> Result<(), TrainError> {
+    let mut probe: PathBuf = path.to_path_buf();
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    probe.set_file_name(name);
+    write_file(&probe, b"")?;
+    std::fs::remove_file(&probe).map_err(|source| TrainError::File {
+        path: probe,
+        action: "removing",
+        source,
+    })
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), TrainError> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Runs the command and turns failures into messages and exit codes.
+pub(crate) fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+    let outcome = match Cli::parse().command {
+        Command::Fit(args) => fit::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
+//C
+    };
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error}");
+    let mut cause = std::error::Error::source(&error);
+    while let Some(e) = cause {
+        eprintln!("  because: {e}");
+        cause = e.source();
+    }
+    ExitCode::from(match error {
+        TrainError::Product(_) => 4,
+        TrainError::Json(_) | TrainError::Container(_) => 1,
+        _ => 3,
+    })
+}

@@ -1,0 +1,336 @@
+//! A bundle against labelled images: what a line would see, and the field's figures, with the
+//! plain bank on the same features beside it.
+
+use crate::dataset::{TestImage, defect_mask};
+use crate::error::TrainError;
+use crate::metrics::{PixelScores, Share, auroc_interval, f1_max, false_reject_rate_at_full_recall, image_auroc};
+use crate::progress::Progress;
+use partgate::backbone::Threads;
+use partgate::capture::folder::read_frame;
+use partgate::inspection::Inspector;
+use partgate::product::Product;
+use partgate::score::{Rule, Scorer};
+use partgate::verdict::{Thresholds, Verdict};
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// One judged test image.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Judged {
+    pub(crate) path: std::path::PathBuf,
+    pub(crate) kind: String,
+    pub(crate) defective: bool,
+    pub(crate) score: f32,
+    pub(crate) verdict: Verdict,
+    pub(crate) baseline_score: f32,
+    pub(crate) baseline_verdict: Verdict,
+}
+
+/// Figures of one way of scoring. `None` where the data cannot tell (no masks, one class).
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) image_auroc: Option<f64>,
+    /// DeLong, 95 %.
+    pub(crate) image_auroc_interval: Option<[f64; 2]>,
+    pub(crate) pixel_auroc: Option<f64>,
+    pub(crate) aupro: Option<f64>,
+    /// At the best threshold for this very test set: an oracle's figure.
+    pub(crate) image_f1_max: Option<f64>,
+    pub(crate) image_f1_max_threshold: Option<f64>,
+    pub(crate) pixel_f1_max: Option<f64>,
+    pub(crate) false_reject_rate_at_full_recall: Option<f64>,
+    /// Goods that are not OK at the product's own thresholds.
+    pub(crate) false_reject_rate: Option<f64>,
+    /// Clopper-Pearson, 95 %.
+    pub(crate) false_reject_interval: Option<[f64; 2]>,
+    /// Defectives that are OK at the product's own thresholds.
+    pub(crate) escape_rate: Option<f64>,
+    /// Clopper-Pearson, 95 %.
+    pub(crate) escape_interval: Option<[f64; 2]>,
+}
+
+/// Defectives of one kind.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct KindFigures {
+    pub(crate) kind: String,
+    pub(crate) images: usize,
+    pub(crate) escapes: usize,
+    pub(crate) image_auroc: Option<f64>,
+    pub(crate) baseline_escapes: usize,
+    pub(crate) baseline_image_auroc: Option<f64>,
+}
+
+/// The whole outcome; the names are part of the command's interface.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ValidationReport {
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+    pub(crate) images: usize,
+    pub(crate) good: usize,
+    pub(crate) defective: usize,
+    pub(crate) with_mask: usize,
+    pub(crate) rule: Rule,
+    pub(crate) backbone: String,
+    pub(crate) bank_rows: usize,
+    /// `patchcore` on the same features and bank.
+    pub(crate) baseline: Figures,
+    pub(crate) kinds: Vec<KindFigures>,
+    pub(crate) thresholds: [f32; 2],
+}
+
+struct Worker {
+    inspector: Inspector,
+    plain: Option<Scorer>,
+}
+
+struct Outcome {
+    judged: Judged,
+    mask: Option<Vec<u8>>,
+    map: Vec<f32>,
+    baseline_map: Option<Vec<f32>>,
+}
+
+impl Worker {
+    fn new(product: &Product) -> Result<Self, TrainError> {
+        let manifest = product.manifest();
+        let side = manifest.input.side();
+        let plain = (manifest.method.rule != Rule::Patchcore).then(|| {
+            Scorer::new(
+                product.bank().clone(),
+                None,
+                product.ignore().cloned(),
+                manifest.backbone.grid(side),
+                side,
+                manifest.method.sigma,
+            )
+        });
+        Ok(Self {
+            inspector: Inspector::new(product, &Threads::default())?,
+            plain,
+        })
+    }
+
+    fn judge(
+        &mut self,
+        image: &TestImage,
+        product: &Product,
+        eroded: bool,
+    ) -> Result<Outcome, TrainError> {
+        let frame = read_frame(&image.path)?;
+        let inspection = self
+            .inspector
+            .inspect(&frame)
+            .map_err(|source| TrainError::Image {
+                path: image.path.clone(),
+                source,
+            })?;
+        let manifest = product.manifest();
+        let side = manifest.input.side();
+        let mask = match &image.mask {
+            Some(path) => Some(defect_mask(
+                path,
+                (frame.width(), frame.height()),
+                &manifest.input,
+                eroded,
+            )?),
+            // A good part's ground truth is known without a file.
+            None => (!image.defective()).then(|| vec![0; side * side]),
+        };
+        let map = self.inspector.map().to_vec();
+        let (baseline_score, baseline_verdict, baseline_map) = match &mut self.plain {
+            None => (inspection.score, inspection.verdict, None),
+            Some(plain) => {
+                let score = plain.score(self.inspector.features(), &Threads::default());
+                let thresholds = manifest
+                    .baseline_thresholds
+                    .as_ref()
+                    .unwrap_or(&manifest.thresholds);
+                (score, thresholds.verdict(score), Some(plain.map().to_vec()))
+            }
+        };
+        Ok(Outcome {
+            judged: Judged {
+                path: image.path.clone(),
+                kind: image.kind.clone(),
+                defective: image.defective(),
+                score: inspection.score,
+                verdict: inspection.verdict,
+                baseline_score,
+                baseline_verdict,
+            },
+            mask,
+            map,
+            baseline_map,
+        })
+    }
+}
+
+fn share(count: usize, of: usize) -> (Option<f64>, Option<[f64; 2]>) {
+    if of == 0 {
+        return (None, None);
+    }
+    let interval = Share::new(count as u64, of as u64, 0.95).ok();
+    (
+        Some(count as f64 / of as f64),
+        interval.map(|s| [s.low, s.high]),
+    )
+}
+
+fn figures(
+    judged: &[Judged],
+    score: impl Fn(&Judged) -> f32,
+    verdict: impl Fn(&Judged) -> Verdict,
+    pixels: PixelScores,
+) -> Result<Figures, TrainError> {
+    let scores: Vec<f32> = judged.iter().map(&score).collect();
+    let labels: Vec<bool> = judged.iter().map(|j| j.defective).collect();
+    let both = labels.iter().any(|&d| d) && labels.iter().any(|&d| !d);
+    let (image_auroc, interval, f1, full_recall) = if both {
+        let interval = auroc_interval(&scores, &labels)?;
+        (
+            Some(image_auroc(&scores, &labels)?),
+            Some([interval.low, interval.high]),
+            Some(f1_max(&scores, &labels)?),
+            Some(false_reject_rate_at_full_recall(&scores, &labels)?),
+        )
+    } else {
+        (None, None, None, None)
+    };
+    let (mut pixel_auroc, mut aupro, mut pixel_f1) = (None, None, None);
+    if pixels.components() > 0 {
+        let sorted = pixels.sort();
+        pixel_auroc = Some(sorted.auroc()?);
+        aupro = Some(sorted.aupro()?);
+        pixel_f1 = Some(sorted.f1_max()?.f1);
+    }
+    let goods = labels.iter().filter(|&&d| !d).count();
+    let rejects = judged
+        .iter()
+        .filter(|j| !j.defective && verdict(j) != Verdict::Ok)
+        .count();
+    let escapes = judged
+        .iter()
+        .filter(|j| j.defective && verdict(j) == Verdict::Ok)
+        .count();
+    let (false_reject_rate, false_reject_interval) = share(rejects, goods);
+    let (escape_rate, escape_interval) = share(escapes, labels.len() - goods);
+    Ok(Figures {
+        image_auroc,
+        image_auroc_interval: interval,
+        pixel_auroc,
+        aupro,
+        image_f1_max: f1.as_ref().map(|f| f.f1),
+        image_f1_max_threshold: f1.as_ref().map(|f| f.threshold),
+        pixel_f1_max: pixel_f1,
+        false_reject_rate_at_full_recall: full_recall,
+        false_reject_rate,
+        false_reject_interval,
+        escape_rate,
+        escape_interval,
+    })
+}
+
+fn kind_figures(judged: &[Judged]) -> Vec<KindFigures> {
+    let mut kinds: Vec<&str> = judged
+        .iter()
+        .filter(|j| j.defective)
+        .map(|j| j.kind.as_str())
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let auroc = |kind: &str, score: &dyn Fn(&Judged) -> f32| {
+        let (scores, labels): (Vec<f32>, Vec<bool>) = judged
+            .iter()
+            .filter(|j| !j.defective || j.kind == kind)
+            .map(|j| (score(j), j.defective))
+            .unzip();
+        image_auroc(&scores, &labels).ok()
+    };
+    kinds
+        .into_iter()
+        .map(|kind| {
+            let of_kind = || judged.iter().filter(|j| j.kind == kind);
+            KindFigures {
+                kind: kind.into(),
+                images: of_kind().count(),
+                escapes: of_kind().filter(|j| j.verdict == Verdict::Ok).count(),
+                image_auroc: auroc(kind, &|j| j.score),
+                baseline_escapes: of_kind()
+                    .filter(|j| j.baseline_verdict == Verdict::Ok)
+                    .count(),
+                baseline_image_auroc: auroc(kind, &|j| j.baseline_score),
+            }
+        })
+        .collect()
+}
+
+/// Judges `images` with `product`, in parallel, and computes every figure.
+pub(crate) fn validate(
+    product: &Product,
+    images: &[TestImage],
+    eroded: bool,
+) -> Result<(ValidationReport, Vec<Judged>), TrainError> {
+    let manifest = product.manifest();
+    let side = manifest.input.side();
+    let progress = Progress::new("validate", images.len() as u64);
+    let mut workers = (0..rayon::current_num_threads().clamp(1, images.len().max(1)))
+        .map(|_| Worker::new(product))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut pixels, mut baseline_pixels) = (PixelScores::new(), PixelScores::new());
+    let mut judged = Vec::with_capacity(images.len());
+    // Batches bound the maps held at once; within one, each worker takes a run of images.
+    for batch in images.chunks(workers.len() * 8) {
+        let run = batch.len().div_ceil(workers.len());
+        let outcomes: Vec<Vec<Outcome>> = workers
+            .par_iter_mut()
+            .zip(batch.par_chunks(run))
+            .map(|(worker, images)| {
+                images
+                    .iter()
+                    .map(|image| {
+                        let outcome = worker.judge(image, product, eroded);
+                        progress.advance(1);
+                        outcome
+                    })
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .collect::<Result<_, _>>()?;
+        for outcome in outcomes.into_iter().flatten() {
+            if let Some(mask) = &outcome.mask {
+                pixels.add(&outcome.map, mask, side, side)?;
+                let map = outcome.baseline_map.as_ref().unwrap_or(&outcome.map);
+                baseline_pixels.add(map, mask, side, side)?;
+            }
+            judged.push(outcome.judged);
+        }
+    }
+    progress.finish();
+    let plain = manifest.method.rule == Rule::Patchcore;
+    let main = figures(&judged, |j| j.score, |j| j.verdict, pixels)?;
+    let baseline = if plain {
+        main.clone()
+    } else {
+        figures(
+            &judged,
+            |j| j.baseline_score,
+            |j| j.baseline_verdict,
+            baseline_pixels,
+        )?
+    };
+    let defective = judged.iter().filter(|j| j.defective).count();
+    let Thresholds { unknown, ng } = &manifest.thresholds;
+    let report = ValidationReport {
+        figures: main,
+        images: judged.len(),
+        good: judged.len() - defective,
+        defective,
+        with_mask: images.iter().filter(|i| i.mask.is_some()).count(),
+        rule: manifest.method.rule,
+        backbone: manifest.backbone.name.clone(),
+        bank_rows: product.bank().rows(),
+        baseline,
+        kinds: kind_figures(&judged),
+        thresholds: [unknown.threshold, ng.threshold],
+    };
+    Ok((report, judged))
+}
