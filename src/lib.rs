@@ -16,6 +16,7 @@
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
+//! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written over it.
 //! - [`view`]: overlays and pages for people.
 //! - [`seed`]: random numbers whose sequence is part of the format.
 //!
@@ -26,6 +27,7 @@ pub mod backbone;
 pub mod capture;
 pub mod frame;
 pub mod inspection;
+pub mod lanes;
 pub mod product;
 pub mod score;
 pub mod seed;

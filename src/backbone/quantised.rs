@@ -8,6 +8,7 @@
 //! the file mean one thing: integer kernels, here or in another runtime, give the same features up
 //! to the order of summation, so a bundle fitted today stays valid when kernels change.
 
+use crate::lanes::{self, Kernel, LANES, Lanes, Task};
 use std::collections::HashMap;
 use thiserror::Error;
 use tract_onnx::Onnx;
@@ -63,11 +64,44 @@ impl RoundAndSaturate {
         const ROUNDER: f32 = 12_582_912.0;
         let low = -f32::from(self.zero_point);
         let high = 255.0 + low;
-        for v in values {
-            // A division, not a product with the reciprocal: it is what the operator says, and the
-            // two differ on ties.
-            let q = (*v / self.scale).clamp(low, high);
-            *v = ((q + ROUNDER) - ROUNDER) * self.scale;
+        let kernel = Kernel::best();
+        let (whole, rest) = values.as_chunks_mut::<LANES>();
+        let mut tail = [0.0; LANES];
+        tail[..rest.len()].copy_from_slice(rest);
+        for vectors in [whole, std::slice::from_mut(&mut tail)] {
+            let task = Rounding {
+                vectors,
+                scale: self.scale,
+                low,
+                high,
+                rounder: ROUNDER,
+            };
+            lanes::run(kernel, task);
+        }
+        rest.copy_from_slice(&tail[..rest.len()]);
+    }
+}
+
+struct Rounding<'a> {
+    vectors: &'a mut [[f32; LANES]],
+    scale: f32,
+    low: f32,
+    high: f32,
+    rounder: f32,
+}
+
+impl Task for Rounding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes, const CELLS: usize>(self) {
+        let [scale, low, high, rounder] =
+            [self.scale, self.low, self.high, self.rounder].map(L::splat);
+        for vector in self.vectors {
+            // A division, not a product with the reciprocal: it is what the operator says, and
+            // the two differ on ties.
+            let q = L::load(vector).div(scale).clamp(low, high);
+            q.add(rounder).sub(rounder).mul(scale).store(vector);
         }
     }
 }

@@ -16,7 +16,7 @@ pub use manifest::{
 use crate::backbone::{GeometryError, SpecError};
 use crate::capture::folder::{FolderError, decode_frame};
 use crate::frame::Frame;
-use crate::score::nearest::LANES;
+use crate::lanes::LANES;
 use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, Rule};
 use crate::verdict::ThresholdsError;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ pub mod position;
 
 pub use aggregate::{Aggregator, Border};
 pub use map::MapOperator;
-pub use nearest::{Kernel, Neighbour, PackedBank};
+pub use nearest::{Neighbour, PackedBank};
 pub use position::{MaskError, PositionMask};
 
 use crate::backbone::Threads;

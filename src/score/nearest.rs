@@ -5,12 +5,9 @@
 //! result is reduced in registers, never written. The winner's distance is then summed directly,
 //! so the expansion's cancellation never reaches a score.
 
+use crate::lanes::{Kernel, LANES, Lanes, MOST_CELLS, Task, cells, run};
 use super::position::PositionMask;
 use crate::backbone::Threads;
-use std::sync::OnceLock;
-
-/// Bank rows that one step compares at once; also the bits of one mask word.
-pub const LANES: usize = 16;
 
 /// The bank laid out for the kernel: panels of [`LANES`] rows, dimension-major inside.
 #[derive(Clone, Debug)]
@@ -30,64 +27,6 @@ pub struct Neighbour {
     pub row: u32,
     /// Euclidean distance.
     pub distance: f32,
-}
-
-/// The instruction set the search runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// x86-64 with AVX-512 F, BW, VL and DQ.
-    Avx512,
-    /// x86-64 with AVX2 and FMA.
-    Avx2,
-    /// What every processor of the target has (NEON on aarch64, SSE2 on x86-64).
-    Portable,
-}
-
-impl Kernel {
-    /// Every kernel that this processor can run, fastest first.
-    pub fn available() -> Vec<Kernel> {
-        #[allow(unused_mut)]
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-            {
-                found.push(Kernel::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(Kernel::Avx2);
-            }
-        }
-        found.push(Kernel::Portable);
-        found
-    }
-
-    /// The fastest that this processor can run.
-    pub fn best() -> Kernel {
-        static BEST: OnceLock<Kernel> = OnceLock::new();
-        *BEST.get_or_init(|| Kernel::available()[0])
-    }
-
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kernel::Avx512 => "f32 avx512",
-            Kernel::Avx2 => "f32 avx2+fma",
-            Kernel::Portable if cfg!(target_arch = "aarch64") => "f32 neon",
-            Kernel::Portable => "f32 portable",
-        }
-    }
-
-    fn cells_a_step(self) -> usize {
-        match self {
-            Kernel::Avx512 => simd::CELLS_AVX512,
-            Kernel::Avx2 => simd::CELLS_AVX2,
-            Kernel::Portable => simd::CELLS_PORTABLE,
-        }
-    }
 }
 
 impl PackedBank {
@@ -166,7 +105,6 @@ impl PackedBank {
         threads: &Threads,
         out: &mut [Neighbour],
     ) {
-        assert!(kernel == Kernel::best() || Kernel::available().contains(&kernel));
         assert_eq!(
             features.len(),
             out.len() * self.dimensions,
@@ -176,14 +114,14 @@ impl PackedBank {
             assert_eq!(mask.cells(), out.len(), "mask cells");
             assert_eq!(mask.rows(), self.rows, "mask rows");
         }
-        let step = kernel.cells_a_step();
+        let step = cells(kernel);
         let work = |first: usize, out: &mut [Neighbour]| {
             let mut at = 0;
             while at < out.len() {
                 let here = (out.len() - at).min(step);
                 let cell = first + at;
                 let block = &features[cell * self.dimensions..(cell + here) * self.dimensions];
-                simd::step(kernel, self, block, mask, cell, &mut out[at..at + here]);
+                self.step(kernel, block, mask, cell, &mut out[at..at + here]);
                 at += here;
             }
         };
@@ -203,19 +141,100 @@ impl PackedBank {
     }
 }
 
-/// Euclidean distance, summed in eight lanes in a fixed order: the same bits on every processor.
+impl PackedBank {
+    /// Serves `out.len()` cells, at most the kernel's step, the first of which is cell `first`.
+    fn step(
+        &self,
+        kernel: Kernel,
+        features: &[f32],
+        mask: Option<&PositionMask>,
+        first: usize,
+        out: &mut [Neighbour],
+    ) {
+        let d = self.dimensions;
+        let mut rows = [0u32; MOST_CELLS];
+        run(
+            kernel,
+            Search {
+                bank: self,
+                features,
+                mask,
+                first,
+                cells: out.len(),
+                rows: &mut rows,
+            },
+        );
+        let found = out.iter_mut().zip(&rows).zip(features.chunks_exact(d));
+        for ((neighbour, &row), vector) in found {
+            let entry = &self.values[row as usize * d..][..d];
+            *neighbour = Neighbour {
+                row,
+                distance: distance(vector, entry),
+            };
+        }
+    }
+}
+
+/// The search for a few cells at once.
+struct Search<'a> {
+    bank: &'a PackedBank,
+    features: &'a [f32],
+    mask: Option<&'a PositionMask>,
+    first: usize,
+    cells: usize,
+    rows: &'a mut [u32; MOST_CELLS],
+}
+
+impl Task for Search<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes, const CELLS: usize>(self) {
+        let d = self.bank.dimensions;
+        // Missing cells of the last step repeat the first, which is cheaper than a second kernel.
+        let row_of = |cell: usize| if cell < self.cells { cell } else { 0 };
+        let vectors: [&[f32]; CELLS] =
+            std::array::from_fn(|m| &self.features[row_of(m) * d..][..d]);
+        let words: Option<[&[u16]; CELLS]> = self
+            .mask
+            .map(|mask| std::array::from_fn(|m| mask.words(self.first + row_of(m))));
+        let mut best = [L::splat(f32::NEG_INFINITY); CELLS];
+        let mut from = [L::index(); CELLS];
+        let starts = self.bank.start.as_chunks::<LANES>().0;
+        let panels = self.bank.panels.chunks_exact(d * LANES);
+        for (p, (panel, start)) in panels.zip(starts).enumerate() {
+            let mut sums = [L::load(start); CELLS];
+            for (k, entry) in panel.as_chunks::<LANES>().0[..d].iter().enumerate() {
+                let entry = L::load(entry);
+                for m in 0..CELLS {
+                    sums[m] = L::splat(vectors[m][k]).mul_add(entry, sums[m]);
+                }
+            }
+            for m in 0..CELLS {
+                let allowed = words.map_or(u16::MAX, |w| w[m][p]);
+                sums[m].improve(&mut best[m], &mut from[m], allowed, p as u32);
+            }
+        }
+        for m in 0..self.cells.min(CELLS) {
+            let (mut values, mut panels) = ([0.0; LANES], [0; LANES]);
+            best[m].store(&mut values);
+            L::store_index(from[m], &mut panels);
+            let mut winner = (f32::NEG_INFINITY, u32::MAX);
+            for l in 0..LANES {
+                let row = panels[l] * LANES as u32 + l as u32;
+                // Ties go to the lower row, whatever lane it sits in.
+                if values[l] > winner.0 || (values[l] == winner.0 && row < winner.1) {
+                    winner = (values[l], row);
+                }
+            }
+            self.rows[m] = winner.1.min(self.bank.rows as u32 - 1);
+        }
+    }
+}
+
+/// Euclidean distance, summed in eight lanes in a fixed order, never fused: the same bits on every
+/// processor.
 pub fn distance(a: &[f32], b: &[f32]) -> f32 {
-    squared_distance(a, b).sqrt()
-}
-
-/// [`distance`] before the root.
-pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    simd::squared_distance(a, b)
-}
-
-/// Separate multiplications and additions, never fused: wider registers must not change the bits.
-#[inline(always)]
-fn squared_distance_body(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let (a8, a_rest) = a.as_chunks::<8>();
     let (b8, b_rest) = b.as_chunks::<8>();
@@ -231,155 +250,7 @@ fn squared_distance_body(a: &[f32], b: &[f32]) -> f32 {
         let d = x - y;
         sum += d * d;
     }
-    sum
-}
-
-/// The kernels. `unsafe` only to call a function compiled for an instruction set after that set
-/// was detected; the functions themselves are safe code that the compiler vectorises.
-#[allow(unsafe_code)]
-mod simd {
-    use super::{
-        Kernel, LANES, Neighbour, PackedBank, PositionMask, distance, squared_distance_body,
-    };
-
-    pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-        #[cfg(target_arch = "x86_64")]
-        if Kernel::best() != Kernel::Portable {
-            // SAFETY: every other kernel of this architecture implies AVX2.
-            return unsafe { squared_distance_avx2(a, b) };
-        }
-        squared_distance_body(a, b)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn squared_distance_avx2(a: &[f32], b: &[f32]) -> f32 {
-        squared_distance_body(a, b)
-    }
-
-    // Accumulators that fit the register file: 12 of 32 zmm, 12 of 16 ymm (two a cell), 24 of 32
-    // NEON registers (four a cell).
-    pub(super) const CELLS_AVX512: usize = 12;
-    pub(super) const CELLS_AVX2: usize = 6;
-    pub(super) const CELLS_PORTABLE: usize = if cfg!(target_arch = "aarch64") { 6 } else { 2 };
-    const MOST_CELLS: usize = 12;
-
-    /// Serves `out.len()` cells, at most the kernel's step, the first of which is cell `first`.
-    pub(super) fn step(
-        kernel: Kernel,
-        bank: &PackedBank,
-        features: &[f32],
-        mask: Option<&PositionMask>,
-        first: usize,
-        out: &mut [Neighbour],
-    ) {
-        let mut rows = [0u32; MOST_CELLS];
-        match kernel {
-            // SAFETY: `nearest_with` admits only kernels that `Kernel::available` detected.
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => unsafe { avx512(bank, features, mask, first, out.len(), &mut rows) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => unsafe { avx2(bank, features, mask, first, out.len(), &mut rows) },
-            _ => body::<CELLS_PORTABLE, { cfg!(target_arch = "aarch64") }>(
-                bank,
-                features,
-                mask,
-                first,
-                out.len(),
-                &mut rows,
-            ),
-        }
-        let d = bank.dimensions;
-        for (i, (neighbour, &row)) in out.iter_mut().zip(&rows).enumerate() {
-            let entry = &bank.values[row as usize * d..][..d];
-            *neighbour = Neighbour {
-                row,
-                distance: distance(&features[i * d..][..d], entry),
-            };
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    fn avx512(
-        bank: &PackedBank,
-        features: &[f32],
-        mask: Option<&PositionMask>,
-        first: usize,
-        cells: usize,
-        rows: &mut [u32; MOST_CELLS],
-    ) {
-        body::<CELLS_AVX512, true>(bank, features, mask, first, cells, rows);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2(
-        bank: &PackedBank,
-        features: &[f32],
-        mask: Option<&PositionMask>,
-        first: usize,
-        cells: usize,
-        rows: &mut [u32; MOST_CELLS],
-    ) {
-        body::<CELLS_AVX2, true>(bank, features, mask, first, cells, rows);
-    }
-
-    /// `FUSED` where the target has fused multiply-add; without it the call would go to a library.
-    #[inline(always)]
-    fn body<const CELLS: usize, const FUSED: bool>(
-        bank: &PackedBank,
-        features: &[f32],
-        mask: Option<&PositionMask>,
-        first: usize,
-        cells: usize,
-        rows: &mut [u32; MOST_CELLS],
-    ) {
-        let d = bank.dimensions;
-        // Missing cells of the last step repeat the first, which is cheaper than a second kernel.
-        let row_of = |cell: usize| if cell < cells { cell } else { 0 };
-        let vectors: [&[f32]; CELLS] = std::array::from_fn(|m| &features[row_of(m) * d..][..d]);
-        let words: Option<[&[u16]; CELLS]> =
-            mask.map(|mask| std::array::from_fn(|m| mask.words(first + row_of(m))));
-        let mut best = [[f32::NEG_INFINITY; LANES]; CELLS];
-        let mut best_panel = [[0u32; LANES]; CELLS];
-        let starts = bank.start.as_chunks::<LANES>().0;
-        for (p, (panel, start)) in bank.panels.chunks_exact(d * LANES).zip(starts).enumerate() {
-            let mut acc = [*start; CELLS];
-            for (k, entry) in panel.as_chunks::<LANES>().0.iter().enumerate() {
-                for m in 0..CELLS {
-                    let x = vectors[m][k];
-                    for l in 0..LANES {
-                        acc[m][l] = if FUSED {
-                            x.mul_add(entry[l], acc[m][l])
-                        } else {
-                            acc[m][l] + x * entry[l]
-                        };
-                    }
-                }
-            }
-            for m in 0..CELLS {
-                let allowed = words.map_or(u16::MAX, |w| w[m][p]);
-                for l in 0..LANES {
-                    let better = (acc[m][l] > best[m][l]) & (allowed >> l & 1 == 1);
-                    best[m][l] = if better { acc[m][l] } else { best[m][l] };
-                    best_panel[m][l] = if better { p as u32 } else { best_panel[m][l] };
-                }
-            }
-        }
-        for m in 0..cells.min(CELLS) {
-            let mut winner = (f32::NEG_INFINITY, u32::MAX);
-            for l in 0..LANES {
-                let row = best_panel[m][l] * LANES as u32 + l as u32;
-                // Ties go to the lower row, whatever lane it sits in.
-                if best[m][l] > winner.0 || (best[m][l] == winner.0 && row < winner.1) {
-                    winner = (best[m][l], row);
-                }
-            }
-            rows[m] = winner.1.min(bank.rows as u32 - 1);
-        }
-    }
+    sum.sqrt()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! the good images showed it near `x` often enough. Position alone decides here, so the fitted
 //! histogram is reduced to bits before it ships.
 
-use super::nearest::LANES;
+use crate::lanes::LANES;
 use thiserror::Error;
 
 /// Allowed rows a cell, [`LANES`] rows to a `u16` word, lowest row in the lowest bit.

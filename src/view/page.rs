@@ -2,6 +2,7 @@
 //! readable on a phone and on paper. All text is escaped here, so callers pass plain text.
 
 use super::content::{Badge, Card, Cell, Figure, ScoreBar};
+use super::histogram::{self, Histogram};
 use super::overlay::STOPS;
 use super::picture::Picture;
 use std::fmt::Write;
@@ -27,6 +28,11 @@ impl Page {
     /// A heading.
     pub fn heading(&mut self, text: &str) -> &mut Self {
         self.push(&format!("<h2>{}</h2>\n", escape(text)))
+    }
+
+    /// A heading below a heading.
+    pub fn subheading(&mut self, text: &str) -> &mut Self {
+        self.push(&format!("<h3>{}</h3>\n", escape(text)))
     }
 
     /// A paragraph.
@@ -115,6 +121,16 @@ impl Page {
         }
         out.push_str("</div>\n");
         self.push(&out)
+    }
+
+    /// Scores of groups over one axis, with the thresholds.
+    pub fn histogram(&mut self, histogram: &Histogram) -> &mut Self {
+        self.push(&histogram::svg(histogram))
+    }
+
+    /// A command line, to be copied.
+    pub fn command(&mut self, line: &str) -> &mut Self {
+        self.push(&format!("<pre>{}</pre>\n", escape(line)))
     }
 
     /// The colours of score maps with what they mean.
@@ -288,6 +304,7 @@ mod tests {
         };
         let mut page = Page::new(bad);
         page.heading(bad)
+            .subheading(bad)
             .paragraph(bad)
             .figures(&[Figure::new(bad, bad)])
             .table(
@@ -305,7 +322,8 @@ mod tests {
                 note: bad.into(),
                 badges: vec![Badge::new(bad, Tone::Alarm)],
                 score: None,
-            }]);
+            }])
+            .command(bad);
         let html = page.finish();
         assert!(!html.contains("<script") && !html.contains('\u{1}'));
         assert!(html.contains("&lt;script&gt;&quot;&#39;&amp;\u{fffd}"));

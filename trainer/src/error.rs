@@ -42,6 +42,11 @@ pub(crate) enum TrainError {
         action: &'static str,
         source: std::io::Error,
     },
+    #[error("{}: cannot be written; may this user write there, and is there room?", path.display())]
+    Unwritable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Setting(String),
     #[error(
@@ -54,4 +59,15 @@ pub(crate) enum TrainError {
     },
     #[error("JSON cannot be written")]
     Json(#[from] serde_json::Error),
+}
+
+/// An error and everything behind it, outermost first.
+pub(crate) fn causes(error: &TrainError) -> Vec<String> {
+    let mut lines = vec![error.to_string()];
+    let mut cause = std::error::Error::source(error);
+    while let Some(e) = cause {
+        lines.push(e.to_string());
+        cause = e.source();
+    }
+    lines
 }

@@ -12,12 +12,16 @@ use partgate::product::Product;
 use partgate::score::{Rule, Scorer};
 use partgate::verdict::{Thresholds, Verdict};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// One judged test image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Judged {
-    pub(crate) path: std::path::PathBuf,
+    pub(crate) path: PathBuf,
+    /// Ground truth, where there is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mask: Option<PathBuf>,
     pub(crate) kind: String,
     pub(crate) defective: bool,
     pub(crate) score: f32,
@@ -27,7 +31,7 @@ pub(crate) struct Judged {
 }
 
 /// Figures of one way of scoring. `None` where the data cannot tell (no masks, one class).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) image_auroc: Option<f64>,
     /// DeLong, 95 %.
@@ -49,8 +53,60 @@ pub(crate) struct Figures {
     pub(crate) escape_interval: Option<[f64; 2]>,
 }
 
+/// A figure with its name for people.
+pub(crate) struct Measure {
+    pub(crate) name: &'static str,
+    /// Found with the labels of the very images it is measured on: no line can reach it.
+    pub(crate) oracle: bool,
+    pub(crate) value: fn(&Figures) -> Option<f64>,
+    /// 95 %.
+    pub(crate) interval: fn(&Figures) -> Option<[f64; 2]>,
+}
+
+impl Measure {
+    const fn plain(name: &'static str, value: fn(&Figures) -> Option<f64>) -> Self {
+        Self {
+            name,
+            oracle: false,
+            value,
+            interval: |_| None,
+        }
+    }
+
+    const fn oracle(name: &'static str, value: fn(&Figures) -> Option<f64>) -> Self {
+        Self {
+            oracle: true,
+            ..Self::plain(name, value)
+        }
+    }
+
+    const fn with(self, interval: fn(&Figures) -> Option<[f64; 2]>) -> Self {
+        Self { interval, ..self }
+    }
+}
+
+/// Every figure, in the order in which tables show them.
+pub(crate) const MEASURES: [Measure; 8] = [
+    Measure::plain("image AUROC", |f| f.image_auroc).with(|f| f.image_auroc_interval),
+    Measure::plain("pixel AUROC", |f| f.pixel_auroc),
+    Measure::plain("AUPRO (to 30 % FPR)", |f| f.aupro),
+    Measure::oracle("image F1-max", |f| f.image_f1_max),
+    Measure::oracle("pixel F1-max", |f| f.pixel_f1_max),
+    Measure::oracle("false rejects at 100 % recall", |f| {
+        f.false_reject_rate_at_full_recall
+    }),
+    Measure::plain("false rejects at own threshold", |f| f.false_reject_rate)
+        .with(|f| f.false_reject_interval),
+    Measure::plain("escapes at own threshold", |f| f.escape_rate).with(|f| f.escape_interval),
+];
+
+/// Per cent with two decimals; a dash for what the data cannot tell.
+pub(crate) fn percent(value: Option<f64>) -> String {
+    value.map_or("-".into(), |v| format!("{:.2}", v * 100.0))
+}
+
 /// Defectives of one kind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct KindFigures {
     pub(crate) kind: String,
     pub(crate) images: usize,
@@ -61,7 +117,7 @@ pub(crate) struct KindFigures {
 }
 
 /// The whole outcome; the names are part of the command's interface.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ValidationReport {
     #[serde(flatten)]
     pub(crate) figures: Figures,
@@ -151,6 +207,7 @@ impl Worker {
         Ok(Outcome {
             judged: Judged {
                 path: image.path.clone(),
+                mask: image.mask.clone(),
                 kind: image.kind.clone(),
                 defective: image.defective(),
                 score: inspection.score,

@@ -13,7 +13,7 @@ use partgate::verdict::Bound;
 use std::path::{Path, PathBuf};
 
 /// Scoring rules by their names on the command line.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Method {
     /// Any bank row may explain any place: right for textures and loose parts
     Patchcore,
@@ -21,14 +21,14 @@ pub(crate) enum Method {
     Position,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum BorderName {
     Zero,
     Inside,
 }
 
 /// Settings of the method, shared by `fit` and `benchmark`.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct MethodArgs {
     /// Which bank rows may explain a place
     #[arg(long, value_enum, default_value = "patchcore")]
@@ -40,7 +40,7 @@ pub(crate) struct MethodArgs {
     #[arg(long, value_name = "N")]
     crop: Option<u32>,
     /// A shipped backbone by name (efficientnet-lite0-int8, efficientnet-lite0-f32) or FILE.onnx
-    /// with its FILE.json
+    /// with its FILE.onnx.json
     #[arg(long, value_name = "NAME", default_value = fit::catalogue::DEFAULT)]
     backbone: String,
     /// Seed of every random choice

@@ -1,11 +1,11 @@
 //! Command line only: arguments to calls, results to text or JSON.
 
-//mod benchmark;
+mod benchmark;
 mod calibrate;
 mod fit;
 mod validate;
 
-use crate::error::TrainError;
+use crate::error::{TrainError, causes};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,7 +41,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Re-derive a bundle's thresholds from good images of another day, or set them by hand
     Calibrate(calibrate::CalibrateArgs),
-//B
+    /// Fit and validate every category of a data set and print the table
+    Benchmark(benchmark::BenchmarkArgs),
 }
 
 /// Options that every command has.
@@ -65,39 +66,65 @@ impl Common {
     }
 }
 
-/// Writes beside the target and renames, so that an interrupted run leaves no half file.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let failed = |action, source| TrainError::File {
-        path: path.to_path_buf(),
-        action,
-        source,
-    };
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(|e| failed("making its folder", e))?;
-    }
+/// Where a file lies until it is whole.
+fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
-    let partial = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.to_path_buf();
+    |source| TrainError::Unwritable { path, source }
+}
+
+fn make_folder_of(path: &Path) -> Result<(), TrainError> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(parent) => std::fs::create_dir_all(parent).map_err(unwritable(parent)),
+        None => Ok(()),
+    }
+}
+
+/// Writes beside the target and renames, so that an interrupted run leaves no half file.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    make_folder_of(path)?;
+    let partial = partial(path);
     std::fs::write(&partial, bytes)
         .and_then(|()| std::fs::rename(&partial, path))
         .map_err(|e| {
             let _ = std::fs::remove_file(&partial);
-            failed("writing", e)
+            unwritable(path)(e)
         })
 }
 
 /// Fails early when the target cannot be written: not after an hour of fitting.
 fn check_writable(path: &Path) -> Result<(), TrainError> {
-    let mut probe: PathBuf = path.to_path_buf();
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    probe.set_file_name(name);
-    write_file(&probe, b"")?;
-    std::fs::remove_file(&probe).map_err(|source| TrainError::File {
-        path: probe,
-        action: "removing",
-        source,
-    })
+    if path.is_dir() {
+        return Err(TrainError::Setting(format!(
+            "{}: this is a folder; name a file in it",
+            path.display()
+        )));
+    }
+    make_folder_of(path)?;
+    let partial = partial(path);
+    std::fs::write(&partial, b"")
+        .and_then(|()| std::fs::remove_file(&partial))
+        .map_err(unwritable(path))
+}
+
+/// This run's command line, fit to be typed again.
+fn command_line() -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./,=:+@%".contains(c);
+    let mut words = vec!["partgate-train".to_string()];
+    for word in std::env::args_os().skip(1) {
+        let word = word.to_string_lossy();
+        words.push(if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        });
+    }
+    words.join(" ")
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), TrainError> {
@@ -115,16 +142,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Fit(args) => fit::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
-//C
+        Command::Benchmark(args) => benchmark::run(&args),
     };
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("error: {error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(e) = cause {
-        eprintln!("  because: {e}");
-        cause = e.source();
+    for (i, cause) in causes(&error).iter().enumerate() {
+        eprintln!("{}: {cause}", if i == 0 { "error" } else { "  because" });
     }
     ExitCode::from(match error {
         TrainError::Product(_) => 4,

@@ -1,10 +1,10 @@
 //! `partgate-train validate`.
 
-use super::{Common, check_writable, print_json, write_file};
+use super::{Common, check_writable, command_line, print_json, write_file};
 use crate::dataset::test_images;
 use crate::error::TrainError;
 use crate::report;
-use crate::validation::{Figures, ValidationReport, validate};
+use crate::validation::{MEASURES, ValidationReport, percent, validate};
 use clap::Args;
 use partgate::product::Product;
 use std::path::PathBuf;
@@ -30,35 +30,24 @@ pub(crate) struct ValidateArgs {
     common: Common,
 }
 
-fn percent(value: Option<f64>) -> String {
-    value.map_or("-".into(), |v| format!("{:.2}", v * 100.0))
-}
-
-fn row(name: &str, rule: Option<f64>, baseline: Option<f64>) {
-    println!("  {name:<34} {:>8} {:>10}", percent(rule), percent(baseline));
-}
-
 /// The figures as a table for people, in per cent.
 pub(crate) fn print(report: &ValidationReport) {
     println!(
         "{} images: {} good, {} defective ({} with masks)",
         report.images, report.good, report.defective, report.with_mask
     );
-    println!("  {:<34} {:>8} {:>10}", "%", report.rule.to_string(), "patchcore");
-    let both = |f: fn(&Figures) -> Option<f64>| (f(&report.figures), f(&report.baseline));
-    let lines: [(&str, fn(&Figures) -> Option<f64>); 8] = [
-        ("image AUROC", |f| f.image_auroc),
-        ("pixel AUROC", |f| f.pixel_auroc),
-        ("AUPRO (to 30 % FPR)", |f| f.aupro),
-        ("image F1-max (oracle)", |f| f.image_f1_max),
-        ("pixel F1-max (oracle)", |f| f.pixel_f1_max),
-        ("false rejects at 100 % recall", |f| f.false_reject_rate_at_full_recall),
-        ("false rejects at own threshold", |f| f.false_reject_rate),
-        ("escapes at own threshold", |f| f.escape_rate),
-    ];
-    for (name, f) in lines {
-        let (a, b) = both(f);
-        row(name, a, b);
+    println!("  {:<38} {:>8} {:>10}", "%", report.rule.to_string(), "patchcore");
+    for measure in &MEASURES {
+        let name = format!(
+            "{}{}",
+            measure.name,
+            if measure.oracle { " (oracle)" } else { "" }
+        );
+        println!(
+            "  {name:<38} {:>8} {:>10}",
+            percent((measure.value)(&report.figures)),
+            percent((measure.value)(&report.baseline))
+        );
     }
     println!("  by kind of defect: images, escapes (patchcore), image AUROC (patchcore)");
     for k in &report.kinds {
@@ -92,7 +81,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
         write_file(path, lines.as_bytes())?;
     }
     if let Some(path) = &args.report {
-        let page = report::validation_page(&product, &figures, &judged)?;
+        let page = report::validation_page(&product, &figures, &judged, &command_line())?;
         write_file(path, page.as_bytes())?;
     }
     if args.common.json {

@@ -34,7 +34,7 @@ pub(crate) struct BackboneFile {
 }
 
 /// Finds `name` among the shipped backbones, or opens `name` as an ONNX file whose description is
-/// the JSON file of the same stem (`models/export.py` writes both).
+/// `FILE.onnx.json` (`models/export.py` writes both).
 pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     if let Some((_, onnx)) = SHIPPED.iter().find(|(n, _)| *n == name) {
         let catalogue: Catalogue = serde_json::from_str(MANIFEST)?;
@@ -54,7 +54,7 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     if path.extension().is_none_or(|e| e != "onnx") {
         let names: Vec<&str> = SHIPPED.iter().map(|(n, _)| *n).collect();
         return Err(TrainError::Setting(format!(
-            "no backbone is called `{name}`; shipped are {}, or name a FILE.onnx with a FILE.json beside it",
+            "no backbone is called `{name}`; shipped are {}, or name a FILE.onnx with its FILE.onnx.json beside it",
             names.join(", ")
         )));
     }
@@ -66,7 +66,7 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
         })
     };
     let onnx = read(path)?;
-    let description = path.with_extension("json");
+    let description = std::path::PathBuf::from(format!("{name}.json"));
     let text = read(&description)?;
     let spec = serde_json::from_slice(&text).map_err(|e| {
         TrainError::Setting(format!("{}: {e}", description.display()))

@@ -23,7 +23,7 @@ use partgate::product::{
     self, AuditEntry, DType, Golden, GoldenKind, Manifest, Method, Parity, PositionEvidence,
     Product, SectionBytes, SectionKind, Signature, Training,
 };
-use partgate::score::nearest::LANES;
+use partgate::lanes::LANES;
 use partgate::score::{IgnoreMask, Neighbour, PackedBank, PositionMask, Rule, Scorer};
 use partgate::seed::Rng;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};

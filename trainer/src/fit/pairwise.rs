@@ -4,16 +4,9 @@
 //! and each lane sums its own differences in order, without fused operations: the same bits
 //! whatever the register width.
 
-pub(crate) const LANES: usize = 16;
+pub(crate) use partgate::lanes::LANES;
 
-/// One vector against [`LANES`] packed ones, the definition that the kernels share.
-#[inline(always)]
-fn accumulate(x: f32, packed: &[f32; LANES], sums: &mut [f32; LANES]) {
-    for l in 0..LANES {
-        let d = x - packed[l];
-        sums[l] += d * d;
-    }
-}
+use partgate::lanes::{Kernel, Lanes, Task, run};
 
 /// Vectors in panels.
 #[derive(Default)]
@@ -72,80 +65,84 @@ pub(crate) fn four_to_panel(
     panels: &Panels,
     index: usize,
 ) -> [[f32; LANES]; 4] {
-    simd::four_to_panel(vectors, panels.panel(index))
+    run(
+        Kernel::best(),
+        FourToPanel {
+            vectors,
+            panel: panels.panel(index),
+        },
+    )
 }
 
 /// Distances of one vector to the panels from `index` on, up to four of them.
-pub(crate) fn one_to_panels(
-    vector: &[f32],
-    panels: &Panels,
-    index: usize,
-) -> [[f32; LANES]; 4] {
+pub(crate) fn one_to_panels(vector: &[f32], panels: &Panels, index: usize) -> [[f32; LANES]; 4] {
     // A missing panel repeats the last one, which is cheaper than a second kernel.
     let last = panels.panels() - 1;
-    let four = std::array::from_fn(|i| panels.panel((index + i).min(last)));
-    simd::one_to_panels(vector, four)
+    run(
+        Kernel::best(),
+        OneToPanels {
+            vector,
+            panels: std::array::from_fn(|i| panels.panel((index + i).min(last))),
+        },
+    )
 }
 
-/// `unsafe` only to call a function compiled for an instruction set after that set was detected;
-/// the functions themselves are safe code that the compiler vectorises.
-#[allow(unsafe_code)]
-mod simd {
-    use super::{LANES, accumulate};
+struct FourToPanel<'a> {
+    vectors: [&'a [f32]; 4],
+    panel: &'a [f32],
+}
+
+impl Task for FourToPanel<'_> {
+    type Output = [[f32; LANES]; 4];
 
     #[inline(always)]
-    fn four_to_panel_body(vectors: [&[f32]; 4], panel: &[f32]) -> [[f32; LANES]; 4] {
-        let mut sums = [[0.0; LANES]; 4];
-        let rows = panel.as_chunks::<LANES>().0;
-        let vectors = vectors.map(|v| &v[..rows.len()]);
+    fn run<L: Lanes, const CELLS: usize>(self) -> Self::Output {
+        let rows = self.panel.as_chunks::<LANES>().0;
+        let vectors = self.vectors.map(|v| &v[..rows.len()]);
+        let mut sums = [L::splat(0.0); 4];
         for (k, packed) in rows.iter().enumerate() {
-            for (vector, sums) in vectors.iter().zip(&mut sums) {
-                accumulate(vector[k], packed, sums);
+            let packed = L::load(packed);
+            for i in 0..4 {
+                let difference = L::splat(vectors[i][k]).sub(packed);
+                sums[i] = difference.mul_then_add(difference, sums[i]);
             }
         }
-        sums
+        stored(sums)
     }
+}
+
+struct OneToPanels<'a> {
+    vector: &'a [f32],
+    panels: [&'a [f32]; 4],
+}
+
+impl Task for OneToPanels<'_> {
+    type Output = [[f32; LANES]; 4];
 
     #[inline(always)]
-    fn one_to_panels_body(vector: &[f32], panels: [&[f32]; 4]) -> [[f32; LANES]; 4] {
-        let mut sums = [[0.0; LANES]; 4];
-        let panels = panels.map(|p| &p.as_chunks::<LANES>().0[..vector.len()]);
-        for (k, &x) in vector.iter().enumerate() {
-            for (panel, sums) in panels.iter().zip(&mut sums) {
-                accumulate(x, &panel[k], sums);
+    fn run<L: Lanes, const CELLS: usize>(self) -> Self::Output {
+        let panels = self
+            .panels
+            .map(|p| &p.as_chunks::<LANES>().0[..self.vector.len()]);
+        let mut sums = [L::splat(0.0); 4];
+        for (k, &x) in self.vector.iter().enumerate() {
+            let x = L::splat(x);
+            for i in 0..4 {
+                let difference = x.sub(L::load(&panels[i][k]));
+                sums[i] = difference.mul_then_add(difference, sums[i]);
             }
         }
-        sums
+        stored(sums)
     }
+}
 
-    macro_rules! dispatched {
-        ($name:ident, $body:ident, $vectors:ty, $panels:ty) => {
-            pub(super) fn $name(vectors: $vectors, panels: $panels) -> [[f32; LANES]; 4] {
-                #[cfg(target_arch = "x86_64")]
-                {
-                    #[target_feature(enable = "avx512f")]
-                    fn wide(vectors: $vectors, panels: $panels) -> [[f32; LANES]; 4] {
-                        $body(vectors, panels)
-                    }
-                    #[target_feature(enable = "avx2")]
-                    fn medium(vectors: $vectors, panels: $panels) -> [[f32; LANES]; 4] {
-                        $body(vectors, panels)
-                    }
-                    if is_x86_feature_detected!("avx512f") {
-                        // SAFETY: the instruction set was just detected.
-                        return unsafe { wide(vectors, panels) };
-                    }
-                    if is_x86_feature_detected!("avx2") {
-                        // SAFETY: the instruction set was just detected.
-                        return unsafe { medium(vectors, panels) };
-                    }
-                }
-                $body(vectors, panels)
-            }
-        };
+#[inline(always)]
+fn stored<L: Lanes>(sums: [L; 4]) -> [[f32; LANES]; 4] {
+    let mut out = [[0.0; LANES]; 4];
+    for (sum, out) in sums.iter().zip(&mut out) {
+        sum.store(out);
     }
-    dispatched!(four_to_panel, four_to_panel_body, [&[f32]; 4], &[f32]);
-    dispatched!(one_to_panels, one_to_panels_body, &[f32], [&[f32]; 4]);
+    out
 }
 
 #[cfg(test)]

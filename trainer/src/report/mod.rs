@@ -1,9 +1,157 @@
 //! HTML reports: one file each, nothing to fetch.
 
-use crate::error::TrainError;
-use crate::validation::{Judged, ValidationReport};
-use partgate::product::Product;
+mod benchmark;
+mod gallery;
+mod tables;
 
-pub(crate) fn validation_page(_: &Product, _: &ValidationReport, _: &[Judged]) -> Result<String, TrainError> {
-    Ok(String::new())
+pub(crate) use benchmark::{Category, Comparison, benchmark_page};
+
+use crate::error::TrainError;
+use crate::validation::{Figures, Judged, ValidationReport, percent};
+use gallery::{Gallery, Worst, false_rejects, misses};
+use partgate::product::Product;
+use partgate::score::Rule;
+use partgate::verdict::Thresholds;
+use partgate::view::{Figure, Group, Histogram, Page, Tone};
+use std::path::Path;
+
+/// Pictures of one kind of mistake on a validation page.
+const SHOWN: usize = 12;
+
+/// The page of one validation: figures, scores against the thresholds, the worst mistakes with
+/// pictures, and `command`, which reproduces it.
+pub(crate) fn validation_page(
+    product: &Product,
+    figures: &ValidationReport,
+    judged: &[Judged],
+    command: &str,
+) -> Result<String, TrainError> {
+    let manifest = product.manifest();
+    let mut page = Page::new(format!("Validation of {}", manifest.name));
+    page.paragraph(&format!(
+        "{} images: {} good, {} defective, {} of them with a mask of the defect. \
+         Both NG and UNKNOWN reject a part: an escape is a defective part called OK, a false reject a good part called anything else.",
+        figures.images, figures.good, figures.defective, figures.with_mask
+    ));
+    page.figures(&key_figures(&figures.figures));
+    page.heading("Figures, per cent");
+    let conditioned = figures.rule != Rule::Patchcore;
+    let rule = figures.rule.to_string();
+    if conditioned {
+        page.paragraph(
+            "Beside the rule stands patchcore (every bank row may explain every place) on the same features and the same bank, \
+             with thresholds of its own from the same held-out images: the baseline that counts.",
+        );
+        page.table(
+            &["", &rule, "patchcore, same features"],
+            &tables::measures(&figures.figures, Some(&figures.baseline)),
+        );
+    } else {
+        page.paragraph("The rule is patchcore itself, so there is no other baseline on the same features.");
+        page.table(&["", &rule], &tables::measures(&figures.figures, None));
+    }
+    page.heading("Scores against the thresholds");
+    page.histogram(&histogram(judged, |j| j.score, &manifest.thresholds));
+    if let (true, Some(baseline)) = (conditioned, &manifest.baseline_thresholds) {
+        page.paragraph("The same images under patchcore:");
+        page.histogram(&histogram(judged, |j| j.baseline_score, baseline));
+    }
+    if !figures.kinds.is_empty() {
+        page.heading("By kind of defect");
+        page.table(&tables::KIND_HEADERS, &tables::kinds(&figures.kinds));
+    }
+    let mut gallery = Gallery::new(product, Path::new(""))?;
+    page.heading("Worst mistakes");
+    picture_keys(&mut page);
+    mistakes(&mut page, &mut gallery, judged, SHOWN)?;
+    page.heading("Product and method");
+    page.table(&["", ""], &tables::facts(product));
+    page.heading("To reproduce");
+    page.command(command);
+    Ok(page.finish())
+}
+
+fn key_figures(figures: &Figures) -> Vec<Figure> {
+    let percent_of = |value| format!("{} %", percent(value));
+    let judged = |label: &str, value: Option<f64>| {
+        let tone = match value {
+            None => Tone::Plain,
+            Some(0.0) => Tone::Good,
+            Some(_) => Tone::Alarm,
+        };
+        Figure::toned(label, percent_of(value), tone)
+    };
+    vec![
+        Figure::new("Image AUROC", percent_of(figures.image_auroc)),
+        Figure::new("Pixel AUROC", percent_of(figures.pixel_auroc)),
+        Figure::new("AUPRO", percent_of(figures.aupro)),
+        judged("False rejects", figures.false_reject_rate),
+        judged("Escapes", figures.escape_rate),
+    ]
+}
+
+fn histogram(
+    judged: &[Judged],
+    score: impl Fn(&Judged) -> f32,
+    thresholds: &Thresholds,
+) -> Histogram {
+    let group = |label: &str, tone, defective| Group {
+        label: label.into(),
+        tone,
+        scores: judged
+            .iter()
+            .filter(|j| j.defective == defective)
+            .map(&score)
+            .collect(),
+    };
+    Histogram {
+        groups: vec![
+            group("Good", Tone::Good, false),
+            group("Defective", Tone::Bad, true),
+        ],
+        unknown: thresholds.unknown.threshold,
+        ng: thresholds.ng.threshold,
+    }
+}
+
+/// How to read the galleries' pictures.
+fn picture_keys(page: &mut Page) {
+    page.paragraph(
+        "Left: as the network sees the part, the labelled defect outlined in green where there is a mask. \
+         Right: the score map, outlined where it is above the NG threshold.",
+    );
+    page.colour_scale();
+}
+
+/// The galleries of misses and false rejects.
+fn mistakes(
+    page: &mut Page,
+    gallery: &mut Gallery<'_>,
+    judged: &[Judged],
+    at_most: usize,
+) -> Result<(), TrainError> {
+    let title = |worst: &Worst<'_>, mistakes: &str, closest: &str| {
+        let shown = worst.images.len();
+        match worst.mistakes {
+            0 => format!("No {mistakes}; {closest}"),
+            all if all > shown => format!("Worst {shown} of {all} {mistakes}"),
+            all => format!("All {all} {mistakes}"),
+        }
+    };
+    for (worst, names) in [
+        (
+            misses(judged, at_most),
+            ["escapes", "the defective parts that came closest"],
+        ),
+        (
+            false_rejects(judged, at_most),
+            ["false rejects", "the good parts that came closest"],
+        ),
+    ] {
+        if !worst.images.is_empty() {
+            page.subheading(&title(&worst, names[0], names[1]));
+            page.gallery(&gallery.cards(&worst)?);
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,293 @@
+//! `partgate-train benchmark`: every category of a data set, fitted and validated.
+
+mod published;
+mod record;
+
+use super::fit::MethodArgs;
+use super::{Common, check_writable, command_line, print_json, write_file};
+use crate::dataset::categories;
+use crate::error::{TrainError, causes};
+use crate::report::{Category, Comparison, benchmark_page};
+use crate::validation::{Figures, ValidationReport, percent};
+use clap::Args;
+use partgate::score::Rule;
+use published::data_set;
+use record::{Record, Run};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `benchmark`.
+#[derive(Args)]
+pub(crate) struct BenchmarkArgs {
+    /// Root of a data set in MVTec layout: one folder a category, or a single category
+    root: PathBuf,
+    /// Where bundles, figures (CATEGORY.json) and report.html go; an interrupted run goes on
+    /// from there
+    #[arg(long, value_name = "DIR", default_value = "partgate-benchmark")]
+    out: PathBuf,
+    /// Do not use what an earlier run left there, even if program, settings and images are the same
+    #[arg(long)]
+    fresh: bool,
+    /// Shrink masks to what bilinear resizing keeps whole, as published figures do
+    #[arg(long)]
+    eroded_masks: bool,
+    #[command(flatten)]
+    method: MethodArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    report: &'a ValidationReport,
+    fit_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Mean {
+    #[serde(flatten)]
+    figures: Figures,
+    baseline: Figures,
+    categories: usize,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    name: &'a str,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    categories: Vec<Line<'a>>,
+    mean: &'a Mean,
+    failed: Vec<Failure<'a>>,
+}
+
+fn name_of(folder: &Path) -> String {
+    // `.` and `..` are folders too; their names are elsewhere.
+    let whole = folder.canonicalize();
+    whole
+        .as_deref()
+        .unwrap_or(folder)
+        .file_name()
+        .map_or_else(|| "category".into(), |n| n.to_string_lossy().into_owned())
+}
+
+const WIDTHS: [usize; 10] = [16, 7, 8, 8, 8, 8, 8, 9, 9, 8];
+
+fn table_line(cells: &[String; 10]) -> String {
+    let mut line = format!("{:<1$}", cells[0], WIDTHS[0]);
+    for (cell, width) in cells.iter().zip(WIDTHS).skip(1) {
+        line.push_str(&format!("{cell:>width$}"));
+    }
+    line
+}
+
+fn figures_line(name: &str, images: String, main: &Figures, plain: &Figures, last: String) -> String {
+    table_line(&[
+        name.into(),
+        images,
+        percent(main.image_auroc),
+        percent(main.pixel_auroc),
+        percent(main.aupro),
+        percent(main.false_reject_rate),
+        percent(main.escape_rate),
+        percent(plain.image_auroc),
+        percent(plain.pixel_auroc),
+        last,
+    ])
+}
+
+fn print_heading() {
+    let line = |cells: [&str; 10]| println!("{}", table_line(&cells.map(String::from)));
+    line([
+        "%", "", "image", "pixel", "", "false", "", "patchcore", "patchc.", "fit",
+    ]);
+    line([
+        "category", "images", "AUROC", "AUROC", "AUPRO", "rejects", "escapes", "image", "pixel", "s",
+    ]);
+}
+
+/// Unweighted means; a figure that a category does not have is left out of that figure's mean.
+fn mean(of: &[&Figures]) -> Figures {
+    let mean = |value: fn(&Figures) -> Option<f64>| {
+        let values: Vec<f64> = of.iter().filter_map(|f| value(f)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    Figures {
+        image_auroc: mean(|f| f.image_auroc),
+        image_auroc_interval: None,
+        pixel_auroc: mean(|f| f.pixel_auroc),
+        aupro: mean(|f| f.aupro),
+        image_f1_max: mean(|f| f.image_f1_max),
+        image_f1_max_threshold: None,
+        pixel_f1_max: mean(|f| f.pixel_f1_max),
+        false_reject_rate_at_full_recall: mean(|f| f.false_reject_rate_at_full_recall),
+        false_reject_rate: mean(|f| f.false_reject_rate),
+        false_reject_interval: None,
+        escape_rate: mean(|f| f.escape_rate),
+        escape_interval: None,
+    }
+}
+
+/// What a reader must know to take the means for what they are.
+fn notes(records: &[Record], failed: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    let masked = records
+        .iter()
+        .filter(|r| r.report.figures.pixel_auroc.is_some())
+        .count();
+    if masked > 0 && masked < records.len() {
+        notes.push(format!(
+            "Pixel figures exist, and are averaged, over the {masked} categories that have masks."
+        ));
+    }
+    if failed > 0 {
+        notes.push(format!(
+            "The means leave out {failed} categories that failed: they are not those of the data set."
+        ));
+    }
+    let patchcore = |r: &Record| r.report.rule == Rule::Patchcore;
+    if !records.is_empty() && records.iter().all(patchcore) {
+        notes.push("The rule is patchcore, so the columns beside it repeat it.".into());
+    }
+    notes
+}
+
+fn print_published(name: &str, caution: &str, figures: &[Comparison]) {
+    println!("published figures for {name} (by the authors named, on other backbones; {caution}):");
+    println!("  {:<66} {:>7} {:>7} {:>7}", "", "image", "pixel", "AUPRO");
+    for f in figures {
+        println!(
+            "  {:<66} {:>7} {:>7} {:>7}",
+            f.method,
+            percent(f.image_auroc),
+            percent(f.pixel_auroc),
+            percent(f.aupro)
+        );
+    }
+}
+
+/// Runs `benchmark`.
+pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
+    args.common.start_threads()?;
+    let folders = categories(&args.root)?;
+    let names: Vec<String> = folders.iter().map(|f| name_of(f)).collect();
+    let run = Run::new(&args.method, args.eroded_masks, args.fresh, &args.out)?;
+    let page_path = args.out.join("report.html");
+    check_writable(&page_path)?;
+    let text = !args.common.json;
+    if text {
+        print_heading();
+    }
+    let (mut records, mut roots, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (folder, name) in folders.iter().zip(&names) {
+        match run.category(folder, name) {
+            Ok((record, kept)) => {
+                if text {
+                    let (report, seconds) = (&record.report, record.fit_seconds);
+                    let line = figures_line(
+                        name,
+                        report.images.to_string(),
+                        &report.figures,
+                        &report.baseline,
+                        format!("{seconds:.1}"),
+                    );
+                    println!("{line}{}", if kept { "  (kept)" } else { "" });
+                }
+                records.push(record);
+                roots.push(folder.clone());
+            }
+            Err(error) => {
+                let why = causes(&error).join(": ");
+                eprintln!("{name}: failed: {why}");
+                failed.push((name.clone(), why));
+            }
+        }
+    }
+    let of = |figures: fn(&Record) -> &Figures| mean(&records.iter().map(figures).collect::<Vec<_>>());
+    let mean = Mean {
+        figures: of(|r| &r.report.figures),
+        baseline: of(|r| &r.report.baseline),
+        categories: records.len(),
+    };
+    let mut notes = notes(&records, failed.len());
+    let (mut title, mut comparison): (String, &[Comparison]) = (name_of(&args.root), &[]);
+    if let Some((set, whole)) = data_set(&names) {
+        title = format!("{title} ({})", set.name);
+        comparison = set.figures;
+        notes.push(format!(
+            "The published figures are {}{}.",
+            set.caution,
+            if whole {
+                ""
+            } else {
+                "; only some of them are here"
+            }
+        ));
+    }
+    if text {
+        let [images, seconds] = [String::new(), String::new()];
+        let line = figures_line("mean", images, &mean.figures, &mean.baseline, seconds);
+        println!("{line}");
+        if let Some((set, _)) = data_set(&names) {
+            print_published(set.name, set.caution, set.figures);
+        }
+    }
+    let shown: Vec<Category<'_>> = records
+        .iter()
+        .zip(roots)
+        .map(|(record, root)| Category {
+            name: &record.name,
+            report: &record.report,
+            judged: &record.judged,
+            root,
+            bundle: run.bundle_path(&record.name),
+            fit_seconds: record.fit_seconds,
+        })
+        .collect();
+    let page = benchmark_page(
+        &title,
+        &shown,
+        &failed,
+        [&mean.figures, &mean.baseline],
+        comparison,
+        &notes,
+        &command_line(),
+    )?;
+    write_file(&page_path, page.as_bytes())?;
+    if text {
+        notes.iter().for_each(|note| println!("{note}"));
+        println!("pictures of the worst mistakes: {}", page_path.display());
+    } else {
+        print_json(&Report {
+            categories: records
+                .iter()
+                .map(|r| Line {
+                    name: &r.name,
+                    report: &r.report,
+                    fit_seconds: r.fit_seconds,
+                })
+                .collect(),
+            mean: &mean,
+            failed: failed
+                .iter()
+                .map(|(name, error)| Failure { name, error })
+                .collect(),
+        })?;
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    Err(TrainError::Setting(format!(
+        "{} of {} categories failed: {}; the others are done and kept in {}",
+        failed.len(),
+        names.len(),
+        list.join(", "),
+        args.out.display()
+    )))
+}

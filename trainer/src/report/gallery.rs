@@ -1,0 +1,206 @@
+//! The images that were judged worst, judged once more for their maps.
+
+use crate::dataset::defect_mask;
+use crate::error::TrainError;
+use crate::validation::Judged;
+use partgate::backbone::Threads;
+use partgate::capture::folder::read_frame;
+use partgate::frame::Frame;
+use partgate::inspection::Inspector;
+use partgate::product::Product;
+use partgate::verdict::Verdict;
+use partgate::view::overlay::contour;
+use partgate::view::{Badge, Card, NetworkView, Picture, ScoreBar, Tone, overlay};
+use std::path::{Path, PathBuf};
+
+/// Colour of the line round the ground truth.
+const TRUTH: [u8; 3] = [60, 255, 120];
+
+/// Which images a gallery shows.
+pub(super) struct Worst<'a> {
+    pub(super) images: Vec<&'a Judged>,
+    /// Of how many mistakes; 0 when the images are only the closest calls.
+    pub(super) mistakes: usize,
+}
+
+/// Shown where nothing was judged wrongly: how close it came.
+const CLOSEST: usize = 4;
+
+fn worst<'a>(
+    judged: &'a [Judged],
+    of: impl Fn(&Judged) -> bool,
+    mistake: impl Fn(&Judged) -> bool,
+    order: impl Fn(&Judged) -> f32,
+    at_most: usize,
+) -> Worst<'a> {
+    let mut images: Vec<&Judged> = judged.iter().filter(|j| of(j)).collect();
+    images.sort_by(|a, b| order(a).total_cmp(&order(b)).then(a.path.cmp(&b.path)));
+    let mistakes = images.iter().filter(|j| mistake(j)).count();
+    if mistakes > 0 {
+        images.retain(|j| mistake(j));
+        images.truncate(at_most);
+    } else {
+        images.truncate(at_most.min(CLOSEST));
+    }
+    Worst { images, mistakes }
+}
+
+/// Defectives called OK, the lowest score first; without any, the closest to it.
+pub(super) fn misses(judged: &[Judged], at_most: usize) -> Worst<'_> {
+    let escaped = |j: &Judged| j.verdict == Verdict::Ok;
+    worst(judged, |j| j.defective, escaped, |j| j.score, at_most)
+}
+
+/// Goods not called OK, the highest score first; without any, the closest to it.
+pub(super) fn false_rejects(judged: &[Judged], at_most: usize) -> Worst<'_> {
+    let rejected = |j: &Judged| j.verdict != Verdict::Ok;
+    worst(judged, |j| !j.defective, rejected, |j| -j.score, at_most)
+}
+
+/// Makes cards; holds the loaded product.
+pub(super) struct Gallery<'a> {
+    product: &'a Product,
+    inspector: Inspector,
+    view: NetworkView,
+    /// What the images' paths are relative to.
+    root: PathBuf,
+}
+
+impl<'a> Gallery<'a> {
+    pub(super) fn new(product: &'a Product, root: &Path) -> Result<Self, TrainError> {
+        Ok(Self {
+            product,
+            inspector: Inspector::new(product, &Threads::default())?,
+            view: NetworkView::new(product.manifest().input.clone()),
+            root: root.to_path_buf(),
+        })
+    }
+
+    pub(super) fn cards(&mut self, worst: &Worst<'_>) -> Result<Vec<Card>, TrainError> {
+        worst.images.iter().map(|judged| self.card(judged)).collect()
+    }
+
+    fn card(&mut self, judged: &Judged) -> Result<Card, TrainError> {
+        let path = self.root.join(&judged.path);
+        let frame = read_frame(&path)?;
+        let failed = |source| TrainError::Image {
+            path: path.clone(),
+            source,
+        };
+        self.inspector.inspect(&frame).map_err(failed)?;
+        let seen = self.view.picture(&frame)?;
+        let side = self.view.side();
+        let thresholds = self.inspector.thresholds();
+        let painted = overlay(&seen, self.inspector.map(), side, thresholds);
+        let ng = thresholds.ng.threshold;
+        let score = ScoreBar {
+            score: judged.score,
+            unknown: thresholds.unknown.threshold,
+            ng,
+            top: (ng * 1.5).max(f32::MIN_POSITIVE),
+            tone: tone(judged.verdict),
+        };
+        let mut plain = seen;
+        if let Some(mask) = &judged.mask {
+            let input = &self.product.manifest().input;
+            let size = (frame.width(), frame.height());
+            let truth = defect_mask(&self.root.join(mask), size, input, false)?;
+            let truth: Vec<f32> = truth.into_iter().map(f32::from).collect();
+            contour(&mut plain, &truth, side, 0.5, TRUTH);
+        }
+        let caption = name(&judged.path);
+        let (width, height) = self.shown(&frame);
+        let picture = |rgb: &[u8], what: &str| {
+            Picture::jpeg(rgb, side, side, format!("{caption}, {what}"))
+                .map(|p| p.shown_at(width, height))
+                .map_err(|e| TrainError::Setting(format!("{}: {e}", path.display())))
+        };
+        let mut badges = vec![Badge::new(judged.verdict.to_string(), score.tone)];
+        match (judged.defective, judged.verdict == Verdict::Ok) {
+            (true, true) => badges.push(Badge::new("escape", Tone::Alarm)),
+            (false, false) => badges.push(Badge::new("false reject", Tone::Alarm)),
+            _ => {}
+        }
+        Ok(Card {
+            pictures: vec![
+                picture(&plain, "as the network sees it")?,
+                picture(&painted, "score map")?,
+            ],
+            note: format!(
+                "patchcore: {:.3}, {}",
+                judged.baseline_score, judged.baseline_verdict
+            ),
+            badges,
+            score: Some(score),
+            caption,
+        })
+    }
+
+    /// The square that the network sees, in the proportions of what it was cut from.
+    fn shown(&self, frame: &Frame) -> (usize, usize) {
+        let side = self.view.side();
+        let (w, h) = match self.product.manifest().input.roi {
+            Some(r) => (r.width as usize, r.height as usize),
+            None => (frame.width(), frame.height()),
+        };
+        let long = w.max(h).max(1);
+        ((side * w / long).max(1), (side * h / long).max(1))
+    }
+}
+
+fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Ok => Tone::Good,
+        Verdict::Ng => Tone::Bad,
+        Verdict::Unknown => Tone::Unsure,
+    }
+}
+
+/// Kind and file name: enough to find the image, short enough for a caption.
+fn name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    match path.parent().and_then(Path::file_name) {
+        Some(kind) => format!("{}/{file}", kind.to_string_lossy()),
+        None => file.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(name: &str, defective: bool, score: f32, verdict: Verdict) -> Judged {
+        Judged {
+            path: name.into(),
+            mask: None,
+            kind: if defective { "crack" } else { "good" }.into(),
+            defective,
+            score,
+            verdict,
+            baseline_score: score,
+            baseline_verdict: verdict,
+        }
+    }
+
+    fn names(worst: &Worst<'_>) -> Vec<String> {
+        let of = |j: &&Judged| j.path.to_string_lossy().into_owned();
+        worst.images.iter().map(of).collect()
+    }
+
+    #[test]
+    fn mistakes_come_worst_first_and_without_any_the_closest_calls() {
+        let all = [
+            judged("a", true, 1.0, Verdict::Ok),
+            judged("b", true, 0.5, Verdict::Ok),
+            judged("c", true, 9.0, Verdict::Ng),
+            judged("d", false, 0.7, Verdict::Ok),
+            judged("e", false, 0.2, Verdict::Ok),
+        ];
+        let found = misses(&all, 12);
+        assert_eq!((names(&found), found.mistakes), (vec!["b".into(), "a".into()], 2));
+        let found = misses(&all, 1);
+        assert_eq!((names(&found), found.mistakes), (vec!["b".into()], 2));
+        let found = false_rejects(&all, 12);
+        assert_eq!((names(&found), found.mistakes), (vec!["d".into(), "e".into()], 0));
+    }
+}

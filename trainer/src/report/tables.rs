@@ -1,0 +1,169 @@
+//! Figures and facts as table rows.
+
+use crate::validation::{Figures, KindFigures, MEASURES, Measure, percent};
+use partgate::product::{Manifest, Product};
+use partgate::verdict::Bound;
+use partgate::view::Cell;
+
+/// A figure with its interval in small type.
+fn figure(measure: &Measure, figures: &Figures) -> Cell {
+    let value = percent((measure.value)(figures));
+    match (measure.interval)(figures) {
+        Some([low, high]) => Cell::Titled(
+            value,
+            format!("{:.1} to {:.1} (95 %)", low * 100.0, high * 100.0),
+        ),
+        None => Cell::Titled(value, String::new()),
+    }
+}
+
+/// Every figure of a rule, with those of the plain bank beside it.
+pub(super) fn measures(main: &Figures, baseline: Option<&Figures>) -> Vec<Vec<Cell>> {
+    MEASURES
+        .iter()
+        .map(|measure| {
+            let name = if measure.oracle {
+                Cell::Titled(
+                    measure.name.into(),
+                    "oracle: found with the labels of these very images".into(),
+                )
+            } else {
+                measure.name.into()
+            };
+            let mut row = vec![name, figure(measure, main)];
+            row.extend(baseline.map(|b| figure(measure, b)));
+            row
+        })
+        .collect()
+}
+
+/// Kinds of defects, the worst separated first.
+pub(super) fn kinds(kinds: &[KindFigures]) -> Vec<Vec<Cell>> {
+    let mut kinds: Vec<&KindFigures> = kinds.iter().collect();
+    kinds.sort_by(|a, b| {
+        let auroc = |k: &KindFigures| k.image_auroc.unwrap_or(0.0);
+        auroc(a).total_cmp(&auroc(b))
+    });
+    let number = |text: String| Cell::Number(text);
+    kinds
+        .into_iter()
+        .map(|k| {
+            vec![
+                k.kind.as_str().into(),
+                number(k.images.to_string()),
+                number(k.escapes.to_string()),
+                number(k.baseline_escapes.to_string()),
+                number(percent(k.image_auroc)),
+                number(percent(k.baseline_image_auroc)),
+            ]
+        })
+        .collect()
+}
+
+pub(super) const KIND_HEADERS: [&str; 6] = [
+    "Kind of defect",
+    "Images",
+    "Escapes",
+    "Escapes, patchcore",
+    "Image AUROC",
+    "Image AUROC, patchcore",
+];
+
+fn bound(bound: &Bound) -> Cell {
+    Cell::Titled(format!("{:.4}", bound.threshold), bound.note.clone())
+}
+
+fn geometry(manifest: &Manifest) -> String {
+    let input = &manifest.input;
+    let mut text = match input.roi {
+        Some(r) => format!("{} x {} pixels from ({}, {}), ", r.width, r.height, r.x, r.y),
+        None => String::new(),
+    };
+    text += &format!("resized to {0} x {0}", input.resize);
+    if input.crop != input.resize {
+        text += &format!(", centre {0} x {0}", input.crop);
+    }
+    text
+}
+
+/// What was judged with.
+pub(super) fn facts(product: &Product) -> Vec<Vec<Cell>> {
+    let manifest = product.manifest();
+    let (method, training) = (&manifest.method, &manifest.training);
+    let mut rows: Vec<(&str, Cell)> = vec![(
+        "Product",
+        Cell::Titled(
+            manifest.name.clone(),
+            format!(
+                "revision {}{}; {} bytes, BLAKE3 {}; {}",
+                manifest.revision,
+                if manifest.part_number.is_empty() {
+                    String::new()
+                } else {
+                    format!(", part number {}", manifest.part_number)
+                },
+                product.size(),
+                product.digest().to_hex(),
+                manifest.tool_version
+            ),
+        ),
+    )];
+    rows.push(("Network input", geometry(manifest).into()));
+    rows.push((
+        "Backbone",
+        Cell::Titled(
+            manifest.backbone.name.clone(),
+            format!("{}", manifest.backbone.precision),
+        ),
+    ));
+    rows.push((
+        "Rule",
+        Cell::Titled(
+            method.rule.to_string(),
+            match &method.position {
+                Some(p) => format!(
+                    "{} sighting(s) within {1} x {1} cells allow a bank row; {2:.1} % of the bank is allowed at a place on average",
+                    p.sightings,
+                    p.window,
+                    p.allowed_share * 100.0
+                ),
+                None => "every bank row may explain every place".into(),
+            },
+        ),
+    ));
+    rows.push((
+        "Bank",
+        Cell::Titled(
+            format!("{} rows", product.bank().rows()),
+            format!(
+                "of {} values each, chosen from {} cells; averaged over {2} x {2} cells; map blurred by {3} pixels",
+                product.bank().dimensions(),
+                training.cells,
+                method.patch,
+                method.sigma
+            ),
+        ),
+    ));
+    rows.push((
+        "Fitted on",
+        Cell::Titled(
+            format!("{} good images", training.images),
+            format!(
+                "seed {}; thresholds from {} folds, each scored by a bank without it; held-out scores {:.4} to {:.4}, median {:.4}",
+                training.seed,
+                training.folds,
+                training.held_out[0],
+                training.held_out[2],
+                training.held_out[1]
+            ),
+        ),
+    ));
+    rows.push(("UNKNOWN above", bound(&manifest.thresholds.unknown)));
+    rows.push(("NG above", bound(&manifest.thresholds.ng)));
+    for entry in &manifest.audit {
+        rows.push(("Changed", entry.action.as_str().into()));
+    }
+    rows.into_iter()
+        .map(|(name, value)| vec![name.into(), value])
+        .collect()
+}
