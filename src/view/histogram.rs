@@ -161,10 +161,7 @@ fn draw_group(out: &mut String, group: &Group, top: f64, x: &impl Fn(f64) -> f64
             width - 1.0,
         );
     }
-    let _ = write!(
-        out,
-        "</g><path class=tick d=\"M0 {base:.1}H{WIDTH}\"/>"
-    );
+    let _ = write!(out, "</g><path class=tick d=\"M0 {base:.1}H{WIDTH}\"/>");
 }
 
 #[cfg(test)]

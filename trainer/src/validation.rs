@@ -3,7 +3,10 @@
 
 use crate::dataset::{TestImage, defect_mask};
 use crate::error::TrainError;
-use crate::metrics::{PixelScores, Share, auroc_interval, f1_max, false_reject_rate_at_full_recall, image_auroc};
+use crate::metrics::{
+    CONFIDENCE, PixelScores, Share, auroc_interval, f1_max, false_reject_rate_at_full_recall,
+    image_auroc,
+};
 use crate::progress::Progress;
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
@@ -226,7 +229,7 @@ fn share(count: usize, of: usize) -> (Option<f64>, Option<[f64; 2]>) {
     if of == 0 {
         return (None, None);
     }
-    let interval = Share::new(count as u64, of as u64, 0.95).ok();
+    let interval = Share::new(count as u64, of as u64, CONFIDENCE).ok();
     (
         Some(count as f64 / of as f64),
         interval.map(|s| [s.low, s.high]),

@@ -11,7 +11,7 @@ use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{AuditEntry, Product};
-use partgate::verdict::{Bound, BoundMethod, Thresholds};
+use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -37,7 +37,12 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     confidence: f64,
     /// Set the UNKNOWN threshold by hand instead
-    #[arg(long, value_name = "SCORE", requires = "reason", conflicts_with = "goods")]
+    #[arg(
+        long,
+        value_name = "SCORE",
+        requires = "reason",
+        conflicts_with = "goods"
+    )]
     set_unknown: Option<f32>,
     /// Set the NG threshold by hand as well [default: at least the UNKNOWN one]
     #[arg(long, value_name = "SCORE", requires = "set_unknown")]
@@ -73,7 +78,11 @@ pub(crate) fn now() -> u64 {
 
 fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError> {
     let progress = Progress::new("goods", goods.paths.len() as u64);
-    let share = goods.paths.len().div_ceil(rayon::current_num_threads()).max(1);
+    let share = goods
+        .paths
+        .len()
+        .div_ceil(rayon::current_num_threads())
+        .max(1);
     let scores: Vec<Vec<f32>> = goods
         .paths
         .par_chunks(share)
@@ -82,10 +91,12 @@ fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError>
             let mut scores = Vec::with_capacity(paths.len());
             for path in paths {
                 let frame = read_frame(path)?;
-                let inspection = inspector.inspect(&frame).map_err(|source| TrainError::Image {
-                    path: path.clone(),
-                    source,
-                })?;
+                let inspection = inspector
+                    .inspect(&frame)
+                    .map_err(|source| TrainError::Image {
+                        path: path.clone(),
+                        source,
+                    })?;
                 scores.push(inspection.score);
                 progress.advance(1);
             }
@@ -140,10 +151,17 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
             };
             thresholds_from(&found, risk)?
         }
-        (None, Some(unknown)) => {
-            by_hand(&old, unknown, args.set_ng, args.reason.as_deref().unwrap_or_default())
+        (None, Some(unknown)) => by_hand(
+            &old,
+            unknown,
+            args.set_ng,
+            args.reason.as_deref().unwrap_or_default(),
+        ),
+        (None, None) => {
+            return Err(TrainError::Setting(
+                "--goods or --set-unknown is needed".into(),
+            ));
         }
-        (None, None) => return Err(TrainError::Setting("--goods or --set-unknown is needed".into())),
     };
     new.check()
         .map_err(|e| TrainError::Setting(e.to_string()))?;
@@ -161,7 +179,9 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
                 Some(_) => format!("calibrated on {} good images", found.len()),
                 None => "by hand".into(),
             },
-            args.reason.as_ref().map_or(String::new(), |r| format!(": {r}"))
+            args.reason
+                .as_ref()
+                .map_or(String::new(), |r| format!(": {r}"))
         ),
         unix: Some(now()),
     });
@@ -170,14 +190,22 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     let mut sorted = found.clone();
     sorted.sort_by(f32::total_cmp);
     let fit_scores = product.manifest().training.held_out;
-    let new_scores = (!sorted.is_empty())
-        .then(|| [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]);
+    let new_scores = (!sorted.is_empty()).then(|| {
+        [
+            sorted[0],
+            sorted[sorted.len() / 2],
+            sorted[sorted.len() - 1],
+        ]
+    });
     let report = CalibrationReport {
         images: found.len(),
         fit_scores,
         shift: new_scores.map(|s| s[1] / fit_scores[1]),
         new_scores,
-        rejected_by_old: found.iter().filter(|&&s| !(s <= old.unknown.threshold)).count(),
+        rejected_by_old: found
+            .iter()
+            .filter(|&&s| old.verdict(s) != Verdict::Ok)
+            .count(),
         old,
         new,
     };

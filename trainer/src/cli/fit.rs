@@ -179,8 +179,7 @@ fn ignore_mask(path: &Path, input: &InputGeometry) -> Result<Vec<bool>, TrainErr
     let (side, resize) = (input.side(), input.resize as usize);
     let margin = (resize - side) / 2;
     let at = |out: usize, from: u32, length: u32| {
-        from as usize
-            + (((out + margin) as f64 + 0.5) * f64::from(length) / resize as f64) as usize
+        from as usize + (((out + margin) as f64 + 0.5) * f64::from(length) / resize as f64) as usize
     };
     Ok((0..side * side)
         .map(|i| {
@@ -198,7 +197,10 @@ impl MethodArgs {
             return bad(format!("--patch {}: an odd number up to 31", self.patch));
         }
         if !(self.bank_ratio > 0.0 && self.bank_ratio <= 1.0) {
-            return bad(format!("--bank-ratio {}: above 0, at most 1", self.bank_ratio));
+            return bad(format!(
+                "--bank-ratio {}: above 0, at most 1",
+                self.bank_ratio
+            ));
         }
         if self.max_bank == 0 {
             return bad("--max-bank 0: a bank needs rows".into());
@@ -306,6 +308,18 @@ fn print(report: &FitReport, output: &Path) {
     }
     println!("{}", bound_line("UNKNOWN", &report.thresholds.unknown));
     println!("{}", bound_line("NG", &report.thresholds.ng));
+    if !report.outliers.is_empty() {
+        println!(
+            "  {} good image(s) score far above the others and may set the thresholds; are they good?",
+            report.outliers.len()
+        );
+        for outlier in report.outliers.iter().take(8) {
+            println!(
+                "    {}: held-out score {:.4}, {:.2} times the median",
+                outlier.image, outlier.score, outlier.over_median
+            );
+        }
+    }
     println!(
         "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, held-out scores {:.1}, bank {:.1})",
         report.bytes,

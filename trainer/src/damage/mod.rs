@@ -17,7 +17,11 @@ pub(crate) fn damaged(frame: &Frame, seed: u64) -> Result<Frame, FrameError> {
     } else {
         side * rng.between(0.04, 0.08) + 1.0
     };
-    let length = if scar { side * rng.between(0.15, 0.3) } else { 0.0 };
+    let length = if scar {
+        side * rng.between(0.15, 0.3)
+    } else {
+        0.0
+    };
     let (mut ux, mut uy) = (rng.between(-1.0, 1.0), rng.between(-1.0, 1.0));
     let norm = (ux * ux + uy * uy).sqrt().max(1e-3);
     (ux, uy) = (ux / norm, uy / norm);
@@ -78,8 +82,15 @@ mod tests {
             let (Pixels::Rgb8(a), Pixels::Rgb8(b)) = (frame.pixels(), hurt.pixels()) else {
                 unreachable!()
             };
-            let changed = a.iter().zip(b).filter(|(x, y)| x.abs_diff(**y) > 20).count();
-            assert!((30..a.len() / 10).contains(&changed), "seed {seed}: {changed}");
+            let changed = a
+                .iter()
+                .zip(b)
+                .filter(|(x, y)| x.abs_diff(**y) > 20)
+                .count();
+            assert!(
+                (30..a.len() / 10).contains(&changed),
+                "seed {seed}: {changed}"
+            );
         }
     }
 }

@@ -70,9 +70,11 @@ pub(crate) fn defect_mask(
     for oy in margin..margin + side {
         for ox in margin..margin + side {
             let hit = if eroded {
-                between(oy, sy, y0, rh)
-                    .iter()
-                    .all(|y| between(ox, sx, x0, rw).iter().all(|x| source[y * width + x]))
+                between(oy, sy, y0, rh).iter().all(|y| {
+                    between(ox, sx, x0, rw)
+                        .iter()
+                        .all(|x| source[y * width + x])
+                })
             } else {
                 source[nearest(oy, sy, y0, rh) * width + nearest(ox, sx, x0, rw)]
             };
@@ -91,7 +93,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let path = dir.path().join("m.png");
         image::GrayImage::from_fn(100, 60, |x, y| {
-            image::Luma([if (30..70).contains(&x) && (20..40).contains(&y) { 255 } else { 0 }])
+            image::Luma([if (30..70).contains(&x) && (20..40).contains(&y) {
+                255
+            } else {
+                0
+            }])
         })
         .save(&path)
         .expect("mask");
@@ -105,7 +111,11 @@ mod tests {
         assert_eq!(plain.len(), 32 * 32);
         let area = |m: &[u8]| m.iter().map(|&v| usize::from(v)).sum::<usize>();
         // 40 x 20 of 100 x 60 source pixels at 0.64 x 1.0667, all inside the crop.
-        assert!((area(&plain) as i64 - 26 * 21).abs() < 60, "{}", area(&plain));
+        assert!(
+            (area(&plain) as i64 - 26 * 21).abs() < 60,
+            "{}",
+            area(&plain)
+        );
         assert!(area(&eroded) < area(&plain) && area(&eroded) > 0);
         assert!(plain.iter().zip(&eroded).all(|(p, e)| p >= e));
         let error = defect_mask(&path, (99, 60), &geometry, false).expect_err("size");

@@ -68,9 +68,8 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     let onnx = read(path)?;
     let description = std::path::PathBuf::from(format!("{name}.json"));
     let text = read(&description)?;
-    let spec = serde_json::from_slice(&text).map_err(|e| {
-        TrainError::Setting(format!("{}: {e}", description.display()))
-    })?;
+    let spec = serde_json::from_slice(&text)
+        .map_err(|e| TrainError::Setting(format!("{}: {e}", description.display())))?;
     Ok(BackboneFile {
         spec,
         onnx: Cow::Owned(onnx),
@@ -84,7 +83,11 @@ mod tests {
     #[test]
     fn every_shipped_backbone_is_described_and_an_unknown_one_lists_them() {
         for (name, _) in SHIPPED {
-            backbone(name).expect("described").spec.check().expect("usable");
+            backbone(name)
+                .expect("described")
+                .spec
+                .check()
+                .expect("usable");
         }
         let error = backbone("resnet9000").err().expect("unknown").to_string();
         assert!(error.contains("resnet9000") && error.contains(DEFAULT));

@@ -219,6 +219,7 @@ fn catch_up_some(chunk: &mut [Member], vectors: Vectors<'_>, centres: &Panels, l
 #[cfg(test)]
 mod tests {
     use super::*;
+    use partgate::seed::Rng;
     use proptest::prelude::*;
 
     fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -280,7 +281,10 @@ mod tests {
     fn the_same_bank_on_one_and_three_threads() {
         let mut rng = Rng::new(4);
         let values: Vec<f32> = (0..12_000 * 8).map(|_| rng.gaussian()).collect();
-        let vectors = Vectors { values: &values, dimensions: 8 };
+        let vectors = Vectors {
+            values: &values,
+            dimensions: 8,
+        };
         let members: Vec<u32> = (0..12_000).collect();
         let on = |threads: usize| {
             rayon::ThreadPoolBuilder::new()
@@ -295,7 +299,10 @@ mod tests {
     #[test]
     fn identical_vectors_are_taken_once() {
         let values = [1.0, 1.0, 1.0, 2.0, 2.0];
-        let vectors = Vectors { values: &values, dimensions: 1 };
+        let vectors = Vectors {
+            values: &values,
+            dimensions: 1,
+        };
         let chosen = k_centre_greedy(vectors, &[0, 1, 2, 3, 4], 5, 0, &|_| {});
         assert_eq!(chosen.len(), 2);
         assert!(k_centre_greedy(vectors, &[], 5, 0, &|_| {}).is_empty());
@@ -305,12 +312,18 @@ mod tests {
     fn projection_keeps_distances_roughly() {
         let mut rng = Rng::new(6);
         let values: Vec<f32> = (0..40 * 300).map(|_| rng.gaussian()).collect();
-        let vectors = Vectors { values: &values, dimensions: 300 };
+        let vectors = Vectors {
+            values: &values,
+            dimensions: 300,
+        };
         let projected = project(vectors, 128, 3);
-        let flat = Vectors { values: &projected, dimensions: 128 };
+        let flat = Vectors {
+            values: &projected,
+            dimensions: 128,
+        };
         for i in 1..40 {
-            let ratio = distance(flat.row(0), flat.row(i))
-                / distance(vectors.row(0), vectors.row(i));
+            let ratio =
+                distance(flat.row(0), flat.row(i)) / distance(vectors.row(0), vectors.row(i));
             assert!((0.5..1.7).contains(&ratio), "{ratio}");
         }
     }

@@ -27,10 +27,7 @@ pub(crate) struct Extractor {
 }
 
 impl Extractor {
-    pub(crate) fn new(
-        file: &BackboneFile,
-        settings: &FeatureSettings,
-    ) -> Result<Self, TrainError> {
+    pub(crate) fn new(file: &BackboneFile, settings: &FeatureSettings) -> Result<Self, TrainError> {
         let side = settings.input.side();
         let backbone = Backbone::load(&file.onnx, &file.spec, side, &Threads::default())?;
         Ok(Self::around(backbone, settings))
@@ -62,8 +59,11 @@ impl Extractor {
         out: &mut [f32],
     ) -> Result<(), InspectionError> {
         let preprocessor = &mut self.preprocessor;
-        self.backbone
-            .run(|input| preprocessor.run(frame, input).map_err(InspectionError::from))?;
+        self.backbone.run(|input| {
+            preprocessor
+                .run(frame, input)
+                .map_err(InspectionError::from)
+        })?;
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
         self.aggregator.run(fine, coarse, out);
         Ok(())

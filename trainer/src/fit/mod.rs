@@ -3,27 +3,26 @@
 pub(crate) mod catalogue;
 mod coreset;
 mod features;
+mod golden;
 mod pairwise;
 mod position;
 pub(crate) mod thresholds;
 
 pub(crate) use features::{FeatureSettings, digest_of};
 
-use crate::damage::damaged;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use coreset::{Vectors, k_centre_greedy, project};
 use features::{Features, extract};
+use golden::{golden_frames, png};
 use partgate::backbone::{Precision, Threads};
-use partgate::capture::folder::read_frame;
-use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
+use partgate::lanes::LANES;
 use partgate::product::{
     self, AuditEntry, DType, Golden, GoldenKind, Manifest, Method, Parity, PositionEvidence,
     Product, SectionBytes, SectionKind, Signature, Training,
 };
-use partgate::lanes::LANES;
 use partgate::score::{IgnoreMask, Neighbour, PackedBank, PositionMask, Rule, Scorer};
 use partgate::seed::Rng;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
@@ -87,10 +86,48 @@ pub(crate) struct FitReport {
     pub(crate) position: Option<PositionEvidence>,
     pub(crate) thresholds: Thresholds,
     pub(crate) baseline_thresholds: Option<Thresholds>,
+    /// Held-out score of each image, in the order of their paths.
     pub(crate) held_out_scores: Vec<f32>,
+    /// Good images that score far above the others: maybe not good.
+    pub(crate) outliers: Vec<Outlier>,
     pub(crate) bytes: usize,
     pub(crate) blake3: String,
     pub(crate) seconds: FitSeconds,
+}
+
+/// A good image that stands out among the good ones.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outlier {
+    pub(crate) image: String,
+    pub(crate) score: f32,
+    /// Score over the median of all held-out scores.
+    pub(crate) over_median: f32,
+}
+
+/// Held-out scores this many robust standard deviations above the median are named: on data like
+/// a line's a good image has no business there, and a single one can set the threshold.
+const OUTLIER_DEVIATIONS: f32 = 6.0;
+
+fn outliers(scores: &[f32], images: &GoodImages) -> Vec<Outlier> {
+    let median = |mut values: Vec<f32>| {
+        values.sort_by(f32::total_cmp);
+        values[values.len() / 2]
+    };
+    let middle = median(scores.to_vec());
+    // 1.4826 times the median absolute deviation is the standard deviation of normal values.
+    let deviation = 1.4826 * median(scores.iter().map(|s| (s - middle).abs()).collect());
+    let mut found: Vec<Outlier> = scores
+        .iter()
+        .zip(&images.paths)
+        .filter(|(score, _)| **score - middle > OUTLIER_DEVIATIONS * deviation)
+        .map(|(&score, path)| Outlier {
+            image: images.relative(path),
+            score,
+            over_median: score / middle,
+        })
+        .collect();
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    found
 }
 
 /// Where the time of a fit went.
@@ -106,7 +143,6 @@ pub(crate) struct FitSeconds {
 const PROJECT_ABOVE: usize = 256;
 const PROJECTED: usize = 128;
 const FOLD_STREAM: u64 = 3;
-const GOLDEN_STREAM: u64 = 4;
 
 /// A bank with what conditions it.
 struct FittedBank {
@@ -333,81 +369,6 @@ fn bits(values: &[bool]) -> Vec<u8> {
         .collect()
 }
 
-/// Golden images larger than this are shrunk by a whole factor before they are judged and stored,
-/// where the product has no region of interest in source pixels.
-const GOLDEN_AREA: usize = 400_000;
-
-fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
-    let mut factor = 1;
-    while frame.width() * frame.height() / (factor * factor) > GOLDEN_AREA {
-        factor += 1;
-    }
-    let (w, h) = (frame.width() / factor, frame.height() / factor);
-    let channels = frame.pixels().channels();
-    fn pick<T: Copy>(v: &[T], width: usize, w: usize, h: usize, f: usize, c: usize) -> Vec<T> {
-        (0..h * w)
-            .flat_map(|i| {
-                let at = ((i / w * f) * width + i % w * f) * c;
-                v[at..at + c].iter().copied()
-            })
-            .collect()
-    }
-    let pixels = match frame.pixels() {
-        Pixels::Gray8(v) => Pixels::Gray8(pick(v, frame.width(), w, h, factor, channels)),
-        Pixels::Rgb8(v) => Pixels::Rgb8(pick(v, frame.width(), w, h, factor, channels)),
-        Pixels::Gray16(v) => Pixels::Gray16(pick(v, frame.width(), w, h, factor, channels)),
-        Pixels::Rgb16(v) => Pixels::Rgb16(pick(v, frame.width(), w, h, factor, channels)),
-    };
-    Frame::new(w, h, pixels).map_err(|e| TrainError::Setting(e.to_string()))
-}
-
-fn png(frame: &Frame) -> Result<Vec<u8>, TrainError> {
-    let (w, h) = (frame.width() as u32, frame.height() as u32);
-    let lost = || TrainError::Setting("a golden image lost pixels".into());
-    let image: image::DynamicImage = match frame.pixels().clone() {
-        Pixels::Gray8(v) => image::GrayImage::from_raw(w, h, v).ok_or_else(lost)?.into(),
-        Pixels::Rgb8(v) => image::RgbImage::from_raw(w, h, v).ok_or_else(lost)?.into(),
-        Pixels::Gray16(v) => image::ImageBuffer::<image::Luma<u16>, _>::from_raw(w, h, v)
-            .ok_or_else(lost)?
-            .into(),
-        Pixels::Rgb16(v) => image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(w, h, v)
-            .ok_or_else(lost)?
-            .into(),
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| TrainError::Setting(format!("a golden image cannot be encoded: {e}")))?;
-    Ok(bytes.into_inner())
-}
-
-/// Good training images, half of them damaged, as the bundle will carry them.
-fn golden_frames(
-    settings: &Settings,
-    images: &GoodImages,
-) -> Result<Vec<(String, GoldenKind, Frame)>, TrainError> {
-    let mut rng = Rng::stream(settings.seed, GOLDEN_STREAM);
-    let order = rng.permutation(images.paths.len());
-    let mut frames = Vec::new();
-    for (i, &image) in order.iter().cycle().take(2 * settings.goldens).enumerate() {
-        let path = &images.paths[image];
-        let mut frame = read_frame(path)?;
-        if settings.features.input.roi.is_none() {
-            frame = shrunk(&frame)?;
-        }
-        let (kind, label) = if i < settings.goldens {
-            (GoldenKind::Good, "good")
-        } else {
-            frame = damaged(&frame, rng.next_u64())
-                .map_err(|e| TrainError::Setting(e.to_string()))?;
-            (GoldenKind::Damaged, "damaged")
-        };
-        let name = format!("{label}: {}", images.relative(path));
-        frames.push((name, kind, frame));
-    }
-    Ok(frames)
-}
-
 /// How closely a board must reproduce the goldens. In f32 only the order of summation differs
 /// between processors; with int8 activations such a difference now and then tips a rounding.
 fn parity(precision: Precision) -> Parity {
@@ -443,7 +404,10 @@ pub(crate) fn fit(
             problem: format!(
                 "{} good image(s): thresholds need held-out images, so at least 2 are needed; 30 make a usable product, {} support the default false-reject bound without extrapolation",
                 images.paths.len(),
-                thresholds::needed_for_order_statistic(settings.risk.unknown_rate, settings.risk.confidence),
+                thresholds::needed_for_order_statistic(
+                    settings.risk.unknown_rate,
+                    settings.risk.confidence
+                ),
             ),
         });
     }
@@ -466,11 +430,13 @@ pub(crate) fn fit(
             "the ignore mask covers the whole picture; nothing would be inspected".into(),
         ));
     }
-    let projection = settings.projection.unwrap_or(if features.dimensions > PROJECT_ABOVE {
-        PROJECTED
-    } else {
-        0
-    });
+    let projection = settings
+        .projection
+        .unwrap_or(if features.dimensions > PROJECT_ABOVE {
+            PROJECTED
+        } else {
+            0
+        });
     let fitter = Fitter {
         settings,
         projected: (projection > 0).then(|| {
@@ -625,10 +591,44 @@ pub(crate) fn fit(
         position,
         thresholds,
         baseline_thresholds,
+        outliers: outliers(&held_out, images),
         held_out_scores: held_out,
         bytes: bytes.len(),
         blake3: blake3::hash(&bytes).to_hex().to_string(),
         seconds,
     };
     Ok((bytes, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_image_that_stands_out_is_named() {
+        let images = GoodImages {
+            root: "r".into(),
+            paths: (0..30).map(|i| format!("r/{i}.png").into()).collect(),
+        };
+        let mut scores: Vec<f32> = (0..30).map(|i| 10.0 + 0.05 * (i % 7) as f32).collect();
+        assert!(outliers(&scores, &images).is_empty());
+        scores[12] = 20.0;
+        let found = outliers(&scores, &images);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].image, "12.png");
+    }
+
+    #[test]
+    fn folds_share_no_image_and_leave_none_out() {
+        let order = Rng::new(3).permutation(23);
+        let mut seen = Vec::new();
+        for fold in 0..5 {
+            let (held, rest) = split_fold(&order, fold, 5);
+            assert_eq!(held.len() + rest.len(), 23);
+            assert!(held.iter().all(|i| !rest.contains(i)));
+            seen.extend(held);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..23).collect::<Vec<_>>());
+    }
 }

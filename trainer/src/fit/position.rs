@@ -118,8 +118,14 @@ mod tests {
     fn counts_are_those_of_adding_each_sighting_to_its_window() {
         let (grid, rows, images, window) = (6usize, 5, 4, 3usize);
         let mut rng = Rng::new(2);
-        let nearest: Vec<u32> = (0..images * grid * grid).map(|_| rng.below(rows) as u32).collect();
-        let sightings = Sightings { nearest: &nearest, grid, rows };
+        let nearest: Vec<u32> = (0..images * grid * grid)
+            .map(|_| rng.below(rows) as u32)
+            .collect();
+        let sightings = Sightings {
+            nearest: &nearest,
+            grid,
+            rows,
+        };
         let got = windowed_counts(&sightings, window);
         let mut want = vec![0u32; grid * grid * rows];
         let reach = (window / 2) as isize;
@@ -141,11 +147,19 @@ mod tests {
     #[test]
     fn no_cell_is_left_without_an_explanation() {
         let nearest = vec![3u32; 16];
-        let sightings = Sightings { nearest: &nearest, grid: 4, rows: 7 };
+        let sightings = Sightings {
+            nearest: &nearest,
+            grid: 4,
+            rows: 7,
+        };
         let (mask, evidence) = fit_mask(&sightings, 3, 1000);
         assert!((0..16).all(|cell| mask.allows(cell, 3) && !mask.allows(cell, 2)));
         assert!((evidence.allowed_share - 1.0 / 7.0).abs() < 1e-9);
-        let nothing = Sightings { nearest: &[], grid: 4, rows: 7 };
+        let nothing = Sightings {
+            nearest: &[],
+            grid: 4,
+            rows: 7,
+        };
         let (mask, _) = fit_mask(&nothing, 3, 1);
         assert!((0..16).all(|cell| (0..7).all(|row| mask.allows(cell, row))));
     }

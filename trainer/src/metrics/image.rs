@@ -1,13 +1,12 @@
 //! Metrics of one score per image.
 
 use super::MetricError;
-use super::intervals::{CONFIDENCE, Share};
 use super::sweep;
 
 /// The best F1 that any threshold reaches, with that threshold.
 ///
 /// The threshold is an **oracle**: it was chosen with the labels of the test set in hand. It says
-/// what the scores could do, not what a line will see; for that see [`rates_at_threshold`].
+/// what the scores could do, not what a line will see at the product's own threshold.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct F1Max {
     /// Harmonic mean of precision and recall.
@@ -18,18 +17,6 @@ pub(crate) struct F1Max {
     pub(crate) precision: f64,
     /// Share of the defective that are positive.
     pub(crate) recall: f64,
-}
-
-/// What a line sees at a fixed threshold: an image is rejected if its score is **above** it.
-///
-/// A class of which there is no image has no rate: goods of another day, without any defect, still
-/// have a false-reject rate.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub(crate) struct GateRates {
-    /// Good images that were rejected, out of all good ones.
-    pub(crate) false_reject: Option<Share>,
-    /// Defective images that were let through, out of all defective ones.
-    pub(crate) escape: Option<Share>,
 }
 
 /// Checks scores and labels and sorts them, most anomalous first.
@@ -107,37 +94,6 @@ pub(crate) fn false_reject_rate_at_full_recall(
         }
     }
     Ok(rejected as f64 / goods as f64)
-}
-
-/// False-reject and escape rate at a threshold that was fixed beforehand, each with its
-/// Clopper-Pearson 95 % interval. A class may be absent, but not both.
-pub(crate) fn rates_at_threshold(
-    scores: &[f32],
-    defective: &[bool],
-    threshold: f64,
-) -> Result<GateRates, MetricError> {
-    let entries = sorted_entries(scores, defective)?;
-    if entries.is_empty() {
-        return Err(MetricError::MissingClass {
-            missing: "image",
-            given: 0,
-            fix: "add good or defective images to the test set",
-        });
-    }
-    let (goods, defects) = sweep::class_counts(&entries);
-    let (mut rejected_goods, mut rejected_defects) = (0, 0);
-    for step in sweep::Steps::new(&entries).take_while(|s| f64::from(s.score) > threshold) {
-        rejected_goods += step.good;
-        rejected_defects += step.defective;
-    }
-    let share = |count: u64, of: u64| match of {
-        0 => Ok(None),
-        _ => Share::new(count, of, CONFIDENCE).map(Some),
-    };
-    Ok(GateRates {
-        false_reject: share(rejected_goods, goods)?,
-        escape: share(defects - rejected_defects, defects)?,
-    })
 }
 
 #[cfg(test)]
@@ -226,19 +182,6 @@ mod tests {
             let rate = false_reject_rate_at_full_recall(&scores, &defective).unwrap();
             prop_assert!((rate - rejected / goods.len() as f64).abs() < 1e-12);
         }
-
-        #[test]
-        fn rates_count_strictly_above(
-            (scores, defective) in labelled(), threshold in -4i32..9
-        ) {
-            let threshold = f64::from(threshold as f32 * 0.37);
-            let rates = rates_at_threshold(&scores, &defective, threshold).unwrap();
-            let above = |want: bool| scores.iter().zip(&defective)
-                .filter(|(s, d)| **d == want && f64::from(**s) > threshold).count() as u64;
-            let defects = defective.iter().filter(|d| **d).count() as u64;
-            prop_assert_eq!(rates.false_reject.unwrap().count, above(false));
-            prop_assert_eq!(rates.escape.unwrap().count, defects - above(true));
-        }
     }
 
     #[test]
@@ -262,15 +205,6 @@ mod tests {
         );
         let no_good = image_auroc(&[1.0], &[true]).unwrap_err();
         assert!(no_good.to_string().contains("add good images"));
-        assert!(rates_at_threshold(&[], &[], 0.0).is_err());
-    }
-
-    #[test]
-    fn one_class_alone_has_its_rate() {
-        let rates = rates_at_threshold(&[1.0, 2.0, 3.0], &[false; 3], 2.0).unwrap();
-        assert_eq!(rates.escape, None);
-        let share = rates.false_reject.unwrap();
-        assert_eq!((share.count, share.of), (1, 3));
     }
 
     #[test]

@@ -36,7 +36,11 @@ impl Share {
 
 /// Two-sided interval of a proportion from the exact binomial tails (Clopper and Pearson 1934). It
 /// covers the true proportion at least as often as stated, whatever the counts.
-pub(crate) fn clopper_pearson(count: u64, of: u64, confidence: f64) -> Result<(f64, f64), MetricError> {
+pub(crate) fn clopper_pearson(
+    count: u64,
+    of: u64,
+    confidence: f64,
+) -> Result<(f64, f64), MetricError> {
     let proper = count <= of && of > 0 && confidence > 0.0 && confidence < 1.0;
     if !proper {
         return Err(MetricError::NotAProportion {
@@ -87,7 +91,10 @@ pub(crate) struct AurocInterval {
 /// pairs instead: they are independent, each is ordered rightly with the probability that the
 /// AUROC measures, and all were; hence Clopper-Pearson for all of all. That interval is
 /// conservative. If all scores are equal, nothing is known: \[0, 1\].
-pub(crate) fn auroc_interval(scores: &[f32], defective: &[bool]) -> Result<AurocInterval, MetricError> {
+pub(crate) fn auroc_interval(
+    scores: &[f32],
+    defective: &[bool],
+) -> Result<AurocInterval, MetricError> {
     let entries = image::sorted_entries(scores, defective)?;
     let (goods, defects) = image::both_classes(&entries)?;
     if goods < 2 || defects < 2 {

@@ -12,12 +12,10 @@ pub(crate) mod intervals;
 pub(crate) mod pixel;
 mod sweep;
 
-pub(crate) use components::{Components, MaskPixel, connected_components};
-pub(crate) use image::{
-    F1Max, GateRates, f1_max, false_reject_rate_at_full_recall, image_auroc, rates_at_threshold,
-};
-pub(crate) use intervals::{AurocInterval, Share, auroc_interval, clopper_pearson};
-pub(crate) use pixel::{PixelScores, SortedPixels};
+use components::{MaskPixel, connected_components};
+pub(crate) use image::{f1_max, false_reject_rate_at_full_recall, image_auroc};
+pub(crate) use intervals::{CONFIDENCE, Share, auroc_interval};
+pub(crate) use pixel::PixelScores;
 
 /// Why a metric could not be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -79,16 +79,6 @@ impl PixelScores {
         Ok(())
     }
 
-    /// Number of images added.
-    pub(crate) fn images(&self) -> usize {
-        self.images.len()
-    }
-
-    /// Number of pixels added.
-    pub(crate) fn pixels(&self) -> usize {
-        self.images.iter().map(Vec::len).sum()
-    }
-
     /// Number of defect components found in the masks.
     pub(crate) fn components(&self) -> usize {
         self.areas.len()
@@ -175,16 +165,6 @@ impl SortedPixels {
             });
         }
         Ok(())
-    }
-
-    /// Pixels outside every defect.
-    pub(crate) fn good_pixels(&self) -> u64 {
-        self.good_pixels
-    }
-
-    /// Pixels inside a defect.
-    pub(crate) fn defect_pixels(&self) -> u64 {
-        self.defect_pixels
     }
 
     /// Pixel AUROC: Mann-Whitney over all pixels of all images, half credit for ties.
@@ -362,7 +342,7 @@ mod tests {
         let sorted = collect(&[(perfect, mask.to_vec(), 9, 1)]).sort();
         assert_eq!(sorted.auroc(), Ok(1.0));
         assert!((sorted.aupro().unwrap() - 1.0).abs() < 1e-12);
-        assert_eq!((sorted.good_pixels(), sorted.defect_pixels()), (6, 3));
+        assert_eq!((sorted.good_pixels, sorted.defect_pixels), (6, 3));
         let flat = collect(&[(vec![2.0; 9], mask.to_vec(), 3, 3)]).sort();
         assert_eq!(flat.auroc(), Ok(0.5));
         // From (0, 0) to (1, 1) in one step: a triangle of height 0.3 over 0.3.
@@ -388,7 +368,7 @@ mod tests {
                 column: 1
             }
         );
-        assert_eq!((pixels.images(), pixels.pixels()), (1, 6));
+        assert_eq!((pixels.images.len(), pixels.images[0].len()), (1, 6));
         assert_eq!(pixels.components(), 0);
         let sorted = pixels.sort();
         assert_eq!(sorted.aupro(), Err(MetricError::NoComponents { images: 1 }));
@@ -418,7 +398,7 @@ mod tests {
             pixels.add(&map, &mask, width, height).unwrap();
             adding += start.elapsed();
         }
-        let total = pixels.pixels();
+        let total: usize = pixels.images.iter().map(Vec::len).sum();
         let start = std::time::Instant::now();
         let sorted = pixels.sort();
         let sorting = start.elapsed();

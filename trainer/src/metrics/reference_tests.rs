@@ -2,10 +2,8 @@
 //! definitions (`tests/reference/metrics.py`, which says how to write the file again).
 
 use super::distributions::{binomial_cdf, normal_upper_quantile, tolerance_factor};
-use super::{
-    PixelScores, auroc_interval, clopper_pearson, f1_max, false_reject_rate_at_full_recall,
-    image_auroc,
-};
+use super::intervals::clopper_pearson;
+use super::{PixelScores, auroc_interval, f1_max, false_reject_rate_at_full_recall, image_auroc};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
+use partgate::score::Rule;
 use partgate::verdict::Verdict;
 use partgate::view::overlay::contour;
 use partgate::view::{Badge, Card, NetworkView, Picture, ScoreBar, Tone, overlay};
@@ -77,7 +78,11 @@ impl<'a> Gallery<'a> {
     }
 
     pub(super) fn cards(&mut self, worst: &Worst<'_>) -> Result<Vec<Card>, TrainError> {
-        worst.images.iter().map(|judged| self.card(judged)).collect()
+        worst
+            .images
+            .iter()
+            .map(|judged| self.card(judged))
+            .collect()
     }
 
     fn card(&mut self, judged: &Judged) -> Result<Card, TrainError> {
@@ -126,10 +131,13 @@ impl<'a> Gallery<'a> {
                 picture(&plain, "as the network sees it")?,
                 picture(&painted, "score map")?,
             ],
-            note: format!(
-                "patchcore: {:.3}, {}",
-                judged.baseline_score, judged.baseline_verdict
-            ),
+            note: match self.product.manifest().method.rule {
+                Rule::Patchcore => String::new(),
+                _ => format!(
+                    "patchcore: {:.3}, {}",
+                    judged.baseline_score, judged.baseline_verdict
+                ),
+            },
             badges,
             score: Some(score),
             caption,
@@ -197,10 +205,16 @@ mod tests {
             judged("e", false, 0.2, Verdict::Ok),
         ];
         let found = misses(&all, 12);
-        assert_eq!((names(&found), found.mistakes), (vec!["b".into(), "a".into()], 2));
+        assert_eq!(
+            (names(&found), found.mistakes),
+            (vec!["b".into(), "a".into()], 2)
+        );
         let found = misses(&all, 1);
         assert_eq!((names(&found), found.mistakes), (vec!["b".into()], 2));
         let found = false_rejects(&all, 12);
-        assert_eq!((names(&found), found.mistakes), (vec!["d".into(), "e".into()], 0));
+        assert_eq!(
+            (names(&found), found.mistakes),
+            (vec!["d".into(), "e".into()], 0)
+        );
     }
 }

@@ -43,12 +43,17 @@ pub(crate) fn validation_page(
              with thresholds of its own from the same held-out images: the baseline that counts.",
         );
         page.table(
-            &["", &rule, "patchcore, same features"],
+            &["Figure", &rule, "patchcore, same features"],
             &tables::measures(&figures.figures, Some(&figures.baseline)),
         );
     } else {
-        page.paragraph("The rule is patchcore itself, so there is no other baseline on the same features.");
-        page.table(&["", &rule], &tables::measures(&figures.figures, None));
+        page.paragraph(
+            "The rule is patchcore itself, so there is no other baseline on the same features.",
+        );
+        page.table(
+            &["Figure", &rule],
+            &tables::measures(&figures.figures, None),
+        );
     }
     page.heading("Scores against the thresholds");
     page.histogram(&histogram(judged, |j| j.score, &manifest.thresholds));
@@ -65,7 +70,7 @@ pub(crate) fn validation_page(
     picture_keys(&mut page);
     mistakes(&mut page, &mut gallery, judged, SHOWN)?;
     page.heading("Product and method");
-    page.table(&["", ""], &tables::facts(product));
+    page.table(&["Setting", "Value"], &tables::facts(product));
     page.heading("To reproduce");
     page.command(command);
     Ok(page.finish())

@@ -22,14 +22,12 @@ pub(super) fn measures(main: &Figures, baseline: Option<&Figures>) -> Vec<Vec<Ce
     MEASURES
         .iter()
         .map(|measure| {
-            let name = if measure.oracle {
-                Cell::Titled(
-                    measure.name.into(),
-                    "oracle: found with the labels of these very images".into(),
-                )
+            let origin = if measure.oracle {
+                "oracle: found with the labels of these very images"
             } else {
-                measure.name.into()
+                ""
             };
+            let name = Cell::Titled(measure.name.into(), origin.into());
             let mut row = vec![name, figure(measure, main)];
             row.extend(baseline.map(|b| figure(measure, b)));
             row
@@ -76,7 +74,10 @@ fn bound(bound: &Bound) -> Cell {
 fn geometry(manifest: &Manifest) -> String {
     let input = &manifest.input;
     let mut text = match input.roi {
-        Some(r) => format!("{} x {} pixels from ({}, {}), ", r.width, r.height, r.x, r.y),
+        Some(r) => format!(
+            "{} x {} pixels from ({}, {}), ",
+            r.width, r.height, r.x, r.y
+        ),
         None => String::new(),
     };
     text += &format!("resized to {0} x {0}", input.resize);

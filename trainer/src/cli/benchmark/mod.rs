@@ -11,7 +11,7 @@ use crate::report::{Category, Comparison, benchmark_page};
 use crate::validation::{Figures, ValidationReport, percent};
 use clap::Args;
 use partgate::score::Rule;
-use published::data_set;
+use published::data_sets;
 use record::{Record, Run};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,13 @@ fn table_line(cells: &[String; 10]) -> String {
     line
 }
 
-fn figures_line(name: &str, images: String, main: &Figures, plain: &Figures, last: String) -> String {
+fn figures_line(
+    name: &str,
+    images: String,
+    main: &Figures,
+    plain: &Figures,
+    last: String,
+) -> String {
     table_line(&[
         name.into(),
         images,
@@ -104,10 +110,20 @@ fn figures_line(name: &str, images: String, main: &Figures, plain: &Figures, las
 fn print_heading() {
     let line = |cells: [&str; 10]| println!("{}", table_line(&cells.map(String::from)));
     line([
-        "%", "", "image", "pixel", "", "false", "", "patchcore", "patchc.", "fit",
+        "%",
+        "",
+        "image",
+        "pixel",
+        "",
+        "false",
+        "",
+        "patchcore",
+        "patchc.",
+        "fit",
     ]);
     line([
-        "category", "images", "AUROC", "AUROC", "AUPRO", "rejects", "escapes", "image", "pixel", "s",
+        "category", "images", "AUROC", "AUROC", "AUPRO", "rejects", "escapes", "image", "pixel",
+        "s",
     ]);
 }
 
@@ -157,8 +173,8 @@ fn notes(records: &[Record], failed: usize) -> Vec<String> {
     notes
 }
 
-fn print_published(name: &str, caution: &str, figures: &[Comparison]) {
-    println!("published figures for {name} (by the authors named, on other backbones; {caution}):");
+fn print_published(name: &str, figures: &[Comparison]) {
+    println!("{name}, as published by those named, on other backbones, not measured here:");
     println!("  {:<66} {:>7} {:>7} {:>7}", "", "image", "pixel", "AUPRO");
     for f in figures {
         println!(
@@ -208,33 +224,32 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
             }
         }
     }
-    let of = |figures: fn(&Record) -> &Figures| mean(&records.iter().map(figures).collect::<Vec<_>>());
+    let of =
+        |figures: fn(&Record) -> &Figures| mean(&records.iter().map(figures).collect::<Vec<_>>());
     let mean = Mean {
         figures: of(|r| &r.report.figures),
         baseline: of(|r| &r.report.baseline),
         categories: records.len(),
     };
     let mut notes = notes(&records, failed.len());
-    let (mut title, mut comparison): (String, &[Comparison]) = (name_of(&args.root), &[]);
-    if let Some((set, whole)) = data_set(&names) {
-        title = format!("{title} ({})", set.name);
-        comparison = set.figures;
-        notes.push(format!(
-            "The published figures are {}{}.",
-            set.caution,
-            if whole {
-                ""
-            } else {
-                "; only some of them are here"
-            }
-        ));
-    }
+    let sets = data_sets(&names);
+    notes.extend(sets.iter().map(|(set, whole)| {
+        let part = if *whole {
+            ""
+        } else {
+            "; only some of its categories are here"
+        };
+        format!(
+            "The published figures for {} are {}{part}.",
+            set.name, set.caution
+        )
+    }));
     if text {
         let [images, seconds] = [String::new(), String::new()];
         let line = figures_line("mean", images, &mean.figures, &mean.baseline, seconds);
         println!("{line}");
-        if let Some((set, _)) = data_set(&names) {
-            print_published(set.name, set.caution, set.figures);
+        for (set, _) in &sets {
+            print_published(set.name, set.figures);
         }
     }
     let shown: Vec<Category<'_>> = records
@@ -249,12 +264,16 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
             fit_seconds: record.fit_seconds,
         })
         .collect();
+    let comparisons: Vec<(&str, &[Comparison])> = sets
+        .iter()
+        .map(|(set, _)| (set.name, set.figures))
+        .collect();
     let page = benchmark_page(
-        &title,
+        &name_of(&args.root),
         &shown,
         &failed,
         [&mean.figures, &mean.baseline],
-        comparison,
+        &comparisons,
         &notes,
         &command_line(),
     )?;

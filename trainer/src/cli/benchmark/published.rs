@@ -126,19 +126,21 @@ const MTD: DataSet = DataSet {
     caution: "on the whole set; a folder with fewer good images to fit on gives lower figures",
 };
 
-/// The data set whose categories these are, and whether all of them are here.
-pub(super) fn data_set(names: &[String]) -> Option<(&'static DataSet, bool)> {
+/// The data sets that these categories are of, each with whether all of it is here. A set of one
+/// category is known among others, too; `bottle` among others may be anybody's bottle.
+pub(super) fn data_sets(names: &[String]) -> Vec<(&'static DataSet, bool)> {
+    let of = |set: &DataSet, name: &String| {
+        let same = |category: &&str| category.eq_ignore_ascii_case(name);
+        set.categories.iter().any(same)
+    };
     [&MVTEC_AD, &BTAD, &MTD]
         .into_iter()
-        .find(|set| {
-            let known = |name: &String| {
-                set.categories
-                    .iter()
-                    .any(|category| category.eq_ignore_ascii_case(name))
-            };
-            !names.is_empty() && names.iter().all(known)
+        .filter_map(|set| {
+            let here = names.iter().filter(|name| of(set, name)).count();
+            let known = here > 0 && (here == names.len() || set.categories.len() == 1);
+            known.then_some((set, here == set.categories.len()))
         })
-        .map(|set| (set, set.categories.len() == names.len()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -149,13 +151,16 @@ mod tests {
     fn data_sets_are_told_by_their_categories() {
         let found = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|n| (*n).to_string()).collect();
-            data_set(&names).map(|(set, whole)| (set.name, whole))
+            let sets = data_sets(&names);
+            sets.into_iter()
+                .map(|(set, whole)| (set.name, whole))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(found(&["bottle", "screw"]), Some(("MVTec AD", false)));
-        assert_eq!(found(MVTEC_AD.categories), Some(("MVTec AD", true)));
-        assert_eq!(found(&["01", "02", "03"]), Some(("BTAD", true)));
-        assert_eq!(found(&["MTD"]), Some(("magnetic tile defects", true)));
-        assert_eq!(found(&["bottle", "lid"]), None);
-        assert_eq!(found(&[]), None);
+        assert_eq!(found(&["bottle", "screw"]), [("MVTec AD", false)]);
+        assert_eq!(found(MVTEC_AD.categories), [("MVTec AD", true)]);
+        assert_eq!(found(&["01", "02", "03"]), [("BTAD", true)]);
+        assert_eq!(found(&["lid", "MTD"]), [("magnetic tile defects", true)]);
+        assert_eq!(found(&["bottle", "lid"]), []);
+        assert_eq!(found(&[]), []);
     }
 }

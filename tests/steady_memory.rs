@@ -1,0 +1,108 @@
+//! Promise: judging takes no memory per part. Around the network nothing is allocated at all once
+//! the first frame of a size has passed; with the network, what is held does not grow.
+
+// The counting allocator has to implement an unsafe trait; it forwards to the system's.
+#![allow(unsafe_code)]
+
+mod bundle;
+
+use partgate::backbone::{InputGeometry, Preprocessor, Threads};
+use partgate::capture::rendered::Renderer;
+use partgate::frame::{Frame, Pixels};
+use partgate::inspection::Inspector;
+use partgate::product::Product;
+use partgate::score::{Aggregator, Border, PackedBank, PositionMask, Scorer};
+use partgate::seed::Rng;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
+/// The counters are the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+// SAFETY: every call goes to the system allocator unchanged; the counters touch no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        LIVE_BYTES.fetch_add(layout.size() as i64, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn frame(renderer: &Renderer, index: u64) -> Frame {
+    let part = renderer.good(index);
+    Frame::new(part.width, part.height, Pixels::Rgb8(part.rgb)).expect("frame")
+}
+
+#[test]
+fn nothing_is_allocated_around_the_network() {
+    let _alone = ALONE.lock().expect("lock");
+    let (side, grid, channels) = (128, 16, [40, 112]);
+    let geometry = InputGeometry {
+        roi: None,
+        resize: side as u32,
+        crop: side as u32,
+    };
+    let mut rng = Rng::new(1);
+    let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.gaussian()).collect() };
+    let (fine, coarse) = (draw(40 * grid * grid), draw(112 * grid * grid / 4));
+    let bank = PackedBank::new(draw(152 * 300), 152);
+    let mut mask = PositionMask::nothing(grid * grid, 300);
+    for cell in 0..grid * grid {
+        mask.allow(cell, cell % 300);
+    }
+    let mut preprocessor = Preprocessor::new(geometry, [127.0; 3], [128.0; 3]);
+    let mut aggregator = Aggregator::new(grid, channels, 3, Border::Zero);
+    let mut scorer = Scorer::new(bank, Some(mask), None, grid, side, 2.0);
+    let mut input = vec![0.0; 3 * side * side];
+    let mut features = vec![0.0; grid * grid * 152];
+    let renderer = Renderer::new(1);
+    let frames = [frame(&renderer, 0), frame(&renderer, 1)];
+    let mut judge = |frame: &Frame| {
+        preprocessor.run(frame, &mut input).expect("geometry");
+        aggregator.run(&fine, &coarse, &mut features);
+        scorer.score(&features, &Threads::default())
+    };
+    judge(&frames[0]);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let mut sum = 0.0;
+    for round in 0..20 {
+        sum += judge(&frames[round % 2]);
+    }
+    let taken = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(sum.is_finite());
+    assert_eq!(taken, 0, "allocations in 20 frames");
+}
+
+#[test]
+fn what_is_held_does_not_grow_with_the_number_of_parts() {
+    let _alone = ALONE.lock().expect("lock");
+    let product = Product::from_bytes(bundle::small().to_vec(), "test bundle").expect("bundle");
+    for threads in [1, 2] {
+        let threads = Threads::new(threads).expect("threads");
+        let mut inspector = Inspector::new(&product, &threads).expect("inspector");
+        let renderer = Renderer::new(2);
+        let frames: Vec<Frame> = (0..4).map(|i| frame(&renderer, i)).collect();
+        let mut held = Vec::new();
+        for round in 0..60 {
+            inspector.inspect(&frames[round % 4]).expect("inspection");
+            held.push(LIVE_BYTES.load(Ordering::Relaxed));
+        }
+        let (early, late) = (held[9], held[59]);
+        println!("{} thread(s): {early} bytes after 10 parts, {late} after 60", threads.count());
+        // A few kilobytes for the test runner's own doings.
+        assert!(late - early < 16 * 1024, "grew from {early} to {late} bytes");
+    }
+}

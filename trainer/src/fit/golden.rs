@@ -1,0 +1,89 @@
+//! Golden images: a few good parts and damaged copies, as the bundle will carry them.
+
+use super::Settings;
+use crate::damage::damaged;
+use crate::dataset::GoodImages;
+use crate::error::TrainError;
+use partgate::capture::folder::read_frame;
+use partgate::frame::{Frame, Pixels};
+use partgate::product::GoldenKind;
+use partgate::seed::Rng;
+
+/// Apart from the streams of the fit itself (`coreset`, folds).
+const GOLDEN_STREAM: u64 = 4;
+
+/// Golden images larger than this are shrunk by a whole factor before they are judged and stored,
+/// where the product has no region of interest in source pixels.
+const GOLDEN_AREA: usize = 400_000;
+
+fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
+    let mut factor = 1;
+    while frame.width() * frame.height() / (factor * factor) > GOLDEN_AREA {
+        factor += 1;
+    }
+    let (w, h) = (frame.width() / factor, frame.height() / factor);
+    let channels = frame.pixels().channels();
+    fn pick<T: Copy>(v: &[T], width: usize, w: usize, h: usize, f: usize, c: usize) -> Vec<T> {
+        (0..h * w)
+            .flat_map(|i| {
+                let at = ((i / w * f) * width + i % w * f) * c;
+                v[at..at + c].iter().copied()
+            })
+            .collect()
+    }
+    let pixels = match frame.pixels() {
+        Pixels::Gray8(v) => Pixels::Gray8(pick(v, frame.width(), w, h, factor, channels)),
+        Pixels::Rgb8(v) => Pixels::Rgb8(pick(v, frame.width(), w, h, factor, channels)),
+        Pixels::Gray16(v) => Pixels::Gray16(pick(v, frame.width(), w, h, factor, channels)),
+        Pixels::Rgb16(v) => Pixels::Rgb16(pick(v, frame.width(), w, h, factor, channels)),
+    };
+    Frame::new(w, h, pixels).map_err(|e| TrainError::Setting(e.to_string()))
+}
+
+/// The picture as the PNG file that the bundle stores.
+pub(super) fn png(frame: &Frame) -> Result<Vec<u8>, TrainError> {
+    let (w, h) = (frame.width() as u32, frame.height() as u32);
+    let lost = || TrainError::Setting("a golden image lost pixels".into());
+    let image: image::DynamicImage = match frame.pixels().clone() {
+        Pixels::Gray8(v) => image::GrayImage::from_raw(w, h, v).ok_or_else(lost)?.into(),
+        Pixels::Rgb8(v) => image::RgbImage::from_raw(w, h, v).ok_or_else(lost)?.into(),
+        Pixels::Gray16(v) => image::ImageBuffer::<image::Luma<u16>, _>::from_raw(w, h, v)
+            .ok_or_else(lost)?
+            .into(),
+        Pixels::Rgb16(v) => image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(w, h, v)
+            .ok_or_else(lost)?
+            .into(),
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|e| TrainError::Setting(format!("a golden image cannot be encoded: {e}")))?;
+    Ok(bytes.into_inner())
+}
+
+/// Good training images, half of them damaged, as the bundle will carry them.
+pub(super) fn golden_frames(
+    settings: &Settings,
+    images: &GoodImages,
+) -> Result<Vec<(String, GoldenKind, Frame)>, TrainError> {
+    let mut rng = Rng::stream(settings.seed, GOLDEN_STREAM);
+    let order = rng.permutation(images.paths.len());
+    let mut frames = Vec::new();
+    for (i, &image) in order.iter().cycle().take(2 * settings.goldens).enumerate() {
+        let path = &images.paths[image];
+        let mut frame = read_frame(path)?;
+        if settings.features.input.roi.is_none() {
+            frame = shrunk(&frame)?;
+        }
+        let (kind, label) = if i < settings.goldens {
+            (GoldenKind::Good, "good")
+        } else {
+            frame =
+                damaged(&frame, rng.next_u64()).map_err(|e| TrainError::Setting(e.to_string()))?;
+            (GoldenKind::Damaged, "damaged")
+        };
+        let name = format!("{label}: {}", images.relative(path));
+        frames.push((name, kind, frame));
+    }
+    Ok(frames)
+}

@@ -1,0 +1,170 @@
+//! Measurements on photographs that cannot be shipped: MVTec-layout folders `mtd`, `alien` and
+//! `cookie` under `PARTGATE_DATA`, or under `shared/data` beside the repository. Without them the
+//! tests say that they are skipped.
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Bench, text, train};
+use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
+use partgate::capture::folder::{images_under, read_frame};
+use partgate::score::{Aggregator, Border};
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn data(set: &str) -> Option<PathBuf> {
+    let folder = match std::env::var_os("PARTGATE_DATA") {
+        Some(folder) => PathBuf::from(folder),
+        None => root().join("../shared/data"),
+    };
+    let found = folder.join(set);
+    if found.is_dir() {
+        return Some(found);
+    }
+    eprintln!(
+        "SKIPPED: no {}; set PARTGATE_DATA to the folder that holds `{set}`",
+        found.display()
+    );
+    None
+}
+
+const SIDE: usize = 256;
+const PATCH: usize = 3;
+
+struct Network {
+    backbone: Backbone,
+    preprocessor: Preprocessor,
+    aggregator: Aggregator,
+}
+
+impl Network {
+    fn load(name: &str) -> Self {
+        let models = root().join("models");
+        let text = std::fs::read_to_string(models.join("manifest.json")).expect("manifest");
+        let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let entry = manifest["backbones"]
+            .as_array()
+            .expect("backbones")
+            .iter()
+            .find(|entry| entry["name"] == name)
+            .expect(name);
+        let spec: BackboneSpec = serde_json::from_value(entry.clone()).expect("description");
+        let onnx = std::fs::read(models.join(format!("{name}.onnx"))).expect("ONNX file");
+        let backbone = Backbone::load(&onnx, &spec, SIDE, &Threads::default()).expect("network");
+        let geometry = InputGeometry {
+            roi: None,
+            resize: SIDE as u32,
+            crop: SIDE as u32,
+        };
+        let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
+        Self {
+            backbone,
+            preprocessor: Preprocessor::new(geometry, spec.input.mean, spec.input.std),
+            aggregator: Aggregator::new(spec.grid(SIDE), channels, PATCH, Border::Zero),
+        }
+    }
+
+    /// Both taps, `[channels, cells]`, and the feature vectors, `[cells, dimensions]`.
+    fn run(&mut self, image: &Path) -> [Vec<f32>; 3] {
+        let frame = read_frame(image).expect("image");
+        let preprocessor = &mut self.preprocessor;
+        self.backbone
+            .run(|input| {
+                preprocessor.run(&frame, input).expect("geometry");
+                Ok::<_, partgate::backbone::BackboneError>(())
+            })
+            .expect("features");
+        let taps = [0, 1].map(|i| self.backbone.tap(i).expect("tap").to_vec());
+        let length = self.aggregator.cells() * self.aggregator.dimensions();
+        let mut features = vec![0.0; length];
+        self.aggregator.run(&taps[0], &taps[1], &mut features);
+        let [fine, coarse] = taps;
+        [fine, coarse, features]
+    }
+}
+
+/// Cosine of the values at `first, first + step, ...`, `count` of them.
+fn cosine(a: &[f32], b: &[f32], first: usize, step: usize, count: usize) -> f64 {
+    let (mut ab, mut aa, mut bb) = (0.0f64, 0.0f64, 0.0f64);
+    for i in (0..count).map(|i| first + i * step) {
+        let (x, y) = (f64::from(a[i]), f64::from(b[i]));
+        ab += x * y;
+        aa += x * x;
+        bb += y * y;
+    }
+    ab / (aa * bb).sqrt()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0), |(s, n), v| (s + v, n + 1));
+    sum / f64::from(count)
+}
+
+/// Every `n`-th image, 12 in all, good and defective ones.
+fn sample(set: &Path) -> Vec<PathBuf> {
+    let all = images_under(&set.join("test")).expect("list");
+    let step = (all.len() / 12).max(1);
+    all.into_iter().step_by(step).take(12).collect()
+}
+
+#[test]
+fn int8_features_point_where_f32_features_do() {
+    for set in ["mtd", "alien", "cookie"] {
+        let Some(folder) = data(set) else { continue };
+        let mut exact = Network::load("efficientnet-lite0-f32");
+        let mut quantised = Network::load("efficientnet-lite0-int8");
+        let cells = exact.aggregator.cells();
+        let dimensions = exact.aggregator.dimensions();
+        let mut found: [Vec<f64>; 3] = Default::default();
+        for image in sample(&folder) {
+            let (a, b) = (exact.run(&image), quantised.run(&image));
+            // Taps are channel-major, feature vectors cell-major; either way one cosine a cell.
+            for tap in 0..2 {
+                let cells = if tap == 0 { cells } else { cells / 4 };
+                let channels = a[tap].len() / cells;
+                let of = |cell| cosine(&a[tap], &b[tap], cell, cells, channels);
+                found[tap].push(mean((0..cells).map(of)));
+            }
+            let of = |cell| cosine(&a[2], &b[2], cell * dimensions, 1, dimensions);
+            found[2].push(mean((0..cells).map(of)));
+        }
+        let [fine, coarse, features] = found.map(|v| mean(v.into_iter()));
+        println!(
+            "{set}: cosine int8 to f32: tap8 {fine:.4}, tap16 {coarse:.4}, features {features:.4}"
+        );
+        assert!(features >= 0.99, "{set}: {features}");
+    }
+}
+
+#[test]
+fn a_fit_on_photographs_separates_them() {
+    let Some(set) = data("cookie") else { return };
+    let bench = Bench::new();
+    let bundle = text(&bench.at("cookie.pgp"));
+    let set = text(&set);
+    train(&[
+        "fit",
+        &set,
+        "-o",
+        &bundle,
+        "--backbone",
+        "efficientnet-lite0-f32",
+        "--size",
+        "256",
+        "--crop",
+        "224",
+    ])
+    .exits(0);
+    let figures = train(&["validate", &set, "--bundle", &bundle, "--json"])
+        .exits(0)
+        .json();
+    println!(
+        "cookie: image AUROC {}, pixel AUROC {}",
+        figures["image_auroc"], figures["pixel_auroc"]
+    );
+    assert!(figures["image_auroc"].as_f64().expect("AUROC") >= 0.93);
+}
