@@ -5,8 +5,8 @@ use crate::backbone::{
 };
 use crate::capture::folder::FolderError;
 use crate::frame::Frame;
-use crate::product::{self, GoldenOutcome, Product};
 use crate::lanes::Kernel;
+use crate::product::{self, GoldenOutcome, Product};
 use crate::score::{Aggregator, Scorer};
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;

@@ -333,22 +333,42 @@ mod x86 {
 
         #[inline(always)]
         fn add(self, other: Self) -> Self {
-            unsafe { [_mm256_add_ps(self[0], other[0]), _mm256_add_ps(self[1], other[1])] }
+            unsafe {
+                [
+                    _mm256_add_ps(self[0], other[0]),
+                    _mm256_add_ps(self[1], other[1]),
+                ]
+            }
         }
 
         #[inline(always)]
         fn sub(self, other: Self) -> Self {
-            unsafe { [_mm256_sub_ps(self[0], other[0]), _mm256_sub_ps(self[1], other[1])] }
+            unsafe {
+                [
+                    _mm256_sub_ps(self[0], other[0]),
+                    _mm256_sub_ps(self[1], other[1]),
+                ]
+            }
         }
 
         #[inline(always)]
         fn mul(self, other: Self) -> Self {
-            unsafe { [_mm256_mul_ps(self[0], other[0]), _mm256_mul_ps(self[1], other[1])] }
+            unsafe {
+                [
+                    _mm256_mul_ps(self[0], other[0]),
+                    _mm256_mul_ps(self[1], other[1]),
+                ]
+            }
         }
 
         #[inline(always)]
         fn div(self, other: Self) -> Self {
-            unsafe { [_mm256_div_ps(self[0], other[0]), _mm256_div_ps(self[1], other[1])] }
+            unsafe {
+                [
+                    _mm256_div_ps(self[0], other[0]),
+                    _mm256_div_ps(self[1], other[1]),
+                ]
+            }
         }
 
         #[inline(always)]
@@ -414,7 +434,9 @@ mod tests {
             let (a, b) = (L::load(&self.a), L::load(&self.b));
             let mut sums = [0.0; LANES];
             let low = a.sub(b).mul_then_add(L::splat(3.0), b).div(b);
-            low.clamp(L::splat(-2.0), L::splat(2.5)).add(b).store(&mut sums);
+            low.clamp(L::splat(-2.0), L::splat(2.5))
+                .add(b)
+                .store(&mut sums);
             let (mut best, mut index) = (b, L::index());
             a.improve(&mut best, &mut index, self.allowed, 7);
             let (mut values, mut panels) = ([0.0; LANES], [0; LANES]);
@@ -439,7 +461,12 @@ mod tests {
             for kernel in Kernel::available() {
                 let got = of(kernel);
                 let bits = |v: [f32; LANES]| v.map(f32::to_bits);
-                assert!(got.0.iter().zip(&want.0).all(|(g, w)| g == w || g.is_nan() && w.is_nan()));
+                assert!(
+                    got.0
+                        .iter()
+                        .zip(&want.0)
+                        .all(|(g, w)| g == w || g.is_nan() && w.is_nan())
+                );
                 assert_eq!((bits(got.1), got.2), (bits(want.1), want.2), "{kernel:?}");
             }
         }

@@ -101,8 +101,14 @@ fn what_is_held_does_not_grow_with_the_number_of_parts() {
             held.push(LIVE_BYTES.load(Ordering::Relaxed));
         }
         let (early, late) = (held[9], held[59]);
-        println!("{} thread(s): {early} bytes after 10 parts, {late} after 60", threads.count());
+        println!(
+            "{} thread(s): {early} bytes after 10 parts, {late} after 60",
+            threads.count()
+        );
         // A few kilobytes for the test runner's own doings.
-        assert!(late - early < 16 * 1024, "grew from {early} to {late} bytes");
+        assert!(
+            late - early < 16 * 1024,
+            "grew from {early} to {late} bytes"
+        );
     }
 }

@@ -5,9 +5,9 @@
 //! result is reduced in registers, never written. The winner's distance is then summed directly,
 //! so the expansion's cancellation never reaches a score.
 
-use crate::lanes::{Kernel, LANES, Lanes, MOST_CELLS, Task, cells, run};
 use super::position::PositionMask;
 use crate::backbone::Threads;
+use crate::lanes::{Kernel, LANES, Lanes, MOST_CELLS, Task, cells, run};
 
 /// The bank laid out for the kernel: panels of [`LANES`] rows, dimension-major inside.
 #[derive(Clone, Debug)]
