@@ -62,6 +62,22 @@ pub struct Bound {
     pub note: String,
 }
 
+impl Bound {
+    /// A threshold that a person set; it states nothing about future parts.
+    pub fn by_hand(threshold: f32, note: String) -> Self {
+        Self {
+            threshold,
+            method: BoundMethod::Manual,
+            n: 0,
+            rate: 0.0,
+            confidence: 0.0,
+            stated_rate: 1.0,
+            distribution_free_rate: 1.0,
+            note,
+        }
+    }
+}
+
 /// The two thresholds of a product.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
@@ -120,16 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn thresholds(unknown: f32, ng: f32) -> Thresholds {
-        let bound = |threshold| Bound {
-            threshold,
-            method: BoundMethod::Manual,
-            n: 0,
-            rate: 0.0,
-            confidence: 0.0,
-            stated_rate: 1.0,
-            distribution_free_rate: 1.0,
-            note: String::new(),
-        };
+        let bound = |threshold| Bound::by_hand(threshold, String::new());
         Thresholds {
             unknown: bound(unknown),
             ng: bound(ng),

@@ -1,17 +1,18 @@
 //! `partgate-train calibrate`: thresholds from goods of another day, or by hand, with a trail.
 
 use super::fit::bound_line;
+use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json, write_file};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use crate::fit::{Risk, thresholds_from};
+use crate::fit::thresholds_from;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{AuditEntry, Product};
-use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
+use partgate::verdict::{Bound, Thresholds, Verdict};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -27,15 +28,8 @@ pub(crate) struct CalibrateArgs {
     /// The bundle to write
     #[arg(short, long, value_name = "FILE.pgp")]
     output: PathBuf,
-    /// Share of goods that may be NG
-    #[arg(long, value_name = "RATE", default_value_t = 0.001)]
-    false_reject_rate: f64,
-    /// Share of goods that may be anything but OK
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
-    unknown_rate: f64,
-    /// Confidence of both bounds
-    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
-    confidence: f64,
+    #[command(flatten)]
+    risk: RiskArgs,
     /// Set the UNKNOWN threshold by hand instead
     #[arg(
         long,
@@ -67,13 +61,6 @@ struct CalibrationReport {
     shift: Option<f32>,
     /// New goods that the old thresholds would have rejected.
     rejected_by_old: usize,
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs())
 }
 
 fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError> {
@@ -108,16 +95,7 @@ fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError>
 }
 
 fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thresholds {
-    let bound = |threshold| Bound {
-        threshold,
-        method: BoundMethod::Manual,
-        n: 0,
-        rate: 0.0,
-        confidence: 0.0,
-        stated_rate: 1.0,
-        distribution_free_rate: 1.0,
-        note: format!("Set by hand: {reason}"),
-    };
+    let bound = |threshold| Bound::by_hand(threshold, format!("Set by hand: {reason}"));
     let ng = ng.unwrap_or(old.ng.threshold.max(unknown));
     Thresholds {
         unknown: bound(unknown),
@@ -143,12 +121,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
                 )));
             }
             found = scores(&product, &goods)?;
-            let risk = Risk {
-                ng_rate: args.false_reject_rate,
-                unknown_rate: args.unknown_rate,
-                confidence: args.confidence,
-                seed: manifest.training.seed,
-            };
+            let risk = args.risk.risk(manifest.training.seed)?;
             thresholds_from(&found, risk)?
         }
         (None, Some(unknown)) => by_hand(
@@ -183,7 +156,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
                 .as_ref()
                 .map_or(String::new(), |r| format!(": {r}"))
         ),
-        unix: Some(now()),
+        unix: Some(super::now()),
     });
     write_file(&args.output, &product.rewritten(manifest)?)?;
 

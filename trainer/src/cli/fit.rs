@@ -1,9 +1,10 @@
 //! `partgate-train fit`.
 
+use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json, write_file};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use crate::fit::{self, FeatureSettings, FitReport, Risk, Settings};
+use crate::fit::{self, FeatureSettings, FitReport, Settings};
 use clap::{Args, ValueEnum};
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::capture::folder::read_frame;
@@ -78,15 +79,8 @@ pub(crate) struct MethodArgs {
     /// Folds of the held-out scores behind the thresholds
     #[arg(long, value_name = "N", default_value_t = 5)]
     folds: usize,
-    /// Share of goods that may be NG
-    #[arg(long, value_name = "RATE", default_value_t = 0.001)]
-    false_reject_rate: f64,
-    /// Share of goods that may be anything but OK
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
-    unknown_rate: f64,
-    /// Confidence of both bounds
-    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
-    confidence: f64,
+    #[command(flatten)]
+    risk: RiskArgs,
 }
 
 /// Arguments of `fit`.
@@ -146,7 +140,7 @@ fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
     let from_environment = std::env::var("SOURCE_DATE_EPOCH").ok();
     match argument.or(from_environment.as_deref()) {
         None => Ok(None),
-        Some("now") => Ok(Some(super::calibrate::now())),
+        Some("now") => Ok(Some(super::now())),
         Some(text) => text
             .parse()
             .map(Some)
@@ -214,15 +208,6 @@ impl MethodArgs {
         if self.sigma.is_some_and(|s| !(0.0..=256.0).contains(&s)) {
             return bad("--sigma: 0 to 256 pixels".into());
         }
-        for (name, value) in [
-            ("--false-reject-rate", self.false_reject_rate),
-            ("--unknown-rate", self.unknown_rate),
-            ("--confidence", self.confidence),
-        ] {
-            if !(value > 0.0 && value < 1.0) {
-                return bad(format!("{name} {value}: between 0 and 1"));
-            }
-        }
         Ok(())
     }
 
@@ -260,12 +245,7 @@ impl MethodArgs {
             sightings: self.sightings,
             ignore: None,
             folds: self.folds,
-            risk: Risk {
-                ng_rate: self.false_reject_rate,
-                unknown_rate: self.unknown_rate,
-                confidence: self.confidence,
-                seed: self.seed,
-            },
+            risk: self.risk.risk(self.seed)?,
             seed: self.seed,
             goldens: 2,
         })

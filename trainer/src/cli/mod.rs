@@ -3,6 +3,7 @@
 mod benchmark;
 mod calibrate;
 mod fit;
+mod risk;
 mod validate;
 
 use crate::error::{TrainError, causes};
@@ -83,6 +84,13 @@ fn make_folder_of(path: &Path) -> Result<(), TrainError> {
         Some(parent) => std::fs::create_dir_all(parent).map_err(unwritable(parent)),
         None => Ok(()),
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// Writes beside the target and renames, so that an interrupted run leaves no half file.
