@@ -1,6 +1,7 @@
 //! Promise: judging takes no memory per part. Around the network nothing is allocated at all once
 //! the first frame of a size has passed; with the network, what is held does not grow.
 
+#![allow(clippy::expect_used)]
 // The counting allocator has to implement an unsafe trait; it forwards to the system's.
 #![allow(unsafe_code)]
 

@@ -23,6 +23,23 @@ pub(super) const COLOURS: [Rgb; WIRES] = [
     colour(40, 40, 43),
 ];
 
+/// Plugs of the coding block.
+pub(super) const PLUGS: usize = 11;
+/// The two plugs that are not white. Each has three white ones on either side and bare plate above
+/// and below: whoever sees no more than seven plugs at a time cannot tell their places apart.
+pub(super) const CODED: [usize; 2] = [3, 7];
+
+/// A plug of the coding block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Plug {
+    /// White: no meaning.
+    White,
+    /// Red: the supply.
+    Red,
+    /// Blue: the return.
+    Blue,
+}
+
 /// The two box-shaped components share a footprint, so a worker can exchange them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Case {
@@ -100,6 +117,8 @@ pub(super) struct Assembly {
     pub(super) lamps: [Option<Lens>; 2],
     /// In the seat F1.
     pub(super) fuse: bool,
+    /// In the coding block, from the left.
+    pub(super) plugs: [Plug; PLUGS],
     /// Top left, top right, bottom left, bottom right.
     pub(super) screws: [bool; 4],
     pub(super) scratch: Option<Scratch>,
@@ -118,6 +137,12 @@ impl Assembly {
             left,
             right,
         };
+        let mut code = [Plug::White; PLUGS];
+        for (place, plug) in CODED.into_iter().zip([Plug::Red, Plug::Blue]) {
+            if let Some(seat) = code.get_mut(place) {
+                *seat = plug;
+            }
+        }
         Self {
             wires: [
                 wire(0, 0, 0),
@@ -130,6 +155,7 @@ impl Assembly {
             cans: [Some(Facing::Right), Some(Facing::Left)],
             lamps: [Some(Lens::Red), Some(Lens::Green)],
             fuse: true,
+            plugs: code,
             screws: [true; 4],
             scratch: None,
             stain: None,

@@ -1,6 +1,6 @@
 //! The components, each drawn at a place of its own.
 
-use super::assembly::{Case, Facing, Lens};
+use super::assembly::{Case, Facing, Lens, PLUGS, Plug};
 use super::canvas::{
     Area, Canvas, Rgb, RoundBox, colour, coverage, length, lifted, lit, mix, scaled, shine, smooth,
 };
@@ -43,60 +43,6 @@ pub(super) fn screw(canvas: &mut Canvas, cx: f32, cy: f32, radius: f32, slot: [f
         let wall = scaled(DARK, 1.0 + 3.0 * smooth(0.0, half_slot, across * slot[0]));
         (share, mix(head, wall, 0.9 * cut))
     });
-}
-
-/// The control module: black, pins above and below, a printed label and a dot at pin 1.
-pub(super) fn module(canvas: &mut Canvas, cx: f32, cy: f32, label: [f32; 2]) {
-    for side in [-1.0, 1.0] {
-        for pin in 0..9 {
-            let px = cx + (pin as f32 - 4.0) * 7.6;
-            let shape = round_box(px, cy + side * 22.0, 1.7, 4.5, 0.8);
-            canvas.shadow(shape, 2.0);
-            canvas.body(shape, 1.5, 0.3, |_, _| STEEL);
-        }
-    }
-    let shape = round_box(cx, cy, 37.0, 20.0, 2.5);
-    canvas.shadow(shape, 9.0);
-    canvas.body(shape, 3.0, 0.12, |_, _| colour(42, 43, 46));
-    // A half-round notch at the end of pin 1, and the dot.
-    canvas.darken(Area::around(cx - 37.0, cy, 6.0, 6.0), |x, y| {
-        0.55 * coverage(length(x - cx + 36.5, y - cy) - 4.0) * coverage(cx - 36.8 - x)
-    });
-    canvas.paint(Area::around(cx - 30.0, cy + 13.5, 4.0, 4.0), |x, y| {
-        (
-            0.9 * coverage(length(x - cx + 30.0, y - cy - 13.5) - 2.3),
-            WHITE,
-        )
-    });
-    let (lx, ly) = (cx + 3.0 + label[0], cy - 1.5 + label[1]);
-    let paper = round_box(lx, ly, 27.0, 12.5, 1.0);
-    canvas.body(paper, 0.8, 0.02, |_, _| WHITE);
-    let ink = |cx: f32, cy: f32, size: f32| Mark {
-        cx,
-        cy,
-        size,
-        turned: false,
-        ink: DARK,
-        opacity: 0.92,
-    };
-    ink(lx, ly - 5.5, 1.15).print(canvas, "PG-320");
-    // A bar code below the type; bits of a constant, so that every part carries the same one.
-    let bars: u64 = 0xb5d2_6ac9_5b35;
-    canvas.paint(Area::around(lx, ly + 6.0, 23.5, 4.0), |x, y| {
-        let column = (x - lx + 22.0) / 0.92;
-        let inside = coverage((x - lx).abs() - 22.0) * coverage((y - ly - 6.0).abs() - 3.6);
-        let bar = (0.0..48.0).contains(&column) && (bars >> (column as u64)) & 1 == 1;
-        (if bar { 0.85 * inside } else { 0.0 }, DARK)
-    });
-    Mark {
-        cx: cx + 8.0,
-        cy: cy + 15.3,
-        size: 0.62,
-        turned: false,
-        ink: WHITE,
-        opacity: 0.7,
-    }
-    .print(canvas, "PARTGATE 24V");
 }
 
 /// Relay or film capacitor; both fit the same footprint.
@@ -234,4 +180,32 @@ pub(super) fn lamp(canvas: &mut Canvas, cx: f32, cy: f32, lens: Lens) {
         let bright = 0.8 * shine(nx * 0.9, ny * 0.9, 5);
         (coverage((r - 1.0) * 6.8), lifted(light, bright))
     });
+}
+
+/// Pixels from one plug of the coding block to the next. The two coded plugs are four pitches
+/// apart: 64 pixels of a network's 256, a multiple of the strides of its features, so that both
+/// are sampled alike.
+const PLUG_PITCH: f32 = 20.0;
+
+/// The coding block: a row of plugs in a dark housing, which is the same at every plug.
+pub(super) fn coding(canvas: &mut Canvas, cx: f32, cy: f32, plugs: &[Plug; PLUGS]) {
+    let half = PLUGS as f32 / 2.0 * PLUG_PITCH;
+    let housing = round_box(cx, cy, half + 3.0, 17.5, 2.5);
+    canvas.shadow(housing, 7.0);
+    canvas.body(housing, 2.0, 0.1, |_, _| colour(52, 54, 60));
+    for (i, plug) in plugs.iter().enumerate() {
+        let x = cx + (i as f32 + 0.5) * PLUG_PITCH - half;
+        let skin = match plug {
+            Plug::White => colour(206, 206, 200),
+            Plug::Red => colour(196, 44, 40),
+            Plug::Blue => colour(40, 92, 190),
+        };
+        // The seat's dark rim, the plug, and the grip on top of it.
+        let seat = round_box(x, cy, 9.2, 14.9, 4.4);
+        canvas.body(seat, 1.2, 0.1, |_, _| colour(26, 27, 30));
+        let plug = round_box(x, cy, 8.6, 14.3, 4.0);
+        canvas.body(plug, 1.8, 0.15, |_, _| skin);
+        let grip = round_box(x, cy, 4.8, 8.6, 2.8);
+        canvas.body(grip, 1.2, 0.2, |_, _| scaled(skin, 0.9));
+    }
 }

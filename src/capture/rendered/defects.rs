@@ -1,14 +1,16 @@
 //! What can be wrong with a part, and how each fault alters the assembly.
 
-use super::assembly::{Assembly, Chip, Cut, Facing, Scratch, Stain};
+use super::assembly::{Assembly, CODED, Chip, Cut, Facing, Scratch, Stain};
 use super::part::BASE;
 use super::wires::WIRES;
 use crate::seed::Rng;
 
 /// A kind of defect.
 ///
-/// The first five are misplacements: every piece of the picture is one that good parts show too,
-/// at another place. The others are something missing, or something that no good part shows.
+/// The first six are misplacements: every piece of the picture is one that good parts show too,
+/// at another place. Most of them also bring things together that good parts show apart, which a
+/// method without positions notices; [`Defect::PlugsSwapped`] alone leaves the surroundings as
+/// they were, and only the place is wrong. The others are something missing, or something that no good part shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Defect {
     /// Two neighbouring wires sit in each other's terminals.
@@ -21,6 +23,8 @@ pub enum Defect {
     ComponentsSwapped,
     /// A capacitor is mounted the wrong way round.
     ComponentMirrored,
+    /// The two coded plugs have changed places, each in surroundings like those of the other.
+    PlugsSwapped,
     /// A component was never mounted.
     ComponentMissing,
     /// A corner screw was never set.
@@ -43,6 +47,7 @@ impl Defect {
         Self::WrongColourOrder,
         Self::ComponentsSwapped,
         Self::ComponentMirrored,
+        Self::PlugsSwapped,
         Self::ComponentMissing,
         Self::ScrewMissing,
         Self::BrokenWire,
@@ -59,6 +64,7 @@ impl Defect {
             Self::WrongColourOrder => "wrong_colour_order",
             Self::ComponentsSwapped => "components_swapped",
             Self::ComponentMirrored => "component_mirrored",
+            Self::PlugsSwapped => "plugs_swapped",
             Self::ComponentMissing => "component_missing",
             Self::ScrewMissing => "screw_missing",
             Self::BrokenWire => "broken_wire",
@@ -76,6 +82,9 @@ impl Defect {
             Self::WrongColourOrder => "Three neighbouring wires follow in the wrong colour order.",
             Self::ComponentsSwapped => "Two components have changed places.",
             Self::ComponentMirrored => "A capacitor is mounted the wrong way round.",
+            Self::PlugsSwapped => {
+                "The red and the blue plug of the coding block have changed places."
+            }
             Self::ComponentMissing => "A component is missing: its empty seat shows.",
             Self::ScrewMissing => "A corner screw is missing: its threaded hole shows.",
             Self::BrokenWire => "A wire is broken and its copper shows at both ends.",
@@ -94,6 +103,7 @@ impl Defect {
                 | Self::WrongColourOrder
                 | Self::ComponentsSwapped
                 | Self::ComponentMirrored
+                | Self::PlugsSwapped
         )
     }
 
@@ -139,6 +149,10 @@ impl Defect {
                     Facing::Left => Facing::Right,
                 });
             }
+            Self::PlugsSwapped => {
+                let [first, second] = CODED;
+                assembly.plugs.swap(first, second);
+            }
             Self::ComponentMissing => {
                 let [first_case, second_case] = &mut assembly.cases;
                 let [first_can, second_can] = &mut assembly.cans;
@@ -181,12 +195,11 @@ fn exchange(assembly: &mut Assembly, a: usize, b: usize) {
 }
 
 /// Stretches of bare plate (x and y from, then to): between the upper row and the wires, between
-/// the wires and the lower row, beside the upper screws.
-const BARE: [[f32; 4]; 4] = [
-    [106.0, 84.0, 214.0, 97.0],
-    [106.0, 162.0, 214.0, 178.0],
-    [44.0, 16.0, 74.0, 60.0],
-    [259.0, 16.0, 278.0, 60.0],
+/// the wires and the coding block, left and right.
+const BARE: [[f32; 4]; 3] = [
+    [106.0, 86.0, 214.0, 98.0],
+    [100.0, 167.0, 158.0, 180.0],
+    [162.0, 167.0, 220.0, 180.0],
 ];
 
 fn bare(rng: &mut Rng) -> [f32; 4] {

@@ -2,10 +2,12 @@
 //!
 //! A newcomer has no production line at hand, and public data sets are large and licensed, so the
 //! examples and the tests inspect a product that this module draws: a base plate with four screws,
-//! two terminal blocks, five coloured wires between them, a control module, a relay, a film
-//! capacitor, two electrolytic capacitors, a fuse and two lamps. Good parts differ as real ones
-//! do (position, light, sag of the wires, metal, noise). Nearly half of the defects are
-//! misplacements: nothing looks strange, but something is not where it belongs.
+//! two terminal blocks, five coloured wires between them, a relay, a film capacitor, two
+//! electrolytic capacitors, a fuse, two lamps and a coding block with eleven plugs. Good parts
+//! differ as real ones do (position, light, sag of the wires, metal, noise). Half of the defects
+//! are misplacements: nothing looks strange, but something is not where it belongs. The coding
+//! block is the purest case: its red and its blue plug stand in the same surroundings, so that
+//! nothing but the place tells a part with the two exchanged from a good one.
 //!
 //! The same seed and index give the same bytes on every processor: the drawing uses additions,
 //! multiplications, divisions, square roots and rounding alone, which IEEE 754 defines exactly.

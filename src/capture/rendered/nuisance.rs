@@ -5,7 +5,7 @@ use super::wires::WIRES;
 use crate::seed::Rng;
 
 /// Places that hold a component; see [`super::assembly`].
-pub(super) const SEATS: usize = 8;
+pub(super) const SEATS: usize = 7;
 
 /// Everything that varies on parts which are all good. A defective part of the same index has the
 /// same values, so that nothing but the defect tells the two apart.
@@ -21,8 +21,6 @@ pub(super) struct Nuisance {
     pub(super) seats: [[f32; 2]; SEATS],
     /// How the sleeve of each can is shrunk on: along the can in pixels, round it in radii.
     pub(super) sleeves: [[f32; 2]; 2],
-    /// Offset of the printed label on the module, pixels.
-    pub(super) label: [f32; 2],
     /// How each wire hangs at its three free points: along and across, pixels.
     pub(super) sag: [[[f32; 2]; 3]; WIRES],
 }
@@ -49,7 +47,6 @@ impl Nuisance {
             terminal_slots: std::array::from_fn(|_| direction(rng)),
             seats: std::array::from_fn(|_| pair(rng, 0.5, 0.5)),
             sleeves: std::array::from_fn(|_| pair(rng, 1.5, 0.06)),
-            label: pair(rng, 1.0, 0.6),
             sag: std::array::from_fn(|_| std::array::from_fn(|_| pair(rng, 8.0, 1.9))),
             texture: Texture::new(rng),
         }

@@ -5,7 +5,7 @@ use super::canvas::{
     Area, Canvas, HEIGHT, Rgb, RoundBox, Texture, WIDTH, colour, coverage, length, lifted, lit,
     mix, scaled, smooth,
 };
-use super::components::{self, DARK, STEEL, WHITE};
+use super::components::{self, DARK, STEEL};
 use super::nuisance::{Nuisance, SEATS};
 use super::text::Mark;
 use super::wires::{self, terminal_y};
@@ -27,25 +27,23 @@ pub(super) const BASE: RoundBox = RoundBox {
 /// Corner screws: top left, top right, bottom left, bottom right.
 const SCREWS: [[f32; 2]; 4] = [[26.0, 26.0], [294.0, 26.0], [26.0, 230.0], [294.0, 230.0]];
 
-/// Middle of each seat: U1, K1, C3, C1, C2, F1, H1, H2.
+/// Middle of each seat: K1, C3, C1, C2, F1, H1, H2.
 const PLACES: [[f32; 2]; SEATS] = [
-    [118.0, 46.0],
-    [184.0, 46.0],
-    [231.0, 46.0],
-    [111.0, 211.0],
-    [187.0, 211.0],
-    [234.0, 211.0],
-    [256.0, 205.0],
-    [256.0, 228.0],
+    [86.0, 44.0],
+    [207.0, 44.0],
+    [146.5, 29.0],
+    [146.5, 61.0],
+    [242.0, 42.0],
+    [51.0, 32.0],
+    [269.0, 32.0],
 ];
 
 /// Half sizes of each seat's printed outline.
 const OUTLINES: [[f32; 2]; SEATS] = [
-    [39.0, 28.5],
     [22.0, 24.0],
     [22.0, 24.0],
-    [37.0, 16.0],
-    [37.0, 16.0],
+    [37.0, 15.5],
+    [37.0, 15.5],
     [11.5, 27.5],
     [9.5, 9.5],
     [9.5, 9.5],
@@ -53,15 +51,17 @@ const OUTLINES: [[f32; 2]; SEATS] = [
 
 /// The name printed by each seat, and where.
 const NAMES: [(&str, [f32; 2]); SEATS] = [
-    ("U1", [118.0, 81.0]),
-    ("K1", [184.0, 77.0]),
-    ("C3", [231.0, 77.0]),
-    ("C1", [111.0, 188.0]),
-    ("C2", [187.0, 188.0]),
-    ("F1", [234.0, 177.0]),
-    ("H1", [271.0, 205.0]),
-    ("H2", [271.0, 228.0]),
+    ("K1", [86.0, 74.0]),
+    ("C3", [207.0, 74.0]),
+    ("C1", [134.0, 82.0]),
+    ("C2", [159.0, 82.0]),
+    ("F1", [262.0, 57.0]),
+    ("H1", [51.0, 47.5]),
+    ("H2", [269.0, 47.5]),
 ];
+
+/// Middle of the coding block.
+const CODING: [f32; 2] = [WIDTH as f32 / 2.0, 214.0];
 
 /// The bare plate in its fixture: a third of the work, and the same for every defect but one.
 pub(super) fn ground(assembly: &Assembly, nuisance: &Nuisance) -> Canvas {
@@ -85,6 +85,8 @@ pub(super) fn mount(ground: Canvas, assembly: &Assembly, nuisance: &Nuisance) ->
         corner_screw(&mut canvas, *place, present.then_some(slot));
     }
     mounted(&mut canvas, assembly, nuisance);
+    let [x, y] = CODING;
+    components::coding(&mut canvas, x, y, &assembly.plugs);
     let (left, right) = nuisance.terminal_slots.split_at(TERMINALS);
     block(&mut canvas, false, left);
     block(&mut canvas, true, right);
@@ -180,40 +182,6 @@ fn prints(canvas: &mut Canvas) {
         mark(61.0, y, 0.85).print(canvas, number);
         mark(WIDTH as f32 - 61.0, y, 0.85).print(canvas, number);
     }
-    sticker(canvas, 58.0, 219.0);
-}
-
-/// A paper label with a two-dimensional code: the same on every part.
-fn sticker(canvas: &mut Canvas, cx: f32, cy: f32) {
-    let paper = RoundBox {
-        cx,
-        cy,
-        half_x: 13.5,
-        half_y: 13.5,
-        radius: 1.5,
-    };
-    canvas.body(paper, 0.8, 0.02, |_, _| WHITE);
-    // Ten rows of ten cells; the left and lower side are full and the others alternate, which is
-    // how a data matrix code shows a reader where it lies.
-    const CODE: [u16; 10] = [
-        0b10_1010_1010,
-        0b11_0010_1101,
-        0b10_1101_0010,
-        0b11_0100_1011,
-        0b10_0110_1100,
-        0b11_1011_0011,
-        0b10_0101_1010,
-        0b11_1100_0101,
-        0b10_1001_1110,
-        0b11_1111_1111,
-    ];
-    canvas.paint(Area::around(cx, cy, 11.0, 11.0), |x, y| {
-        let (u, v) = ((x - cx) / 2.2 + 5.0, (y - cy) / 2.2 + 5.0);
-        let inside = (0.0..10.0).contains(&u) && (0.0..10.0).contains(&v);
-        let row = CODE.get(v.max(0.0) as usize).copied().unwrap_or(0);
-        let set = inside && (row >> 9u32.saturating_sub(u.max(0.0) as u32)) & 1 == 1;
-        (if set { 0.85 } else { 0.0 }, DARK)
-    });
 }
 
 fn spot(canvas: &mut Canvas, stain: &Stain) {
@@ -318,27 +286,25 @@ fn mounted(canvas: &mut Canvas, assembly: &Assembly, nuisance: &Nuisance) {
         let off = nuisance.seats.get(seat).copied().unwrap_or_default();
         [place[0] + off[0], place[1] + off[1]]
     };
-    let [x, y] = at(0);
-    components::module(canvas, x, y, nuisance.label);
     for (i, kind) in assembly.cases.iter().enumerate() {
         if let Some(kind) = kind {
-            let [x, y] = at(1 + i);
+            let [x, y] = at(i);
             components::case(canvas, x, y, *kind);
         }
     }
     for (i, (facing, sleeve)) in assembly.cans.iter().zip(nuisance.sleeves).enumerate() {
         if let Some(facing) = facing {
-            let [x, y] = at(3 + i);
+            let [x, y] = at(2 + i);
             components::can(canvas, x, y, *facing, sleeve);
         }
     }
     if assembly.fuse {
-        let [x, y] = at(5);
+        let [x, y] = at(4);
         components::fuse(canvas, x, y);
     }
     for (i, lens) in assembly.lamps.iter().enumerate() {
         if let Some(lens) = lens {
-            let [x, y] = at(6 + i);
+            let [x, y] = at(5 + i);
             components::lamp(canvas, x, y, *lens);
         }
     }

@@ -27,13 +27,13 @@ fn the_same_seed_gives_the_same_bytes_for_ever() {
     assert_eq!(good, Renderer::new(7).good(3));
     assert_eq!(
         fnv(&good.rgb),
-        0x754a_c481_5683_d985,
+        0x1723_fc16_92ff_20d6,
         "good: {:#018x}",
         fnv(&good.rgb)
     );
     assert_eq!(
         fnv(&bad.rgb),
-        0x4e45_fd35_edf9_869d,
+        0xcadc_35dd_6499_4ba3,
         "bad: {:#018x}",
         fnv(&bad.rgb)
     );
@@ -102,7 +102,13 @@ fn a_defect_falls_on_several_places() {
         let places: HashSet<Vec<u8>> = (0..12)
             .map(|index| format!("{:?}", renderer.faulty(index, *defect)).into_bytes())
             .collect();
-        assert!(places.len() >= 2, "{}", defect.name());
+        // Two plugs have the same surroundings, so there is one way to exchange them.
+        let least = if *defect == Defect::PlugsSwapped {
+            1
+        } else {
+            2
+        };
+        assert!(places.len() >= least, "{}", defect.name());
     }
 }
 
@@ -120,6 +126,14 @@ fn misplacements_move_what_is_there_and_add_nothing() {
                 || wrong.chip.is_some()
                 || wrong.cut.is_some()
                 || wrong.screws != drawn.screws;
+            let count = |plugs: &[assembly::Plug], one| plugs.iter().filter(|p| **p == one).count();
+            for one in [
+                assembly::Plug::White,
+                assembly::Plug::Red,
+                assembly::Plug::Blue,
+            ] {
+                assert_eq!(count(&wrong.plugs, one), count(&drawn.plugs, one));
+            }
             let emptied = !wrong.fuse
                 || wrong.cases.contains(&None)
                 || wrong.cans.contains(&None)
@@ -137,30 +151,63 @@ fn misplacements_move_what_is_there_and_add_nothing() {
     }
 }
 
-/// Seen through a hole the size of a patch, a reversed capacitor is the good one beside it.
-#[test]
-fn a_mirrored_capacitor_looks_like_its_good_neighbour() {
+/// A part with nothing but its assembly to tell it from another: no noise, level light.
+fn still_life(assembly: &Assembly) -> Vec<f32> {
     let mut nuisance = Renderer::new(6).nuisance(0);
     nuisance.pose = Pose::new(0.0, 0.0, 0.0);
     nuisance.seats = Default::default();
     nuisance.sleeves = Default::default();
     nuisance.light.slope = [0.0; 2];
-    let picture =
-        |assembly: &Assembly| levels(part::ground(assembly, &nuisance), assembly, &nuisance);
-    let mut wrong = Assembly::as_drawn();
-    wrong.cans = [wrong.cans[1]; 2];
-    let (good, bad) = (picture(&Assembly::as_drawn()), picture(&wrong));
-    let at = |x: usize, y: usize| (y * WIDTH + x) * 3;
-    let (mut before, mut after, mut beside) = (0.0f32, 0.0f32, 0.0f32);
-    for y in 200..222 {
-        for x in 86..136 {
-            // The seats are 76 pixels apart.
-            let (here, there) = (at(x, y), at(x + 76, y));
-            before = before.max((good[here] - good[there]).abs());
-            after = after.max((bad[here] - good[there]).abs());
-            beside = beside.max((bad[here] - good[here]).abs());
+    nuisance.light.centre = [0.0; 2];
+    levels(part::ground(assembly, &nuisance), assembly, &nuisance)
+}
+
+/// Largest differences in a rectangle (x, then y): between `good` here and there, between `bad`
+/// here and `good` there, and between the two here. There is `aside` values further on.
+fn compared(
+    good: &[f32],
+    bad: &[f32],
+    [xs, ys]: [std::ops::Range<usize>; 2],
+    aside: usize,
+) -> [f32; 3] {
+    let [mut before, mut after, mut beside] = [0.0f32; 3];
+    for y in ys {
+        for x in xs.clone() {
+            let here = (y * WIDTH + x) * 3;
+            for here in here..here + 3 {
+                let there = here + aside;
+                before = before.max((good[here] - good[there]).abs());
+                after = after.max((bad[here] - good[there]).abs());
+                beside = beside.max((bad[here] - good[here]).abs());
+            }
         }
     }
+    [before, after, beside]
+}
+
+/// Seen through a hole the size of a patch, a reversed capacitor is the good one beside it.
+#[test]
+fn a_mirrored_capacitor_looks_like_its_good_neighbour() {
+    let mut wrong = Assembly::as_drawn();
+    wrong.cans = [wrong.cans[1]; 2];
+    let (good, bad) = (still_life(&Assembly::as_drawn()), still_life(&wrong));
+    // The seats are 32 pixels apart, one above the other.
+    let [before, after, beside] = compared(&good, &bad, [122..171, 19..40], 32 * WIDTH * 3);
+    assert!(before > 60.0 && beside > 60.0, "{before} {beside}");
+    assert!(after < 8.0, "{after}");
+}
+
+/// The exchanged plug and three more on either side look as they do, on a good part, around the
+/// other coded plug.
+#[test]
+fn an_exchanged_plug_looks_like_the_good_one_with_its_surroundings() {
+    let mut wrong = Assembly::as_drawn();
+    wrong.plugs.swap(3, 7);
+    assert_eq!(wrong, Renderer::new(6).faulty(0, Defect::PlugsSwapped));
+    let (good, bad) = (still_life(&Assembly::as_drawn()), still_life(&wrong));
+    // 140 pixels about the first, and the other 80 pixels to the right; the rows above these lie
+    // in the shadow of the left terminal block.
+    let [before, after, beside] = compared(&good, &bad, [51..189, 207..232], 80 * 3);
     assert!(before > 60.0 && beside > 60.0, "{before} {beside}");
     assert!(after < 8.0, "{after}");
 }
