@@ -1,8 +1,7 @@
 //! Scores of several groups as histograms over one axis, with the thresholds drawn through all of
 //! them: an inline SVG, so that a page still fetches nothing.
 
-use super::content::Tone;
-use super::page::escape;
+use super::content::{Tone, escape};
 use std::fmt::Write;
 
 /// Scores that are counted together.
@@ -29,6 +28,8 @@ pub struct Histogram {
 
 const WIDTH: f64 = 960.0;
 const ROW: f64 = 84.0;
+/// Room that a threshold's label needs beside its line.
+const LABEL_WIDTH: f64 = 170.0;
 /// Room for a group's label above its columns.
 const LABEL: f64 = 22.0;
 const TOP: f64 = 24.0;
@@ -105,18 +106,31 @@ pub(super) fn svg(histogram: &Histogram) -> String {
     for (row, group) in histogram.groups.iter().enumerate() {
         draw_group(&mut out, group, TOP + ROW * row as f64, &x);
     }
-    for (name, value, anchor, shift) in [
-        ("UNKNOWN", histogram.unknown, "end", -5.0),
-        ("NG", histogram.ng, "start", 5.0),
-    ] {
-        let at = x(f64::from(value));
+    let (unknown, ng) = (x(f64::from(histogram.unknown)), x(f64::from(histogram.ng)));
+    for (class, at) in [("unknown", unknown), ("ng", ng)] {
         let _ = write!(
             out,
-            "<path class=\"threshold {}\" d=\"M{at:.1} 4V{base}\"/>\
-             <text x=\"{:.1}\" y=14 text-anchor={anchor}>{name} above {value:.3}</text>",
-            name.to_lowercase(),
-            at + shift,
+            "<path class=\"threshold {class}\" d=\"M{at:.1} 4V{base}\"/>"
         );
+    }
+    let words = [
+        format!("UNKNOWN above {:.3}", histogram.unknown),
+        format!("NG above {:.3}", histogram.ng),
+    ];
+    let mut label = |at: f64, anchor: &str, text: &str| {
+        let _ = write!(
+            out,
+            "<text x=\"{at:.1}\" y=14 text-anchor={anchor}>{text}</text>"
+        );
+    };
+    // Each on its own side, or both on the side that has room.
+    if unknown < LABEL_WIDTH {
+        label(ng + 5.0, "start", &words.join(", "));
+    } else if ng > WIDTH - LABEL_WIDTH {
+        label(unknown - 5.0, "end", &words.join(", "));
+    } else {
+        label(unknown - 5.0, "end", &words[0]);
+        label(ng + 5.0, "start", &words[1]);
     }
     out.push_str("\n</svg></div>\n");
     out

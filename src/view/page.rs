@@ -1,7 +1,7 @@
 //! Single-file HTML pages: everything embedded, no script, nothing fetched, light and dark,
 //! readable on a phone and on paper. All text is escaped here, so callers pass plain text.
 
-use super::content::{Badge, Card, Cell, Figure, ScoreBar};
+use super::content::{Badge, Card, Cell, Figure, ScoreBar, escape};
 use super::histogram::{self, Histogram};
 use super::overlay::STOPS;
 use super::picture::Picture;
@@ -232,24 +232,6 @@ fn score_html(bar: ScoreBar) -> String {
         percent(bar.unknown),
         percent(bar.ng)
     )
-}
-
-/// Text made safe between tags and in double-quoted attributes.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // Control characters have no place in HTML; a file name may hold them.
-            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// RFC 4648, section 4.

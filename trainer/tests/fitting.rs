@@ -209,16 +209,27 @@ fn a_region_and_a_mask_reach_the_board() {
     let roi = product.manifest().input.roi.expect("a region");
     assert_eq!((roi.x, roi.y, roi.width, roi.height), (20, 0, 300, 256));
     let part = Renderer::new(1).good(50);
-    let clean = inspector.inspect(&frame(&part)).expect("a score").score;
+    let clean = inspector.inspect(&frame(&part)).expect("a score");
     let mut blotched = part.clone();
     for y in 100..140 {
-        for x in 60..100 {
+        for x in 40..80 {
             blotched.rgb[(y * part.width + x) * 3..][..3].copy_from_slice(&[255, 0, 255]);
         }
     }
-    let inspection = inspector.inspect(&frame(&blotched)).expect("a score");
-    assert_eq!(inspection.verdict, partgate::verdict::Verdict::Ok);
-    assert!(inspection.score < 1.05 * clean);
+    let masked = inspector.inspect(&frame(&blotched)).expect("a score");
+    assert_eq!(masked.verdict, clean.verdict);
+    assert!(masked.score < 1.05 * clean.score);
+    // Without the mask the same blotch stands out.
+    let unmasked = bench.at("unmasked.pgp");
+    fit(&bench.at("parts"), &unmasked, &["--roi", "20,0,300,256"]).exits(0);
+    let (_, mut inspector) = self::inspector(&unmasked);
+    let seen = inspector.inspect(&frame(&blotched)).expect("a score");
+    assert!(
+        seen.score > 1.2 * masked.score,
+        "{} {}",
+        seen.score,
+        masked.score
+    );
 }
 
 #[test]
