@@ -14,7 +14,7 @@ pub use position::{MaskError, PositionMask};
 use crate::backbone::Threads;
 use serde::{Deserialize, Serialize};
 
-/// Which bank rows may explain a cell (the design's section 3 names the sources).
+/// Which bank rows may explain a cell (`docs/method.md` has the sources).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {

@@ -1,7 +1,7 @@
 //! Pictures and pages for people: what a judgement looks like.
 //!
 //! - [`picture`]: a frame as the network saw it, and encoded pictures.
-//! - [`overlay`]: a score map over that picture, on a scale that two pictures share.
+//! - [`mod@overlay`]: a score map over that picture, on a scale that two pictures share.
 //! - [`page`]: single-file HTML pages, built from [`content`] and [`histogram`].
 
 pub mod content;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Arguments of `validate`.
 #[derive(Args)]
 pub(crate) struct ValidateArgs {
-    /// Folder in MVTec layout: test/good, test/<kind>, ground_truth/<kind>
+    /// Folder in MVTec layout: test/good, test/KIND, ground_truth/KIND
     dir: PathBuf,
     /// The bundle to judge with
     #[arg(long, value_name = "FILE.pgp")]

@@ -1,5 +1,5 @@
 //! Where each bank row was seen on good parts, reduced to the rows allowed at each cell
-//! (design section 2.3 and 3; PNI, arXiv 2211.12634, equation 5, as counts).
+//! (PNI, arXiv 2211.12634, equation 5, as counts).
 
 use partgate::product::PositionEvidence;
 use partgate::score::PositionMask;

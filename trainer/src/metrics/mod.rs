@@ -1,4 +1,4 @@
-//! How well scores separate good parts from defective ones (design/method.md, section 7).
+//! How well scores separate good parts from defective ones (definitions as in the MVTec AD evaluation).
 //!
 //! Image metrics take one score per image ([`image`]), pixel metrics take score maps and masks
 //! ([`pixel`]), and [`intervals`] says how far a figure from a small set can be trusted. A higher
