@@ -1,0 +1,99 @@
+//! Promise: the shipped networks give here what they give in another runtime. The expected values
+//! were computed by ONNX Runtime (`tests/reference/expected_taps.py`), which shares no code with
+//! tract or with our handling of the quantised file.
+
+#![allow(clippy::expect_used)]
+
+mod bundle;
+
+use partgate::backbone::{Backbone, BackboneError, BackboneSpec, Threads};
+
+const SIDE: usize = 64;
+
+fn fill(input: &mut [f32]) {
+    for (i, value) in input.iter_mut().enumerate() {
+        let (c, y, x) = (i / (SIDE * SIDE), i / SIDE % SIDE, i % SIDE);
+        let v = (7 * x + 13 * y + 50 * c + (x * y) % 31) % 256;
+        *value = (v as f32 - 127.0) / 128.0;
+    }
+}
+
+fn taps(name: &str, threads: usize) -> [Vec<f32>; 2] {
+    let models = bundle::root().join("models");
+    let text = std::fs::read_to_string(models.join("manifest.json")).expect("manifest");
+    let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let entries = manifest["backbones"].as_array().expect("backbones");
+    let entry = entries.iter().find(|b| b["name"] == name).expect("entry");
+    let spec: BackboneSpec = serde_json::from_value(entry.clone()).expect("description");
+    let onnx = std::fs::read(models.join(format!("{name}.onnx"))).expect("file");
+    let threads = Threads::new(threads).expect("threads");
+    let mut backbone = Backbone::load(&onnx, &spec, SIDE, &threads).expect("loads");
+    backbone
+        .run(|input| {
+            fill(input);
+            Ok::<_, BackboneError>(())
+        })
+        .expect("runs");
+    [0, 1].map(|i| backbone.tap(i).expect("tap").to_vec())
+}
+
+fn expected(name: &str) -> [Vec<f32>; 2] {
+    let path = bundle::root().join(format!("tests/reference/{name}.f32le"));
+    let bytes = std::fs::read(path).expect("reference");
+    let values: Vec<f32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|&b| f32::from_le_bytes(b))
+        .collect();
+    let (fine, coarse) = values.split_at(40 * 8 * 8);
+    [fine.to_vec(), coarse.to_vec()]
+}
+
+/// Cosine, and the largest difference over the largest value.
+fn agreement(a: &[f32], b: &[f32]) -> (f64, f64) {
+    assert_eq!(a.len(), b.len());
+    let dot = |p: &[f32], q: &[f32]| -> f64 {
+        p.iter()
+            .zip(q)
+            .map(|(x, y)| f64::from(*x) * f64::from(*y))
+            .sum()
+    };
+    let largest = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let difference = a
+        .iter()
+        .zip(b)
+        .fold(0.0f32, |m, (x, y)| m.max((x - y).abs()));
+    (
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+        f64::from(difference / largest),
+    )
+}
+
+#[test]
+fn the_f32_network_agrees_to_rounding() {
+    let name = "efficientnet-lite0-f32";
+    for (got, want) in taps(name, 1).iter().zip(&expected(name)) {
+        let (cosine, difference) = agreement(got, want);
+        println!("f32: cosine {cosine:.9}, largest difference {difference:.2e}");
+        assert!(difference < 1e-5, "{difference}");
+    }
+}
+
+#[test]
+fn the_int8_network_means_the_same_in_both_runtimes() {
+    let name = "efficientnet-lite0-int8";
+    for (got, want) in taps(name, 1).iter().zip(&expected(name)) {
+        let (cosine, difference) = agreement(got, want);
+        println!("int8: cosine {cosine:.9}, largest difference {difference:.2e}");
+        // Another order of summation tips a rounding here and there, by one level.
+        assert!(cosine > 0.9999, "{cosine}");
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for name in ["efficientnet-lite0-f32", "efficientnet-lite0-int8"] {
+        assert_eq!(taps(name, 1), taps(name, 2), "{name}");
+    }
+}
