@@ -188,6 +188,9 @@ fn thresholds_by_hand_need_a_reason_and_decide() {
     let frame = read_frame(&bench.at("parts/000.png")).expect("image");
     let inspection = inspector.inspect(&frame).expect("a score");
     assert_ne!(inspection.verdict, Verdict::Ok);
+    // And the self-test expects just that.
+    let goldens = inspector.selftest(&product).expect("goldens");
+    assert!(goldens.iter().all(|g| g.agrees && g.verdict != Verdict::Ok));
     train(&["calibrate", &old, "-o", &new_text])
         .exits(2)
         .tells("--goods");

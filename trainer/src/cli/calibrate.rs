@@ -139,6 +139,10 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     new.check()
         .map_err(|e| TrainError::Setting(e.to_string()))?;
     manifest.thresholds = new.clone();
+    // The goldens' scores stay what they were; what they mean follows the thresholds.
+    for golden in &mut manifest.goldens {
+        golden.verdict = new.verdict(golden.score);
+    }
     // They were calibrated on other images than the new ones: no longer a fair comparison.
     manifest.baseline_thresholds = None;
     manifest.audit.push(AuditEntry {
