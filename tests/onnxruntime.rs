@@ -6,7 +6,7 @@
 
 mod bundle;
 
-use partgate::backbone::{Backbone, BackboneError, BackboneSpec, Threads};
+use partgate::backbone::{Backbone, BackboneError, BackboneSpec, Precision, Threads};
 
 const SIDE: usize = 64;
 
@@ -18,7 +18,7 @@ fn fill(input: &mut [f32]) {
     }
 }
 
-fn taps(name: &str, threads: usize) -> [Vec<f32>; 2] {
+fn described(name: &str) -> (BackboneSpec, Vec<u8>) {
     let models = bundle::root().join("models");
     let text = std::fs::read_to_string(models.join("manifest.json")).expect("manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -26,8 +26,17 @@ fn taps(name: &str, threads: usize) -> [Vec<f32>; 2] {
     let entry = entries.iter().find(|b| b["name"] == name).expect("entry");
     let spec: BackboneSpec = serde_json::from_value(entry.clone()).expect("description");
     let onnx = std::fs::read(models.join(format!("{name}.onnx"))).expect("file");
+    (spec, onnx)
+}
+
+fn load(name: &str, side: usize, threads: usize) -> Result<Backbone, BackboneError> {
+    let (spec, onnx) = described(name);
     let threads = Threads::new(threads).expect("threads");
-    let mut backbone = Backbone::load(&onnx, &spec, SIDE, &threads).expect("loads");
+    Backbone::load(&onnx, &spec, side, &threads)
+}
+
+fn taps(name: &str, threads: usize) -> [Vec<f32>; 2] {
+    let mut backbone = load(name, SIDE, threads).expect("loads");
     backbone
         .run(|input| {
             fill(input);
@@ -96,4 +105,47 @@ fn threads_do_not_change_a_bit() {
     for name in ["efficientnet-lite0-f32", "efficientnet-lite0-int8"] {
         assert_eq!(taps(name, 1), taps(name, 2), "{name}");
     }
+}
+
+#[test]
+fn every_documented_input_size_runs() {
+    for side in [224, 256, 320, 480] {
+        for name in ["efficientnet-lite0-f32", "efficientnet-lite0-int8"] {
+            let mut backbone = load(name, side, 1).expect("loads");
+            backbone
+                .run(|input| {
+                    input.fill(0.1);
+                    Ok::<_, BackboneError>(())
+                })
+                .expect("runs");
+            for (tap, channels, stride) in [(0, 40, 8), (1, 112, 16)] {
+                let values = backbone.tap(tap).expect("tap");
+                assert_eq!(values.len(), channels * (side / stride).pow(2));
+                assert!(values.iter().all(|v| v.is_finite()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_what_its_description_says_is_refused() {
+    let error = load("efficientnet-lite0-f32", 72, 1)
+        .err()
+        .expect("refused");
+    assert!(error.to_string().contains("multiple of 32"), "{error}");
+    let (mut spec, onnx) = described("efficientnet-lite0-f32");
+    let refused = |spec: &BackboneSpec, word: &str| {
+        let error = Backbone::load(&onnx, spec, SIDE, &Threads::default());
+        let error = error.err().expect("refused").to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    spec.precision = Precision::Int8;
+    refused(&spec, "described as int8");
+    spec.precision = Precision::F32;
+    spec.taps[0].channels = 41;
+    refused(&spec, "tap8");
+    spec.taps[0].output = "tap9".into();
+    refused(&spec, "tap9");
+    spec.taps.truncate(1);
+    refused(&spec, "two taps");
 }

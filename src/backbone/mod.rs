@@ -175,6 +175,14 @@ impl Backbone {
             side,
             message: chain(&e),
         };
+        let multiple_of = spec.input.multiple_of as usize;
+        if side == 0 || !side.is_multiple_of(multiple_of) {
+            return Err(BackboneError::Load {
+                name: name(),
+                side,
+                message: format!("the side must be a multiple of {multiple_of}"),
+            });
+        }
         let reader = quantised::reader();
         let mut proto = reader
             .proto_model_for_read(&mut std::io::Cursor::new(bytes))
