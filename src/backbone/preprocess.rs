@@ -194,8 +194,8 @@ impl Preprocessor {
             width: width as u32,
             height: height as u32,
         });
-        let inside = roi.x as usize + roi.width as usize <= width
-            && roi.y as usize + roi.height as usize <= height;
+        let inside = u64::from(roi.x) + u64::from(roi.width) <= width as u64
+            && u64::from(roi.y) + u64::from(roi.height) <= height as u64;
         if !inside {
             return Err(GeometryError::RoiOutside { roi, width, height });
         }

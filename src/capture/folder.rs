@@ -30,13 +30,31 @@ pub enum FolderError {
         /// What the decoder said.
         source: image::ImageError,
     },
-    /// A JPEG that ends before its end marker; decoders fill the rest with grey and say nothing.
+    /// It ends before its end marker; JPEG decoders fill the rest with grey and say nothing.
     #[error(
-        "{}: the JPEG is cut short (no end-of-image marker); copy the file again",
+        "{}: the image is cut short (no end marker); copy the file again",
         path.display()
     )]
     Truncated {
         /// The file.
+        path: PathBuf,
+    },
+    /// Several pictures in one file: only one would be looked at.
+    #[error(
+        "{}: holds several pictures (a multi-page TIFF or an animation); only the first would be looked at, so split it",
+        path.display()
+    )]
+    Several {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder reached through a link inside the folder that was named.
+    #[error(
+        "{}: a link to a folder, which is not followed; name that folder itself",
+        path.display()
+    )]
+    LinkedFolder {
+        /// The link.
         path: PathBuf,
     },
     /// Decoded, but not a usable frame.
@@ -71,7 +89,18 @@ fn is_image(path: &Path) -> bool {
 /// # Errors
 /// [`FolderError::Read`] when a folder cannot be listed. An empty list is not an error here.
 pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    files_under(folder).map(|(images, _)| images)
+}
+
+/// [`images_under`], and beside them the files that are not named like an image: a gate has to
+/// know what it passes over. A name that promises an image is listed whatever is behind it (a dead
+/// link, a pipe), so that reading it fails where somebody sees it.
+///
+/// # Errors
+/// As [`images_under`].
+pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), FolderError> {
     let mut found = Vec::new();
+    let mut others = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(dir) = open.pop() {
         let read = |source| FolderError::Read {
@@ -85,16 +114,21 @@ pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
             }
             let path = entry.path();
             let kind = entry.file_type().map_err(read)?;
-            // A link to a file is an image like any other; a link to a folder could be a loop.
             if kind.is_dir() {
                 open.push(path);
-            } else if is_image(&path) && (kind.is_file() || path.is_file()) {
+            } else if kind.is_symlink() && path.is_dir() {
+                // It could be a loop; and skipping it would skip its images without a word.
+                return Err(FolderError::LinkedFolder { path });
+            } else if is_image(&path) {
                 found.push(path);
+            } else {
+                others.push(path);
             }
         }
     }
     found.sort();
-    Ok(found)
+    others.sort();
+    Ok((found, others))
 }
 
 /// The images that `paths` name: files as given, folders as [`images_under`].
@@ -145,16 +179,63 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether a PNG runs to its end chunk, and whether it is animated (PNG specification, 5.3).
+fn png_is_whole_and_still(bytes: &[u8]) -> (bool, bool) {
+    let (mut at, mut still) = (8, true);
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        still &= &head[4..] != b"acTL";
+        if &head[4..] == b"IEND" {
+            return (bytes.len() >= at + 12, still);
+        }
+        at += length + 12;
+    }
+    (false, still)
+}
+
+/// Whether a TIFF has a second image file directory (TIFF 6.0, section 2; BigTIFF alike).
+fn tiff_has_more(bytes: &[u8]) -> bool {
+    let little = bytes.first() == Some(&b'I');
+    let number = |at: usize, length: usize| -> Option<usize> {
+        let field = bytes.get(at..at.checked_add(length)?)?;
+        let add = |n: usize, &b: &u8| n << 8 | usize::from(b);
+        Some(if little {
+            field.iter().rev().fold(0, add)
+        } else {
+            field.iter().fold(0, add)
+        })
+    };
+    let next = match number(2, 2) {
+        Some(42) => number(4, 4).and_then(|directory| {
+            let entries = number(directory, 2)?;
+            number(directory.checked_add(2 + 12 * entries)?, 4)
+        }),
+        Some(43) => number(8, 8).and_then(|directory| {
+            let entries = number(directory, 8)?;
+            let end = entries.checked_mul(20)?.checked_add(8)?;
+            number(directory.checked_add(end)?, 8)
+        }),
+        _ => None,
+    };
+    // A directory that cannot be followed is left to the decoder to refuse.
+    next.is_some_and(|offset| offset != 0)
+}
+
 /// Reads and decodes one image file. The format is told from the content, not the name.
 /// Transparency is dropped; floating-point images are rejected.
 ///
 /// # Errors
 /// [`FolderError`] naming the file.
 pub fn read_frame(path: &Path) -> Result<Frame, FolderError> {
-    let bytes = std::fs::read(path).map_err(|source| FolderError::Read {
+    let read = |source| FolderError::Read {
         path: path.to_path_buf(),
         source,
-    })?;
+    };
+    // A pipe or a device could block for ever.
+    if !std::fs::metadata(path).map_err(read)?.is_file() {
+        return Err(read(std::io::Error::other("not a regular file")));
+    }
+    let bytes = std::fs::read(path).map_err(read)?;
     decode_frame(&bytes, path)
 }
 
@@ -170,10 +251,18 @@ pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, FolderError> {
     let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| decode_error(image::ImageError::IoError(e)))?;
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
-        return Err(FolderError::Truncated {
-            path: name.to_path_buf(),
-        });
+    let (whole, single) = match reader.format() {
+        Some(ImageFormat::Jpeg) => (jpeg_is_whole(bytes), true),
+        Some(ImageFormat::Png) => png_is_whole_and_still(bytes),
+        Some(ImageFormat::Tiff) => (true, !tiff_has_more(bytes)),
+        _ => (true, true),
+    };
+    let path = name.to_path_buf();
+    if !whole {
+        return Err(FolderError::Truncated { path });
+    }
+    if !single {
+        return Err(FolderError::Several { path });
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE as u32);
@@ -238,8 +327,7 @@ mod tests {
             .save(&path)
             .expect("write");
         let whole = std::fs::read(&path).expect("read");
-        for cut in 0..whole.len() - 12 {
-            // The last 12 bytes are IEND, which carries no pixels.
+        for cut in 0..whole.len() {
             let error = decode_frame(&whole[..cut], &path).expect_err("cut image accepted");
             assert!(error.to_string().contains("part.png"));
         }
@@ -272,5 +360,52 @@ mod tests {
         let gone = dir.path().join("gone");
         let error = expand(std::slice::from_ref(&gone)).expect_err("missing path accepted");
         assert!(error.to_string().contains("gone"));
+    }
+
+    #[test]
+    fn nothing_that_is_named_like_an_image_is_passed_over() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| dir.path().join(name);
+        image::GrayImage::new(4, 4)
+            .save(at("a.png"))
+            .expect("write");
+        std::fs::write(at("notes.txt"), b"x").expect("write");
+        std::os::unix::fs::symlink("/nonexistent", at("dead.png")).expect("link");
+        let (images, others) = files_under(dir.path()).expect("list");
+        assert_eq!(images, [at("a.png"), at("dead.png")]);
+        assert_eq!(others, [at("notes.txt")]);
+        assert!(read_frame(&at("dead.png")).is_err());
+        assert!(read_frame(Path::new("/dev/null")).is_err());
+        std::fs::create_dir(at("sub")).expect("folder");
+        std::os::unix::fs::symlink(at("sub"), at("linked")).expect("link");
+        let error = images_under(dir.path()).expect_err("a linked folder skipped");
+        assert!(error.to_string().contains("linked"));
+    }
+
+    #[test]
+    fn files_with_several_pictures_are_refused() {
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::GrayImage::new(4, 4)
+            .write_to(&mut png, ImageFormat::Png)
+            .expect("encode");
+        let png = png.into_inner();
+        // An animation control chunk after the header; its checksum is not what is looked at.
+        let mut animated = png[..33].to_vec();
+        animated.extend(*b"\0\0\0\x08acTL\0\0\0\x02\0\0\0\0\0\0\0\0");
+        animated.extend(&png[33..]);
+        let error = decode_frame(&animated, Path::new("a.png")).expect_err("animation");
+        assert!(error.to_string().contains("several pictures"), "{error}");
+
+        let mut tiff = std::io::Cursor::new(Vec::new());
+        image::GrayImage::new(4, 4)
+            .write_to(&mut tiff, ImageFormat::Tiff)
+            .expect("encode");
+        let mut tiff = tiff.into_inner();
+        assert!(decode_frame(&tiff, Path::new("a.tif")).is_ok());
+        let directory = u32::from_le_bytes([tiff[4], tiff[5], tiff[6], tiff[7]]) as usize;
+        let entries = usize::from(u16::from_le_bytes([tiff[directory], tiff[directory + 1]]));
+        tiff[directory + 2 + 12 * entries] = 8;
+        let error = decode_frame(&tiff, Path::new("a.tif")).expect_err("second page");
+        assert!(error.to_string().contains("several pictures"), "{error}");
     }
 }

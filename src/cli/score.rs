@@ -5,7 +5,7 @@ use super::output_folder::{self, OutputError};
 use super::terminal::Out;
 use super::{ThreadCount, load, ms, open};
 use clap::Args;
-use partgate::capture::folder::{expand, read_frame};
+use partgate::capture::folder::{expand, files_under, read_frame};
 use partgate::inspection::{Inspection, Inspector};
 use partgate::product::Product;
 use partgate::verdict::Verdict;
@@ -13,9 +13,9 @@ use partgate::view::{NetworkView, Picture, overlay};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::collections::HashSet;
-use std::error::Error;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
+use thiserror::Error;
 
 /// Judge images: one JSON line for each
 ///
@@ -76,6 +76,13 @@ struct Line<'a> {
     ms: Times<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<&'a Path>,
+}
+
+/// A file in a gated folder that is not named like an image.
+#[derive(Debug, Error)]
+#[error("{}: not named like an image, so it was not judged; move it out of the folder", path.display())]
+struct NotAnImageName {
+    path: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -165,7 +172,11 @@ impl<'a> Overlays<'a> {
     }
 }
 
-fn unjudged(out: &mut Out, path: &Path, error: &(dyn Error + 'static)) -> Result<(), Failure> {
+fn unjudged(
+    out: &mut Out,
+    path: &Path,
+    error: &(dyn std::error::Error + 'static),
+) -> Result<(), Failure> {
     out.json_line(&Unjudged {
         path: &path.to_string_lossy(),
         error: causes(error).join(": "),
@@ -187,6 +198,17 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let mut names = Names::default();
     let mut jobs = Vec::new();
     for root in &arguments.paths {
+        // A gate must account for everything in a folder that it is pointed at.
+        if arguments.gate
+            && root.is_dir()
+            && let Ok((_, others)) = files_under(root)
+        {
+            for path in others {
+                let error = NotAnImageName { path: path.clone() };
+                unjudged(out, &path, &error)?;
+                failed += 1;
+            }
+        }
         match expand(std::slice::from_ref(root)) {
             Ok(images) => jobs.extend(images.into_iter().map(|path| Job {
                 name: names.next(&path, root),

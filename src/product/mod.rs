@@ -236,15 +236,22 @@ impl Product {
             (Rule::Patchcore, None) => None,
             _ => return other("position evidence and scoring rule disagree"),
         };
+        let masks = |s: &&Section| s.kind == SectionKind::IgnoreMask;
+        if manifest.sections.iter().filter(masks).count() > 1 {
+            return other("more than one ignore mask");
+        }
         let ignore = match sections.find(SectionKind::IgnoreMask) {
             None => None,
             Some((section, data)) => {
                 if section.dtype != DType::Bits || section.shape != [side as u64, side as u64] {
                     return other(format!("ignore mask of shape {:?}", section.shape));
                 }
-                let pixels = (0..side * side)
+                let pixels: Vec<bool> = (0..side * side)
                     .map(|i| data[i / 8] >> (i % 8) & 1 == 1)
                     .collect();
+                if pixels.iter().all(|&ignored| ignored) {
+                    return other("the ignore mask covers the whole picture");
+                }
                 Some(IgnoreMask::new(pixels, side, grid))
             }
         };
@@ -261,8 +268,10 @@ impl Product {
             }
         }
         let parity = manifest.parity;
-        if !(parity.score_relative.is_finite() && (0.0..=1.0).contains(&parity.map_correlation)) {
-            return other("golden parity bounds are not numbers");
+        let bounds = (0.0..=0.5).contains(&parity.score_relative)
+            && (0.0..=1.0).contains(&parity.map_correlation);
+        if !bounds {
+            return other("golden parity bounds would accept anything");
         }
         Ok(Self {
             name: name.into(),

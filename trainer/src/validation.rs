@@ -115,7 +115,8 @@ pub(crate) struct KindFigures {
     pub(crate) images: usize,
     pub(crate) escapes: usize,
     pub(crate) image_auroc: Option<f64>,
-    pub(crate) baseline_escapes: usize,
+    /// `None` where the bundle has no thresholds of the plain bank.
+    pub(crate) baseline_escapes: Option<usize>,
     pub(crate) baseline_image_auroc: Option<f64>,
 }
 
@@ -290,7 +291,7 @@ fn figures(
     })
 }
 
-fn kind_figures(judged: &[Judged]) -> Vec<KindFigures> {
+fn kind_figures(judged: &[Judged], comparable: bool) -> Vec<KindFigures> {
     let mut kinds: Vec<&str> = judged
         .iter()
         .filter(|j| j.defective)
@@ -315,9 +316,11 @@ fn kind_figures(judged: &[Judged]) -> Vec<KindFigures> {
                 images: of_kind().count(),
                 escapes: of_kind().filter(|j| j.verdict == Verdict::Ok).count(),
                 image_auroc: auroc(kind, &|j| j.score),
-                baseline_escapes: of_kind()
-                    .filter(|j| j.baseline_verdict == Verdict::Ok)
-                    .count(),
+                baseline_escapes: comparable.then(|| {
+                    of_kind()
+                        .filter(|j| j.baseline_verdict == Verdict::Ok)
+                        .count()
+                }),
                 baseline_image_auroc: auroc(kind, &|j| j.baseline_score),
             }
         })
@@ -367,7 +370,10 @@ pub(crate) fn validate(
     progress.finish();
     let plain = manifest.method.rule == Rule::Patchcore;
     let main = figures(&judged, |j| j.score, |j| j.verdict, pixels)?;
-    let baseline = if plain {
+    // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores
+    // must not be judged by them.
+    let comparable = plain || manifest.baseline_thresholds.is_some();
+    let mut baseline = if plain {
         main.clone()
     } else {
         figures(
@@ -377,6 +383,12 @@ pub(crate) fn validate(
             baseline_pixels,
         )?
     };
+    if !comparable {
+        baseline.false_reject_rate = None;
+        baseline.false_reject_interval = None;
+        baseline.escape_rate = None;
+        baseline.escape_interval = None;
+    }
     let defective = judged.iter().filter(|j| j.defective).count();
     let Thresholds { unknown, ng } = &manifest.thresholds;
     let report = ValidationReport {
@@ -389,7 +401,7 @@ pub(crate) fn validate(
         backbone: manifest.backbone.name.clone(),
         bank_rows: product.bank().rows(),
         baseline,
-        kinds: kind_figures(&judged),
+        kinds: kind_figures(&judged, comparable),
         thresholds: [unknown.threshold, ng.threshold],
     };
     Ok((report, judged))

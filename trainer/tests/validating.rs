@@ -188,6 +188,27 @@ fn thresholds_by_hand_need_a_reason_and_decide() {
     let frame = read_frame(&bench.at("parts/000.png")).expect("image");
     let inspection = inspector.inspect(&frame).expect("a score");
     assert_ne!(inspection.verdict, Verdict::Ok);
+    // A threshold that lets everything pass is refused, unless somebody insists.
+    let high = [
+        "calibrate",
+        &old,
+        "-o",
+        &new_text,
+        "--set-unknown",
+        "1e9",
+        "--reason",
+        "x",
+    ];
+    if Product::open(&bench.at("old.pgp"))
+        .expect("bundle")
+        .manifest()
+        .goldens
+        .iter()
+        .any(|g| g.kind == partgate::product::GoldenKind::Damaged && g.verdict != Verdict::Ok)
+    {
+        train(&high).exits(3).tells("--force");
+    }
+    train(&[&high[..], &["--force"]].concat()).exits(0);
     // And the self-test expects just that.
     let goldens = inspector.selftest(&product).expect("goldens");
     assert!(goldens.iter().all(|g| g.agrees && g.verdict != Verdict::Ok));

@@ -11,7 +11,7 @@ use clap::Args;
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::inspection::Inspector;
-use partgate::product::{AuditEntry, Product};
+use partgate::product::{AuditEntry, Golden, GoldenKind, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub(crate) struct CalibrateArgs {
     /// Set the NG threshold by hand as well [default: at least the UNKNOWN one]
     #[arg(long, value_name = "SCORE", requires = "set_unknown")]
     set_ng: Option<f32>,
+    /// Accept thresholds under which no damaged golden image is rejected any more
+    #[arg(long)]
+    force: bool,
     /// Why; kept in the bundle
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -140,8 +143,19 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
         .map_err(|e| TrainError::Setting(e.to_string()))?;
     manifest.thresholds = new.clone();
     // The goldens' scores stay what they were; what they mean follows the thresholds.
+    let caught = |goldens: &[Golden]| {
+        let mut damaged = goldens.iter().filter(|g| g.kind == GoldenKind::Damaged);
+        damaged.any(|g| g.verdict != Verdict::Ok)
+    };
+    let caught_before = caught(&manifest.goldens);
     for golden in &mut manifest.goldens {
         golden.verdict = new.verdict(golden.score);
+    }
+    if caught_before && !caught(&manifest.goldens) && !args.force {
+        return Err(TrainError::Setting(format!(
+            "with an UNKNOWN threshold of {} none of the synthetically damaged golden images is rejected any more; look at the goods with the highest scores, or insist with --force",
+            new.unknown.threshold
+        )));
     }
     // They were calibrated on other images than the new ones: no longer a fair comparison.
     manifest.baseline_thresholds = None;

@@ -164,7 +164,9 @@ fn ignore_mask(path: &Path, input: &InputGeometry) -> Result<Vec<bool>, TrainErr
         width: width as u32,
         height: height as u32,
     });
-    if (roi.x + roi.width) as usize > width || (roi.y + roi.height) as usize > height {
+    if u64::from(roi.x) + u64::from(roi.width) > width as u64
+        || u64::from(roi.y) + u64::from(roi.height) > height as u64
+    {
         return Err(TrainError::Setting(format!(
             "{}: the region of interest does not lie inside the mask ({width} x {height} pixels)",
             path.display()
@@ -195,6 +197,18 @@ impl MethodArgs {
                 "--bank-ratio {}: above 0, at most 1",
                 self.bank_ratio
             ));
+        }
+        if self.projection.is_some_and(|p| p > 4096) {
+            return bad("--projection: at most 4096 dimensions".into());
+        }
+        if !(2..=1000).contains(&self.folds) {
+            return bad(format!(
+                "--folds {}: 2 to 1000 (at most one an image is used)",
+                self.folds
+            ));
+        }
+        if self.window.is_some_and(|w| w > 511) || self.sightings.is_some_and(|s| s > 1_000_000) {
+            return bad("--window: at most 511 cells; --sightings: at most 1000000".into());
         }
         if self.max_bank == 0 {
             return bad("--max-bank 0: a bank needs rows".into());
@@ -328,11 +342,30 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     settings.revision = args.revision;
     settings.created_unix = created(args.created.as_deref())?;
     settings.features.input.roi = args.roi;
+    if args.goldens > 16 {
+        return Err(TrainError::Setting(format!(
+            "--goldens {}: at most 16, every one is carried in the bundle twice",
+            args.goldens
+        )));
+    }
     settings.goldens = args.goldens;
+    let images = GoodImages::find(&args.dir)?;
     if let Some(path) = &args.mask {
+        let (mask, image) = (read_frame(path)?, read_frame(&images.paths[0])?);
+        let sizes = [&mask, &image].map(|f| (f.width(), f.height()));
+        if sizes[0] != sizes[1] {
+            return Err(TrainError::Setting(format!(
+                "{}: the mask is {} x {} pixels but {} is {} x {}; draw it over one of the images",
+                path.display(),
+                sizes[0].0,
+                sizes[0].1,
+                images.paths[0].display(),
+                sizes[1].0,
+                sizes[1].1
+            )));
+        }
         settings.ignore = Some(ignore_mask(path, &settings.features.input)?);
     }
-    let images = GoodImages::find(&args.dir)?;
     check_writable(&args.output)?;
     let (bytes, report) = fit::fit(&images, &settings)?;
     write_file(&args.output, &bytes)?;

@@ -59,6 +59,9 @@ struct Common {
 
 impl Common {
     fn start_threads(&self) -> Result<(), TrainError> {
+        if self.threads == Some(0) {
+            return Err(TrainError::Setting("--threads 0: at least 1".into()));
+        }
         let count = self.threads.unwrap_or(0);
         rayon::ThreadPoolBuilder::new()
             .num_threads(count)

@@ -28,9 +28,9 @@ impl RiskArgs {
             ("--confidence", self.confidence, 0.5, 0.999),
         ];
         for (name, value, low, high) in ranges {
-            if !(value > low && value <= high) {
+            if !(value > low && value < high) {
                 return Err(TrainError::Setting(format!(
-                    "{name} {value}: above {low} and at most {high}"
+                    "{name} {value}: above {low} and below {high}"
                 )));
             }
         }

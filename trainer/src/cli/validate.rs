@@ -61,7 +61,7 @@ pub(crate) fn print(report: &ValidationReport) {
             k.kind,
             k.images,
             k.escapes,
-            k.baseline_escapes,
+            k.baseline_escapes.map_or("-".into(), |n| n.to_string()),
             percent(k.image_auroc),
             percent(k.baseline_image_auroc)
         );

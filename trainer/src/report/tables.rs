@@ -50,7 +50,7 @@ pub(super) fn kinds(kinds: &[KindFigures]) -> Vec<Vec<Cell>> {
                 k.kind.as_str().into(),
                 number(k.images.to_string()),
                 number(k.escapes.to_string()),
-                number(k.baseline_escapes.to_string()),
+                number(k.baseline_escapes.map_or("-".into(), |n| n.to_string())),
                 number(percent(k.image_auroc)),
                 number(percent(k.baseline_image_auroc)),
             ]
