@@ -375,3 +375,34 @@ fn a_picture_larger_than_any_camera_is_refused() {
     let said = partgate(&["score", &bench.bundle(), &text(&path)]).exits(3);
     assert!(said.lines()[0]["error"].is_string());
 }
+
+#[test]
+fn a_gate_rejects_another_view_and_everything_it_cannot_judge() {
+    let bench = Bench::new();
+    let part = Renderer::new(1).good(2_000_000);
+    let (width, height) = (part.width as u32, part.height as u32);
+    let picture = image::RgbImage::from_raw(width, height, part.rgb).expect("picture");
+    let folder = bench.at("parts");
+    std::fs::create_dir(&folder).expect("folder");
+    picture.save(folder.join("a.png")).expect("write");
+    let demo = bundle::demo();
+    let gate = |folder: &std::path::Path| {
+        partgate(&[
+            "score".as_ref(),
+            demo.as_os_str(),
+            folder.as_os_str(),
+            "--gate".as_ref(),
+        ])
+    };
+    gate(&folder).exits(0);
+    std::fs::write(folder.join("notes.txt"), b"x").expect("write");
+    gate(&folder).exits(3);
+    std::fs::remove_file(folder.join("notes.txt")).expect("remove");
+    std::os::unix::fs::symlink("/nonexistent", folder.join("b.png")).expect("link");
+    gate(&folder).exits(3);
+    std::fs::remove_file(folder.join("b.png")).expect("remove");
+    image::imageops::rotate90(&picture)
+        .save(folder.join("c.png"))
+        .expect("write");
+    gate(&folder).exits(3);
+}

@@ -78,6 +78,18 @@ struct Line<'a> {
     overlay: Option<&'a Path>,
 }
 
+/// Another camera mode or another camera.
+#[derive(Debug, Error)]
+#[error(
+    "{}: {} x {} pixels is another view than the product was fitted on ({} x {}); was the camera's mode changed?",
+    path.display(), found[0], found[1], fitted[0], fitted[1]
+)]
+struct OtherView {
+    path: PathBuf,
+    found: [usize; 2],
+    fitted: [u32; 2],
+}
+
 /// A file in a gated folder that is not named like an image.
 #[derive(Debug, Error)]
 #[error("{}: not named like an image, so it was not judged; move it out of the folder", path.display())]
@@ -237,6 +249,20 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             }
         };
         let decode = started.elapsed();
+        if !product.expects_size(frame.width(), frame.height()) {
+            let [width, height] = product.manifest().training.smallest;
+            let error = OtherView {
+                path: job.path.clone(),
+                found: [frame.width(), frame.height()],
+                fitted: [width, height],
+            };
+            if arguments.gate {
+                unjudged(out, &job.path, &error)?;
+                failed += 1;
+                continue;
+            }
+            log::warn!("{error}");
+        }
         let inspection = match inspector.inspect(&frame) {
             Ok(inspection) => inspection,
             Err(error) => {
