@@ -257,3 +257,26 @@ fn a_full_disk_under_standard_output_is_3() {
         .exits(3)
         .tells("standard output cannot be written");
 }
+
+#[test]
+fn pictures_that_cannot_be_written_cost_no_verdicts() {
+    let bench = Bench::new();
+    let folder = bench.at("parts");
+    std::fs::create_dir(&folder).expect("folder");
+    for i in 0..3 {
+        let part = partgate::capture::rendered::Renderer::new(1).good(3_000_000 + i);
+        bundle::save(&part, &folder.join(format!("{i}.png")));
+    }
+    let out = bench.at("overlays");
+    std::fs::create_dir_all(out.join("1.png")).expect("a folder where a picture should go");
+    let ran = partgate(&[
+        "score".as_ref(),
+        bundle::demo().as_os_str(),
+        folder.as_os_str(),
+        "--out".as_ref(),
+        out.as_os_str(),
+    ])
+    .exits(3);
+    assert_eq!(ran.stdout.lines().count(), 3, "{}", ran.stdout);
+    assert!(!ran.stdout.contains("error"), "{}", ran.stdout);
+}

@@ -206,6 +206,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let mut inspector = load(&product, &arguments.threads.threads()?)?;
     let mut failed = 0usize;
     let mut not_ok = 0usize;
+    let mut pictures_lost = false;
 
     let mut names = Names::default();
     let mut jobs = Vec::new();
@@ -271,9 +272,18 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
                 continue;
             }
         };
-        let overlay = match &mut overlays {
-            Some(overlays) => Some(overlays.write(&frame, &inspector, &job.name)?),
-            None => None,
+        let written = overlays
+            .as_mut()
+            .map(|o| o.write(&frame, &inspector, &job.name));
+        let overlay = match written.transpose() {
+            Ok(overlay) => overlay,
+            Err(failure) => {
+                // A full disk costs the pictures, not the verdicts.
+                failure.report();
+                overlays = None;
+                pictures_lost = true;
+                None
+            }
         };
         not_ok += usize::from(inspection.verdict != Verdict::Ok);
         out.json_line(&Line {
@@ -295,6 +305,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             "{failed} of {} inputs could not be judged",
             jobs.len().max(failed)
         );
+        return Ok(Code::Input);
+    }
+    if pictures_lost {
         return Ok(Code::Input);
     }
     Ok(if arguments.gate && not_ok > 0 {

@@ -4,6 +4,7 @@ pub(crate) mod catalogue;
 mod coreset;
 mod features;
 mod golden;
+mod outliers;
 mod pairwise;
 mod position;
 pub(crate) mod thresholds;
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 use coreset::{Vectors, k_centre_greedy, project};
 use features::{Features, extract};
 use golden::{golden_frames, png};
+use outliers::{Outlier, outliers};
 use partgate::backbone::{Precision, Threads};
 use partgate::inspection::Inspector;
 use partgate::lanes::LANES;
@@ -93,41 +95,6 @@ pub(crate) struct FitReport {
     pub(crate) bytes: usize,
     pub(crate) blake3: String,
     pub(crate) seconds: FitSeconds,
-}
-
-/// A good image that stands out among the good ones.
-#[derive(Debug, Serialize)]
-pub(crate) struct Outlier {
-    pub(crate) image: String,
-    pub(crate) score: f32,
-    /// Score over the median of all held-out scores.
-    pub(crate) over_median: f32,
-}
-
-/// Held-out scores this many robust standard deviations above the median are named: on data like
-/// a line's a good image has no business there, and a single one can set the threshold.
-const OUTLIER_DEVIATIONS: f32 = 6.0;
-
-fn outliers(scores: &[f32], images: &GoodImages) -> Vec<Outlier> {
-    let median = |mut values: Vec<f32>| {
-        values.sort_by(f32::total_cmp);
-        values[values.len() / 2]
-    };
-    let middle = median(scores.to_vec());
-    // 1.4826 times the median absolute deviation is the standard deviation of normal values.
-    let deviation = 1.4826 * median(scores.iter().map(|s| (s - middle).abs()).collect());
-    let mut found: Vec<Outlier> = scores
-        .iter()
-        .zip(&images.paths)
-        .filter(|(score, _)| **score - middle > OUTLIER_DEVIATIONS * deviation)
-        .map(|(&score, path)| Outlier {
-            image: images.relative(path),
-            score,
-            over_median: score / middle,
-        })
-        .collect();
-    found.sort_by(|a, b| b.score.total_cmp(&a.score));
-    found
 }
 
 /// Where the time of a fit went.
@@ -603,20 +570,6 @@ pub(crate) fn fit(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_good_image_that_stands_out_is_named() {
-        let images = GoodImages {
-            root: "r".into(),
-            paths: (0..30).map(|i| format!("r/{i}.png").into()).collect(),
-        };
-        let mut scores: Vec<f32> = (0..30).map(|i| 10.0 + 0.05 * (i % 7) as f32).collect();
-        assert!(outliers(&scores, &images).is_empty());
-        scores[12] = 20.0;
-        let found = outliers(&scores, &images);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].image, "12.png");
-    }
 
     #[test]
     fn folds_share_no_image_and_leave_none_out() {
