@@ -12,6 +12,7 @@
 //! - [`frame`]: one picture.
 //! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
 //!   feature maps.
+//! - [`network`]: ONNX files to something that runs, and the report of what runs.
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
@@ -28,6 +29,7 @@ pub mod capture;
 pub mod frame;
 pub mod inspection;
 pub mod lanes;
+pub mod network;
 pub mod product;
 pub mod score;
 pub mod seed;

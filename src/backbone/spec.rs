@@ -1,26 +1,8 @@
 //! What a backbone is: where its taps are and how its input is normalised.
 
+use crate::network::Precision;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-/// The arithmetic that the network file prescribes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floating point throughout.
-    F32,
-    /// Weights i8 per channel, activations u8, as QuantizeLinear / DequantizeLinear pairs.
-    Int8,
-}
-
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Precision::F32 => "f32",
-            Precision::Int8 => "int8",
-        })
-    }
-}
 
 /// One feature map taken out of the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

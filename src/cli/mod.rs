@@ -15,7 +15,7 @@ mod terminal;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use failure::Failure;
 use log::LevelFilter;
-use partgate::backbone::{BackboneError, Threads};
+use partgate::network::Threads;
 use partgate::inspection::{InspectionError, Inspector};
 use partgate::product::Product;
 use std::path::Path;
@@ -104,10 +104,7 @@ fn open(path: &Path) -> Result<Product, Failure> {
 
 fn load(product: &Product, threads: &Threads) -> Result<Inspector, Failure> {
     let started = Instant::now();
-    let inspector = Inspector::new(product, threads).map_err(|e| match e {
-        InspectionError::Backbone(BackboneError::Threads { .. }) => Failure::unexpected(e),
-        e => Failure::bundle(e),
-    })?;
+    let inspector = Inspector::new(product, threads).map_err(Failure::bundle)?;
     log::info!(
         "network ready after {:.0} ms, {} threads",
         started.elapsed().as_secs_f64() * 1e3,

@@ -11,7 +11,7 @@ pub use map::MapOperator;
 pub use nearest::{Neighbour, PackedBank};
 pub use position::{MaskError, PositionMask};
 
-use crate::backbone::Threads;
+use crate::network::Threads;
 use serde::{Deserialize, Serialize};
 
 /// Which bank rows may explain a cell (`docs/method.md` has the sources).

@@ -6,7 +6,7 @@
 //! so the expansion's cancellation never reaches a score.
 
 use super::position::PositionMask;
-use crate::backbone::Threads;
+use crate::network::Threads;
 use crate::lanes::{Kernel, LANES, Lanes, MOST_CELLS, Task, cells, run};
 
 /// The bank laid out for the kernel: panels of [`LANES`] rows, dimension-major inside.
