@@ -1,13 +1,13 @@
 //! A product at work: frame in, score, map and verdict out, each stage timed.
 
-use crate::backbone::{
-    Backbone, BackboneError, GeometryError, KernelReport, Preprocessor, Threads,
-};
+use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::capture::folder::FolderError;
 use crate::frame::Frame;
 use crate::lanes::Kernel;
-use crate::product::{self, GoldenOutcome, Product};
-use crate::score::{Aggregator, Scorer};
+use crate::network::{KernelReport, NetworkError, Threads};
+use crate::product::{self, GoldenOutcome, Parts, Product};
+use crate::refine::Refiner;
+use crate::score::{Aggregator, Condition, Scorer, highest};
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -19,9 +19,12 @@ pub enum InspectionError {
     /// The frame does not fit the product's geometry.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
-    /// The network failed.
+    /// The backbone failed.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    /// The neighbourhood or refinement network failed.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A golden image is broken.
     #[error(transparent)]
     Golden(#[from] FolderError),
@@ -37,19 +40,22 @@ pub enum Stage {
     Backbone,
     /// Taps to feature vectors.
     Aggregate,
-    /// Nearest allowed bank row of each cell.
+    /// Nearest allowed bank row of each cell; the neighbourhood network runs in here.
     Nearest,
+    /// The refinement network.
+    Refine,
     /// Map and its maximum.
     Map,
 }
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Stage; 5] = [
+    pub const ALL: [Stage; 6] = [
         Stage::Preprocess,
         Stage::Backbone,
         Stage::Aggregate,
         Stage::Nearest,
+        Stage::Refine,
         Stage::Map,
     ];
 
@@ -60,6 +66,7 @@ impl Stage {
             Stage::Backbone => "backbone",
             Stage::Aggregate => "aggregate",
             Stage::Nearest => "nearest",
+            Stage::Refine => "refine",
             Stage::Map => "map",
         }
     }
@@ -89,71 +96,48 @@ impl Inspection {
 /// The kernels that a product runs on here.
 #[derive(Clone, Debug, Serialize)]
 pub struct Kernels {
-    /// The network's.
+    /// The backbone's (the first member's).
     pub backbone: KernelReport,
+    /// The neighbourhood network's, where the rule has one.
+    pub neighbourhood: Option<KernelReport>,
+    /// The refinement network's, where there is one.
+    pub refinement: Option<KernelReport>,
     /// The nearest-neighbour search's.
     pub nearest: &'static str,
 }
 
-/// A product loaded and ready. Holds every buffer; one inspection at a time.
-pub struct Inspector {
+/// One member of the product at work: frame to map.
+struct Pipeline {
     preprocessor: Preprocessor,
     backbone: Backbone,
     aggregator: Aggregator,
     features: Vec<f32>,
     scorer: Scorer,
-    thresholds: Thresholds,
-    threads: Threads,
+    refiner: Option<Refiner>,
 }
 
-impl Inspector {
-    /// Loads `product` for `threads` threads an image. The verdict does not depend on their
-    /// number.
-    ///
-    /// # Errors
-    /// [`InspectionError`] when the network cannot be loaded.
-    pub fn new(product: &Product, threads: &Threads) -> Result<Self, InspectionError> {
-        let manifest = product.manifest();
-        let (spec, method) = (&manifest.backbone, &manifest.method);
-        let side = manifest.input.side();
+impl Pipeline {
+    fn new(product: &Product, member: &Parts, threads: &Threads) -> Result<Self, InspectionError> {
+        let (spec, input, method) = (member.backbone(), member.input(), member.method());
+        let side = input.side();
         let grid = spec.grid(side);
-        let backbone = Backbone::load(product.backbone_onnx(), spec, side, threads)?;
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
         Ok(Self {
-            preprocessor: Preprocessor::new(
-                manifest.input.clone(),
-                spec.input.mean,
-                spec.input.std,
-            ),
-            backbone,
+            preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std),
+            backbone: Backbone::load(product.onnx_of(member), spec, side, threads)?,
             aggregator: Aggregator::new(grid, channels, method.patch as usize, method.border),
             features: vec![0.0; grid * grid * spec.dimensions()],
-            scorer: Scorer::new(
-                product.bank().clone(),
-                product.mask().cloned(),
-                product.ignore().cloned(),
-                grid,
-                side,
-                method.sigma,
-            ),
-            thresholds: manifest.thresholds.clone(),
-            threads: threads.clone(),
+            scorer: product.scorer(member, threads)?,
+            refiner: product.refiner(member, threads)?,
         })
     }
 
-    /// Judges one frame.
-    ///
-    /// # Errors
-    /// [`InspectionError`]; the part has no verdict then.
-    pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectionError> {
-        let mut stages = StageTimes::new();
-        let mut since = Instant::now();
-        let mut done = |stage| {
-            let now = Instant::now();
-            // Capacity 8 for 5 stages: cannot fail, and a lost time would not change a verdict.
-            let _ = stages.push((stage, now - since));
-            since = now;
-        };
+    fn run(
+        &mut self,
+        frame: &Frame,
+        threads: &Threads,
+        done: &mut impl FnMut(Stage),
+    ) -> Result<f32, InspectionError> {
         let preprocessor = &mut self.preprocessor;
         self.backbone.fill(|input| {
             preprocessor
@@ -166,10 +150,77 @@ impl Inspector {
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
         self.aggregator.run(fine, coarse, &mut self.features);
         done(Stage::Aggregate);
-        self.scorer.search(&self.features, &self.threads);
+        self.scorer.search(&self.features, threads)?;
         done(Stage::Nearest);
+        if let Some(refiner) = &mut self.refiner {
+            refiner.run(&self.features, self.scorer.distances_mut())?;
+            done(Stage::Refine);
+        }
         let score = self.scorer.draw();
         done(Stage::Map);
+        Ok(score)
+    }
+}
+
+/// A product loaded and ready. Holds every buffer; one inspection at a time.
+pub struct Inspector {
+    pipelines: Vec<Pipeline>,
+    /// What each member's map is divided by; empty without an ensemble.
+    scales: Vec<f32>,
+    /// The averaged map of an ensemble.
+    mean: Vec<f32>,
+    thresholds: Thresholds,
+    threads: Threads,
+}
+
+impl Inspector {
+    /// Loads `product` for `threads` threads an image. The verdict does not depend on their
+    /// number.
+    ///
+    /// # Errors
+    /// [`InspectionError`] when a network cannot be loaded.
+    pub fn new(product: &Product, threads: &Threads) -> Result<Self, InspectionError> {
+        let manifest = product.manifest();
+        let side = manifest.input.side();
+        let members = product.members().iter();
+        let pipelines: Vec<Pipeline> = members
+            .map(|member| Pipeline::new(product, member, threads))
+            .collect::<Result<_, _>>()?;
+        let mean = if pipelines.len() > 1 { side * side } else { 0 };
+        Ok(Self {
+            pipelines,
+            scales: manifest.member_scales.clone(),
+            mean: vec![0.0; mean],
+            thresholds: manifest.thresholds.clone(),
+            threads: threads.clone(),
+        })
+    }
+
+    /// Judges one frame.
+    ///
+    /// # Errors
+    /// [`InspectionError`]; the part has no verdict then.
+    pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectionError> {
+        let mut stages = StageTimes::new();
+        let mut since = Instant::now();
+        let mut done = |stage: Stage| {
+            let now = Instant::now();
+            match stages.iter_mut().find(|(s, _)| *s == stage) {
+                // The members of an ensemble pass the same stages.
+                Some((_, time)) => *time += now - since,
+                // Capacity 8 for 6 stages: cannot fail, and a lost time would change no verdict.
+                None => drop(stages.push((stage, now - since))),
+            }
+            since = now;
+        };
+        let mut score = 0.0;
+        for pipeline in &mut self.pipelines {
+            score = pipeline.run(frame, &self.threads, &mut done)?;
+        }
+        if self.pipelines.len() > 1 {
+            score = average(&self.pipelines, &self.scales, &mut self.mean);
+            done(Stage::Map);
+        }
         Ok(Inspection {
             score,
             verdict: self.thresholds.verdict(score),
@@ -179,17 +230,21 @@ impl Inspector {
 
     /// The score map of the last inspection, `[side, side]`.
     pub fn map(&self) -> &[f32] {
-        self.scorer.map()
+        if self.mean.is_empty() {
+            self.pipelines[0].scorer.map()
+        } else {
+            &self.mean
+        }
     }
 
     /// Side of the map and of the network input, pixels.
     pub fn side(&self) -> usize {
-        self.backbone.side()
+        self.pipelines[0].backbone.side()
     }
 
-    /// Feature vectors of the last inspection, `[cells, dimensions]`.
+    /// Feature vectors of the last inspection, `[cells, dimensions]` (the first member's).
     pub fn features(&self) -> &[f32] {
-        &self.features
+        &self.pipelines[0].features
     }
 
     /// The product's thresholds.
@@ -199,8 +254,14 @@ impl Inspector {
 
     /// What runs here.
     pub fn kernels(&self) -> Kernels {
+        let first = &self.pipelines[0];
+        let mut networks = first.scorer.conditions().iter();
         Kernels {
-            backbone: self.backbone.kernels().clone(),
+            backbone: first.backbone.kernels().clone(),
+            neighbourhood: networks
+                .find_map(Condition::network)
+                .map(|n| n.kernels().clone()),
+            refinement: first.refiner.as_ref().map(|r| r.kernels().clone()),
             nearest: Kernel::best().name(),
         }
     }
@@ -224,4 +285,18 @@ impl Inspector {
         }
         Ok(outcomes)
     }
+}
+
+/// Writes the mean of the members' maps, each over its scale, and returns its maximum; a NaN in
+/// any of them is in the result.
+fn average(pipelines: &[Pipeline], scales: &[f32], mean: &mut [f32]) -> f32 {
+    let share = 1.0 / pipelines.len() as f32;
+    for (index, (pipeline, scale)) in pipelines.iter().zip(scales).enumerate() {
+        let factor = share / scale;
+        for (sum, value) in mean.iter_mut().zip(pipeline.scorer.map()) {
+            let before = if index == 0 { 0.0 } else { *sum };
+            *sum = before + factor * value;
+        }
+    }
+    highest(mean)
 }

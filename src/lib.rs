@@ -31,6 +31,7 @@ pub mod inspection;
 pub mod lanes;
 pub mod network;
 pub mod product;
+pub mod refine;
 pub mod score;
 pub mod seed;
 pub mod verdict;

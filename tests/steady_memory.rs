@@ -12,7 +12,7 @@ use partgate::capture::rendered::Renderer;
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::Product;
-use partgate::score::{Aggregator, Border, PackedBank, PositionMask, Scorer};
+use partgate::score::{Aggregator, Border, Condition, PackedBank, PositionMask, Scorer};
 use partgate::seed::Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
@@ -66,7 +66,7 @@ fn nothing_is_allocated_around_the_network() {
     }
     let mut preprocessor = Preprocessor::new(geometry, [127.0; 3], [128.0; 3]);
     let mut aggregator = Aggregator::new(grid, channels, 3, Border::Zero);
-    let mut scorer = Scorer::new(bank, Some(mask), None, grid, side, 2.0);
+    let mut scorer = Scorer::new(bank, vec![Condition::by_place(mask)], None, grid, side, 2.0);
     let mut input = vec![0.0; 3 * side * side];
     let mut features = vec![0.0; grid * grid * 152];
     let renderer = Renderer::new(1);
@@ -74,7 +74,7 @@ fn nothing_is_allocated_around_the_network() {
     let mut judge = |frame: &Frame| {
         preprocessor.run(frame, &mut input).expect("geometry");
         aggregator.run(&fine, &coarse, &mut features);
-        scorer.score(&features, &Threads::default())
+        scorer.score(&features, &Threads::default()).expect("score")
     };
     judge(&frames[0]);
     let before = ALLOCATIONS.load(Ordering::Relaxed);

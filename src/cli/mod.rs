@@ -16,7 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use failure::Failure;
 use log::LevelFilter;
 use partgate::network::Threads;
-use partgate::inspection::{InspectionError, Inspector};
+use partgate::inspection::Inspector;
 use partgate::product::Product;
 use std::path::Path;
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
-//!   8  format version   4  little-endian, now 1
+//!   8  format version   4  little-endian, now 2
 //!  12  signature scheme 4  0 none, 1 Ed25519 over the manifest bytes
 //!  16  manifest length  8
 //!  24  file length      8
@@ -15,13 +15,14 @@
 //!      sections           each at a multiple of 64, zeros between
 //! ```
 
+use super::earlier::ManifestV1;
 use super::manifest::{DType, Manifest, Section, SectionKind};
 use thiserror::Error;
 
 /// First bytes of every bundle; the line ends catch transfers in text mode, as in PNG.
 pub(super) const MAGIC: [u8; 8] = *b"\x89PGP\r\n\x1a\n";
 /// The format that this version writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Largest file that is opened.
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;
@@ -122,6 +123,8 @@ pub enum Signature {
 pub struct SectionBytes {
     /// What it holds.
     pub kind: SectionKind,
+    /// Which member of an ensemble it belongs to.
+    pub member: u8,
     /// Element type.
     pub dtype: DType,
     /// Shape in elements.
@@ -134,9 +137,9 @@ pub struct SectionBytes {
 fn element_bits(dtype: DType) -> u64 {
     match dtype {
         DType::Bits => 1,
-        DType::Bytes | DType::I8 => 8,
+        DType::Bytes | DType::I8 | DType::U8 => 8,
         DType::U16 | DType::F16 => 16,
-        DType::F32 => 32,
+        DType::F32 | DType::U32 => 32,
     }
 }
 
@@ -171,6 +174,7 @@ pub fn write(
     }
     let describe = |section: &SectionBytes| Section {
         kind: section.kind,
+        member: section.member,
         dtype: section.dtype,
         shape: section.shape.clone(),
         offset: 0,
@@ -235,6 +239,20 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
+/// A manifest that takes up exactly its bytes.
+fn decode<'a, T: serde::Deserialize<'a>>(encoded: &'a [u8]) -> Result<T, ContainerError> {
+    let (manifest, rest) =
+        postcard::take_from_bytes::<T>(encoded).map_err(|e| ContainerError::Manifest {
+            message: e.to_string(),
+        })?;
+    if !rest.is_empty() {
+        return Err(ContainerError::Manifest {
+            message: format!("{} bytes too many", rest.len()),
+        });
+    }
+    Ok(manifest)
+}
+
 /// Checks every byte of a bundle and returns its manifest and signature.
 ///
 /// # Errors
@@ -292,15 +310,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
             what: "the manifest".into(),
         });
     }
-    let (manifest, rest) =
-        postcard::take_from_bytes::<Manifest>(encoded).map_err(|e| ContainerError::Manifest {
-            message: e.to_string(),
-        })?;
-    if !rest.is_empty() {
-        return Err(ContainerError::Manifest {
-            message: format!("{} bytes too many", rest.len()),
-        });
-    }
+    let manifest: Manifest = match format {
+        1 => decode::<ManifestV1>(encoded)?.into(),
+        _ => decode(encoded)?,
+    };
     check_sections(bytes, manifest_end, &manifest.sections)?;
     Ok((manifest, signature))
 }

@@ -1,8 +1,10 @@
 //! What a bundle says about itself. The field order is the wire format (postcard is positional):
-//! a change here is a new format version, and the golden file in `tests/` says so.
+//! a change here is a new format version, and the golden files in `tests/` say so. Earlier formats
+//! are read in `earlier.rs`.
 
 use crate::backbone::{BackboneSpec, InputGeometry};
-use crate::score::{Border, Rule};
+use crate::refine::RefinementShape;
+use crate::score::{Border, Measure, NeighbourhoodShape, Rule};
 use crate::verdict::{Thresholds, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,11 @@ pub struct Manifest {
     pub backbone: BackboneSpec,
     /// Scoring.
     pub method: Method,
+    /// Further members of an ensemble; most products have none.
+    pub others: Vec<Member>,
+    /// What each member's map is divided by before the average, the first one's first: its median
+    /// score of held-out goods. Empty without further members.
+    pub member_scales: Vec<f32>,
     /// Decision.
     pub thresholds: Thresholds,
     /// The thresholds that the plain bank (`patchcore`) would have on the same held-out images,
@@ -66,6 +73,108 @@ pub struct Method {
     pub projection: u32,
     /// The position histogram that the mask was made from.
     pub position: Option<PositionEvidence>,
+    /// The neighbourhood network and what it is asked.
+    pub neighbourhood: Option<NeighbourhoodEvidence>,
+    /// How distances are scaled by the spacing of the bank's rows.
+    pub density: Option<DensityEvidence>,
+    /// The refinement network.
+    pub refinement: Option<RefinementEvidence>,
+    /// How `--method auto` came to the rule.
+    pub choice: Option<Choice>,
+}
+
+/// How the neighbourhood condition came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourhoodEvidence {
+    /// Size of the network.
+    pub shape: NeighbourhoodShape,
+    /// What is compared with the threshold.
+    pub measure: Measure,
+    /// Divides the logits.
+    pub temperature: f32,
+    /// Rows above it are allowed.
+    pub threshold: f32,
+    /// Rows of the bank that take part.
+    pub rows: u32,
+    /// Under `coverage`: share of held-out good cells that may lose the row they really are.
+    pub lost_share: Option<f64>,
+    /// Mean cross-entropy on held-out good images at the best temperature, nats.
+    pub held_out_loss: f32,
+    /// The temperature that explains held-out images best.
+    pub best_temperature: f32,
+    /// Held-out good images behind the figures.
+    pub held_out_images: u32,
+}
+
+/// How distances are scaled: multiplied by `(median spacing / spacing of the row)^power`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DensityEvidence {
+    /// Nearest other rows whose mean distance is a row's spacing.
+    pub neighbours: u32,
+    /// 0 would leave distances as they are, 1 measures them in spacings.
+    pub power: f32,
+    /// Smallest and largest factor.
+    pub factors: [f32; 2],
+}
+
+/// How the refinement came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefinementEvidence {
+    /// Size of the network.
+    pub shape: RefinementShape,
+    /// Cell scores are divided by this before the network sees them: frozen at the fit.
+    pub scale: f32,
+    /// Share of the network's answer in the final score.
+    pub weight: f32,
+    /// AUROC of held-out goods against synthetically damaged copies, without and with.
+    pub separation: [f64; 2],
+    /// Damaged images behind the figures.
+    pub held_out_images: u32,
+}
+
+/// The figures that `--method auto` decided by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Held-out good images, and damaged copies of each family.
+    pub images: u32,
+    /// Damaged copies: surface, misplaced.
+    pub damaged: [u32; 2],
+    /// What was compared; the first is the plain bank.
+    pub candidates: Vec<Candidate>,
+    /// Why the rule was taken, in words.
+    pub reason: String,
+}
+
+/// One rule's separation of held-out goods from damaged copies of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The rule.
+    pub rule: Rule,
+    /// Share of held-out cells that may lose their row by place, under `coverage`.
+    pub place_lost: Option<f64>,
+    /// The same by neighbourhood.
+    pub near_lost: Option<f64>,
+    /// AUROC against surface damage.
+    pub surface: f64,
+    /// AUROC against misplacement.
+    pub misplaced: f64,
+    /// Share of damaged copies above the candidate's own threshold: surface, misplaced.
+    pub caught: [f64; 2],
+    /// Mean logarithm of damaged copies' scores over that threshold.
+    pub height: f64,
+    /// Standard deviation of the held-out goods' scores over their mean: what widens thresholds.
+    pub spread: f64,
+}
+
+/// Another backbone or input size whose map is averaged with the first one's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Frame to network input.
+    pub input: InputGeometry,
+    /// The network.
+    pub backbone: BackboneSpec,
+    /// Scoring.
+    pub method: Method,
 }
 
 /// How the position mask came about.
@@ -73,10 +182,14 @@ pub struct Method {
 pub struct PositionEvidence {
     /// Side of the window in which a sighting counts, cells, odd.
     pub window: u32,
-    /// Sightings in the window that allow a row there.
+    /// Sightings in the window that allow a row there; 0 where a probability decides.
     pub sightings: u32,
-    /// Share of (cell, row) pairs allowed.
+    /// Share of (cell, row) pairs allowed by place alone.
     pub allowed_share: f64,
+    /// Under `coverage`: share of held-out good cells that may lose the row they really are.
+    pub lost_share: Option<f64>,
+    /// Under `coverage`: probability of its row of D that allows a row at a cell.
+    pub threshold: Option<f32>,
 }
 
 /// What the product was fitted on.
@@ -192,6 +305,12 @@ pub enum SectionKind {
     MapConstants,
     /// PNG file.
     GoldenImage,
+    /// How often each row was seen near each cell.
+    SightingCounts,
+    /// Sightings near each cell altogether.
+    SightingTotals,
+    /// Factor of each bank row.
+    RowScale,
 }
 
 /// Element type of a section.
@@ -210,6 +329,10 @@ pub enum DType {
     F32,
     /// Two's complement byte.
     I8,
+    /// Byte.
+    U8,
+    /// Little-endian.
+    U32,
 }
 
 /// Where a section is and what guards it.
@@ -217,6 +340,8 @@ pub enum DType {
 pub struct Section {
     /// What it holds.
     pub kind: SectionKind,
+    /// Which member of an ensemble it belongs to, from 0; 0 for what belongs to all.
+    pub member: u8,
     /// Element type.
     pub dtype: DType,
     /// Shape in elements.
@@ -231,10 +356,10 @@ pub struct Section {
 }
 
 /// Digests: raw bytes in the file, hexadecimal where people and other programs read them.
-mod hex {
+pub(super) mod hex {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::product) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
             to.serialize_str(&blake3::Hash::from_bytes(*digest).to_hex())
         } else {
@@ -242,7 +367,7 @@ mod hex {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    pub(in crate::product) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
         if from.is_human_readable() {
             let text = String::deserialize(from)?;
             blake3::Hash::from_hex(text)

@@ -2,23 +2,29 @@
 
 mod container;
 mod difference;
+mod earlier;
 mod golden;
 mod manifest;
+mod parts;
 
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
 pub use manifest::{
-    AuditEntry, COARSE_SIDE, DType, Golden, GoldenKind, Manifest, Method, Parity, PositionEvidence,
+    AuditEntry, COARSE_SIDE, Candidate, Choice, DType, DensityEvidence, Golden, GoldenKind,
+    Manifest, Member, Method, NeighbourhoodEvidence, Parity, PositionEvidence, RefinementEvidence,
     Section, SectionKind, Training, Validation,
 };
+pub use parts::Parts;
 
 use crate::backbone::{GeometryError, SpecError};
 use crate::capture::folder::{FolderError, decode_frame};
 use crate::frame::Frame;
-use crate::lanes::LANES;
-use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, Rule};
+use crate::network::{NetworkError, Threads};
+use crate::refine::Refiner;
+use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, Scorer};
 use crate::verdict::ThresholdsError;
+use parts::Sections;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -94,19 +100,12 @@ pub struct Product {
     bytes: Vec<u8>,
     manifest: Manifest,
     signature: Signature,
-    bank: PackedBank,
-    mask: Option<PositionMask>,
+    members: Vec<Parts>,
     ignore: Option<IgnoreMask>,
 }
 
-fn f32s(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&b| f32::from_le_bytes(b))
-        .collect()
-}
+/// Members of an ensemble at most; each costs a whole backbone a part.
+pub const MAX_MEMBERS: usize = 3;
 
 impl Product {
     /// Opens and checks a bundle file.
@@ -160,87 +159,22 @@ impl Product {
         signature: Signature,
         name: &str,
     ) -> Result<Self, Problem> {
-        manifest.backbone.check()?;
-        manifest.input.check(manifest.backbone.input.multiple_of)?;
         manifest.thresholds.check()?;
         if let Some(baseline) = &manifest.baseline_thresholds {
             baseline.check()?;
-        }
-        let method = &manifest.method;
-        let side = manifest.input.side();
-        if method.patch.is_multiple_of(2) || method.patch > 31 {
-            return other(format!(
-                "patch side {} is not odd and below 32",
-                method.patch
-            ));
-        }
-        if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > side as f32 {
-            return other(format!("map blur of {} pixels", method.sigma));
-        }
-        if !matches!(method.rule, Rule::Patchcore | Rule::Position) {
-            return other(format!(
-                "scoring rule `{}` is not in this version of partgate",
-                method.rule
-            ));
-        }
-        let unfinished = [
-            SectionKind::Neighbourhood,
-            SectionKind::Refinement,
-            SectionKind::BankScales,
-            SectionKind::MapConstants,
-        ];
-        for kind in unfinished {
-            // Ignoring one would score by another method than the one fitted.
-            if manifest.sections.iter().any(|s| s.kind == kind) {
-                return other(format!(
-                    "section {kind:?} is not in this version of partgate"
-                ));
-            }
         }
         let sections = Sections {
             bytes: &bytes,
             manifest: &manifest,
         };
-        sections.only(SectionKind::Backbone, DType::Bytes)?;
-        let (section, data) = sections.only(SectionKind::Bank, DType::F32)?;
-        let dimensions = manifest.backbone.dimensions();
-        if section.shape.len() != 2
-            || section.shape[0] == 0
-            || section.shape[1] != dimensions as u64
-        {
-            return other(format!(
-                "bank of shape {:?}; rows of {dimensions} are needed",
-                section.shape
-            ));
-        }
-        let values = f32s(data);
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return other(format!("bank row {} holds {}", at / dimensions, values[at]));
-        }
-        let bank = PackedBank::new(values, dimensions);
+        let members = Self::members_of(&sections)?;
+        let side = manifest.input.side();
         let grid = manifest.backbone.grid(side);
-        let mask = match (method.rule, &method.position) {
-            (Rule::Position, Some(_)) => {
-                let (section, data) = sections.only(SectionKind::PositionMask, DType::U16)?;
-                let words: Vec<u16> = data
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|&b| u16::from_le_bytes(b))
-                    .collect();
-                if section.shape != [(grid * grid) as u64, bank.rows().div_ceil(LANES) as u64] {
-                    return other(format!("position mask of shape {:?}", section.shape));
-                }
-                Some(PositionMask::from_words(grid * grid, bank.rows(), words)?)
-            }
-            (Rule::Patchcore, None) => None,
-            _ => return other("position evidence and scoring rule disagree"),
-        };
         let masks = |s: &&Section| s.kind == SectionKind::IgnoreMask;
         if manifest.sections.iter().filter(masks).count() > 1 {
             return other("more than one ignore mask");
         }
-        let ignore = match sections.find(SectionKind::IgnoreMask) {
+        let ignore = match sections.find(SectionKind::IgnoreMask, 0) {
             None => None,
             Some((section, data)) => {
                 if section.dtype != DType::Bits || section.shape != [side as u64, side as u64] {
@@ -278,10 +212,48 @@ impl Product {
             bytes,
             manifest,
             signature,
-            bank,
-            mask,
+            members,
             ignore,
         })
+    }
+
+    fn members_of(sections: &Sections<'_>) -> Result<Vec<Parts>, Problem> {
+        let manifest = sections.manifest;
+        if manifest.others.len() >= MAX_MEMBERS {
+            return other(format!(
+                "{} members; at most {MAX_MEMBERS} are run",
+                manifest.others.len() + 1
+            ));
+        }
+        for kind in [SectionKind::BankScales, SectionKind::CellRadii, SectionKind::MapConstants] {
+            // Reserved names: ignoring one would score by another method than the one fitted.
+            if manifest.sections.iter().any(|s| s.kind == kind) {
+                return other(format!(
+                    "section {kind:?} is not in this version of partgate"
+                ));
+            }
+        }
+        let first = (&manifest.input, &manifest.backbone, &manifest.method);
+        let others = manifest.others.iter();
+        let all: Vec<_> = std::iter::once(first)
+            .chain(others.map(|m| (&m.input, &m.backbone, &m.method)))
+            .collect();
+        let stray = |s: &&Section| usize::from(s.member) >= all.len();
+        if let Some(section) = manifest.sections.iter().find(stray) {
+            return other(format!(
+                "section {:?} belongs to member {}, which is not there",
+                section.kind, section.member
+            ));
+        }
+        let sound = |s: &f32| s.is_finite() && *s > 0.0;
+        let scales = if all.len() == 1 { 0 } else { all.len() };
+        if manifest.member_scales.len() != scales || !manifest.member_scales.iter().all(sound) {
+            return other("the scales of the ensemble's members are not one positive number each");
+        }
+        all.into_iter()
+            .zip(0..)
+            .map(|(member, index)| Parts::assemble(*sections, index, member))
+            .collect()
     }
 
     /// The file, or what was opened.
@@ -326,21 +298,55 @@ impl Product {
         (width * h / (height * w) - 1.0).abs() <= 0.01
     }
 
-    /// ONNX bytes of the backbone.
+    /// The members: one, or up to [`MAX_MEMBERS`] of an ensemble.
+    pub fn members(&self) -> &[Parts] {
+        &self.members
+    }
+
+    /// ONNX bytes of the first member's backbone.
     pub fn backbone_onnx(&self) -> &[u8] {
-        self.sections()
-            .find(SectionKind::Backbone)
-            .map_or(&[], |(_, data)| data)
+        self.onnx_of(&self.members[0])
     }
 
-    /// The bank.
+    /// ONNX bytes of a member's backbone.
+    pub fn onnx_of(&self, member: &Parts) -> &[u8] {
+        &self.bytes[member.backbone_range()]
+    }
+
+    /// A scorer for `member`, drawing maps of the first member's size.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when a network in the bundle cannot be loaded.
+    pub fn scorer(&self, member: &Parts, threads: &Threads) -> Result<Scorer, NetworkError> {
+        let side = self.manifest.input.side();
+        let grid = member.backbone().grid(member.input().side());
+        let ignore = self
+            .ignore
+            .as_ref()
+            .map(|mask| IgnoreMask::new(mask.pixels().to_vec(), side, grid));
+        member.scorer(&self.bytes, ignore, side, threads)
+    }
+
+    /// The refinement network of `member`, where it has one.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when it cannot be loaded.
+    pub fn refiner(
+        &self,
+        member: &Parts,
+        threads: &Threads,
+    ) -> Result<Option<Refiner>, NetworkError> {
+        member.refiner(&self.bytes, threads)
+    }
+
+    /// The first member's bank.
     pub fn bank(&self) -> &PackedBank {
-        &self.bank
+        self.members[0].bank()
     }
 
-    /// The position mask, where the rule has one.
+    /// The first member's position mask, where the rule has one.
     pub fn mask(&self) -> Option<&PositionMask> {
-        self.mask.as_ref()
+        self.members[0].place()
     }
 
     /// Pixels that do not count.
@@ -374,6 +380,7 @@ impl Product {
             .iter()
             .map(|s| SectionBytes {
                 kind: s.kind,
+                member: s.member,
                 dtype: s.dtype,
                 shape: s.shape.clone(),
                 bytes: self.sections().data(s).to_vec(),
@@ -386,40 +393,6 @@ impl Product {
         Sections {
             bytes: &self.bytes,
             manifest: &self.manifest,
-        }
-    }
-}
-
-/// Views into a bundle whose section table was checked against its bytes.
-struct Sections<'a> {
-    bytes: &'a [u8],
-    manifest: &'a Manifest,
-}
-
-impl<'a> Sections<'a> {
-    fn data(&self, section: &Section) -> &'a [u8] {
-        &self.bytes[section.offset as usize..][..section.length as usize]
-    }
-
-    fn find(&self, kind: SectionKind) -> Option<(&'a Section, &'a [u8])> {
-        let section = self.manifest.sections.iter().find(|s| s.kind == kind)?;
-        Some((section, self.data(section)))
-    }
-
-    fn only(&self, kind: SectionKind, dtype: DType) -> Result<(&'a Section, &'a [u8]), Problem> {
-        let count = self
-            .manifest
-            .sections
-            .iter()
-            .filter(|s| s.kind == kind)
-            .count();
-        match self.find(kind) {
-            Some((section, data)) if count == 1 && section.dtype == dtype => Ok((section, data)),
-            Some((section, _)) if count == 1 => other(format!(
-                "section {kind:?} is {:?}; this version reads {dtype:?}",
-                section.dtype
-            )),
-            _ => other(format!("{count} sections {kind:?} where one is needed")),
         }
     }
 }

@@ -2,16 +2,22 @@
 //! map, take its maximum.
 
 pub mod aggregate;
+mod conditions;
+mod ignore;
 pub mod map;
 pub mod nearest;
+mod neighbourhood;
 pub mod position;
 
 pub use aggregate::{Aggregator, Border};
+pub use conditions::{Condition, Likelihood, Measure, SightingTable};
+pub use ignore::IgnoreMask;
 pub use map::MapOperator;
 pub use nearest::{Neighbour, PackedBank};
+pub use neighbourhood::{NeighbourhoodNetwork, NeighbourhoodShape};
 pub use position::{MaskError, PositionMask};
 
-use crate::network::Threads;
+use crate::network::{NetworkError, Threads};
 use serde::{Deserialize, Serialize};
 
 /// Which bank rows may explain a cell (`docs/method.md` has the sources).
@@ -48,100 +54,167 @@ impl std::fmt::Display for Rule {
     }
 }
 
-/// Parts of the picture that do not count, at the network's resolution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IgnoreMask {
-    pixels: Vec<bool>,
-    cells: Vec<bool>,
-}
-
-impl IgnoreMask {
-    /// `pixels` is `[side, side]`, true where the picture is ignored; a cell is ignored when all
-    /// its `side / grid` squared pixels are.
-    ///
-    /// # Panics
-    /// When the length is not `side * side`: a programming error.
-    pub fn new(pixels: Vec<bool>, side: usize, grid: usize) -> Self {
-        assert_eq!(pixels.len(), side * side, "ignore mask");
-        let stride = side / grid;
-        let cells = (0..grid * grid)
-            .map(|cell| {
-                let (row, column) = (cell / grid * stride, cell % grid * stride);
-                (row..row + stride)
-                    .all(|y| pixels[y * side + column..][..stride].iter().all(|&p| p))
-            })
-            .collect();
-        Self { pixels, cells }
-    }
-
-    /// Ignored pixels, `[side, side]`.
-    pub fn pixels(&self) -> &[bool] {
-        &self.pixels
-    }
-
-    /// Cells without a single pixel that counts, `[grid, grid]`.
-    pub fn cells(&self) -> &[bool] {
-        &self.cells
-    }
-}
-
 /// Scores one image's features. All buffers live here: scoring takes no memory after the first
-/// image.
+/// image, but for what the neighbourhood network takes.
 pub struct Scorer {
     bank: PackedBank,
-    mask: Option<PositionMask>,
+    conditions: Vec<Condition>,
+    row_scale: Option<Vec<f32>>,
     ignore: Option<IgnoreMask>,
     operator: MapOperator,
+    plain: Vec<Neighbour>,
     neighbours: Vec<Neighbour>,
     distances: Vec<f32>,
     map: Vec<f32>,
+    again: Again,
+}
+
+/// Scratch of the second search: the cells whose nearest row is not allowed there.
+struct Again {
+    cells: Vec<u32>,
+    features: Vec<f32>,
+    allowed: PositionMask,
+    found: Vec<Neighbour>,
+    column: Vec<f32>,
 }
 
 impl Scorer {
     /// For a `grid` x `grid` feature grid of a `side` pixel input; `sigma` blurs the map, pixels.
+    /// With several `conditions` the score is the mean of what each alone would give.
     ///
     /// # Panics
-    /// When the mask is for another grid or bank: a programming error, bundles are checked.
+    /// When a condition is for another grid or bank: a programming error, bundles are checked.
     pub fn new(
         bank: PackedBank,
-        mask: Option<PositionMask>,
+        conditions: Vec<Condition>,
         ignore: Option<IgnoreMask>,
         grid: usize,
         side: usize,
         sigma: f32,
     ) -> Self {
         let cells = grid * grid;
-        if let Some(mask) = &mask {
-            assert_eq!((mask.cells(), mask.rows()), (cells, bank.rows()), "mask");
+        for condition in &conditions {
+            if let Some(mask) = &condition.place {
+                assert_eq!((mask.cells(), mask.rows()), (cells, bank.rows()), "mask");
+            }
         }
+        let room = if conditions.is_empty() { 0 } else { cells };
         Self {
+            again: Again {
+                cells: Vec::with_capacity(room),
+                features: Vec::with_capacity(room * bank.dimensions()),
+                allowed: PositionMask::nothing(room, bank.rows()),
+                found: Vec::with_capacity(room),
+                column: Vec::new(),
+            },
             bank,
-            mask,
+            conditions,
+            row_scale: None,
             ignore,
             operator: MapOperator::new(grid, side, sigma),
+            plain: vec![Neighbour::default(); cells],
             neighbours: vec![Neighbour::default(); cells],
             distances: vec![0.0; cells],
             map: vec![0.0; side * side],
         }
     }
 
+    /// Multiplies each distance by a factor of the row that explains the cell: rows that lie apart
+    /// from the others leave more room around them.
+    ///
+    /// # Panics
+    /// When there is not one factor a row: a programming error.
+    #[must_use]
+    pub fn with_row_scale(mut self, scale: Option<Vec<f32>>) -> Self {
+        assert!(
+            scale.as_ref().is_none_or(|s| s.len() == self.bank.rows()),
+            "row scale"
+        );
+        self.row_scale = scale;
+        self
+    }
+
     /// Finds the nearest allowed row of every cell of `features`, `[cells, dimensions]`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Run`] when the neighbourhood network fails.
     ///
     /// # Panics
     /// When the buffer has another length: a programming error.
-    pub fn search(&mut self, features: &[f32], threads: &Threads) {
-        self.bank
-            .nearest(features, self.mask.as_ref(), threads, &mut self.neighbours);
+    pub fn search(&mut self, features: &[f32], threads: &Threads) -> Result<(), NetworkError> {
+        self.bank.nearest(features, None, threads, &mut self.plain);
+        self.neighbours.copy_from_slice(&self.plain);
+        if self.conditions.is_empty() {
+            self.add_distances(0, 1.0);
+            return Ok(());
+        }
+        let share = 1.0 / self.conditions.len() as f32;
+        for index in 0..self.conditions.len() {
+            self.condition(index, features, threads)?;
+            self.add_distances(index, share);
+        }
+        Ok(())
+    }
+
+    /// Replaces the neighbours that condition `index` refuses.
+    fn condition(
+        &mut self,
+        index: usize,
+        features: &[f32],
+        threads: &Threads,
+    ) -> Result<(), NetworkError> {
+        let d = self.bank.dimensions();
+        self.neighbours.copy_from_slice(&self.plain);
+        let again = &mut self.again;
+        again.cells.clear();
+        self.conditions[index].look(features)?;
+        let condition = &self.conditions[index];
+        condition.refused(self.plain.iter().map(|n| n.row), |cell| {
+            again.cells.push(cell as u32);
+        })?;
+        again.features.clear();
+        again.allowed.clear_for(again.cells.len());
+        for (slot, &cell) in again.cells.iter().enumerate() {
+            let cell = cell as usize;
+            again
+                .features
+                .extend_from_slice(&features[cell * d..][..d]);
+            let words = again.allowed.words_mut(slot);
+            condition.words(cell, self.bank.rows(), words, &mut again.column)?;
+        }
+        again.found.clear();
+        again
+            .found
+            .resize(again.cells.len(), Neighbour::default());
+        self.bank.nearest(
+            &again.features,
+            Some(&again.allowed),
+            threads,
+            &mut again.found,
+        );
+        for (&cell, &found) in again.cells.iter().zip(&again.found) {
+            self.neighbours[cell as usize] = found;
+        }
+        Ok(())
+    }
+
+    /// Adds `share` of the distances of condition `index`; the first one starts from nothing.
+    fn add_distances(&mut self, index: usize, share: f32) {
+        for (distance, neighbour) in self.distances.iter_mut().zip(&self.neighbours) {
+            let scale = match &self.row_scale {
+                Some(scale) => scale[neighbour.row as usize],
+                None => 1.0,
+            };
+            let before = if index == 0 { 0.0 } else { *distance };
+            *distance = before + share * scale * neighbour.distance;
+        }
     }
 
     /// Draws the map from the last search and returns the image score: the map's maximum outside
     /// ignored pixels, NaN when any cell that counts has no number.
     pub fn draw(&mut self) -> f32 {
-        for (distance, neighbour) in self.distances.iter_mut().zip(&self.neighbours) {
-            *distance = neighbour.distance;
-        }
         if let Some(ignore) = &self.ignore {
-            for (distance, &ignored) in self.distances.iter_mut().zip(&ignore.cells) {
+            for (distance, &ignored) in self.distances.iter_mut().zip(ignore.cells()) {
                 if ignored {
                     *distance = 0.0;
                 }
@@ -149,7 +222,7 @@ impl Scorer {
         }
         self.operator.run(&self.distances, &mut self.map);
         if let Some(ignore) = &self.ignore {
-            for (value, &ignored) in self.map.iter_mut().zip(&ignore.pixels) {
+            for (value, &ignored) in self.map.iter_mut().zip(ignore.pixels()) {
                 if ignored {
                     *value = 0.0;
                 }
@@ -159,9 +232,12 @@ impl Scorer {
     }
 
     /// Search and draw.
-    pub fn score(&mut self, features: &[f32], threads: &Threads) -> f32 {
-        self.search(features, threads);
-        self.draw()
+    ///
+    /// # Errors
+    /// [`NetworkError::Run`].
+    pub fn score(&mut self, features: &[f32], threads: &Threads) -> Result<f32, NetworkError> {
+        self.search(features, threads)?;
+        Ok(self.draw())
     }
 
     /// The last map, `[side, side]`.
@@ -169,19 +245,39 @@ impl Scorer {
         &self.map
     }
 
-    /// Nearest rows of the last search, a cell each.
+    /// The score of each cell in the last search, `[grid, grid]`.
+    pub fn distances(&self) -> &[f32] {
+        &self.distances
+    }
+
+    /// The same, to be corrected before the map is drawn.
+    pub fn distances_mut(&mut self) -> &mut [f32] {
+        &mut self.distances
+    }
+
+    /// Nearest rows of the last search, a cell each (under the last condition).
     pub fn neighbours(&self) -> &[Neighbour] {
         &self.neighbours
+    }
+
+    /// Cells whose nearest row was not allowed there, in the last search (last condition).
+    pub fn searched_again(&self) -> usize {
+        self.again.cells.len()
     }
 
     /// The bank.
     pub fn bank(&self) -> &PackedBank {
         &self.bank
     }
+
+    /// The conditions.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
 }
 
 /// Maximum that a NaN anywhere turns into NaN: `f32::max` would hide it.
-fn highest(map: &[f32]) -> f32 {
+pub(crate) fn highest(map: &[f32]) -> f32 {
     let mut high = f32::NEG_INFINITY;
     let mut broken = false;
     for &v in map {
@@ -201,17 +297,17 @@ mod tests {
         for cell in 0..4 {
             mask.allow(cell, usize::from(cell == 3));
         }
-        Scorer::new(bank, Some(mask), ignore, 2, 16, 0.0)
+        Scorer::new(bank, vec![Condition::by_place(mask)], ignore, 2, 16, 0.0)
     }
 
     #[test]
     fn a_row_right_elsewhere_does_not_explain_a_cell() {
         let mut scorer = scorer(None);
         let at_home = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
-        assert_eq!(scorer.score(&at_home, &Threads::default()), 0.0);
+        assert_eq!(scorer.score(&at_home, &Threads::default()).expect("score"), 0.0);
         // The same vector in a place where only the other row is allowed.
         let moved = [10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
-        assert!(scorer.score(&moved, &Threads::default()) > 9.0);
+        assert!(scorer.score(&moved, &Threads::default()).expect("score") > 9.0);
     }
 
     #[test]
@@ -221,10 +317,10 @@ mod tests {
         assert_eq!(ignore.cells(), [true, false, false, false]);
         let mut scorer = scorer(Some(ignore));
         let mut features = [10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
-        assert_eq!(scorer.score(&features, &Threads::default()), 0.0);
+        assert_eq!(scorer.score(&features, &Threads::default()).expect("score"), 0.0);
         features[0] = f32::NAN;
-        assert_eq!(scorer.score(&features, &Threads::default()), 0.0);
+        assert_eq!(scorer.score(&features, &Threads::default()).expect("score"), 0.0);
         features[2] = f32::NAN;
-        assert!(scorer.score(&features, &Threads::default()).is_nan());
+        assert!(scorer.score(&features, &Threads::default()).expect("score").is_nan());
     }
 }

@@ -83,6 +83,20 @@ impl PositionMask {
         Ok(Self { cells, rows, words })
     }
 
+    /// Room for the answers about `cells` cells, whatever they were before; takes no memory once
+    /// it has held as many.
+    pub(super) fn clear_for(&mut self, cells: usize) {
+        self.cells = cells;
+        self.words.clear();
+        self.words.resize(cells * self.rows.div_ceil(LANES), 0);
+    }
+
+    /// The words of one cell, to be written.
+    pub(super) fn words_mut(&mut self, cell: usize) -> &mut [u16] {
+        let stride = self.rows.div_ceil(LANES);
+        &mut self.words[cell * stride..][..stride]
+    }
+
     /// Cells of the grid.
     pub fn cells(&self) -> usize {
         self.cells

@@ -3,6 +3,7 @@
 use partgate::backbone::{BackboneError, GeometryError};
 use partgate::capture::folder::FolderError;
 use partgate::inspection::InspectionError;
+use partgate::network::NetworkError;
 use partgate::product::{ContainerError, ProductError};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -19,6 +20,8 @@ pub(crate) enum TrainError {
     Geometry(#[from] GeometryError),
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error(transparent)]
     Product(#[from] ProductError),
     #[error(transparent)]
@@ -50,12 +53,21 @@ pub(crate) enum TrainError {
     #[error("{0}")]
     Setting(String),
     #[error(
-        "{needed_mib} MiB are needed for {what} but {available_mib} MiB are free; use fewer images, a smaller --size, or a machine with more memory"
+        "{needed_mib} MiB of memory are needed for {what} but {available_mib} MiB are free; the need grows with the number of images and the square of --size: use fewer images, a smaller --size (or --crop), or a machine with more memory"
     )]
     Memory {
         what: String,
         needed_mib: u64,
         available_mib: u64,
+    },
+    #[error(
+        "{}: no room for the bundle, which may take {needed_mib} MiB; free some or write it to another disk (-o)",
+        path.display()
+    )]
+    Room {
+        path: PathBuf,
+        needed_mib: u64,
+        source: std::io::Error,
     },
     #[error("JSON cannot be written")]
     Json(#[from] serde_json::Error),

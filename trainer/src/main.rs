@@ -4,6 +4,7 @@ mod cli;
 mod damage;
 mod dataset;
 mod error;
+mod export;
 mod fit;
 mod metrics;
 mod progress;

@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::inspection::Inspector;
-use partgate::product::Product;
+use partgate::product::{Manifest, Product};
 use partgate::score::{Rule, Scorer};
 use partgate::verdict::{Thresholds, Verdict};
 use rayon::prelude::*;
@@ -154,10 +154,10 @@ impl Worker {
     fn new(product: &Product) -> Result<Self, TrainError> {
         let manifest = product.manifest();
         let side = manifest.input.side();
-        let plain = (manifest.method.rule != Rule::Patchcore).then(|| {
+        let plain = (!is_plain(manifest)).then(|| {
             Scorer::new(
                 product.bank().clone(),
-                None,
+                Vec::new(),
                 product.ignore().cloned(),
                 manifest.backbone.grid(side),
                 side,
@@ -200,7 +200,7 @@ impl Worker {
         let (baseline_score, baseline_verdict, baseline_map) = match &mut self.plain {
             None => (inspection.score, inspection.verdict, None),
             Some(plain) => {
-                let score = plain.score(self.inspector.features(), &Threads::default());
+                let score = plain.score(self.inspector.features(), &Threads::default())?;
                 let thresholds = manifest
                     .baseline_thresholds
                     .as_ref()
@@ -327,6 +327,15 @@ fn kind_figures(judged: &[Judged], comparable: bool) -> Vec<KindFigures> {
         .collect()
 }
 
+/// Whether the product is its own baseline: plain distances to the bank.
+fn is_plain(manifest: &Manifest) -> bool {
+    let method = &manifest.method;
+    method.rule == Rule::Patchcore
+        && method.density.is_none()
+        && method.refinement.is_none()
+        && manifest.others.is_empty()
+}
+
 /// Judges `images` with `product`, in parallel, and computes every figure.
 pub(crate) fn validate(
     product: &Product,
@@ -368,7 +377,7 @@ pub(crate) fn validate(
         }
     }
     progress.finish();
-    let plain = manifest.method.rule == Rule::Patchcore;
+    let plain = is_plain(manifest);
     let main = figures(&judged, |j| j.score, |j| j.verdict, pixels)?;
     // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores
     // must not be judged by them.

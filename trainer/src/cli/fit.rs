@@ -1,16 +1,20 @@
 //! `partgate-train fit`.
 
+mod room;
+
 use super::risk::RiskArgs;
-use super::{Common, check_writable, print_json, write_file};
+use super::{Common, check_writable, print_json};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use crate::fit::{self, FeatureSettings, FitReport, Settings};
+use crate::fit::rules::RuleSpec;
+use crate::fit::{self, CacheSettings, FeatureSettings, FitReport, Settings};
 use clap::{Args, ValueEnum};
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::capture::folder::read_frame;
 use partgate::frame::Pixels;
 use partgate::score::{Border, Rule};
 use partgate::verdict::Bound;
+use room::Room;
 use std::path::{Path, PathBuf};
 
 /// Scoring rules by their names on the command line.
@@ -18,14 +22,49 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Method {
     /// Any bank row may explain any place: right for textures and loose parts
     Patchcore,
+    /// Choose by held-out good images and synthetically damaged copies of them
+    Auto,
     /// Only rows seen near the place on good parts: right for fixtured parts
     Position,
+    /// Only rows that the neighbourhood network finds likely (published threshold)
+    Neighbourhood,
+    /// Mean of both above the published threshold
+    Pni,
+    /// The same with scores over the distribution coreset only (the paper's first version)
+    PniV1,
+    /// One mask a model and the mean of the two maps
+    PniTwoMap,
+    /// Thresholds such that few held-out good cells lose the row they really are
+    Coverage,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BorderName {
     Zero,
     Inside,
+}
+
+/// Where features are kept between fits.
+#[derive(Args, Clone)]
+struct CacheArgs {
+    /// Keep the images' feature vectors in this folder. A fit that was interrupted, or is repeated
+    /// with another bank, rule or thresholds, takes them from there instead of running the
+    /// backbone again; another program version, processor, backbone, --size, --crop, --roi,
+    /// --patch, --border or a changed image does not. The bundle is the same with and without.
+    /// Fits may share the folder, and it may be deleted any time [default: nothing is kept]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Most that the cache may take, MiB; what was not used for longest is dropped first. An image
+    /// takes 0.6 MiB at --size 256, in proportion to the square of the size
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
+    cache_limit: u64,
+}
+
+/// Says nothing: this is what tells runs of `benchmark` apart, and no figure depends on a cache.
+impl std::fmt::Debug for CacheArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CacheArgs")
+    }
 }
 
 /// Settings of the method, shared by `fit` and `benchmark`.
@@ -76,9 +115,27 @@ pub(crate) struct MethodArgs {
     /// Sightings that allow a bank row at a place (position) [default: published threshold]
     #[arg(long, value_name = "N")]
     sightings: Option<usize>,
+    /// Under coverage: percent of held-out good cells that may lose their row by place; 0 leaves the
+    /// place out
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
+    place_lost: f64,
+    /// Under coverage: the same by neighbourhood
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
+    near_lost: f64,
+    /// Measure distances in units of the bank's own spacing to this power; 0 leaves them
+    #[arg(long, value_name = "POWER", default_value_t = 0.0)]
+    density: f32,
+    /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
+    #[arg(long, value_name = "CELLS")]
+    ring: Option<usize>,
+    /// Training steps of the neighbourhood network
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    network_steps: usize,
     /// Folds of the held-out scores behind the thresholds
     #[arg(long, value_name = "N", default_value_t = 5)]
     folds: usize,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     risk: RiskArgs,
 }
@@ -225,6 +282,20 @@ impl MethodArgs {
         Ok(())
     }
 
+    fn rule(&self) -> Option<RuleSpec> {
+        let share = |percent: f64| (percent > 0.0).then_some(percent / 100.0);
+        Some(match self.method {
+            Method::Auto => return None,
+            Method::Patchcore => RuleSpec::of(Rule::Patchcore),
+            Method::Position => RuleSpec::of(Rule::Position),
+            Method::Neighbourhood => RuleSpec::of(Rule::Neighbourhood),
+            Method::Pni => RuleSpec::of(Rule::Pni),
+            Method::PniV1 => RuleSpec::of(Rule::PniV1),
+            Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
+            Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
+        })
+    }
+
     /// Settings for a product called `name`.
     pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
         self.check()?;
@@ -244,12 +315,16 @@ impl MethodArgs {
                     BorderName::Zero => Border::Zero,
                     BorderName::Inside => Border::Inside,
                 },
+                cache: self.cache.cache.clone().map(|folder| CacheSettings {
+                    folder,
+                    limit_mib: self.cache.cache_limit,
+                }),
             },
             backbone: self.backbone.clone(),
-            rule: match self.method {
-                Method::Patchcore => Rule::Patchcore,
-                Method::Position => Rule::Position,
-            },
+            rule: self.rule(),
+            density: (self.density > 0.0).then_some(self.density),
+            ring: self.ring,
+            network_steps: self.network_steps,
             sigma: self.sigma,
             bank_ratio: self.bank_ratio,
             min_bank: self.min_bank,
@@ -290,6 +365,12 @@ fn print(report: &FitReport, output: &Path) {
         "  {} good images of {} size(s), {} cells of {} values, backbone {}",
         report.images, report.image_sizes, report.cells, report.dimensions, report.backbone
     );
+    if report.cached_images > 0 {
+        println!(
+            "  features of {} of the images came from the cache",
+            report.cached_images
+        );
+    }
     println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
     if let Some(p) = &report.position {
         println!(
@@ -367,8 +448,9 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
         settings.ignore = Some(ignore_mask(path, &settings.features.input)?);
     }
     check_writable(&args.output)?;
+    let room = Room::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
     let (bytes, report) = fit::fit(&images, &settings)?;
-    write_file(&args.output, &bytes)?;
+    room.write(&bytes)?;
     if args.common.json {
         print_json(&report)
     } else {

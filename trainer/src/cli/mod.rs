@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod calibrate;
+mod damage;
 mod fit;
 mod risk;
 mod validate;
@@ -24,7 +25,8 @@ Examples:
   partgate-train fit DATA/bottle -o bottle.pgp --size 256 --method position
   partgate-train validate DATA/bottle --bundle bottle.pgp --report bottle.html
   partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
-  partgate-train benchmark DATA --out figures";
+  partgate-train benchmark DATA --out figures
+  partgate-train damage photos/of/good/parts look --sheet look.png";
 
 /// Fits products from good images only, validates and calibrates them.
 #[derive(Parser)]
@@ -44,6 +46,8 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Fit and validate every category of a data set and print the table
     Benchmark(benchmark::BenchmarkArgs),
+    /// Damage good images synthetically, to see what training sees
+    Damage(damage::DamageArgs),
 }
 
 /// Options that every command has.
@@ -154,6 +158,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Benchmark(args) => benchmark::run(&args),
+        Command::Damage(args) => damage::run(&args),
     };
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;

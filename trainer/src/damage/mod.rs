@@ -1,96 +1,332 @@
-//! Synthetic damage on good images, for the bundle's golden images.
+//! Synthetic damage on good images.
+//!
+//! Two families. *Surface* damage puts something foreign on the part: blobs, scars, scraps and
+//! strokes filled from elsewhere. *Misplaced* damage shows nothing foreign: components exchanged,
+//! mirrored, turned, recoloured, duplicated or removed. The refinement network is trained on such
+//! pictures, and the choice of conditioning is made on them; docs/damage.md shows them.
+//!
+//! Same frame, donors, family and seed give the same bytes on every machine: [`draws`] says how.
 
-use partgate::frame::{Frame, FrameError, Pixels};
+mod draws;
+mod fillings;
+mod foreground;
+mod golden_marks;
+mod misplacement;
+mod recolouring;
+mod room;
+mod samples;
+mod shapes;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use fillings::Filling;
+pub(crate) use golden_marks::damaged;
+
+use draws::{log_uniform, one_of};
+use partgate::frame::{Frame, FrameError};
 use partgate::seed::Rng;
+use room::Room;
+use samples::{Patch, Picture, painted};
+use shapes::Placement;
+use std::fmt;
+use thiserror::Error;
 
-/// A scar (a thin bent line) or a blob, blended into a copy of `frame`, somewhere in its middle
-/// half. Only products, sums and roots, so that a seed gives the same damage on every machine.
-pub(crate) fn damaged(frame: &Frame, seed: u64) -> Result<Frame, FrameError> {
-    let mut rng = Rng::new(seed);
-    let (width, height) = (frame.width(), frame.height());
-    let side = width.min(height) as f32;
-    let cx = width as f32 * rng.between(0.3, 0.7);
-    let cy = height as f32 * rng.between(0.3, 0.7);
-    let scar = rng.unit() < 0.5;
-    let radius = if scar {
-        side * rng.between(0.008, 0.015) + 0.7
-    } else {
-        side * rng.between(0.04, 0.08) + 1.0
-    };
-    let length = if scar {
-        side * rng.between(0.15, 0.3)
-    } else {
-        0.0
-    };
-    let (mut ux, mut uy) = (rng.between(-1.0, 1.0), rng.between(-1.0, 1.0));
-    let norm = (ux * ux + uy * uy).sqrt().max(1e-3);
-    (ux, uy) = (ux / norm, uy / norm);
-    let bend = rng.between(-0.3, 0.3);
-    // Towards the far end of the range, so that it shows on dark and on bright parts.
-    let tint = [rng.unit(), rng.unit(), rng.unit()];
-
-    let coverage = |x: usize, y: usize| -> f32 {
-        let (dx, dy) = (x as f32 + 0.5 - cx, y as f32 + 0.5 - cy);
-        let along = (dx * ux + dy * uy).clamp(-length / 2.0, length / 2.0);
-        let sag = if length > 0.0 {
-            bend * length * (0.25 - (along / length) * (along / length))
-        } else {
-            0.0
-        };
-        let (px, py) = (along * ux - sag * uy, along * uy + sag * ux);
-        let distance = ((dx - px) * (dx - px) + (dy - py) * (dy - py)).sqrt();
-        (radius + 0.5 - distance).clamp(0.0, 1.0) * 0.85
-    };
-    let blend = |value: f32, full: f32, channel: usize, cover: f32| -> f32 {
-        let target = if value > full / 2.0 { 0.25 } else { 0.75 };
-        let to = full * (0.7 * target + 0.3 * tint[channel]);
-        value + cover * (to - value)
-    };
-    macro_rules! paint {
-        ($samples:expr, $channels:expr, $full:expr, $kind:ty) => {{
-            let mut out = $samples.clone();
-            for (i, pixel) in out.chunks_exact_mut($channels).enumerate() {
-                let cover = coverage(i % width, i / width);
-                if cover > 0.0 {
-                    for (c, s) in pixel.iter_mut().enumerate() {
-                        *s = (blend(f32::from(*s), $full, c, cover) + 0.5) as $kind;
-                    }
-                }
-            }
-            out
-        }};
-    }
-    let pixels = match frame.pixels() {
-        Pixels::Gray8(v) => Pixels::Gray8(paint!(v, 1, 255.0, u8)),
-        Pixels::Rgb8(v) => Pixels::Rgb8(paint!(v, 3, 255.0, u8)),
-        Pixels::Gray16(v) => Pixels::Gray16(paint!(v, 1, 65535.0, u16)),
-        Pixels::Rgb16(v) => Pixels::Rgb16(paint!(v, 3, 65535.0, u16)),
-    };
-    Frame::new(width, height, pixels)
+/// What sort of fault a damage imitates. The choice of conditioning reports them apart: position
+/// and neighbourhood can only help where every patch for itself looks normal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Something foreign on the surface.
+    Surface,
+    /// Something normal in the wrong place, or gone.
+    Misplaced,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn damage_is_local_seeded_and_visible() {
-        let frame = Frame::new(120, 90, Pixels::Rgb8(vec![200; 120 * 90 * 3])).expect("frame");
-        for seed in 0..20 {
-            let hurt = damaged(&frame, seed).expect("damage");
-            assert_eq!(hurt, damaged(&frame, seed).expect("damage"));
-            let (Pixels::Rgb8(a), Pixels::Rgb8(b)) = (frame.pixels(), hurt.pixels()) else {
-                unreachable!()
-            };
-            let changed = a
-                .iter()
-                .zip(b)
-                .filter(|(x, y)| x.abs_diff(**y) > 20)
-                .count();
-            assert!(
-                (30..a.len() / 10).contains(&changed),
-                "seed {seed}: {changed}"
-            );
+impl Family {
+    /// The kinds of damage in this family.
+    pub(crate) fn kinds(self) -> &'static [Kind] {
+        match self {
+            Family::Surface => &SURFACE_KINDS,
+            Family::Misplaced => &misplacement::KINDS,
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Surface => "surface",
+            Family::Misplaced => "misplaced",
+        })
+    }
+}
+
+const SURFACE_KINDS: [Kind; 4] = [Kind::Blob, Kind::Scar, Kind::Rectangle, Kind::Stroke];
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Surface: lobes with a rough outline.
+    Blob,
+    /// Surface: a thin bent line.
+    Scar,
+    /// Surface: a rectangle at any angle.
+    Rectangle,
+    /// Surface: a line as drawn by hand.
+    Stroke,
+    /// Misplaced: two places have exchanged their contents.
+    Swapped,
+    /// Misplaced: one place shows the contents of another.
+    Duplicated,
+    /// Misplaced: mirrored in its place.
+    Mirrored,
+    /// Misplaced: turned by 90 or 180 degrees in its place.
+    Rotated,
+    /// Misplaced: another colour or tone.
+    Recoloured,
+    /// Misplaced: covered by its surroundings.
+    Removed,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Blob => "blob",
+            Kind::Scar => "scar",
+            Kind::Rectangle => "rectangle",
+            Kind::Stroke => "stroke",
+            Kind::Swapped => "swapped",
+            Kind::Duplicated => "duplicated",
+            Kind::Mirrored => "mirrored",
+            Kind::Rotated => "rotated",
+            Kind::Recoloured => "recoloured",
+            Kind::Removed => "removed",
+        })
+    }
+}
+
+/// A pixel has changed when a channel differs by more than this share of full scale: above sensor
+/// noise and compression, below what a person would overlook.
+pub(crate) const VISIBLE: f32 = 0.03;
+
+/// The mean difference over the changed pixels must reach this: a patch that passes [`VISIBLE`]
+/// only here and there by noise is no damage to learn from.
+const PLAIN: f32 = 0.06;
+
+/// Changed pixels that every damage has at least: this share of the picture, 13 of the 256 x 256
+/// that a network sees, so that the label survives shrinking; and never fewer than [`FEWEST`].
+const LEAST_SHARE: f32 = 0.0002;
+
+/// At least this many pixels change in the smallest pictures.
+const FEWEST: usize = 6;
+
+/// Sides from which on a picture has room for damage with a border around it.
+const LEAST_SIDE: usize = 16;
+
+/// Areas of surface damage over the picture's, log-uniform.
+const AREA: (f32, f32) = (0.0005, 0.05);
+
+/// Surface damage covers at most this share of what may change: more would be another part.
+const MOST_OF_ROOM: f32 = 0.2;
+
+/// Of a misplaced component's pixels at least this share must change: mirroring a plain area with
+/// some noise in it is no damage.
+const LEAST_OF_COMPONENT: f32 = 0.12;
+
+/// Draws before giving up. The kind is drawn anew every [`STUBBORN`] of them, not every time, lest
+/// kinds that seldom succeed hardly occur.
+const ATTEMPTS: u64 = 48;
+const STUBBORN: u64 = 8;
+
+/// Why a picture cannot be damaged.
+#[derive(Debug, Error)]
+pub(crate) enum DamageError {
+    #[error(
+        "a picture of {width} x {height} pixels is too small to be damaged; at least {LEAST_SIDE} a side are needed"
+    )]
+    TooSmall { width: usize, height: usize },
+    #[error("the allowed area has {found} entries but the picture {expected} pixels")]
+    Allowed { found: usize, expected: usize },
+    #[error(
+        "only {found} pixels of the part may change but {needed} are needed; is the allowed area nearly empty?"
+    )]
+    NoRoom { found: usize, needed: usize },
+    #[error(
+        "no {family} damage shows on this picture after {ATTEMPTS} attempts; is the part of one colour without any structure?"
+    )]
+    Invisible { family: Family },
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// A damaged copy of a good picture.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    /// The picture, in the format of the good one.
+    pub(crate) frame: Frame,
+    /// Pixels that differ visibly, `[height, width]`; never all false.
+    pub(crate) changed: Vec<bool>,
+    /// What was done.
+    pub(crate) kind: Kind,
+    /// With what, for surface damage.
+    pub(crate) filling: Option<Filling>,
+}
+
+/// Damages one picture as often as wanted; finding the part is done once.
+pub(crate) struct Damager<'a> {
+    frame: &'a Frame,
+    donors: &'a [&'a Frame],
+    room: Room<'a>,
+    least: usize,
+}
+
+impl<'a> Damager<'a> {
+    /// For `frame`, at least 16 x 16. `donors` are other good pictures of any size and format to
+    /// fill from; without one the picture's own other places serve. `allowed`, `[height, width]`:
+    /// pixels that may change. Beyond that damage stays within the part where the border of the
+    /// picture tells it from the background.
+    ///
+    /// # Errors
+    /// [`DamageError`] when the picture is too small, `allowed` is of another size, or leaves
+    /// nothing to change.
+    pub(crate) fn new(
+        frame: &'a Frame,
+        donors: &'a [&'a Frame],
+        allowed: Option<&'a [bool]>,
+    ) -> Result<Self, DamageError> {
+        let (width, height) = (frame.width(), frame.height());
+        if width.min(height) < LEAST_SIDE {
+            return Err(DamageError::TooSmall { width, height });
+        }
+        if let Some(found) = allowed.map(<[bool]>::len).filter(|&n| n != width * height) {
+            return Err(DamageError::Allowed {
+                found,
+                expected: width * height,
+            });
+        }
+        let room = Room::new(Picture::new(frame), allowed);
+        let least = ((width * height) as f32 * LEAST_SHARE) as usize;
+        let least = least.max(FEWEST);
+        // Shapes are cut off at the room's border: as large as the label would be too tight.
+        if room.pixels < 4 * least {
+            return Err(DamageError::NoRoom {
+                found: room.pixels,
+                needed: 4 * least,
+            });
+        }
+        Ok(Self {
+            frame,
+            donors,
+            room,
+            least,
+        })
+    }
+
+    /// Share of the picture that was told as the part; `None` where the whole picture is taken.
+    pub(crate) fn part_share(&self) -> Option<f32> {
+        self.room.part_share()
+    }
+
+    /// One damage of the family; another seed gives another one.
+    ///
+    /// # Errors
+    /// [`DamageError::Invisible`] when nothing of the sort shows on this picture: a part of one
+    /// colour has no components to misplace.
+    pub(crate) fn damage(&self, family: Family, seed: u64) -> Result<Damaged, DamageError> {
+        let mut kind = family.kinds()[0];
+        for attempt in 0..ATTEMPTS {
+            let mut rng = Rng::stream(seed, attempt);
+            if attempt % STUBBORN == 0 {
+                kind = one_of(&mut rng, family.kinds());
+            }
+            if let Some(damaged) = self.attempt(kind, attempt, &mut rng)? {
+                return Ok(damaged);
+            }
+        }
+        Err(DamageError::Invisible { family })
+    }
+
+    /// One draw of `kind`; `None` when it does not show.
+    fn attempt(
+        &self,
+        kind: Kind,
+        attempt: u64,
+        rng: &mut Rng,
+    ) -> Result<Option<Damaged>, DamageError> {
+        // 0 at first, 1 at last: surface damage becomes bolder, components smaller.
+        let urgency = attempt as f32 / (ATTEMPTS - 1) as f32;
+        let (patches, filling, needed) = if SURFACE_KINDS.contains(&kind) {
+            let Some((patch, filling)) = self.surface(kind, urgency, rng) else {
+                return Ok(None);
+            };
+            (vec![patch], Some(filling), self.least)
+        } else {
+            let picture = Picture::new(self.frame);
+            let smaller = 1.0 - 0.7 * urgency;
+            let Some(patches) = misplacement::misplaced(kind, picture, &self.room, smaller, rng)
+            else {
+                return Ok(None);
+            };
+            let area: usize = patches.iter().map(|p| p.window().area()).sum();
+            let needed = (LEAST_OF_COMPONENT * area as f32) as usize;
+            (patches, None, needed.max(self.least))
+        };
+        let Some(changed) = self.changed(&patches, needed) else {
+            return Ok(None);
+        };
+        Ok(Some(Damaged {
+            frame: painted(self.frame, &patches)?,
+            changed,
+            kind,
+            filling,
+        }))
+    }
+
+    fn surface(&self, kind: Kind, urgency: f32, rng: &mut Rng) -> Option<(Patch, Filling)> {
+        let picture = Picture::new(self.frame);
+        let sides = (self.frame.width(), self.frame.height());
+        let whole = (sides.0 * sides.1) as f32;
+        let filling = if urgency > 0.6 {
+            // The one that shows on any ground.
+            Filling::Brightness
+        } else {
+            one_of(rng, &Filling::ALL)
+        };
+        let smallest = (AREA.0 * whole).max(2.0 * self.least as f32);
+        let largest = (AREA.1 * whole).min(MOST_OF_ROOM * self.room.pixels as f32);
+        let centre = self.room.place(rng)?;
+        let placement = Placement {
+            centre: (centre.0 as f32, centre.1 as f32),
+            area: log_uniform(rng, smallest, largest.max(smallest)),
+            picture: sides,
+        };
+        let opacity = rng.between(0.35 + 0.65 * urgency, 1.0);
+        let cover =
+            shapes::shape(kind, &placement, rng).limited(opacity, |x, y| self.room.holds(x, y));
+        let strong = urgency > 0.6;
+        let paint = fillings::paint(filling, picture, self.donors, centre, strong, rng);
+        Some((Patch::new(cover, paint), filling))
+    }
+
+    /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint.
+    /// Patches of one damage do not overlap, so each can be looked at by itself.
+    fn changed(&self, patches: &[Patch], needed: usize) -> Option<Vec<bool>> {
+        let picture = Picture::new(self.frame);
+        let effects: Vec<_> = patches
+            .iter()
+            .map(|p| (p.window(), p.effect(picture, VISIBLE)))
+            .collect();
+        let count: usize = effects.iter().map(|(_, e)| e.count).sum();
+        if count < needed || effects.iter().any(|(_, e)| e.mean < PLAIN) {
+            return None;
+        }
+        let width = self.frame.width();
+        let mut changed = vec![false; width * self.frame.height()];
+        for (w, effect) in &effects {
+            for (row, line) in effect.changed.chunks_exact(w.width).enumerate() {
+                let at = (w.top + row) * width + w.left;
+                changed[at..at + w.width].copy_from_slice(line);
+            }
+        }
+        Some(changed)
     }
 }

@@ -49,7 +49,22 @@ pub(crate) fn defect_mask(
             ),
         });
     }
-    let source = marked(&frame);
+    Ok(seen_by_network(
+        &marked(&frame),
+        image_size,
+        geometry,
+        eroded,
+    ))
+}
+
+/// Marks `[height, width]` of an image brought to `[side, side]`: 1 where the pixel that the
+/// network sees is marked.
+pub(crate) fn seen_by_network(
+    source: &[bool],
+    (width, height): (usize, usize),
+    geometry: &InputGeometry,
+    eroded: bool,
+) -> Vec<u8> {
     let (x0, y0, rw, rh) = match geometry.roi {
         Some(r) => (
             r.x as usize,
@@ -81,7 +96,7 @@ pub(crate) fn defect_mask(
             mask.push(u8::from(hit));
         }
     }
-    Ok(mask)
+    mask
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 mod ground_truth;
 
-pub(crate) use ground_truth::defect_mask;
+pub(crate) use ground_truth::{defect_mask, seen_by_network};
 
 use crate::error::TrainError;
 use partgate::capture::folder::images_under;

@@ -1,5 +1,6 @@
 //! Feature vectors of all training images, made by the same code that runs on the board.
 
+use super::cache::{Cache, CacheSettings};
 use super::catalogue::BackboneFile;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
@@ -17,6 +18,8 @@ pub(crate) struct FeatureSettings {
     pub(crate) input: InputGeometry,
     pub(crate) patch: usize,
     pub(crate) border: Border,
+    /// Where features are kept for the next fit; they are the same with and without.
+    pub(crate) cache: Option<CacheSettings>,
 }
 
 /// One pass over an image: what a board computes before the bank comes into play.
@@ -48,7 +51,7 @@ impl Extractor {
         }
     }
 
-    fn another(&self, settings: &FeatureSettings) -> Result<Self, TrainError> {
+    pub(crate) fn another(&self, settings: &FeatureSettings) -> Result<Self, TrainError> {
         Ok(Self::around(self.backbone.another()?, settings))
     }
 
@@ -91,6 +94,8 @@ pub(crate) struct Features {
     pub(crate) largest: [u32; 2],
     /// Distinct image sizes.
     pub(crate) sizes: usize,
+    /// Images whose features were not computed but came from the cache.
+    pub(crate) cached: usize,
 }
 
 impl Features {
@@ -105,11 +110,11 @@ impl Features {
     }
 }
 
-fn digest_of_image(name: &str, bytes: &[u8]) -> [u8; 32] {
+fn digest_of_image(name: &str, content: &blake3::Hash) -> [u8; 32] {
     let mut digest = blake3::Hasher::new();
     digest.update(name.as_bytes());
     digest.update(&[0]);
-    digest.update(blake3::hash(bytes).as_bytes());
+    digest.update(content.as_bytes());
     *digest.finalize().as_bytes()
 }
 
@@ -121,9 +126,45 @@ pub(crate) fn digest_of(images: &GoodImages) -> Result<[u8; 32], TrainError> {
             path: path.clone(),
             source,
         })?;
-        digest.update(&digest_of_image(&images.relative(path), &bytes));
+        digest.update(&digest_of_image(
+            &images.relative(path),
+            &blake3::hash(&bytes),
+        ));
     }
     Ok(*digest.finalize().as_bytes())
+}
+
+/// The processor's instruction sets: which of them the kernels use decides how sums are rounded.
+fn processor() -> String {
+    let said = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let sets = said
+        .lines()
+        .find(|line| line.starts_with("flags") || line.starts_with("Features"));
+    format!("{} {}", std::env::consts::ARCH, sets.unwrap_or_default())
+}
+
+/// A digest over all that an image's features depend on besides the image: the program, the
+/// processor, the backbone with its description, and the settings.
+fn dependencies(
+    file: &BackboneFile,
+    settings: &FeatureSettings,
+) -> Result<blake3::Hash, TrainError> {
+    // Development builds share a version number; their bytes tell them apart.
+    let program = std::env::current_exe().and_then(std::fs::read);
+    let parts = [
+        partgate::VERSION.as_bytes(),
+        blake3::hash(&program.unwrap_or_default()).as_bytes(),
+        processor().as_bytes(),
+        blake3::hash(&file.onnx).as_bytes(),
+        &serde_json::to_vec(&file.spec)?,
+        &serde_json::to_vec(&(&settings.input, settings.patch, settings.border))?,
+    ]
+    .map(blake3::hash);
+    let mut digest = blake3::Hasher::new();
+    for part in &parts {
+        digest.update(part.as_bytes());
+    }
+    Ok(digest.finalize())
 }
 
 struct ImageFacts {
@@ -133,6 +174,7 @@ struct ImageFacts {
 
 fn one_image(
     extractor: &mut Extractor,
+    cache: Option<&Cache>,
     path: &Path,
     name: &str,
     out: &mut [f32],
@@ -141,6 +183,11 @@ fn one_image(
         path: path.to_path_buf(),
         source,
     })?;
+    let content = blake3::hash(&bytes);
+    let digest = digest_of_image(name, &content);
+    if let Some(size) = cache.and_then(|cache| cache.get(&content, out)) {
+        return Ok(ImageFacts { digest, size });
+    }
     let frame = decode_frame(&bytes, path)?;
     extractor
         .run(&frame, out)
@@ -148,22 +195,15 @@ fn one_image(
             path: path.to_path_buf(),
             source,
         })?;
-    Ok(ImageFacts {
-        digest: digest_of_image(name, &bytes),
-        size: [frame.width() as u32, frame.height() as u32],
-    })
+    let size = [frame.width() as u32, frame.height() as u32];
+    if let Some(cache) = cache {
+        cache.put(&content, size, out);
+    }
+    Ok(ImageFacts { digest, size })
 }
 
-/// MiB that the system could still give; `None` where it does not say.
-fn available_mib() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
-}
-
-/// Extracts the features of all images, in parallel on the current thread pool. Refuses before
-/// it starts when the memory would not suffice.
+/// Extracts the features of all images, in parallel on the current thread pool, or takes them from
+/// the cache.
 pub(crate) fn extract(
     file: &BackboneFile,
     settings: &FeatureSettings,
@@ -173,17 +213,10 @@ pub(crate) fn extract(
     let (grid, dimensions) = (first.grid(), first.dimensions());
     let length = grid * grid * dimensions;
     let count = images.paths.len();
-    // Features, plus the coreset's member list and the nearest rows of each cell.
-    let needed_mib = (count * (length * 4 + grid * grid * 32)) as u64 / (1 << 20) + 64;
-    if let Some(available_mib) = available_mib()
-        && needed_mib > available_mib
-    {
-        return Err(TrainError::Memory {
-            what: format!("the features of {count} images"),
-            needed_mib,
-            available_mib,
-        });
-    }
+    let cache = match &settings.cache {
+        Some(cache) => Cache::open(cache, dependencies(file, settings)?, length),
+        None => None,
+    };
     let progress = Progress::new("features", count as u64);
     let mut values = vec![0.0; count * length];
     let share = count.div_ceil(rayon::current_num_threads()).max(1);
@@ -199,7 +232,7 @@ pub(crate) fn extract(
         .map(|((values, paths), extractor)| {
             let work = values.chunks_exact_mut(length).zip(paths);
             work.map(|(out, path)| {
-                let facts = one_image(extractor, path, &images.relative(path), out);
+                let facts = one_image(extractor, cache.as_ref(), path, &images.relative(path), out);
                 progress.advance(1);
                 facts
             })
@@ -207,6 +240,10 @@ pub(crate) fn extract(
         })
         .collect::<Result<_, _>>()?;
     progress.finish();
+    let cached = cache.as_ref().map_or(0, Cache::served);
+    if cache.is_some() {
+        log::info!("features of {cached} of {count} images came from the cache");
+    }
 
     let mut digest = blake3::Hasher::new();
     let mut sizes: Vec<[u32; 2]> = Vec::with_capacity(count);
@@ -229,5 +266,6 @@ pub(crate) fn extract(
         smallest,
         largest,
         sizes: sizes.len(),
+        cached,
     })
 }

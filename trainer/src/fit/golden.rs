@@ -14,7 +14,7 @@ const GOLDEN_STREAM: u64 = 4;
 
 /// Golden images larger than this are shrunk by a whole factor before they are judged and stored,
 /// where the product has no region of interest in source pixels.
-const GOLDEN_AREA: usize = 400_000;
+pub(super) const GOLDEN_AREA: usize = 400_000;
 
 fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
     let mut factor = 1;

@@ -1,7 +1,6 @@
 //! Where each bank row was seen on good parts, reduced to the rows allowed at each cell
 //! (PNI, arXiv 2211.12634, equation 5, as counts).
 
-use partgate::product::PositionEvidence;
 use partgate::score::PositionMask;
 use rayon::prelude::*;
 
@@ -28,7 +27,7 @@ pub(crate) fn published_sightings(images: usize, window: usize, rows: usize) -> 
 
 /// Counts at single cells, then sums over the window: the same numbers as adding each sighting to
 /// its whole window, far cheaper.
-fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u32> {
+pub(crate) fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u32> {
     let Sightings {
         nearest,
         grid,
@@ -67,7 +66,7 @@ pub(crate) fn fit_mask(
     sightings: &Sightings<'_>,
     window: usize,
     needed: usize,
-) -> (PositionMask, PositionEvidence) {
+) -> PositionMask {
     let counts = windowed_counts(sightings, window);
     let mut mask = PositionMask::nothing(sightings.grid * sightings.grid, sightings.rows);
     for (cell, counts) in counts.chunks_exact(sightings.rows).enumerate() {
@@ -90,12 +89,52 @@ pub(crate) fn fit_mask(
             }
         }
     }
-    let evidence = PositionEvidence {
-        window: window as u32,
-        sightings: needed as u32,
-        allowed_share: mask.allowed_share(),
-    };
-    (mask, evidence)
+    mask
+}
+
+/// Probability of each row at each cell from windowed sightings, `[cells, rows]`, with one sighting
+/// spread over all rows as often as they are seen anywhere: what was never seen is unlikely, not
+/// impossible.
+pub(crate) fn place_table(sightings: &Sightings<'_>, window: usize) -> Vec<f32> {
+    let rows = sightings.rows;
+    let mut anywhere = vec![0.5f32; rows];
+    for &row in sightings.nearest {
+        anywhere[row as usize] += 1.0;
+    }
+    let all: f32 = anywhere.iter().sum();
+    let counts = windowed_counts(sightings, window);
+    let mut table = vec![0.0; counts.len()];
+    table
+        .par_chunks_mut(rows)
+        .zip(counts.par_chunks(rows))
+        .for_each(|(out, counts)| {
+            let total: u32 = counts.iter().sum();
+            for ((p, &count), seen) in out.iter_mut().zip(counts).zip(&anywhere) {
+                *p = (count as f32 + seen / all) / (total as f32 + 1.0);
+            }
+        });
+    table
+}
+
+/// The mask that allows a bank row where its row of D has at least `threshold` of `table`,
+/// `[cells, entries]`; where none has, the rows of the likeliest.
+pub(crate) fn place_mask(
+    table: &[f32],
+    entries: usize,
+    assignment: &[u16],
+    threshold: f32,
+) -> PositionMask {
+    let mut mask = PositionMask::nothing(table.len() / entries, assignment.len());
+    for (cell, table) in table.chunks_exact(entries).enumerate() {
+        let highest = table.iter().copied().fold(0.0, f32::max);
+        let least = threshold.min(highest);
+        for (row, &entry) in assignment.iter().enumerate() {
+            if table[usize::from(entry)] >= least {
+                mask.allow(cell, row);
+            }
+        }
+    }
+    mask
 }
 
 #[cfg(test)]
@@ -152,15 +191,15 @@ mod tests {
             grid: 4,
             rows: 7,
         };
-        let (mask, evidence) = fit_mask(&sightings, 3, 1000);
+        let mask = fit_mask(&sightings, 3, 1000);
         assert!((0..16).all(|cell| mask.allows(cell, 3) && !mask.allows(cell, 2)));
-        assert!((evidence.allowed_share - 1.0 / 7.0).abs() < 1e-9);
+        assert!((mask.allowed_share() - 1.0 / 7.0).abs() < 1e-9);
         let nothing = Sightings {
             nearest: &[],
             grid: 4,
             rows: 7,
         };
-        let (mask, _) = fit_mask(&nothing, 3, 1);
+        let mask = fit_mask(&nothing, 3, 1);
         assert!((0..16).all(|cell| (0..7).all(|row| mask.allows(cell, row))));
     }
 }

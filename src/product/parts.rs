@@ -1,0 +1,378 @@
+//! What one member of a product is made of, checked: bank, conditions, networks. An ordinary
+//! product has one member, an ensemble up to three.
+
+use super::manifest::{DType, Manifest, Method, Section, SectionKind};
+use super::{Problem, other};
+use crate::backbone::{BackboneSpec, InputGeometry};
+use crate::lanes::LANES;
+use crate::network::{NetworkError, Threads};
+use crate::refine::Refiner;
+use crate::score::{
+    Condition, IgnoreMask, Likelihood, Measure, NeighbourhoodNetwork, PackedBank, PositionMask,
+    Rule, Scorer, SightingTable,
+};
+
+/// Views into a bundle whose section table was checked against its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Sections<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) manifest: &'a Manifest,
+}
+
+impl<'a> Sections<'a> {
+    pub(super) fn data(&self, section: &Section) -> &'a [u8] {
+        &self.bytes[section.offset as usize..][..section.length as usize]
+    }
+
+    fn all(
+        &self,
+        kind: SectionKind,
+        member: u8,
+    ) -> impl Iterator<Item = &'a Section> + use<'a> {
+        let all = self.manifest.sections.iter();
+        all.filter(move |s| s.kind == kind && s.member == member)
+    }
+
+    pub(super) fn find(
+        &self,
+        kind: SectionKind,
+        member: u8,
+    ) -> Option<(&'a Section, &'a [u8])> {
+        let section = self.all(kind, member).next()?;
+        Some((section, self.data(section)))
+    }
+
+    pub(super) fn only(
+        &self,
+        kind: SectionKind,
+        member: u8,
+        dtype: DType,
+    ) -> Result<(&'a Section, &'a [u8]), Problem> {
+        let count = self.all(kind, member).count();
+        match self.find(kind, member) {
+            Some((section, data)) if count == 1 && section.dtype == dtype => Ok((section, data)),
+            Some((section, _)) if count == 1 => other(format!(
+                "section {kind:?} is {:?}; this version reads {dtype:?}",
+                section.dtype
+            )),
+            _ => other(format!("{count} sections {kind:?} where one is needed")),
+        }
+    }
+}
+
+fn numbers<const N: usize, T>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|&b| from(b)).collect()
+}
+
+/// One member's data, decoded.
+pub struct Parts {
+    input: InputGeometry,
+    backbone: BackboneSpec,
+    method: Method,
+    bank: PackedBank,
+    place: Option<PositionMask>,
+    likelihood: Option<LikelihoodParts>,
+    row_scale: Option<Vec<f32>>,
+    /// Range of the ONNX bytes in the bundle.
+    backbone_onnx: std::ops::Range<usize>,
+    refinement_onnx: Option<std::ops::Range<usize>>,
+}
+
+struct LikelihoodParts {
+    onnx: std::ops::Range<usize>,
+    assignment: Vec<u16>,
+    sightings: Option<SightingTable>,
+}
+
+/// Which sections a rule needs: the position mask, the neighbourhood network, the sightings.
+/// `None` where the method's evidence does not fit its rule.
+fn needs(method: &Method) -> Option<(bool, bool, bool)> {
+    let (position, likely) = (method.position.is_some(), method.neighbourhood.is_some());
+    let needs = match method.rule {
+        Rule::Patchcore => (false, false, false),
+        Rule::Position => (true, false, false),
+        Rule::Neighbourhood => (false, true, false),
+        // Whichever of the two the data called for.
+        Rule::Coverage => (position, likely, false),
+        Rule::Pni | Rule::PniV1 => (false, true, true),
+        Rule::PniTwoMap => (true, true, false),
+    };
+    let (place, near, seen) = needs;
+    let fits = (place || seen) == position
+        && near == likely
+        && (method.rule == Rule::Patchcore) != (place || near);
+    fits.then_some(needs)
+}
+
+impl Parts {
+    pub(super) fn assemble(
+        sections: Sections<'_>,
+        member: u8,
+        (input, backbone, method): (&InputGeometry, &BackboneSpec, &Method),
+    ) -> Result<Self, Problem> {
+        backbone.check()?;
+        input.check(backbone.input.multiple_of)?;
+        let side = input.side();
+        if method.patch.is_multiple_of(2) || method.patch > 31 {
+            return other(format!(
+                "patch side {} is not odd and below 32",
+                method.patch
+            ));
+        }
+        if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > side as f32 {
+            return other(format!("map blur of {} pixels", method.sigma));
+        }
+        let range = |section: &Section| {
+            section.offset as usize..(section.offset + section.length) as usize
+        };
+        let backbone_onnx = range(sections.only(SectionKind::Backbone, member, DType::Bytes)?.0);
+        let dimensions = backbone.dimensions();
+        let grid = backbone.grid(side);
+        let cells = grid * grid;
+        let bank = bank(sections, member, dimensions)?;
+        let Some((place, likely, seen)) = needs(method) else {
+            return other(format!(
+                "the evidence does not fit the scoring rule `{}`",
+                method.rule
+            ));
+        };
+        let expected = [
+            (SectionKind::PositionMask, place),
+            (SectionKind::Neighbourhood, likely),
+            (SectionKind::Assignment, likely),
+            (SectionKind::SightingCounts, seen),
+            (SectionKind::SightingTotals, seen),
+            (SectionKind::RowScale, method.density.is_some()),
+            (SectionKind::Refinement, method.refinement.is_some()),
+        ];
+        for (kind, expected) in expected {
+            // Ignoring one would score by another method than the one fitted.
+            if sections.find(kind, member).is_some() != expected {
+                return other(format!(
+                    "section {kind:?} and the method `{}` disagree",
+                    method.rule
+                ));
+            }
+        }
+        let place = place
+            .then(|| {
+                let (section, data) =
+                    sections.only(SectionKind::PositionMask, member, DType::U16)?;
+                if section.shape != [cells as u64, bank.rows().div_ceil(LANES) as u64] {
+                    return other(format!("position mask of shape {:?}", section.shape));
+                }
+                let words = numbers(data, u16::from_le_bytes);
+                Ok(PositionMask::from_words(cells, bank.rows(), words)?)
+            })
+            .transpose()?;
+        let likelihood = method
+            .neighbourhood
+            .as_ref()
+            .map(|evidence| {
+                let shape = evidence.shape;
+                if let Some(problem) = shape.problem() {
+                    return other(problem);
+                }
+                let fits = shape.grid as usize == grid
+                    && shape.dimensions as usize == dimensions
+                    && shape.entries as usize <= bank.rows()
+                    && (1..=bank.rows()).contains(&(evidence.rows as usize));
+                let sound = evidence.temperature > 0.0
+                    && evidence.temperature.is_finite()
+                    && (0.0..1.0).contains(&evidence.threshold)
+                    && (evidence.measure == Measure::MeanWithPosition) == seen;
+                if !fits || !sound {
+                    return other("the neighbourhood network does not fit the bank or the grid");
+                }
+                let (_, data) = sections.only(SectionKind::Assignment, member, DType::U16)?;
+                let assignment = numbers(data, u16::from_le_bytes);
+                let beyond = |&a: &u16| u32::from(a) >= shape.entries;
+                if assignment.len() != bank.rows() || assignment.iter().any(beyond) {
+                    return other("the assignment does not fit the bank");
+                }
+                let sightings = seen
+                    .then(|| sightings(sections, member, cells, bank.rows()))
+                    .transpose()?;
+                let (section, _) =
+                    sections.only(SectionKind::Neighbourhood, member, DType::Bytes)?;
+                Ok(LikelihoodParts {
+                    onnx: range(section),
+                    assignment,
+                    sightings,
+                })
+            })
+            .transpose()?;
+        let row_scale = method
+            .density
+            .as_ref()
+            .map(|_| {
+                let (_, data) = sections.only(SectionKind::RowScale, member, DType::F32)?;
+                let scale = numbers(data, f32::from_le_bytes);
+                // A factor of nothing would hide every defect that its row explains.
+                let sound = |s: &f32| (1e-3..=1e3).contains(s);
+                if scale.len() != bank.rows() || !scale.iter().all(sound) {
+                    return other("the row factors do not fit the bank");
+                }
+                Ok(scale)
+            })
+            .transpose()?;
+        let refinement_onnx = method
+            .refinement
+            .as_ref()
+            .map(|evidence| {
+                if let Some(problem) = evidence.shape.problem() {
+                    return other(problem);
+                }
+                let fits = evidence.shape.grid as usize == grid
+                    && evidence.shape.dimensions as usize == dimensions;
+                let sound = evidence.scale > 0.0
+                    && evidence.scale.is_finite()
+                    && (0.0..=1.0).contains(&evidence.weight);
+                if !fits || !sound {
+                    return other("the refinement network does not fit the grid");
+                }
+                let (section, _) = sections.only(SectionKind::Refinement, member, DType::Bytes)?;
+                Ok(range(section))
+            })
+            .transpose()?;
+        Ok(Self {
+            input: input.clone(),
+            backbone: backbone.clone(),
+            method: method.clone(),
+            bank,
+            place,
+            likelihood,
+            row_scale,
+            backbone_onnx,
+            refinement_onnx,
+        })
+    }
+
+    /// Frame to network input.
+    pub fn input(&self) -> &InputGeometry {
+        &self.input
+    }
+
+    /// The network.
+    pub fn backbone(&self) -> &BackboneSpec {
+        &self.backbone
+    }
+
+    /// Scoring.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The bank.
+    pub fn bank(&self) -> &PackedBank {
+        &self.bank
+    }
+
+    /// The position mask, where the rule has one.
+    pub fn place(&self) -> Option<&PositionMask> {
+        self.place.as_ref()
+    }
+
+    /// Factors of the bank's rows, where distances are scaled.
+    pub fn row_scale(&self) -> Option<&[f32]> {
+        self.row_scale.as_deref()
+    }
+
+    pub(super) fn backbone_range(&self) -> std::ops::Range<usize> {
+        self.backbone_onnx.clone()
+    }
+
+    /// The conditions of the rule, their networks loaded from the bundle's `bytes`.
+    fn conditions(&self, bytes: &[u8], threads: &Threads) -> Result<Vec<Condition>, NetworkError> {
+        let mut conditions = Vec::new();
+        if let Some(mask) = &self.place {
+            conditions.push(Condition::by_place(mask.clone()));
+        }
+        if let (Some(parts), Some(evidence)) = (&self.likelihood, &self.method.neighbourhood) {
+            let onnx = &bytes[parts.onnx.clone()];
+            let network = NeighbourhoodNetwork::load(onnx, evidence.shape, threads)?;
+            // `pni-two-map` averages two maps; elsewhere a row must satisfy all there is.
+            if conditions.is_empty() || self.method.rule == Rule::PniTwoMap {
+                conditions.push(Condition::default());
+            }
+            let last = conditions.len() - 1;
+            conditions[last].likely = Some(Box::new(Likelihood::new(
+                network,
+                parts.assignment.clone(),
+                evidence.measure,
+                evidence.temperature,
+                evidence.threshold,
+                parts.sightings.clone(),
+                evidence.rows as usize,
+            )));
+        }
+        Ok(conditions)
+    }
+
+    /// A scorer whose map has `side` pixels.
+    pub(super) fn scorer(
+        &self,
+        bytes: &[u8],
+        ignore: Option<IgnoreMask>,
+        side: usize,
+        threads: &Threads,
+    ) -> Result<Scorer, NetworkError> {
+        let grid = self.backbone.grid(self.input.side());
+        Ok(Scorer::new(
+            self.bank.clone(),
+            self.conditions(bytes, threads)?,
+            ignore,
+            grid,
+            side,
+            // The blur is stated in this member's own pixels.
+            self.method.sigma * side as f32 / self.input.side() as f32,
+        )
+        .with_row_scale(self.row_scale.clone()))
+    }
+
+    /// The refinement network, where there is one that counts.
+    pub(super) fn refiner(
+        &self,
+        bytes: &[u8],
+        threads: &Threads,
+    ) -> Result<Option<Refiner>, NetworkError> {
+        let (Some(range), Some(evidence)) = (&self.refinement_onnx, &self.method.refinement) else {
+            return Ok(None);
+        };
+        let (scale, weight) = (evidence.scale, evidence.weight);
+        let onnx = &bytes[range.clone()];
+        Refiner::load(onnx, evidence.shape, scale, weight, threads).map(Some)
+    }
+}
+
+fn bank(sections: Sections<'_>, member: u8, dimensions: usize) -> Result<PackedBank, Problem> {
+    let (section, data) = sections.only(SectionKind::Bank, member, DType::F32)?;
+    if section.shape.len() != 2 || section.shape[0] == 0 || section.shape[1] != dimensions as u64 {
+        return other(format!(
+            "bank of shape {:?}; rows of {dimensions} are needed",
+            section.shape
+        ));
+    }
+    let values = numbers(data, f32::from_le_bytes);
+    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        return other(format!("bank row {} holds {}", at / dimensions, values[at]));
+    }
+    Ok(PackedBank::new(values, dimensions))
+}
+
+fn sightings(
+    sections: Sections<'_>,
+    member: u8,
+    cells: usize,
+    rows: usize,
+) -> Result<SightingTable, Problem> {
+    let (_, counts) = sections.only(SectionKind::SightingCounts, member, DType::U8)?;
+    let (_, totals) = sections.only(SectionKind::SightingTotals, member, DType::U32)?;
+    if counts.len() != cells * rows || totals.len() != cells * 4 {
+        return other("the sighting table does not fit the bank or the grid");
+    }
+    Ok(SightingTable {
+        counts: counts.to_vec(),
+        totals: numbers(totals, u32::from_le_bytes),
+    })
+}

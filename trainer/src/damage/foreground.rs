@@ -1,0 +1,312 @@
+//! Which part of a picture is the part, where the background around it can be told.
+
+use super::samples::{Colour, Picture};
+
+/// Cells on the longer side of the coarse picture on which the part is looked for: fine enough for
+/// the outline at a network's input size, coarse enough that sensor noise averages out.
+const CELLS: usize = 384;
+
+/// A picture in square cells, each with its mean colour.
+pub(super) struct Cells {
+    /// Pixels a cell's side.
+    pub(super) side: usize,
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+    pub(super) means: Vec<Colour>,
+}
+
+impl Cells {
+    pub(super) fn of(picture: Picture<'_>) -> Self {
+        let (width, height) = (picture.width(), picture.height());
+        let side = width.max(height).div_ceil(CELLS);
+        let (columns, rows) = (width.div_ceil(side), height.div_ceil(side));
+        let mut means = Vec::with_capacity(columns * rows);
+        for row in 0..rows {
+            for column in 0..columns {
+                let (x1, y1) = ((column + 1) * side, (row + 1) * side);
+                let mut sum = [0.0; 3];
+                let mut count = 0.0;
+                for y in row * side..y1.min(height) {
+                    for x in column * side..x1.min(width) {
+                        let colour = picture.at(x, y);
+                        for c in 0..3 {
+                            sum[c] += colour[c];
+                        }
+                        count += 1.0;
+                    }
+                }
+                means.push(sum.map(|s| s / count));
+            }
+        }
+        Self {
+            side,
+            columns,
+            rows,
+            means,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.means.len()
+    }
+
+    /// Cells that share a side with cell `i`.
+    fn neighbours(&self, i: usize) -> impl Iterator<Item = usize> {
+        let (column, row) = (i % self.columns, i / self.columns);
+        [
+            (column > 0).then(|| i - 1),
+            (column + 1 < self.columns).then(|| i + 1),
+            (row > 0).then(|| i - self.columns),
+            (row + 1 < self.rows).then(|| i + self.columns),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Cells within `margin` of the picture's edge.
+    fn ring(&self, margin: usize) -> Vec<usize> {
+        (0..self.len())
+            .filter(|i| {
+                let (column, row) = (i % self.columns, i / self.columns);
+                column.min(self.columns - 1 - column) < margin
+                    || row.min(self.rows - 1 - row) < margin
+            })
+            .collect()
+    }
+}
+
+/// Pieces of the border, a quarter of them on each side. Each has a colour of its own, because light
+/// falls off across a table and shines at one end of it.
+const PIECES: usize = 16;
+
+/// A piece whose colour is within this of the middle one is background; another shows the part.
+const ALIKE: f32 = 0.2;
+
+/// Share of the pieces that must be background.
+const GROUNDS: f32 = 0.75;
+
+/// Share of the border's cells that must have one of their colours. A part that reaches the edge here and there is allowed for; a part that fills
+/// the picture has no background.
+const UNIFORM_BORDER: f32 = 0.75;
+
+/// A cell is background when its colour is within this of a piece's, however even the border.
+const LEAST_TOLERANCE: f32 = 0.04;
+
+/// A border that varies by more is no plain background.
+const MOST_TOLERANCE: f32 = 0.15;
+
+/// A part smaller than this share is a smudge on the border's colour, and one larger fills the
+/// picture: in neither case has a part been found.
+const PART: std::ops::Range<f32> = 0.05..0.97;
+
+/// Length of the outline over that of a square of the same area. The demo product has 1.06, cookies
+/// on speckled cloth 2.2 to 3.2 (the cloth frays the outline); bands and clouds on magnetic tiles,
+/// which are no part, mostly more.
+const RAGGED: f32 = 3.2;
+
+/// Specks of foreground below this share of the largest piece are dirt, not part.
+const SPECK: f32 = 0.05;
+
+fn distance(a: Colour, b: Colour) -> f32 {
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(0.0, f32::max)
+}
+
+fn median(mut values: Vec<f32>) -> f32 {
+    values.sort_unstable_by(f32::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Everything reached from `start` through cells that `open` holds.
+fn reached(cells: &Cells, start: Vec<usize>, open: &[bool]) -> Vec<bool> {
+    let mut seen = vec![false; cells.len()];
+    let mut todo: Vec<usize> = start.into_iter().filter(|&i| open[i]).collect();
+    for &i in &todo {
+        seen[i] = true;
+    }
+    while let Some(i) = todo.pop() {
+        for n in cells.neighbours(i) {
+            if open[n] && !seen[n] {
+                seen[n] = true;
+                todo.push(n);
+            }
+        }
+    }
+    seen
+}
+
+/// Means over each cell and its neighbours: cloth and paper are speckled.
+fn calmed(cells: &Cells) -> Vec<Colour> {
+    (0..cells.len())
+        .map(|i| {
+            let mut sum = cells.means[i];
+            let mut count = 1.0;
+            for n in cells.neighbours(i) {
+                for (s, v) in sum.iter_mut().zip(cells.means[n]) {
+                    *s += v;
+                }
+                count += 1.0;
+            }
+            sum.map(|s| s / count)
+        })
+        .collect()
+}
+
+fn median_colour(colours: &[Colour]) -> Colour {
+    std::array::from_fn(|c| median(colours.iter().map(|colour| colour[c]).collect()))
+}
+
+/// The piece of the border that a cell near the edge belongs to.
+fn piece(cells: &Cells, i: usize) -> usize {
+    const A_SIDE: usize = PIECES / 4;
+    let (column, row) = (i % cells.columns, i / cells.columns);
+    let (right, bottom) = (cells.columns - 1 - column, cells.rows - 1 - row);
+    let nearest = column.min(row).min(right).min(bottom);
+    let (across, down) = (column * A_SIDE / cells.columns, row * A_SIDE / cells.rows);
+    if row == nearest {
+        across
+    } else if bottom == nearest {
+        A_SIDE + across
+    } else if column == nearest {
+        2 * A_SIDE + down
+    } else {
+        3 * A_SIDE + down
+    }
+}
+
+/// The cells that belong to the part, or `None` when the border does not tell a background.
+///
+/// The background is what is reached from the border through cells of the border's colours.
+/// Hence a hole in the part that shows the background's colour counts as part: something is to be
+/// seen in it.
+pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
+    let calm = calmed(cells);
+    let ring = cells.ring((cells.columns.min(cells.rows) / 50).max(1));
+    let mut pieces: Vec<Vec<Colour>> = vec![Vec::new(); PIECES];
+    for &i in &ring {
+        pieces[piece(cells, i)].push(calm[i]);
+    }
+    let colours: Vec<Colour> = pieces.iter().map(|p| median_colour(p)).collect();
+    let middle = median_colour(&colours);
+    let grounds: Vec<Colour> = colours
+        .into_iter()
+        .filter(|&c| distance(c, middle) <= ALIKE)
+        .collect();
+    if (grounds.len() as f32) < GROUNDS * PIECES as f32 {
+        return None;
+    }
+    let off: Vec<f32> = calm
+        .iter()
+        .map(|&colour| {
+            let apart = grounds.iter().map(|&g| distance(colour, g));
+            apart.fold(f32::INFINITY, f32::min)
+        })
+        .collect();
+    let tolerance = (4.0 * median(ring.iter().map(|&i| off[i]).collect())).max(LEAST_TOLERANCE);
+    let alike: Vec<bool> = off.iter().map(|&o| o <= tolerance).collect();
+    let uniform = ring.iter().filter(|&&i| alike[i]).count();
+    if tolerance > MOST_TOLERANCE || (uniform as f32) < UNIFORM_BORDER * ring.len() as f32 {
+        return None;
+    }
+    let background = reached(cells, ring, &alike);
+    let foreground: Vec<bool> = background.iter().map(|b| !b).collect();
+    let part = without_specks(cells, &foreground);
+    let size = part.iter().filter(|&&p| p).count();
+    // Stains and the grain of the background itself hardly leave the tolerance; parts do, nearly
+    // whole (cookies 0.84 to 0.91, bands on magnetic tiles 0.3 to 0.6).
+    let plain = (0..cells.len())
+        .filter(|&i| part[i] && off[i] > 2.0 * tolerance)
+        .count();
+    let share = size as f32 / cells.len() as f32;
+    let outline: usize = (0..cells.len())
+        .filter(|&i| part[i])
+        .map(|i| cells.neighbours(i).filter(|&n| !part[n]).count())
+        .sum();
+    let ragged = outline as f32 > RAGGED * 4.0 * (size as f32).sqrt();
+    (PART.contains(&share) && 3 * plain > 2 * size && !ragged).then_some(part)
+}
+
+fn without_specks(cells: &Cells, foreground: &[bool]) -> Vec<bool> {
+    let mut left = foreground.to_vec();
+    let mut pieces: Vec<Vec<usize>> = Vec::new();
+    for i in 0..cells.len() {
+        if left[i] {
+            left[i] = false;
+            let mut piece = vec![i];
+            let mut next = 0;
+            while let Some(&at) = piece.get(next) {
+                next += 1;
+                for n in cells.neighbours(at) {
+                    if left[n] {
+                        left[n] = false;
+                        piece.push(n);
+                    }
+                }
+            }
+            pieces.push(piece);
+        }
+    }
+    let largest = pieces.iter().map(Vec::len).max().unwrap_or(0);
+    let mut part = vec![false; cells.len()];
+    for piece in pieces {
+        if piece.len() as f32 >= SPECK * largest as f32 {
+            for i in piece {
+                part[i] = true;
+            }
+        }
+    }
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use partgate::frame::{Frame, Pixels};
+
+    fn part_of(
+        width: usize,
+        height: usize,
+        value: impl Fn(usize, usize) -> u8,
+    ) -> Option<Vec<bool>> {
+        let samples = (0..width * height)
+            .map(|i| value(i % width, i / width))
+            .collect();
+        let frame = Frame::new(width, height, Pixels::Gray8(samples)).expect("frame");
+        part(&Cells::of(Picture::new(&frame)))
+    }
+
+    #[test]
+    fn a_part_on_a_plain_background_is_found_with_its_holes() {
+        // A ring on noise of a few grey levels, and a speck of dirt.
+        let on_part = |x: usize, y: usize| {
+            let (dx, dy) = (x as f32 - 60.0, y as f32 - 40.0);
+            let r = (dx * dx + dy * dy).sqrt();
+            r < 30.0 && r > 8.0
+        };
+        let part = part_of(120, 80, |x, y| match (x, y) {
+            (5..8, 5..8) => 250,
+            _ if on_part(x, y) => 180,
+            _ => 40 + ((x * 7 + y * 13) % 5) as u8,
+        })
+        .expect("found");
+        for (i, &inside) in part.iter().enumerate() {
+            let (dx, dy) = ((i % 120) as f32 - 60.0, (i / 120) as f32 - 40.0);
+            // The outline may be off by the neighbour that was averaged in.
+            let r = (dx * dx + dy * dy).sqrt();
+            assert!(inside || r >= 30.0, "cell {i}");
+            assert!(!inside || r < 32.0, "cell {i}");
+        }
+    }
+
+    #[test]
+    fn a_picture_without_background_has_no_part() {
+        assert!(part_of(64, 64, |x, y| (x * 3 + y) as u8).is_none());
+        assert!(part_of(64, 64, |_, _| 90).is_none());
+        // Only the middle pixel differs.
+        assert!(part_of(64, 64, |x, y| if (x, y) == (32, 32) { 200 } else { 90 }).is_none());
+        // All but the border is part: nothing is gained by calling it one.
+        assert!(part_of(400, 400, |x, y| if x.min(y) < 2 { 0 } else { 200 }).is_none());
+    }
+}

@@ -1,0 +1,83 @@
+//! Distances in units of the bank's own spacing: where good features lie far apart, a distance
+//! means less than where they lie close.
+
+use partgate::score::PackedBank;
+use rayon::prelude::*;
+
+/// Nearest other rows whose mean distance is a row's spacing.
+pub(crate) const NEIGHBOURS: usize = 9;
+/// Factors stay within this of 1: a row alone in the wild must not silence what it explains.
+const WIDEST: f32 = 4.0;
+
+/// `(median spacing / spacing)^power` for each row of `bank`, the spacing averaged over the row and
+/// its nearest rows.
+pub(crate) fn row_scale(bank: &PackedBank, power: f32) -> Vec<f32> {
+    let (rows, d) = (bank.rows(), bank.dimensions());
+    if rows < 3 {
+        return vec![1.0; rows];
+    }
+    let count = NEIGHBOURS.min(rows - 1);
+    let row = |i: usize| &bank.values()[i * d..][..d];
+    let near: Vec<Vec<(f32, usize)>> = (0..rows)
+        .into_par_iter()
+        .map(|i| {
+            let mut all: Vec<(f32, usize)> = (0..rows)
+                .filter(|&j| j != i)
+                .map(|j| {
+                    let squares = row(i).iter().zip(row(j)).map(|(a, b)| (a - b) * (a - b));
+                    (squares.sum::<f32>().sqrt(), j)
+                })
+                .collect();
+            all.select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            all.truncate(count);
+            all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            all
+        })
+        .collect();
+    let spacing: Vec<f32> = near
+        .iter()
+        .map(|near| near.iter().map(|n| n.0).sum::<f32>() / count as f32)
+        .collect();
+    let smooth: Vec<f32> = near
+        .iter()
+        .enumerate()
+        .map(|(i, near)| {
+            let around: f32 = near.iter().map(|&(_, j)| spacing[j]).sum();
+            (spacing[i] + around) / (count + 1) as f32
+        })
+        .collect();
+    let mut sorted = smooth.clone();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let median = sorted[rows / 2];
+    if median <= 0.0 {
+        return vec![1.0; rows];
+    }
+    smooth
+        .iter()
+        .map(|&s| (median / s.max(1e-6 * median)).powf(power).clamp(1.0 / WIDEST, WIDEST))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use partgate::seed::Rng;
+
+    #[test]
+    fn rows_far_apart_leave_more_room() {
+        let mut rng = Rng::new(1);
+        let mut values: Vec<f32> = (0..200).map(|_| rng.gaussian()).collect();
+        values.extend((0..200).map(|_| 100.0 + 5.0 * rng.gaussian()));
+        let scale = row_scale(&PackedBank::new(values, 4), 1.0);
+        let mean = |s: &[f32]| s.iter().sum::<f32>() / s.len() as f32;
+        let (dense, sparse) = (mean(&scale[..50]), mean(&scale[50..]));
+        assert!(dense > 2.0 * sparse, "{dense} {sparse}");
+        assert!(scale.iter().all(|s| (0.25..=4.0).contains(s)));
+    }
+
+    #[test]
+    fn equal_rows_and_tiny_banks_have_no_factors() {
+        assert_eq!(row_scale(&PackedBank::new(vec![1.0; 40], 4), 1.0), vec![1.0; 10]);
+        assert_eq!(row_scale(&PackedBank::new(vec![1.0, 2.0], 1), 1.0), vec![1.0; 2]);
+    }
+}

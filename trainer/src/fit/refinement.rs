@@ -1,0 +1,375 @@
+//! The refinement network: a second look at the cell scores (PNI, arXiv 2211.12634, section 3.3, in
+//! a form for small devices), trained on damaged copies of good images.
+//!
+//! `features, score -> 1x1 -> ReLU -> blocks x (3x3 a channel -> ReLU -> 1x1 -> ReLU) -> 1x1 ->
+//! correction`; refined = score + correction, never below 0. The correction is taught to be the
+//! damage: 1 in damaged cells, 0 elsewhere. What the product found high on a good part stays as
+//! high as it was: teaching the network to lower it raises the rank of most damage and with it
+//! the score of the one unusual good part that sets the threshold (docs/method.md has figures).
+
+use super::training::{Learning, parameter, values};
+use crate::export::{Convolution, Graph};
+use burn::module::{Module, Param};
+use burn::tensor::activation::relu;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
+use partgate::network::{NetworkError, Precision, Threads};
+use partgate::refine::{RefinementShape, Refiner};
+use partgate::seed::Rng;
+use std::ops::Range;
+
+/// Images a step.
+const BATCH: usize = 8;
+/// Standardised features, and the score over the scale times [`SCORE_GAIN`], end here.
+const INPUT_RANGE: f32 = 8.0;
+/// A score is about 1 at most on a good part; this gives it the spread of a standardised feature
+/// and finer steps in int8.
+const SCORE_GAIN: f32 = 2.0;
+/// A cell that has changed by this share is damaged; below it, in proportion.
+const FULLY_CHANGED: f32 = 0.25;
+/// Images that set the ranges of int8 activations.
+const RANGE_IMAGES: usize = 16;
+
+/// One image that the network learns from, good or damaged.
+pub(crate) struct Sample<'a> {
+    /// `[cells, dimensions]`.
+    pub(crate) features: &'a [f32],
+    /// `[cells]`: distances under the product's rule, from a bank without the image.
+    pub(crate) scores: Vec<f32>,
+    /// `[cells]`: share of damaged pixels in the cell.
+    pub(crate) changed: Vec<f32>,
+    /// The good image that it came from; what is held out is held out by this.
+    pub(crate) group: usize,
+}
+
+impl Sample<'_> {
+    fn damaged(&self) -> bool {
+        self.changed.iter().any(|&c| c > 0.0)
+    }
+}
+
+/// The correction that the network is taught.
+fn damage(changed: f32) -> f32 {
+    (changed / FULLY_CHANGED).min(1.0)
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    spatial: Param<Tensor<4>>,
+    spatial_bias: Param<Tensor<1>>,
+    mix: Param<Tensor<2>>,
+    mix_bias: Param<Tensor<1>>,
+}
+
+#[derive(Module, Debug)]
+struct Layers {
+    first: Param<Tensor<2>>,
+    first_bias: Param<Tensor<1>>,
+    blocks: Vec<Block>,
+    last: Param<Tensor<2>>,
+    last_bias: Param<Tensor<1>>,
+}
+
+/// What passes between the layers.
+struct Stages {
+    /// After each rectified layer, for the export's ranges.
+    rectified: Vec<Tensor<2>>,
+    /// `[images * cells, 1]`.
+    correction: Tensor<2>,
+}
+
+impl Layers {
+    fn new(shape: &RefinementShape, rng: &mut Rng, device: &Device) -> Self {
+        let [d, c] = [shape.dimensions, shape.channels].map(|v| v as usize);
+        // He's initialisation, by the pinned generator.
+        let mut draw = |count: usize, fan_in: usize| -> Vec<f32> {
+            let deviation = (2.0 / fan_in as f32).sqrt();
+            (0..count).map(|_| rng.gaussian() * deviation).collect()
+        };
+        let zeros = |count: usize| parameter(vec![0.0; count], [count], device);
+        Self {
+            first: parameter(draw((d + 1) * c, d + 1), [d + 1, c], device),
+            first_bias: zeros(c),
+            blocks: (0..shape.blocks)
+                .map(|_| Block {
+                    spatial: parameter(draw(c * 9, 9), [c, 1, 3, 3], device),
+                    spatial_bias: zeros(c),
+                    mix: parameter(draw(c * c, c), [c, c], device),
+                    mix_bias: zeros(c),
+                })
+                .collect(),
+            // No correction at first: the network starts as the score itself.
+            last: parameter(vec![0.0; c], [c, 1], device),
+            last_bias: zeros(1),
+        }
+    }
+
+    /// `input` is `[images, cells, dimensions + 1]` as [`RefinementModel::input`] makes it.
+    fn forward(&self, input: Tensor<3>, shape: &RefinementShape) -> Stages {
+        let [n, cells, d] = input.dims();
+        let [grid, c] = [shape.grid, shape.channels].map(|v| v as usize);
+        let flat = input.reshape([n * cells, d]);
+        let mut x = relu(flat.matmul(self.first.val()) + self.first_bias.val().unsqueeze());
+        let mut rectified = vec![x.clone()];
+        for block in &self.blocks {
+            let map = x.reshape([n, grid, grid, c]).permute([0, 3, 1, 2]);
+            let map = relu(conv2d(
+                map,
+                block.spatial.val(),
+                Some(block.spatial_bias.val()),
+                ConvOptions::new([1, 1], [1, 1], [1, 1], c),
+            ));
+            let spatial = map.permute([0, 2, 3, 1]).reshape([n * cells, c]);
+            x = relu(spatial.clone().matmul(block.mix.val()) + block.mix_bias.val().unsqueeze());
+            rectified.extend([spatial, x.clone()]);
+        }
+        let correction = x.matmul(self.last.val()) + self.last_bias.val().unsqueeze();
+        Stages {
+            rectified,
+            correction,
+        }
+    }
+}
+
+/// Half the mean squared error, and a quarter each of that of the horizontal and the vertical
+/// differences.
+fn loss(correction: Tensor<2>, wanted: Tensor<2>, images: usize, grid: usize) -> Tensor<1> {
+    let error = (correction - wanted).reshape([images, grid, grid]);
+    let square = |error: Tensor<3>| (error.clone() * error).mean();
+    let level = square(error.clone()).mul_scalar(0.5);
+    if grid < 2 {
+        return level;
+    }
+    let part = |rows: Range<usize>, columns: Range<usize>| {
+        error.clone().slice([0..images, rows, columns])
+    };
+    let across = part(0..grid, 1..grid) - part(0..grid, 0..grid - 1);
+    let down = part(1..grid, 0..grid) - part(0..grid - 1, 0..grid);
+    level + (square(across) + square(down)).mul_scalar(0.25)
+}
+
+/// A trained network.
+pub(crate) struct RefinementModel {
+    shape: RefinementShape,
+    scale: f32,
+    /// Of the network's input, `[dimensions + 1]`.
+    shift: Vec<f32>,
+    gain: Vec<f32>,
+    layers: Layers,
+    /// Largest value after each rectified layer, over some of the samples.
+    highest: Vec<f32>,
+    /// Mean loss of the last steps.
+    pub(crate) training_loss: f32,
+}
+
+/// Mean and inverse standard deviation of each channel over the undamaged samples' cells (all
+/// samples' where all are damaged).
+fn statistics(samples: &[Sample<'_>], dimensions: usize) -> (Vec<f32>, Vec<f32>) {
+    let all_damaged = samples.iter().all(Sample::damaged);
+    let mut sums = vec![[0.0f64; 2]; dimensions];
+    let mut count = 0.0;
+    for sample in samples.iter().filter(|s| all_damaged || !s.damaged()) {
+        for vector in sample.features.chunks_exact(dimensions) {
+            count += 1.0;
+            for (sum, &v) in sums.iter_mut().zip(vector) {
+                sum[0] += f64::from(v);
+                sum[1] += f64::from(v) * f64::from(v);
+            }
+        }
+    }
+    let moments = |&[sum, square]: &[f64; 2]| {
+        let mean = sum / count;
+        let deviation = (square / count - mean * mean).max(0.0).sqrt();
+        (mean as f32, (1.0 / (deviation + 1e-6)) as f32)
+    };
+    sums.iter().map(moments).unzip()
+}
+
+/// Draws batches without replacement; good and damaged images are what they are in the samples.
+struct Batches {
+    count: usize,
+    order: Vec<usize>,
+}
+
+impl Batches {
+    fn next(&mut self, rng: &mut Rng) -> Vec<usize> {
+        (0..BATCH.min(self.count))
+            .map(|_| {
+                if self.order.is_empty() {
+                    self.order = rng.permutation(self.count);
+                }
+                // Never empty: refilled above.
+                self.order.pop().unwrap_or(0)
+            })
+            .collect()
+    }
+}
+
+impl RefinementModel {
+    /// Trains on `samples`. `scale` is the unit of the scores that the network sees. `tick` is
+    /// called after each of [`Learning::steps`] steps.
+    ///
+    /// # Panics
+    /// When there are no samples or one has another shape: a programming error.
+    pub(crate) fn train(
+        samples: &[Sample<'_>],
+        shape: RefinementShape,
+        scale: f32,
+        learning: &Learning,
+        tick: &(dyn Fn() + Sync),
+    ) -> Self {
+        let [grid, d] = [shape.grid, shape.dimensions].map(|v| v as usize);
+        assert!(!samples.is_empty(), "nothing to learn from");
+        let fits = |s: &Sample<'_>| {
+            let cells = [s.scores.len(), s.changed.len(), s.features.len() / d];
+            cells == [grid * grid; 3]
+        };
+        assert!(samples.iter().all(fits), "samples of another shape");
+        let device = Device::flex().autodiff();
+        let mut rng = Rng::stream(learning.seed, learning.stream);
+        let (mut shift, mut gain) = statistics(samples, d);
+        shift.push(0.0);
+        gain.push(SCORE_GAIN);
+        let mut model = Self {
+            layers: Layers::new(&shape, &mut rng, &device),
+            shape,
+            scale,
+            shift,
+            gain,
+            highest: Vec::new(),
+            training_loss: 0.0,
+        };
+        let mut optimiser = learning.optimiser();
+        let mut batches = Batches {
+            count: samples.len(),
+            order: Vec::new(),
+        };
+        let mut recent = Vec::new();
+        for step in 0..learning.steps {
+            let batch: Vec<&Sample<'_>> = batches
+                .next(&mut rng)
+                .into_iter()
+                .map(|i| &samples[i])
+                .collect();
+            let wanted: Vec<f32> = batch
+                .iter()
+                .flat_map(|s| s.changed.iter().map(|&c| damage(c)))
+                .collect();
+            let count = wanted.len();
+            let wanted = Tensor::from_data(TensorData::new(wanted, [count, 1]), &device);
+            let input = model.input(batch.iter().map(|s| (s.features, &s.scores[..])), &device);
+            let correction = model.layers.forward(input, &model.shape).correction;
+            let loss = loss(correction, wanted, batch.len(), grid);
+            if step + 20 >= learning.steps {
+                recent.push(values(loss.clone())[0]);
+            }
+            model.layers = learning.step(step, &mut optimiser, model.layers, &loss);
+            tick();
+        }
+        model.training_loss = recent.iter().sum::<f32>() / recent.len().max(1) as f32;
+        model.highest = model.ranges(samples);
+        model
+    }
+
+    /// Images of `[cells, dimensions]` features and `[cells]` scores as the first layer sees them:
+    /// `[images, cells, dimensions + 1]`.
+    fn input<'a>(
+        &self,
+        images: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+        device: &Device,
+    ) -> Tensor<3> {
+        let d = self.shape.dimensions as usize;
+        let mut input = Vec::new();
+        let mut count = 0;
+        let limited = |v: f32| v.clamp(-INPUT_RANGE, INPUT_RANGE);
+        for (features, scores) in images {
+            count += 1;
+            for (vector, score) in features.chunks_exact(d).zip(scores) {
+                let centred = vector.iter().zip(&self.shift).zip(&self.gain);
+                input.extend(centred.map(|((v, m), g)| limited((v - m) * g)));
+                input.push(limited(score / self.scale * SCORE_GAIN));
+            }
+        }
+        let cells = input.len() / (count * (d + 1)).max(1);
+        Tensor::from_data(TensorData::new(input, [count, cells, d + 1]), device)
+    }
+
+    /// Largest value after each rectified layer: over as many damaged samples as good ones.
+    fn ranges(&self, samples: &[Sample<'_>]) -> Vec<f32> {
+        let device = Device::flex();
+        let layers = self.layers.clone().to_device(&device);
+        let mut highest = vec![0.0f32; 1 + 2 * layers.blocks.len()];
+        for damaged in [false, true] {
+            let of_kind = samples.iter().filter(|s| s.damaged() == damaged);
+            for sample in of_kind.take(RANGE_IMAGES / 2) {
+                let image = std::iter::once((sample.features, &sample.scores[..]));
+                let stages = layers.forward(self.input(image, &device), &self.shape);
+                for (most, stage) in highest.iter_mut().zip(stages.rectified) {
+                    *most = most.max(values(stage.max())[0]);
+                }
+            }
+        }
+        highest
+    }
+    /// The network as ONNX: input `cells` `[1, grid, grid, dimensions + 1]`, the last channel being
+    /// the score over the scale; output `refined` `[1, 1, grid, grid]` in the same unit.
+    pub(crate) fn onnx(&self, int8: bool) -> Vec<u8> {
+        let [grid, d, c] =
+            [self.shape.grid, self.shape.dimensions, self.shape.channels].map(|v| v as usize);
+        // burn keeps a linear layer as [inputs, outputs]; a convolution wants the transpose.
+        let linear = |weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>| {
+            let [inputs, outputs] = weights.val().dims();
+            Convolution {
+                weights: values(weights.val().transpose()),
+                biases: values(biases.val()),
+                inputs,
+                outputs,
+                side: 1,
+                groups: 1,
+            }
+        };
+        let layers = &self.layers;
+        let mut highest = self.highest.iter().copied();
+        let mut graph = Graph::new(int8);
+        let mut rectified = |graph: &mut Graph, x: &str, layer: &Convolution| {
+            let x = graph.convolution(x, layer);
+            let x = graph.relu(&x);
+            graph.rounded(&x, 0.0, highest.next().unwrap_or(0.0))
+        };
+        let cells = graph.channels_first("cells");
+        let x = graph.standardise(&cells, &self.shift, &self.gain);
+        let x = graph.clipped(&x, -INPUT_RANGE, INPUT_RANGE);
+        let x = graph.rounded(&x, -INPUT_RANGE, INPUT_RANGE);
+        let mut x = rectified(&mut graph, &x, &linear(&layers.first, &layers.first_bias));
+        for block in &layers.blocks {
+            let spatial = Convolution {
+                weights: values(block.spatial.val()),
+                biases: values(block.spatial_bias.val()),
+                inputs: c,
+                outputs: c,
+                side: 3,
+                groups: c,
+            };
+            x = rectified(&mut graph, &x, &spatial);
+            x = rectified(&mut graph, &x, &linear(&block.mix, &block.mix_bias));
+        }
+        let correction = graph.convolution(&x, &linear(&layers.last, &layers.last_bias));
+        // Around the rounding: what the product measured passes unchanged.
+        let score = graph.channel(&cells, d);
+        let refined = graph.add(&score, &correction);
+        let refined = graph.relu(&refined);
+        graph.finish(
+            ("cells", &[1, grid, grid, d + 1]),
+            &refined,
+            ("refined", &[1, 1, grid, grid]),
+            "partgate-train",
+        )
+    }
+
+    /// The network as a product runs it, in the shape's precision.
+    pub(crate) fn refiner(&self, weight: f32, threads: &Threads) -> Result<Refiner, NetworkError> {
+        let onnx = self.onnx(self.shape.precision == Precision::Int8);
+        Refiner::load(&onnx, self.shape, self.scale, weight, threads)
+    }
+}

@@ -1,0 +1,181 @@
+//! Rules with their settings, and the held-out figures that thresholds of `coverage` come from.
+
+use partgate::score::Rule;
+use serde::Serialize;
+
+/// A scoring rule with what it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct RuleSpec {
+    pub(crate) rule: Rule,
+    /// Under `coverage`: share of held-out good cells that may lose their row by place.
+    pub(crate) place_lost: Option<f64>,
+    /// Under `coverage`: the same by neighbourhood.
+    pub(crate) near_lost: Option<f64>,
+    /// The published baseline: no row factors, no refinement.
+    pub(crate) baseline: bool,
+}
+
+impl RuleSpec {
+    pub(crate) const fn of(rule: Rule) -> Self {
+        Self {
+            rule,
+            place_lost: None,
+            near_lost: None,
+            baseline: false,
+        }
+    }
+
+    pub(crate) const fn coverage(place_lost: Option<f64>, near_lost: Option<f64>) -> Self {
+        Self {
+            rule: Rule::Coverage,
+            place_lost,
+            near_lost,
+            baseline: false,
+        }
+    }
+
+    /// Plain PatchCore on the same features and bank.
+    pub(crate) const BASELINE: Self = Self {
+        rule: Rule::Patchcore,
+        place_lost: None,
+        near_lost: None,
+        baseline: true,
+    };
+
+    /// Whether the rule needs sightings of rows at places.
+    pub(crate) fn places(&self) -> bool {
+        self.rule != Rule::Patchcore && self.rule != Rule::Neighbourhood
+    }
+
+    /// Whether the rule needs the neighbourhood network.
+    pub(crate) fn network(&self) -> bool {
+        match self.rule {
+            Rule::Patchcore | Rule::Position => false,
+            Rule::Coverage => self.near_lost.is_some(),
+            Rule::Neighbourhood | Rule::Pni | Rule::PniV1 | Rule::PniTwoMap => true,
+        }
+    }
+}
+
+impl std::fmt::Display for RuleSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.rule)?;
+        let percent = |share: f64| format!("{} %", share * 100.0);
+        match (self.place_lost, self.near_lost) {
+            (None, None) => Ok(()),
+            (Some(place), None) => write!(f, " (place {})", percent(place)),
+            (None, Some(near)) => write!(f, " (neighbourhood {})", percent(near)),
+            (Some(place), Some(near)) => write!(
+                f,
+                " (place {}, neighbourhood {})",
+                percent(place),
+                percent(near)
+            ),
+        }
+    }
+}
+
+/// What the models gave, on held-out good images, to the row that each cell really is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calibration {
+    /// Probability by place.
+    pub(crate) place: Vec<f32>,
+    /// Logarithm of the ratio to the likeliest row, by neighbourhood; at most 0.
+    pub(crate) log_ratio: Vec<f32>,
+    /// Sum of the negative logarithms of the probability, at each of [`TEMPERATURES`].
+    losses: [f64; TEMPERATURES.len()],
+}
+
+/// Temperatures tried on held-out images.
+pub(crate) const TEMPERATURES: [f32; 9] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0];
+
+impl Calibration {
+    /// One held-out cell: its logits, and that of the row it really is.
+    pub(crate) fn add_logits(&mut self, logits: impl Iterator<Item = f32> + Clone, truth: f32) {
+        let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
+        self.log_ratio.push(truth - highest);
+        for (loss, temperature) in self.losses.iter_mut().zip(TEMPERATURES) {
+            let sum: f32 = logits
+                .clone()
+                .map(|z| ((z - highest) / temperature).exp())
+                .sum();
+            *loss += f64::from(sum.ln() - (truth - highest) / temperature);
+        }
+    }
+
+    /// Joins the figures of another fold.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.place.extend(other.place);
+        self.log_ratio.extend(other.log_ratio);
+        for (mine, theirs) in self.losses.iter_mut().zip(other.losses) {
+            *mine += theirs;
+        }
+    }
+
+    /// The best temperature and its mean cross-entropy on held-out cells, nats.
+    pub(crate) fn temperature(&self) -> (f32, f32) {
+        let cells = self.log_ratio.len().max(1) as f64;
+        TEMPERATURES
+            .iter()
+            .zip(self.losses)
+            .map(|(&t, loss)| (t, (loss / cells) as f32))
+            .fold((1.0, f32::INFINITY), |best, it| if it.1 < best.1 { it } else { best })
+    }
+
+    /// Probability by place that at most `lost` of the held-out cells are below.
+    pub(crate) fn place_threshold(&self, lost: f64) -> f32 {
+        quantile(&self.place, lost).clamp(0.0, 0.999)
+    }
+
+    /// Ratio to the likeliest row that at most `lost` of the held-out cells are below.
+    pub(crate) fn ratio_threshold(&self, lost: f64) -> f32 {
+        // A hair below, so that the cell at the quantile itself keeps its row; never nothing,
+        // whose logarithm would be compared.
+        (quantile(&self.log_ratio, lost) - 1e-4).exp().clamp(1e-30, 0.999)
+    }
+}
+
+/// The value that at most `share` of `values` are below.
+fn quantile(values: &[f32], share: f64) -> f32 {
+    let mut sorted = values.to_vec();
+    let at = (share * sorted.len() as f64) as usize;
+    if sorted.is_empty() {
+        return 0.0;
+    }
+    let at = at.min(sorted.len() - 1);
+    *sorted.select_nth_unstable_by(at, f32::total_cmp).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_the_asked_share_is_lost() {
+        let mut calibration = Calibration::default();
+        for i in 0..1000 {
+            calibration.place.push(i as f32 / 1000.0);
+            calibration.add_logits([0.0, -(i as f32) / 100.0].into_iter(), -(i as f32) / 100.0);
+        }
+        for lost in [0.0, 0.001, 0.05, 0.5] {
+            let place = calibration.place_threshold(lost);
+            let below = calibration.place.iter().filter(|&&p| p < place).count();
+            assert!(below as f64 <= lost * 1000.0, "{below}");
+            let ratio = calibration.ratio_threshold(lost);
+            let below = calibration.log_ratio.iter().filter(|r| r.exp() <= ratio).count();
+            assert!(below as f64 <= lost * 1000.0, "{below}");
+        }
+    }
+
+    #[test]
+    fn the_temperature_is_the_likeliest() {
+        let mut calibration = Calibration::default();
+        // Logits twice too sharp for a coin that shows the likelier side 3 times of 4.
+        let z = 2.0 * 3.0f32.ln();
+        for i in 0..400 {
+            let truth = if i % 4 == 0 { 0.0 } else { z };
+            calibration.add_logits([0.0, z].into_iter(), truth);
+        }
+        assert_eq!(calibration.temperature().0, 2.0);
+    }
+}

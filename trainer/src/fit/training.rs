@@ -1,0 +1,58 @@
+//! What training the small networks shares: parameters from pinned draws, Adam, a learning rate
+//! that falls.
+
+use burn::module::{Module, Param};
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// How long and how fast to learn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learning {
+    /// Steps of one batch each.
+    pub(crate) steps: usize,
+    /// Highest learning rate of Adam.
+    pub(crate) rate: f64,
+    pub(crate) seed: u64,
+    /// Which of the seed's streams the draws come from.
+    pub(crate) stream: u64,
+}
+
+impl Learning {
+    pub(crate) fn optimiser(&self) -> ModuleOptimizer {
+        AdamConfig::new().init()
+    }
+
+    /// Rises over the first twentieth, then falls along a half cosine to nothing.
+    fn rate_at(&self, step: usize) -> f64 {
+        let at = (step as f64 + 0.5) / self.steps as f64;
+        let warm = (at / 0.05).min(1.0);
+        self.rate * warm * 0.5 * (1.0 + (std::f64::consts::PI * at).cos())
+    }
+
+    /// One step of Adam down `loss`.
+    pub(crate) fn step<M: Module>(
+        &self,
+        step: usize,
+        optimiser: &mut ModuleOptimizer,
+        module: M,
+        loss: &Tensor<1>,
+    ) -> M {
+        let gradients = GradientsParams::from_grads(loss.backward(), &module);
+        optimiser.step(self.rate_at(step), module, gradients)
+    }
+}
+
+/// A trainable tensor.
+pub(crate) fn parameter<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+/// A tensor's numbers, row-major. Nothing where they are not f32, which no tensor here is; a file
+/// made of nothing would not load.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().unwrap_or_default()
+}
