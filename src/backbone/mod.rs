@@ -20,7 +20,9 @@ pub enum BackboneError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The input side does not suit the network.
-    #[error("backbone `{name}`: the input side is {side} pixels; it must be a multiple of {multiple_of}")]
+    #[error(
+        "backbone `{name}`: the input side is {side} pixels; it must be a multiple of {multiple_of}"
+    )]
     Side {
         /// The backbone.
         name: String,

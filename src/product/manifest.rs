@@ -359,7 +359,10 @@ pub struct Section {
 pub(super) mod hex {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-    pub(in crate::product) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::product) fn serialize<S: Serializer>(
+        digest: &[u8; 32],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
             to.serialize_str(&blake3::Hash::from_bytes(*digest).to_hex())
         } else {
@@ -367,7 +370,9 @@ pub(super) mod hex {
         }
     }
 
-    pub(in crate::product) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    pub(in crate::product) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<[u8; 32], D::Error> {
         if from.is_human_readable() {
             let text = String::deserialize(from)?;
             blake3::Hash::from_hex(text)

@@ -225,7 +225,11 @@ impl Product {
                 manifest.others.len() + 1
             ));
         }
-        for kind in [SectionKind::BankScales, SectionKind::CellRadii, SectionKind::MapConstants] {
+        for kind in [
+            SectionKind::BankScales,
+            SectionKind::CellRadii,
+            SectionKind::MapConstants,
+        ] {
             // Reserved names: ignoring one would score by another method than the one fitted.
             if manifest.sections.iter().any(|s| s.kind == kind) {
                 return other(format!(

@@ -24,20 +24,12 @@ impl<'a> Sections<'a> {
         &self.bytes[section.offset as usize..][..section.length as usize]
     }
 
-    fn all(
-        &self,
-        kind: SectionKind,
-        member: u8,
-    ) -> impl Iterator<Item = &'a Section> + use<'a> {
+    fn all(&self, kind: SectionKind, member: u8) -> impl Iterator<Item = &'a Section> + use<'a> {
         let all = self.manifest.sections.iter();
         all.filter(move |s| s.kind == kind && s.member == member)
     }
 
-    pub(super) fn find(
-        &self,
-        kind: SectionKind,
-        member: u8,
-    ) -> Option<(&'a Section, &'a [u8])> {
+    pub(super) fn find(&self, kind: SectionKind, member: u8) -> Option<(&'a Section, &'a [u8])> {
         let section = self.all(kind, member).next()?;
         Some((section, self.data(section)))
     }
@@ -122,10 +114,13 @@ impl Parts {
         if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > side as f32 {
             return other(format!("map blur of {} pixels", method.sigma));
         }
-        let range = |section: &Section| {
-            section.offset as usize..(section.offset + section.length) as usize
-        };
-        let backbone_onnx = range(sections.only(SectionKind::Backbone, member, DType::Bytes)?.0);
+        let range =
+            |section: &Section| section.offset as usize..(section.offset + section.length) as usize;
+        let backbone_onnx = range(
+            sections
+                .only(SectionKind::Backbone, member, DType::Bytes)?
+                .0,
+        );
         let dimensions = backbone.dimensions();
         let grid = backbone.grid(side);
         let cells = grid * grid;

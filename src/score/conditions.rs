@@ -164,9 +164,7 @@ impl Likelihood {
         column.extend(logits.chunks_exact(self.cells()).map(|row| row[cell]));
         let set = |words: &[u16], row: usize| words[row / LANES] >> (row % LANES) & 1 == 1;
         let candidates = || self.assignment[..self.rows].iter().enumerate();
-        let allowed = |row: usize, entry: u16| {
-            self.allows(column[usize::from(entry)], cell, row)
-        };
+        let allowed = |row: usize, entry: u16| self.allows(column[usize::from(entry)], cell, row);
         if candidates().any(|(row, &entry)| set(words, row) && allowed(row, entry)) {
             for (row, &entry) in self.assignment.iter().enumerate() {
                 if row >= self.rows || !allowed(row, entry) {
@@ -223,7 +221,10 @@ impl Condition {
         };
         for (cell, row) in rows.enumerate() {
             let row = row as usize;
-            let here = self.place.as_ref().is_none_or(|mask| mask.allows(cell, row));
+            let here = self
+                .place
+                .as_ref()
+                .is_none_or(|mask| mask.allows(cell, row));
             let likely = likely.is_none_or(|(likelihood, logits)| {
                 let entry = usize::from(likelihood.assignment[row]);
                 likelihood.allows(logits[entry * likelihood.cells() + cell], cell, row)

@@ -176,16 +176,12 @@ impl Scorer {
         again.allowed.clear_for(again.cells.len());
         for (slot, &cell) in again.cells.iter().enumerate() {
             let cell = cell as usize;
-            again
-                .features
-                .extend_from_slice(&features[cell * d..][..d]);
+            again.features.extend_from_slice(&features[cell * d..][..d]);
             let words = again.allowed.words_mut(slot);
             condition.words(cell, self.bank.rows(), words, &mut again.column)?;
         }
         again.found.clear();
-        again
-            .found
-            .resize(again.cells.len(), Neighbour::default());
+        again.found.resize(again.cells.len(), Neighbour::default());
         self.bank.nearest(
             &again.features,
             Some(&again.allowed),
@@ -304,7 +300,10 @@ mod tests {
     fn a_row_right_elsewhere_does_not_explain_a_cell() {
         let mut scorer = scorer(None);
         let at_home = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
-        assert_eq!(scorer.score(&at_home, &Threads::default()).expect("score"), 0.0);
+        assert_eq!(
+            scorer.score(&at_home, &Threads::default()).expect("score"),
+            0.0
+        );
         // The same vector in a place where only the other row is allowed.
         let moved = [10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
         assert!(scorer.score(&moved, &Threads::default()).expect("score") > 9.0);
@@ -317,10 +316,21 @@ mod tests {
         assert_eq!(ignore.cells(), [true, false, false, false]);
         let mut scorer = scorer(Some(ignore));
         let mut features = [10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
-        assert_eq!(scorer.score(&features, &Threads::default()).expect("score"), 0.0);
+        assert_eq!(
+            scorer.score(&features, &Threads::default()).expect("score"),
+            0.0
+        );
         features[0] = f32::NAN;
-        assert_eq!(scorer.score(&features, &Threads::default()).expect("score"), 0.0);
+        assert_eq!(
+            scorer.score(&features, &Threads::default()).expect("score"),
+            0.0
+        );
         features[2] = f32::NAN;
-        assert!(scorer.score(&features, &Threads::default()).expect("score").is_nan());
+        assert!(
+            scorer
+                .score(&features, &Threads::default())
+                .expect("score")
+                .is_nan()
+        );
     }
 }

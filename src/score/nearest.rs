@@ -6,8 +6,8 @@
 //! so the expansion's cancellation never reaches a score.
 
 use super::position::PositionMask;
-use crate::network::Threads;
 use crate::lanes::{Kernel, LANES, Lanes, MOST_CELLS, Task, cells, run};
+use crate::network::Threads;
 
 /// The bank laid out for the kernel: panels of [`LANES`] rows, dimension-major inside.
 #[derive(Clone, Debug)]

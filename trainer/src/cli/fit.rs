@@ -128,6 +128,9 @@ pub(crate) struct MethodArgs {
     /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
     #[arg(long, value_name = "CELLS")]
     ring: Option<usize>,
+    /// Rows of the distribution coreset, which place and neighbourhood are told by
+    #[arg(long, value_name = "ROWS", default_value_t = 512)]
+    entries: usize,
     /// Training steps of the neighbourhood network
     #[arg(long, value_name = "N", default_value_t = 400)]
     network_steps: usize,
@@ -267,6 +270,33 @@ impl MethodArgs {
         if self.window.is_some_and(|w| w > 511) || self.sightings.is_some_and(|s| s > 1_000_000) {
             return bad("--window: at most 511 cells; --sightings: at most 1000000".into());
         }
+        if !(2..=65_536).contains(&self.entries) {
+            return bad(format!("--entries {}: 2 to 65536", self.entries));
+        }
+        let lost = |percent: f64| (0.0..=50.0).contains(&percent);
+        if !lost(self.place_lost) || !lost(self.near_lost) {
+            return bad("--place-lost, --near-lost: 0 to 50 per cent".into());
+        }
+        if matches!(self.method, Method::Coverage) && self.place_lost + self.near_lost == 0.0 {
+            return bad(
+                "--method coverage without place and neighbourhood is patchcore; use that".into(),
+            );
+        }
+        if !(0.0..=2.0).contains(&self.density) {
+            return bad(format!("--density {}: 0 to 2", self.density));
+        }
+        if self
+            .ring
+            .is_some_and(|r| r.is_multiple_of(2) || !(3..=31).contains(&r))
+        {
+            return bad("--ring: an odd number of cells from 3 to 31".into());
+        }
+        if !(1..=100_000).contains(&self.network_steps) {
+            return bad(format!(
+                "--network-steps {}: 1 to 100000",
+                self.network_steps
+            ));
+        }
         if self.max_bank == 0 {
             return bad("--max-bank 0: a bank needs rows".into());
         }
@@ -284,7 +314,7 @@ impl MethodArgs {
 
     fn rule(&self) -> Option<RuleSpec> {
         let share = |percent: f64| (percent > 0.0).then_some(percent / 100.0);
-        Some(match self.method {
+        let spec = match self.method {
             Method::Auto => return None,
             Method::Patchcore => RuleSpec::of(Rule::Patchcore),
             Method::Position => RuleSpec::of(Rule::Position),
@@ -293,7 +323,8 @@ impl MethodArgs {
             Method::PniV1 => RuleSpec::of(Rule::PniV1),
             Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
             Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
-        })
+        };
+        Some(spec.with_density(self.density))
     }
 
     /// Settings for a product called `name`.
@@ -322,8 +353,9 @@ impl MethodArgs {
             },
             backbone: self.backbone.clone(),
             rule: self.rule(),
-            density: (self.density > 0.0).then_some(self.density),
+            density: self.density,
             ring: self.ring,
+            entries: self.entries,
             network_steps: self.network_steps,
             sigma: self.sigma,
             bank_ratio: self.bank_ratio,

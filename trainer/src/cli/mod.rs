@@ -1,5 +1,6 @@
 //! Command line only: arguments to calls, results to text or JSON.
 
+mod ablate;
 mod benchmark;
 mod calibrate;
 mod damage;
@@ -26,6 +27,7 @@ Examples:
   partgate-train validate DATA/bottle --bundle bottle.pgp --report bottle.html
   partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
   partgate-train benchmark DATA --out figures
+  partgate-train ablate DATA/bottle
   partgate-train damage photos/of/good/parts look --sheet look.png";
 
 /// Fits products from good images only, validates and calibrates them.
@@ -46,6 +48,8 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Fit and validate every category of a data set and print the table
     Benchmark(benchmark::BenchmarkArgs),
+    /// Fit and validate with every rule and a few other settings, and print the table
+    Ablate(ablate::AblateArgs),
     /// Damage good images synthetically, to see what training sees
     Damage(damage::DamageArgs),
 }
@@ -158,6 +162,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Benchmark(args) => benchmark::run(&args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Damage(args) => damage::run(&args),
     };
     let Err(error) = outcome else {

@@ -97,12 +97,7 @@ impl Graph {
     }
 
     /// Adds one operator and returns the name of its result.
-    fn node(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
+    fn node(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let output = format!("{}_{}", operator.to_lowercase(), self.nodes.len());
         self.nodes.push(NodeProto {
             name: output.clone(),
@@ -182,12 +177,7 @@ impl Graph {
         let scale = (high - low) / 255.0;
         let zero = (-low / scale).round().clamp(0.0, 255.0) as u8;
         let scale = self.constant(floats(&self.fresh("step"), &[], &[scale]));
-        let zero = self.constant(bytes(
-            &self.fresh("zero"),
-            &[],
-            DataType::Uint8,
-            vec![zero],
-        ));
+        let zero = self.constant(bytes(&self.fresh("zero"), &[], DataType::Uint8, vec![zero]));
         let q = self.node("QuantizeLinear", &[input, &scale, &zero], vec![]);
         self.node("DequantizeLinear", &[&q, &scale, &zero], vec![])
     }
@@ -220,12 +210,7 @@ impl Graph {
                         .map(move |w| (w / step).round_ties_even().clamp(-127.0, 127.0) as i8 as u8)
                 })
                 .collect();
-            let stored = self.constant(bytes(
-                &self.fresh("weights"),
-                &dims,
-                DataType::Int8,
-                whole,
-            ));
+            let stored = self.constant(bytes(&self.fresh("weights"), &dims, DataType::Int8, whole));
             let steps = self.constant(floats(&self.fresh("steps"), &[layer.outputs], &steps));
             let zeros = self.constant(bytes(
                 &self.fresh("zeros"),

@@ -142,16 +142,16 @@ pub(super) fn assemble(
             held_out_images: features.images as u32,
         }
     });
-    let density = fitted.row_scale.as_ref().map(|scale| {
+    let density = fitted.row_scale(with.spec).map(|scale| {
         sections.push(section(
             SectionKind::RowScale,
             DType::F32,
             &[bank.rows()],
-            little_endian(scale),
+            little_endian(&scale),
         ));
         DensityEvidence {
             neighbours: density::NEIGHBOURS as u32,
-            power: settings.density.unwrap_or(0.0),
+            power: with.spec.density,
             factors: [
                 scale.iter().copied().fold(f32::INFINITY, f32::min),
                 scale.iter().copied().fold(0.0, f32::max),

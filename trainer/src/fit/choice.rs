@@ -6,8 +6,9 @@
 //! stand highest over its own threshold is taken, unless a family of damage gets worse by it.
 
 use super::features::Extractor;
-use super::fitter::{FittedBank, Fitter};
-use super::rules::{Calibration, RuleSpec};
+use super::fitter::Fitter;
+use super::rules::RuleSpec;
+use super::study::Study;
 use super::thresholds_from;
 use crate::damage::{Damager, Family};
 use crate::dataset::{GoodImages, seen_by_network};
@@ -51,12 +52,6 @@ pub(crate) const CANDIDATES: [RuleSpec; 6] = [
     RuleSpec::coverage(Some(LOST), Some(LOST)),
 ];
 
-/// A fold: its bank, and the images it was fitted without.
-pub(crate) struct Fold {
-    pub(crate) fitted: FittedBank,
-    pub(crate) held: Vec<usize>,
-}
-
 /// A damaged copy of a good image.
 pub(crate) struct DamagedCopy {
     pub(crate) image: usize,
@@ -69,11 +64,7 @@ pub(crate) struct DamagedCopy {
 
 /// Share of the changed pixels of a `width` picture that fall into each cell, as the network sees
 /// them.
-fn changed_cells(
-    frame: &Frame,
-    changed: &[bool],
-    fitter: &Fitter<'_>,
-) -> Vec<f32> {
+fn changed_cells(frame: &Frame, changed: &[bool], fitter: &Fitter<'_>) -> Vec<f32> {
     let input = &fitter.settings.features.input;
     let seen = seen_by_network(changed, (frame.width(), frame.height()), input, false);
     let (grid, side) = (fitter.features.grid, fitter.side);
@@ -164,13 +155,12 @@ pub(crate) fn damaged_copies(
 
 /// Image scores of every good image under the fold that was fitted without it.
 pub(crate) fn held_out_scores(
-    fitter: &Fitter<'_>,
-    folds: &[Fold],
+    study: &Study<'_>,
     spec: RuleSpec,
-    calibration: &Calibration,
 ) -> Result<Vec<(f32, Vec<f32>)>, TrainError> {
+    let (fitter, calibration) = (&study.fitter, &study.calibration);
     let mut scores = vec![(0.0, Vec::new()); fitter.features.images];
-    for fold in folds {
+    for fold in &study.folds {
         let found = fitter.score(&fold.fitted, spec, calibration, fold.held.len(), |i| {
             fitter.features.image(fold.held[i])
         })?;
@@ -183,14 +173,13 @@ pub(crate) fn held_out_scores(
 
 /// The same of the damaged copies, each under the fold without its original.
 pub(crate) fn damaged_scores(
-    fitter: &Fitter<'_>,
-    folds: &[Fold],
+    study: &Study<'_>,
     copies: &[DamagedCopy],
     spec: RuleSpec,
-    calibration: &Calibration,
 ) -> Result<Vec<(f32, Vec<f32>)>, TrainError> {
+    let (fitter, calibration) = (&study.fitter, &study.calibration);
     let mut scores = vec![(0.0, Vec::new()); copies.len()];
-    for fold in folds {
+    for fold in &study.folds {
         let mine: Vec<usize> = (0..copies.len())
             .filter(|&i| fold.held.binary_search(&copies[i].image).is_ok())
             .collect();
@@ -211,19 +200,14 @@ struct Judged {
     height: f64,
 }
 
-fn judge(
-    fitter: &Fitter<'_>,
-    folds: &[Fold],
-    copies: &[DamagedCopy],
-    spec: RuleSpec,
-    calibration: &Calibration,
-) -> Result<Judged, TrainError> {
-    let first = |scores: Vec<(f32, Vec<f32>)>| -> Vec<f32> {
-        scores.into_iter().map(|s| s.0).collect()
-    };
-    let goods = first(held_out_scores(fitter, folds, spec, calibration)?);
-    let damaged = first(damaged_scores(fitter, folds, copies, spec, calibration)?);
-    let threshold = thresholds_from(&goods, fitter.settings.risk)?.unknown.threshold;
+fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Judged, TrainError> {
+    let first =
+        |scores: Vec<(f32, Vec<f32>)>| -> Vec<f32> { scores.into_iter().map(|s| s.0).collect() };
+    let goods = first(held_out_scores(study, spec)?);
+    let damaged = first(damaged_scores(study, copies, spec)?);
+    let threshold = thresholds_from(&goods, study.fitter.settings.risk)?
+        .unknown
+        .threshold;
     let of = |family: Family| -> Vec<f32> {
         let pairs = copies.iter().zip(&damaged);
         pairs
@@ -233,7 +217,11 @@ fn judge(
     };
     let n = goods.len() as f64;
     let mean = goods.iter().map(|&s| f64::from(s)).sum::<f64>() / n;
-    let variance = goods.iter().map(|&s| (f64::from(s) - mean).powi(2)).sum::<f64>() / n;
+    let variance = goods
+        .iter()
+        .map(|&s| (f64::from(s) - mean).powi(2))
+        .sum::<f64>()
+        / n;
     let mut aurocs = [0.5; 2];
     let mut caught = [0.0; 2];
     let mut height = 0.0;
@@ -266,17 +254,16 @@ fn judge(
     })
 }
 
-/// Compares [`CANDIDATES`] and takes one.
+/// Compares `candidates`, the plain bank first, and takes one.
 pub(crate) fn choose(
-    fitter: &Fitter<'_>,
-    folds: &[Fold],
+    study: &Study<'_>,
+    candidates: &[RuleSpec],
     copies: &[DamagedCopy],
-    calibration: &Calibration,
 ) -> Result<(RuleSpec, Choice), TrainError> {
-    let progress = Progress::new("conditioning", CANDIDATES.len() as u64);
+    let progress = Progress::new("conditioning", candidates.len() as u64);
     let mut judged = Vec::new();
-    for spec in CANDIDATES {
-        judged.push(judge(fitter, folds, copies, spec, calibration)?);
+    for &spec in candidates {
+        judged.push(judge(study, copies, spec)?);
         progress.advance(1);
     }
     progress.finish();
@@ -317,7 +304,7 @@ pub(crate) fn choose(
     let count = |family| copies.iter().filter(|c| c.family == family).count() as u32;
     let spec = best.spec;
     let choice = Choice {
-        images: fitter.features.images as u32,
+        images: study.fitter.features.images as u32,
         damaged: [count(Family::Surface), count(Family::Misplaced)],
         reason,
         candidates: judged.into_iter().map(|j| j.figures).collect(),

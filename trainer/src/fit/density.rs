@@ -9,9 +9,9 @@ pub(crate) const NEIGHBOURS: usize = 9;
 /// Factors stay within this of 1: a row alone in the wild must not silence what it explains.
 const WIDEST: f32 = 4.0;
 
-/// `(median spacing / spacing)^power` for each row of `bank`, the spacing averaged over the row and
-/// its nearest rows.
-pub(crate) fn row_scale(bank: &PackedBank, power: f32) -> Vec<f32> {
+/// How far apart the bank's rows lie around each row: the mean distance to the nearest others,
+/// averaged over the row and those.
+pub(crate) fn spacing(bank: &PackedBank) -> Vec<f32> {
     let (rows, d) = (bank.rows(), bank.dimensions());
     if rows < 3 {
         return vec![1.0; rows];
@@ -38,23 +38,30 @@ pub(crate) fn row_scale(bank: &PackedBank, power: f32) -> Vec<f32> {
         .iter()
         .map(|near| near.iter().map(|n| n.0).sum::<f32>() / count as f32)
         .collect();
-    let smooth: Vec<f32> = near
-        .iter()
+    near.iter()
         .enumerate()
         .map(|(i, near)| {
             let around: f32 = near.iter().map(|&(_, j)| spacing[j]).sum();
             (spacing[i] + around) / (count + 1) as f32
         })
-        .collect();
-    let mut sorted = smooth.clone();
+        .collect()
+}
+
+/// `(median spacing / spacing)^power` of each row.
+pub(crate) fn factors(spacing: &[f32], power: f32) -> Vec<f32> {
+    let mut sorted = spacing.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
-    let median = sorted[rows / 2];
+    let median = sorted[sorted.len() / 2];
     if median <= 0.0 {
-        return vec![1.0; rows];
+        return vec![1.0; spacing.len()];
     }
-    smooth
+    spacing
         .iter()
-        .map(|&s| (median / s.max(1e-6 * median)).powf(power).clamp(1.0 / WIDEST, WIDEST))
+        .map(|&s| {
+            (median / s.max(1e-6 * median))
+                .powf(power)
+                .clamp(1.0 / WIDEST, WIDEST)
+        })
         .collect()
 }
 
@@ -68,7 +75,7 @@ mod tests {
         let mut rng = Rng::new(1);
         let mut values: Vec<f32> = (0..200).map(|_| rng.gaussian()).collect();
         values.extend((0..200).map(|_| 100.0 + 5.0 * rng.gaussian()));
-        let scale = row_scale(&PackedBank::new(values, 4), 1.0);
+        let scale = factors(&spacing(&PackedBank::new(values, 4)), 1.0);
         let mean = |s: &[f32]| s.iter().sum::<f32>() / s.len() as f32;
         let (dense, sparse) = (mean(&scale[..50]), mean(&scale[50..]));
         assert!(dense > 2.0 * sparse, "{dense} {sparse}");
@@ -77,7 +84,10 @@ mod tests {
 
     #[test]
     fn equal_rows_and_tiny_banks_have_no_factors() {
-        assert_eq!(row_scale(&PackedBank::new(vec![1.0; 40], 4), 1.0), vec![1.0; 10]);
-        assert_eq!(row_scale(&PackedBank::new(vec![1.0, 2.0], 1), 1.0), vec![1.0; 2]);
+        for (values, d) in [(vec![1.0; 40], 4), (vec![1.0, 2.0], 1)] {
+            let rows = values.len() / d;
+            let spacing = spacing(&PackedBank::new(values, d));
+            assert_eq!(factors(&spacing, 1.0), vec![1.0; rows]);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Settings;
 use super::coreset::{Vectors, k_centre_greedy};
+use super::density;
 use super::features::Features;
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{
@@ -16,8 +17,8 @@ use partgate::backbone::Precision;
 use partgate::network::Threads;
 use partgate::product::PositionEvidence;
 use partgate::score::{
-    Condition, IgnoreMask, Likelihood, Measure, NeighbourhoodNetwork, NeighbourhoodShape,
-    Neighbour, PackedBank, PositionMask, Scorer, SightingTable,
+    Condition, IgnoreMask, Likelihood, Measure, Neighbour, NeighbourhoodNetwork,
+    NeighbourhoodShape, PackedBank, PositionMask, Scorer, SightingTable,
 };
 use rayon::prelude::*;
 
@@ -31,7 +32,8 @@ const PUBLISHED_TEMPERATURE: f32 = 2.0;
 /// A bank with what conditions it.
 pub(crate) struct FittedBank {
     pub(crate) bank: PackedBank,
-    pub(crate) row_scale: Option<Vec<f32>>,
+    /// How far apart its rows lie; empty where no rule needs it.
+    spacing: Vec<f32>,
     /// Images it was fitted on.
     images: Vec<usize>,
     /// Nearest row for each of their cells; empty where no rule needs it.
@@ -46,6 +48,11 @@ pub(crate) struct FittedBank {
 }
 
 impl FittedBank {
+    /// Factors of the rows under `spec`.
+    pub(crate) fn row_scale(&self, spec: RuleSpec) -> Option<Vec<f32>> {
+        (spec.density > 0.0).then(|| density::factors(&self.spacing, spec.density))
+    }
+
     /// The network ready to run, where there is one. Each worker loads its own: a running network
     /// holds state.
     fn load_network(&self) -> Result<Option<NeighbourhoodNetwork>, TrainError> {
@@ -77,6 +84,18 @@ pub(crate) struct Conditioned {
 pub(crate) struct Wanted {
     pub(crate) places: bool,
     pub(crate) network: bool,
+    pub(crate) spacing: bool,
+}
+
+impl Wanted {
+    /// What all of `specs` need.
+    pub(crate) fn by(specs: &[RuleSpec]) -> Self {
+        Self {
+            places: specs.iter().any(RuleSpec::places),
+            network: specs.iter().any(RuleSpec::network),
+            spacing: specs.iter().any(|s| s.density > 0.0),
+        }
+    }
 }
 
 pub(crate) struct Fitter<'a> {
@@ -144,11 +163,8 @@ impl Fitter<'_> {
             .collect();
         let bank = PackedBank::new(values, self.features.dimensions);
         FittedBank {
-            row_scale: self
-                .settings
-                .density
-                .map(|power| super::density::row_scale(&bank, power)),
-            entries: bank.rows().min(ENTRIES),
+            spacing: Vec::new(),
+            entries: bank.rows().min(self.settings.entries),
             bank,
             images: images.to_vec(),
             nearest: Vec::new(),
@@ -187,17 +203,15 @@ impl Fitter<'_> {
         stream: u64,
         tick: &(dyn Fn() + Sync),
     ) -> Result<(), TrainError> {
+        if wanted.spacing {
+            fitted.spacing = density::spacing(&fitted.bank);
+        }
         if !wanted.places && !wanted.network {
             return Ok(());
         }
         let entries = self.entries_of(fitted);
         let mut found = vec![Neighbour::default(); fitted.bank.rows()];
-        entries.nearest(
-            fitted.bank.values(),
-            None,
-            &Threads::default(),
-            &mut found,
-        );
+        entries.nearest(fitted.bank.values(), None, &Threads::default(), &mut found);
         fitted.assignment = found.iter().map(|n| n.row as u16).collect();
         fitted.nearest = self.nearest_rows(&fitted.bank, &fitted.images);
         let targets = self.nearest_rows(&entries, &fitted.images);
@@ -233,7 +247,10 @@ impl Fitter<'_> {
                 &learning,
                 tick,
             );
-            log::debug!("neighbourhood network {stream}: loss {}", model.training_loss);
+            log::debug!(
+                "neighbourhood network {stream}: loss {}",
+                model.training_loss
+            );
             let onnx = model.onnx(self.precision == Precision::Int8);
             fitted.network = Some((onnx, shape));
         }
@@ -245,7 +262,10 @@ impl Fitter<'_> {
         NeighbourhoodShape {
             grid: self.features.grid as u32,
             dimensions: self.features.dimensions as u32,
-            window: self.settings.ring.unwrap_or(default_window(self.features.grid).max(5)) as u32,
+            window: self
+                .settings
+                .ring
+                .unwrap_or(default_window(self.features.grid).max(5)) as u32,
             bottleneck: 24,
             hidden: 128,
             entries: entries as u32,
@@ -329,9 +349,10 @@ impl Fitter<'_> {
         match spec.rule {
             Rule::Patchcore => return Ok(out),
             Rule::Position | Rule::PniTwoMap => {
-                let needed = self.settings.sightings.unwrap_or_else(|| {
-                    published_sightings(fitted.images.len(), window, rows)
-                });
+                let needed = self
+                    .settings
+                    .sightings
+                    .unwrap_or_else(|| published_sightings(fitted.images.len(), window, rows));
                 let found = fit_mask(&self.sightings(fitted), window, needed);
                 out.position = Some((
                     evidence(&found, needed as u32, None, None),
@@ -420,11 +441,6 @@ impl Fitter<'_> {
     ) -> Result<Scorer, TrainError> {
         let conditions = self.conditioned(fitted, spec, calibration)?.conditions;
         let ignore = self.settings.ignore.as_ref();
-        // `patchcore` is the published baseline: nothing but distances.
-        let scale = match spec.baseline {
-            true => None,
-            false => fitted.row_scale.clone(),
-        };
         Ok(Scorer::new(
             fitted.bank.clone(),
             conditions,
@@ -433,7 +449,7 @@ impl Fitter<'_> {
             self.side,
             self.sigma,
         )
-        .with_row_scale(scale))
+        .with_row_scale(fitted.row_scale(spec)))
     }
 
     /// Scores `count` feature maps under `spec`, in parallel; `features(i)` is the i-th. With each

@@ -181,7 +181,11 @@ impl NeighbourhoodModel {
             let input = standardised(features, &batch, &shift, &scale, &device);
             let truth: Vec<i32> = batch
                 .iter()
-                .flat_map(|&i| targets[i * cells..(i + 1) * cells].iter().map(|&t| i32::from(t)))
+                .flat_map(|&i| {
+                    targets[i * cells..(i + 1) * cells]
+                        .iter()
+                        .map(|&t| i32::from(t))
+                })
                 .collect();
             let count = truth.len();
             let truth: Tensor<2, Int> =

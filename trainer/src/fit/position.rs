@@ -62,11 +62,7 @@ pub(crate) fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u
 /// The mask that allows a row where it was seen `needed` times or more. A cell that this leaves
 /// with nothing gets its most-seen row; a cell where nothing was ever seen (an ignored one) gets
 /// all of them.
-pub(crate) fn fit_mask(
-    sightings: &Sightings<'_>,
-    window: usize,
-    needed: usize,
-) -> PositionMask {
+pub(crate) fn fit_mask(sightings: &Sightings<'_>, window: usize, needed: usize) -> PositionMask {
     let counts = windowed_counts(sightings, window);
     let mut mask = PositionMask::nothing(sightings.grid * sightings.grid, sightings.rows);
     for (cell, counts) in counts.chunks_exact(sightings.rows).enumerate() {

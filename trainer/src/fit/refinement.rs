@@ -8,7 +8,9 @@
 //! the score of the one unusual good part that sets the threshold (docs/method.md has figures).
 
 use super::training::{Learning, parameter, values};
+use crate::error::TrainError;
 use crate::export::{Convolution, Graph};
+use crate::metrics::image_auroc;
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
@@ -30,6 +32,44 @@ const SCORE_GAIN: f32 = 2.0;
 const FULLY_CHANGED: f32 = 0.25;
 /// Images that set the ranges of int8 activations.
 const RANGE_IMAGES: usize = 16;
+/// Weights that [`choose_weight`] compares.
+const WEIGHTS: [f32; 7] = [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0];
+/// A weight must bring damaged copies this much nearer to the threshold, as a logarithm, ...
+const LEAST_GAIN: f64 = 0.002;
+/// ... and may cost this much AUROC ...
+const AUROC_SLACK: f64 = 0.005;
+/// ... and this share of damaged copies above the threshold.
+const CAUGHT_SLACK: f64 = 0.02;
+
+/// The network that a product gets unless it is told another: 11.1 thousand products a cell with
+/// 152 features, 0.008 GMAC at 32 x 32.
+pub(crate) fn default_shape(grid: u32, dimensions: u32, precision: Precision) -> RefinementShape {
+    RefinementShape {
+        grid,
+        dimensions,
+        channels: 32,
+        blocks: 2,
+        precision,
+    }
+}
+
+/// Steps that suffice for about 50 good images and 200 damaged copies.
+pub(crate) const STEPS: usize = 400;
+/// Highest learning rate.
+pub(crate) const RATE: f64 = 3e-3;
+
+/// The unit of the scores that the network sees: the median image score of held-out good images.
+pub(crate) fn scale_of(image_scores: &[f32]) -> f32 {
+    let mut sorted = image_scores.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
+    // All goods alike, cell by cell: any unit will do.
+    if middle > 0.0 && middle.is_finite() {
+        middle
+    } else {
+        1.0
+    }
+}
 
 /// One image that the network learns from, good or damaged.
 pub(crate) struct Sample<'a> {
@@ -141,9 +181,8 @@ fn loss(correction: Tensor<2>, wanted: Tensor<2>, images: usize, grid: usize) ->
     if grid < 2 {
         return level;
     }
-    let part = |rows: Range<usize>, columns: Range<usize>| {
-        error.clone().slice([0..images, rows, columns])
-    };
+    let part =
+        |rows: Range<usize>, columns: Range<usize>| error.clone().slice([0..images, rows, columns]);
     let across = part(0..grid, 1..grid) - part(0..grid, 0..grid - 1);
     let down = part(1..grid, 0..grid) - part(0..grid - 1, 0..grid);
     level + (square(across) + square(down)).mul_scalar(0.25)
@@ -165,8 +204,8 @@ pub(crate) struct RefinementModel {
 
 /// Mean and inverse standard deviation of each channel over the undamaged samples' cells (all
 /// samples' where all are damaged).
-fn statistics(samples: &[Sample<'_>], dimensions: usize) -> (Vec<f32>, Vec<f32>) {
-    let all_damaged = samples.iter().all(Sample::damaged);
+fn statistics(samples: &[&Sample<'_>], dimensions: usize) -> (Vec<f32>, Vec<f32>) {
+    let all_damaged = samples.iter().all(|s| s.damaged());
     let mut sums = vec![[0.0f64; 2]; dimensions];
     let mut count = 0.0;
     for sample in samples.iter().filter(|s| all_damaged || !s.damaged()) {
@@ -219,9 +258,20 @@ impl RefinementModel {
         learning: &Learning,
         tick: &(dyn Fn() + Sync),
     ) -> Self {
+        let samples: Vec<&Sample<'_>> = samples.iter().collect();
+        Self::learn(&samples, shape, scale, learning, tick)
+    }
+
+    fn learn(
+        samples: &[&Sample<'_>],
+        shape: RefinementShape,
+        scale: f32,
+        learning: &Learning,
+        tick: &(dyn Fn() + Sync),
+    ) -> Self {
         let [grid, d] = [shape.grid, shape.dimensions].map(|v| v as usize);
         assert!(!samples.is_empty(), "nothing to learn from");
-        let fits = |s: &Sample<'_>| {
+        let fits = |s: &&Sample<'_>| {
             let cells = [s.scores.len(), s.changed.len(), s.features.len() / d];
             cells == [grid * grid; 3]
         };
@@ -250,7 +300,7 @@ impl RefinementModel {
             let batch: Vec<&Sample<'_>> = batches
                 .next(&mut rng)
                 .into_iter()
-                .map(|i| &samples[i])
+                .map(|i| samples[i])
                 .collect();
             let wanted: Vec<f32> = batch
                 .iter()
@@ -296,7 +346,7 @@ impl RefinementModel {
     }
 
     /// Largest value after each rectified layer: over as many damaged samples as good ones.
-    fn ranges(&self, samples: &[Sample<'_>]) -> Vec<f32> {
+    fn ranges(&self, samples: &[&Sample<'_>]) -> Vec<f32> {
         let device = Device::flex();
         let layers = self.layers.clone().to_device(&device);
         let mut highest = vec![0.0f32; 1 + 2 * layers.blocks.len()];
@@ -371,5 +421,366 @@ impl RefinementModel {
     pub(crate) fn refiner(&self, weight: f32, threads: &Threads) -> Result<Refiner, NetworkError> {
         let onnx = self.onnx(self.shape.precision == Precision::Int8);
         Refiner::load(&onnx, self.shape, self.scale, weight, threads)
+    }
+}
+
+/// Refined scores of every sample, `[samples][cells]`, by networks that saw no sample of its fold,
+/// run as the product will run its own: what thresholds and [`choose_weight`] may be taken from.
+/// (A network that saw the image would set the threshold too low.) `fold` tells a group's fold, in
+/// `0..folds`: the one whose bank gave the scores. `tick` is called as in
+/// [`RefinementModel::train`], for each fold.
+pub(crate) fn held_out(
+    samples: &[Sample<'_>],
+    folds: usize,
+    fold: &dyn Fn(usize) -> usize,
+    (shape, scale): (RefinementShape, f32),
+    learning: &Learning,
+    tick: &(dyn Fn() + Sync),
+) -> Result<Vec<Vec<f32>>, NetworkError> {
+    let mut refined: Vec<Vec<f32>> = samples.iter().map(|s| s.scores.clone()).collect();
+    for held in 0..folds {
+        let others: Vec<&Sample<'_>> = samples.iter().filter(|s| fold(s.group) != held).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let learning = Learning {
+            stream: learning.stream + 1 + held as u64,
+            ..*learning
+        };
+        let model = RefinementModel::learn(&others, shape, scale, &learning, tick);
+        let mut refiner = model.refiner(1.0, &Threads::default())?;
+        for (scores, sample) in refined.iter_mut().zip(samples) {
+            if fold(sample.group) == held {
+                refiner.run(sample.features, scores)?;
+            }
+        }
+    }
+    Ok(refined)
+}
+
+/// Cell scores of an image and what a network that did not see it makes of them ([`held_out`]).
+pub(crate) struct HeldOut<'a> {
+    pub(crate) damaged: bool,
+    pub(crate) original: &'a [f32],
+    pub(crate) refined: &'a [f32],
+}
+
+/// What one weight gives on held-out images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct WeightFigures {
+    pub(crate) weight: f32,
+    /// Highest image score of a good image.
+    pub(crate) threshold: f32,
+    /// AUROC of goods against damaged copies.
+    pub(crate) separation: f64,
+    /// Share of damaged copies above the threshold.
+    pub(crate) caught: f64,
+    /// How far damaged copies are under the threshold, the mean of `-ln(score / threshold)`; those
+    /// above it count 0.
+    pub(crate) shortfall: f64,
+}
+
+/// The weight taken, 0 where refinement does not pay, and the figures of all that were compared;
+/// the first is without refinement.
+#[derive(Clone, Debug)]
+pub(crate) struct WeightChoice {
+    pub(crate) weight: f32,
+    pub(crate) figures: Vec<WeightFigures>,
+}
+
+impl WeightChoice {
+    /// The figures of the weight taken.
+    pub(crate) fn taken(&self) -> &WeightFigures {
+        let taken = self.figures.iter().find(|f| f.weight == self.weight);
+        taken.unwrap_or(&self.figures[0])
+    }
+}
+
+/// Takes the weight under which damaged copies that a threshold above all goods lets pass come
+/// nearest to it. How high the rest stands does not count: an average of that would take weights
+/// that raise what is caught anyway and the threshold with it. `image_score` makes an image score
+/// of cell scores.
+pub(crate) fn choose_weight(
+    held: &[HeldOut<'_>],
+    image_score: &mut dyn FnMut(&[f32]) -> f32,
+) -> Result<WeightChoice, TrainError> {
+    let damaged: Vec<bool> = held.iter().map(|h| h.damaged).collect();
+    let mut figures = Vec::new();
+    let mut cells = Vec::new();
+    for weight in WEIGHTS {
+        let mut scores = Vec::with_capacity(held.len());
+        for image in held {
+            // As the runtime does it.
+            let pairs = image.original.iter().zip(image.refined);
+            cells.clear();
+            cells.extend(pairs.map(|(&score, &refined)| {
+                let corrected = (1.0 - weight) * score + weight * refined;
+                if corrected < 0.0 { 0.0 } else { corrected }
+            }));
+            scores.push(image_score(&cells));
+        }
+        let separation = image_auroc(&scores, &damaged)?;
+        let goods = scores.iter().zip(&damaged).filter(|(_, d)| !**d);
+        let threshold = goods.fold(0.0f32, |most, (&s, _)| most.max(s));
+        let (mut caught, mut shortfall, mut count) = (0.0, 0.0, 0.0);
+        for (&score, _) in scores.iter().zip(&damaged).filter(|(_, d)| **d) {
+            count += 1.0;
+            if score > threshold {
+                caught += 1.0;
+            } else {
+                shortfall -= f64::from((score / threshold.max(1e-12)).max(1e-6))
+                    .ln()
+                    .min(0.0);
+            }
+        }
+        figures.push(WeightFigures {
+            weight,
+            threshold,
+            separation,
+            caught: caught / count,
+            shortfall: shortfall / count,
+        });
+    }
+    let plain = figures[0];
+    let sound = |f: &&WeightFigures| {
+        f.separation >= plain.separation - AUROC_SLACK
+            && f.caught >= plain.caught - CAUGHT_SLACK
+            && f.shortfall <= plain.shortfall - LEAST_GAIN
+    };
+    let best = figures
+        .iter()
+        .filter(sound)
+        .min_by(|a, b| a.shortfall.total_cmp(&b.shortfall));
+    Ok(WeightChoice {
+        weight: best.map_or(0.0, |f| f.weight),
+        figures,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: usize = 8;
+    const D: usize = 6;
+    const CELLS: usize = GRID * GRID;
+
+    fn shape(precision: Precision) -> RefinementShape {
+        RefinementShape {
+            grid: GRID as u32,
+            dimensions: D as u32,
+            channels: 8,
+            blocks: 2,
+            precision,
+        }
+    }
+
+    fn learning(steps: usize) -> Learning {
+        Learning {
+            steps,
+            rate: 1e-2,
+            seed: 7,
+            stream: 3,
+        }
+    }
+
+    /// Noise; a damaged image has a spot that the scores hardly show and two features give away.
+    fn images(count: usize, seed: u64) -> Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> {
+        let mut rng = Rng::new(seed);
+        (0..count)
+            .map(|index| {
+                let (top, left) = (rng.below(GRID - 2), rng.below(GRID - 2));
+                let mut features: Vec<f32> =
+                    (0..CELLS * D).map(|_| 3.0 + 2.0 * rng.gaussian()).collect();
+                let mut scores: Vec<f32> =
+                    (0..CELLS).map(|_| 10.0 * rng.between(0.3, 1.0)).collect();
+                let mut changed = vec![0.0; CELLS];
+                if index % 2 == 1 {
+                    for cell in (0..4).map(|i| (top + i / 2) * GRID + left + i % 2) {
+                        changed[cell] = rng.between(0.4, 1.0);
+                        features[cell * D + 1] += 6.0;
+                        features[cell * D + 4] -= 6.0;
+                        scores[cell] += 0.5;
+                    }
+                }
+                (features, scores, changed)
+            })
+            .collect()
+    }
+
+    fn samples(images: &[(Vec<f32>, Vec<f32>, Vec<f32>)]) -> Vec<Sample<'_>> {
+        let numbered = images.iter().enumerate();
+        numbered
+            .map(|(i, (features, scores, changed))| Sample {
+                features,
+                scores: scores.clone(),
+                changed: changed.clone(),
+                group: i / 2,
+            })
+            .collect()
+    }
+
+    fn trained(precision: Precision, steps: usize) -> RefinementModel {
+        let images = images(40, 1);
+        RefinementModel::train(
+            &samples(&images),
+            shape(precision),
+            9.0,
+            &learning(steps),
+            &|| {},
+        )
+    }
+
+    fn highest(cells: &[f32]) -> f32 {
+        cells.iter().copied().fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn the_float_file_computes_what_was_trained() {
+        let model = trained(Precision::F32, 60);
+        let mut refiner = model.refiner(1.0, &Threads::default()).unwrap();
+        let device = Device::flex();
+        let layers = model.layers.clone().to_device(&device);
+        for (mut features, scores, _) in images(4, 2) {
+            // Beyond the range of the inputs too.
+            features[7] = 900.0;
+            features[100] = -900.0;
+            let image = std::iter::once((&features[..], &scores[..]));
+            let stages = layers.forward(model.input(image, &device), &model.shape);
+            let mut refined = scores.clone();
+            refiner.run(&features, &mut refined).unwrap();
+            for ((&score, correction), &got) in
+                scores.iter().zip(values(stages.correction)).zip(&refined)
+            {
+                let want = (score / model.scale + correction).max(0.0);
+                assert!(
+                    (want - got / model.scale).abs() < 1e-5,
+                    "{want} {}",
+                    got / model.scale
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_int8_file_is_close_and_leaves_the_score_alone() {
+        let (float, int8) = (trained(Precision::F32, 150), trained(Precision::Int8, 150));
+        let mut float = float.refiner(1.0, &Threads::default()).unwrap();
+        let mut int8 = int8.refiner(1.0, &Threads::default()).unwrap();
+        assert!(int8.kernels().rounded_activations > 0);
+        let (mut square, mut most) = (0.0f32, 0.0f32);
+        let pictures = images(8, 3);
+        for (features, scores, _) in &pictures {
+            let (mut a, mut b) = (scores.clone(), scores.clone());
+            float.run(features, &mut a).unwrap();
+            int8.run(features, &mut b).unwrap();
+            for (a, b) in a.iter().zip(&b) {
+                let off = (a - b).abs() / 9.0;
+                square += off * off;
+                most = most.max(off);
+            }
+        }
+        let off = (square / (pictures.len() * CELLS) as f32).sqrt();
+        assert!(off < 0.02 && most < 0.15, "{off} {most}");
+        // An untrained network corrects nothing, in int8 neither.
+        let mut untrained = trained(Precision::Int8, 0)
+            .refiner(1.0, &Threads::default())
+            .unwrap();
+        let (features, scores, _) = &pictures[0];
+        let mut refined = scores.clone();
+        untrained.run(features, &mut refined).unwrap();
+        for (score, refined) in scores.iter().zip(&refined) {
+            assert!((score - refined).abs() < 1e-5, "{score} {refined}");
+        }
+    }
+
+    #[test]
+    fn what_the_features_give_away_raises_the_separation() {
+        let pictures = images(48, 4);
+        let samples = samples(&pictures);
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let refined = held_out(
+            &samples,
+            3,
+            &|group| group % 3,
+            (shape(Precision::Int8), 9.0),
+            &learning(150),
+            &|| {
+                calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            },
+        )
+        .unwrap();
+        assert_eq!(calls.into_inner(), 3 * 150);
+        let held: Vec<HeldOut<'_>> = samples
+            .iter()
+            .zip(&refined)
+            .map(|(sample, refined)| HeldOut {
+                damaged: sample.damaged(),
+                original: &sample.scores,
+                refined,
+            })
+            .collect();
+        let choice = choose_weight(&held, &mut highest).unwrap();
+        let (plain, taken) = (choice.figures[0], choice.taken());
+        assert!(plain.separation < 0.7 && plain.caught < 0.5, "{choice:?}");
+        assert!(taken.separation > 0.85 && taken.caught > 0.7, "{choice:?}");
+        assert!(choice.weight > 0.0);
+    }
+
+    #[test]
+    fn a_network_that_only_adds_noise_gets_no_weight() {
+        let mut rng = Rng::new(5);
+        let pictures = images(24, 6);
+        let refined: Vec<Vec<f32>> = pictures
+            .iter()
+            .map(|(_, scores, _)| {
+                scores
+                    .iter()
+                    .map(|s| s + 5.0 * rng.gaussian().abs())
+                    .collect()
+            })
+            .collect();
+        let held: Vec<HeldOut<'_>> = pictures
+            .iter()
+            .zip(&refined)
+            .enumerate()
+            .map(|(i, ((_, original, _), refined))| HeldOut {
+                damaged: i % 2 == 1,
+                original,
+                // The goods get the noise.
+                refined: if i % 2 == 1 { original } else { refined },
+            })
+            .collect();
+        let choice = choose_weight(&held, &mut highest).unwrap();
+        assert_eq!(choice.weight, 0.0, "{choice:?}");
+        assert_eq!(*choice.taken(), choice.figures[0]);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes() {
+        let model = trained(Precision::Int8, 12);
+        for int8 in [false, true] {
+            assert_eq!(model.onnx(int8), trained(Precision::Int8, 12).onnx(int8));
+        }
+        let images = images(40, 1);
+        let another = Learning {
+            seed: 8,
+            ..learning(12)
+        };
+        let other = RefinementModel::train(
+            &samples(&images),
+            shape(Precision::Int8),
+            9.0,
+            &another,
+            &|| {},
+        );
+        assert_ne!(model.onnx(true), other.onnx(true));
+    }
+
+    #[test]
+    fn the_scale_is_the_median_or_one() {
+        assert_eq!(scale_of(&[3.0, 9.0, 5.0]), 5.0);
+        assert_eq!(scale_of(&[]), 1.0);
+        assert_eq!(scale_of(&[0.0, 0.0]), 1.0);
     }
 }

@@ -11,8 +11,8 @@ pub(crate) struct RuleSpec {
     pub(crate) place_lost: Option<f64>,
     /// Under `coverage`: the same by neighbourhood.
     pub(crate) near_lost: Option<f64>,
-    /// The published baseline: no row factors, no refinement.
-    pub(crate) baseline: bool,
+    /// Power of the rows' spacing in the scale of distances; 0 leaves them.
+    pub(crate) density: f32,
 }
 
 impl RuleSpec {
@@ -21,7 +21,7 @@ impl RuleSpec {
             rule,
             place_lost: None,
             near_lost: None,
-            baseline: false,
+            density: 0.0,
         }
     }
 
@@ -30,17 +30,20 @@ impl RuleSpec {
             rule: Rule::Coverage,
             place_lost,
             near_lost,
-            baseline: false,
+            density: 0.0,
         }
     }
 
     /// Plain PatchCore on the same features and bank.
-    pub(crate) const BASELINE: Self = Self {
-        rule: Rule::Patchcore,
-        place_lost: None,
-        near_lost: None,
-        baseline: true,
-    };
+    pub(crate) const BASELINE: Self = Self::of(Rule::Patchcore);
+
+    /// The same with distances in units of the bank's spacing to `power`.
+    pub(crate) const fn with_density(self, power: f32) -> Self {
+        Self {
+            density: power,
+            ..self
+        }
+    }
 
     /// Whether the rule needs sightings of rows at places.
     pub(crate) fn places(&self) -> bool {
@@ -60,6 +63,9 @@ impl RuleSpec {
 impl std::fmt::Display for RuleSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.rule)?;
+        if self.density > 0.0 {
+            write!(f, ", spacing^{}", self.density)?;
+        }
         let percent = |share: f64| format!("{} %", share * 100.0);
         match (self.place_lost, self.near_lost) {
             (None, None) => Ok(()),
@@ -119,7 +125,10 @@ impl Calibration {
             .iter()
             .zip(self.losses)
             .map(|(&t, loss)| (t, (loss / cells) as f32))
-            .fold((1.0, f32::INFINITY), |best, it| if it.1 < best.1 { it } else { best })
+            .fold(
+                (1.0, f32::INFINITY),
+                |best, it| if it.1 < best.1 { it } else { best },
+            )
     }
 
     /// Probability by place that at most `lost` of the held-out cells are below.
@@ -131,7 +140,9 @@ impl Calibration {
     pub(crate) fn ratio_threshold(&self, lost: f64) -> f32 {
         // A hair below, so that the cell at the quantile itself keeps its row; never nothing,
         // whose logarithm would be compared.
-        (quantile(&self.log_ratio, lost) - 1e-4).exp().clamp(1e-30, 0.999)
+        (quantile(&self.log_ratio, lost) - 1e-4)
+            .exp()
+            .clamp(1e-30, 0.999)
     }
 }
 
@@ -162,7 +173,11 @@ mod tests {
             let below = calibration.place.iter().filter(|&&p| p < place).count();
             assert!(below as f64 <= lost * 1000.0, "{below}");
             let ratio = calibration.ratio_threshold(lost);
-            let below = calibration.log_ratio.iter().filter(|r| r.exp() <= ratio).count();
+            let below = calibration
+                .log_ratio
+                .iter()
+                .filter(|r| r.exp() <= ratio)
+                .count();
             assert!(below as f64 <= lost * 1000.0, "{below}");
         }
     }
