@@ -11,5 +11,5 @@ program="${CARGO_TARGET_DIR:-target}/debug"
 "$program/partgate" render "$parts/set" --seed 1
 "$program/partgate-train" fit "$parts/set" -o calibration/demo.pgp \
     --name "terminal assembly" --part-number PG-0001 \
-    --method position --max-bank 1500 --goldens 1 --seed 1
+    --method auto --max-bank 1500 --goldens 1 --seed 1
 "$program/partgate-train" validate "$parts/set" --bundle calibration/demo.pgp

@@ -212,6 +212,44 @@ fn inspect_shows_what_matters() {
     );
 }
 
+/// What decides about a part must not stay unsaid: conditions, factors, refinement, members.
+#[test]
+fn inspect_shows_what_conditions_a_product() {
+    let golden = |name: &str| text(&bundle::root().join("tests/golden").join(name));
+    let said = partgate(&["inspect", &golden("format-2.pgp")])
+        .exits(0)
+        .stdout;
+    for word in [
+        "coverage",
+        "position",
+        "neighbours",
+        "int8 network over 3 x 3 cells",
+        "10 kinds of row",
+        "distances",
+        "refinement",
+        "weight 0.375",
+        "chosen",
+        "rule pni",
+    ] {
+        assert!(said.contains(word), "no `{word}` in {said}");
+    }
+    let json = partgate(&["inspect", &golden("format-2.pgp"), "--json"])
+        .exits(0)
+        .json();
+    let near = "method.neighbourhood";
+    assert_eq!(number(&json, &format!("{near}.threshold")), 0.125);
+    assert_eq!(number(&json, &format!("{near}.shape.window")), 3.0);
+    assert_eq!(field(&json, &format!("{near}.measure")), "ratio");
+    assert_eq!(field(&json, "others")[0]["method"]["rule"], "pni");
+    assert_eq!(number(&json, "file.format"), 2.0);
+    // An older file is not passed off as a new one.
+    let json = partgate(&["inspect", &golden("format-1.pgp"), "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(number(&json, "file.format"), 1.0);
+    assert!(field(&json, near).is_null());
+}
+
 #[test]
 fn diff_names_what_differs() {
     let bench = Bench::new();

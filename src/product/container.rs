@@ -239,6 +239,11 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
+/// The format version of a file that was read.
+pub(super) fn format(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(array(bytes, 8))
+}
+
 /// A manifest that takes up exactly its bytes.
 fn decode<'a, T: serde::Deserialize<'a>>(encoded: &'a [u8]) -> Result<T, ContainerError> {
     let (manifest, rest) =
@@ -270,7 +275,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
         });
     }
     // The version first: a later format may lay out or digest its header otherwise.
-    let format = u32::from_le_bytes(array(bytes, 8));
+    let format = format(bytes);
     if format > FORMAT {
         return Err(ContainerError::Newer { found: format });
     }

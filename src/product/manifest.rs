@@ -128,6 +128,8 @@ pub struct RefinementEvidence {
     pub weight: f32,
     /// AUROC of held-out goods against synthetically damaged copies, without and with.
     pub separation: [f64; 2],
+    /// Share of damaged copies above every held-out good, without and with.
+    pub caught: [f64; 2],
     /// Damaged images behind the figures.
     pub held_out_images: u32,
 }
@@ -137,8 +139,8 @@ pub struct RefinementEvidence {
 pub struct Choice {
     /// Held-out good images, and damaged copies of each family.
     pub images: u32,
-    /// Damaged copies: surface, misplaced.
-    pub damaged: [u32; 2],
+    /// Damaged copies: surface, misplaced, features exchanged between places.
+    pub damaged: [u32; 3],
     /// What was compared; the first is the plain bank.
     pub candidates: Vec<Candidate>,
     /// Why the rule was taken, in words.
@@ -150,6 +152,8 @@ pub struct Choice {
 pub struct Candidate {
     /// The rule.
     pub rule: Rule,
+    /// Power of the rows' spacing in the scale of distances.
+    pub density: f32,
     /// Share of held-out cells that may lose their row by place, under `coverage`.
     pub place_lost: Option<f64>,
     /// The same by neighbourhood.
@@ -158,10 +162,13 @@ pub struct Candidate {
     pub surface: f64,
     /// AUROC against misplacement.
     pub misplaced: f64,
-    /// Share of damaged copies above the candidate's own threshold: surface, misplaced.
-    pub caught: [f64; 2],
-    /// Mean logarithm of damaged copies' scores over that threshold.
-    pub height: f64,
+    /// AUROC against exchanged features.
+    pub exchanged: f64,
+    /// Share of damaged copies above the candidate's own threshold: surface, misplaced, exchanged.
+    pub caught: [f64; 3],
+    /// How far damaged copies stay under that threshold: the mean of `-ln(score / threshold)`, 0 for
+    /// those above it. Small is good.
+    pub shortfall: f64,
     /// Standard deviation of the held-out goods' scores over their mean: what widens thresholds.
     pub spread: f64,
 }

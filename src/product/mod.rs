@@ -6,6 +6,7 @@ mod earlier;
 mod golden;
 mod manifest;
 mod parts;
+mod words;
 
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
 pub use difference::{Difference, difference};
@@ -174,6 +175,15 @@ impl Product {
         if manifest.sections.iter().filter(masks).count() > 1 {
             return other("more than one ignore mask");
         }
+        if manifest
+            .sections
+            .iter()
+            .filter(masks)
+            .any(|s| s.member != 0)
+        {
+            // It is looked for with the first member; elsewhere it would be passed over.
+            return other("the ignore mask belongs to one member; it must be for all");
+        }
         let ignore = match sections.find(SectionKind::IgnoreMask, 0) {
             None => None,
             Some((section, data)) => {
@@ -278,6 +288,11 @@ impl Product {
     /// BLAKE3 of the whole file: names exactly these bytes.
     pub fn digest(&self) -> blake3::Hash {
         blake3::hash(&self.bytes)
+    }
+
+    /// The file's format version, at most [`FORMAT`].
+    pub fn format(&self) -> u32 {
+        container::format(&self.bytes)
     }
 
     /// Size of the file.

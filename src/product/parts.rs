@@ -176,8 +176,14 @@ impl Parts {
                     && evidence.temperature.is_finite()
                     && (0.0..1.0).contains(&evidence.threshold)
                     && (evidence.measure == Measure::MeanWithPosition) == seen;
-                if !fits || !sound {
+                if !fits {
                     return other("the neighbourhood network does not fit the bank or the grid");
+                }
+                if !sound {
+                    return other(format!(
+                        "neighbourhood condition with temperature {}, threshold {} and measure {:?}",
+                        evidence.temperature, evidence.threshold, evidence.measure
+                    ));
                 }
                 let (_, data) = sections.only(SectionKind::Assignment, member, DType::U16)?;
                 let assignment = numbers(data, u16::from_le_bytes);
@@ -223,8 +229,14 @@ impl Parts {
                 let sound = evidence.scale > 0.0
                     && evidence.scale.is_finite()
                     && (0.0..=1.0).contains(&evidence.weight);
-                if !fits || !sound {
+                if !fits {
                     return other("the refinement network does not fit the grid");
+                }
+                if !sound {
+                    return other(format!(
+                        "refinement with scale {} and weight {}",
+                        evidence.scale, evidence.weight
+                    ));
                 }
                 let (section, _) = sections.only(SectionKind::Refinement, member, DType::Bytes)?;
                 Ok(range(section))

@@ -114,6 +114,10 @@ impl PackedBank {
             assert_eq!(mask.cells(), out.len(), "mask cells");
             assert_eq!(mask.rows(), self.rows, "mask rows");
         }
+        if out.is_empty() {
+            // No condition refused anything: common, and pieces of nothing cannot be shared out.
+            return;
+        }
         let step = cells(kernel);
         let work = |first: usize, out: &mut [Neighbour]| {
             let mut at = 0;

@@ -120,6 +120,7 @@ fn golden_section(part: &RenderedPart) -> SectionBytes {
 fn section(kind: SectionKind, dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> SectionBytes {
     SectionBytes {
         kind,
+        member: 0,
         dtype,
         shape,
         bytes,
@@ -192,8 +193,16 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
                 window: WINDOW as u32,
                 sightings: 1,
                 allowed_share,
+                lost_share: None,
+                threshold: None,
             }),
+            neighbourhood: None,
+            density: None,
+            refinement: None,
+            choice: None,
         },
+        others: vec![],
+        member_scales: vec![],
         thresholds: Thresholds {
             unknown: bound(1e6, 0),
             ng: bound(1e6, 0),

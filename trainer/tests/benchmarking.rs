@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Bench, QUICK, Ran, data_set, text, train};
+use common::{Bench, Ran, data_set, quick, text, train};
 use partgate::capture::rendered::Defect;
 use serde_json::Value;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::SystemTime;
 fn benchmark(root: &Path, out: &Path, more: &[&str]) -> Ran {
     let (root, out) = (text(root), text(out));
     let arguments = ["benchmark", &root, "--out", &out];
-    train(&[&arguments[..], &QUICK[..], more].concat())
+    train(&[&arguments[..], &quick(more)].concat())
 }
 
 fn two_categories(bench: &Bench) {

@@ -12,6 +12,7 @@ use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::Product;
+use partgate::seed::Rng;
 use serde_json::Value;
 use std::path::Path;
 
@@ -26,16 +27,20 @@ fn frame(part: &RenderedPart) -> Frame {
     Frame::new(part.width, part.height, pixels).expect("frame")
 }
 
+/// Settings that keep training the networks short.
+const SHORT: [&str; 6] = ["--folds", "2", "--network-steps", "12", "--entries", "48"];
+
 #[test]
 fn a_fit_is_a_product_whose_selftest_agrees() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 12);
-    for rule in ["patchcore", "position"] {
+    for rule in ["patchcore", "position", "coverage", "pni"] {
         let bundle = bench.at(&format!("{rule}.pgp"));
+        let more = ["--method", rule, "--json", "--part-number", "A-7"];
         let ran = fit(
             &bench.at("parts"),
             &bundle,
-            &["--method", rule, "--json", "--part-number", "A-7"],
+            &[&more, &SHORT[..], &["--refine", "on"]].concat(),
         )
         .exits(0);
         let (product, mut inspector) = inspector(&bundle);
@@ -73,6 +78,199 @@ fn threads_and_place_change_no_byte_and_the_seed_does() {
     assert!(first != fitted("parts", "4", &["--seed", "1"]));
 }
 
+/// What training networks, damaging copies and choosing by them must not bring along: anything
+/// that differs from run to run or with the number of threads.
+#[test]
+fn networks_and_choices_are_the_same_every_time() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 10);
+    for (method, refine) in [("coverage", "off"), ("auto", "on")] {
+        let fitted = |run: &str, threads: &str, seed: &str| {
+            let bundle = bench.at(&format!("{method}-{run}")).join("part.pgp");
+            let more = ["--method", method, "--refine", refine];
+            let run = ["--threads", threads, "--seed", seed];
+            fit(
+                &bench.at("parts"),
+                &bundle,
+                &[&more, &SHORT[..], &run].concat(),
+            )
+            .exits(0);
+            std::fs::read(bundle).expect("bundle")
+        };
+        let first = fitted("1", "1", "0");
+        assert!(first == fitted("2", "2", "0"), "{method}: 2 threads");
+        assert!(first == fitted("3", "1", "0"), "{method}: again");
+        assert!(first != fitted("4", "2", "1"), "{method}: another seed");
+    }
+}
+
+#[test]
+fn what_conditions_a_fit_stands_in_its_bundle() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 8);
+    let bundle = bench.at("part.pgp");
+    let more = [
+        "--method",
+        "coverage",
+        "--place-lost",
+        "0.5",
+        "--near-lost",
+        "2",
+    ];
+    let density = ["--density", "0.5", "--ring", "7", "--json"];
+    let ran = fit(
+        &bench.at("parts"),
+        &bundle,
+        &[&more, &SHORT[..], &density].concat(),
+    )
+    .exits(0)
+    .json();
+    let (product, mut inspector) = inspector(&bundle);
+    let method = &product.manifest().method;
+    let place = method.position.as_ref().expect("position evidence");
+    assert_eq!(place.lost_share, Some(0.005));
+    assert!(place.threshold.is_some_and(|t| t > 0.0 && t < 1.0));
+    let near = method.neighbourhood.as_ref().expect("a neighbourhood");
+    assert_eq!((near.shape.window, near.shape.entries), (7, 48));
+    assert_eq!((near.lost_share, near.held_out_images), (Some(0.02), 8));
+    assert_eq!(near.rows as usize, product.bank().rows());
+    assert!(near.held_out_loss.is_finite() && near.held_out_loss > 0.0);
+    let density = method.density.as_ref().expect("row factors");
+    assert_eq!(density.power, 0.5);
+    assert!(density.factors[0] < 1.0 && density.factors[1] > 1.0);
+    assert!(method.choice.is_none() && method.refinement.is_none());
+    assert!(inspector.kernels().neighbourhood.is_some());
+    // The report says what the bundle says.
+    let told = serde_json::to_value(near).expect("JSON");
+    assert_eq!(ran["neighbourhood"]["shape"], told["shape"]);
+    let frame = frame(&Renderer::new(1).good(900));
+    assert!(inspector.inspect(&frame).expect("a score").score > 0.0);
+}
+
+/// Good parts of the demonstration product sit in a fixture: what is known by its place must be
+/// used.
+#[test]
+fn a_part_in_a_fixture_gets_a_condition_of_place() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 32);
+    let bundle = bench.at("part.pgp");
+    let report = fit_with(
+        &bench.at("parts"),
+        &bundle,
+        &[
+            "--method",
+            "auto",
+            "--network-steps",
+            "12",
+            "--folds",
+            "3",
+            "--refine",
+            "off",
+            "--json",
+        ],
+    )
+    .exits(0)
+    .json();
+    let method = Product::open(&bundle)
+        .expect("bundle")
+        .manifest()
+        .method
+        .clone();
+    let choice = method.choice.expect("a choice");
+    assert!(method.position.is_some(), "{}: {choice:#?}", method.rule);
+    assert_eq!(report["choice"]["reason"], choice.reason.as_str());
+    assert_eq!(choice.candidates[0].rule.to_string(), "patchcore");
+    assert_eq!(choice.images, 32);
+    assert!(
+        choice.damaged.iter().all(|&n| n > 0),
+        "{:?}",
+        choice.damaged
+    );
+    // It is one of what was compared, and no worse than the plain bank by the figures kept.
+    let plain = &choice.candidates[0];
+    let taken = choice.candidates.iter().find(|c| {
+        c.rule == method.rule
+            && c.place_lost == method.position.as_ref().and_then(|p| p.lost_share)
+            && c.near_lost == method.neighbourhood.as_ref().and_then(|n| n.lost_share)
+            && c.density == method.density.as_ref().map_or(0.0, |d| d.power)
+    });
+    let taken = taken.expect("among the candidates");
+    assert!(taken.shortfall <= plain.shortfall);
+    for (taken, plain) in taken.caught.iter().zip(&plain.caught) {
+        assert!(*taken >= plain - 0.02);
+    }
+}
+
+/// A loose texture: grains of two sizes that lie anywhere, on every picture anew.
+fn texture(seed: u64) -> image::RgbImage {
+    let mut rng = Rng::new(seed);
+    let side = 160i64;
+    let mut field = vec![0.0f32; (side * side) as usize];
+    for (count, reach) in [(500, 3i64), (60, 8)] {
+        for _ in 0..count {
+            let [y, x] = [(); 2].map(|()| rng.below(side as usize) as i64);
+            let height = rng.gaussian();
+            for dy in -reach..=reach {
+                for dx in -reach..=reach {
+                    let (y, x) = ((y + dy).rem_euclid(side), (x + dx).rem_euclid(side));
+                    let away = (dy * dy + dx * dx) as f32 / (reach * reach) as f32;
+                    field[(y * side + x) as usize] += height * (1.0 - away).max(0.0);
+                }
+            }
+        }
+    }
+    image::RgbImage::from_fn(side as u32, side as u32, |x, y| {
+        let value = field[y as usize * side as usize + x as usize];
+        let grey = 128.0 + 30.0 * value;
+        image::Rgb([1.0, 0.9, 0.8].map(|tint| (grey * tint).clamp(0.0, 255.0) as u8))
+    })
+}
+
+/// Where place tells nothing, `auto` may not make a product worse than the plain bank.
+#[test]
+fn a_loose_texture_is_not_made_worse() {
+    let bench = Bench::new();
+    let save = |name: String, picture: &image::RgbImage| {
+        let path = bench.at("set").join(name);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        picture.save(path).expect("write");
+    };
+    for i in 0..16 {
+        save(format!("train/good/{i:02}.png"), &texture(i));
+    }
+    for i in 0..8 {
+        save(format!("test/good/{i:02}.png"), &texture(100 + i));
+        // A smear: grains rubbed to one grey.
+        let mut smeared = texture(200 + i);
+        let (left, top) = (20 + 10 * i as u32, 100 - 8 * i as u32);
+        for y in top..top + 28 {
+            for x in left..left + 28 {
+                smeared.put_pixel(x, y, image::Rgb([120, 110, 95]));
+            }
+        }
+        save(format!("test/smear/{i:02}.png"), &smeared);
+    }
+    let set = text(&bench.at("set"));
+    let figures = |method: &str| {
+        let bundle = bench.at(&format!("{method}.pgp"));
+        let more = ["--method", method, "--network-steps", "20", "--folds", "3"];
+        fit(&bench.at("set"), &bundle, &more).exits(0);
+        let figures = train(&["validate", &set, "--bundle", &text(&bundle), "--json"])
+            .exits(0)
+            .json();
+        let rule = Product::open(&bundle).expect("bundle");
+        println!("{method}: {} {figures:#}", rule.manifest().method.rule);
+        ["image_auroc", "escape_rate", "false_reject_rate"]
+            .map(|name| figures[name].as_f64().expect("a figure"))
+    };
+    let [plain, auto] = ["patchcore", "auto"].map(figures);
+    assert!(plain[0] > 0.9, "the plain bank sees a smear: {plain:?}");
+    assert!(auto[0] >= plain[0] - 0.02, "{auto:?}, plain {plain:?}");
+    // One image of eight either way is chance.
+    assert!(auto[1] <= plain[1] + 0.125, "{auto:?}, plain {plain:?}");
+    assert!(auto[2] <= plain[2] + 0.125, "{auto:?}, plain {plain:?}");
+}
+
 #[test]
 fn a_recorded_time_is_the_only_difference_it_makes() {
     let bench = Bench::new();
@@ -99,37 +297,62 @@ fn the_board_gives_the_score_that_validation_gave() {
         8,
         &[Defect::Scratch, Defect::ScrewMissing],
     );
-    for backbone in ["efficientnet-lite0-f32", "efficientnet-lite0-int8"] {
-        for rule in ["patchcore", "position"] {
-            let bundle = bench.at("part.pgp");
-            let scores = bench.at("scores.jsonl");
-            fit(
-                &bench.at("set"),
-                &bundle,
-                &["--backbone", backbone, "--method", rule],
-            )
-            .exits(0);
-            train(&[
-                "validate",
-                &text(&bench.at("set")),
-                "--bundle",
-                &text(&bundle),
-                "--scores",
-                &text(&scores),
-            ])
-            .exits(0);
-            let (_, mut inspector) = inspector(&bundle);
-            let lines = std::fs::read_to_string(scores).expect("scores");
-            assert_eq!(lines.lines().count(), 8);
-            for line in lines.lines() {
-                let line: Value = serde_json::from_str(line).expect("a JSON line");
-                let path = line["path"].as_str().expect("path");
-                let frame = read_frame(Path::new(path)).expect("image");
-                let here = inspector.inspect(&frame).expect("a score");
-                let there = line["score"].as_f64().expect("score") as f32;
-                assert_eq!(here.score, there, "{backbone} {rule} {path}");
-                assert_eq!(line["verdict"], here.verdict.to_string());
-            }
+    let (f32, int8) = ("efficientnet-lite0-f32", "efficientnet-lite0-int8");
+    let all = [
+        (f32, "patchcore"),
+        (f32, "position"),
+        (f32, "coverage"),
+        (int8, "patchcore"),
+        (int8, "position"),
+        (int8, "neighbourhood"),
+        (int8, "pni"),
+        (int8, "pni-v1"),
+        (int8, "pni-two-map"),
+        (int8, "coverage"),
+    ];
+    for (backbone, rule) in all {
+        let bundle = bench.at("part.pgp");
+        let scores = bench.at("scores.jsonl");
+        let density = if rule == "coverage" { "0.5" } else { "0" };
+        let method = ["--backbone", backbone, "--method", rule];
+        let more = ["--density", density];
+        fit(
+            &bench.at("set"),
+            &bundle,
+            &[&method, &SHORT[..], &more].concat(),
+        )
+        .exits(0);
+        train(&[
+            "validate",
+            &text(&bench.at("set")),
+            "--bundle",
+            &text(&bundle),
+            "--scores",
+            &text(&scores),
+        ])
+        .exits(0);
+        let (product, mut inspector) = inspector(&bundle);
+        assert_eq!(product.manifest().method.rule.to_string(), rule);
+        let lines = std::fs::read_to_string(scores).expect("scores");
+        assert_eq!(lines.lines().count(), 8);
+        for line in lines.lines() {
+            let line: Value = serde_json::from_str(line).expect("a JSON line");
+            let path = line["path"].as_str().expect("path");
+            let frame = read_frame(Path::new(path)).expect("image");
+            let here = inspector.inspect(&frame).expect("a score");
+            let there = line["score"].as_f64().expect("score") as f32;
+            assert_eq!(here.score, there, "{backbone} {rule} {path}");
+            assert_eq!(line["verdict"], here.verdict.to_string());
+        }
+        // Nor does it matter how many threads the board has.
+        let product = Product::open(&bundle).expect("bundle");
+        let threads = Threads::new(2).expect("threads");
+        let mut two = Inspector::new(&product, &threads).expect("a usable bundle");
+        for i in 0..3 {
+            let part = frame(&Renderer::new(1).good(3_000 + i));
+            let scores =
+                [&mut inspector, &mut two].map(|i| i.inspect(&part).expect("a score").score);
+            assert_eq!(scores[0], scores[1], "{backbone} {rule}");
         }
     }
 }
@@ -234,7 +457,14 @@ fn a_region_and_a_mask_reach_the_board() {
 
 #[test]
 fn help_is_there_for_every_command() {
-    for command in ["fit", "validate", "calibrate", "benchmark"] {
+    for command in [
+        "fit",
+        "validate",
+        "calibrate",
+        "benchmark",
+        "ablate",
+        "damage",
+    ] {
         let output = program(&[command, "--help"]).output().expect("runs");
         assert!(output.status.success());
         assert!(output.stdout.len() > 300, "{command}");

@@ -92,6 +92,25 @@ fn settings_that_cannot_work_are_3_and_say_what_would() {
             "--sightings 0",
         ),
         (&["--created", "yesterday"], "yesterday"),
+        (&["--place-lost", "51"], "--place-lost"),
+        (&["--near-lost=-1"], "--near-lost"),
+        (
+            &[
+                "--method",
+                "coverage",
+                "--place-lost",
+                "0",
+                "--near-lost",
+                "0",
+            ],
+            "patchcore",
+        ),
+        (&["--density", "NaN"], "--density NaN"),
+        (&["--density", "2.5"], "--density 2.5"),
+        (&["--ring", "4"], "--ring"),
+        (&["--ring", "33"], "--ring"),
+        (&["--entries", "1"], "--entries 1"),
+        (&["--network-steps", "0"], "--network-steps 0"),
     ] {
         let size = ["--size", "128"];
         let usual = if arguments.contains(&"--size") {

@@ -42,7 +42,13 @@ fn plain_fit(bench: &Bench, parts: &str, more: &[&str]) -> Vec<u8> {
 fn a_killed_fit_goes_on_where_it_was_and_gives_the_same_bytes() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 24);
-    let settings = ["--size", "256", "--threads", "1", "--min-bank", "128"];
+    let settings = [
+        ["--size", "256"],
+        ["--threads", "1"],
+        ["--min-bank", "128"],
+        ["--method", "patchcore"],
+    ]
+    .concat();
     let (cache, bundle) = (bench.at("cache"), bench.at("killed/part.pgp"));
     let paths = [&bench.at("parts"), &bundle, &cache].map(|p| text(p));
     let arguments = ["fit", &paths[0], "-o", &paths[1], "--cache", &paths[2]];

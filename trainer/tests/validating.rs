@@ -27,9 +27,10 @@ fn the_figures_have_the_documented_names() {
     let bench = Bench::new();
     let set = bench.at("set");
     data_set(&set, 1, 8, &[Defect::Stain, Defect::ComponentsSwapped]);
-    for rule in ["patchcore", "position"] {
+    for rule in ["patchcore", "position", "coverage"] {
         let bundle = bench.at("part.pgp");
-        fit(&set, &bundle, &["--method", rule]).exits(0);
+        let short = ["--folds", "2", "--network-steps", "12"];
+        fit(&set, &bundle, &[&["--method", rule], &short[..]].concat()).exits(0);
         let page = bench.at("report.html");
         let ran = train(&[
             "validate",

@@ -7,11 +7,11 @@ use crate::cli::open;
 use crate::cli::terminal::{Colour, Out};
 use clap::Args;
 use partgate::SHIPPED_BACKBONES;
-use partgate::product::{FORMAT, GoldenKind, Manifest, Product, Signature};
+use partgate::product::{GoldenKind, Manifest, Product, Signature};
 use partgate::verdict::{Bound, BoundMethod};
 use serde::Serialize;
 use std::path::PathBuf;
-use words::{bytes, method, percent, times, utc};
+use words::{bytes, method, percent, utc};
 
 /// Show what a bundle holds and what its thresholds rest on
 ///
@@ -65,7 +65,7 @@ fn facts(product: &Product, path: PathBuf) -> FileFacts {
         path,
         bytes: product.size(),
         blake3: product.digest().to_hex().to_string(),
-        format: FORMAT,
+        format: product.format(),
         signature: signature(product),
         shipped_backbone: shipped.map(|(name, _)| *name),
         backbone_blake3: backbone.to_string(),
@@ -202,14 +202,17 @@ impl Text<'_> {
                 m.training.cells
             ),
         )?;
-        if let Some(p) = &m.method.position {
+        for (name, sentence) in m.method.in_words() {
+            self.row(name, sentence)?;
+        }
+        for other in &m.others {
             self.row(
-                "position",
+                "with",
                 format_args!(
-                    "a row counts where good images showed it at least {} within {1} x {1} cells; {2} of all pairs allowed",
-                    times(p.sightings),
-                    p.window,
-                    percent(p.allowed_share)
+                    "{} at {} pixels, rule {}",
+                    other.backbone.name,
+                    other.input.side(),
+                    other.method.rule
                 ),
             )?;
         }

@@ -69,15 +69,6 @@ pub(super) fn method(bound: &Bound) -> &'static str {
     }
 }
 
-/// How often.
-pub(super) fn times(count: u32) -> String {
-    if count == 1 {
-        "once".into()
-    } else {
-        format!("{count} times")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

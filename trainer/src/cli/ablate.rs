@@ -5,7 +5,7 @@ use super::fit::MethodArgs;
 use super::{Common, print_json};
 use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
-use crate::fit::choice::{CANDIDATES, LOST, choose, copies_for_choice};
+use crate::fit::choice::{LOST, candidates, choose, copies_for_choice};
 use crate::fit::rules::RuleSpec;
 use crate::fit::study::Study;
 use crate::fit::{FitSeconds, Settings, catalogue};
@@ -81,7 +81,13 @@ fn rules() -> Vec<RuleSpec> {
     rules.extend(shares.map(|lost| RuleSpec::coverage(None, Some(lost))));
     rules.push(RuleSpec::coverage(Some(LOST), Some(LOST)));
     rules.extend([0.5, 1.0].map(|power| RuleSpec::BASELINE.with_density(power)));
-    rules.push(RuleSpec::coverage(Some(LOST), None).with_density(0.5));
+    for condition in [
+        RuleSpec::coverage(Some(LOST), None),
+        RuleSpec::coverage(None, Some(5.0 * LOST)),
+        RuleSpec::coverage(Some(LOST), Some(5.0 * LOST)),
+    ] {
+        rules.push(condition.with_density(0.5));
+    }
     rules
 }
 
@@ -159,11 +165,15 @@ impl Ablation<'_> {
     ) -> Result<Option<(RuleSpec, String)>, TrainError> {
         let file = catalogue::backbone(&settings.backbone)?;
         let mut seconds = FitSeconds::default();
-        let study = Study::new(self.goods, settings, &file, specs, &mut seconds)?;
-        let fitted = study.whole(specs)?;
+        let mut needed = specs.to_vec();
+        if choice {
+            needed.extend(candidates(settings.density));
+        }
+        let study = Study::new(self.goods, settings, &file, &needed, &mut seconds)?;
+        let fitted = study.whole(&needed)?;
         for &spec in specs {
             let held_out = study.held_out(spec)?;
-            let (bytes, _) = study.bundle(self.goods, &fitted, spec, None, &held_out)?;
+            let (bytes, _) = study.bundle(self.goods, &fitted, spec, None, &held_out, None)?;
             let product = Product::from_bytes(bytes, &settings.name)?;
             self.add(name(spec), product)?;
         }
@@ -171,7 +181,15 @@ impl Ablation<'_> {
             return Ok(None);
         }
         let copies = copies_for_choice(&study.fitter, &study.extractor, self.goods)?;
-        let (spec, choice) = choose(&study, &CANDIDATES, &copies)?;
+        let (spec, choice) = choose(&study, &candidates(settings.density), &copies)?;
+        for spec in [RuleSpec::BASELINE, spec] {
+            let (held_out, refined) = study.refined(spec, &copies)?;
+            let weight = refined.as_ref().map_or(0.0, |r| r.evidence.weight);
+            let name = format!("{spec}, refined (weight {weight})");
+            let (bytes, _) =
+                study.bundle(self.goods, &fitted, spec, None, &held_out, refined.as_ref())?;
+            self.add(name, Product::from_bytes(bytes, &settings.name)?)?;
+        }
         Ok(Some((spec, choice.reason)))
     }
 }

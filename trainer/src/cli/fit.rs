@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::capture::folder::read_frame;
 use partgate::frame::Pixels;
+use partgate::product::Choice;
 use partgate::score::{Border, Rule};
 use partgate::verdict::Bound;
 use room::Room;
@@ -36,6 +37,12 @@ pub(crate) enum Method {
     PniTwoMap,
     /// Thresholds such that few held-out good cells lose the row they really are
     Coverage,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,7 +78,7 @@ impl std::fmt::Debug for CacheArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MethodArgs {
     /// Which bank rows may explain a place
-    #[arg(long, value_enum, default_value = "patchcore")]
+    #[arg(long, value_enum, default_value = "auto")]
     method: Method,
     /// Images are resized to N x N pixels
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -122,9 +129,14 @@ pub(crate) struct MethodArgs {
     /// Under coverage: the same by neighbourhood
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     near_lost: f64,
-    /// Measure distances in units of the bank's own spacing to this power; 0 leaves them
-    #[arg(long, value_name = "POWER", default_value_t = 0.0)]
-    density: f32,
+    /// Measure distances in units of the bank's own spacing to this power; 0 leaves them [default:
+    /// 0.5 with auto, else 0]
+    #[arg(long, value_name = "POWER")]
+    density: Option<f32>,
+    /// Refinement network: `on` trains one and lets damaged copies decide its weight (0 leaves it
+    /// out) [default: on with auto, else off]
+    #[arg(long, value_enum)]
+    refine: Option<Switch>,
     /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
     #[arg(long, value_name = "CELLS")]
     ring: Option<usize>,
@@ -282,8 +294,8 @@ impl MethodArgs {
                 "--method coverage without place and neighbourhood is patchcore; use that".into(),
             );
         }
-        if !(0.0..=2.0).contains(&self.density) {
-            return bad(format!("--density {}: 0 to 2", self.density));
+        if !(0.0..=2.0).contains(&self.density()) {
+            return bad(format!("--density {}: 0 to 2", self.density()));
         }
         if self
             .ring
@@ -312,6 +324,15 @@ impl MethodArgs {
         Ok(())
     }
 
+    fn density(&self) -> f32 {
+        let usual = if matches!(self.method, Method::Auto) {
+            0.5
+        } else {
+            0.0
+        };
+        self.density.unwrap_or(usual)
+    }
+
     fn rule(&self) -> Option<RuleSpec> {
         let share = |percent: f64| (percent > 0.0).then_some(percent / 100.0);
         let spec = match self.method {
@@ -324,7 +345,7 @@ impl MethodArgs {
             Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
             Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
         };
-        Some(spec.with_density(self.density))
+        Some(spec.with_density(self.density()))
     }
 
     /// Settings for a product called `name`.
@@ -353,7 +374,12 @@ impl MethodArgs {
             },
             backbone: self.backbone.clone(),
             rule: self.rule(),
-            density: self.density,
+            density: self.density(),
+            refine: self
+                .refine
+                .map_or(matches!(self.method, Method::Auto), |r| {
+                    matches!(r, Switch::On)
+                }),
             ring: self.ring,
             entries: self.entries,
             network_steps: self.network_steps,
@@ -404,14 +430,11 @@ fn print(report: &FitReport, output: &Path) {
         );
     }
     println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
-    if let Some(p) = &report.position {
-        println!(
-            "  position: {} sighting(s) within {} x {} cells allow a row; {:.1} % of the bank is allowed at a place on average",
-            p.sightings,
-            p.window,
-            p.window,
-            p.allowed_share * 100.0
-        );
+    for (name, sentence) in &report.method {
+        println!("  {name}: {sentence}");
+    }
+    for line in report.choice.iter().flat_map(Choice::lines) {
+        println!("    {line}");
     }
     println!("{}", bound_line("UNKNOWN", &report.thresholds.unknown));
     println!("{}", bound_line("NG", &report.thresholds.ng));
@@ -428,11 +451,13 @@ fn print(report: &FitReport, output: &Path) {
         }
     }
     println!(
-        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, held-out scores {:.1}, bank {:.1})",
+        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, folds {:.1}, choice {:.1}, held-out scores and refinement {:.1}, bank {:.1})",
         report.bytes,
         report.blake3,
         report.seconds.total,
         report.seconds.features,
+        report.seconds.folds,
+        report.seconds.choice,
         report.seconds.thresholds,
         report.seconds.bank
     );

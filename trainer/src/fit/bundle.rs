@@ -4,6 +4,7 @@ use super::catalogue::BackboneFile;
 use super::density;
 use super::fitter::{FittedBank, Fitter};
 use super::golden::{golden_frames, png};
+use super::refined::Refined;
 use super::rules::{Calibration, RuleSpec};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
@@ -27,6 +28,7 @@ pub(super) struct Ingredients<'a> {
     pub(super) baseline_thresholds: Option<Thresholds>,
     pub(super) held_out: &'a [f32],
     pub(super) folds: usize,
+    pub(super) refined: Option<&'a Refined>,
 }
 
 fn little_endian(values: &[f32]) -> Vec<u8> {
@@ -158,6 +160,9 @@ pub(super) fn assemble(
             ],
         }
     });
+    if let Some(refined) = with.refined {
+        sections.push(opaque(SectionKind::Refinement, &refined.onnx));
+    }
     if let Some(pixels) = &settings.ignore {
         sections.push(section(
             SectionKind::IgnoreMask,
@@ -189,7 +194,7 @@ pub(super) fn assemble(
             position: conditioned.position.map(|(evidence, _)| evidence),
             neighbourhood,
             density,
-            refinement: None,
+            refinement: with.refined.map(|r| r.evidence.clone()),
             choice: with.choice,
         },
         others: Vec::new(),

@@ -22,8 +22,6 @@ use partgate::score::{
 };
 use rayon::prelude::*;
 
-/// Rows of D at most: enough to tell places apart, few enough for the network's last layer.
-pub(super) const ENTRIES: usize = 512;
 /// Draws of the networks' initial weights and batches; one stream a fold follows.
 const NETWORK_STREAM: u64 = 16;
 /// The published temperature of the rules that compare probabilities.

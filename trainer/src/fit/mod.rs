@@ -8,13 +8,18 @@ mod coreset;
 mod density;
 mod features;
 pub(crate) mod fitter;
+#[cfg(test)]
+mod format_tests;
 mod golden;
 mod needs;
 mod neighbourhood;
 mod outliers;
 mod pairwise;
 mod position;
+mod refined;
 mod refinement;
+#[cfg(test)]
+mod rule_tests;
 pub(crate) mod rules;
 pub(crate) mod study;
 pub(crate) mod thresholds;
@@ -28,7 +33,9 @@ use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use choice::{choose, copies_for_choice};
 use outliers::{Outlier, outliers};
-use partgate::product::{Choice, NeighbourhoodEvidence, PositionEvidence};
+use partgate::product::{
+    Choice, DensityEvidence, NeighbourhoodEvidence, PositionEvidence, RefinementEvidence,
+};
 use partgate::score::Rule;
 use partgate::verdict::{Bound, BoundMethod, Thresholds};
 use rules::RuleSpec;
@@ -49,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) density: f32,
     /// Side of the neighbourhood network's window, cells; `None` takes the sighting window's.
     pub(crate) ring: Option<usize>,
+    /// Whether to train a refinement network and let damaged copies decide its weight.
+    pub(crate) refine: bool,
     /// Rows of the distribution coreset at most.
     pub(crate) entries: usize,
     /// Training steps of the neighbourhood network.
@@ -101,6 +110,10 @@ pub(crate) struct FitReport {
     pub(crate) rule: Rule,
     pub(crate) position: Option<PositionEvidence>,
     pub(crate) neighbourhood: Option<NeighbourhoodEvidence>,
+    pub(crate) density: Option<DensityEvidence>,
+    pub(crate) refinement: Option<RefinementEvidence>,
+    /// The method in words.
+    pub(crate) method: Vec<(&'static str, String)>,
     /// How `--method auto` decided.
     pub(crate) choice: Option<Choice>,
     pub(crate) thresholds: Thresholds,
@@ -197,9 +210,7 @@ pub(crate) fn fit(
     file.spec
         .check()
         .map_err(|e| TrainError::Setting(e.to_string()))?;
-    let candidates: Vec<RuleSpec> = choice::CANDIDATES
-        .map(|spec| spec.with_density(settings.density))
-        .to_vec();
+    let candidates = choice::candidates(settings.density);
     let specs = match settings.rule {
         Some(spec) => vec![spec],
         None => candidates.clone(),
@@ -207,10 +218,15 @@ pub(crate) fn fit(
     let study = Study::new(images, settings, &file, &specs, &mut seconds)?;
 
     let since = std::time::Instant::now();
+    let damage = settings.rule.is_none() || settings.refine;
+    let copies = if damage {
+        copies_for_choice(&study.fitter, &study.extractor, images)?
+    } else {
+        Vec::new()
+    };
     let (spec, choice) = match settings.rule {
         Some(spec) => (spec, None),
         None => {
-            let copies = copies_for_choice(&study.fitter, &study.extractor, images)?;
             let (spec, choice) = choose(&study, &candidates, &copies)?;
             (spec, Some(choice))
         }
@@ -218,13 +234,25 @@ pub(crate) fn fit(
     seconds.choice = since.elapsed().as_secs_f64();
 
     let since = std::time::Instant::now();
-    let judged = study.held_out(spec)?;
+    let (judged, refined) = if settings.refine {
+        study.refined(spec, &copies)?
+    } else {
+        (study.held_out(spec)?, None)
+    };
+    drop(copies);
     seconds.thresholds = since.elapsed().as_secs_f64();
 
     let since = std::time::Instant::now();
     let fitted = study.whole(&[spec])?;
     seconds.bank = since.elapsed().as_secs_f64();
-    let (bytes, manifest) = study.bundle(images, &fitted, spec, choice.clone(), &judged)?;
+    let (bytes, manifest) = study.bundle(
+        images,
+        &fitted,
+        spec,
+        choice.clone(),
+        &judged,
+        refined.as_ref(),
+    )?;
     let (fitter, n) = (&study.fitter, images.paths.len());
     let HeldOut {
         scores: held_out,
@@ -242,8 +270,11 @@ pub(crate) fn fit(
         dimensions: fitter.features.dimensions,
         backbone: file.spec.name.clone(),
         rule: spec.rule,
+        method: manifest.method.in_words(),
         position: manifest.method.position,
         neighbourhood: manifest.method.neighbourhood,
+        density: manifest.method.density,
+        refinement: manifest.method.refinement,
         choice,
         thresholds,
         baseline_thresholds,

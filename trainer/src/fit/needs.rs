@@ -37,6 +37,7 @@ struct Sizes {
     places: bool,
     /// Some rule that is fitted needs the neighbourhood network.
     network: bool,
+    entries: u64,
 }
 
 impl Sizes {
@@ -49,9 +50,9 @@ impl Sizes {
         let cells = (spec.grid(input.side()) as u64).pow(2);
         let all = cells * images as u64;
         let rows = (all as f64 * settings.bank_ratio).ceil() as u64;
-        let rules = match &settings.rule {
-            Some(rule) => std::slice::from_ref(rule),
-            None => &choice::CANDIDATES[..],
+        let rules = match settings.rule {
+            Some(rule) => vec![rule],
+            None => choice::candidates(settings.density),
         };
         Ok(Self {
             cells,
@@ -63,12 +64,13 @@ impl Sizes {
                 .min(all),
             places: rules.iter().any(RuleSpec::places),
             network: rules.iter().any(RuleSpec::network),
+            entries: settings.entries as u64,
         })
     }
 
     /// Rows of D.
     fn entries(&self) -> u64 {
-        self.rows.min(super::fitter::ENTRIES as u64)
+        self.rows.min(self.entries)
     }
 }
 
@@ -101,8 +103,13 @@ fn memory_bytes(
     if sizes.network {
         work += threads * cells * STEP_VALUES * 4;
     }
-    if settings.rule.is_none() {
-        let copies = choice::IMAGES.min(images) * choice::COPIES.iter().sum::<usize>();
+    if settings.refine {
+        // Scores, changed shares and refined scores of every good image.
+        work += all * 12;
+    }
+    if settings.rule.is_none() || settings.refine {
+        let copies =
+            choice::IMAGES.min(images) * (choice::COPIES.iter().sum::<usize>() + choice::EXCHANGES);
         work += copies as u64 * cells * (dimensions + 2) * 4;
     }
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)

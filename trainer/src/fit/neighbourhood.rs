@@ -309,3 +309,7 @@ fn standardised(
     }
     Tensor::from_data(TensorData::new(input, [images.len(), cells, d]), device)
 }
+
+#[cfg(test)]
+#[path = "neighbourhood_tests.rs"]
+mod tests;

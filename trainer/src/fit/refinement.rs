@@ -19,6 +19,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use partgate::network::{NetworkError, Precision, Threads};
 use partgate::refine::{RefinementShape, Refiner};
 use partgate::seed::Rng;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Images a step.
@@ -41,7 +42,7 @@ const AUROC_SLACK: f64 = 0.005;
 /// ... and this share of damaged copies above the threshold.
 const CAUGHT_SLACK: f64 = 0.02;
 
-/// The network that a product gets unless it is told another: 11.1 thousand products a cell with
+/// The network that a product gets unless it is told another: 7.6 thousand products a cell with
 /// 152 features, 0.008 GMAC at 32 x 32.
 pub(crate) fn default_shape(grid: u32, dimensions: u32, precision: Precision) -> RefinementShape {
     RefinementShape {
@@ -437,23 +438,39 @@ pub(crate) fn held_out(
     learning: &Learning,
     tick: &(dyn Fn() + Sync),
 ) -> Result<Vec<Vec<f32>>, NetworkError> {
-    let mut refined: Vec<Vec<f32>> = samples.iter().map(|s| s.scores.clone()).collect();
-    for held in 0..folds {
-        let others: Vec<&Sample<'_>> = samples.iter().filter(|s| fold(s.group) != held).collect();
-        if others.is_empty() {
-            continue;
-        }
-        let learning = Learning {
-            stream: learning.stream + 1 + held as u64,
-            ..*learning
-        };
-        let model = RefinementModel::learn(&others, shape, scale, &learning, tick);
-        let mut refiner = model.refiner(1.0, &Threads::default())?;
-        for (scores, sample) in refined.iter_mut().zip(samples) {
-            if fold(sample.group) == held {
-                refiner.run(sample.features, scores)?;
+    let of: Vec<usize> = samples.iter().map(|s| fold(s.group)).collect();
+    // The networks are small: one thread each, the folds side by side.
+    let found: Vec<Vec<(usize, Vec<f32>)>> = (0..folds)
+        .into_par_iter()
+        .map(|held| {
+            let both = || samples.iter().zip(&of);
+            let others: Vec<&Sample<'_>> = both()
+                .filter(|(_, fold)| **fold != held)
+                .map(|(s, _)| s)
+                .collect();
+            if others.is_empty() {
+                return Ok(Vec::new());
             }
-        }
+            let learning = Learning {
+                stream: learning.stream + 1 + held as u64,
+                ..*learning
+            };
+            let model = RefinementModel::learn(&others, shape, scale, &learning, tick);
+            let mut refiner = model.refiner(1.0, &Threads::default())?;
+            both()
+                .enumerate()
+                .filter(|(_, (_, fold))| **fold == held)
+                .map(|(index, (sample, _))| {
+                    let mut scores = sample.scores.clone();
+                    refiner.run(sample.features, &mut scores)?;
+                    Ok((index, scores))
+                })
+                .collect::<Result<Vec<_>, NetworkError>>()
+        })
+        .collect::<Result<_, _>>()?;
+    let mut refined: Vec<Vec<f32>> = samples.iter().map(|s| s.scores.clone()).collect();
+    for (index, scores) in found.into_iter().flatten() {
+        refined[index] = scores;
     }
     Ok(refined)
 }

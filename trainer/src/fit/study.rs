@@ -3,10 +3,11 @@
 
 use super::bundle::{self, Ingredients};
 use super::catalogue::BackboneFile;
-use super::choice::held_out_scores;
+use super::choice::{DamagedCopy, held_out_scores};
 use super::coreset::{Vectors, project};
 use super::features::{Extractor, extract};
 use super::fitter::{FittedBank, Fitter, Wanted};
+use super::refined::{Refined, refine};
 use super::rules::{Calibration, RuleSpec};
 use super::{FitSeconds, Settings, thresholds_from};
 use crate::dataset::GoodImages;
@@ -86,6 +87,25 @@ impl<'a> Study<'a> {
         })
     }
 
+    /// The same with refinement, where damaged copies ask for it.
+    pub(crate) fn refined(
+        &self,
+        spec: RuleSpec,
+        copies: &[DamagedCopy],
+    ) -> Result<(HeldOut, Option<Refined>), TrainError> {
+        let mut held_out = self.held_out(spec)?;
+        let refined = refine(self, spec, copies)?;
+        if let Some(refined) = &refined {
+            let risk = self.fitter.settings.risk;
+            if held_out.baseline_thresholds.is_none() {
+                held_out.baseline_thresholds = Some(held_out.thresholds.clone());
+            }
+            held_out.scores = refined.scores.clone();
+            held_out.thresholds = thresholds_from(&held_out.scores, risk)?;
+        }
+        Ok((held_out, refined))
+    }
+
     /// The bank of all images, with what `specs` need.
     pub(crate) fn whole(&self, specs: &[RuleSpec]) -> Result<FittedBank, TrainError> {
         let fitter = &self.fitter;
@@ -114,6 +134,7 @@ impl<'a> Study<'a> {
         spec: RuleSpec,
         choice: Option<Choice>,
         held_out: &HeldOut,
+        refined: Option<&Refined>,
     ) -> Result<(Vec<u8>, Manifest), TrainError> {
         bundle::assemble(
             images,
@@ -128,6 +149,7 @@ impl<'a> Study<'a> {
                 baseline_thresholds: held_out.baseline_thresholds.clone(),
                 held_out: &held_out.scores,
                 folds: self.folds.len(),
+                refined,
             },
         )
     }

@@ -121,15 +121,12 @@ pub(super) fn facts(product: &Product) -> Vec<Vec<Cell>> {
         "Rule",
         Cell::Titled(
             method.rule.to_string(),
-            match &method.position {
-                Some(p) => format!(
-                    "{} sighting(s) within {1} x {1} cells allow a bank row; {2:.1} % of the bank is allowed at a place on average",
-                    p.sightings,
-                    p.window,
-                    p.allowed_share * 100.0
-                ),
-                None => "every bank row may explain every place".into(),
-            },
+            method
+                .in_words()
+                .into_iter()
+                .map(|(name, sentence)| format!("{name}: {sentence}"))
+                .collect::<Vec<_>>()
+                .join("; "),
         ),
     ));
     rows.push((

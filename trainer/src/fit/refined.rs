@@ -1,0 +1,159 @@
+//! Refinement of a fitted rule: networks that have not seen the image, a weight that damaged
+//! copies ask for, and the held-out scores that thresholds then come from.
+
+use super::choice::{DamagedCopy, Harm, damaged_scores, held_out_scores};
+use super::refinement::{
+    self, HeldOut, RATE, RefinementModel, STEPS, Sample, choose_weight, default_shape, scale_of,
+};
+use super::rules::RuleSpec;
+use super::study::Study;
+use super::training::Learning;
+use crate::error::TrainError;
+use crate::progress::Progress;
+use partgate::network::Precision;
+use partgate::product::RefinementEvidence;
+use partgate::score::{IgnoreMask, MapOperator};
+
+/// Streams of the folds' networks and the product's.
+const STREAM: u64 = 256;
+
+/// What refinement adds to a product.
+pub(crate) struct Refined {
+    pub(crate) onnx: Vec<u8>,
+    pub(crate) evidence: RefinementEvidence,
+    /// Held-out image scores of the good images, refined.
+    pub(crate) scores: Vec<f32>,
+}
+
+/// Trains refinement for `spec`; `None` where damaged copies do not ask for it.
+pub(crate) fn refine(
+    study: &Study<'_>,
+    spec: RuleSpec,
+    copies: &[DamagedCopy],
+) -> Result<Option<Refined>, TrainError> {
+    let fitter = &study.fitter;
+    let (features, settings) = (&fitter.features, fitter.settings);
+    let goods = held_out_scores(study, spec)?;
+    // Exchanged features have no look of their own that a network could learn.
+    let copies: Vec<&DamagedCopy> = copies
+        .iter()
+        .filter(|c| c.harm != Harm::Exchanged)
+        .collect();
+    let damaged = damaged_scores(study, &copies, spec)?;
+    let image_scores: Vec<f32> = goods.iter().map(|g| g.0).collect();
+    let scale = scale_of(&image_scores);
+    let shape = default_shape(
+        features.grid as u32,
+        features.dimensions as u32,
+        fitter.precision,
+    );
+    let mut samples: Vec<Sample<'_>> = goods
+        .into_iter()
+        .enumerate()
+        .map(|(image, (_, scores))| Sample {
+            features: features.image(image),
+            scores,
+            changed: vec![0.0; features.cells()],
+            group: image,
+        })
+        .collect();
+    samples.extend(
+        damaged
+            .into_iter()
+            .zip(&copies)
+            .map(|((_, scores), copy)| Sample {
+                features: &copy.features,
+                scores,
+                changed: copy.changed.clone(),
+                group: copy.image,
+            }),
+    );
+    let fold_of = |image: usize| {
+        let mine = |fold: &super::study::Fold| fold.held.binary_search(&image).is_ok();
+        study.folds.iter().position(mine).unwrap_or(0)
+    };
+    let learning = Learning {
+        steps: STEPS,
+        rate: RATE,
+        seed: settings.seed,
+        stream: STREAM,
+    };
+    let progress = Progress::new("refinement", ((study.folds.len() + 1) * STEPS) as u64);
+    let tick = || progress.advance(1);
+    let refined = refinement::held_out(
+        &samples,
+        study.folds.len(),
+        &fold_of,
+        (shape, scale),
+        &learning,
+        &tick,
+    )?;
+    let held: Vec<HeldOut<'_>> = samples
+        .iter()
+        .zip(&refined)
+        .enumerate()
+        .map(|(index, (sample, refined))| HeldOut {
+            damaged: index >= features.images,
+            original: &sample.scores,
+            refined,
+        })
+        .collect();
+    let mut image_score = image_score(study);
+    let chosen = choose_weight(&held, &mut image_score)?;
+    if chosen.weight <= 0.0 {
+        progress.finish();
+        return Ok(None);
+    }
+    let weight = chosen.weight;
+    let scores = held[..features.images]
+        .iter()
+        .map(|image| {
+            let pairs = image.original.iter().zip(image.refined);
+            let fused: Vec<f32> = pairs
+                .map(|(&s, &r)| ((1.0 - weight) * s + weight * r).max(0.0))
+                .collect();
+            image_score(&fused)
+        })
+        .collect();
+    let model = RefinementModel::train(&samples, shape, scale, &learning, &tick);
+    progress.finish();
+    log::debug!("refinement network: loss {}", model.training_loss);
+    Ok(Some(Refined {
+        onnx: model.onnx(shape.precision == Precision::Int8),
+        evidence: RefinementEvidence {
+            shape,
+            scale,
+            weight,
+            separation: [chosen.figures[0].separation, chosen.taken().separation],
+            caught: [chosen.figures[0].caught, chosen.taken().caught],
+            held_out_images: copies.len() as u32,
+        },
+        scores,
+    }))
+}
+
+/// Cell scores to the image score, as the runtime draws it.
+fn image_score(study: &Study<'_>) -> impl FnMut(&[f32]) -> f32 {
+    let fitter = &study.fitter;
+    let (grid, side) = (fitter.features.grid, fitter.side);
+    let mut operator = MapOperator::new(grid, side, fitter.sigma);
+    let mut map = vec![0.0; side * side];
+    let ignore = fitter
+        .settings
+        .ignore
+        .as_ref()
+        .map(|pixels| IgnoreMask::new(pixels.clone(), side, grid));
+    move |cells: &[f32]| {
+        let mut cells = cells.to_vec();
+        if let Some(ignore) = &ignore {
+            for (cell, &ignored) in cells.iter_mut().zip(ignore.cells()) {
+                *cell = if ignored { 0.0 } else { *cell };
+            }
+        }
+        operator.run(&cells, &mut map);
+        let pixels = map.iter().enumerate();
+        pixels
+            .filter(|&(i, _)| ignore.as_ref().is_none_or(|ignore| !ignore.pixels()[i]))
+            .fold(0.0, |high: f32, (_, &v)| high.max(v))
+    }
+}
