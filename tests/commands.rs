@@ -390,6 +390,7 @@ fn bench_measures_every_stage() {
             "map",
         ],
     );
+    assert!(number(&json, "stages.map.max_ms") > 0.0);
     let stages = ["preprocess", "backbone", "aggregate", "nearest", "map"];
     let sum: f64 = stages
         .iter()
@@ -399,6 +400,13 @@ fn bench_measures_every_stage() {
         number(&json, "total.max_ms") <= sum + 0.01,
         "decode is not part of the total"
     );
+    // A stage goes by its own name whether or not another one runs before it.
+    let refined = text(&bundle::root().join("tests/golden/format-2.pgp"));
+    let json = partgate(&["bench", &refined, "--runs", "3", "--json"])
+        .exits(0)
+        .json();
+    let stages = field(&json, "stages").as_object().expect("stages");
+    assert!(stages.contains_key("refine") && stages.len() == 6);
 }
 
 #[test]

@@ -157,6 +157,8 @@ fn a_fit_on_photographs_separates_them() {
         "256",
         "--crop",
         "224",
+        "--method",
+        "patchcore",
     ])
     .exits(0);
     let figures = train(&["validate", &set, "--bundle", &bundle, "--json"])
