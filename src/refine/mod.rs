@@ -1,5 +1,5 @@
 //! A second look at the cell scores: a small network that sees the features and the scores and
-//! says what they should have been (PNI, arXiv 2211.12634, section 3.3, in a form for small
+//! lifts those that it finds damaged (PNI, arXiv 2211.12634, section 3.3, in a form for small
 //! devices: on the feature grid, from feature maps that are computed anyway).
 
 use crate::network::{KernelReport, Network, NetworkError, Precision, Signature, Threads};
@@ -79,7 +79,7 @@ impl Refiner {
         })
     }
 
-    /// Corrects `scores`, `[cells]`, of `features`, `[cells, dimensions]`.
+    /// Lifts `scores`, `[cells]`, of `features`, `[cells, dimensions]`.
     ///
     /// # Errors
     /// [`NetworkError::Run`].
@@ -103,9 +103,14 @@ impl Refiner {
         })?;
         self.network.infer()?;
         for (score, &refined) in scores.iter_mut().zip(self.network.output(0)?) {
-            // Written so that a NaN on either side stays one: it must not pass as a low score.
+            // It may only lift: whatever a network has learnt, a cell is never less strange than
+            // its distance says. Written so that a NaN on either side stays one.
             let corrected = (1.0 - self.weight) * *score + self.weight * refined * scale;
-            *score = if corrected < 0.0 { 0.0 } else { corrected };
+            *score = if corrected < *score {
+                *score
+            } else {
+                corrected
+            };
         }
         Ok(())
     }

@@ -22,8 +22,8 @@ pub enum Measure {
     MeanWithPosition,
 }
 
-/// How often good images showed each row near each cell; counts saturate at 255, far above any
-/// threshold they are compared with.
+/// How often good images showed each row near each cell; counts saturate at 255, which is
+/// far above the published threshold for windows of the published proportion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SightingTable {
     /// `[cells, rows]`.
@@ -260,6 +260,12 @@ impl Condition {
             likelihood.keep(likelihood.network.logits()?, cell, words, column);
         }
         Ok(())
+    }
+
+    /// Whether the network said nothing usable of `cell` in the last look.
+    pub(super) fn unknown(&self, cell: usize) -> bool {
+        let likely = self.likely.as_ref();
+        likely.is_some_and(|likelihood| !likelihood.state.bound[cell].is_finite())
     }
 
     /// The neighbourhood network, where there is one.

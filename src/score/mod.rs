@@ -146,6 +146,7 @@ impl Scorer {
         self.neighbours.copy_from_slice(&self.plain);
         if self.conditions.is_empty() {
             self.add_distances(0, 1.0);
+            self.clear_ignored();
             return Ok(());
         }
         let share = 1.0 / self.conditions.len() as f32;
@@ -153,7 +154,19 @@ impl Scorer {
             self.condition(index, features, threads)?;
             self.add_distances(index, share);
         }
+        self.clear_ignored();
         Ok(())
+    }
+
+    /// Ignored cells have no score, for whoever looks at cells as for the map.
+    fn clear_ignored(&mut self) {
+        if let Some(ignore) = &self.ignore {
+            for (distance, &ignored) in self.distances.iter_mut().zip(ignore.cells()) {
+                if ignored {
+                    *distance = 0.0;
+                }
+            }
+        }
     }
 
     /// Replaces the neighbours that condition `index` refuses.
@@ -189,33 +202,36 @@ impl Scorer {
             &mut again.found,
         );
         for (&cell, &found) in again.cells.iter().zip(&again.found) {
-            self.neighbours[cell as usize] = found;
+            let cell = cell as usize;
+            self.neighbours[cell] = found;
+            if condition.unknown(cell) {
+                self.neighbours[cell].distance = f32::NAN;
+            }
         }
         Ok(())
     }
 
-    /// Adds `share` of the distances of condition `index`; the first one starts from nothing.
+    /// Adds `share` of the distances of condition `index`; the first one starts from nothing. A
+    /// condition never lowers a cell's score, whatever the factors of the two rows.
     fn add_distances(&mut self, index: usize, share: f32) {
-        for (distance, neighbour) in self.distances.iter_mut().zip(&self.neighbours) {
-            let scale = match &self.row_scale {
-                Some(scale) => scale[neighbour.row as usize],
-                None => 1.0,
-            };
+        let scaled = |neighbour: &Neighbour| match &self.row_scale {
+            Some(scale) => scale[neighbour.row as usize] * neighbour.distance,
+            None => neighbour.distance,
+        };
+        let pairs = self.plain.iter().zip(&self.neighbours);
+        for (distance, (plain, allowed)) in self.distances.iter_mut().zip(pairs) {
+            let (plain, allowed) = (scaled(plain), scaled(allowed));
+            // A NaN on either side stays one.
+            let value = if allowed < plain { plain } else { allowed };
             let before = if index == 0 { 0.0 } else { *distance };
-            *distance = before + share * scale * neighbour.distance;
+            *distance = before + share * value;
         }
     }
 
     /// Draws the map from the last search and returns the image score: the map's maximum outside
     /// ignored pixels, NaN when any cell that counts has no number.
     pub fn draw(&mut self) -> f32 {
-        if let Some(ignore) = &self.ignore {
-            for (distance, &ignored) in self.distances.iter_mut().zip(ignore.cells()) {
-                if ignored {
-                    *distance = 0.0;
-                }
-            }
-        }
+        self.clear_ignored();
         self.operator.run(&self.distances, &mut self.map);
         if let Some(ignore) = &self.ignore {
             for (value, &ignored) in self.map.iter_mut().zip(ignore.pixels()) {

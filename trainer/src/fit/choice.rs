@@ -1,7 +1,6 @@
 //! `--method auto`: which conditioning a product gets, from good images alone.
 //!
-//! Forbidding rows can only raise a score, so a condition loses a defect only by raising the
-//! threshold: what it costs shows on held-out goods, what it gains on damaged copies of them, and
+//! A condition can only raise a score, so it loses a defect only by raising the threshold: what it costs shows on held-out goods, what it gains on damaged copies of them, and
 //! both are in the same number, the score over the threshold. The candidate is taken whose damaged
 //! copies stay least under its own threshold, unless a family of damage gets worse by it. How high
 //! the others stand above it does not count: they are caught anyway.
@@ -101,6 +100,9 @@ fn changed_cells(frame: &Frame, changed: &[bool], fitter: &Fitter<'_>) -> Vec<f3
     let stride = side / grid;
     (0..grid * grid)
         .map(|cell| {
+            if fitter.ignored_cells[cell] {
+                return 0.0;
+            }
             let (row, column) = (cell / grid * stride, cell % grid * stride);
             let ones: u32 = (row..row + stride)
                 .flat_map(|y| &seen[y * side + column..][..stride])
@@ -113,7 +115,12 @@ fn changed_cells(frame: &Frame, changed: &[bool], fitter: &Fitter<'_>) -> Vec<f3
 
 /// Exchanges two equal blocks of cells, the most unlike of a few pairs; `None` where the grid is
 /// too small for two.
-fn exchanged(features: &[f32], grid: usize, rng: &mut Rng) -> Option<(Vec<f32>, Vec<f32>)> {
+fn exchanged(
+    features: &[f32],
+    grid: usize,
+    ignored: &[bool],
+    rng: &mut Rng,
+) -> Option<(Vec<f32>, Vec<f32>)> {
     let d = features.len() / (grid * grid);
     let cell = |row: usize, column: usize| &features[(row * grid + column) * d..][..d];
     let longest = (grid / 4).max(2);
@@ -126,6 +133,13 @@ fn exchanged(features: &[f32], grid: usize, rng: &mut Rng) -> Option<(Vec<f32>, 
         let mut place = || (rng.below(grid - h + 1), rng.below(grid - w + 1));
         let ((ay, ax), (by, bx)) = (place(), place());
         if ay.abs_diff(by) < h && ax.abs_diff(bx) < w {
+            continue;
+        }
+        let counts = |i: usize| {
+            let (y, x) = (i / w, i % w);
+            !ignored[(ay + y) * grid + ax + x] && !ignored[(by + y) * grid + bx + x]
+        };
+        if !(0..h * w).all(counts) {
             continue;
         }
         let unlike: f32 = (0..h * w)
@@ -203,6 +217,11 @@ pub(crate) fn damaged_copies(
                         let Ok(damaged) = damager.damage(family, rng.next_u64()) else {
                             continue;
                         };
+                        let changed = changed_cells(&damaged.frame, &damaged.changed, fitter);
+                        // Damage where nothing is inspected says nothing.
+                        if changed.iter().all(|&c| c == 0.0) {
+                            continue;
+                        }
                         let mut features =
                             vec![0.0; fitter.features.cells() * fitter.features.dimensions];
                         extractor
@@ -215,14 +234,14 @@ pub(crate) fn damaged_copies(
                             image,
                             harm,
                             features,
-                            changed: changed_cells(&damaged.frame, &damaged.changed, fitter),
+                            changed,
                         });
                     }
                 }
                 let good = fitter.features.image(image);
                 for _ in 0..EXCHANGES {
                     if let Some((features, changed)) =
-                        exchanged(good, fitter.features.grid, &mut rng)
+                        exchanged(good, fitter.features.grid, &fitter.ignored_cells, &mut rng)
                     {
                         out.push(DamagedCopy {
                             image,
@@ -326,7 +345,8 @@ fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Ju
         aurocs[i] = image_auroc(&both, &defective)?;
         let count = scores.len() as f64;
         caught[i] = scores.iter().filter(|&&s| s > threshold).count() as f64 / count;
-        let under = |&s: &f32| -f64::from((s / threshold).clamp(1e-6, 1.0)).ln();
+        // All goods alike may have a threshold of 0: whatever is above it is caught.
+        let under = |&s: &f32| -f64::from((s / threshold.max(1e-12)).clamp(1e-6, 1.0)).ln();
         shortfall += scores.iter().map(under).sum::<f64>() / count / Harm::ALL.len() as f64;
     }
     Ok(Judged {
@@ -362,7 +382,8 @@ pub(crate) fn choose(
     let plain = &judged[0];
     let sound = |j: &&Judged| {
         let (a, b) = (&j.figures, &plain.figures);
-        a.surface >= b.surface - AUROC_SLACK
+        a.shortfall.is_finite()
+            && a.surface >= b.surface - AUROC_SLACK
             && a.misplaced >= b.misplaced - AUROC_SLACK
             && a.caught[0] >= b.caught[0] - CAUGHT_SLACK
             && a.caught[1] >= b.caught[1] - CAUGHT_SLACK
@@ -384,7 +405,9 @@ pub(crate) fn choose(
         best = found;
     }
     let percent = |share: f64| 100.0 * share;
-    let reason = if std::ptr::eq(best, plain) {
+    let reason = if copies.is_empty() {
+        "no image could be damaged, so nothing was compared".to_string()
+    } else if std::ptr::eq(best, plain) {
         "no candidate brought damaged copies nearer to its own threshold without making a family of damage harder to see".to_string()
     } else {
         format!(

@@ -101,7 +101,8 @@ fn memory_bytes(
         work += threads * cells * rows * (8 + 1);
     }
     if sizes.network {
-        work += threads * cells * STEP_VALUES * 4;
+        // The logits and their gradients grow with D.
+        work += threads * cells * STEP_VALUES.max(16 * sizes.entries()) * 4;
     }
     if settings.refine {
         // Scores, changed shares and refined scores of every good image.

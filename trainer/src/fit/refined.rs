@@ -39,6 +39,10 @@ pub(crate) fn refine(
         .iter()
         .filter(|c| c.harm != Harm::Exchanged)
         .collect();
+    if copies.is_empty() {
+        log::warn!("no image could be damaged, so there is nothing to learn refinement from");
+        return Ok(None);
+    }
     let damaged = damaged_scores(study, &copies, spec)?;
     let image_scores: Vec<f32> = goods.iter().map(|g| g.0).collect();
     let scale = scale_of(&image_scores);
@@ -110,7 +114,7 @@ pub(crate) fn refine(
         .map(|image| {
             let pairs = image.original.iter().zip(image.refined);
             let fused: Vec<f32> = pairs
-                .map(|(&s, &r)| ((1.0 - weight) * s + weight * r).max(0.0))
+                .map(|(&s, &r)| (1.0 - weight) * s + weight * r)
                 .collect();
             image_score(&fused)
         })
@@ -154,6 +158,9 @@ fn image_score(study: &Study<'_>) -> impl FnMut(&[f32]) -> f32 {
         let pixels = map.iter().enumerate();
         pixels
             .filter(|&(i, _)| ignore.as_ref().is_none_or(|ignore| !ignore.pixels()[i]))
-            .fold(0.0, |high: f32, (_, &v)| high.max(v))
+            .fold(0.0, |high: f32, (_, &v)| {
+                // A NaN stays one.
+                if v > high || v.is_nan() { v } else { high }
+            })
     }
 }

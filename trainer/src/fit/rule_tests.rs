@@ -550,26 +550,37 @@ impl Stated {
         likeliest.into_iter().map(|row| vec![row]).collect()
     }
 
-    /// What the score of `cell` may be under one condition.
-    fn one(&self, world: &World, cell: usize, allowed: &[Vec<usize>]) -> Vec<f64> {
-        let mut out = Vec::new();
-        for rows in allowed {
-            let nearest = rows
-                .iter()
-                .map(|&row| world.distance(cell, row))
-                .fold(f64::INFINITY, f64::min);
-            // Equally near rows may have different factors.
-            let near = |&&row: &&usize| world.distance(cell, row) <= nearest + 1e-5;
-            out.extend(rows.iter().filter(near).map(|&row| {
+    /// The scaled distances that the nearest of `rows` may have: equally near rows may have
+    /// different factors.
+    fn nearest(&self, world: &World, cell: usize, rows: &[usize]) -> Vec<f64> {
+        let nearest = rows
+            .iter()
+            .map(|&row| world.distance(cell, row))
+            .fold(f64::INFINITY, f64::min);
+        let near = |&&row: &&usize| world.distance(cell, row) <= nearest + 1e-5;
+        rows.iter()
+            .filter(near)
+            .map(|&row| {
                 let scale = if self.scaled {
                     f64::from(world.row_scale[row])
                 } else {
                     1.0
                 };
                 scale * world.distance(cell, row)
-            }));
-        }
-        out
+            })
+            .collect()
+    }
+
+    /// What the score of `cell` may be under one condition: never less than the plain bank's.
+    fn one(&self, world: &World, cell: usize, allowed: &[Vec<usize>]) -> Vec<f64> {
+        let every: Vec<usize> = (0..ROWS).collect();
+        let plain = self.nearest(world, cell, &every);
+        let allowed = allowed
+            .iter()
+            .flat_map(|rows| self.nearest(world, cell, rows));
+        allowed
+            .flat_map(|a| plain.iter().map(move |&p| a.max(p)))
+            .collect()
     }
 
     /// What the score of `cell` may be.
