@@ -3,9 +3,9 @@
 //! Data flows one way:
 //!
 //! ```text
-//! capture -> frame -> backbone -> score -> verdict
-//!                        ^          ^         ^
-//!                        +------ product -----+     read once at start
+//! capture -> frame -> backbone -> score -> refine -> verdict
+//!                        ^          ^        ^          ^
+//!                        +----------- product ----------+     read once at start
 //! ```
 //!
 //! - [`capture`]: where frames come from (image files, the rendered demo part).
@@ -14,6 +14,7 @@
 //!   feature maps.
 //! - [`network`]: ONNX files to something that runs, and the report of what runs.
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
+//! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
