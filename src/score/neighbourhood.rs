@@ -4,9 +4,7 @@
 use crate::network::{KernelReport, Network, NetworkError, Precision, Signature, Threads};
 use serde::{Deserialize, Serialize};
 
-/// Name of the network's input, `[1, grid, grid, dimensions]`.
-const INPUT: &str = "features";
-/// Name of its output, `[1, entries, grid, grid]`.
+/// Name of the network's output, `[1, entries, grid, grid]`.
 const OUTPUT: &str = "logits";
 
 /// The network's size; enough to say what it costs.
@@ -69,7 +67,7 @@ pub struct NeighbourhoodNetwork {
 }
 
 impl NeighbourhoodNetwork {
-    /// Loads ONNX `bytes`.
+    /// Loads ONNX `bytes`; the input is `[1, grid, grid, dimensions]`.
     ///
     /// # Errors
     /// [`NetworkError`] when the file is not a network of this shape.
@@ -88,17 +86,6 @@ impl NeighbourhoodNetwork {
         Ok(Self {
             network: Network::load(bytes, &signature, threads)?,
             shape,
-        })
-    }
-
-    /// Another instance on the same weights.
-    ///
-    /// # Errors
-    /// [`NetworkError::Run`].
-    pub fn another(&self) -> Result<Self, NetworkError> {
-        Ok(Self {
-            network: self.network.another()?,
-            shape: self.shape,
         })
     }
 
@@ -135,10 +122,5 @@ impl NeighbourhoodNetwork {
     /// [`NetworkError::Run`] before the first.
     pub fn logits(&self) -> Result<&[f32], NetworkError> {
         self.network.output(0)
-    }
-
-    /// Name of the network's input in the file.
-    pub const fn input_name() -> &'static str {
-        INPUT
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn build(
     let mut page = Page::new("partgate demo");
     page.paragraph(&format!(
         "{} drawn parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, judged by a bank fitted on {} other good parts. \
-         Nothing in the fit has seen a defect.",
+         The fit has seen no defective part, only good ones and synthetic damage on copies of them.",
         summary.parts, manifest.name, manifest.revision, summary.good, manifest.training.images
     ));
     page.figures(&[

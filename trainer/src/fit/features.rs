@@ -103,6 +103,22 @@ impl Features {
         self.grid * self.grid
     }
 
+    /// Made-up features, for tests of what is fitted on them.
+    #[cfg(test)]
+    pub(crate) fn made_up(values: Vec<f32>, images: usize, grid: usize) -> Self {
+        Self {
+            dimensions: values.len() / (images * grid * grid),
+            values,
+            images,
+            grid,
+            digest: [0; 32],
+            smallest: [1, 1],
+            largest: [1, 1],
+            sizes: 1,
+            cached: 0,
+        }
+    }
+
     /// Feature vectors of one image, `[cells, dimensions]`.
     pub(crate) fn image(&self, index: usize) -> &[f32] {
         let length = self.cells() * self.dimensions;

@@ -4,12 +4,12 @@
 use super::density;
 use super::features::Features;
 use super::golden::png;
-use super::neighbourhood::NeighbourhoodModel;
-use super::position::{Sightings, place_mask, place_table, windowed_counts};
-use super::rule_tests::{
+use super::made_up_products::{
     bound, le_floats, manifest, mask_section, method, network_sections, position, section,
     sighting_sections,
 };
+use super::neighbourhood::NeighbourhoodModel;
+use super::position::{Sightings, place_mask, place_table, windowed_counts};
 use super::training::Learning;
 use crate::export::{Convolution, Graph};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Rect};

@@ -11,6 +11,8 @@ pub(crate) mod fitter;
 #[cfg(test)]
 mod format_tests;
 mod golden;
+#[cfg(test)]
+mod made_up_products;
 mod needs;
 mod neighbourhood;
 mod outliers;

@@ -6,7 +6,7 @@
 //! With `place`, a bias a grid row and one a grid column let the same network know the position.
 
 use super::features::Features;
-use super::training::{Learning, parameter, values};
+use super::training::{Learning, parameter, pointwise, values};
 use crate::export::{Convolution, Graph};
 use burn::module::{Module, Param};
 use burn::tensor::activation::{log_softmax, relu};
@@ -239,18 +239,6 @@ impl NeighbourhoodModel {
             shape.window as usize,
             shape.grid as usize,
         );
-        // burn keeps a linear layer as [inputs, outputs]; a convolution wants the transpose.
-        let linear = |weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>| {
-            let [inputs, outputs] = weights.val().dims();
-            Convolution {
-                weights: values(weights.val().transpose()),
-                biases: values(biases.val()),
-                inputs,
-                outputs,
-                side: 1,
-                groups: 1,
-            }
-        };
         let mut ring = values(self.layers.ring.val());
         for kernel in ring.chunks_exact_mut(w * w) {
             kernel[w * w / 2] = 0.0;
@@ -259,7 +247,10 @@ impl NeighbourhoodModel {
         let x = graph.channels_first("features");
         let x = graph.standardise(&x, &self.shift, &self.scale);
         let x = graph.rounded(&x, -FEATURE_RANGE, FEATURE_RANGE);
-        let x = graph.convolution(&x, &linear(&self.layers.narrow, &self.layers.narrow_bias));
+        let x = graph.convolution(
+            &x,
+            &pointwise(&self.layers.narrow, &self.layers.narrow_bias),
+        );
         let x = graph.relu(&x);
         let x = graph.rounded(&x, 0.0, self.highest[0]);
         let ring = Convolution {
@@ -277,10 +268,10 @@ impl NeighbourhoodModel {
         }
         let x = graph.relu(&x);
         let x = graph.rounded(&x, 0.0, self.highest[1]);
-        let x = graph.convolution(&x, &linear(&self.layers.mid, &self.layers.mid_bias));
+        let x = graph.convolution(&x, &pointwise(&self.layers.mid, &self.layers.mid_bias));
         let x = graph.relu(&x);
         let x = graph.rounded(&x, 0.0, self.highest[2]);
-        let x = graph.convolution(&x, &linear(&self.layers.last, &self.layers.last_bias));
+        let x = graph.convolution(&x, &pointwise(&self.layers.last, &self.layers.last_bias));
         graph.finish(
             ("features", &[1, grid, grid, d]),
             &x,

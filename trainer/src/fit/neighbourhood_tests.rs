@@ -24,17 +24,7 @@ fn images(seed: u64, entries: usize) -> (Features, Vec<u16>) {
             values.extend((0..D).map(|k| rows[entry * D + k] + 0.3 * rng.gaussian()));
         }
     }
-    let features = Features {
-        values,
-        images: IMAGES,
-        grid: GRID,
-        dimensions: D,
-        digest: [0; 32],
-        smallest: [1, 1],
-        largest: [1, 1],
-        sizes: 1,
-        cached: 0,
-    };
+    let features = Features::made_up(values, IMAGES, GRID);
     (features, targets)
 }
 

@@ -12,7 +12,6 @@ use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::network::Precision;
 use partgate::product::RefinementEvidence;
-use partgate::score::{IgnoreMask, MapOperator};
 
 /// Streams of the folds' networks and the product's.
 const STREAM: u64 = 256;
@@ -102,7 +101,7 @@ pub(crate) fn refine(
             refined,
         })
         .collect();
-    let mut image_score = image_score(study);
+    let mut image_score = image_score(study)?;
     let chosen = choose_weight(&held, &mut image_score)?;
     if chosen.weight <= 0.0 {
         progress.finish();
@@ -136,31 +135,15 @@ pub(crate) fn refine(
     }))
 }
 
-/// Cell scores to the image score, as the runtime draws it.
-fn image_score(study: &Study<'_>) -> impl FnMut(&[f32]) -> f32 {
-    let fitter = &study.fitter;
-    let (grid, side) = (fitter.features.grid, fitter.side);
-    let mut operator = MapOperator::new(grid, side, fitter.sigma);
-    let mut map = vec![0.0; side * side];
-    let ignore = fitter
-        .settings
-        .ignore
-        .as_ref()
-        .map(|pixels| IgnoreMask::new(pixels.clone(), side, grid));
-    move |cells: &[f32]| {
-        let mut cells = cells.to_vec();
-        if let Some(ignore) = &ignore {
-            for (cell, &ignored) in cells.iter_mut().zip(ignore.cells()) {
-                *cell = if ignored { 0.0 } else { *cell };
-            }
-        }
-        operator.run(&cells, &mut map);
-        let pixels = map.iter().enumerate();
-        pixels
-            .filter(|&(i, _)| ignore.as_ref().is_none_or(|ignore| !ignore.pixels()[i]))
-            .fold(0.0, |high: f32, (_, &v)| {
-                // A NaN stays one.
-                if v > high || v.is_nan() { v } else { high }
-            })
-    }
+/// Cell scores to the image score, drawn by the scorer that boards have.
+fn image_score(study: &Study<'_>) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
+    // Any bank will do: only the drawing is used.
+    let any = &study.folds[0].fitted;
+    let mut scorer = study
+        .fitter
+        .scorer(any, RuleSpec::BASELINE, &study.calibration)?;
+    Ok(move |cells: &[f32]| {
+        scorer.distances_mut().copy_from_slice(cells);
+        scorer.draw()
+    })
 }

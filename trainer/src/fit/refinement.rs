@@ -7,7 +7,7 @@
 //! high as it was: teaching the network to lower it raises the rank of most damage and with it
 //! the score of the one unusual good part that sets the threshold (docs/method.md has figures).
 
-use super::training::{Learning, parameter, values};
+use super::training::{Learning, parameter, pointwise, values};
 use crate::error::TrainError;
 use crate::export::{Convolution, Graph};
 use crate::metrics::image_auroc;
@@ -368,18 +368,6 @@ impl RefinementModel {
     pub(crate) fn onnx(&self, int8: bool) -> Vec<u8> {
         let [grid, d, c] =
             [self.shape.grid, self.shape.dimensions, self.shape.channels].map(|v| v as usize);
-        // burn keeps a linear layer as [inputs, outputs]; a convolution wants the transpose.
-        let linear = |weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>| {
-            let [inputs, outputs] = weights.val().dims();
-            Convolution {
-                weights: values(weights.val().transpose()),
-                biases: values(biases.val()),
-                inputs,
-                outputs,
-                side: 1,
-                groups: 1,
-            }
-        };
         let layers = &self.layers;
         let mut highest = self.highest.iter().copied();
         let mut graph = Graph::new(int8);
@@ -392,7 +380,11 @@ impl RefinementModel {
         let x = graph.standardise(&cells, &self.shift, &self.gain);
         let x = graph.clipped(&x, -INPUT_RANGE, INPUT_RANGE);
         let x = graph.rounded(&x, -INPUT_RANGE, INPUT_RANGE);
-        let mut x = rectified(&mut graph, &x, &linear(&layers.first, &layers.first_bias));
+        let mut x = rectified(
+            &mut graph,
+            &x,
+            &pointwise(&layers.first, &layers.first_bias),
+        );
         for block in &layers.blocks {
             let spatial = Convolution {
                 weights: values(block.spatial.val()),
@@ -403,9 +395,9 @@ impl RefinementModel {
                 groups: c,
             };
             x = rectified(&mut graph, &x, &spatial);
-            x = rectified(&mut graph, &x, &linear(&block.mix, &block.mix_bias));
+            x = rectified(&mut graph, &x, &pointwise(&block.mix, &block.mix_bias));
         }
-        let correction = graph.convolution(&x, &linear(&layers.last, &layers.last_bias));
+        let correction = graph.convolution(&x, &pointwise(&layers.last, &layers.last_bias));
         // Around the rounding: what the product measured passes unchanged.
         let score = graph.channel(&cells, d);
         let refined = graph.add(&score, &correction);

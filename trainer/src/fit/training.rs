@@ -1,6 +1,7 @@
 //! What training the small networks shares: parameters from pinned draws, Adam, a learning rate
 //! that falls.
 
+use crate::export::Convolution;
 use burn::module::{Module, Param};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -49,6 +50,20 @@ pub(crate) fn parameter<const D: usize>(
     device: &Device,
 ) -> Param<Tensor<D>> {
     Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+/// A linear layer as the 1 x 1 convolution that a file holds: burn keeps weights as
+/// `[inputs, outputs]`, a convolution wants the transpose.
+pub(crate) fn pointwise(weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>) -> Convolution {
+    let [inputs, outputs] = weights.val().dims();
+    Convolution {
+        weights: values(weights.val().transpose()),
+        biases: values(biases.val()),
+        inputs,
+        outputs,
+        side: 1,
+        groups: 1,
+    }
 }
 
 /// A tensor's numbers, row-major. Nothing where they are not f32, which no tensor here is; a file

@@ -1,0 +1,179 @@
+//! Made-up products for tests: sections and manifests with nothing fitted behind them.
+
+use partgate::backbone::{BackboneSpec, InputGeometry, InputSpec, TapSpec};
+use partgate::lanes::LANES;
+use partgate::network::Precision;
+use partgate::product::{
+    DType, Manifest, Method, Parity, PositionEvidence, SectionBytes, SectionKind, Training,
+};
+use partgate::score::{Border, PositionMask, Rule, SightingTable};
+use partgate::verdict::{Bound, BoundMethod, Thresholds};
+
+pub(super) fn bound(threshold: f32, rate: f64) -> Bound {
+    Bound {
+        threshold,
+        method: BoundMethod::Maximum,
+        n: 4,
+        rate,
+        confidence: 0.95,
+        stated_rate: 0.5,
+        distribution_free_rate: 0.25,
+        note: "made for tests".into(),
+    }
+}
+
+pub(super) fn section(
+    (kind, member): (SectionKind, u8),
+    dtype: DType,
+    shape: &[usize],
+    bytes: Vec<u8>,
+) -> SectionBytes {
+    SectionBytes {
+        kind,
+        member,
+        dtype,
+        shape: shape.iter().map(|&s| s as u64).collect(),
+        bytes,
+    }
+}
+
+pub(super) fn le_floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+pub(super) fn mask_section(member: u8, mask: &PositionMask) -> SectionBytes {
+    section(
+        (SectionKind::PositionMask, member),
+        DType::U16,
+        &[mask.cells(), mask.rows().div_ceil(LANES)],
+        mask.all_words()
+            .iter()
+            .flat_map(|w| w.to_le_bytes())
+            .collect(),
+    )
+}
+
+pub(super) fn sighting_sections(member: u8, seen: &SightingTable) -> [SectionBytes; 2] {
+    let cells = seen.totals.len();
+    [
+        section(
+            (SectionKind::SightingCounts, member),
+            DType::U8,
+            &[cells, seen.counts.len() / cells],
+            seen.counts.clone(),
+        ),
+        section(
+            (SectionKind::SightingTotals, member),
+            DType::U32,
+            &[cells],
+            seen.totals.iter().flat_map(|t| t.to_le_bytes()).collect(),
+        ),
+    ]
+}
+
+pub(super) fn network_sections(member: u8, onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
+    [
+        section(
+            (SectionKind::Neighbourhood, member),
+            DType::Bytes,
+            &[onnx.len()],
+            onnx.to_vec(),
+        ),
+        section(
+            (SectionKind::Assignment, member),
+            DType::U16,
+            &[assignment.len()],
+            assignment.iter().flat_map(|a| a.to_le_bytes()).collect(),
+        ),
+    ]
+}
+
+/// A method that says nothing yet.
+pub(super) fn method(rule: Rule) -> Method {
+    Method {
+        rule,
+        patch: 3,
+        border: Border::Zero,
+        sigma: 1.0,
+        bank_ratio: 0.01,
+        projection: 0,
+        position: None,
+        neighbourhood: None,
+        density: None,
+        refinement: None,
+        choice: None,
+    }
+}
+
+pub(super) fn position(sightings: u32) -> PositionEvidence {
+    PositionEvidence {
+        window: 3,
+        sightings,
+        allowed_share: 0.5,
+        lost_share: None,
+        threshold: None,
+    }
+}
+
+/// A product for a square picture of `side` pixels, taps of `channels` at strides 8 and 16.
+pub(super) fn manifest(side: usize, channels: [u32; 2], method: Method) -> Manifest {
+    let tap = |name: &str, channels, stride| TapSpec {
+        output: name.into(),
+        channels,
+        stride,
+    };
+    Manifest {
+        name: "made for tests".into(),
+        part_number: "T-2".into(),
+        revision: 1,
+        created_unix: None,
+        tool_version: "tests".into(),
+        minimum_runtime: [0, 1, 0],
+        input: InputGeometry {
+            roi: None,
+            resize: side as u32,
+            crop: side as u32,
+        },
+        backbone: BackboneSpec {
+            name: "tiny".into(),
+            precision: Precision::F32,
+            licence: "MIT OR Apache-2.0".into(),
+            attribution: "drawn at random by the partgate project".into(),
+            input: InputSpec {
+                name: "image".into(),
+                colour: "rgb".into(),
+                mean: [120.0, 121.0, 122.0],
+                std: [60.0, 61.0, 62.0],
+                multiple_of: 16,
+            },
+            taps: vec![tap("fine", channels[0], 8), tap("coarse", channels[1], 16)],
+        },
+        method,
+        others: Vec::new(),
+        member_scales: Vec::new(),
+        thresholds: Thresholds {
+            unknown: bound(1e6, 0.01),
+            ng: bound(1e6, 0.001),
+        },
+        baseline_thresholds: None,
+        training: Training {
+            images: 4,
+            cells: 144,
+            digest: [7; 32],
+            seed: 1,
+            folds: 2,
+            smallest: [1, 1],
+            largest: [1, 1],
+            held_out: [1.0, 2.0, 3.0],
+        },
+        validation: None,
+        boards: Vec::new(),
+        parity: Parity {
+            score_relative: 1e-4,
+            map_correlation: 0.9999,
+        },
+        goldens: Vec::new(),
+        audit: Vec::new(),
+        sections: Vec::new(),
+    }
+}
