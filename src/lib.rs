@@ -3,12 +3,12 @@
 //! Data flows one way:
 //!
 //! ```text
-//! capture -> frame -> backbone -> score -> refine -> verdict
-//!                        ^          ^        ^          ^
-//!                        +----------- product ----------+     read once at start
+//! capture -> frame -> backbone -> score -> refine -> verdict -> line -> gpio
+//!                        ^          ^        ^          ^         |
+//!                        +----------- product ----------+         +-> record (listens)
 //! ```
 //!
-//! - [`capture`]: where frames come from (image files, the rendered demo part).
+//! - [`capture`]: where frames come from (cameras, image files, the rendered demo part).
 //! - [`frame`]: one picture.
 //! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
 //!   feature maps.
@@ -16,6 +16,10 @@
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
+//! - [`line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
+//! - [`gpio`]: triggers and output lines.
+//! - [`record`]: event log, kept images, metrics.
+//! - [`config`]: the file that says what is wired to what.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
 //! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written over it.
@@ -27,11 +31,15 @@
 
 pub mod backbone;
 pub mod capture;
+pub mod config;
 pub mod frame;
+pub mod gpio;
 pub mod inspection;
 pub mod lanes;
+pub mod line;
 pub mod network;
 pub mod product;
+pub mod record;
 pub mod refine;
 pub mod score;
 pub mod seed;

@@ -1,0 +1,132 @@
+//! What every camera, real or not, looks like to the line.
+//!
+//! A source hands over raw frames: the bytes as the camera made them, with the kernel's time. They
+//! are decoded only once a part has claimed them, on the inference thread, because most frames of
+//! a free-running camera show no part.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use thiserror::Error;
+
+/// How the bytes of a [`RawFrame`] are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// One 8-bit sample a pixel (V4L2 `GREY`).
+    Grey8,
+    /// One little-endian 16-bit sample a pixel (V4L2 `Y16 `).
+    Grey16,
+    /// Red, green, blue, 8 bits each (V4L2 `RGB3`).
+    Rgb24,
+    /// Blue, green, red, 8 bits each (V4L2 `BGR3`).
+    Bgr24,
+    /// Y0 U Y1 V, 8 bits each (V4L2 `YUYV`).
+    Yuyv,
+    /// A JPEG a frame (V4L2 `MJPG`).
+    Mjpeg,
+    /// A whole image file: PNG, JPEG, BMP or TIFF.
+    File,
+}
+
+/// One frame as it left its source. The buffer is reused: its capacity is taken at start.
+#[derive(Clone, Debug)]
+pub struct RawFrame {
+    /// The bytes, `stride` a row for the uncompressed formats.
+    pub bytes: Vec<u8>,
+    /// How to read them.
+    pub format: PixelFormat,
+    /// Pixels a row; 0 where only decoding tells.
+    pub width: usize,
+    /// Rows; 0 where only decoding tells.
+    pub height: usize,
+    /// Bytes from one row to the next; 0 for compressed formats.
+    pub stride: usize,
+    /// When the exposure was taken, CLOCK_MONOTONIC nanoseconds.
+    pub time_ns: u64,
+    /// The source's counter.
+    pub sequence: u64,
+    /// Frames that the source's counter says were lost just before this one.
+    pub lost_before: u32,
+    /// The driver says that the content is damaged (V4L2_BUF_FLAG_ERROR), or it is cut short.
+    pub damaged: bool,
+}
+
+impl RawFrame {
+    /// An empty frame with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            format: PixelFormat::Grey8,
+            width: 0,
+            height: 0,
+            stride: 0,
+            time_ns: 0,
+            sequence: 0,
+            lost_before: 0,
+            damaged: false,
+        }
+    }
+}
+
+/// Why a source gives no frames.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// The device or folder is not there, or not usable as configured.
+    #[error("{source_name}: {problem}")]
+    Open {
+        /// Device or folder.
+        source_name: String,
+        /// What is off, and the fix where one is known.
+        problem: String,
+    },
+    /// The device went away, or stopped answering; opening it again may help.
+    #[error("{source_name}: lost: {problem}")]
+    Lost {
+        /// Device or folder.
+        source_name: String,
+        /// What the system said.
+        problem: String,
+    },
+    /// A file of a folder source cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Where frames come from. One thread owns it.
+pub trait FrameSource: Send {
+    /// Opens, or opens again after [`CaptureError::Lost`]; returns within a bounded time. Frames
+    /// that were waiting from before are gone afterwards.
+    ///
+    /// # Errors
+    /// [`CaptureError`] that names the device and the fix.
+    fn open(&mut self) -> Result<(), CaptureError>;
+
+    /// Waits for the next frame, at most `at_most`, and writes it into `into` without taking
+    /// memory beyond its capacity. False when none came.
+    ///
+    /// # Errors
+    /// [`CaptureError::Lost`] when the source is gone: the caller opens again, later.
+    fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError>;
+
+    /// Bytes that the largest frame may take; known once opened.
+    fn frame_bytes(&self) -> usize;
+
+    /// Source, format, size and rate as opened, for logs and `doctor`.
+    fn describe(&self) -> String;
+
+    /// For sources that expose on command: what to call at every trigger. None for cameras that
+    /// run freely or are triggered by wire.
+    fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        None
+    }
+}
+
+/// Tells a source to expose. Called on the trigger thread: takes no memory and does not wait.
+pub trait Flash: Send {
+    /// A part was seen at `time_ns`, CLOCK_MONOTONIC.
+    fn fire(&mut self, time_ns: u64);
+}

@@ -1,0 +1,1 @@
+//! The line's configuration: one TOML file, strict.

@@ -1,0 +1,1 @@
+//! Triggers and output lines on the GPIO character device, and simulated ones.

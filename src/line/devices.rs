@@ -1,0 +1,62 @@
+//! What the line needs of the outside world. Rooms to the right implement it.
+
+use super::gate::{Line, Nanos};
+use std::time::Duration;
+
+/// Whatever a device says went wrong; its text names the pin or file and the fix.
+pub type DeviceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An input line by its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// A part is present.
+    Trigger,
+    /// The belt moved by one encoder count.
+    Encoder,
+    /// A person acknowledges an alarm.
+    Acknowledge,
+}
+
+impl Input {
+    /// All inputs.
+    pub const ALL: [Input; 3] = [Input::Trigger, Input::Encoder, Input::Acknowledge];
+
+    /// Name in configurations, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Input::Trigger => "trigger",
+            Input::Encoder => "encoder",
+            Input::Acknowledge => "acknowledge",
+        }
+    }
+}
+
+/// An input went from off to on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Which input.
+    pub input: Input,
+    /// When, by the kernel.
+    pub at: Nanos,
+    /// Edges of this input that the kernel had to drop since the last one that was read. The line
+    /// treats each as a part that was not seen.
+    pub lost: u32,
+}
+
+/// Input lines. One thread waits on them.
+pub trait Inputs: Send {
+    /// The next edge, or None after `at_most`.
+    ///
+    /// # Errors
+    /// When the device is gone; the line drops READY and asks again.
+    fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError>;
+}
+
+/// Output lines. The gate thread alone sets them; it must not wait here.
+pub trait Outputs: Send {
+    /// Sets `line`, unless the line is not wired. Takes no memory.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError>;
+}

@@ -1,0 +1,53 @@
+//! The output lines that a PLC or an ejector sees.
+
+/// An output line by its meaning. What level it takes on the wire is the board profile's business;
+/// here `on` always means what the name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Line {
+    /// A new trigger can be served within its gate: the line may run.
+    Ready,
+    /// At least one part waits for its verdict.
+    Busy,
+    /// A pulse for each part that passes; for counters and lamps.
+    Ok,
+    /// The ejector, wired to throw out what it is told to: on for every part that does not pass.
+    Reject,
+    /// The ejector, wired to throw out whatever it is not told to leave: on only while a part with
+    /// an OK verdict of its own passes. The wiring that fails to reject.
+    Pass,
+    /// A fault is present.
+    Fault,
+    /// Toggles while the gate lives and everything that it depends on is fresh.
+    Heartbeat,
+}
+
+impl Line {
+    /// All lines.
+    pub const ALL: [Line; 7] = [
+        Line::Ready,
+        Line::Busy,
+        Line::Ok,
+        Line::Reject,
+        Line::Pass,
+        Line::Fault,
+        Line::Heartbeat,
+    ];
+
+    /// Name in configurations, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Line::Ready => "ready",
+            Line::Busy => "busy",
+            Line::Ok => "ok",
+            Line::Reject => "reject",
+            Line::Pass => "pass",
+            Line::Fault => "fault",
+            Line::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// What the line must show when nobody is in charge: the process is starting, dead or stuck.
+    pub const fn when_unattended(self) -> bool {
+        matches!(self, Line::Reject | Line::Fault)
+    }
+}

@@ -1,0 +1,73 @@
+//! Parts and why they are rejected.
+
+/// A part's number, from 1 in the order of the triggers since the program started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartId(pub u64);
+
+/// What the judge said of a part. Anything but `Ok` rejects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Judgement {
+    /// May pass.
+    Ok,
+    /// Defective.
+    Ng,
+    /// Cannot be told.
+    Unknown,
+}
+
+/// Why a part is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The verdict is NG.
+    Ng,
+    /// The verdict is UNKNOWN.
+    Unknown,
+    /// No verdict by the gate.
+    Late,
+    /// No frame within the part's window.
+    NoFrame,
+    /// The frame arrived damaged, or could not be read.
+    DamagedFrame,
+    /// Judging failed.
+    Failed,
+    /// More parts than can be tracked, or no place for the frame.
+    Overload,
+    /// Two triggers closer than parts can be: neither picture shows one part alone.
+    DoubleTrigger,
+    /// The line was not ready: at the trigger, or while the part was under way.
+    NotReady,
+    /// Its verdict was OK, but it travels beside a part that must be thrown out.
+    Neighbour,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Reason; 10] = [
+        Reason::Ng,
+        Reason::Unknown,
+        Reason::Late,
+        Reason::NoFrame,
+        Reason::DamagedFrame,
+        Reason::Failed,
+        Reason::Overload,
+        Reason::DoubleTrigger,
+        Reason::NotReady,
+        Reason::Neighbour,
+    ];
+
+    /// Name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Ng => "ng",
+            Reason::Unknown => "unknown",
+            Reason::Late => "late",
+            Reason::NoFrame => "no_frame",
+            Reason::DamagedFrame => "damaged_frame",
+            Reason::Failed => "failed",
+            Reason::Overload => "overload",
+            Reason::DoubleTrigger => "double_trigger",
+            Reason::NotReady => "not_ready",
+            Reason::Neighbour => "neighbour",
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! From trigger to reject: the gate, and the program around it.
+
+pub mod devices;
+pub mod gate;

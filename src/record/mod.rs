@@ -1,0 +1,1 @@
+//! What happened: event log, kept images, metrics. Listens; decides nothing.
