@@ -39,6 +39,8 @@ enum Hold {
     Off,
     /// For as long as the line is not ready.
     On,
+    /// Until the encoder counts again.
+    Blind,
     /// The line runs again, and what lay between sensor and ejector has left at this place.
     Until(u64),
 }
@@ -64,6 +66,7 @@ enum Due {
     PassEnds,
     OkEnds,
     PassingFaultsEnd,
+    EncoderSilent,
     FaultShown,
     Heartbeat,
 }
@@ -218,8 +221,12 @@ impl<const N: usize> Gate<N> {
         });
         let hold = match self.hold {
             Hold::Until(at) => Some(at),
-            Hold::Off | Hold::On => None,
+            Hold::Off | Hold::On | Hold::Blind => None,
         };
+        let silence = self.settings.encoder_silence;
+        let watched = self.settings.by_counts() && silence.0 > 0;
+        let silent = (watched && matches!(self.hold, Hold::Off | Hold::Until(_)))
+            .then_some(self.counted_at.after(silence).0);
         let shown =
             (self.levels[Line::Fault as usize] && self.faults.is_empty() && !self.alarm.raised())
                 .then_some(self.fault_shown_until.0);
@@ -235,6 +242,7 @@ impl<const N: usize> Gate<N> {
                 self.passing_faults_until.map(|t| t.0),
                 Due::PassingFaultsEnd,
             ),
+            on(by_time, silent, Due::EncoderSilent),
             on(by_time, shown, Due::FaultShown),
             on(by_time, Some(self.heartbeat_at.0), Due::Heartbeat),
         ]
@@ -267,14 +275,14 @@ impl<const N: usize> Gate<N> {
             return;
         }
         self.counted_at = at.min(self.clock);
-        if self.faults.has(Fault::Encoder) {
-            self.set_fault(Fault::Encoder, false, emit);
-        }
         while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= counts.0) {
             self.now.counts = self.now.counts.max(Counts(place));
             self.happen(due, self.counted_at, emit);
         }
         self.now.counts = counts;
+        if self.hold == Hold::Blind {
+            self.hold = Hold::Until(self.gate.after(self.now));
+        }
         self.tick(clock, emit);
     }
 
@@ -302,8 +310,10 @@ impl<const N: usize> Gate<N> {
         let still = last.is_some_and(|l| l.counts == at.counts);
         let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
         if self.gate.unit == Unit::Counts && still && apart {
-            // Two parts at one count: the belt moves and the encoder does not.
-            self.set_fault(Fault::Encoder, true, emit);
+            // Two parts at one count: the belt moves and the encoder does not. The fault must pass by
+            // itself: a belt that stands because of it would never count again.
+            self.passing_fault(Fault::Encoder, emit);
+            self.hold = Hold::Blind;
         }
         let id = self.number();
         let mut state = if self.accepting() {
@@ -536,9 +546,6 @@ impl<const N: usize> Gate<N> {
         if present {
             self.counters.faults[fault.index()] += 1;
             self.reject_all();
-            if fault == Fault::Encoder {
-                self.hold = Hold::On;
-            }
         }
         self.fault_shown_until = self.clock.after(self.settings.fault_hold);
     }
@@ -586,7 +593,9 @@ impl<const N: usize> Gate<N> {
                 self.passing_faults_until = None;
                 self.set_fault(Fault::LateOutput, false, emit);
                 self.set_fault(Fault::Overload, false, emit);
+                self.set_fault(Fault::Encoder, false, emit);
             }
+            Due::EncoderSilent => self.hold = Hold::Blind,
             Due::FaultShown => self.fault_shown_until = Nanos(0),
             Due::Heartbeat => {
                 let stuck = [

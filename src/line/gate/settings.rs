@@ -51,6 +51,10 @@ pub struct Settings {
     /// Only where the gate is by the clock: how long a stopped belt takes to run at full speed again
     /// after READY. What lay on it arrives that much later.
     pub spin_up: Nanos,
+    /// Only where the gate is by the encoder: a belt that gives no count for so long may have moved
+    /// unseen, and everything is thrown out until what lay on it has left. 0: never; then an
+    /// encoder that dies can let a part pass in another's place.
+    pub encoder_silence: Nanos,
     /// FAULT stays on at least this long, so that a PLC sees it.
     pub fault_hold: Nanos,
     /// When to call a person.

@@ -24,6 +24,7 @@ fn settings(gate: Span, pulse: Span, ejector: Ejector) -> Settings {
         max_waiting: 6,
         heartbeat: Nanos(50 * MS),
         spin_up: Nanos(0),
+        encoder_silence: Nanos(0),
         fault_hold: Nanos(40 * MS),
         alarm: AlarmSettings {
             consecutive: 0,
@@ -334,15 +335,39 @@ fn an_encoder_that_stands_while_parts_come_is_a_fault() {
     line.settle();
     line.trigger();
     line.clock += 30 * MS;
-    let at = Position {
-        time: Nanos(line.clock),
-        counts: Counts(line.counts),
-    };
-    line.call(|g, _, emit| g.trigger(at, 0, at.time, &mut |o| emit(o)));
+    line.trigger();
     assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Line::Reject));
     line.run(300);
     assert!(line.gate.ready() && !line.gate.level(Line::Reject));
     assert_eq!(line.gate.counters().passed, 0);
+}
+
+#[test]
+fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
+    let mut settings = settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Pass,
+    );
+    settings.encoder_silence = Nanos(10 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ok);
+    line.run(5);
+    assert!(!line.gate.level(Line::Reject));
+    // The belt moves on for 12 ms and the encoder is mute.
+    line.clock += 12 * MS;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    assert!(
+        line.gate.level(Line::Reject) && line.gate.ready(),
+        "a standing belt may start"
+    );
+    line.run(89);
+    assert!(line.gate.level(Line::Reject));
+    line.run(10);
+    assert!(!line.gate.level(Line::Reject));
+    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
 }
 
 #[test]
