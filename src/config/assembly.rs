@@ -303,8 +303,8 @@ fn lines(settings: &LineSettings, board: Option<&Board>, document: &mut Document
                 continue;
             }
         };
-        let wire = |spec: &LineSpec| (spec.chip.clone(), spec.offset, spec.name.clone());
-        if let Some((other, _)) = found.iter().find(|(_, other)| wire(other) == wire(&spec)) {
+        let same = |other: &LineSpec| other.wire() == spec.wire();
+        if let Some((other, _)) = found.iter().find(|(_, other)| same(other)) {
             let message =
                 format!("{text:?} is wired to lines.{other} already; a line has one meaning");
             document

@@ -30,6 +30,18 @@ pub struct LineSpec {
     pub drive: Drive,
 }
 
+impl LineSpec {
+    /// Which line it is, whatever the configuration calls it: `CHIP:OFFSET`, `CHIP:NAME` or
+    /// `line NAME`, as `gpio` reads it.
+    pub fn wire(&self) -> String {
+        match (&self.chip, self.offset, &self.name) {
+            (Some(chip), Some(offset), _) => format!("{chip}:{offset}"),
+            (Some(chip), None, Some(name)) => format!("{chip}:{name}"),
+            (_, _, name) => format!("line {}", name.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
 /// The pull resistor of an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -122,8 +134,14 @@ pub struct Board {
 #[error("{0}")]
 pub struct NoLine(String);
 
-const FORMS: &str =
-    "\"pin N\" of the board's header, \"gpiochipN:OFFSET\", \"LABEL:OFFSET\" or \"line NAME\"";
+/// Ways to write a line.
+const FORMS: &str = r#""pin N" of the board's header, "gpiochipN:OFFSET", "LABEL:OFFSET", "LABEL:NAME" or "line NAME""#;
+
+/// No chip has more lines.
+const MAX_OFFSET: u32 = 65_536;
+
+/// Longest name of a chip or line in the kernel's interface, bytes.
+const LONGEST_NAME: usize = 31;
 
 impl Board {
     /// Names of the profiles in the binary.
@@ -307,6 +325,12 @@ impl Board {
             bias: Bias::default(),
             drive: Drive::default(),
         };
+        let part = text.rsplit([':', ' ']).next().unwrap_or_default();
+        if text.chars().any(char::is_control) || part.len() > LONGEST_NAME || text.len() > 255 {
+            return Err(NoLine(format!(
+                "no name of a line: names have at most {LONGEST_NAME} bytes and no control characters; known: {FORMS}"
+            )));
+        }
         if let Some(number) = text.strip_prefix("pin ") {
             let pin = self.pin_numbered(number.trim())?;
             let fits = match pin.usable {
@@ -333,14 +357,18 @@ impl Board {
                 Ok(spec(None, None, Some(name)))
             };
         }
-        if let Some((chip, offset)) = text.rsplit_once(':') {
-            return match offset.trim().parse::<u32>() {
-                Ok(offset) if offset < 4096 && !chip.trim().is_empty() => {
-                    Ok(spec(Some(chip.trim()), Some(offset), None))
+        if let Some((chip, rest)) = text.rsplit_once(':') {
+            let (chip, rest) = (chip.trim(), rest.trim());
+            let number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+            return match rest.parse::<u32>() {
+                Ok(offset) if number && offset < MAX_OFFSET && !chip.is_empty() => {
+                    Ok(spec(Some(chip), Some(offset), None))
                 }
-                _ => Err(NoLine(format!(
-                    "{offset:?} is no offset in a GPIO chip, 0 to 4095; known: {FORMS}"
+                _ if number || chip.is_empty() || rest.is_empty() => Err(NoLine(format!(
+                    "no line of a GPIO chip: offsets are 0 to {}; known: {FORMS}",
+                    MAX_OFFSET - 1
                 ))),
+                _ => Ok(spec(Some(chip), None, Some(rest))),
             };
         }
         match self.names.get(text) {

@@ -70,6 +70,7 @@ fn the_example_means_what_it_says() {
     let trigger = config.lines.trigger.as_ref().expect("wired");
     assert_eq!(trigger.chip.as_deref(), Some("tegra234-gpio"));
     assert_eq!(trigger.name.as_deref(), Some("PN.01"));
+    assert_eq!(trigger.wire(), "tegra234-gpio:PN.01");
     assert_eq!(config.lines.wired().count(), 7);
     assert_eq!(
         config.line_of("gate.after_ms"),
@@ -367,10 +368,10 @@ fn a_line_has_one_meaning_and_a_pin_one_line() {
         &["gpiochipN:OFFSET"],
     );
     refuses(
-        &[("busy = \"pin 32\"", "busy = \"gpiochip0:x\"")],
+        &[("busy = \"pin 32\"", "busy = \"gpiochip0:70000\"")],
         "busy",
         "lines.busy",
-        &["offset"],
+        &["65535"],
     );
     refuses(
         &[("# active_low = [\"trigger\"]", "active_low = [\"reject\"]")],
