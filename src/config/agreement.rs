@@ -234,6 +234,20 @@ fn units(settings: &Settings, problems: &mut Problems) {
             problems.note(line, key, "counts need an encoder: give lines.encoder");
         }
     }
+    if gate.after.ms.given() && gate.after.counts.given() {
+        // Told above; which one was meant is not known.
+    } else if gate.after.counts.given() {
+        useless(
+            problems,
+            "gate.spin_up_ms",
+            &gate.spin_up_ms,
+            "gate.after_ms",
+        );
+    } else {
+        let counts = "gate.after_counts";
+        let silence = &gate.encoder_silence_ms;
+        useless(problems, "gate.encoder_silence_ms", silence, counts);
+    }
     let off = &gate.min_off;
     if let (Some(ms), Some(counts)) = (off.ms.line, off.counts.line) {
         let message = format!(

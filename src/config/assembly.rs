@@ -79,6 +79,10 @@ pub(super) fn assemble(
             ejector: gate.ejector.value?,
             late_output: nanos(gate.late_output_ms.value?),
             capacity: size(gate.capacity.value?),
+            heartbeat: nanos(gate.heartbeat_ms.value?),
+            fault_hold: nanos(gate.fault_hold_ms.value?),
+            spin_up: nanos(gate.spin_up_ms.value?),
+            encoder_silence: nanos(gate.encoder_silence_ms.value.unwrap_or(0.0)),
         },
         alarm: Alarm {
             consecutive_rejects: narrow(alarm.consecutive_rejects.value?),

@@ -15,6 +15,7 @@ mod nearest;
 mod problem;
 mod sections;
 mod settings;
+mod value;
 
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
 pub use document::Known;

@@ -55,9 +55,14 @@ pub enum ConfigError {
     },
 }
 
+/// One problem as it is, several numbered: the text may end up in one line.
 fn listed(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    lines.join("\n")
+    if let [problem] = problems {
+        return problem.to_string();
+    }
+    let numbered = problems.iter().zip(1..);
+    let lines: Vec<String> = numbered.map(|(p, n)| format!("({n}) {p}")).collect();
+    format!("{} problems:\n{}", problems.len(), lines.join("\n"))
 }
 
 impl ConfigError {

@@ -159,6 +159,15 @@ pub struct Gate {
     pub late_output: Nanos,
     /// Parts between sensor and ejector, at most [`MAX_CAPACITY`].
     pub capacity: usize,
+    /// Half a period of HEARTBEAT.
+    pub heartbeat: Nanos,
+    /// FAULT stays on at least this long, so that a PLC sees it.
+    pub fault_hold: Nanos,
+    /// Only where the gate is by the clock: how long a stopped belt takes to full speed.
+    pub spin_up: Nanos,
+    /// Only where the gate is by the encoder: no count for so long, and everything on the belt is
+    /// thrown out; 0 is never.
+    pub encoder_silence: Nanos,
 }
 
 /// Parts that can be tracked at most.
@@ -187,6 +196,16 @@ pub struct Alarm {
     pub rate_window: usize,
     /// READY stays off until somebody acknowledges.
     pub stop_line: bool,
+}
+
+impl Alarm {
+    /// Rejects among the last [`Alarm::rate_window`] parts that raise the alarm: the share rounded
+    /// up, at least 1; None is never.
+    pub fn rate_rejects(&self) -> Option<usize> {
+        let share = self.rate_percent? / 100.0 * self.rate_window as f64;
+        // A share of 30 % of 100 is 30, whatever the last bit of the product says.
+        Some(((share - 1e-9).ceil() as usize).clamp(1, self.rate_window))
+    }
 }
 
 /// `[inference]`: the judge.

@@ -81,6 +81,10 @@ pub(super) struct GateSettings {
     pub(super) ejector: Setting<Ejector>,
     pub(super) late_output_ms: Setting<f64>,
     pub(super) capacity: Setting<u64>,
+    pub(super) heartbeat_ms: Setting<f64>,
+    pub(super) fault_hold_ms: Setting<f64>,
+    pub(super) spin_up_ms: Setting<f64>,
+    pub(super) encoder_silence_ms: Setting<f64>,
 }
 
 pub(super) struct AlarmSettings {
@@ -377,6 +381,28 @@ fn gate<'i>(document: &mut Document, top: &mut Section<'i>) -> GateSettings {
             Absent::Means(5.0),
         ),
         capacity: document.whole(s, "capacity", capacity, "parts", Absent::Means(64)),
+        heartbeat_ms: document.decimal(
+            s,
+            "heartbeat_ms",
+            10.0..=10_000.0,
+            "ms",
+            Absent::Means(250.0),
+        ),
+        fault_hold_ms: document.decimal(
+            s,
+            "fault_hold_ms",
+            0.0..=60_000.0,
+            "ms",
+            Absent::Means(200.0),
+        ),
+        spin_up_ms: document.decimal(s, "spin_up_ms", 0.0..=LONGEST_MS, "ms", Absent::Means(0.0)),
+        encoder_silence_ms: document.decimal(
+            s,
+            "encoder_silence_ms",
+            1.0..=LONGEST_MS,
+            "ms",
+            never(),
+        ),
     };
     document.close(s);
     settings

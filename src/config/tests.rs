@@ -106,6 +106,23 @@ fn every_key_is_in_the_example() {
 }
 
 #[test]
+fn the_rate_of_rejects_is_rounded_towards_the_alarm() {
+    let mut alarm = parse(EXAMPLE).expect("valid").alarm;
+    assert_eq!(alarm.rate_rejects(), Some(30));
+    for (percent, window, rejects) in [(30.0, 7, 3), (0.1, 10, 1), (100.0, 256, 256), (7.0, 100, 7)]
+    {
+        (alarm.rate_percent, alarm.rate_window) = (Some(percent), window);
+        assert_eq!(
+            alarm.rate_rejects(),
+            Some(rejects),
+            "{percent} % of {window}"
+        );
+    }
+    alarm.rate_percent = None;
+    assert_eq!(alarm.rate_rejects(), None);
+}
+
+#[test]
 fn paths_are_relative_to_the_file() {
     let config = LineConfig::parse(EXAMPLE, Path::new("/etc/partgate/line.toml")).expect("valid");
     assert_eq!(config.product, Path::new("/etc/partgate/lid.pgp"));
@@ -230,7 +247,11 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         &["lines.encoder"],
     );
     refuses(
-        &[("after_ms = 400 ", "after_counts = 800 #"), with_encoder],
+        &[
+            ("after_ms = 400 ", "after_counts = 800 #"),
+            ("spin_up_ms", "# spin_up_ms"),
+            with_encoder,
+        ],
         "min_off_ms",
         "gate.min_off_ms",
         &["gate.min_off_counts"],
@@ -244,6 +265,8 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
     let text = changed(&[
         ("after_ms = 400 ", "after_counts = 800 #"),
         ("min_off_ms = 10 ", "min_off_counts = 20 #"),
+        ("spin_up_ms", "# spin_up_ms"),
+        ("# encoder_silence_ms", "encoder_silence_ms"),
         with_encoder,
     ]);
     let config = parse(&text).unwrap_or_else(|e| panic!("{e}"));
@@ -417,6 +440,12 @@ fn a_key_that_does_nothing_is_an_error() {
         &["triggered by wire"],
     );
     refuses(
+        &[("# encoder_silence_ms", "encoder_silence_ms")],
+        "encoder_silence_ms",
+        "gate.encoder_silence_ms",
+        &["gate.after_counts"],
+    );
+    refuses(
         &[("# every_ms", "every_ms")],
         "every_ms",
         "trigger.every_ms",
@@ -480,7 +509,7 @@ fn all_problems_are_told_in_the_order_of_the_file() {
     assert!(
         error
             .to_string()
-            .starts_with("line.toml: line 1: product: missing")
+            .starts_with("line.toml: 5 problems:\n(1) line 1: product: missing")
     );
 }
 
