@@ -128,6 +128,12 @@ fn the_bundle_and_the_pictures_are_looked_at() {
     let found = check().exits(3).json();
     assert_eq!(problem_keys(&found), ["camera.folder"]);
     assert!(found.to_string().contains("another view"), "{found}");
+    let folder = "source = \"folder\"\nfolder = \"parts\"";
+    let camera = "source = \"v4l2\"\nwidth = 400\nheight = 100";
+    change(&file, folder, camera);
+    let found = check().exits(3).json();
+    assert_eq!(problem_keys(&found), ["camera.width"]);
+    change(&file, camera, folder);
     std::fs::remove_dir_all(dir.path().join("parts")).expect("remove");
     assert_eq!(problem_keys(&check().exits(3).json()), ["camera.folder"]);
     change(&file, "demo.pgp", "gone.pgp");

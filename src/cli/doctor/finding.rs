@@ -81,5 +81,5 @@ impl Finding {
     }
 }
 
-/// The findings so far; told to whoever waits as they come.
+/// The findings so far, in the order of the checks.
 pub(super) type Findings = Vec<Finding>;

@@ -106,7 +106,7 @@ fn real_time() -> Finding {
                 ThreadPriority::Crossplatform(priority),
                 ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo),
             )
-            .map_err(|e| format!("{e:?}"))
+            .map_err(|_| "not permitted".to_string())
         })
         .map(std::thread::JoinHandle::join);
     match tried {
