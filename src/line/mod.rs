@@ -2,3 +2,4 @@
 
 pub mod devices;
 pub mod gate;
+pub mod keepalive;
