@@ -6,6 +6,7 @@ mod diff;
 mod failure;
 mod inspect;
 mod output_folder;
+mod pages;
 mod progress;
 mod render;
 mod score;
@@ -76,6 +77,8 @@ enum Command {
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
     Render(render::Arguments),
+    Man(pages::ManArguments),
+    Completions(pages::CompletionsArguments),
 }
 
 /// The number of threads, where a command judges.
@@ -152,6 +155,8 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Selftest(arguments) => selftest::run(&arguments, &mut out),
         Command::Bench(arguments) => bench::run(&arguments, started, &mut out),
         Command::Render(arguments) => render::run(&arguments, &mut out),
+        Command::Man(arguments) => pages::man(&arguments, &mut out),
+        Command::Completions(arguments) => pages::completions(&arguments, &mut out),
     };
     let code = result
         .and_then(|code| out.finish().map(|()| code))
