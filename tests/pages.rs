@@ -43,7 +43,9 @@ fn every_command_has_a_manual_page() {
     }
     let written = std::fs::read_dir(&pages).expect("folder").count();
     assert_eq!(written, told);
-    partgate(&["man", "/proc/none"]).exits(3).tells("/proc/none");
+    partgate(&["man", "/proc/none"])
+        .exits(3)
+        .tells("/proc/none");
 }
 
 #[test]

@@ -8,12 +8,23 @@ use crate::line::gate::Nanos;
 /// as a new part. The time of the edge that passes is the kernel's own; the price is that a single
 /// spike passes as well. That is the safe side: it makes a part that is rejected, not one that is
 /// missed.
+///
+/// What the kernel calls rising or falling is the level that its interrupt thread finds a moment
+/// after the edge. While a contact bounces that may be another one, and edges close together
+/// merge; only the last of a burst is sure to be right. So an edge after quiet is judged by the
+/// level before it: from off it can only be an on-edge, whatever it is called. From on it is a
+/// release, unless it is called rising: then either the release bounces, or an off-edge was missed
+/// and this is a new part. Which of the two shows once the line is quiet again, and the edge is held
+/// back until then.
 #[derive(Clone, Debug)]
 pub(super) struct Debouncer {
     period: Nanos,
     /// The last edge of either direction.
     last: Option<Nanos>,
+    /// The level as of that edge.
     on: bool,
+    /// An edge of which it is not yet known whether it counts.
+    held: Option<Nanos>,
 }
 
 impl Debouncer {
@@ -23,20 +34,43 @@ impl Debouncer {
             period,
             last: None,
             on,
+            held: None,
         }
     }
 
-    /// Takes in an edge; true if it counts.
-    pub(super) fn edge(&mut self, rising: bool, at: Nanos) -> bool {
-        let quiet = self
-            .last
-            .is_none_or(|last| at.since(last).0 >= self.period.0);
-        // Off after off: the line went on and off again before the kernel looked. That edge was
-        // real, and must not be skipped.
-        let went_on = rising || !self.on;
+    /// Takes in an edge; the time of the on-edge that counts by now, if any.
+    pub(super) fn edge(&mut self, rising: bool, at: Nanos) -> Option<Nanos> {
+        let mut counts = None;
+        if self.quiet(at) {
+            counts = self.settle(at);
+            if !self.on {
+                counts = Some(at);
+            } else if rising {
+                self.held = Some(at);
+            }
+        }
         self.last = Some(at);
         self.on = rising;
-        quiet && went_on
+        counts
+    }
+
+    /// Decides on an edge that was held back, if the line was quiet until `now`.
+    pub(super) fn settle(&mut self, now: Nanos) -> Option<Nanos> {
+        if self.held.is_none() || !self.quiet(now) {
+            return None;
+        }
+        let held = self.held.take();
+        if self.on { held } else { None }
+    }
+
+    /// When an edge that is held back can be decided on.
+    pub(super) fn settles_at(&self) -> Option<Nanos> {
+        self.held.and(self.last).map(|last| last.after(self.period))
+    }
+
+    fn quiet(&self, at: Nanos) -> bool {
+        self.last
+            .is_none_or(|last| at.since(last).0 >= self.period.0)
     }
 
     /// Of `lost` edges of both directions, how many may have been on-edges.
@@ -50,18 +84,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds (direction, microseconds); returns the times that count.
-    fn counted(debouncer: &mut Debouncer, edges: &[(bool, u64)]) -> Vec<u64> {
-        edges
+    /// Feeds (direction, microseconds) and a long quiet; returns the times that count.
+    fn counted(on: bool, edges: &[(bool, u64)]) -> Vec<u64> {
+        let mut debouncer = Debouncer::new(Nanos::from_micros(200), on);
+        let mut counted: Vec<Nanos> = edges
             .iter()
-            .filter(|(rising, us)| debouncer.edge(*rising, Nanos::from_micros(*us)))
-            .map(|(_, us)| *us)
-            .collect()
+            .filter_map(|(rising, us)| debouncer.edge(*rising, Nanos::from_micros(*us)))
+            .collect();
+        counted.extend(debouncer.settle(Nanos::MAX));
+        counted.iter().map(|at| at.as_micros()).collect()
     }
 
     #[test]
     fn a_bouncing_contact_counts_once_at_its_first_edge() {
-        let mut debouncer = Debouncer::new(Nanos::from_micros(200), false);
         let edges = [
             (true, 1_000),
             (false, 1_020),
@@ -73,47 +108,108 @@ mod tests {
             // The next part.
             (true, 20_000),
         ];
-        assert_eq!(counted(&mut debouncer, &edges), [1_000, 20_000]);
+        assert_eq!(counted(false, &edges), [1_000, 20_000]);
+    }
+
+    #[test]
+    fn wrong_names_of_bouncing_edges_make_no_difference() {
+        // Closing, the first edge called falling; opening, the first called rising.
+        let edges = [
+            (false, 1_000),
+            (true, 1_040),
+            (true, 9_000),
+            (true, 9_030),
+            (false, 9_070),
+            (true, 20_000),
+        ];
+        assert_eq!(counted(false, &edges), [1_000, 20_000]);
+    }
+
+    #[test]
+    fn a_missed_off_edge_does_not_hide_the_next_part() {
+        assert_eq!(
+            counted(false, &[(true, 1_000), (true, 9_000)]),
+            [1_000, 9_000]
+        );
+        assert_eq!(
+            counted(false, &[(true, 1_000), (true, 9_000), (true, 20_000)]),
+            [1_000, 9_000, 20_000]
+        );
     }
 
     #[test]
     fn a_pulse_too_short_for_the_kernel_to_see_both_edges_still_counts() {
-        let mut debouncer = Debouncer::new(Nanos::from_micros(200), false);
         assert_eq!(
-            counted(&mut debouncer, &[(false, 5_000), (false, 9_000)]),
+            counted(false, &[(false, 5_000), (false, 9_000)]),
             [5_000, 9_000]
         );
         // A part that was there at the start leaves.
-        let mut debouncer = Debouncer::new(Nanos::from_micros(200), true);
-        assert!(counted(&mut debouncer, &[(false, 5_000)]).is_empty());
+        assert!(counted(true, &[(false, 5_000)]).is_empty());
+    }
+
+    #[test]
+    fn an_edge_is_held_back_until_the_line_is_quiet() {
+        let mut debouncer = Debouncer::new(Nanos(100), true);
+        assert_eq!(debouncer.settles_at(), None);
+        assert_eq!(debouncer.edge(true, Nanos(1_000)), None);
+        assert_eq!(debouncer.settles_at(), Some(Nanos(1_100)));
+        assert_eq!(debouncer.edge(true, Nanos(1_050)), None);
+        assert_eq!(debouncer.settle(Nanos(1_149)), None);
+        assert_eq!(debouncer.settle(Nanos(1_150)), Some(Nanos(1_000)));
+        assert_eq!(debouncer.settles_at(), None);
+        assert_eq!(debouncer.settle(Nanos(9_000)), None);
     }
 
     proptest! {
+        /// Contacts that close and open with bounces of any names, the last of each burst right.
         #[test]
-        fn every_clean_on_edge_counts_and_no_two_are_closer_than_the_period(
-            period in 1u64..1_000,
-            steps in proptest::collection::vec((1u64..3_000, any::<bool>()), 1..200),
+        fn every_part_counts_once_with_the_time_of_its_first_edge(
+            parts in proptest::collection::vec(
+                (
+                    proptest::collection::vec((1u64..100, any::<bool>()), 0..6),
+                    proptest::collection::vec((1u64..100, any::<bool>()), 0..6),
+                    1_000u64..5_000,
+                    1_000u64..5_000,
+                ),
+                1..20,
+            ),
         ) {
-            let mut debouncer = Debouncer::new(Nanos(period), false);
-            let (mut at, mut last) = (0, None);
-            for (step, rising) in steps {
-                at += step;
-                let counts = debouncer.edge(rising, Nanos(at));
-                if rising && (last.is_none() || step >= period) {
-                    prop_assert!(counts);
+            let mut debouncer = Debouncer::new(Nanos(100), false);
+            let (mut at, mut came, mut counts) = (10_000, Vec::new(), Vec::new());
+            for (closing, opening, stays, gap) in parts {
+                came.push(Nanos(at));
+                for (bounces, level) in [(closing, true), (opening, false)] {
+                    for (step, name) in bounces {
+                        counts.extend(debouncer.edge(name, Nanos(at)));
+                        at += step;
+                    }
+                    counts.extend(debouncer.edge(level, Nanos(at)));
+                    at += if level { stays } else { gap };
                 }
-                if counts && last.is_some() {
-                    prop_assert!(step >= period);
-                }
-                last = Some(at);
             }
+            counts.extend(debouncer.settle(Nanos::MAX));
+            prop_assert_eq!(counts, came);
         }
 
         #[test]
-        fn lost_edges_are_never_undercounted(directions in proptest::collection::vec(any::<bool>(), 0..50)) {
+        fn whatever_comes_nothing_counts_twice_or_closer_than_the_period(
+            period in 1u64..1_000,
+            steps in proptest::collection::vec((0u64..3_000, any::<bool>()), 1..200),
+        ) {
+            let mut debouncer = Debouncer::new(Nanos(period), false);
+            let (mut at, mut counts) = (0, Vec::new());
+            for (step, rising) in steps {
+                at += step;
+                counts.extend(debouncer.edge(rising, Nanos(at)));
+            }
+            counts.extend(debouncer.settle(Nanos::MAX));
+            prop_assert!(counts.windows(2).all(|pair| pair[1].since(pair[0]).0 >= period));
+        }
+
+        #[test]
+        fn lost_edges_are_never_undercounted(lost in 0u32..100) {
             // Real edges alternate; the worst case starts with an on-edge.
-            let alternating = directions.iter().enumerate().filter(|(n, _)| n % 2 == 0).count();
-            let lost = u32::try_from(directions.len()).unwrap();
+            let alternating = (0..lost).filter(|n| n % 2 == 0).count();
             prop_assert!(Debouncer::lost_on_edges(lost) as usize >= alternating);
         }
     }

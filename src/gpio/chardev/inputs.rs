@@ -60,7 +60,8 @@ pub enum Debounce {
     /// is. Where the driver refuses, this program does it as in `Program`, and says so in the log.
     Kernel(Duration),
     /// This program: the first edge counts at once with the kernel's exact time, and what follows
-    /// within the period does not. A single spike counts as a part (and is rejected).
+    /// within the period does not. A single spike counts as a part (and is rejected). Needs an
+    /// interrupt for both edges.
     Program(Duration),
 }
 
@@ -88,7 +89,8 @@ pub struct InputLine {
     pub debounce: Debounce,
 }
 
-/// Input lines of the character device; the on-edges of all of them in the order of their times.
+/// Input lines of the character device, and the on-edges of all of them: in the order of their
+/// times for lines of one chip, and nearly so for several.
 ///
 /// When a chip goes away, [`Inputs::wait`] fails once and tries to open the lines again, by their
 /// specs and at most ten times a second, whenever it is called after that.
@@ -187,8 +189,19 @@ impl ChardevInputs {
             if let Some(edge) = earliest.and_then(Option::take) {
                 return Ok(Some(edge));
             }
-            let left = clock::until(deadline);
-            if !self.read_ready(left)? && left.is_zero() {
+            let watched = self.chips.iter().flat_map(|chip| &chip.watched);
+            let settles = watched.filter_map(Watched::settles_at).min();
+            let now = clock::now();
+            let until = settles.unwrap_or(deadline).min(deadline);
+            if self.read_ready(Duration::from_nanos(until.since(now).0))? {
+                continue;
+            }
+            // Nothing was left to be read: up to `now` the lines were as quiet as they look.
+            let watched = self.chips.iter_mut().flat_map(|chip| &mut chip.watched);
+            if let Some(edge) = watched.filter_map(|line| line.settle(now)).next() {
+                return Ok(Some(edge));
+            }
+            if now >= deadline {
                 return Ok(None);
             }
         }
@@ -304,18 +317,30 @@ impl OpenChip {
 impl Watched {
     /// The edge that the line is to see, if any.
     fn edge(&mut self, rising: bool, at: Nanos, lost: u32) -> Option<Edge> {
-        let (counts, lost) = match &mut self.debouncer {
-            None => (rising, lost),
-            // With edges missing nothing is known of the line's quiet: this one stands for them.
-            Some(debouncer) => (
-                debouncer.edge(rising, at) || lost > 0,
-                Debouncer::lost_on_edges(lost),
-            ),
-        };
-        counts.then_some(Edge {
+        let input = self.input;
+        let edge = |at, lost| Edge { input, at, lost };
+        match &mut self.debouncer {
+            None => rising.then_some(edge(at, lost)),
+            Some(debouncer) => {
+                let counts = debouncer.edge(rising, at);
+                // With edges missing nothing is known of the line's quiet: this one stands for them.
+                let counts = counts.or((lost > 0).then_some(at));
+                counts.map(|at| edge(at, Debouncer::lost_on_edges(lost)))
+            }
+        }
+    }
+
+    fn settles_at(&self) -> Option<Nanos> {
+        self.debouncer.as_ref().and_then(Debouncer::settles_at)
+    }
+
+    /// An edge that was held back, if it counts after all.
+    fn settle(&mut self, now: Nanos) -> Option<Edge> {
+        let at = self.debouncer.as_mut()?.settle(now)?;
+        Some(Edge {
             input: self.input,
             at,
-            lost,
+            lost: 0,
         })
     }
 }
