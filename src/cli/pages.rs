@@ -51,7 +51,9 @@ fn render(
     name: &str,
     pages: &mut Vec<(String, Vec<u8>)>,
 ) -> Result<(), Failure> {
-    let page = clap_mangen::Man::new(command.clone().display_name(name.to_owned()));
+    let page = clap_mangen::Man::new(command.clone().display_name(name.to_owned()))
+        .source(format!("partgate {}", partgate::VERSION))
+        .manual("partgate");
     let mut text = Vec::new();
     page.render(&mut text).map_err(Failure::unexpected)?;
     pages.push((page.get_filename(), text));
