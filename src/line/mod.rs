@@ -4,8 +4,10 @@
 //! - [`pairing`]: which frame shows which part.
 //! - [`controller`]: gate, pairing and the judge's queue in one; as pure.
 //! - [`devices`]: what the line needs of the outside world.
+//! - [`keepalive`]: systemd and the hardware watchdog.
 
 pub mod controller;
 pub mod devices;
 pub mod gate;
+pub mod keepalive;
 pub mod pairing;
