@@ -280,6 +280,13 @@ fn completions_and_pages_know_every_command() {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }
+    for command in ["config", "doctor", "completions", "man"] {
+        let help = partgate(&[command, "--help"]).exits(0).stdout;
+        assert!(
+            help.contains("Examples:") && help.contains("Exit codes:"),
+            "{help}"
+        );
+    }
     let dir = tempfile::tempdir().expect("folder");
     let folder = dir.path().join("man1");
     partgate(&["man", &text(&folder)]).exits(0);
