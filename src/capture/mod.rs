@@ -1,5 +1,6 @@
 //! Where frames come from. A source knows nothing of models.
 
+pub mod decode;
 pub mod folder;
 pub mod rendered;
 pub mod source;

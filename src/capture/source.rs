@@ -27,6 +27,25 @@ pub enum PixelFormat {
     File,
 }
 
+/// How luma and chroma become red, green and blue; of use for [`PixelFormat::Yuyv`] alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct YuvCoding {
+    /// The weights of red, green and blue in luma.
+    pub matrix: YuvMatrix,
+    /// Luma spans 0..=255 and chroma 0..=255, not 16..=235 and 16..=240.
+    pub full_range: bool,
+}
+
+/// The standard that defines the weights of red, green and blue in luma.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum YuvMatrix {
+    /// ITU-R BT.601: what USB cameras send unless they say otherwise.
+    #[default]
+    Bt601,
+    /// ITU-R BT.709.
+    Bt709,
+}
+
 /// One frame as it left its source. The buffer is reused: its capacity is taken at start.
 #[derive(Clone, Debug)]
 pub struct RawFrame {
@@ -34,6 +53,8 @@ pub struct RawFrame {
     pub bytes: Vec<u8>,
     /// How to read them.
     pub format: PixelFormat,
+    /// How to read colour, for YUYV.
+    pub yuv: YuvCoding,
     /// Pixels a row; 0 where only decoding tells.
     pub width: usize,
     /// Rows; 0 where only decoding tells.
@@ -56,6 +77,7 @@ impl RawFrame {
         Self {
             bytes: Vec::with_capacity(bytes),
             format: PixelFormat::Grey8,
+            yuv: YuvCoding::default(),
             width: 0,
             height: 0,
             stride: 0,
