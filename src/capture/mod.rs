@@ -4,3 +4,4 @@ pub mod decode;
 pub mod folder;
 pub mod rendered;
 pub mod source;
+pub mod v4l2;

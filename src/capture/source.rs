@@ -108,6 +108,14 @@ pub enum CaptureError {
         /// What the system said.
         problem: String,
     },
+    /// The device still gives frames, but something that was set has changed since.
+    #[error("{source_name}: no longer as it was set: {problem}")]
+    Changed {
+        /// Device.
+        source_name: String,
+        /// What differs.
+        problem: String,
+    },
     /// A file of a folder source cannot be read.
     #[error("{}: cannot be read", path.display())]
     File {
@@ -136,6 +144,15 @@ pub trait FrameSource: Send {
 
     /// Bytes that the largest frame may take; known once opened.
     fn frame_bytes(&self) -> usize;
+
+    /// Whether what was set at start (exposure, gain, focus, ...) is still so. Takes milliseconds on
+    /// a real camera and may take memory: call it between parts, not for each.
+    ///
+    /// # Errors
+    /// [`CaptureError::Changed`] names what differs; [`CaptureError::Lost`] when nobody answers.
+    fn check_controls(&mut self) -> Result<(), CaptureError> {
+        Ok(())
+    }
 
     /// Source, format, size and rate as opened, for logs and `doctor`.
     fn describe(&self) -> String;
