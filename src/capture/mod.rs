@@ -2,6 +2,12 @@
 
 pub mod decode;
 pub mod folder;
+pub mod folder_source;
+mod pace;
+pub mod recorded;
 pub mod rendered;
+pub mod rendered_source;
 pub mod source;
 pub mod v4l2;
+
+pub use pace::Exposure;
