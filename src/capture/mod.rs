@@ -1,6 +1,7 @@
 //! Where frames come from. A source knows nothing of models.
 
 pub mod decode;
+pub mod faults;
 pub mod folder;
 pub mod folder_source;
 mod pace;
