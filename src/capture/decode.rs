@@ -270,10 +270,7 @@ impl Coefficients {
             (255.0 / 219.0, 255.0 / 224.0, 16)
         };
         let fixed = |value: f64| (value * f64::from(1 << FRACTION)).round() as i32;
-        let (v, u) = (
-            2.0 * (1.0 - red) * chroma,
-            2.0 * (1.0 - blue) * chroma,
-        );
+        let (v, u) = (2.0 * (1.0 - red) * chroma, 2.0 * (1.0 - blue) * chroma);
         Self {
             luma_offset,
             luma: fixed(luma),

@@ -303,7 +303,8 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
                 }
                 Some(Fault::Late) => {
                     copy(into, &mut self.held_frame);
-                    self.held = Held::Until(now_ns().saturating_add(nanoseconds(self.plan.late_by)));
+                    self.held =
+                        Held::Until(now_ns().saturating_add(nanoseconds(self.plan.late_by)));
                     continue;
                 }
                 Some(Fault::Duplicated) => {
@@ -347,7 +348,11 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
     }
 
     fn describe(&self) -> String {
-        format!("{}, with injected faults of seed {}", self.inner.describe(), self.plan.seed)
+        format!(
+            "{}, with injected faults of seed {}",
+            self.inner.describe(),
+            self.plan.seed
+        )
     }
 
     fn flash(&mut self) -> Option<Box<dyn Flash>> {
@@ -413,7 +418,10 @@ mod tests {
         let mut source = faulty(FaultPlan::none(1));
         for number in 0..50 {
             let raw = next(&mut source);
-            assert_eq!((raw.sequence, raw.time_ns), (number, 10_000_000_000 + number));
+            assert_eq!(
+                (raw.sequence, raw.time_ns),
+                (number, 10_000_000_000 + number)
+            );
             assert_eq!((raw.lost_before, raw.damaged), (0, false));
             assert_eq!(raw.bytes, [number as u8; 100]);
         }
@@ -446,7 +454,11 @@ mod tests {
         let mut stalled = faulty(plan);
         let start = now_ns();
         for _ in 0..2 {
-            assert!(!stalled.next(&mut raw, Duration::from_millis(20)).expect("next"));
+            assert!(
+                !stalled
+                    .next(&mut raw, Duration::from_millis(20))
+                    .expect("next")
+            );
         }
         assert!((40_000_000..5_000_000_000).contains(&(now_ns() - start)));
         stalled.open().expect("opening again helps");

@@ -131,7 +131,11 @@ impl FrameSource for FolderSource {
 
     fn describe(&self) -> String {
         let pace = describe(self.exposure);
-        format!("{}: {} images, {pace}", self.folder.display(), self.files.len())
+        format!(
+            "{}: {} images, {pace}",
+            self.folder.display(),
+            self.files.len()
+        )
     }
 
     fn flash(&mut self) -> Option<Box<dyn Flash>> {
@@ -167,7 +171,8 @@ mod tests {
     #[test]
     fn files_come_by_name_and_begin_again() {
         let folder = folder_of(&[30, 10, 20]);
-        let mut source = FolderSource::new(folder.path(), Exposure::OnTrigger { delay: SOON / 500 });
+        let mut source =
+            FolderSource::new(folder.path(), Exposure::OnTrigger { delay: SOON / 500 });
         source.open().expect("open");
         let mut flash = source.flash().expect("flash");
         let mut raw = RawFrame::with_capacity(source.frame_bytes());
@@ -176,14 +181,21 @@ mod tests {
             let time = crate::capture::pace::now_ns();
             flash.fire(time);
             assert!(source.next(&mut raw, SOON).expect("next"));
-            assert_eq!((raw.time_ns, raw.sequence), (time + 10_000_000, number as u64));
+            assert_eq!(
+                (raw.time_ns, raw.sequence),
+                (time + 10_000_000, number as u64)
+            );
             decode(&raw, &mut frame).expect("decode");
             assert_eq!(frame.pixels(), &Pixels::Gray8(vec![level; 24]));
             let name = source.file(number as u64).expect("file");
             assert!(name.ends_with(format!("{level:03}.png")));
         }
         assert!(!source.next(&mut raw, Duration::ZERO).expect("nothing"));
-        assert!(source.describe().contains("3 images"), "{}", source.describe());
+        assert!(
+            source.describe().contains("3 images"),
+            "{}",
+            source.describe()
+        );
     }
 
     #[test]
@@ -198,7 +210,10 @@ mod tests {
         };
         let name = folder.path().display().to_string();
         let error = open(folder.path());
-        assert!(error.contains(&name) && error.contains("no images"), "{error}");
+        assert!(
+            error.contains(&name) && error.contains("no images"),
+            "{error}"
+        );
         assert!(open(&folder.path().join("gone")).contains("gone"));
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("a.png")).expect("link");
         assert!(open(folder.path()).contains("regular file"));

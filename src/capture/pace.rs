@@ -70,7 +70,8 @@ impl Triggers {
             return;
         }
         self.times[written % WAITING].store(time_ns, Ordering::Relaxed);
-        self.written.store(written.wrapping_add(1), Ordering::Release);
+        self.written
+            .store(written.wrapping_add(1), Ordering::Release);
         // Fails only when the counter is at its end, and then the reader is awake anyway.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
@@ -180,7 +181,10 @@ impl Pacer {
 
     /// What waits is forgotten; a free-running camera exposes first one interval from now.
     pub(super) fn restart(&mut self) {
-        let waiting = self.triggers.iter().flat_map(|t| std::iter::from_fn(|| t.pop()));
+        let waiting = self
+            .triggers
+            .iter()
+            .flat_map(|t| std::iter::from_fn(|| t.pop()));
         let waiting = waiting.take(WAITING).count() + usize::from(self.pending.take().is_some());
         self.lost += waiting as u64;
         self.start_ns = now_ns();
@@ -216,7 +220,10 @@ impl Pacer {
     }
 
     fn steady(&mut self, interval_ns: f64, deadline: u64) -> Option<u64> {
-        let at = |number: u64| self.start_ns.saturating_add((number as f64 * interval_ns) as u64);
+        let at = |number: u64| {
+            self.start_ns
+                .saturating_add((number as f64 * interval_ns) as u64)
+        };
         let over = (now_ns().saturating_sub(self.start_ns) as f64 / interval_ns) as u64;
         let oldest = over.saturating_sub(BUFFERS - 1);
         let number = self.since_start.max(oldest);
@@ -294,7 +301,9 @@ mod tests {
 
     #[test]
     fn a_trigger_wakes_the_camera_from_another_thread() {
-        let exposure = Exposure::OnTrigger { delay: Duration::ZERO };
+        let exposure = Exposure::OnTrigger {
+            delay: Duration::ZERO,
+        };
         let mut pacer = Pacer::new(exposure).expect("pacer");
         let mut flash = pacer.flash().expect("flash");
         assert!(pacer.flash().is_none(), "two writers");
@@ -316,14 +325,19 @@ mod tests {
 
     #[test]
     fn triggers_beyond_the_ring_and_before_a_restart_are_counted() {
-        let exposure = Exposure::OnTrigger { delay: Duration::ZERO };
+        let exposure = Exposure::OnTrigger {
+            delay: Duration::ZERO,
+        };
         let mut pacer = Pacer::new(exposure).expect("pacer");
         let mut flash = pacer.flash().expect("flash");
         for time in 0..WAITING as u64 + 7 {
             flash.fire(time);
         }
         let first = pacer.next(SOON).expect("frame");
-        assert_eq!((first.time_ns, first.sequence, first.lost_before), (0, 7, 7));
+        assert_eq!(
+            (first.time_ns, first.sequence, first.lost_before),
+            (0, 7, 7)
+        );
         pacer.restart();
         flash.fire(1000);
         let after = pacer.next(SOON).expect("frame");

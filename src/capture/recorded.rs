@@ -91,7 +91,9 @@ impl RecordedSource {
             }
             let number = number + 1;
             let line: Line = serde_json::from_str(&text).map_err(|error| {
-                self.failed(format!("line {number}: {error}; wanted are file, time_ns, sequence"))
+                self.failed(format!(
+                    "line {number}: {error}; wanted are file, time_ns, sequence"
+                ))
             })?;
             let outside = |part: Component| !matches!(part, Component::Normal(_));
             if line.file.components().any(outside) {
@@ -102,7 +104,9 @@ impl RecordedSource {
             }
             let time = line.time_ns.checked_sub(*first.get_or_insert(line.time_ns));
             let order = time.filter(|&time| {
-                times.last().is_none_or(|&(t, s)| t <= time && s < line.sequence)
+                times
+                    .last()
+                    .is_none_or(|&(t, s)| t <= time && s < line.sequence)
             });
             let Some(time) = order else {
                 return Err(self.failed(format!(
@@ -177,7 +181,11 @@ impl FrameSource for RecordedSource {
     }
 
     fn describe(&self) -> String {
-        let times = if self.again { "again and again" } else { "once" };
+        let times = if self.again {
+            "again and again"
+        } else {
+            "once"
+        };
         format!(
             "{}: {} recorded frames over {:.1} s, {times}",
             self.folder.display(),
@@ -246,7 +254,11 @@ mod tests {
         let frames = (0..3).filter(|_| source.next(&mut raw, SOON).expect("next"));
         assert_eq!(frames.count(), 3);
         let start = now_ns();
-        assert!(!source.next(&mut raw, Duration::from_millis(20)).expect("end"));
+        assert!(
+            !source
+                .next(&mut raw, Duration::from_millis(20))
+                .expect("end")
+        );
         assert!(now_ns() - start >= 20_000_000);
         source.open().expect("again");
         assert!(source.next(&mut raw, SOON).expect("next"));

@@ -34,7 +34,10 @@ impl Production {
         let mut rng = Rng::stream(seed, ORDER);
         let mut plan = vec![None; parts];
         let kinds = rng.permutation(Defect::ALL.len());
-        let kinds = kinds.iter().cycle().filter_map(|&kind| Defect::ALL.get(kind));
+        let kinds = kinds
+            .iter()
+            .cycle()
+            .filter_map(|&kind| Defect::ALL.get(kind));
         let places = rng.permutation(parts);
         for (place, &kind) in places.into_iter().take(defective).zip(kinds) {
             if let Some(part) = plan.get_mut(place) {
@@ -147,7 +150,11 @@ impl FrameSource for RenderedSource {
     }
 
     fn frame_bytes(&self) -> usize {
-        self.drawn.iter().map(|part| part.rgb.len()).max().unwrap_or(0)
+        self.drawn
+            .iter()
+            .map(|part| part.rgb.len())
+            .max()
+            .unwrap_or(0)
     }
 
     fn describe(&self) -> String {

@@ -177,7 +177,10 @@ fn what_does_not_fit_together_is_told_with_its_numbers() {
     let mut short = raw(PixelFormat::Rgb24, 10, 4, 32);
     short.bytes.truncate(3 * 32 + 29);
     let error = decode(&short, &mut into).expect_err("short").to_string();
-    assert!(error.contains("125 bytes") && error.contains("126"), "{error}");
+    assert!(
+        error.contains("125 bytes") && error.contains("126"),
+        "{error}"
+    );
     // The last row without its padding is whole.
     short.bytes.push(0);
     decode(&short, &mut into).expect("whole");

@@ -159,15 +159,28 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_there_is() {
-        let refused = |size, fps, wanted| choose(&webcam(), size, fps, wanted).expect_err("granted");
+        let refused =
+            |size, fps, wanted| choose(&webcam(), size, fps, wanted).expect_err("granted");
         let error = refused((640, 480), 30.0, Some(PixelFormat::Grey8));
-        assert!(error.contains("GREY") && error.contains("MJPG, YUYV, H264"), "{error}");
+        assert!(
+            error.contains("GREY") && error.contains("MJPG, YUYV, H264"),
+            "{error}"
+        );
         let error = refused((800, 600), 30.0, None);
-        assert!(error.contains("800 x 600") && error.contains("YUYV 1280 x 720"), "{error}");
+        assert!(
+            error.contains("800 x 600") && error.contains("YUYV 1280 x 720"),
+            "{error}"
+        );
         let error = refused((1280, 720), 60.0, None);
-        assert!(error.contains("YUYV at 10 fps") && error.contains("MJPG at 30, 15 fps"), "{error}");
+        assert!(
+            error.contains("YUYV at 10 fps") && error.contains("MJPG at 30, 15 fps"),
+            "{error}"
+        );
         let error = refused((1280, 720), 30.0, Some(PixelFormat::Yuyv));
-        assert!(error.contains("YUYV at 10 fps") && !error.contains("MJPG"), "{error}");
+        assert!(
+            error.contains("YUYV at 10 fps") && !error.contains("MJPG"),
+            "{error}"
+        );
         let error = choose(&[], (8, 8), 1.0, None).expect_err("granted");
         assert!(error.contains("offers nothing"), "{error}");
     }
@@ -177,7 +190,10 @@ mod tests {
         let offers = [offer(b"YUYV", &[]), offer(b"MJPG", &[(8, 8, &[30.0])])];
         assert_eq!(choose(&offers, (64, 48), 5.0, None), Ok(PixelFormat::Yuyv));
         let offers = [offer(b"RGB3", &[(640, 480, &[])])];
-        assert_eq!(choose(&offers, (640, 480), 77.0, None), Ok(PixelFormat::Rgb24));
+        assert_eq!(
+            choose(&offers, (640, 480), 77.0, None),
+            Ok(PixelFormat::Rgb24)
+        );
     }
 
     #[test]

@@ -154,8 +154,13 @@ fn check(name: &str, value: i64, offer: &ControlOffer) -> Result<(), String> {
             return Ok(());
         }
         let entries = offer.entries.iter();
-        let entries: Vec<String> = entries.map(|e| format!("{} ({})", e.value, e.label)).collect();
-        return Err(format!("control {name} = {value}: it takes {}", list(&entries)));
+        let entries: Vec<String> = entries
+            .map(|e| format!("{} ({})", e.value, e.label))
+            .collect();
+        return Err(format!(
+            "control {name} = {value}: it takes {}",
+            list(&entries)
+        ));
     }
     if offer.kind == ControlKind::Bitmask {
         return Ok(());
@@ -182,9 +187,10 @@ fn check(name: &str, value: i64, offer: &ControlOffer) -> Result<(), String> {
 fn off(automatic: &ControlOffer) -> Result<Setting, String> {
     let value = if automatic.id == id::EXPOSURE_AUTO && automatic.kind == ControlKind::Menu {
         let offered = |value: &&i64| automatic.entries.iter().any(|e| e.value == **value);
-        *MANUAL_EXPOSURE.iter().find(offered).ok_or_else(|| {
-            format!("control {} has no manual mode", automatic.key)
-        })?
+        *MANUAL_EXPOSURE
+            .iter()
+            .find(offered)
+            .ok_or_else(|| format!("control {} has no manual mode", automatic.key))?
     } else {
         0
     };
@@ -218,7 +224,12 @@ mod tests {
 
     /// What a common USB camera reports.
     fn webcam() -> Vec<ControlOffer> {
-        let mut auto = control(id::EXPOSURE_AUTO, "auto_exposure", ControlKind::Menu, (0, 3, 1));
+        let mut auto = control(
+            id::EXPOSURE_AUTO,
+            "auto_exposure",
+            ControlKind::Menu,
+            (0, 3, 1),
+        );
         auto.entries = [(1, "Manual Mode"), (3, "Aperture Priority Mode")]
             .map(|(value, label)| MenuEntry {
                 value,
@@ -228,7 +239,12 @@ mod tests {
         let integer = ControlKind::Integer;
         let boolean = ControlKind::Boolean;
         vec![
-            control(id::AUTO_WHITE_BALANCE, "white_balance_automatic", boolean, (0, 1, 1)),
+            control(
+                id::AUTO_WHITE_BALANCE,
+                "white_balance_automatic",
+                boolean,
+                (0, 1, 1),
+            ),
             control(id::GAIN, "gain", integer, (0, 255, 1)),
             control(0x0098_0918, "power_line_frequency", integer, (0, 2, 1)),
             control(
@@ -238,10 +254,25 @@ mod tests {
                 (2000, 6500, 10),
             ),
             auto,
-            control(id::EXPOSURE_ABSOLUTE, "exposure_time_absolute", integer, (3, 2047, 1)),
+            control(
+                id::EXPOSURE_ABSOLUTE,
+                "exposure_time_absolute",
+                integer,
+                (3, 2047, 1),
+            ),
             control(id::FOCUS_ABSOLUTE, "focus_absolute", integer, (0, 250, 5)),
-            control(id::FOCUS_AUTO, "focus_automatic_continuous", boolean, (0, 1, 1)),
-            control(0x0098_0001, "user_controls", ControlKind::Other(6), (0, 0, 0)),
+            control(
+                id::FOCUS_AUTO,
+                "focus_automatic_continuous",
+                boolean,
+                (0, 1, 1),
+            ),
+            control(
+                0x0098_0001,
+                "user_controls",
+                ControlKind::Other(6),
+                (0, 0, 0),
+            ),
         ]
     }
 
@@ -257,7 +288,12 @@ mod tests {
 
     #[test]
     fn automatics_go_off_before_the_values_they_rule() {
-        let wanted = [("exposure_us", 2000), ("gain", 16), ("focus", 30), ("white_balance_k", 4600)];
+        let wanted = [
+            ("exposure_us", 2000),
+            ("gain", 16),
+            ("focus", 30),
+            ("white_balance_k", 4600),
+        ];
         assert_eq!(
             planned(&wanted),
             pairs(&[
@@ -309,7 +345,12 @@ mod tests {
 
     #[test]
     fn a_sensor_that_counts_lines_is_pointed_out() {
-        let offers = [control(0x0098_0911, "exposure", ControlKind::Integer, (1, 500, 1))];
+        let offers = [control(
+            0x0098_0911,
+            "exposure",
+            ControlKind::Integer,
+            (1, 500, 1),
+        )];
         let error = plan(&[("exposure_us".to_owned(), 2000)], &offers).expect_err("planned");
         assert!(error.contains("own unit"), "{error}");
     }

@@ -135,7 +135,10 @@ impl V4l2Source {
         };
         ioctl::set_format(device, code, w, h).map_err(|error| {
             let code = offer::code(code);
-            self.failed(format!("{code} {width} x {height} is refused: {}", reason(&error)))
+            self.failed(format!(
+                "{code} {width} x {height} is refused: {}",
+                reason(&error)
+            ))
         })?;
         let granted = ioctl::format(device)
             .map_err(|error| self.failed(format!("its format cannot be read: {error}")))?;
@@ -151,7 +154,9 @@ impl V4l2Source {
         }
         // Drivers that know nothing of fields leave 0.
         if granted.field > ioctl::FIELD_NONE {
-            return Err(self.failed("the camera sends interlaced half pictures; a progressive mode is needed"));
+            return Err(self.failed(
+                "the camera sends interlaced half pictures; a progressive mode is needed",
+            ));
         }
         let fps = self.set_rate(device)?;
         let row = bytes_a_pixel(format) * width;
@@ -176,7 +181,11 @@ impl V4l2Source {
         Ok(Form {
             card,
             format,
-            yuv: coding(granted.colorspace, ioctl::encoding(&granted), granted.quantization),
+            yuv: coding(
+                granted.colorspace,
+                ioctl::encoding(&granted),
+                granted.quantization,
+            ),
             width,
             height,
             stride,
@@ -199,7 +208,10 @@ impl V4l2Source {
             (over.round() as u32, 1_000_000)
         };
         let unknown = |error: &io::Error| {
-            warn!("{}: the driver does not tell its frame rate: {error}", self.name);
+            warn!(
+                "{}: the driver does not tell its frame rate: {error}",
+                self.name
+            );
             Ok(None)
         };
         let can_be_set = match ioctl::interval(device) {
@@ -215,7 +227,11 @@ impl V4l2Source {
             Ok(((over, under), _)) if over > 0 && under > 0 => {
                 let fps = f64::from(under) / f64::from(over);
                 if (fps - wanted).abs() > wanted * RATE_TOLERANCE {
-                    let fixed = if can_be_set { "" } else { " (its input fixes it)" };
+                    let fixed = if can_be_set {
+                        ""
+                    } else {
+                        " (its input fixes it)"
+                    };
                     return Err(self.failed(format!(
                         "asked for {wanted} frames a second, the camera gives {fps:.3}{fixed}; set fps = {fps:.3}"
                     )));
@@ -237,7 +253,10 @@ impl V4l2Source {
             let Setting { id, key, value } = setting;
             debug!("{}: control {key} = {value}", self.name);
             ioctl::set_control(device, *id, *value).map_err(|error| {
-                self.failed(format!("control {key} = {value} is refused: {}", reason(&error)))
+                self.failed(format!(
+                    "control {key} = {value} is refused: {}",
+                    reason(&error)
+                ))
             })?;
         }
         // After all are set: one control may change another.
@@ -259,7 +278,10 @@ impl V4l2Source {
             .take_while(|&index| CaptureStream::queue(&mut stream, index).is_ok())
             .count();
         if queued < 2 {
-            return Err(io::Error::other(format!("the driver gives only {} buffers", queued + 1)));
+            return Err(io::Error::other(format!(
+                "the driver gives only {} buffers",
+                queued + 1
+            )));
         }
         stream.start()?;
         Ok(stream)
@@ -267,14 +289,13 @@ impl V4l2Source {
 }
 
 /// The first control that no longer has its value, in words.
-fn differing(
-    device: &Device,
-    settings: &[Setting],
-) -> Result<Option<String>, (String, io::Error)> {
+fn differing(device: &Device, settings: &[Setting]) -> Result<Option<String>, (String, io::Error)> {
     for Setting { id, key, value } in settings {
         let found = ioctl::control(device, *id).map_err(|error| (key.clone(), error))?;
         if found != *value {
-            return Ok(Some(format!("control {key} was set to {value} and reads {found}")));
+            return Ok(Some(format!(
+                "control {key} was set to {value} and reads {found}"
+            )));
         }
     }
     Ok(None)
@@ -316,7 +337,9 @@ impl FrameSource for V4l2Source {
         match wait(&handle, at_most) {
             Ok(Readiness::Frame) => {}
             Ok(Readiness::Nothing) => return Ok(false),
-            Ok(Readiness::Broken) => return Err(self.lost("the driver reports an error; was it unplugged?")),
+            Ok(Readiness::Broken) => {
+                return Err(self.lost("the driver reports an error; was it unplugged?"));
+            }
             Err(error) => return Err(self.lost(format!("waiting for a frame: {error}"))),
         }
         // Whatever goes wrong here leaves the crate's stream with a buffer neither queued nor in
@@ -353,7 +376,10 @@ impl FrameSource for V4l2Source {
         (into.sequence, into.lost_before) = opened.sequence.take(meta.sequence);
         into.damaged = meta.flags.contains(Flags::ERROR) || !whole || taken < used;
         if into.damaged {
-            debug!("{}: frame {} is damaged, {used} bytes", self.name, into.sequence);
+            debug!(
+                "{}: frame {} is damaged, {used} bytes",
+                self.name, into.sequence
+            );
         }
         Ok(true)
     }
@@ -381,7 +407,9 @@ impl FrameSource for V4l2Source {
             return format!("{}: not open", self.name);
         };
         let code = fourcc(form.format).map_or(String::new(), offer::code);
-        let rate = form.fps.map_or("an unknown rate".to_owned(), |fps| format!("{fps:.2} fps"));
+        let rate = form
+            .fps
+            .map_or("an unknown rate".to_owned(), |fps| format!("{fps:.2} fps"));
         format!(
             "{} ({}): {code} {} x {} at {rate}, {} controls locked",
             self.name,
@@ -616,7 +644,10 @@ pub(super) fn cameras() -> Result<Vec<Camera>, CaptureError> {
         })
         .collect();
     nodes.sort();
-    Ok(nodes.into_iter().filter_map(|(_, path)| camera(path)).collect())
+    Ok(nodes
+        .into_iter()
+        .filter_map(|(_, path)| camera(path))
+        .collect())
 }
 
 /// What is known of one node; None when it is certain that it captures nothing.
@@ -691,7 +722,9 @@ mod tests {
         }
         let mut source = source("/dev/null");
         let mut frame = RawFrame::with_capacity(10);
-        let error = source.next(&mut frame, Duration::ZERO).expect_err("a frame");
+        let error = source
+            .next(&mut frame, Duration::ZERO)
+            .expect_err("a frame");
         assert!(matches!(error, CaptureError::Lost { .. }), "{error}");
         assert!(source.check_controls().is_err());
         assert_eq!(source.frame_bytes(), 0);

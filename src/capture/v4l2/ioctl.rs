@@ -171,11 +171,7 @@ pub(super) fn format_at(device: &Device, index: u32) -> io::Result<([u8; 4], Str
 pub(super) type Range = (u32, u32, u32);
 
 /// Size number `index` of a format: its widths and heights (`VIDIOC_ENUM_FRAMESIZES`).
-pub(super) fn size_at(
-    device: &Device,
-    fourcc: [u8; 4],
-    index: u32,
-) -> io::Result<(Range, Range)> {
+pub(super) fn size_at(device: &Device, fourcc: [u8; 4], index: u32) -> io::Result<(Range, Range)> {
     let mut answer: v4l2_frmsizeenum = zeroed();
     answer.index = index;
     answer.pixel_format = u32::from_le_bytes(fourcc);
@@ -267,8 +263,7 @@ pub(super) fn control(device: &Device, id: u32) -> io::Result<i64> {
 pub(super) fn set_control(device: &Device, id: u32, value: i64) -> io::Result<()> {
     let mut wish: v4l2_control = zeroed();
     wish.id = id;
-    wish.value =
-        i32::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    wish.value = i32::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     call(device, vidioc::VIDIOC_S_CTRL, &mut wish)
 }
 
@@ -286,9 +281,18 @@ mod tests {
             (vidioc::VIDIOC_G_PARM, size_of::<v4l2_streamparm>()),
             (vidioc::VIDIOC_S_PARM, size_of::<v4l2_streamparm>()),
             (vidioc::VIDIOC_ENUM_FMT, size_of::<v4l2_fmtdesc>()),
-            (vidioc::VIDIOC_ENUM_FRAMESIZES, size_of::<v4l2_frmsizeenum>()),
-            (vidioc::VIDIOC_ENUM_FRAMEINTERVALS, size_of::<v4l2_frmivalenum>()),
-            (vidioc::VIDIOC_QUERY_EXT_CTRL, size_of::<v4l2_query_ext_ctrl>()),
+            (
+                vidioc::VIDIOC_ENUM_FRAMESIZES,
+                size_of::<v4l2_frmsizeenum>(),
+            ),
+            (
+                vidioc::VIDIOC_ENUM_FRAMEINTERVALS,
+                size_of::<v4l2_frmivalenum>(),
+            ),
+            (
+                vidioc::VIDIOC_QUERY_EXT_CTRL,
+                size_of::<v4l2_query_ext_ctrl>(),
+            ),
             (vidioc::VIDIOC_QUERYMENU, size_of::<v4l2_querymenu>()),
             (vidioc::VIDIOC_G_CTRL, size_of::<v4l2_control>()),
             (vidioc::VIDIOC_S_CTRL, size_of::<v4l2_control>()),
@@ -306,7 +310,10 @@ mod tests {
     fn something_that_is_no_camera_is_an_error_not_a_crash() {
         let device = Device::with_path("/dev/null").expect("open");
         let error = capability(&device).expect_err("a camera");
-        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOTTY.raw_os_error()));
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::NOTTY.raw_os_error())
+        );
         assert!(format(&device).is_err() && interval(&device).is_err());
         assert!(format_at(&device, 0).is_err() && control_after(&device, 0).is_err());
         assert!(set_control(&device, 1, i64::MAX).is_err());

@@ -43,7 +43,13 @@ impl FormatOffer {
 }
 
 pub(super) fn code(fourcc: [u8; 4]) -> String {
-    let printable = |c: u8| if c.is_ascii_graphic() || c == b' ' { c as char } else { '?' };
+    let printable = |c: u8| {
+        if c.is_ascii_graphic() || c == b' ' {
+            c as char
+        } else {
+            '?'
+        }
+    };
     let text: String = fourcc.iter().map(|&c| printable(c)).collect();
     text.trim_end().to_owned()
 }
@@ -202,7 +208,10 @@ mod tests {
         for (name, expected) in [
             ("Exposure Time, Absolute", "exposure_time_absolute"),
             ("Exposure (Absolute)", "exposure_absolute"),
-            ("White Balance Temperature, Auto", "white_balance_temperature_auto"),
+            (
+                "White Balance Temperature, Auto",
+                "white_balance_temperature_auto",
+            ),
             ("  Gain ", "gain"),
             ("", ""),
         ] {
@@ -217,7 +226,13 @@ mod tests {
             most: 64,
             step: 16,
         };
-        for (value, held) in [(15, false), (16, true), (24, false), (64, true), (80, false)] {
+        for (value, held) in [
+            (15, false),
+            (16, true),
+            (24, false),
+            (64, true),
+            (80, false),
+        ] {
             assert_eq!(steps.holds(value), held, "{value}");
         }
         // A driver that leaves the step at 0 means no restriction.

@@ -25,7 +25,10 @@ pub(super) fn monotonic_ns(flags: u32, seconds: i64, microseconds: i64) -> Resul
     let ns = u64::try_from(seconds)
         .ok()
         .zip(u64::try_from(microseconds).ok())
-        .and_then(|(s, us)| s.checked_mul(1_000_000_000)?.checked_add(us.checked_mul(1000)?));
+        .and_then(|(s, us)| {
+            s.checked_mul(1_000_000_000)?
+                .checked_add(us.checked_mul(1000)?)
+        });
     ns.ok_or_else(|| format!("the driver's time stamp {seconds} s {microseconds} us is no time"))
 }
 
