@@ -13,6 +13,7 @@
 //! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
 //!   feature maps.
 //! - [`network`]: ONNX files to something that runs, and the report of what runs.
+//! - [`sanity`]: is this a picture of a part at all: dark, saturated, blurred, off its place.
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
@@ -42,6 +43,7 @@ pub mod network;
 pub mod product;
 pub mod record;
 pub mod refine;
+pub mod sanity;
 pub mod score;
 pub mod seed;
 pub mod simulator;
