@@ -20,6 +20,7 @@
 //! - [`line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
+//! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
 //! - [`simulator`]: a production line in virtual time that drives the same controller.
 //! - [`config`]: the file that says what is wired to what.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
@@ -33,6 +34,7 @@
 
 pub mod backbone;
 pub mod capture;
+pub mod clock;
 pub mod config;
 pub mod frame;
 pub mod gpio;
@@ -47,6 +49,7 @@ pub mod sanity;
 pub mod score;
 pub mod seed;
 pub mod simulator;
+pub mod station;
 pub mod verdict;
 pub mod view;
 

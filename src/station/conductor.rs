@@ -3,25 +3,28 @@
 //! From the trigger to the output it takes no memory and no lock. It sleeps until something comes
 //! or something is due.
 
-use super::rails::{Answer, Arrival, FromCamera, Item, Job, Word};
+use super::link::LinkError;
+use super::rails::{Answer, Arrival, FromCamera, Item, Job, Word, said};
 use crate::capture::source::RawFrame;
 use crate::clock;
 use crate::line::controller::{Command, Controller, ControllerSettings};
-use crate::line::devices::{Input, Outputs};
+use crate::line::devices::{DeviceError, Input, Outputs};
 use crate::line::gate::{
-    Decision, Fault, Judgement, Line, Nanos, Output, PartId, Reason, SettingsError, Span,
+    Counters, Decision, Fault, Judgement, Line, Nanos, Output, PartId, Reason, SettingsError, Span,
 };
 use crate::line::keepalive::Keepalive;
 use crate::record::{
-    Drift, DriftChange, EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry,
-    ProductLabel,
+    EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
 };
 use heapless::Vec;
 use heapless::spsc::{Consumer, Producer};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime};
+
+/// The alarm's name in log and metrics.
+pub(super) const REJECTS: &str = "rejects";
 
 /// Longest sleep: how late a request to stop is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
@@ -54,8 +57,11 @@ pub(super) struct Ends<'a> {
 pub(super) struct Company<'a> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) keepalive: Option<Keepalive>,
-    pub(super) drift: Option<Drift>,
     pub(super) product: ProductLabel,
+    /// The product's, for the metrics.
+    pub(super) ng_threshold: f32,
+    /// Entries for which the recorder's queue had no room.
+    pub(super) entries_lost: &'a AtomicU64,
     /// Where it belongs to the gate's work that the holder of the lines hears of it.
     pub(super) alive_every: Nanos,
     pub(super) judge: &'a Thread,
@@ -69,6 +75,8 @@ pub(super) struct Conductor<'a> {
     ends: Arriving<'a>,
     next_alive: Nanos,
     announced_ready: bool,
+    /// What the metrics know of the counters.
+    told: Counters,
 }
 
 /// The consuming half of [`Ends`], apart so that commands can be carried out while it is read.
@@ -90,6 +98,7 @@ struct Desk<'a> {
     decided: Vec<Decision, 64>,
     gate_after: Option<Nanos>,
     outputs_failed: bool,
+    orphaned: bool,
     /// A frame could not be handed to the judge: its part's number.
     undelivered: Option<PartId>,
     now: Nanos,
@@ -119,6 +128,7 @@ impl<'a> Conductor<'a> {
                 decided: Vec::new(),
                 gate_after,
                 outputs_failed: false,
+                orphaned: false,
                 undelivered: None,
                 now,
             },
@@ -130,6 +140,7 @@ impl<'a> Conductor<'a> {
             },
             next_alive: now,
             announced_ready: false,
+            told: Counters::default(),
         })
     }
 
@@ -144,7 +155,7 @@ impl<'a> Conductor<'a> {
             c.fault(Fault::Camera, true, now, &mut |x| desk.carry_out(x));
             c.fault(Fault::Starting, false, now, &mut |x| desk.carry_out(x));
         });
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) && !self.desk.orphaned {
             self.take_what_came();
             self.act(|c, now, desk| c.tick(now, &mut |x| desk.carry_out(x)));
             self.tell_that_it_lives();
@@ -227,7 +238,7 @@ impl<'a> Conductor<'a> {
         }
         while let Some(answer) = self.ends.answers.dequeue() {
             self.act(|c, now, desk| {
-                let verdict = desk.note_answer(&answer, now);
+                let verdict = desk.note_answer(&answer);
                 c.verdict(answer.part, verdict, now, &mut |x| desk.carry_out(x));
             });
         }
@@ -235,7 +246,9 @@ impl<'a> Conductor<'a> {
             self.act(|c, now, desk| match came {
                 FromCamera::Frame(frame, in_hand) => {
                     let (exposed, damaged) = (Nanos(frame.time_ns), frame.damaged);
-                    desk.company.metrics.frame(u64::from(frame.lost_before));
+                    let metrics = &desk.company.metrics;
+                    metrics.frames.inc();
+                    metrics.frames_lost.add(u64::from(frame.lost_before));
                     c.frame((frame, in_hand), exposed, damaged, now, &mut |x| {
                         desk.carry_out(x);
                     });
@@ -254,13 +267,13 @@ impl<'a> Conductor<'a> {
             if let Err(error) = self.desk.outputs.alive() {
                 self.desk.outputs_gone(&error);
             }
-            let controller = &self.controller;
-            self.desk.company.metrics.line(
-                controller.counters(),
-                controller.frames(),
-                controller.ready(),
-                controller.under_way(),
-            );
+            let (counters, told) = (*self.controller.counters(), &mut self.told);
+            let metrics = &self.desk.company.metrics;
+            metrics.triggers_bounced.add(counters.bounces - told.bounces);
+            metrics
+                .triggers_missed
+                .add(counters.lost_triggers - told.lost_triggers);
+            *told = counters;
         }
         let fresh = self.controller.fresh();
         if let Some(keepalive) = &mut self.desk.company.keepalive {
@@ -289,9 +302,11 @@ impl Desk<'_> {
                 self.set(line, on, until);
                 if on && matches!(line, Line::Pass | Line::Reject) {
                     let late = clock::now().since(due);
-                    self.company.metrics.latency(Latency::OutputLateness, late);
+                    let lateness = self.company.metrics.latency(Latency::OutputLateness);
+                    lateness.record(late.as_micros());
                 }
                 if line == Line::Ready {
+                    self.company.metrics.set_ready(on);
                     let kind = if on {
                         EventKind::Ready
                     } else {
@@ -314,6 +329,9 @@ impl Desk<'_> {
                     EventKind::FaultCleared
                 };
                 self.event(kind, fault.name(), "");
+                if present {
+                    self.company.metrics.fault(fault.name());
+                }
                 if present && fault != Fault::Starting {
                     log::warn!("fault: {}", fault.name());
                 }
@@ -324,7 +342,10 @@ impl Desk<'_> {
                 } else {
                     EventKind::Acknowledged
                 };
-                self.event(kind, "rejects", "");
+                self.event(kind, REJECTS, "");
+                if raised {
+                    self.company.metrics.alarm(REJECTS);
+                }
             }
             Command::Judge {
                 part,
@@ -377,15 +398,16 @@ impl Desk<'_> {
         }
     }
 
-    fn outputs_gone(&mut self, error: &crate::line::devices::DeviceError) {
+    fn outputs_gone(&mut self, error: &DeviceError) {
         if !self.outputs_failed {
-            log::error!("output lines: {}", super::rails::said(error));
+            log::error!("output lines: {}", said(error));
         }
         self.outputs_failed = true;
+        // The supervisor has dropped the lines and this process with them.
+        self.orphaned |= error.is::<LinkError>();
     }
 
-    fn note_answer(&mut self, answer: &Answer, now: Nanos) -> Result<Judgement, Reason> {
-        self.company.metrics.latency(Latency::Judging, answer.took);
+    fn note_answer(&mut self, answer: &Answer) -> Result<Judgement, Reason> {
         let verdict = match &answer.judged {
             Ok(judged) => Ok(judged.judgement),
             Err(error) => Err(error.reason()),
@@ -398,19 +420,9 @@ impl Desk<'_> {
             known.score = answer.judged.as_ref().ok().map(|j| j.score);
         }
         if let Ok(judged) = &answer.judged {
-            self.company.metrics.score(judged.score);
-            if judged.judgement == Judgement::Ok
-                && let Some(drift) = &mut self.company.drift
-                && let Some(change) = drift.ok_score(judged.score)
-            {
-                let (kind, risen) = match change {
-                    DriftChange::Raised(risen) => (EventKind::Alarm, risen),
-                    DriftChange::Cleared(risen) => (EventKind::AlarmCleared, risen),
-                };
-                self.event(kind, "drift", format_args!("mean score of OK parts {risen:+.1} %"));
-            }
+            let threshold = self.company.ng_threshold;
+            self.company.metrics.score(judged.score, threshold);
         }
-        let _ = now;
         verdict
     }
 
@@ -441,13 +453,7 @@ impl Desk<'_> {
                 entry.latencies.set(Latency::TriggerToVerdict, waited);
             }
             entry.latencies.set(Latency::TriggerToOutput, since);
-            let lateness = set_at.since(decision.due);
-            entry.latencies.set(Latency::OutputLateness, lateness);
-            for which in [Latency::TriggerToVerdict, Latency::TriggerToOutput] {
-                if let Some(us) = entry.latencies.get(which) {
-                    self.company.metrics.latency(which, Nanos::from_micros(us));
-                }
-            }
+            self.company.metrics.part(&entry);
             self.hand_to_recorder(Item::Part(entry));
         }
         self.decided.clear();
@@ -461,7 +467,7 @@ impl Desk<'_> {
     /// A recorder that does not keep up loses lines, which are counted; the gate does not wait.
     fn hand_to_recorder(&mut self, item: Item) {
         if self.items.enqueue(item).is_err() {
-            self.company.metrics.entry_lost();
+            self.company.entries_lost.fetch_add(1, Ordering::Relaxed);
         } else {
             self.company.recorder.unpark();
         }

@@ -5,6 +5,7 @@
 use super::rails::Word;
 use super::triggers::{SharedFlash, fire};
 use crate::clock;
+use crate::line::gate::Reason;
 use crate::record::Metrics;
 use heapless::spsc::Producer;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -138,9 +139,28 @@ impl ControlEnds<'_> {
                 self.say(Word::Trigger(at), serde_json::json!({"ok": true, "at_ns": at.0}))
             }
             "acknowledge" => self.say(Word::Acknowledge, serde_json::json!({"ok": true})),
-            "status" => self.metrics.status(),
+            "status" => self.status(),
             _ => error("unknown command; known are status, trigger, acknowledge"),
         }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let metrics = &self.metrics;
+        let rejected: serde_json::Map<_, _> = Reason::ALL
+            .into_iter()
+            .map(|r| (r.name().to_string(), metrics.rejected(r).into()))
+            .collect();
+        serde_json::json!({
+            "ok": true,
+            "pid": std::process::id(),
+            "ready": metrics.ready(),
+            "parts": metrics.parts.get(),
+            "passed": metrics.passed.get(),
+            "rejected": rejected,
+            "frames": metrics.frames.get(),
+            "frames_lost": metrics.frames_lost.get(),
+            "score": metrics.score.get(),
+        })
     }
 
     fn say(&mut self, word: Word, answer: serde_json::Value) -> serde_json::Value {

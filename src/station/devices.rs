@@ -6,12 +6,12 @@ use crate::capture::rendered_source::{Production, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;
 use crate::clock;
-use crate::config::{self, CameraSource, LineConfig, Pairing, TriggerKind};
+use crate::config::{self, CameraSource, LineConfig, TriggerKind};
 use crate::gpio::simulated::{TextInputs, TextOutputs};
 use crate::gpio::{self, ChardevInputs, ChardevOutputs, Debounce, InputLine, OutputLine};
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
-use crate::line::gate::{AlarmSettings, Ejector, Line, Settings};
+use crate::line::gate::{AlarmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Sanity, SanityError, SanitySettings};
@@ -52,19 +52,12 @@ pub enum DeviceSetupError {
 /// What the gate is told of the configured line.
 pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
     let gate = &config.gate;
-    let (exposure_min, exposure_max) = match config.capture.pairing {
-        Pairing::Window { min, max } => (min, max),
-        Pairing::Next { delay, max } => (delay, max),
-    };
     ControllerSettings {
         gate: Settings {
             gate: gate.after,
             pulse: gate.pulse,
             min_off: gate.min_off,
-            ejector: match gate.ejector {
-                config::Ejector::Pass => Ejector::Pass,
-                config::Ejector::Reject => Ejector::Reject,
-            },
+            ejector: gate.ejector,
             bounce: config.trigger.bounce,
             min_pitch: config.trigger.min_pitch,
             late_output: gate.late_output,
@@ -82,8 +75,8 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min,
-            exposure_max,
+            exposure_min: config.capture.exposure_min,
+            exposure_max: config.capture.exposure_max,
             delivery: config.capture.delivery,
         },
         judging: clock::nanos(config.inference.timeout),
@@ -102,10 +95,7 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
     let exposure = |on_trigger| {
         if on_trigger {
             Exposure::OnTrigger {
-                delay: Duration::from_nanos(match config.capture.pairing {
-                    Pairing::Window { min, .. } => min.0,
-                    Pairing::Next { delay, .. } => delay.0,
-                }),
+                delay: Duration::from_nanos(config.capture.exposure_min.0),
             }
         } else {
             Exposure::FreeRunning {
@@ -131,19 +121,22 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
 
 fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2Settings {
     let set = &camera.controls;
+    let exposure = set.exposure.map(|t| t.as_micros() as i64);
+    let named = [
+        ("exposure_us", exposure),
+        ("gain", set.gain),
+        ("focus", set.focus),
+        ("white_balance_k", set.white_balance_k.map(i64::from)),
+    ];
+    let named = named.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+    let controls = named.chain(set.others.iter().cloned()).collect();
     v4l2::V4l2Settings {
         device: camera.device.clone(),
         width: camera.width as usize,
         height: camera.height as usize,
         format: camera.format,
         fps: config.camera.fps,
-        controls: v4l2::Controls {
-            exposure: set.exposure,
-            gain: set.gain,
-            focus: set.focus,
-            white_balance_k: set.white_balance_k,
-            others: set.others.clone(),
-        },
+        controls,
     }
 }
 

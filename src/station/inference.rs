@@ -4,12 +4,11 @@ use super::judge::{Judge, Judged};
 use super::rails::{Answer, Job, Picture};
 use crate::capture::source::RawFrame;
 use crate::clock;
-use crate::line::gate::{Judgement, Nanos};
-use crate::record::{FrameStamp, PartEntry};
+use crate::line::gate::{Judgement, PartId};
 use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -22,7 +21,7 @@ pub(super) struct JudgeEnds<'a> {
     pub(super) gate: Thread,
     pub(super) recorder: Thread,
     /// Which pictures of OK parts are kept.
-    pub(super) keeps_ok: &'a (dyn Fn(u64) -> bool + Sync),
+    pub(super) keeps_ok: &'a (dyn Fn(PartId) -> bool + Sync),
 }
 
 /// Judges until `stop`.
@@ -47,30 +46,6 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
         }
         let ok = matches!(&judged, Ok(j) if j.judgement == Judgement::Ok);
         let late = gate.is_some_and(|gate| done >= gate);
-        let mut entry = PartEntry::rejected(
-            part,
-            Nanos(frame.time_ns),
-            SystemTime::now(),
-            crate::line::gate::Reason::Late,
-        );
-        entry.frame = Some(FrameStamp {
-            time: Nanos(frame.time_ns),
-            sequence: frame.sequence,
-        });
-        match &judged {
-            Ok(judged) => {
-                entry.score = Some(judged.score);
-                entry.verdict = Some(judged.judgement);
-                if !late {
-                    entry.reason = match judged.judgement {
-                        Judgement::Ok => None,
-                        Judgement::Ng => Some(crate::line::gate::Reason::Ng),
-                        Judgement::Unknown => Some(crate::line::gate::Reason::Unknown),
-                    };
-                }
-            }
-            Err(error) => entry.reason = Some(error.reason()),
-        }
         let mut answer = Answer {
             part,
             judged,
@@ -87,9 +62,9 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
             std::thread::sleep(Duration::from_millis(1));
         }
         ends.gate.unpark();
-        if !ok || late || (ends.keeps_ok)(part.0) {
+        if !ok || late || (ends.keeps_ok)(part) {
             // A recorder that does not keep up loses pictures, never frames.
-            match ends.pictures.enqueue(Picture { entry, frame }) {
+            match ends.pictures.enqueue(Picture { part, frame }) {
                 Ok(()) => ends.recorder.unpark(),
                 Err(picture) => drop(ends.free.enqueue(picture.frame)),
             }

@@ -24,6 +24,7 @@ mod judge;
 mod link;
 mod priority;
 mod rails;
+mod recording;
 mod supervisor;
 mod triggers;
 
@@ -37,14 +38,15 @@ use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
 use crate::line::controller::{ControllerSettings, FrameCounters};
 use crate::line::devices::{Inputs, Outputs};
-use crate::line::gate::{Counters, Fault, Nanos, SettingsError};
+use crate::line::gate::{Counters, Fault, SettingsError};
 use crate::line::keepalive::Keepalive;
-use crate::record::{Drift, EventEntry, EventKind, Metrics, ProductLabel, Recorder};
+use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
 use camera::{CameraEnds, CameraSettings};
 use conductor::{Company, Conductor, Ends};
 use control::{Control, ControlEnds};
 use inference::JudgeEnds;
-use rails::{Item, Rails, Word};
+use rails::{Rails, Word};
+use recording::RecorderEnds;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -84,8 +86,12 @@ pub struct Station {
     pub metrics: Arc<Metrics>,
     /// Whom to tell that the gate lives.
     pub keepalive: Option<Keepalive>,
-    /// The alarm on rising scores.
-    pub drift: Option<Drift>,
+    /// Which pictures of parts that pass are kept.
+    pub sampler: Option<Sampler>,
+    /// The product's, for the metrics.
+    pub ng_threshold: f32,
+    /// Whether triggers may come from the control socket.
+    pub socket_triggers: bool,
     /// For the log.
     pub product: ProductLabel,
     /// How often the holder of the lines hears that the gate lives.
@@ -106,6 +112,11 @@ pub enum StationError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+/// Metrics that know the line's faults and alarms by name.
+pub fn metrics() -> Metrics {
+    Metrics::new(&Fault::ALL.map(Fault::name), &[conductor::REJECTS, "drift"])
 }
 
 /// What a line counted until it was stopped.
@@ -135,10 +146,12 @@ impl Station {
             outputs,
             mut judge,
             self_test_passed,
-            mut recorder,
+            recorder,
             metrics,
             keepalive,
-            drift,
+            sampler,
+            ng_threshold,
+            socket_triggers,
             product,
             alive_every,
             control,
@@ -150,8 +163,8 @@ impl Station {
         let on_trigger = flash.is_some();
         let flash: SharedFlash = Mutex::new(flash);
         let control = control.as_deref().map(Control::bind).transpose()?;
-        let keeps_ok = recorder.as_ref().map(Recorder::sampler);
-        let keeps_ok = move |part| keeps_ok.as_ref().is_some_and(|s| s.takes(part));
+        let keeps_ok = move |part| sampler.is_some_and(|s| s.takes(part));
+        let entries_lost = AtomicU64::new(0);
 
         let mut rails = Box::new(Rails::default());
         let Rails {
@@ -171,11 +184,11 @@ impl Station {
         let (jobs_in, jobs_out) = jobs.split();
         let (answers_in, answers_out) = answers.split();
         let (mut words_in, words_out) = words.split();
-        let (items_in, mut items_out) = items.split();
-        let (pictures_in, mut pictures_out) = pictures.split();
+        let (items_in, items_out) = items.split();
+        let (pictures_in, pictures_out) = pictures.split();
         let (free_gate_in, free_gate_out) = free_gate.split();
         let (free_judge_in, free_judge_out) = free_judge.split();
-        let (mut free_recorder_in, free_recorder_out) = free_recorder.split();
+        let (free_recorder_in, free_recorder_out) = free_recorder.split();
         let no_room = AtomicU64::new(0);
         let gate = std::thread::current();
 
@@ -185,47 +198,15 @@ impl Station {
         std::thread::scope(|scope| {
             // Whatever ends this scope ends its threads too: all their waits are short.
             let _stop_all = StopAtEnd(stop);
-            let tell_metrics = metrics.clone();
+            let ends = RecorderEnds {
+                items: items_out,
+                pictures: pictures_out,
+                free: free_recorder_in,
+                lost: &entries_lost,
+            };
             let recorder_thread = scope.spawn(move || {
                 priority::name("record");
-                let mut last_look = clock::now();
-                loop {
-                    let mut idle = true;
-                    while let Some(item) = items_out.dequeue() {
-                        idle = false;
-                        if let Some(recorder) = &mut recorder {
-                            match &item {
-                                Item::Part(entry) => recorder.part(entry),
-                                Item::Event(event) => recorder.event(event),
-                            }
-                        }
-                    }
-                    if let Some(picture) = pictures_out.dequeue() {
-                        idle = false;
-                        if let Some(recorder) = &mut recorder {
-                            recorder.picture(&picture.entry, &picture.frame);
-                        }
-                        let _ = free_recorder_in.enqueue(picture.frame);
-                    }
-                    let now = clock::now();
-                    if let Some(recorder) = &mut recorder
-                        && now.since(last_look) >= Nanos::from_millis(200)
-                    {
-                        last_look = now;
-                        recorder.tick(now, &tell_metrics);
-                    }
-                    if idle {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        std::thread::park_timeout(Duration::from_millis(50));
-                    }
-                }
-                if let Some(recorder) = &mut recorder {
-                    let now = clock::now();
-                    recorder.event(&EventEntry::new(EventKind::Stop, "line", "", now));
-                    recorder.tick(now, &tell_metrics);
-                }
+                recording::run(recorder, ends, stop);
             });
             let recorder_thread = recorder_thread.thread().clone();
 
@@ -265,7 +246,6 @@ impl Station {
                 gate: gate.clone(),
                 flash: &flash,
             };
-            let socket_triggers = matches!(triggers, TriggerSource::Socket);
             scope.spawn(move || {
                 priority::name("trigger");
                 priority::real_time(priority::TRIGGER);
@@ -307,8 +287,9 @@ impl Station {
             let company = Company {
                 metrics,
                 keepalive,
-                drift,
                 product,
+                ng_threshold,
+                entries_lost: &entries_lost,
                 alive_every: clock::nanos(alive_every),
                 judge: &judge_thread,
                 recorder: &recorder_thread,

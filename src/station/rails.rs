@@ -64,7 +64,7 @@ pub(super) enum Item {
 /// To the recorder from the judge: a frame that may be kept.
 #[derive(Debug)]
 pub(super) struct Picture {
-    pub(super) entry: PartEntry,
+    pub(super) part: PartId,
     pub(super) frame: RawFrame,
 }
 
