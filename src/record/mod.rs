@@ -18,13 +18,13 @@ mod recorder;
 mod server;
 mod wall;
 
-pub use self::log::{EventLog, LogOptions, MAX_LINE};
+pub use self::log::{EventLog, LogCounts, LogOptions, MAX_LINE};
 pub use drift::{Drift, DriftChange, DriftError, DriftOptions};
 pub use entry::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,
 };
 pub use histogram::{Histogram, Quantiles};
-pub use images::{Decode, Dropped, ImageOptions, Images, Kept};
+pub use images::{Decode, Dropped, ImageCounts, ImageOptions, Images, Kept};
 pub use metrics::{Counter, Gauge, Metrics};
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};
