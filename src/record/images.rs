@@ -46,6 +46,32 @@ pub struct ImageOptions {
     pub seed: u64,
 }
 
+impl ImageOptions {
+    /// Which passed parts are kept, for whoever must know before the part is decided.
+    pub fn sampler(&self) -> Sampler {
+        let kept = self.quota_bytes > 0;
+        Sampler {
+            percent: if kept { self.ok_sample_percent } else { 0.0 },
+            seed: self.seed,
+        }
+    }
+}
+
+/// Draws the passed parts whose images are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampler {
+    percent: f64,
+    seed: u64,
+}
+
+impl Sampler {
+    /// Whether `part` is drawn.
+    pub fn takes(&self, part: PartId) -> bool {
+        let unit = || f64::from(Rng::stream(self.seed, part.0).unit());
+        self.percent > 0.0 && unit() * 100.0 < self.percent
+    }
+}
+
 /// Why an image was not kept, by name in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dropped {
@@ -171,13 +197,8 @@ impl Images {
 
     /// Whether the image of this part is to be kept.
     pub fn wanted(&self, entry: &PartEntry) -> bool {
-        self.options.quota_bytes > 0
-            && (!entry.passed() || self.sampled(entry.part) && self.options.ok_sample_percent > 0.0)
-    }
-
-    fn sampled(&self, part: PartId) -> bool {
-        let unit = Rng::stream(self.options.seed, part.0).unit();
-        f64::from(unit) * 100.0 < self.options.ok_sample_percent
+        let sampled = || self.options.sampler().takes(entry.part);
+        self.options.quota_bytes > 0 && (!entry.passed() || sampled())
     }
 
     /// Keeps the image of a part, if it is wanted.
