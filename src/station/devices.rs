@@ -151,7 +151,7 @@ fn spec(name: &'static str, line: &config::LineSpec) -> Result<gpio::LineSpec, D
 /// [`DeviceSetupError`].
 pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetupError> {
     if let Some(plant) = &config.plant {
-        let plant = TextInputs::open(&plant.inputs).map_err(|e| DeviceSetupError::Plant(e.into()))?;
+        let plant = TextInputs::listen(&plant.inputs).map_err(|e| DeviceSetupError::Plant(e.into()))?;
         return Ok(Some(Box::new(plant)));
     }
     let mut lines = Vec::new();

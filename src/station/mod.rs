@@ -112,6 +112,9 @@ pub enum StationError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The system gives no thread.
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Metrics that know the line's faults and alarms by name.
@@ -204,11 +207,9 @@ impl Station {
                 free: free_recorder_in,
                 lost: &entries_lost,
             };
-            let recorder_thread = scope.spawn(move || {
-                priority::name("record");
+            let recorder_thread = spawn(scope, "record", move || {
                 recording::run(recorder, ends, stop);
             });
-            let recorder_thread = recorder_thread.thread().clone();
 
             let ends = JudgeEnds {
                 jobs: jobs_out,
@@ -219,11 +220,9 @@ impl Station {
                 recorder: recorder_thread.clone(),
                 keeps_ok: &keeps_ok,
             };
-            let judge_thread = scope.spawn(move || {
-                priority::name("judge");
+            let judge_thread = spawn(scope, "judge", move || {
                 inference::run(&mut *judge, ends, stop);
             });
-            let judge_thread = judge_thread.thread().clone();
 
             let ends = CameraEnds {
                 out: camera_in,
@@ -235,8 +234,7 @@ impl Station {
                 timeout: camera_timeout,
                 on_trigger,
             };
-            scope.spawn(move || {
-                priority::name("camera");
+            spawn(scope, "camera", move || {
                 priority::real_time(priority::CAMERA);
                 camera::run(source, &camera_settings, ends, stop);
             });
@@ -246,8 +244,7 @@ impl Station {
                 gate: gate.clone(),
                 flash: &flash,
             };
-            scope.spawn(move || {
-                priority::name("trigger");
+            spawn(scope, "trigger", move || {
                 priority::real_time(priority::TRIGGER);
                 match triggers {
                     TriggerSource::Inputs(mut inputs) => {
@@ -268,8 +265,7 @@ impl Station {
                     metrics: metrics.clone(),
                     triggers: socket_triggers,
                 };
-                scope.spawn(move || {
-                    priority::name("control");
+                spawn(scope, "control", move || {
                     control::run(control, ends, stop);
                 });
             }
@@ -305,6 +301,18 @@ impl Station {
             })
         })
     }
+}
+
+/// Starts a thread with a name for `top -H`.
+fn spawn<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() + Send + 'scope,
+) -> Result<std::thread::Thread, StationError> {
+    let builder = std::thread::Builder::new().name(format!("partgate-{name}"));
+    let handle = builder.spawn_scoped(scope, work);
+    let handle = handle.map_err(StationError::Thread)?;
+    Ok(handle.thread().clone())
 }
 
 /// Sets the flag when dropped, so that an early way out leaves no thread behind.

@@ -1,4 +1,4 @@
-//! Thread names for `top -H`, and real-time priority where the system permits it.
+//! Real-time priority where the system permits it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use thread_priority::{
@@ -10,14 +10,6 @@ use thread_priority::{
 pub(super) const GATE: u8 = 45;
 pub(super) const TRIGGER: u8 = 44;
 pub(super) const CAMERA: u8 = 43;
-
-/// Names the calling thread.
-pub(super) fn name(name: &str) {
-    // Only a convenience.
-    if let Ok(name) = std::ffi::CString::new(format!("partgate-{name}")) {
-        let _ = rustix::thread::set_name(&name);
-    }
-}
 
 /// Puts the calling thread under SCHED_FIFO. Said once where it is not permitted: the line runs on,
 /// and its latencies show what that costs.
