@@ -38,8 +38,11 @@ fn rate(camera: &Camera) -> f64 {
     let error = V4l2Source::new(settings(camera, 7.0)).open();
     let error = error.expect_err("7 frames a second").to_string();
     println!("{error}");
-    let told = error.rsplit("set fps = ").next().expect("rate");
-    told.trim().parse().expect("rate")
+    let told = error
+        .split("RGB3 at ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    told.and_then(|rate| rate.parse().ok()).expect("rate")
 }
 
 fn open(settings: V4l2Settings) -> (V4l2Source, RawFrame) {
@@ -161,17 +164,21 @@ fn controls_are_set_locked_and_watched() {
     next(&mut source, &mut raw);
     source.check_controls().expect("as set");
     let brightness = camera.controls.iter().find(|c| c.key == "brightness");
+    let brightness = brightness.expect("brightness");
     let other = v4l::Device::with_path(&camera.path).expect("second opening");
-    other
-        .set_control(v4l::Control {
-            id: brightness.expect("brightness").id,
-            value: v4l::control::Value::Integer(50),
-        })
-        .expect("set");
+    let set = |value| {
+        let control = v4l::Control {
+            id: brightness.id,
+            value: v4l::control::Value::Integer(value),
+        };
+        other.set_control(control).expect("set");
+    };
+    set(50);
     let error = source.check_controls().expect_err("unnoticed");
     println!("{error}");
     assert!(matches!(error, CaptureError::Changed { .. }), "{error}");
     drop(source);
+    set(brightness.default);
     for (name, value, words) in [("brightness", 5000, "255"), ("zoom_in", 1, "brightness")] {
         with.controls = vec![(name.to_owned(), value)];
         let error = V4l2Source::new(with.clone())
