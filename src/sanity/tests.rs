@@ -201,7 +201,7 @@ fn a_reference_without_a_place_is_refused_at_start() {
     let comb = (0..256 * 256).map(|i| if (i % 256) / 8 % 2 == 0 { 60 } else { 190 });
     let comb = Frame::new(256, 256, Pixels::Gray8(comb.collect())).expect("frame");
     for reference in [flat, comb] {
-        let error = Sanity::new(limit, Some(&reference)).err().expect("refused");
+        let error = Sanity::new(limit, Some(&reference)).expect_err("refused");
         assert!(error.to_string().contains("no structure"), "{error}");
         // Without a limit it is only measured.
         let mut sanity = Sanity::new(SanitySettings::default(), Some(&reference)).expect("checks");
@@ -241,9 +241,7 @@ fn limits_outside_their_range_are_named() {
             "max_shift_percent",
         ),
     ] {
-        let error = Sanity::new(settings, Some(&part(0)))
-            .err()
-            .expect("refused");
+        let error = Sanity::new(settings, Some(&part(0))).expect_err("refused");
         assert!(error.to_string().contains(key), "{error}");
     }
 }
