@@ -5,6 +5,7 @@ mod demo;
 mod diff;
 mod failure;
 mod inspect;
+mod log;
 mod output_folder;
 mod progress;
 mod render;
@@ -14,7 +15,7 @@ mod terminal;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use failure::Failure;
-use log::LevelFilter;
+use ::log::LevelFilter;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;
@@ -28,7 +29,7 @@ Exit codes:
   0  done
   1  unexpected failure
   2  wrong usage
-  3  an input cannot be used: an image, a folder, an output folder
+  3  an input cannot be used: an image, a folder, an output folder, a broken log
   4  the bundle cannot be used
   5  the self-test disagreed, or the bundle has nothing to test with
   6  only with `score --gate`: every image was judged and at least one is not OK
@@ -76,6 +77,7 @@ enum Command {
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
     Render(render::Arguments),
+    Log(log::Arguments),
 }
 
 /// The number of threads, where a command judges.
@@ -98,14 +100,14 @@ impl ThreadCount {
 
 fn open(path: &Path) -> Result<Product, Failure> {
     let product = Product::open(path).map_err(Failure::bundle)?;
-    log::info!("opened {}", path.display());
+    ::log::info!("opened {}", path.display());
     Ok(product)
 }
 
 fn load(product: &Product, threads: &Threads) -> Result<Inspector, Failure> {
     let started = Instant::now();
     let inspector = Inspector::new(product, threads).map_err(Failure::bundle)?;
-    log::info!(
+    ::log::info!(
         "network ready after {:.0} ms, {} threads",
         started.elapsed().as_secs_f64() * 1e3,
         threads.count()
@@ -152,6 +154,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Selftest(arguments) => selftest::run(&arguments, &mut out),
         Command::Bench(arguments) => bench::run(&arguments, started, &mut out),
         Command::Render(arguments) => render::run(&arguments, &mut out),
+        Command::Log(arguments) => log::run(&arguments, &mut out),
     };
     let code = result
         .and_then(|code| out.finish().map(|()| code))
