@@ -87,7 +87,10 @@ fn a_changed_byte_or_a_missing_line_is_found_and_named() {
         left.remove(gone);
         std::fs::write(&path, left.concat()).expect("write");
         let (_, faults, _) = read(folder.path());
-        let named = faults.first().expect("a missing line is not found").to_string();
+        let named = faults
+            .first()
+            .expect("a missing line is not found")
+            .to_string();
         assert!(named.contains(&format!("line {}", gone + 1)), "{named}");
     }
 }
@@ -116,7 +119,10 @@ fn files_are_rotated_kept_and_chained() {
     assert!(parts.windows(2).all(|w| w[0] + 1 == w[1]));
     std::fs::remove_file(&files[1]).expect("remove");
     let (_, faults, _) = read(folder.path());
-    assert!(matches!(faults[..], [LogFault::MissingFile { .. }]), "{faults:?}");
+    assert!(
+        matches!(faults[..], [LogFault::MissingFile { .. }]),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -175,7 +181,9 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+        let _ = std::process::Command::new("umount")
+            .arg(self.0.path())
+            .status();
     }
 }
 
@@ -217,7 +225,11 @@ fn frame(seed: u8) -> RawFrame {
 fn decode() -> Decode {
     Box::new(|raw| {
         assert_eq!(raw.format, PixelFormat::Grey8);
-        Ok(Frame::new(raw.width, raw.height, Pixels::Gray8(raw.bytes.clone()))?)
+        Ok(Frame::new(
+            raw.width,
+            raw.height,
+            Pixels::Gray8(raw.bytes.clone()),
+        )?)
     })
 }
 
@@ -362,7 +374,9 @@ fn the_page_is_prometheus_text_and_everything_else_is_refused() {
     let metrics = Arc::new(Metrics::new(&["camera"], &["drift"]));
     metrics.set_product(ProductLabel::new("li\"d\\\n", "0123456789abcdef0"));
     let mut entry = part(1, Some(Reason::Late));
-    entry.latencies.set(Latency::TriggerToOutput, Nanos::from_millis(3));
+    entry
+        .latencies
+        .set(Latency::TriggerToOutput, Nanos::from_millis(3));
     metrics.part(&entry);
     metrics.part(&part(2, None));
     metrics.score(0.5, 1.0);
@@ -393,9 +407,13 @@ fn the_page_is_prometheus_text_and_everything_else_is_refused() {
     }
     let value = |series: &str| values.get(series).copied();
     assert_eq!(value("partgate_parts_total"), Some("2"));
-    assert_eq!(value("partgate_parts_rejected_total{reason=\"late\"}"), Some("1"));
+    assert_eq!(
+        value("partgate_parts_rejected_total{reason=\"late\"}"),
+        Some("1")
+    );
     assert_eq!(value("partgate_faults_total{kind=\"camera\"}"), Some("1"));
-    let bucket = |le| format!("partgate_latency_seconds_bucket{{stage=\"trigger_to_output\",le=\"{le}\"}}");
+    let bucket =
+        |le| format!("partgate_latency_seconds_bucket{{stage=\"trigger_to_output\",le=\"{le}\"}}");
     assert_eq!(value(&bucket("0.002")), Some("0"));
     assert_eq!(value(&bucket("0.005")), Some("1"));
     assert_eq!(value("partgate_score_ratio_bucket{le=\"2\"}"), Some("1"));
@@ -460,5 +478,9 @@ fn a_recorded_part_can_be_read_back() {
     assert_eq!(lines[2]["reason"], "late");
     let image = lines[2]["image"].as_str().expect("an image");
     assert!(folder.path().join("images").join(image).exists());
-    assert!(lines.iter().any(|l| l["event"] == "alarm" && l["subject"] == "drift"));
+    assert!(
+        lines
+            .iter()
+            .any(|l| l["event"] == "alarm" && l["subject"] == "drift")
+    );
 }

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod failure;
 mod inspect;
+mod log;
 mod man;
 mod output_folder;
 mod progress;
@@ -21,7 +22,7 @@ mod terminal;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use failure::Failure;
-use log::LevelFilter;
+use ::log::LevelFilter;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;
@@ -35,7 +36,7 @@ Exit codes:
   0  done
   1  unexpected failure
   2  wrong usage
-  3  an input cannot be used: an image, a folder, an output folder, a configuration
+  3  an input cannot be used: an image, a folder, an output folder, a configuration, a broken log
   4  the bundle cannot be used
   5  the self-test disagreed, or the bundle has nothing to test with
   6  only with `score --gate`: every image was judged and at least one is not OK
@@ -91,6 +92,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    Log(log::Arguments),
 }
 
 /// The number of threads, where a command judges.
@@ -113,14 +115,14 @@ impl ThreadCount {
 
 fn open(path: &Path) -> Result<Product, Failure> {
     let product = Product::open(path).map_err(Failure::bundle)?;
-    log::info!("opened {}", path.display());
+    ::log::info!("opened {}", path.display());
     Ok(product)
 }
 
 fn load(product: &Product, threads: &Threads) -> Result<Inspector, Failure> {
     let started = Instant::now();
     let inspector = Inspector::new(product, threads).map_err(Failure::bundle)?;
-    log::info!(
+    ::log::info!(
         "network ready after {:.0} ms, {} threads",
         started.elapsed().as_secs_f64() * 1e3,
         threads.count()
@@ -174,6 +176,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
         Command::Completions(arguments) => completions::run(&arguments, &mut out),
         Command::Man(arguments) => man::run(&arguments, &mut out),
+        Command::Log(arguments) => log::run(&arguments, &mut out),
     };
     let code = result
         .and_then(|code| out.finish().map(|()| code))

@@ -39,8 +39,7 @@ pub(super) fn parse_digits(text: &[u8]) -> Option<u32> {
     if text.len() != 8 {
         return None;
     }
-    text.iter()
-        .try_fold(0, |sum, c| Some(sum << 4 | digit(c)?))
+    text.iter().try_fold(0, |sum, c| Some(sum << 4 | digit(c)?))
 }
 
 /// Appends the checksum and the newline to the JSON in `line`; returns the checksum.

@@ -180,7 +180,7 @@ mod tests {
         let back = feed(&mut drift, &[1.0; 4]);
         assert_eq!(
             back,
-            [None, None, Some(DriftChange::Cleared), None],
+            [None, Some(DriftChange::Cleared), None, None],
             "1.15, 1.15, 1, 1 is a rise of 7.5 %"
         );
         assert_eq!(feed(&mut drift, &[1.15; 8]), [None; 8], "hysteresis");

@@ -123,7 +123,10 @@ pub struct ImageCounts {
 
 #[derive(Debug, Error)]
 enum KeepError {
-    #[error("{} free bytes are left, {min_free} must stay free, and no older image can make room", free)]
+    #[error(
+        "{} free bytes are left, {min_free} must stay free, and no older image can make room",
+        free
+    )]
     DiskFull { free: u64, min_free: u64 },
     #[error(
         "an image of {bytes} bytes does not fit the quota of {quota} bytes beside what has to stay"

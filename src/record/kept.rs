@@ -26,12 +26,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    pub(super) fn new(
-        wall: Utc,
-        part: u64,
-        reason: Option<Reason>,
-        ending: &'static str,
-    ) -> Self {
+    pub(super) fn new(wall: Utc, part: u64, reason: Option<Reason>, ending: &'static str) -> Self {
         Self {
             wall,
             part,
@@ -272,15 +267,20 @@ mod tests {
     fn name() -> impl Strategy<Value = Name> {
         let ending = prop::sample::select(ENDINGS.to_vec());
         let reason = prop::option::of(prop::sample::select(Reason::ALL.to_vec()));
-        (0i64..4_000_000_000_000, any::<u64>(), any::<u8>(), reason, ending).prop_map(
-            |(ms, part, copy, reason, ending)| Name {
+        (
+            0i64..4_000_000_000_000,
+            any::<u64>(),
+            any::<u8>(),
+            reason,
+            ending,
+        )
+            .prop_map(|(ms, part, copy, reason, ending)| Name {
                 wall: Utc::from_unix_millis(ms),
                 part,
                 copy,
                 reason,
                 ending,
-            },
-        )
+            })
     }
 
     proptest! {

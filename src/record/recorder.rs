@@ -150,7 +150,8 @@ impl Recorder {
 
     /// Entries that found the queue to this thread full.
     pub fn missing(&mut self, lines: u64) {
-        self.log.missing(lines, "the queue to the recorder was full");
+        self.log
+            .missing(lines, "the queue to the recorder was full");
         self.show();
     }
 

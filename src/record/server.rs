@@ -192,7 +192,12 @@ fn read_head(mut stream: &TcpStream, until: Instant) -> io::Result<Result<Vec<u8
             Ok(0) => return Ok(Err(Response::plain(400, "not a whole request\n"))),
             Ok(got) => got,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 return Ok(Err(Response::plain(408, "too slow\n")));
             }
             Err(e) => return Err(e),

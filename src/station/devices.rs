@@ -1,7 +1,7 @@
 //! From a configuration to devices.
 
 use crate::capture::folder_source::FolderSource;
-use crate::capture::pace::Exposure;
+use crate::capture::Exposure;
 use crate::capture::rendered_source::{Production, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;

@@ -209,7 +209,7 @@ impl Station {
             };
             let recorder_thread = spawn(scope, "record", move || {
                 recording::run(recorder, ends, stop);
-            });
+            })?;
 
             let ends = JudgeEnds {
                 jobs: jobs_out,
@@ -222,7 +222,7 @@ impl Station {
             };
             let judge_thread = spawn(scope, "judge", move || {
                 inference::run(&mut *judge, ends, stop);
-            });
+            })?;
 
             let ends = CameraEnds {
                 out: camera_in,
@@ -237,7 +237,7 @@ impl Station {
             spawn(scope, "camera", move || {
                 priority::real_time(priority::CAMERA);
                 camera::run(source, &camera_settings, ends, stop);
-            });
+            })?;
 
             let ends = TriggerEnds {
                 out: arrivals_in,
@@ -255,7 +255,7 @@ impl Station {
                     }
                     TriggerSource::Socket => {}
                 }
-            });
+            })?;
 
             if let Some(control) = &control {
                 let ends = ControlEnds {
@@ -267,7 +267,7 @@ impl Station {
                 };
                 spawn(scope, "control", move || {
                     control::run(control, ends, stop);
-                });
+                })?;
             }
 
             priority::real_time(priority::GATE);
