@@ -100,7 +100,7 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
     let mut inspector = Inspector::new(&product, &threads).map_err(Failure::bundle)?;
     let outcomes = inspector.selftest(&product).map_err(Failure::bundle)?;
-    let self_test_passed = !outcomes.is_empty() && outcomes.iter().all(|o| o.agrees());
+    let self_test_passed = !outcomes.is_empty() && outcomes.iter().all(|o| o.agrees);
     if !self_test_passed {
         log::error!(
             "{}: the product does not score here as it did in the fit; `partgate selftest` shows both numbers; the line stays not ready",
@@ -124,7 +124,7 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
             log: LogOptions {
                 folder: config.record.folder.clone(),
                 max_bytes: config.record.log_max,
-                keep: config.record.log_keep,
+                keep: config.record.log_keep as usize,
             },
             images,
         },

@@ -6,7 +6,7 @@ use super::document::{Document, Setting};
 use super::nearest::nearest;
 use super::problem::ConfigError;
 use super::sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Pairing,
+    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Pairing, Plant,
     Record, Sanity, Supervisor, Trigger, TriggerKind, V4l2Camera,
 };
 use super::settings::{
@@ -65,6 +65,10 @@ pub(super) fn assemble(
     };
     let (sanity, drift, inference) = (settings.sanity, settings.drift, settings.inference);
     let record = settings.record;
+    let [plant_outputs, plant_inputs] = settings.plant.map(|path| path.value.map(&beside));
+    let plant = plant_outputs
+        .zip(plant_inputs)
+        .map(|(outputs, inputs)| Plant { outputs, inputs });
     Some(LineConfig {
         file: file.to_path_buf(),
         product: beside(settings.product.value?),
@@ -124,6 +128,7 @@ pub(super) fn assemble(
             ok_sample_percent: record.ok_sample_percent.value?,
             min_free: record.min_free_mib.value?.saturating_mul(MIB),
         },
+        plant,
         access: Access {
             metrics: settings.metrics.value.and_then(|text| text.parse().ok()),
             control: settings.control.value.map(beside),

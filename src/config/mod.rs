@@ -23,7 +23,7 @@ pub use example::{EXAMPLE, example};
 pub use problem::{ConfigError, Problem};
 pub use sections::{
     Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Ejector, Gate, Inference, Lines,
-    MAX_CAPACITY, MAX_RATE_WINDOW, Pairing, Record, Sanity, Supervisor, Trigger, TriggerKind,
+    MAX_CAPACITY, MAX_RATE_WINDOW, Pairing, Plant, Record, Sanity, Supervisor, Trigger, TriggerKind,
     V4l2Camera,
 };
 
@@ -66,6 +66,8 @@ pub struct LineConfig {
     pub supervisor: Supervisor,
     /// What is kept.
     pub record: Record,
+    /// Text instead of lines; None: real lines.
+    pub plant: Option<Plant>,
     /// Who may ask.
     pub access: Access,
     places: BTreeMap<String, usize>,

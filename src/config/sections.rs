@@ -345,6 +345,15 @@ pub struct Record {
     pub min_free: u64,
 }
 
+/// `[plant]`: text instead of lines, for tests and demonstrations without hardware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plant {
+    /// Where changes of outputs are told.
+    pub outputs: PathBuf,
+    /// Where edges of inputs come from.
+    pub inputs: PathBuf,
+}
+
 /// `[metrics]` and `[control]`: who may ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {

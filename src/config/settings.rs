@@ -156,6 +156,8 @@ pub(super) struct Settings {
     pub(super) record: RecordSettings,
     pub(super) metrics: Setting<String>,
     pub(super) control: Setting<String>,
+    /// Outputs, inputs.
+    pub(super) plant: [Setting<String>; 2],
 }
 
 /// A wait of a day is no line's.
@@ -220,6 +222,7 @@ impl Settings {
             record: record(document, top),
             metrics: metrics(document, top),
             control: control(document, top),
+            plant: plant(document, top),
         }
     }
 }
@@ -549,6 +552,18 @@ fn metrics<'i>(document: &mut Document, top: &mut Section<'i>) -> Setting<String
     let setting = document.text(s, "listen", address, none(), socket_address);
     document.close(s);
     setting
+}
+
+fn plant<'i>(document: &mut Document, top: &mut Section<'i>) -> [Setting<String>; 2] {
+    let mut section = document.section(top, "plant");
+    let s = &mut section;
+    let told = "path of a file, FIFO or datagram socket";
+    let settings = [
+        document.text(s, "outputs", told, none(), anything),
+        document.text(s, "inputs", "path of a datagram socket", none(), socket_path),
+    ];
+    document.close(s);
+    settings
 }
 
 fn control<'i>(document: &mut Document, top: &mut Section<'i>) -> Setting<String> {
