@@ -20,9 +20,9 @@ mod simulate;
 mod tell;
 mod terminal;
 
+use ::log::LevelFilter;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use failure::Failure;
-use ::log::LevelFilter;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;

@@ -16,11 +16,11 @@ use partgate::record::{
     Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordOptions,
     Recorder,
 };
+use partgate::station;
 use partgate::station::{
     LinkedOutputs, ProductJudge, Station, Supervision, TriggerSource, controller_settings, inputs,
     outputs, sanity, source, supervise,
 };
-use partgate::station;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -95,7 +95,10 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;
     let product = open(&config.product)?;
     if matches!(product.signature(), Signature::Unsigned) {
-        log::warn!("{}: UNSIGNED: nobody vouches for this product", product.origin());
+        log::warn!(
+            "{}: UNSIGNED: nobody vouches for this product",
+            product.origin()
+        );
     }
     let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
     let mut inspector = Inspector::new(&product, &threads).map_err(Failure::bundle)?;

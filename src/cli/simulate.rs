@@ -1,9 +1,9 @@
 //! `partgate simulate`: the gate under every fault there is, in virtual time.
 
 use super::failure::{Code, Failure};
+use super::ms;
 use super::progress::Progress;
 use super::terminal::{Colour, Out};
-use super::ms;
 use clap::Args;
 use partgate::line::gate::{Fault, Reason};
 use partgate::simulator::{Kind, LineModel, Outcome, Stuck, Times, seed_of, simulate};
@@ -233,7 +233,10 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     }
     out.line("")?;
     let verdict = if report.passed_unverified == 0 {
-        out.paint("nothing passed without an OK verdict of its own", Colour::Good)
+        out.paint(
+            "nothing passed without an OK verdict of its own",
+            Colour::Good,
+        )
     } else {
         out.paint(
             format!("{} parts passed UNVERIFIED", report.passed_unverified),

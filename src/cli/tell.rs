@@ -59,7 +59,9 @@ enum TellError {
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
     let Some(socket) = config.access.control else {
-        return Err(Failure::input(TellError::NoSocket(arguments.config.clone())));
+        return Err(Failure::input(TellError::NoSocket(
+            arguments.config.clone(),
+        )));
     };
     let answer = ask(&socket, arguments.word.text()).map_err(|source| {
         Failure::unexpected(TellError::Silent {

@@ -6,8 +6,8 @@ use super::document::{Document, Setting};
 use super::nearest::nearest;
 use super::problem::ConfigError;
 use super::sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Pairing, Plant,
-    Record, Sanity, Supervisor, Trigger, TriggerKind, V4l2Camera,
+    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Pairing,
+    Plant, Record, Sanity, Supervisor, Trigger, TriggerKind, V4l2Camera,
 };
 use super::settings::{
     CameraSettings, LineSettings, PairingName, Settings, SourceName, SpanSettings, TriggerName,

@@ -23,8 +23,8 @@ pub use example::{EXAMPLE, example};
 pub use problem::{ConfigError, Problem};
 pub use sections::{
     Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Ejector, Gate, Inference, Lines,
-    MAX_CAPACITY, MAX_RATE_WINDOW, Pairing, Plant, Record, Sanity, Supervisor, Trigger, TriggerKind,
-    V4l2Camera,
+    MAX_CAPACITY, MAX_RATE_WINDOW, Pairing, Plant, Record, Sanity, Supervisor, Trigger,
+    TriggerKind, V4l2Camera,
 };
 
 use document::Document;

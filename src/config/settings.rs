@@ -560,7 +560,13 @@ fn plant<'i>(document: &mut Document, top: &mut Section<'i>) -> [Setting<String>
     let told = "path of a file, FIFO or datagram socket";
     let settings = [
         document.text(s, "outputs", told, none(), anything),
-        document.text(s, "inputs", "path of a datagram socket", none(), socket_path),
+        document.text(
+            s,
+            "inputs",
+            "path of a datagram socket",
+            none(),
+            socket_path,
+        ),
     ];
     document.close(s);
     settings

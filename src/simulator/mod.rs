@@ -35,12 +35,7 @@ pub struct Stuck {
 ///
 /// # Errors
 /// [`Stuck`] when the line never recovers from a fault.
-pub fn simulate(
-    model: LineModel,
-    parts: u64,
-    seed: u64,
-    kinds: &[Kind],
-) -> Result<Outcome, Stuck> {
+pub fn simulate(model: LineModel, parts: u64, seed: u64, kinds: &[Kind]) -> Result<Outcome, Stuck> {
     let mut world = World::new(model, parts, seed, kinds);
     if world.run() {
         Ok(world.outcome)

@@ -182,7 +182,10 @@ mod tests {
         for share in [0.5, 0.9, 0.99, 0.999] {
             let exact = share * 3_700.0;
             let told = times.quantile_us(share);
-            assert!(told >= exact * 0.999 && told <= exact * (1.0 + 1.0 / 64.0), "{share}: {told}");
+            assert!(
+                told >= exact * 0.999 && told <= exact * (1.0 + 1.0 / 64.0),
+                "{share}: {told}"
+            );
         }
         assert_eq!(times.max_us(), 3_700.0);
         times.record(u64::MAX);

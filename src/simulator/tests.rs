@@ -5,10 +5,8 @@ use crate::line::gate::{Ejector, Fault, Reason};
 fn every_model_makes_a_line() {
     for model in LineModel::ALL {
         let settings = model.settings();
-        let controller = crate::line::controller::Controller::<u64>::new(
-            settings,
-            crate::line::gate::Nanos(0),
-        );
+        let controller =
+            crate::line::controller::Controller::<u64>::new(settings, crate::line::gate::Nanos(0));
         assert!(controller.is_ok(), "{}", model.name());
     }
 }
@@ -21,10 +19,23 @@ fn without_faults_only_what_is_not_good_is_thrown_out() {
         assert_eq!(outcome.passed_unverified, 0, "{}", model.name());
         // Three parts lay on the belt before the program knew of it, and a few reach the sensor
         // before the line is ready.
-        assert!(outcome.good_thrown_out <= 8, "{}: {outcome:?}", model.name());
+        assert!(
+            outcome.good_thrown_out <= 8,
+            "{}: {outcome:?}",
+            model.name()
+        );
         let counters = &outcome.counters;
-        for reason in [Reason::Late, Reason::NoFrame, Reason::Overload, Reason::Neighbour] {
-            assert!(counters.rejected[reason as usize] <= 1, "{}: {counters:?}", model.name());
+        for reason in [
+            Reason::Late,
+            Reason::NoFrame,
+            Reason::Overload,
+            Reason::Neighbour,
+        ] {
+            assert!(
+                counters.rejected[reason as usize] <= 1,
+                "{}: {counters:?}",
+                model.name()
+            );
         }
         assert!(counters.passed > 2500);
     }
@@ -54,10 +65,15 @@ fn each_fault_alone_is_survived_and_was_there() {
             let label = format!("{} with {}", model.name(), kind.name());
             assert_eq!(outcome.passed_unverified, 0, "{label}");
             assert!(outcome.balances(), "{label}");
-            injected[usize::from(model.ejector == Ejector::Pass)] += outcome.injected[kind as usize];
+            injected[usize::from(model.ejector == Ejector::Pass)] +=
+                outcome.injected[kind as usize];
         }
         let reject_too = kind != Kind::GateStall;
-        assert!(injected[1] > 0 && (injected[0] > 0) == reject_too, "{}", kind.name());
+        assert!(
+            injected[1] > 0 && (injected[0] > 0) == reject_too,
+            "{}",
+            kind.name()
+        );
     }
 }
 

@@ -6,9 +6,7 @@ use super::faults::{Injector, Kind};
 use super::model::{COUNT, GATE, LEASE, LineModel, MS, PITCH, PULSE, REACTION};
 use super::outcome::Outcome;
 use crate::line::controller::{Command, Controller};
-use crate::line::gate::{
-    Decision, Ejector, Fault, Judgement, Line, Nanos, Output, PartId, Reason,
-};
+use crate::line::gate::{Decision, Ejector, Fault, Judgement, Line, Nanos, Output, PartId, Reason};
 use crate::seed::Rng;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

@@ -188,10 +188,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// Calls the controller, then tells of what was decided: the outputs have been set by then.
-    fn act(
-        &mut self,
-        what: impl FnOnce(&mut Controller<(RawFrame, Nanos)>, Nanos, &mut Desk<'a>),
-    ) {
+    fn act(&mut self, what: impl FnOnce(&mut Controller<(RawFrame, Nanos)>, Nanos, &mut Desk<'a>)) {
         let now = clock::now();
         self.desk.now = now;
         what(&mut self.controller, now, &mut self.desk);
@@ -269,7 +266,9 @@ impl<'a> Conductor<'a> {
             }
             let (counters, told) = (*self.controller.counters(), &mut self.told);
             let metrics = &self.desk.company.metrics;
-            metrics.triggers_bounced.add(counters.bounces - told.bounces);
+            metrics
+                .triggers_bounced
+                .add(counters.bounces - told.bounces);
             metrics
                 .triggers_missed
                 .add(counters.lost_triggers - told.lost_triggers);
@@ -436,7 +435,8 @@ impl Desk<'_> {
             let mut entry = PartEntry::rejected(
                 decision.part,
                 decision.trigger.time,
-                wall.checked_sub(Duration::from_nanos(since.0)).unwrap_or(wall),
+                wall.checked_sub(Duration::from_nanos(since.0))
+                    .unwrap_or(wall),
                 Reason::Late,
             );
             entry.reason = decision.rejected;

@@ -136,7 +136,10 @@ impl ControlEnds<'_> {
             "trigger" => {
                 let at = clock::now();
                 fire(self.flash, at);
-                self.say(Word::Trigger(at), serde_json::json!({"ok": true, "at_ns": at.0}))
+                self.say(
+                    Word::Trigger(at),
+                    serde_json::json!({"ok": true, "at_ns": at.0}),
+                )
             }
             "acknowledge" => self.say(Word::Acknowledge, serde_json::json!({"ok": true})),
             "status" => self.status(),
@@ -186,6 +189,8 @@ pub fn ask(path: &Path, command: &str) -> std::io::Result<String> {
     stream.set_write_timeout(Some(PATIENCE))?;
     writeln!(stream, "{command}")?;
     let mut answer = String::new();
-    BufReader::new(stream).take(1 << 16).read_line(&mut answer)?;
+    BufReader::new(stream)
+        .take(1 << 16)
+        .read_line(&mut answer)?;
     Ok(answer.trim_end().to_string())
 }

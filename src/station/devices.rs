@@ -1,7 +1,7 @@
 //! From a configuration to devices.
 
-use crate::capture::folder_source::FolderSource;
 use crate::capture::Exposure;
+use crate::capture::folder_source::FolderSource;
 use crate::capture::rendered_source::{Production, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;
@@ -138,7 +138,9 @@ fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2
         ("focus", set.focus),
         ("white_balance_k", set.white_balance_k.map(i64::from)),
     ];
-    let named = named.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+    let named = named
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_string(), value?)));
     let controls = named.chain(set.others.iter().cloned()).collect();
     v4l2::V4l2Settings {
         device: camera.device.clone(),
@@ -161,7 +163,8 @@ fn spec(name: &'static str, line: &config::LineSpec) -> Result<gpio::LineSpec, D
 /// [`DeviceSetupError`].
 pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetupError> {
     if let Some(plant) = &config.plant {
-        let plant = TextInputs::listen(&plant.inputs).map_err(|e| DeviceSetupError::Plant(e.into()))?;
+        let plant =
+            TextInputs::listen(&plant.inputs).map_err(|e| DeviceSetupError::Plant(e.into()))?;
         return Ok(Some(Box::new(plant)));
     }
     let mut lines = Vec::new();

@@ -73,4 +73,3 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
         }
     }
 }
-

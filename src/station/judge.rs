@@ -88,7 +88,10 @@ impl Judge for ProductJudge {
         if !self.product.expects_size(width, height) {
             return Err(JudgeError::OtherView { width, height });
         }
-        let finding = self.sanity.as_mut().and_then(|s| s.check(&self.frame).finding);
+        let finding = self
+            .sanity
+            .as_mut()
+            .and_then(|s| s.check(&self.frame).finding);
         let inspection = self.inspector.inspect(&self.frame)?;
         // A picture that is none is UNKNOWN, unless it is plainly NG as well.
         let judgement = match (inspection.verdict, &finding) {

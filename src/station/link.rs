@@ -179,13 +179,19 @@ mod tests {
         assert!(ours.receive().expect("open").is_none());
         outputs.alive().expect("sent");
         for line in Line::ALL {
-            outputs.set_until(line, true, Some(Nanos(77))).expect("sent");
+            outputs
+                .set_until(line, true, Some(Nanos(77)))
+                .expect("sent");
         }
         outputs.set(Line::Pass, false).expect("sent");
         assert_eq!(ours.receive().expect("open"), Some(Message::Alive));
         for line in Line::ALL {
             let until = Some(Nanos(77));
-            let expected = Message::Set { line, on: true, until };
+            let expected = Message::Set {
+                line,
+                on: true,
+                until,
+            };
             assert_eq!(ours.receive().expect("open"), Some(expected));
         }
         drop(outputs);

@@ -28,7 +28,10 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
     let mut held: Deque<Picture, HELD> = Deque::new();
     let mut looked = clock::now();
     if let Some(recorder) = &mut recorder {
-        recorder.event(&EventEntry::new(EventKind::Start, "line", "", looked), looked);
+        recorder.event(
+            &EventEntry::new(EventKind::Start, "line", "", looked),
+            looked,
+        );
     }
     loop {
         let stopping = stop.load(Ordering::Relaxed);

@@ -41,7 +41,9 @@ pub enum SupervisorError {
     #[error("the vision process cannot be started")]
     Start(#[source] std::io::Error),
     /// The vision process ends at once, again and again: starting it once more helps nobody.
-    #[error("the vision process ended {0} times in a row before the line was ready; its own message says why")]
+    #[error(
+        "the vision process ended {0} times in a row before the line was ready; its own message says why"
+    )]
     NeverReady(u32),
 }
 
