@@ -5,19 +5,28 @@
 //! plant devices                   the devices alone: pictures through the camera, lines through the chip
 //! ```
 
+mod belt;
+mod gate;
 mod ioctl;
 mod parts;
 mod pins;
 mod recorder;
 mod report;
+mod settings;
+mod trials;
 mod video;
 
+use belt::Belt;
+use gate::Gate;
 use pins::Pins;
 use recorder::Recorder;
 use report::Report;
+use rustix::process::Signal;
+use settings::Settings;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use trials::Trials;
 use video::Scene;
 
 type Failure = Box<dyn std::error::Error>;
@@ -80,23 +89,100 @@ fn devices(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where the test machine has them.
+const CONFIG: &str = "/etc/line.toml";
+const PARTS: &str = "/parts";
+
+/// The gate on its line.
+fn line(report: &mut Report) -> Result<(), Failure> {
+    let parts = trials::mixed(parts::read(Path::new(PARTS))?);
+    let first = parts.first().ok_or("no parts")?;
+    let settings = Settings::read(Path::new(CONFIG))?;
+    let pins = Pins::make()?;
+    let recorder = Recorder::start()?;
+    let belt = Belt {
+        pins,
+        recorder: recorder.clone(),
+        settings,
+        scene: Some(Scene::set_up(&first.rgb)?),
+        triggers: Vec::new(),
+    };
+    let since = belt::now();
+    let mut trials = Trials {
+        belt,
+        gate: Gate::start(CONFIG)?,
+        report,
+        parts: &parts,
+    };
+    if !trials.start(since)? {
+        return Ok(());
+    }
+    trials.verdicts()?;
+    trials.no_frames()?;
+    trials.double_trigger()?;
+    trials.clock_step()?;
+    trials.unplug()?;
+    trials.vision(Signal::KILL, "the vision process is killed")?;
+    trials.killed_while_passing()?;
+    trials.vision(Signal::STOP, "the vision process stands still")?;
+    trials.terminate()?;
+    let since = belt::now();
+    trials.gate = Gate::start(CONFIG)?;
+    if trials.start(since)? {
+        trials.supervisor_killed()?;
+    }
+    println!("{} parts triggered", trials.belt.triggers.len());
+    report.check(
+        recorder.unread().is_empty(),
+        format_args!(
+            "every line of the trace is understood {:?}",
+            recorder.unread()
+        ),
+    );
+    Ok(())
+}
+
+/// Scores of two machines.
+fn compare(one: &Path, other: &Path, tolerance: &str) -> Result<(), String> {
+    let limit: f64 = tolerance
+        .parse()
+        .map_err(|_| format!("{tolerance} is no number"))?;
+    let (worst, name, count) = parts::compare(one, other)?;
+    println!(
+        "{count} pictures: verdicts equal, largest relative difference of scores {worst:.2e} ({name}), allowed {limit:.0e}"
+    );
+    if worst <= limit {
+        Ok(())
+    } else {
+        Err("scores differ too much".to_owned())
+    }
+}
+
+fn told(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plant: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut report = Report::default();
     let outcome = match *arguments {
         ["enlarge", from, to] => {
-            return match parts::enlarge(Path::new(from), Path::new(to)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("plant: {error}");
-                    ExitCode::FAILURE
-                }
-            };
+            return told(parts::enlarge(Path::new(from), Path::new(to)));
         }
+        ["compare", one, other, tolerance] => {
+            return told(compare(Path::new(one), Path::new(other), tolerance));
+        }
+        ["line"] => line(&mut report),
         ["devices"] => devices(&mut report),
         _ => {
-            eprintln!("usage: plant enlarge FROM TO | plant devices");
+            eprintln!("usage: plant enlarge FROM TO | compare A B TOLERANCE | line | devices");
             return ExitCode::from(2);
         }
     };

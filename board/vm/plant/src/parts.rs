@@ -96,3 +96,82 @@ pub fn enlarge(from: &Path, to: &Path) -> Result<(), String> {
         .and_then(|mut writer| writer.write_image_data(&large))
         .map_err(|e| told(to, &e))
 }
+
+/// Compares the outputs of `partgate score` of two machines for the same pictures: the greatest
+/// relative difference of their scores, and where it is.
+///
+/// # Errors
+/// When the outputs are of other pictures, or a verdict differs.
+pub fn compare(one: &Path, other: &Path) -> Result<(f64, String, usize), String> {
+    let scores = |file: &Path| -> Result<Vec<(String, f64, String)>, String> {
+        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        text.lines()
+            .map(|line| {
+                let told = || format!("{}: not a judged image: {line}", file.display());
+                let value: Value = serde_json::from_str(line).map_err(|_| told())?;
+                let name = value["path"]
+                    .as_str()
+                    .and_then(|path| Path::new(path).to_str());
+                match (name, value["score"].as_f64(), value["verdict"].as_str()) {
+                    (Some(name), Some(score), Some(verdict)) => {
+                        Ok((name.to_owned(), score, verdict.to_owned()))
+                    }
+                    _ => Err(told()),
+                }
+            })
+            .collect()
+    };
+    let (one, other) = (scores(one)?, scores(other)?);
+    if one.is_empty() || one.len() != other.len() {
+        return Err(format!("{} pictures and {}", one.len(), other.len()));
+    }
+    let mut worst = (0.0, String::new(), one.len());
+    for ((name, a, said), (same, b, says)) in one.iter().zip(&other) {
+        if name != same || said != says {
+            return Err(format!("{name}: {a} {said}, but {same}: {b} {says}"));
+        }
+        let relative = (a - b).abs() / a.abs().max(b.abs()).max(f64::MIN_POSITIVE);
+        if relative >= worst.0 {
+            worst = (relative, name.clone(), one.len());
+        }
+    }
+    Ok(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("plant-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn scores_are_compared_and_verdicts_must_be_equal() {
+        let one = file(
+            "one",
+            "{\"path\":\"a\",\"score\":2.0,\"verdict\":\"OK\"}\n{\"path\":\"b\",\"score\":4.0,\"verdict\":\"NG\"}\n",
+        );
+        let near = file(
+            "near",
+            "{\"path\":\"a\",\"score\":2.0,\"verdict\":\"OK\"}\n{\"path\":\"b\",\"score\":4.004,\"verdict\":\"NG\"}\n",
+        );
+        let turned = file(
+            "turned",
+            "{\"path\":\"a\",\"score\":2.0,\"verdict\":\"NG\"}\n{\"path\":\"b\",\"score\":4.0,\"verdict\":\"NG\"}\n",
+        );
+        let unjudged = file(
+            "unjudged",
+            "{\"path\":\"a\",\"error\":\"x\",\"verdict\":\"UNKNOWN\"}\n",
+        );
+        let (worst, name, count) = compare(&one, &near).unwrap();
+        assert!((worst - 0.001).abs() < 1e-5 && name == "b" && count == 2);
+        assert!(compare(&one, &turned).unwrap_err().contains("a: 2 OK"));
+        assert!(compare(&one, &unjudged).is_err());
+        for path in [one, near, turned, unjudged] {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}

@@ -7,9 +7,9 @@ use std::fs;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Lines of the chip, by offset. The configuration of the test line names them.
-pub const NAMES: [&str; 9] = [
-    "part-present",
+/// Lines of the chip, by offset; the board profile `gpio-sim` knows them by these names.
+pub const NAMES: [&str; 8] = [
+    "trigger",
     "ready",
     "pass",
     "reject",
@@ -17,7 +17,6 @@ pub const NAMES: [&str; 9] = [
     "busy",
     "fault",
     "heartbeat",
-    "acknowledge",
 ];
 
 pub const TRIGGER: usize = 0;
@@ -26,7 +25,7 @@ pub const PASS: usize = 2;
 pub const REJECT: usize = 3;
 pub const OK: usize = 4;
 pub const FAULT: usize = 6;
-pub const ACKNOWLEDGE: usize = 8;
+pub const HEARTBEAT: usize = 7;
 
 const CONFIGFS: &str = "/sys/kernel/config/gpio-sim";
 
