@@ -3,6 +3,7 @@
 #
 #   board/cross/build.sh            as in a release; prints the path of the binary
 #   board/cross/build.sh --quick    without link-time optimisation, for tests under emulation
+#   board/cross/build.sh --plant DIR    the test machine's plant instead (board/vm), into this folder
 #
 # Needs Debian's rustc-web, cargo-web, gcc-aarch64-linux-gnu and libclang-dev. The first build takes
 # a quarter of an hour of two processors: the network engine.
@@ -11,6 +12,12 @@ set -euo pipefail
 # shellcheck source=board/cross/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
+if [ "${1:-}" = --plant ]; then
+    [ $# -eq 2 ] || fail "--plant wants a folder"
+    cross_cargo build --release --manifest-path "$root/board/vm/plant/Cargo.toml" --target-dir "$2" >&2
+    echo "$2/$cross_target/release/plant"
+    exit
+fi
 profile=release
 if [ "${1:-}" = --quick ]; then
     profile=emulated

@@ -13,8 +13,8 @@ set -euo pipefail
 # shellcheck source=board/cross/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# Scores are sums of some ten thousand products of floats, whose order and rounding differ between
-# instruction sets. Bundles allow the same between the fit and a board (golden images).
+# Scores are sums of thousands of products of floats, whose order and rounding differ between
+# instruction sets. A bundle allows its golden images ten times as much on a board.
 tolerance=1e-4
 binary="" reference="" tests=yes
 while [ $# -gt 0 ]; do

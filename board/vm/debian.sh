@@ -2,7 +2,7 @@
 #
 # Packages are downloaded by name through apt, with package lists of their own in the cache folder: neither
 # root nor a foreign architecture in the system's package database is needed. The caller sets `cache`.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
 fail() {
     echo "${0##*/}: $*" >&2

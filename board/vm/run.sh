@@ -54,9 +54,7 @@ plant_for() {
         RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target "$target" \
             --manifest-path "$here/plant/Cargo.toml" --target-dir "$cache/plant" >&2
     else
-        # shellcheck source=board/cross/environment.sh
-        (source "$root/board/cross/environment.sh" && cross_cargo build --release \
-            --manifest-path "$here/plant/Cargo.toml" --target-dir "$cache/plant-cross") >&2
+        "$root/board/cross/build.sh" --plant "$cache/plant-cross" >&2
         ln -sfn "../plant-cross/$target" "$cache/plant/$target"
     fi
 }
@@ -81,7 +79,7 @@ add_program() {
 if [ "$task" = line ]; then
     if [ -z "$binary" ]; then
         if [ "$arch" = "$(uname -m)" ]; then
-            (cd "$root" && cargo build --release --features v4l2 >&2)
+            (cd "$root" && cargo build --locked --release --features v4l2 >&2)
             binary=${CARGO_TARGET_DIR:-$root/target}/release/partgate
         else
             binary=$("$root/board/cross/build.sh")
