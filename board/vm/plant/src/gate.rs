@@ -8,7 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = "/bin/partgate";
+/// Where the test machine has it.
+pub const PROGRAM: &str = "/bin/partgate";
 
 /// `partgate run`: the supervisor, and the vision process that it starts.
 pub struct Gate {

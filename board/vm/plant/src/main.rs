@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! plant enlarge FROM.png TO.png   (outside) a rendered part at the camera's size
+//! plant score                     `partgate score` in there against out here
 //! plant devices                   the devices alone: pictures through the camera, lines through the chip
 //! ```
 
@@ -23,8 +24,9 @@ use recorder::Recorder;
 use report::Report;
 use rustix::process::Signal;
 use settings::Settings;
+use std::fs::{self, File};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 use trials::Trials;
 use video::Scene;
@@ -89,15 +91,55 @@ fn devices(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Scores of two machines differ at most by this, relative: half of what a bundle allows its golden
+/// images on a board.
+const TOLERANCE: f64 = 1e-2;
+
 /// Where the test machine has them.
 const CONFIG: &str = "/etc/line.toml";
 const PARTS: &str = "/parts";
+
+/// How long the program takes for one picture here, milliseconds: the slowest of three.
+fn judging_ms(parts: &[parts::Part]) -> Result<f64, Failure> {
+    let output = Command::new(gate::PROGRAM)
+        .current_dir(PARTS)
+        .args(["score", "/etc/line.pgp", "--threads", "1"])
+        .args(parts.iter().take(3).map(|part| format!("./{}", part.name)))
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let mut slowest = None;
+    for line in text.lines() {
+        let judged: serde_json::Value = serde_json::from_str(line)?;
+        let ms = judged["ms"]["total"].as_f64().ok_or(line)?;
+        slowest = Some(f64::max(ms, slowest.unwrap_or(0.0)));
+    }
+    let told = || {
+        format!(
+            "partgate score: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    };
+    Ok(slowest.ok_or_else(told)?)
+}
 
 /// The gate on its line.
 fn line(report: &mut Report) -> Result<(), Failure> {
     let parts = trials::mixed(parts::read(Path::new(PARTS))?);
     let first = parts.first().ok_or("no parts")?;
-    let settings = Settings::read(Path::new(CONFIG))?;
+    // Emulation is as fast as the machine outside happens to be: the ejector is as far away as judging
+    // needs, with the time of two more parts that wait, and that much again.
+    let judging = judging_ms(&parts)?;
+    let text = fs::read_to_string(CONFIG)?;
+    let after = Settings::of(&text)?
+        .after
+        .max((judging * 4000.0) as u64 + 500_000);
+    let text = settings::with_gate_after(&text, after / 1000)?;
+    fs::write(CONFIG, &text)?;
+    let settings = Settings::of(&text)?;
+    println!(
+        "judging takes {judging:.0} ms here; the gate is {:.0} ms after the trigger",
+        belt::ms(after)
+    );
     let pins = Pins::make()?;
     let recorder = Recorder::start()?;
     let belt = Belt {
@@ -158,6 +200,39 @@ fn compare(one: &Path, other: &Path, tolerance: &str) -> Result<(), String> {
     }
 }
 
+/// The program's scores in here against those from out there; both machines are of one kind, but
+/// an emulated processor has other vector instructions.
+fn score(report: &mut Report) -> Result<(), Failure> {
+    let here = Path::new("/tmp/here.jsonl");
+    let pictures = parts::read(Path::new(PARTS))?;
+    let names = pictures.iter().map(|part| format!("./{}", part.name));
+    let began = belt::now();
+    let status = Command::new(gate::PROGRAM)
+        .current_dir(PARTS)
+        .args(["score", "/etc/line.pgp"])
+        .args(names)
+        .stdout(File::create(here)?)
+        .status()?;
+    let took = belt::ms(belt::now() - began);
+    report.check(status.success(), format_args!("partgate score: {status}"));
+    println!("{took:.0} ms for {} pictures and the start", pictures.len());
+    for line in fs::read_to_string(here)?.lines().take(3) {
+        println!("        | {line}");
+    }
+    match parts::compare(&Path::new(PARTS).join("expected.jsonl"), here) {
+        Ok((worst, name, count)) => {
+            report.check(
+                worst <= TOLERANCE,
+                format_args!(
+                    "{count} verdicts equal, largest relative difference of scores {worst:.2e} ({name}), allowed {TOLERANCE:.0e}"
+                ),
+            );
+        }
+        Err(error) => report.broken(error),
+    }
+    Ok(())
+}
+
 fn told(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -180,9 +255,12 @@ fn main() -> ExitCode {
             return told(compare(Path::new(one), Path::new(other), tolerance));
         }
         ["line"] => line(&mut report),
+        ["score"] => score(&mut report),
         ["devices"] => devices(&mut report),
         _ => {
-            eprintln!("usage: plant enlarge FROM TO | compare A B TOLERANCE | line | devices");
+            eprintln!(
+                "usage: plant enlarge FROM TO | compare A B TOLERANCE | line | score | devices"
+            );
             return ExitCode::from(2);
         }
     };

@@ -1,8 +1,5 @@
 //! What the line's configuration says that the plant must know too.
 
-use std::fs;
-use std::path::Path;
-
 /// Microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -40,12 +37,11 @@ fn value(text: &str, section: &str, key: &str) -> Option<u64> {
 
 impl Settings {
     /// Reads the few that matter here; the program under test reads and checks all of them.
-    pub fn read(file: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    pub fn of(text: &str) -> Result<Self, String> {
         let ms = |section: &str, key: &str| {
-            value(&text, section, key)
+            value(text, section, key)
                 .map(|ms| ms * 1000)
-                .ok_or_else(|| format!("{}: no whole number {section}.{key}", file.display()))
+                .ok_or_else(|| format!("the configuration has no whole number {section}.{key}"))
         };
         Ok(Self {
             after: ms("gate", "after_ms")?,
@@ -59,15 +55,32 @@ impl Settings {
     }
 }
 
+/// The configuration with another distance to the gate.
+///
+/// # Errors
+/// When it has none.
+pub fn with_gate_after(text: &str, after_ms: u64) -> Result<String, String> {
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("after_ms ="))
+        .ok_or("the configuration has no line `after_ms =`")?;
+    Ok(text.replacen(line, &format!("after_ms = {after_ms}"), 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_test_machines_own_configuration_is_read() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../line.toml");
-        let settings = Settings::read(&file).unwrap();
+        let text =
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../line.toml")).unwrap();
+        let settings = Settings::of(&text).unwrap();
         assert!(settings.after > settings.pulse && settings.pulse > settings.late);
+        let text = with_gate_after(&text, 12_345).unwrap();
+        assert_eq!(value(&text, "gate", "after_ms"), Some(12_345));
+        assert!(with_gate_after("[gate]", 1).is_err());
         assert_eq!(value("[a]\nb = 1\n[c]\nb = 2 # three", "c", "b"), Some(2));
         assert_eq!(value("[a]\nb = 1", "c", "b"), None);
     }
