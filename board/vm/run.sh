@@ -20,7 +20,7 @@ cache=${PARTGATE_CACHE:-$root/target/board}
 # shellcheck source=board/vm/debian.sh
 source "$here/debian.sh"
 
-arch=x86_64 task=line binary="" reference="" seconds=540
+arch=x86_64 task=line binary="" reference="" seconds=${PARTGATE_VM_SECONDS:-540}
 while [ $# -gt 0 ]; do
     [ $# -gt 1 ] || fail "$1 is unknown or wants a value; the head of this file has the usage"
     case $1 in

@@ -19,6 +19,7 @@ mod video;
 
 use belt::Belt;
 use gate::Gate;
+use parts::Difference;
 use pins::Pins;
 use recorder::Recorder;
 use report::Report;
@@ -184,16 +185,21 @@ fn line(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
+fn words(difference: &Difference, limit: f64) -> String {
+    format!(
+        "{} pictures: verdicts equal, greatest relative difference of scores {:.1e} ({}), allowed {limit:.0e}",
+        difference.pictures, difference.greatest, difference.path
+    )
+}
+
 /// Scores of two machines.
 fn compare(one: &Path, other: &Path, tolerance: &str) -> Result<(), String> {
     let limit: f64 = tolerance
         .parse()
         .map_err(|_| format!("{tolerance} is no number"))?;
-    let (worst, name, count) = parts::compare(one, other)?;
-    println!(
-        "{count} pictures: verdicts equal, largest relative difference of scores {worst:.2e} ({name}), allowed {limit:.0e}"
-    );
-    if worst <= limit {
+    let difference = parts::compare(Path::new(one), Path::new(other))?;
+    println!("{}", words(&difference, limit));
+    if difference.greatest <= limit {
         Ok(())
     } else {
         Err("scores differ too much".to_owned())
@@ -219,13 +225,11 @@ fn score(report: &mut Report) -> Result<(), Failure> {
     for line in fs::read_to_string(here)?.lines().take(3) {
         println!("        | {line}");
     }
-    match parts::compare(&Path::new(PARTS).join("expected.jsonl"), here) {
-        Ok((worst, name, count)) => {
+    match parts::compare(here, &Path::new(PARTS).join("expected.jsonl")) {
+        Ok(difference) => {
             report.check(
-                worst <= TOLERANCE,
-                format_args!(
-                    "{count} verdicts equal, largest relative difference of scores {worst:.2e} ({name}), allowed {TOLERANCE:.0e}"
-                ),
+                difference.greatest <= TOLERANCE,
+                words(&difference, TOLERANCE),
             );
         }
         Err(error) => report.broken(error),

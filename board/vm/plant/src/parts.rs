@@ -46,42 +46,6 @@ fn picture(file: &Path) -> Result<Vec<u8>, String> {
 /// up to a third of it, because floats are rounded in another order.
 const MARGIN: f64 = 0.01;
 
-/// Reads `expected.jsonl`, the output of `partgate score`, and the pictures that it names. Parts
-/// within [`MARGIN`] of a threshold are left out.
-pub fn read(folder: &Path) -> Result<Vec<Part>, String> {
-    let list = folder.join("expected.jsonl");
-    let text = fs::read_to_string(&list).map_err(|e| format!("{}: {e}", list.display()))?;
-    let mut parts = Vec::new();
-    for line in text.lines() {
-        let told = |what: &str| format!("{}: {what}: {line}", list.display());
-        let value: Value = serde_json::from_str(line).map_err(|e| told(&e.to_string()))?;
-        let number = |key: &str| {
-            let number = value[key].as_f64();
-            number.ok_or_else(|| told(&format!("no {key}")))
-        };
-        let name = value["path"]
-            .as_str()
-            .and_then(|path| Path::new(path).file_name()?.to_str())
-            .ok_or_else(|| told("no path"))?;
-        let verdict = value["verdict"]
-            .as_str()
-            .ok_or_else(|| told("no verdict"))?;
-        let score = number("score")?;
-        let near = |threshold: f64| (score - threshold).abs() < MARGIN * threshold;
-        if near(number("threshold")?) || near(number("unknown_threshold")?) {
-            println!("part    {name} is left out: {score:.3} is too near to a threshold");
-            continue;
-        }
-        parts.push(Part {
-            name: name.to_owned(),
-            rgb: picture(&folder.join(name))?,
-            verdict: verdict.to_owned(),
-            score,
-        });
-    }
-    Ok(parts)
-}
-
 /// Draws a 320 x 256 part twice as large, each pixel four times: the camera's size.
 pub fn enlarge(from: &Path, to: &Path) -> Result<(), String> {
     let told = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
@@ -112,45 +76,107 @@ pub fn enlarge(from: &Path, to: &Path) -> Result<(), String> {
         .map_err(|e| told(to, &e))
 }
 
-/// Compares the outputs of `partgate score` of two machines for the same pictures: the greatest
-/// relative difference of their scores, and where it is.
+/// One line of `partgate score`.
+struct Judged {
+    path: String,
+    score: f64,
+    verdict: String,
+    thresholds: [f64; 2],
+}
+
+impl Judged {
+    fn read(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        Some(Self {
+            path: value["path"].as_str()?.to_owned(),
+            score: value["score"].as_f64()?,
+            verdict: value["verdict"].as_str()?.to_owned(),
+            thresholds: [
+                value["threshold"].as_f64()?,
+                value["unknown_threshold"].as_f64()?,
+            ],
+        })
+    }
+
+    fn near_a_threshold(&self) -> bool {
+        let near = |t: &f64| (self.score - t).abs() < MARGIN * t;
+        self.thresholds.iter().any(near)
+    }
+}
+
+fn judged(file: &Path) -> Result<Vec<Judged>, String> {
+    let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    text.lines()
+        .map(|line| {
+            let told = || format!("{}: not a judged image: {line}", file.display());
+            Judged::read(line).ok_or_else(told)
+        })
+        .collect()
+}
+
+/// The greatest relative difference between the scores of two machines.
+pub struct Difference {
+    /// How many pictures were compared.
+    pub pictures: usize,
+    /// The greatest difference.
+    pub greatest: f64,
+    /// Its picture.
+    pub path: String,
+}
+
+/// Compares the outputs of `partgate score` of two machines, picture by picture of the first.
 ///
 /// # Errors
-/// When the outputs are of other pictures, or a verdict differs.
-pub fn compare(one: &Path, other: &Path) -> Result<(f64, String, usize), String> {
-    let scores = |file: &Path| -> Result<Vec<(String, f64, String)>, String> {
-        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-        text.lines()
-            .map(|line| {
-                let told = || format!("{}: not a judged image: {line}", file.display());
-                let value: Value = serde_json::from_str(line).map_err(|_| told())?;
-                let name = value["path"]
-                    .as_str()
-                    .and_then(|path| Path::new(path).to_str());
-                match (name, value["score"].as_f64(), value["verdict"].as_str()) {
-                    (Some(name), Some(score), Some(verdict)) => {
-                        Ok((name.to_owned(), score, verdict.to_owned()))
-                    }
-                    _ => Err(told()),
-                }
-            })
-            .collect()
+/// When the second lacks a picture, or a verdict differs that is no matter of a hair's breadth.
+pub fn compare(one: &Path, other: &Path) -> Result<Difference, String> {
+    let (one, other) = (judged(one)?, judged(other)?);
+    let mut difference = Difference {
+        pictures: one.len(),
+        greatest: 0.0,
+        path: "no picture".to_owned(),
     };
-    let (one, other) = (scores(one)?, scores(other)?);
-    if one.is_empty() || one.len() != other.len() {
-        return Err(format!("{} pictures and {}", one.len(), other.len()));
+    if one.is_empty() {
+        return Err("no pictures".to_owned());
     }
-    let mut worst = (0.0, String::new(), one.len());
-    for ((name, a, said), (same, b, says)) in one.iter().zip(&other) {
-        if name != same || said != says {
-            return Err(format!("{name}: {a} {said}, but {same}: {b} {says}"));
+    for a in &one {
+        let b = other.iter().find(|b| b.path == a.path);
+        let b = b.ok_or_else(|| format!("{}: judged on one machine only", a.path))?;
+        if a.verdict != b.verdict && !a.near_a_threshold() {
+            return Err(format!(
+                "{}: {} {} here, {} {} there",
+                a.path, a.score, a.verdict, b.score, b.verdict
+            ));
         }
-        let relative = (a - b).abs() / a.abs().max(b.abs()).max(f64::MIN_POSITIVE);
-        if relative >= worst.0 {
-            worst = (relative, name.clone(), one.len());
+        let relative = (a.score - b.score).abs() / a.score.abs().max(b.score.abs()).max(1e-9);
+        if relative >= difference.greatest {
+            difference.greatest = relative;
+            difference.path.clone_from(&a.path);
         }
     }
-    Ok(worst)
+    Ok(difference)
+}
+
+/// Reads `expected.jsonl`, the output of `partgate score`, and the pictures that it names. Parts
+/// within [`MARGIN`] of a threshold are left out.
+pub fn read(folder: &Path) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    for judged in judged(&folder.join("expected.jsonl"))? {
+        let name = judged.path.trim_start_matches("./");
+        if judged.near_a_threshold() {
+            println!(
+                "part    {name} is left out: {:.3} is too near to a threshold",
+                judged.score
+            );
+            continue;
+        }
+        parts.push(Part {
+            name: name.to_owned(),
+            rgb: picture(&folder.join(name))?,
+            verdict: judged.verdict,
+            score: judged.score,
+        });
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
@@ -165,26 +191,29 @@ mod tests {
 
     #[test]
     fn scores_are_compared_and_verdicts_must_be_equal() {
-        let one = file(
-            "one",
-            "{\"path\":\"a\",\"score\":2.0,\"verdict\":\"OK\"}\n{\"path\":\"b\",\"score\":4.0,\"verdict\":\"NG\"}\n",
-        );
-        let near = file(
-            "near",
-            "{\"path\":\"a\",\"score\":2.0,\"verdict\":\"OK\"}\n{\"path\":\"b\",\"score\":4.004,\"verdict\":\"NG\"}\n",
-        );
-        let turned = file(
-            "turned",
-            "{\"path\":\"a\",\"score\":2.0,\"verdict\":\"NG\"}\n{\"path\":\"b\",\"score\":4.0,\"verdict\":\"NG\"}\n",
-        );
+        let line = |path: &str, score: f64, verdict: &str| {
+            format!(
+                "{{\"path\":\"{path}\",\"score\":{score},\"verdict\":\"{verdict}\",\"threshold\":3.0,\"unknown_threshold\":2.5}}\n"
+            )
+        };
+        let one = file("one", &(line("a", 2.0, "OK") + &line("b", 4.0, "NG")));
+        let near = file("near", &(line("b", 4.004, "NG") + &line("a", 2.0, "OK")));
+        let turned = file("turned", &(line("a", 2.0, "NG") + &line("b", 4.0, "NG")));
+        let hair = file("hair", &line("c", 3.001, "NG"));
+        let breadth = file("breadth", &line("c", 2.999, "UNKNOWN"));
         let unjudged = file(
             "unjudged",
             "{\"path\":\"a\",\"error\":\"x\",\"verdict\":\"UNKNOWN\"}\n",
         );
-        let (worst, name, count) = compare(&one, &near).unwrap();
-        assert!((worst - 0.001).abs() < 1e-5 && name == "b" && count == 2);
-        assert!(compare(&one, &turned).unwrap_err().contains("a: 2 OK"));
-        assert!(compare(&one, &unjudged).is_err());
+        let found = compare(&one, &near).unwrap();
+        assert!((found.greatest - 0.001).abs() < 1e-5 && found.path == "b" && found.pictures == 2);
+        assert!(compare(&hair, &breadth).is_ok());
+        for other in [&turned, &hair, &unjudged] {
+            assert!(compare(&one, other).is_err());
+        }
+        for path in [hair, breadth] {
+            fs::remove_file(path).unwrap();
+        }
         for path in [one, near, turned, unjudged] {
             fs::remove_file(path).unwrap();
         }
