@@ -1,5 +1,5 @@
 //! Ties the binary to what it was built from: checks the shipped backbones against their manifest,
-//! and writes down their digests and the versions that reports name.
+//! writes down their digests and the versions that reports name, and embeds the board profiles.
 
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -23,9 +23,32 @@ fn tract_version(lock: &str) -> Option<&str> {
     after.split('"').next()
 }
 
+/// The board profiles as a table of names and texts, sorted by name.
+fn board_profiles() -> Result<String, std::io::Error> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir("board/profiles")? {
+        let path = entry?.path();
+        if let (Some(stem), Some("toml")) = (
+            path.file_stem().and_then(|s| s.to_str()),
+            path.extension().and_then(|e| e.to_str()),
+        ) {
+            names.push(stem.to_string());
+        }
+    }
+    names.sort();
+    let mut table = String::from("&[\n");
+    for name in &names {
+        let text = std::fs::read_to_string(format!("board/profiles/{name}.toml"))?;
+        let _ = writeln!(table, "    ({name:?}, {text:?}),");
+    }
+    table.push(']');
+    Ok(table)
+}
+
 fn main() {
     println!("cargo::rerun-if-changed=models");
     println!("cargo::rerun-if-changed=Cargo.lock");
+    println!("cargo::rerun-if-changed=board/profiles");
     let text = std::fs::read_to_string("models/manifest.json")
         .unwrap_or_else(|e| fail(&format!("models/manifest.json cannot be read: {e}")));
     let manifest: serde_json::Value = serde_json::from_str(&text)
@@ -60,6 +83,11 @@ fn main() {
     table.push(']');
     let out = std::env::var("OUT_DIR").unwrap_or_else(|e| fail(&format!("OUT_DIR: {e}")));
     if let Err(e) = std::fs::write(Path::new(&out).join("shipped_backbones.rs"), table) {
+        fail(&format!("{out}: {e}"));
+    }
+
+    let profiles = board_profiles().unwrap_or_else(|e| fail(&format!("board/profiles: {e}")));
+    if let Err(e) = std::fs::write(Path::new(&out).join("board_profiles.rs"), profiles) {
         fail(&format!("{out}: {e}"));
     }
 

@@ -19,6 +19,7 @@
 //! - [`line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
+//! - [`simulator`]: a production line in virtual time that drives the same controller.
 //! - [`config`]: the file that says what is wired to what.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
@@ -43,6 +44,7 @@ pub mod record;
 pub mod refine;
 pub mod score;
 pub mod seed;
+pub mod simulator;
 pub mod verdict;
 pub mod view;
 

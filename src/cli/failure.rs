@@ -11,7 +11,7 @@ pub(crate) enum Code {
     /// Unexpected failure.
     Unexpected = 1,
     // 2, wrong usage, is clap's.
-    /// An image, folder or output folder cannot be used.
+    /// An image, folder, output folder or configuration cannot be used.
     Input = 3,
     /// The bundle cannot be used.
     Bundle = 4,
@@ -19,6 +19,8 @@ pub(crate) enum Code {
     Parity = 5,
     /// `score --gate`: judged, and not all OK.
     NotOk = 6,
+    /// `doctor`: a check failed.
+    Unhealthy = 7,
 }
 
 /// Why a command ended early.

@@ -1,10 +1,14 @@
 //! Commands: each parses its arguments, calls the library and prints. Nothing is judged here.
 
 mod bench;
+mod completions;
+mod config;
 mod demo;
 mod diff;
+mod doctor;
 mod failure;
 mod inspect;
+mod man;
 mod output_folder;
 mod progress;
 mod render;
@@ -28,10 +32,11 @@ Exit codes:
   0  done
   1  unexpected failure
   2  wrong usage
-  3  an input cannot be used: an image, a folder, an output folder
+  3  an input cannot be used: an image, a folder, an output folder, a configuration
   4  the bundle cannot be used
   5  the self-test disagreed, or the bundle has nothing to test with
   6  only with `score --gate`: every image was judged and at least one is not OK
+  7  only with `doctor`: a check failed
 
 Examples:
   partgate demo                          see it judge parts, nothing else needed
@@ -76,6 +81,10 @@ enum Command {
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
     Render(render::Arguments),
+    Config(config::Arguments),
+    Doctor(doctor::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// The number of threads, where a command judges.
@@ -152,6 +161,10 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Selftest(arguments) => selftest::run(&arguments, &mut out),
         Command::Bench(arguments) => bench::run(&arguments, started, &mut out),
         Command::Render(arguments) => render::run(&arguments, &mut out),
+        Command::Config(arguments) => config::run(&arguments, &mut out),
+        Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
+        Command::Completions(arguments) => completions::run(&arguments, &mut out),
+        Command::Man(arguments) => man::run(&arguments, &mut out),
     };
     let code = result
         .and_then(|code| out.finish().map(|()| code))

@@ -1,1 +1,151 @@
 //! The line's configuration: one TOML file, strict.
+//!
+//! [`LineConfig::open`] reads a file and tells everything that is wrong with it at once, each with
+//! its line. What it returns is checked as far as the file alone can tell; [`LineConfig::check_files`]
+//! looks at the bundle and folders that it names. The file's reference is `docs/config.md`, its
+//! example [`EXAMPLE`].
+
+mod agreement;
+mod assembly;
+mod board;
+mod document;
+mod example;
+mod files;
+mod nearest;
+mod problem;
+mod sections;
+mod settings;
+mod value;
+
+pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
+pub use document::Known;
+pub use example::{EXAMPLE, example};
+pub use problem::{ConfigError, Problem};
+pub use sections::{
+    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Ejector, Gate, Inference, Lines,
+    MAX_CAPACITY, MAX_RATE_WINDOW, Pairing, Record, Sanity, Supervisor, Trigger, TriggerKind,
+    V4l2Camera,
+};
+
+use document::Document;
+use settings::Settings;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Configurations larger than this are not read, bytes.
+pub const MAX_FILE: u64 = 1 << 20;
+
+/// A line, as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineConfig {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// The product bundle.
+    pub product: PathBuf,
+    /// The board's profile.
+    pub board: Board,
+    /// Where frames come from.
+    pub camera: Camera,
+    /// What makes a part.
+    pub trigger: Trigger,
+    /// Which frame belongs to which part.
+    pub capture: Capture,
+    /// When the ejector acts.
+    pub gate: Gate,
+    /// When rejects are too many.
+    pub alarm: Alarm,
+    /// The judge.
+    pub inference: Inference,
+    /// Which pictures are no pictures.
+    pub sanity: Sanity,
+    /// Alarm on rising scores; None: off.
+    pub drift: Option<Drift>,
+    /// What is wired to what.
+    pub lines: Lines,
+    /// Who holds the output lines.
+    pub supervisor: Supervisor,
+    /// What is kept.
+    pub record: Record,
+    /// Who may ask.
+    pub access: Access,
+    places: BTreeMap<String, usize>,
+}
+
+impl LineConfig {
+    /// Reads `file`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong with it, each with its line.
+    pub fn open(file: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&read_file(file)?, file)
+    }
+
+    /// Reads `text`; `file` is what errors call it, and what paths in it are relative to.
+    ///
+    /// # Errors
+    /// As [`LineConfig::open`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let (mut document, table) = Document::parse(text).map_err(|p| p.into_error(file))?;
+        let mut top = document.top(&table);
+        let settings = Settings::read(&mut document, &mut top);
+        document.close(&top);
+        document.finish();
+        agreement::check(&settings, &mut document.problems);
+        let assembled = assembly::assemble(settings, file, &mut document);
+        match assembled {
+            Some(mut config) if document.problems.is_empty() => {
+                config.places = document.places.into_iter().collect();
+                Ok(config)
+            }
+            _ => Err(document.problems.into_error(file)),
+        }
+    }
+
+    /// The line of `key` (dotted) in the file; None where it is not in it.
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.places.get(key).copied()
+    }
+
+    /// Time for judging a part: from the latest moment at which its frame can be here to its gate.
+    /// None where the gate is in encoder counts.
+    pub fn judging_budget(&self) -> Option<std::time::Duration> {
+        let crate::line::gate::Span::Time(after) = self.gate.after else {
+            return None;
+        };
+        let here = self.capture.pairing.latest().after(self.capture.delivery);
+        Some(std::time::Duration::from_nanos(after.since(here).0))
+    }
+}
+
+/// Every key that a line's configuration may have, in the order of the example.
+pub fn known_keys() -> Vec<Known> {
+    let Ok((mut document, table)) = Document::parse("") else {
+        return Vec::new();
+    };
+    let mut top = document.top(&table);
+    Settings::read(&mut document, &mut top);
+    document.known
+}
+
+fn read_file(file: &Path) -> Result<String, ConfigError> {
+    let read = |source| ConfigError::Read {
+        path: file.to_path_buf(),
+        source,
+    };
+    let about = std::fs::metadata(file).map_err(read)?;
+    // A pipe or a device could block for ever.
+    if !about.is_file() {
+        return Err(read(std::io::Error::other("not a regular file")));
+    }
+    if about.len() > MAX_FILE {
+        return Err(ConfigError::TooLarge {
+            path: file.to_path_buf(),
+            size: about.len(),
+            limit: MAX_FILE,
+        });
+    }
+    std::fs::read_to_string(file).map_err(read)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,13 @@
 //! From trigger to reject: the gate, and the program around it.
+//!
+//! - [`gate`]: the pure state machine that decides.
+//! - [`pairing`]: which frame shows which part.
+//! - [`controller`]: gate, pairing and the judge's queue in one; as pure.
+//! - [`devices`]: what the line needs of the outside world.
+//! - [`keepalive`]: systemd and the hardware watchdog.
 
+pub mod controller;
 pub mod devices;
 pub mod gate;
+pub mod keepalive;
+pub mod pairing;

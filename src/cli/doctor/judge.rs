@@ -1,0 +1,282 @@
+//! The product on this machine: opens, agrees with the trainer, and is quick enough for the gate.
+
+use super::finding::{Finding, Findings};
+use crate::cli::failure::causes;
+use crate::cli::progress::Progress;
+use partgate::config::{CameraSource, LineConfig};
+use partgate::frame::Frame;
+use partgate::inspection::Inspector;
+use partgate::network::{KernelReport, Threads};
+use partgate::product::{Product, Signature};
+use std::error::Error;
+use std::time::Duration;
+
+/// Runs before the measured ones.
+const WARM_UP: u32 = 3;
+
+fn told(error: &(dyn Error + 'static)) -> String {
+    causes(error).join(": ")
+}
+
+/// Opens the configured product, judges its golden images, and measures `runs` judgements.
+pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
+    let file = config.product.display();
+    let product = match Product::open(&config.product) {
+        Ok(product) => product,
+        Err(error) => {
+            findings.push(Finding::failed(
+                "product",
+                told(&error),
+                format!("copy the bundle to {file} again, or set `product`"),
+            ));
+            return;
+        }
+    };
+    findings.push(opened(&product));
+    findings.extend(size(config, &product));
+    let threads = config.inference.threads_here();
+    let loaded = Threads::new(threads)
+        .map_err(|e| told(&e))
+        .and_then(|threads| Inspector::new(&product, &threads).map_err(|e| told(&e)));
+    let mut inspector = match loaded {
+        Ok(inspector) => inspector,
+        Err(why) => {
+            let fix = "fit the product again with this version's partgate-train";
+            findings.push(Finding::failed("product loads", why, fix));
+            return;
+        }
+    };
+    findings.push(kernels(&inspector, &config.board.accelerator));
+    findings.push(agreement(&mut inspector, &product));
+    let golden = product.manifest().goldens.first();
+    match golden.map(|golden| product.golden_frame(golden)) {
+        None => findings.push(Finding::not_checked(
+            "judging time",
+            "the bundle has no golden image to measure with",
+        )),
+        Some(Err(error)) => findings.push(Finding::failed(
+            "judging time",
+            told(&error),
+            "fit the product again: its golden images are broken",
+        )),
+        Some(Ok(frame)) => match measure(&mut inspector, &frame, runs) {
+            Ok(times) => findings.push(speed(config, &times)),
+            Err(why) => findings.push(Finding::failed(
+                "judging time",
+                why,
+                "`partgate selftest` tells more",
+            )),
+        },
+    }
+}
+
+fn opened(product: &Product) -> Finding {
+    let check = "product";
+    let manifest = product.manifest();
+    let found = format!(
+        "{}: {}, revision {}, {} golden images",
+        product.origin(),
+        manifest.name,
+        manifest.revision,
+        manifest.goldens.len()
+    );
+    match product.signature() {
+        Signature::Unsigned => Finding::warning(
+            check,
+            format!("{found}, UNSIGNED"),
+            "nobody vouches for it; this version cannot sign yet",
+        ),
+        // Whose keys are trusted is decided at install.
+        Signature::Ed25519 { .. } => Finding::ok(check, format!("{found}, signed")),
+    }
+}
+
+fn size(config: &LineConfig, product: &Product) -> Option<Finding> {
+    let CameraSource::V4l2(camera) = &config.camera.source else {
+        return None;
+    };
+    let check = "picture size";
+    let (width, height) = (camera.width as usize, camera.height as usize);
+    let found = format!("{width} x {height}");
+    Some(if product.expects_size(width, height) {
+        Finding::ok(check, format!("{found}, as the product expects"))
+    } else {
+        let [w, h] = product.manifest().training.smallest;
+        Finding::failed(
+            check,
+            format!("{found}, but the product was fitted on {w} x {h}: another view"),
+            "set camera.width and camera.height to the size of the pictures that the product was fitted on",
+        )
+    })
+}
+
+fn kernels(inspector: &Inspector, accelerator: &str) -> Finding {
+    let check = "kernels";
+    let kernels = inspector.kernels();
+    let word = |report: &KernelReport| {
+        format!(
+            "{}, {} nodes in integers, {} in float, {} threads",
+            report.engine, report.integer_nodes, report.float_nodes, report.threads
+        )
+    };
+    let found = format!(
+        "{}; nearest neighbours on {}",
+        word(&kernels.backbone),
+        kernels.nearest
+    );
+    if accelerator == "cpu" || !kernels.backbone.engine.contains("CPU") {
+        Finding::ok(check, found)
+    } else {
+        Finding::ok(
+            check,
+            format!("{found}; the board's {accelerator} is not used by this build"),
+        )
+    }
+}
+
+fn agreement(inspector: &mut Inspector, product: &Product) -> Finding {
+    let check = "self-test";
+    let fix = "this machine does not judge as the trainer did: do not run; `partgate selftest` has the figures";
+    match inspector.selftest(product) {
+        Err(error) => Finding::failed(check, told(&error), fix),
+        Ok(goldens) if goldens.is_empty() => Finding::failed(
+            check,
+            "the bundle has no golden images, so nothing can be compared",
+            "fit it again with partgate-train",
+        ),
+        Ok(goldens) => {
+            let away: Vec<&str> = goldens
+                .iter()
+                .filter(|golden| !golden.agrees)
+                .map(|golden| &*golden.name)
+                .collect();
+            if away.is_empty() {
+                Finding::ok(check, format!("all {} golden images agree", goldens.len()))
+            } else {
+                let found = format!(
+                    "{} of {} disagree: {}",
+                    away.len(),
+                    goldens.len(),
+                    away.join(", ")
+                );
+                Finding::failed(check, found, fix)
+            }
+        }
+    }
+}
+
+/// Times of `runs` judgements, shortest first.
+fn measure(inspector: &mut Inspector, frame: &Frame, runs: u32) -> Result<Vec<Duration>, String> {
+    let mut times = Vec::new();
+    let mut progress = Progress::new("measuring", (runs + WARM_UP) as usize);
+    for run in 0..runs + WARM_UP {
+        let inspection = inspector.inspect(frame).map_err(|e| told(&e))?;
+        progress.step();
+        if run >= WARM_UP {
+            times.push(inspection.total());
+        }
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Judges the sorted `times` against the gate.
+fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
+    let check = "judging time";
+    let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
+        return Finding::not_checked(check, "nothing was measured");
+    };
+    let rate = 60_000.0 / ms(*longest).max(1e-3);
+    let mut found = format!(
+        "median {:.1} ms, longest {:.1} ms of {} runs: at most {rate:.0} parts a minute",
+        ms(*median),
+        ms(*longest),
+        times.len()
+    );
+    if cfg!(debug_assertions) {
+        found += " (a build with debug checks: the release build is quicker)";
+    }
+    if *longest > config.inference.timeout {
+        return Finding::failed(
+            check,
+            format!(
+                "{found}; inference.timeout_ms = {:.0}",
+                ms(config.inference.timeout)
+            ),
+            "every such part is a fault: a quicker machine, more threads, or a smaller product (`partgate bench`)",
+        );
+    }
+    let Some(budget) = config.judging_budget() else {
+        return Finding::ok(
+            check,
+            format!(
+                "{found}; the gate is in encoder counts, so the belt's speed decides whether that is enough"
+            ),
+        );
+    };
+    found += &format!("; the gate leaves {:.1} ms", ms(budget));
+    let pitch = Duration::from_nanos(config.trigger.min_pitch.0);
+    if *median > budget {
+        Finding::failed(
+            check,
+            found,
+            "most verdicts would be late and their parts rejected: a larger gate.after_ms, a quicker machine, or a smaller product",
+        )
+    } else if *longest > budget.mul_f64(0.8) {
+        Finding::warning(
+            check,
+            found,
+            "some verdicts will be late and their parts rejected: leave a fifth of the time as reserve",
+        )
+    } else if *median > pitch {
+        Finding::warning(
+            check,
+            format!(
+                "{found}; parts may follow each other every {:.1} ms",
+                ms(pitch)
+            ),
+            "parts at the closest pitch wait in line until READY drops: fewer threads do not help, a quicker machine or a wider trigger.min_pitch_ms does",
+        )
+    } else {
+        Finding::ok(check, found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::State;
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn times_are_judged_against_the_gate() {
+        // 280 ms from the latest frame to the gate, parts every 100 ms, time-out 1000 ms.
+        let text = partgate::config::EXAMPLE;
+        let config = LineConfig::parse(text, Path::new("line.toml")).expect("valid");
+        let state = |times: &[u64]| {
+            let times: Vec<Duration> = times.iter().map(|t| Duration::from_millis(*t)).collect();
+            speed(&config, &times).state
+        };
+        assert_eq!(state(&[20, 30, 90]), State::Ok);
+        assert_eq!(state(&[110, 120, 130]), State::Warning);
+        assert_eq!(state(&[20, 30, 230]), State::Warning);
+        assert_eq!(state(&[20, 290, 300]), State::Failed);
+        assert_eq!(state(&[20, 30, 1001]), State::Failed);
+        assert_eq!(state(&[]), State::NotChecked);
+        let finding = speed(&config, &[Duration::from_millis(30)]);
+        assert!(
+            finding.found.contains("at most 2000 parts a minute"),
+            "{}",
+            finding.found
+        );
+        assert!(
+            finding.found.contains("leaves 280.0 ms"),
+            "{}",
+            finding.found
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! `partgate doctor`: is this machine fit to run the line, and what would make it so?
+
+mod devices;
+mod finding;
+mod judge;
+mod machine;
+mod places;
+mod report;
+
+use super::failure::{Code, Failure, causes};
+use super::terminal::{Colour, Out};
+use clap::Args;
+use finding::{Finding, Findings, State};
+use partgate::config::{ConfigError, LineConfig};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Check this machine, and a configuration on it, and say what to do about what is wrong
+///
+/// Looks at the clock, priorities and processor speed, and with a configuration at its devices and
+/// lines, its folders and ports, and its product: whether it opens, judges here as it did in the
+/// fit, and is quick enough for the gate. Nothing is switched: outputs stay as they are, a watchdog
+/// is not started. A test file is written into the record's folder and removed.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate doctor\n  partgate doctor line.toml\n  partgate doctor line.toml --report support.txt\n\nJSON: ok, warnings, failed, not_checked, checks.{check,state,found,fix}; state is ok, warning,\nfailed or not_checked.\n\nExit codes: 0 nothing failed, 7 a check failed."
+)]
+pub(crate) struct Arguments {
+    /// The line's configuration; without it only the machine is looked at
+    config: Option<PathBuf>,
+    /// Write everything that support wants to know into this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Judgements that are measured
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    ok: usize,
+    warnings: usize,
+    failed: usize,
+    not_checked: usize,
+    checks: &'a [Finding],
+}
+
+impl<'a> Summary<'a> {
+    fn of(checks: &'a [Finding]) -> Self {
+        let count = |state| checks.iter().filter(|c| c.state == state).count();
+        Self {
+            ok: count(State::Ok),
+            warnings: count(State::Warning),
+            failed: count(State::Failed),
+            not_checked: count(State::NotChecked),
+            checks,
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+#[error("{}: the report cannot be written", path.display())]
+struct ReportError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    let root = Path::new("/");
+    let mut findings = Findings::new();
+    let config = arguments
+        .config
+        .as_deref()
+        .and_then(|file| configuration(file, &mut findings));
+    machine::check(root, config.as_ref().map(|c| &c.board), &mut findings);
+    if let Some(config) = &config {
+        devices::check(root, config, &mut findings);
+        places::check(config, &mut findings);
+        judge::check(config, arguments.runs, &mut findings);
+    } else {
+        findings.push(Finding::not_checked(
+            "devices, folders, product",
+            match arguments.config {
+                None => "no configuration was given",
+                Some(_) => "the configuration cannot be used",
+            },
+        ));
+    }
+    if let Some(path) = &arguments.report {
+        let text = report::text(root, arguments.config.as_deref(), &findings);
+        std::fs::write(path, text).map_err(|source| {
+            let path = path.clone();
+            Failure::input(ReportError { path, source })
+        })?;
+    }
+    let summary = Summary::of(&findings);
+    let code = if summary.failed == 0 {
+        Code::Done
+    } else {
+        Code::Unhealthy
+    };
+    out.when_left(code);
+    if out.json() {
+        out.json_page(&summary)?;
+    } else {
+        print(&summary, out)?;
+        if let Some(path) = &arguments.report {
+            out.line(format_args!("report: {}", path.display()))?;
+        }
+    }
+    Ok(code)
+}
+
+/// Reads the configuration; what is wrong with it is in the findings.
+fn configuration(file: &Path, findings: &mut Findings) -> Option<LineConfig> {
+    let check = "configuration";
+    let fix = "`partgate config check` after the change";
+    match LineConfig::open(file) {
+        Ok(config) => {
+            findings.push(Finding::ok(check, file.display().to_string()));
+            Some(config)
+        }
+        Err(ConfigError::Problems { file, problems }) => {
+            for problem in problems {
+                let found = format!("{}: {problem}", file.display());
+                findings.push(Finding::failed(check, found, fix));
+            }
+            None
+        }
+        Err(error) => {
+            findings.push(Finding::failed(check, causes(&error).join(": "), fix));
+            None
+        }
+    }
+}
+
+fn print(summary: &Summary<'_>, out: &mut Out) -> Result<(), Failure> {
+    let width = summary.checks.iter().map(|c| c.check.chars().count()).max();
+    let width = width.unwrap_or(0).min(24);
+    for finding in summary.checks {
+        let word = format!("{:<11}", finding.state.name());
+        let word = match finding.state {
+            State::Ok => out.paint(word, Colour::Good),
+            State::Warning => out.paint(word, Colour::Unsure),
+            State::Failed => out.paint(word, Colour::Bad),
+            State::NotChecked => out.paint(word, Colour::Soft),
+        };
+        out.line(format_args!(
+            "{word}  {:width$}  {}",
+            finding.check, finding.found
+        ))?;
+        if let Some(fix) = &finding.fix {
+            out.line(format_args!("{:11}  {:width$}  fix: {fix}", "", ""))?;
+        }
+    }
+    let total = format!(
+        "{} ok, {} warnings, {} failed, {} not checked",
+        summary.ok, summary.warnings, summary.failed, summary.not_checked
+    );
+    let colour = match (summary.failed, summary.warnings) {
+        (0, 0) => Colour::Good,
+        (0, _) => Colour::Unsure,
+        _ => Colour::Bad,
+    };
+    out.line(out.paint(total, colour))
+}

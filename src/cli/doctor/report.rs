@@ -1,0 +1,85 @@
+//! Everything that support wants to know, in one text file.
+
+use super::devices;
+use super::finding::Findings;
+use super::machine::read;
+use std::fmt::Write;
+use std::path::Path;
+
+/// The text of the report.
+pub(super) fn text(root: &Path, config: Option<&Path>, findings: &Findings) -> String {
+    let mut text = String::new();
+    let mut section = |title: &str, lines: Vec<String>| {
+        let _ = writeln!(text, "== {title}");
+        for line in lines {
+            let _ = writeln!(text, "{line}");
+        }
+        text.push('\n');
+    };
+    let system = rustix::system::uname();
+    let words = [
+        system.sysname(),
+        system.release(),
+        system.version(),
+        system.machine(),
+    ];
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    section(
+        "partgate doctor",
+        vec![
+            format!("partgate {}, features: {}", partgate::VERSION, features()),
+            format!("seconds since 1970: {seconds}"),
+            words
+                .map(|word| word.to_string_lossy().into_owned())
+                .join(" "),
+            read(root.join("proc/device-tree/model")).unwrap_or_default(),
+        ],
+    );
+    let checks = findings.iter().map(|finding| {
+        let mut line = format!(
+            "{:<12} {}: {}",
+            finding.state.name(),
+            finding.check,
+            finding.found
+        );
+        if let Some(fix) = &finding.fix {
+            let _ = write!(line, "\n{:<12} fix: {fix}", "");
+        }
+        line
+    });
+    section("checks", checks.collect());
+    if let Some(path) = config {
+        let known = std::fs::read_to_string(path);
+        let known = known.unwrap_or_else(|error| error.to_string());
+        section(
+            &format!("configuration {}", path.display()),
+            known.lines().map(str::to_string).collect(),
+        );
+    }
+    section("gpio", devices::gpio_listing());
+    section("video", devices::video_devices(root));
+    for file in [
+        "etc/os-release",
+        "proc/cmdline",
+        "proc/cpuinfo",
+        "proc/meminfo",
+        "proc/self/limits",
+        "proc/self/status",
+    ] {
+        let lines = read(root.join(file)).unwrap_or_default();
+        // A board has a dozen processors at most; a server's list would bury the rest.
+        let lines = lines.lines().take(200).map(str::to_string).collect();
+        section(file, lines);
+    }
+    text
+}
+
+fn features() -> &'static str {
+    if cfg!(feature = "v4l2") {
+        "v4l2"
+    } else {
+        "none (built without cameras)"
+    }
+}

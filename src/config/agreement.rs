@@ -1,0 +1,419 @@
+//! Whether the values of one file go together. Only values that are sound by themselves are
+//! compared, so that one mistake is told once.
+
+use super::document::Setting;
+use super::problem::Problems;
+use super::sections::{Ejector, MAX_CAPACITY};
+use super::settings::{
+    CameraSettings, PairingName, Settings, SourceName, SpanSettings, TriggerName,
+};
+
+/// Notes every contradiction.
+pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    camera(&settings.camera, problems);
+    trigger(settings, problems);
+    capture(settings, problems);
+    units(settings, problems);
+    budget(settings, problems);
+    capacity(settings, problems);
+    wiring(settings, problems);
+    alarm(settings, problems);
+    sanity(settings, problems);
+}
+
+/// Notes that a key which is in the file does nothing as the file stands.
+fn useless<T>(problems: &mut Problems, key: &str, setting: &Setting<T>, only: &str) {
+    if let Some(line) = setting.line {
+        problems.note(
+            line,
+            key,
+            format!("has an effect only with {only}; remove it or change that"),
+        );
+    }
+}
+
+/// Notes that a key is missing as the file stands; `line` is where that shows.
+fn needed<T>(problems: &mut Problems, key: &str, setting: &Setting<T>, line: usize, why: &str) {
+    if !setting.given() {
+        problems.note(line, key, format!("missing; {why} needs it"));
+    }
+}
+
+fn camera(camera: &CameraSettings, problems: &mut Problems) {
+    let Some(source) = camera.source.value else {
+        return;
+    };
+    let line = camera.source.line.unwrap_or(1);
+    let v4l2 = "camera.source = \"v4l2\"";
+    if source != SourceName::V4l2 {
+        useless(problems, "camera.device", &camera.device, v4l2);
+        useless(problems, "camera.width", &camera.width, v4l2);
+        useless(problems, "camera.height", &camera.height, v4l2);
+        useless(problems, "camera.format", &camera.format, v4l2);
+        if let Some(line) = camera.controls_line {
+            let message = format!("has an effect only with {v4l2}; remove it or change that");
+            problems.note(line, "camera.controls", message);
+        }
+    } else {
+        let others = "camera.source = \"folder\" or \"rendered\": a real camera is triggered by wire or runs freely";
+        useless(problems, "camera.on_trigger", &camera.on_trigger, others);
+    }
+    let folder = "camera.source = \"folder\"";
+    if source == SourceName::Folder {
+        needed(problems, "camera.folder", &camera.folder, line, folder);
+    } else {
+        useless(problems, "camera.folder", &camera.folder, folder);
+    }
+    if source != SourceName::Rendered {
+        let rendered = "camera.source = \"rendered\"";
+        useless(problems, "camera.seed", &camera.seed, rendered);
+        let percent = &camera.defective_percent;
+        useless(problems, "camera.defective_percent", percent, rendered);
+    }
+    let waits = camera.on_trigger.value == Some(true);
+    if let (Some(timeout), Some(fps)) = (camera.timeout_ms.value, camera.fps.value)
+        && !waits
+        && timeout <= 1000.0 / fps
+    {
+        let line = camera.timeout_ms.line.or(camera.fps.line).unwrap_or(line);
+        problems.note(
+            line,
+            "camera.timeout_ms",
+            format!(
+                "{timeout} ms is over before the next frame at {fps} frames a second is due; allowed: more than {:.1} ms",
+                1000.0 / fps
+            ),
+        );
+    }
+}
+
+fn trigger(settings: &Settings, problems: &mut Problems) {
+    let trigger = &settings.trigger;
+    let Some(kind) = trigger.kind.value else {
+        return;
+    };
+    let line = trigger.kind.line.unwrap_or(1);
+    let wired = line_setting(settings, "trigger");
+    let gpio = "trigger.kind = \"gpio\"";
+    if kind == TriggerName::Gpio {
+        if let Some(wired) = wired {
+            needed(problems, "lines.trigger", wired, line, gpio);
+        }
+    } else {
+        useless(problems, "trigger.debounce_us", &trigger.debounce_us, gpio);
+        if let Some(wired) = wired {
+            useless(problems, "lines.trigger", wired, gpio);
+        }
+    }
+    let timer = "trigger.kind = \"timer\"";
+    if kind == TriggerName::Timer {
+        needed(problems, "trigger.every_ms", &trigger.every_ms, line, timer);
+    } else {
+        useless(problems, "trigger.every_ms", &trigger.every_ms, timer);
+    }
+    let encoder = "trigger.kind = \"encoder\"";
+    let counts = &trigger.every_counts;
+    if kind == TriggerName::Encoder {
+        needed(problems, "trigger.every_counts", counts, line, encoder);
+    } else {
+        useless(problems, "trigger.every_counts", counts, encoder);
+    }
+    if kind == TriggerName::Socket {
+        let socket = "trigger.kind = \"socket\"";
+        needed(problems, "control.socket", &settings.control, line, socket);
+    }
+    let Some(pitch) = trigger.min_pitch_ms.value else {
+        return;
+    };
+    if let (Some(every), Some(line)) = (trigger.every_ms.value, trigger.every_ms.line)
+        && every < pitch
+    {
+        let message = format!(
+            "{every} ms is shorter than trigger.min_pitch_ms = {pitch} ms, so every part would be rejected as a double trigger"
+        );
+        problems.note(line, "trigger.every_ms", message);
+    }
+    for (key, setting) in [
+        ("trigger.bounce_us", &trigger.bounce_us),
+        ("trigger.debounce_us", &trigger.debounce_us),
+    ] {
+        if let Some(time) = setting.value
+            && time as f64 >= pitch * 1000.0
+        {
+            let line = setting.line.or(trigger.min_pitch_ms.line).unwrap_or(line);
+            let message = format!(
+                "{time} us is not shorter than trigger.min_pitch_ms = {pitch} ms, so the next part would be lost"
+            );
+            problems.note(line, key, message);
+        }
+    }
+}
+
+fn capture(settings: &Settings, problems: &mut Problems) {
+    let capture = &settings.capture;
+    let latest = capture.exposure_max_ms.value;
+    let window = "capture.pairing = \"window\"";
+    let next = "capture.pairing = \"next\"";
+    match capture.pairing.value {
+        Some(PairingName::Window) => {
+            if capture.capture_delay_ms.value.is_some_and(|ms| ms > 0.0) {
+                useless(
+                    problems,
+                    "capture.capture_delay_ms",
+                    &capture.capture_delay_ms,
+                    next,
+                );
+            }
+            if let (Some(earliest), Some(latest)) = (capture.exposure_min_ms.value, latest) {
+                let line = capture.exposure_max_ms.line.unwrap_or(1);
+                if latest < earliest {
+                    let message =
+                        format!("{latest} ms is before capture.exposure_min_ms = {earliest} ms");
+                    problems.note(line, "capture.exposure_max_ms", message);
+                } else if let Some(pitch) = settings.trigger.min_pitch_ms.value
+                    && latest - earliest >= pitch
+                {
+                    let message = format!(
+                        "the window of {} ms from capture.exposure_min_ms is not shorter than trigger.min_pitch_ms = {pitch} ms, so one frame could belong to two parts",
+                        latest - earliest
+                    );
+                    problems.note(line, "capture.exposure_max_ms", message);
+                }
+            }
+        }
+        Some(PairingName::Next) => {
+            if capture.exposure_min_ms.value.is_some_and(|ms| ms > 0.0) {
+                useless(
+                    problems,
+                    "capture.exposure_min_ms",
+                    &capture.exposure_min_ms,
+                    window,
+                );
+            }
+            if let (Some(delay), Some(latest)) = (capture.capture_delay_ms.value, latest)
+                && latest < delay
+            {
+                let line = capture.exposure_max_ms.line.unwrap_or(1);
+                let message =
+                    format!("{latest} ms is before capture.capture_delay_ms = {delay} ms");
+                problems.note(line, "capture.exposure_max_ms", message);
+            }
+        }
+        None => {}
+    }
+}
+
+/// One of two keys has to be there, not both.
+fn one_of(problems: &mut Problems, line: usize, name: &str, span: &SpanSettings) {
+    match (span.ms.line, span.counts.line) {
+        (Some(ms), Some(counts)) => problems.note(
+            ms.max(counts),
+            format!("gate.{name}_counts"),
+            format!("given twice: gate.{name}_ms is on line {ms}, gate.{name}_counts on line {counts}; keep one"),
+        ),
+        (None, None) => problems.note(
+            line,
+            format!("gate.{name}_ms"),
+            format!("missing; give gate.{name}_ms, or gate.{name}_counts with an encoder"),
+        ),
+        _ => {}
+    }
+}
+
+fn units(settings: &Settings, problems: &mut Problems) {
+    let gate = &settings.gate;
+    one_of(problems, gate.line, "after", &gate.after);
+    one_of(problems, gate.line, "pulse", &gate.pulse);
+    let encoder = line_setting(settings, "encoder").is_some_and(Setting::given);
+    for (key, setting) in [
+        ("gate.after_counts", &gate.after.counts),
+        ("gate.pulse_counts", &gate.pulse.counts),
+        ("trigger.every_counts", &settings.trigger.every_counts),
+    ] {
+        if let (Some(line), false) = (setting.line, encoder) {
+            problems.note(line, key, "counts need an encoder: give lines.encoder");
+        }
+    }
+    if gate.after.ms.given() && gate.after.counts.given() {
+        // Told above; which one was meant is not known.
+    } else if gate.after.counts.given() {
+        useless(
+            problems,
+            "gate.spin_up_ms",
+            &gate.spin_up_ms,
+            "gate.after_ms",
+        );
+    } else {
+        let counts = "gate.after_counts";
+        let silence = &gate.encoder_silence_ms;
+        useless(problems, "gate.encoder_silence_ms", silence, counts);
+    }
+    let off = &gate.min_off;
+    if let (Some(ms), Some(counts)) = (off.ms.line, off.counts.line) {
+        let message = format!(
+            "given twice: gate.min_off_ms is on line {ms}, gate.min_off_counts on line {counts}; keep one"
+        );
+        problems.note(ms.max(counts), "gate.min_off_counts", message);
+        return;
+    }
+    if gate.after.ms.given() && gate.after.counts.given() {
+        return;
+    }
+    let same = "not in the unit of the gate";
+    if let (Some(line), true) = (off.ms.line, gate.after.counts.given()) {
+        problems.note(
+            line,
+            "gate.min_off_ms",
+            format!("{same}: gate.after_counts is in counts; give gate.min_off_counts"),
+        );
+    }
+    if let (Some(line), true) = (off.counts.line, gate.after.ms.given()) {
+        problems.note(
+            line,
+            "gate.min_off_counts",
+            format!("{same}: gate.after_ms is in time; give gate.min_off_ms"),
+        );
+    }
+    let longer = "is not shorter than the way from trigger to gate";
+    if let (Some(ms), Some(after), Some(line)) = (off.ms.value, gate.after.ms.value, off.ms.line)
+        && ms >= after
+    {
+        let message = format!("{ms} ms {longer}, gate.after_ms = {after} ms");
+        problems.note(line, "gate.min_off_ms", message);
+    }
+    if let (Some(counts), Some(after), Some(line)) =
+        (off.counts.value, gate.after.counts.value, off.counts.line)
+        && counts >= after
+    {
+        let message = format!("{counts} counts {longer}, gate.after_counts = {after}");
+        problems.note(line, "gate.min_off_counts", message);
+    }
+}
+
+/// Whether a frame can be there before the gate at all.
+fn budget(settings: &Settings, problems: &mut Problems) {
+    let (gate, capture) = (&settings.gate, &settings.capture);
+    let Some(after) = gate.after.ms.value else {
+        return;
+    };
+    let line = gate.after.ms.line.unwrap_or(1);
+    if let (Some(latest), Some(delivery)) =
+        (capture.exposure_max_ms.value, capture.delivery_ms.value)
+        && latest + delivery >= after
+    {
+        problems.note(
+            line,
+            "gate.after_ms",
+            format!(
+                "{after} ms leaves no time for judging: a frame may come {} ms after the trigger (capture.exposure_max_ms + capture.delivery_ms); allowed: more than that",
+                latest + delivery
+            ),
+        );
+    }
+    if let Some(late) = gate.late_output_ms.value
+        && late >= after
+    {
+        let line = gate.late_output_ms.line.unwrap_or(line);
+        let message = format!("{late} ms is not shorter than gate.after_ms = {after} ms");
+        problems.note(line, "gate.late_output_ms", message);
+    }
+}
+
+/// Whether every part on its way has a place.
+fn capacity(settings: &Settings, problems: &mut Problems) {
+    let gate = &settings.gate;
+    let Some(capacity) = gate.capacity.value else {
+        return;
+    };
+    let line = gate.capacity.line.unwrap_or(gate.line);
+    let parts = match (gate.after.ms.value, settings.trigger.min_pitch_ms.value) {
+        (Some(after), Some(pitch)) if gate.after.ms.given() => Some((after / pitch).floor() + 1.0),
+        _ => match (gate.after.counts.value, settings.trigger.every_counts.value) {
+            (Some(after), Some(every)) => Some((after / every) as f64 + 1.0),
+            _ => None,
+        },
+    };
+    if let Some(parts) = parts
+        && parts > capacity as f64
+    {
+        let cure = if parts > MAX_CAPACITY as f64 {
+            format!(
+                "more than {MAX_CAPACITY} cannot be tracked: the sensor must be nearer to the ejector, or parts further apart"
+            )
+        } else {
+            format!("allowed: {parts} to {MAX_CAPACITY} parts")
+        };
+        problems.note(
+            line,
+            "gate.capacity",
+            format!("{capacity} parts are too few: {parts} fit between sensor and ejector at the closest pitch; {cure}"),
+        );
+    }
+    if let Some(waiting) = settings.inference.max_waiting.value
+        && waiting > capacity
+    {
+        let line = settings.inference.max_waiting.line.unwrap_or(line);
+        let message = format!(
+            "{waiting} parts are more than can be on their way, gate.capacity = {capacity}; allowed: 1 to {capacity}"
+        );
+        problems.note(line, "inference.max_waiting", message);
+    }
+}
+
+fn line_setting<'a>(settings: &'a Settings, name: &str) -> Option<&'a Setting<String>> {
+    let mut wired = settings.lines.wired.iter();
+    wired.find(|(known, _)| *known == name).map(|(_, s)| s)
+}
+
+/// Whether the ejector is wired as the file says it works.
+fn wiring(settings: &Settings, problems: &mut Problems) {
+    let Some(ejector) = settings.gate.ejector.value else {
+        return;
+    };
+    let line = settings.gate.ejector.line.unwrap_or(1);
+    let (why, names): (_, &[&str]) = match ejector {
+        Ejector::Pass => ("gate.ejector = \"pass\"", &["pass"]),
+        Ejector::Reject => (
+            "gate.ejector = \"reject\" (the line must stop when nobody is in charge)",
+            &["reject", "ready"],
+        ),
+    };
+    for name in names {
+        if let Some(setting) = line_setting(settings, name) {
+            needed(problems, &format!("lines.{name}"), setting, line, why);
+        }
+    }
+}
+
+fn alarm(settings: &Settings, problems: &mut Problems) {
+    let alarm = &settings.alarm;
+    let acknowledged = settings.control.given()
+        || line_setting(settings, "acknowledge").is_some_and(Setting::given);
+    let alarms = alarm.consecutive_rejects.value != Some(0) || alarm.rate_percent.given();
+    if alarm.stop_line.value == Some(true) && alarms && !acknowledged {
+        let line = alarm
+            .stop_line
+            .line
+            .or(alarm.consecutive_rejects.line)
+            .unwrap_or(1);
+        problems.note(
+            line,
+            "alarm.stop_line",
+            "true, but nobody could start the line again: give control.socket or lines.acknowledge, or set it to false",
+        );
+    }
+}
+
+fn sanity(settings: &Settings, problems: &mut Problems) {
+    let sanity = &settings.sanity;
+    if let (Some(least), Some(most), Some(line)) = (
+        sanity.min_mean.value,
+        sanity.max_mean.value,
+        sanity.max_mean.line,
+    ) && least >= most
+    {
+        let message =
+            format!("{most} is not above sanity.min_mean = {least}, so no picture could be judged");
+        problems.note(line, "sanity.max_mean", message);
+    }
+}

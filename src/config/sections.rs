@@ -1,0 +1,355 @@
+//! The configuration as the rooms of the program take it: plain values with their units in their
+//! types.
+
+use super::board::LineSpec;
+use crate::capture::source::PixelFormat;
+use crate::line::gate::{Counts, Nanos, Span};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[camera]`: where frames come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Camera {
+    /// Which source.
+    pub source: CameraSource,
+    /// Frames a second: asked of a V4L2 camera, kept by a free-running folder or rendered source.
+    pub fps: f64,
+    /// No frame for so long: the camera counts as lost.
+    pub timeout: Duration,
+}
+
+/// The kinds of source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CameraSource {
+    /// A V4L2 device.
+    V4l2(V4l2Camera),
+    /// Image files of a folder, in the order of their names, again and again.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Expose at every trigger instead of at [`Camera::fps`].
+        on_trigger: bool,
+    },
+    /// The demo's part, rendered.
+    Rendered {
+        /// Seed of the production.
+        seed: u64,
+        /// Share of parts with a defect, 0 to 100.
+        defective_percent: f64,
+        /// Expose at every trigger instead of at [`Camera::fps`].
+        on_trigger: bool,
+    },
+}
+
+/// A V4L2 camera and what is set on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct V4l2Camera {
+    /// Device node.
+    pub device: PathBuf,
+    /// Pixels a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// None: the best that the camera offers.
+    pub format: Option<PixelFormat>,
+    /// `[camera.controls]`.
+    pub controls: Controls,
+}
+
+/// `[camera.controls]`: set at start, read back, checked while the line runs. What is None is left
+/// as the camera has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Controls {
+    /// Exposure time; automatic exposure is switched off for it.
+    pub exposure: Option<Duration>,
+    /// The camera's own scale; automatic gain is switched off for it.
+    pub gain: Option<i64>,
+    /// The camera's own scale; automatic focus is switched off for it.
+    pub focus: Option<i64>,
+    /// Kelvin; automatic white balance is switched off for it.
+    pub white_balance_k: Option<u32>,
+    /// Other controls by their V4L2 name in lower case with underscores, such as
+    /// `power_line_frequency`.
+    pub others: Vec<(String, i64)>,
+}
+
+/// `[trigger]`: what makes a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Where triggers come from.
+    pub kind: TriggerKind,
+    /// A second trigger within this time is the same part.
+    pub bounce: Nanos,
+    /// Parts are never closer.
+    pub min_pitch: Nanos,
+}
+
+/// The kinds of trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerKind {
+    /// Edges on `lines.trigger`.
+    Gpio {
+        /// Shorter pulses are not seen; 0 switches the kernel's debouncing off.
+        debounce: Duration,
+    },
+    /// Commands on the control socket.
+    Socket,
+    /// The clock.
+    Timer {
+        /// Time from part to part.
+        every: Duration,
+    },
+    /// The encoder.
+    Encoder {
+        /// Counts from part to part.
+        every: Counts,
+    },
+}
+
+/// `[capture]`: which frame belongs to which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The rule.
+    pub pairing: Pairing,
+    /// A frame's way from the sensor to this program, at most.
+    pub delivery: Nanos,
+}
+
+/// The rules of pairing. Times are of exposure, after the trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// A frame exposed in `[min, max]`.
+    Window {
+        /// Earliest.
+        min: Nanos,
+        /// Latest.
+        max: Nanos,
+    },
+    /// The first frame at or after `delay`, and no later than `max`.
+    Next {
+        /// When the part is in view.
+        delay: Nanos,
+        /// After this it is out of view.
+        max: Nanos,
+    },
+}
+
+impl Pairing {
+    /// The latest exposure that may still be a part's.
+    pub const fn latest(&self) -> Nanos {
+        match self {
+            Pairing::Window { max, .. } | Pairing::Next { max, .. } => *max,
+        }
+    }
+}
+
+/// `[gate]`: when the ejector acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// From trigger to ejector.
+    pub after: Span,
+    /// How long the ejector acts.
+    pub pulse: Span,
+    /// The ejector's rest, in the unit of `after`.
+    pub min_off: Span,
+    /// How the ejector is wired.
+    pub ejector: Ejector,
+    /// An output later than this is a fault.
+    pub late_output: Nanos,
+    /// Parts between sensor and ejector, at most [`MAX_CAPACITY`].
+    pub capacity: usize,
+    /// Half a period of HEARTBEAT.
+    pub heartbeat: Nanos,
+    /// FAULT stays on at least this long, so that a PLC sees it.
+    pub fault_hold: Nanos,
+    /// Only where the gate is by the clock: how long a stopped belt takes to full speed.
+    pub spin_up: Nanos,
+    /// Only where the gate is by the encoder: no count for so long, and everything on the belt is
+    /// thrown out; 0 is never.
+    pub encoder_silence: Nanos,
+}
+
+/// Parts that can be tracked at most.
+pub const MAX_CAPACITY: usize = 256;
+
+/// Parts over which the reject rate can be taken at most.
+pub const MAX_RATE_WINDOW: usize = 256;
+
+/// The two ways of wiring an ejector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ejector {
+    /// Energised only while a part passes that may: fails to reject.
+    Pass,
+    /// Energised for parts that must go: needs the line to stop on READY.
+    Reject,
+}
+
+/// `[alarm]`: when rejects are too many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alarm {
+    /// Rejects in a row; 0 is never.
+    pub consecutive_rejects: u32,
+    /// Share of the last `rate_window` parts, 0 to 100; None is never.
+    pub rate_percent: Option<f64>,
+    /// Parts, at most [`MAX_RATE_WINDOW`].
+    pub rate_window: usize,
+    /// READY stays off until somebody acknowledges.
+    pub stop_line: bool,
+}
+
+impl Alarm {
+    /// Rejects among the last [`Alarm::rate_window`] parts that raise the alarm: the share rounded
+    /// up, at least 1; None is never.
+    pub fn rate_rejects(&self) -> Option<usize> {
+        let share = self.rate_percent? / 100.0 * self.rate_window as f64;
+        // A share of 30 % of 100 is 30, whatever the last bit of the product says.
+        Some(((share - 1e-9).ceil() as usize).clamp(1, self.rate_window))
+    }
+}
+
+/// `[inference]`: the judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inference {
+    /// Threads that share one image; None: one a processor, less one for camera and gate.
+    pub threads: Option<usize>,
+    /// Judging one part longer than this is a fault.
+    pub timeout: Duration,
+    /// Parts waiting for the judge beyond which READY drops.
+    pub max_waiting: usize,
+}
+
+impl Inference {
+    /// [`Inference::threads`] on this machine.
+    pub fn threads_here(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads
+            .unwrap_or_else(|| processors().saturating_sub(1).max(1))
+    }
+}
+
+/// `[sanity]`: a picture outside these is UNKNOWN, whatever its score. None is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sanity {
+    /// Grey levels, 0 to 255: darker is black.
+    pub min_mean: Option<f64>,
+    /// Grey levels, 0 to 255: brighter is washed out.
+    pub max_mean: Option<f64>,
+    /// Share of pixels at full scale, 0 to 100.
+    pub max_saturated_percent: Option<f64>,
+    /// Mean absolute Laplacian, grey levels: less is blurred.
+    pub min_sharpness: Option<f64>,
+    /// Share of the side, 0 to 100, against the product's golden good image.
+    pub max_shift_percent: Option<f64>,
+}
+
+/// `[drift]`: an alarm on slowly rising scores, never a verdict.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drift {
+    /// OK parts.
+    pub window: usize,
+    /// Rise of their mean score over the product's own.
+    pub rise_percent: f64,
+}
+
+/// `[lines]`: what is wired to what. Every entry is on another line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// Part present.
+    pub trigger: Option<LineSpec>,
+    /// Belt counts.
+    pub encoder: Option<LineSpec>,
+    /// A person acknowledges an alarm.
+    pub acknowledge: Option<LineSpec>,
+    /// The line may run.
+    pub ready: Option<LineSpec>,
+    /// At least one part waits for its verdict.
+    pub busy: Option<LineSpec>,
+    /// A pulse for each part that passes.
+    pub ok: Option<LineSpec>,
+    /// The ejector that acts on what must go.
+    pub reject: Option<LineSpec>,
+    /// The ejector that spares what may pass.
+    pub pass: Option<LineSpec>,
+    /// A fault is present.
+    pub fault: Option<LineSpec>,
+    /// Toggles while everything is fresh.
+    pub heartbeat: Option<LineSpec>,
+}
+
+impl Lines {
+    /// Names of the inputs, as in the file.
+    pub const INPUTS: [&'static str; 3] = ["trigger", "encoder", "acknowledge"];
+    /// Names of the outputs, as in the file.
+    pub const OUTPUTS: [&'static str; 7] = [
+        "ready",
+        "busy",
+        "ok",
+        "reject",
+        "pass",
+        "fault",
+        "heartbeat",
+    ];
+
+    /// The line called `name` in the file.
+    pub fn named(&self, name: &str) -> Option<&LineSpec> {
+        match name {
+            "trigger" => self.trigger.as_ref(),
+            "encoder" => self.encoder.as_ref(),
+            "acknowledge" => self.acknowledge.as_ref(),
+            "ready" => self.ready.as_ref(),
+            "busy" => self.busy.as_ref(),
+            "ok" => self.ok.as_ref(),
+            "reject" => self.reject.as_ref(),
+            "pass" => self.pass.as_ref(),
+            "fault" => self.fault.as_ref(),
+            "heartbeat" => self.heartbeat.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The lines that are wired, by name, inputs first.
+    pub fn wired(&self) -> impl Iterator<Item = (&'static str, &LineSpec)> {
+        Self::INPUTS
+            .into_iter()
+            .chain(Self::OUTPUTS)
+            .filter_map(|name| Some((name, self.named(name)?)))
+    }
+}
+
+/// `[supervisor]`: who holds the output lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supervisor {
+    /// READY and PASS fall when the vision process is silent for so long.
+    pub lease: Duration,
+    /// Pause before it is started again.
+    pub restart: Duration,
+    /// Hardware watchdog; None: not used.
+    pub watchdog: Option<PathBuf>,
+}
+
+/// `[record]`: what is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The folder.
+    pub folder: PathBuf,
+    /// A log file is rotated at this size, bytes.
+    pub log_max: u64,
+    /// Log files.
+    pub log_keep: u32,
+    /// Kept images, bytes.
+    pub images_quota: u64,
+    /// Share of OK parts whose image is kept, 0 to 100.
+    pub ok_sample_percent: f64,
+    /// Below so many free bytes no images are kept.
+    pub min_free: u64,
+}
+
+/// `[metrics]` and `[control]`: who may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Address of the Prometheus page; None: there is none.
+    pub metrics: Option<SocketAddr>,
+    /// The control socket; None: there is none.
+    pub control: Option<PathBuf>,
+}

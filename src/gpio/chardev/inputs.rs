@@ -1,0 +1,580 @@
+//! Input lines with edges timed by the kernel.
+
+use super::debouncer::Debouncer;
+use super::sequence::Sequence;
+use super::{CONSUMER, check_distinct, explain, used_for};
+use crate::gpio::chips::{FoundLine, find};
+use crate::gpio::clock;
+use crate::gpio::error::{GpioError, errno};
+use crate::gpio::spec::LineSpec;
+use crate::line::devices::{DeviceError, Edge, Input, Inputs};
+use crate::line::gate::Nanos;
+use gpiocdev::Request;
+use gpiocdev::line::{EdgeDetection, EdgeKind, Value};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// Longest debounce time. Beyond it parts, not contacts, would be filtered.
+pub const LONGEST_DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// The largest event buffer that the kernel gives; it caps what is asked for.
+const KERNEL_BUFFER: u32 = 1024;
+
+/// Edges that are read at once.
+const READ: usize = 16;
+
+/// The size of an edge as the kernel writes it, 64-bit words.
+const EDGE_WORDS: usize = 6;
+
+/// Least time between two attempts to open lines that went away.
+const REOPEN: Duration = Duration::from_millis(100);
+
+/// How far a kernel time may lie ahead of this program's clock reading.
+const CLOCK_SLACK: Nanos = Nanos::from_millis(1);
+
+/// The resistor inside the chip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bias {
+    /// As the board has it.
+    #[default]
+    AsIs,
+    /// To the supply.
+    PullUp,
+    /// To ground.
+    PullDown,
+    /// None.
+    Disabled,
+}
+
+/// Who filters a bouncing contact, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Debounce {
+    /// Nobody: for clean electronic sensors and encoders.
+    #[default]
+    Off,
+    /// The chip, where it can, or the kernel: a level counts once it has lasted that long, so
+    /// spikes are filtered as well. **Where the chip has no filter, the kernel uses a timer: the
+    /// edge is stamped when that ends, later than the edge itself by the period rounded up to the
+    /// kernel's tick (1 to 10 ms), with that much jitter.** No interface tells which of the two it
+    /// is. Where the driver refuses, this program does it as in `Program`, and says so in the log.
+    Kernel(Duration),
+    /// This program: the first edge counts at once with the kernel's exact time, and what follows
+    /// within the period does not. A single spike counts as a part (and is rejected). Needs an
+    /// interrupt for both edges.
+    Program(Duration),
+}
+
+impl Debounce {
+    fn period(self) -> Duration {
+        match self {
+            Debounce::Off => Duration::ZERO,
+            Debounce::Kernel(period) | Debounce::Program(period) => period,
+        }
+    }
+}
+
+/// One input line as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputLine {
+    /// What it means.
+    pub input: Input,
+    /// Which it is.
+    pub spec: LineSpec,
+    /// On is the low level.
+    pub active_low: bool,
+    /// The resistor inside the chip.
+    pub bias: Bias,
+    /// Filtering.
+    pub debounce: Debounce,
+}
+
+/// Input lines of the character device, and the on-edges of all of them: in the order of their
+/// times for lines of one chip, and nearly so for several.
+///
+/// When a chip goes away, [`Inputs::wait`] fails once and tries to open the lines again, by their
+/// specs and at most ten times a second, whenever it is called after that.
+#[derive(Debug)]
+pub struct ChardevInputs {
+    lines: Vec<InputLine>,
+    /// Empty after a failure.
+    chips: Vec<OpenChip>,
+    last_try: Nanos,
+}
+
+/// The lines of one chip.
+#[derive(Debug)]
+struct OpenChip {
+    chip: String,
+    request: Request,
+    opened: Nanos,
+    watched: Vec<Watched>,
+    words: [u64; READ * EDGE_WORDS],
+    /// What of `words` is filled and not yet decoded, 64-bit words.
+    next_word: usize,
+    end_word: usize,
+    /// The next edge to hand out.
+    head: Option<Edge>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    input: Input,
+    offset: u32,
+    sequence: Sequence,
+    debouncer: Option<Debouncer>,
+}
+
+impl ChardevInputs {
+    /// Requests `lines`, those of one chip together. Edges count from here on.
+    ///
+    /// # Errors
+    /// [`GpioError`] that names the chip, line or file and the fix.
+    pub fn open(lines: Vec<InputLine>) -> Result<Self, GpioError> {
+        let mut inputs = Self {
+            lines,
+            chips: Vec::new(),
+            last_try: Nanos(0),
+        };
+        inputs.reopen()?;
+        Ok(inputs)
+    }
+
+    /// Gives the lines back and requests them anew; edges from before are forgotten.
+    ///
+    /// # Errors
+    /// As [`ChardevInputs::open`]; nothing is open then.
+    pub fn reopen(&mut self) -> Result<(), GpioError> {
+        self.chips.clear();
+        self.last_try = clock::now();
+        self.chips = request_all(&self.lines)?;
+        Ok(())
+    }
+
+    /// The level of every line, on or off, for people.
+    ///
+    /// # Errors
+    /// [`GpioError::Lost`] when a chip is gone.
+    pub fn levels(&self) -> Result<Vec<(Input, bool)>, GpioError> {
+        let mut levels = Vec::new();
+        for chip in &self.chips {
+            for line in &chip.watched {
+                let value = chip.request.value(line.offset);
+                let value = value.map_err(|source| chip.lost(Some(source)))?;
+                levels.push((line.input, value == Value::Active));
+            }
+        }
+        Ok(levels)
+    }
+
+    /// Opens after a failure, unless that was tried a moment ago.
+    fn open_again(&mut self, at_most: Duration) -> Result<(), GpioError> {
+        let pause = clock::until(self.last_try.after(clock::nanos(REOPEN)));
+        std::thread::sleep(pause.min(at_most));
+        self.reopen()?;
+        log::warn!("GPIO inputs are back after a loss; parts in between were not seen");
+        Ok(())
+    }
+
+    fn wait_open(&mut self, deadline: Nanos) -> Result<Option<Edge>, GpioError> {
+        loop {
+            for chip in &mut self.chips {
+                chip.fill_head()?;
+            }
+            // With several chips, the earliest edge that is known.
+            let heads = self.chips.iter_mut().map(|chip| &mut chip.head);
+            let earliest = heads
+                .filter(|head| head.is_some())
+                .min_by_key(|head| head.map_or(Nanos::MAX, |edge| edge.at));
+            if let Some(edge) = earliest.and_then(Option::take) {
+                return Ok(Some(edge));
+            }
+            let watched = self.chips.iter().flat_map(|chip| &chip.watched);
+            let settles = watched.filter_map(Watched::settles_at).min();
+            let now = clock::now();
+            let until = settles.unwrap_or(deadline).min(deadline);
+            if self.read_ready(Duration::from_nanos(until.since(now).0))? {
+                continue;
+            }
+            // Nothing was left to be read: up to `now` the lines were as quiet as they look.
+            let watched = self.chips.iter_mut().flat_map(|chip| &mut chip.watched);
+            if let Some(edge) = watched.filter_map(|line| line.settle(now)).next() {
+                return Ok(Some(edge));
+            }
+            if now >= deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until a chip has edges and reads them; false when none had within `at_most`.
+    fn read_ready(&mut self, at_most: Duration) -> Result<bool, GpioError> {
+        let mut fds: heapless::Vec<PollFd<'_>, { Input::ALL.len() }> = self
+            .chips
+            .iter()
+            .map(|chip| PollFd::new(&chip.request, PollFlags::IN))
+            .collect();
+        let timeout = Timespec::try_from(at_most).ok();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            // A signal; the caller looks at its deadline.
+            Err(Errno::INTR) => return Ok(true),
+            Err(e) => return Err(GpioError::Wait(e.into())),
+        }
+        let ready: heapless::Vec<PollFlags, { Input::ALL.len() }> =
+            fds.iter().map(PollFd::revents).collect();
+        drop(fds);
+        for (chip, ready) in self.chips.iter_mut().zip(ready) {
+            if ready.contains(PollFlags::IN) {
+                chip.read()?;
+            } else if !ready.is_empty() {
+                return Err(chip.lost(None));
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Inputs for ChardevInputs {
+    fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
+        let deadline = clock::now().after(clock::nanos(at_most));
+        if self.chips.is_empty() && !self.lines.is_empty() {
+            self.open_again(at_most)?;
+        }
+        match self.wait_open(deadline) {
+            Ok(edge) => Ok(edge),
+            Err(error) => {
+                self.chips.clear();
+                self.last_try = clock::now();
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl OpenChip {
+    /// Reads what waits, into an empty buffer. The library's call for a single edge is of no use
+    /// here: it asks the kernel for eight, hands out one and drops the rest.
+    fn read(&mut self) -> Result<(), GpioError> {
+        if self.next_word < self.end_word {
+            return Ok(());
+        }
+        (self.next_word, self.end_word) = (0, 0);
+        match self.request.read_edge_events_into_slice(&mut self.words) {
+            Ok(words) => self.end_word = words.min(self.words.len()),
+            Err(e) if matches!(errno(&e), Some(Errno::INTR | Errno::AGAIN)) => {}
+            Err(source) => return Err(self.lost(Some(source))),
+        }
+        Ok(())
+    }
+
+    /// Decodes up to the next edge that counts.
+    fn fill_head(&mut self) -> Result<(), GpioError> {
+        while self.head.is_none() && self.next_word < self.end_word {
+            let words = &self.words[self.next_word..self.end_word];
+            let event = self.request.edge_event_from_slice(words);
+            let event = match event {
+                Ok(event) => event,
+                Err(source) => return Err(self.lost(Some(source))),
+            };
+            self.next_word += EDGE_WORDS;
+            let at = Nanos(event.timestamp_ns);
+            self.check_clock(event.offset, at)?;
+            let Some(line) = self.watched.iter_mut().find(|w| w.offset == event.offset) else {
+                continue;
+            };
+            let lost = line.sequence.lost_before(event.line_seqno);
+            self.head = line.edge(event.kind == EdgeKind::Rising, at, lost);
+        }
+        Ok(())
+    }
+
+    fn check_clock(&self, offset: u32, at: Nanos) -> Result<(), GpioError> {
+        let now = clock::now();
+        if at.after(CLOCK_SLACK).0 >= self.opened.0 && at.0 <= now.after(CLOCK_SLACK).0 {
+            return Ok(());
+        }
+        Err(GpioError::Clock {
+            chip: self.chip.clone(),
+            offset,
+            at_ns: at.0,
+            from_ns: self.opened.0,
+            to_ns: now.0,
+        })
+    }
+
+    fn lost(&self, source: Option<gpiocdev::Error>) -> GpioError {
+        let names: Vec<&str> = self.watched.iter().map(|w| w.input.name()).collect();
+        GpioError::Lost {
+            chip: self.chip.clone(),
+            used_for: names.join(", "),
+            source,
+        }
+    }
+}
+
+impl Watched {
+    /// The edge that the line is to see, if any.
+    fn edge(&mut self, rising: bool, at: Nanos, lost: u32) -> Option<Edge> {
+        let input = self.input;
+        let edge = |at, lost| Edge { input, at, lost };
+        match &mut self.debouncer {
+            None => rising.then_some(edge(at, lost)),
+            Some(debouncer) => {
+                let counts = debouncer.edge(rising, at);
+                // With edges missing nothing is known of the line's quiet: this one stands for them.
+                let counts = counts.or((lost > 0).then_some(at));
+                counts.map(|at| edge(at, Debouncer::lost_on_edges(lost)))
+            }
+        }
+    }
+
+    fn settles_at(&self) -> Option<Nanos> {
+        self.debouncer.as_ref().and_then(Debouncer::settles_at)
+    }
+
+    /// An edge that was held back, if it counts after all.
+    fn settle(&mut self, now: Nanos) -> Option<Edge> {
+        let at = self.debouncer.as_mut()?.settle(now)?;
+        Some(Edge {
+            input: self.input,
+            at,
+            lost: 0,
+        })
+    }
+}
+
+fn request_all(lines: &[InputLine]) -> Result<Vec<OpenChip>, GpioError> {
+    let mut uses = Vec::new();
+    for line in lines {
+        let asked = line.debounce.period();
+        if asked > LONGEST_DEBOUNCE {
+            return Err(GpioError::DebounceTooLong {
+                used_for: line.input.name(),
+                asked_us: asked.as_micros(),
+                longest_us: LONGEST_DEBOUNCE.as_micros(),
+            });
+        }
+        uses.push((find(&line.spec)?, line.input.name()));
+    }
+    check_distinct(&uses)?;
+    let mut chips: Vec<OpenChip> = Vec::new();
+    for (found, _) in &uses {
+        if chips.iter().any(|open| open.chip == found.chip) {
+            continue;
+        }
+        let on_chip: Vec<(&InputLine, FoundLine)> = lines
+            .iter()
+            .zip(&uses)
+            .filter(|(_, (line, _))| line.path == found.path)
+            .map(|(line, (found, _))| (line, found.clone()))
+            .collect();
+        chips.push(request(&on_chip)?);
+    }
+    Ok(chips)
+}
+
+/// Requests the lines of one chip; with kernel debouncing where asked for, or else without.
+fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
+    let uses: Vec<(FoundLine, &'static str)> = lines
+        .iter()
+        .map(|(line, found)| (found.clone(), line.input.name()))
+        .collect();
+    let by_kernel = lines
+        .iter()
+        .any(|(line, _)| matches!(line.debounce, Debounce::Kernel(p) if !p.is_zero()));
+    let opened = clock::now();
+    match ask(lines, by_kernel) {
+        Ok(request) => open_chip(lines, request, opened, by_kernel),
+        // Busy, forbidden and gone are no matter of debouncing.
+        Err(e)
+            if by_kernel
+                && !matches!(
+                    errno(&e),
+                    Some(Errno::BUSY | Errno::ACCESS | Errno::PERM | Errno::NODEV)
+                ) =>
+        {
+            let opened = clock::now();
+            // If that fails too, the reason is the first one's no more.
+            let request = ask(lines, false).map_err(|source| explain(&uses, source))?;
+            log::warn!(
+                "{} ({}): the driver refuses to debounce ({e}); this program does it",
+                uses.first().map_or("", |(line, _)| line.chip.as_str()),
+                used_for(&uses)
+            );
+            open_chip(lines, request, opened, false)
+        }
+        Err(source) => Err(explain(&uses, source)),
+    }
+}
+
+fn ask(lines: &[(&InputLine, FoundLine)], debounce_by_kernel: bool) -> gpiocdev::Result<Request> {
+    let mut builder = Request::builder();
+    builder
+        .with_consumer(CONSUMER)
+        .with_kernel_event_buffer_size(KERNEL_BUFFER);
+    for (line, found) in lines {
+        let (period, by_kernel) = filter(line.debounce, debounce_by_kernel);
+        builder
+            .on_chip(found.path.clone())
+            .with_line(found.offset)
+            .as_input()
+            .with_edge_detection(if period.is_zero() || by_kernel {
+                EdgeDetection::RisingEdge
+            } else {
+                EdgeDetection::BothEdges
+            })
+            .with_bias(match line.bias {
+                Bias::AsIs => None,
+                Bias::PullUp => Some(gpiocdev::line::Bias::PullUp),
+                Bias::PullDown => Some(gpiocdev::line::Bias::PullDown),
+                Bias::Disabled => Some(gpiocdev::line::Bias::Disabled),
+            });
+        if by_kernel {
+            builder.with_debounce_period(period);
+        }
+        if line.active_low {
+            builder.as_active_low();
+        }
+    }
+    builder.request()
+}
+
+/// The period, and whether the kernel filters.
+fn filter(debounce: Debounce, kernel_can: bool) -> (Duration, bool) {
+    let period = debounce.period();
+    let by_kernel = kernel_can && matches!(debounce, Debounce::Kernel(_)) && !period.is_zero();
+    (period, by_kernel)
+}
+
+fn open_chip(
+    lines: &[(&InputLine, FoundLine)],
+    request: Request,
+    opened: Nanos,
+    kernel_can: bool,
+) -> Result<OpenChip, GpioError> {
+    let mut open = OpenChip {
+        chip: lines
+            .first()
+            .map(|(_, found)| found.chip.clone())
+            .unwrap_or_default(),
+        request,
+        opened,
+        watched: Vec::with_capacity(lines.len()),
+        words: [0; READ * EDGE_WORDS],
+        next_word: 0,
+        end_word: 0,
+        head: None,
+    };
+    for (line, found) in lines {
+        let (period, by_kernel) = filter(line.debounce, kernel_can);
+        let debouncer = if period.is_zero() || by_kernel {
+            None
+        } else {
+            let level = open.request.value(found.offset);
+            let level = level.map_err(|source| open.lost(Some(source)))?;
+            Some(Debouncer::new(clock::nanos(period), level == Value::Active))
+        };
+        if by_kernel {
+            log::info!(
+                "{} line {} ({}): debounced by the kernel over {period:?}; without a filter in the chip its edges are stamped that much later, rounded up to the kernel's tick",
+                found.chip,
+                found.offset,
+                line.input.name(),
+            );
+        }
+        open.watched.push(Watched {
+            input: line.input,
+            offset: found.offset,
+            sequence: Sequence::default(),
+            debouncer,
+        });
+    }
+    Ok(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(spec: &str) -> InputLine {
+        InputLine {
+            input: Input::Trigger,
+            spec: spec.parse().unwrap(),
+            active_low: false,
+            bias: Bias::AsIs,
+            debounce: Debounce::Off,
+        }
+    }
+
+    #[test]
+    fn a_chip_that_is_not_there_is_an_error_that_names_it() {
+        let error = ChardevInputs::open(vec![line("gpiochip4711:17")]).unwrap_err();
+        assert!(error.to_string().contains("gpiochip4711"), "{error}");
+    }
+
+    #[test]
+    fn an_hour_of_debouncing_is_refused_before_anything_is_opened() {
+        let mut long = line("gpiochip4711:17");
+        long.debounce = Debounce::Kernel(Duration::from_secs(3600));
+        let error = ChardevInputs::open(vec![long]).unwrap_err();
+        assert!(
+            matches!(error, GpioError::DebounceTooLong { .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn without_lines_waiting_only_takes_time() {
+        let mut inputs = ChardevInputs::open(Vec::new()).unwrap();
+        let started = clock::now();
+        assert_eq!(inputs.wait(Duration::from_millis(20)).unwrap(), None);
+        assert!(clock::now().since(started).0 >= 20_000_000);
+        assert_eq!(inputs.levels().unwrap(), []);
+    }
+
+    #[test]
+    fn lines_that_went_away_are_asked_for_again_and_again_but_not_busily() {
+        let mut inputs = ChardevInputs {
+            lines: vec![line("gpiochip4711:17")],
+            chips: Vec::new(),
+            last_try: Nanos(0),
+        };
+        let started = clock::now();
+        for _ in 0..4 {
+            let error = inputs.wait(Duration::from_secs(5)).unwrap_err();
+            assert!(error.to_string().contains("gpiochip4711"), "{error}");
+        }
+        let took = clock::now().since(started);
+        assert!(took.0 >= 3 * 100_000_000, "{took:?}");
+        assert!(took.0 < 3_000_000_000, "{took:?}");
+    }
+
+    #[test]
+    fn the_kernels_edge_is_as_long_as_is_assumed() {
+        assert_eq!(
+            size_of::<gpiocdev_uapi::v2::LineEdgeEvent>(),
+            EDGE_WORDS * 8
+        );
+    }
+
+    #[test]
+    fn lost_edges_always_reach_the_line() {
+        let mut plain = Watched {
+            input: Input::Trigger,
+            offset: 0,
+            sequence: Sequence::default(),
+            debouncer: None,
+        };
+        assert_eq!(plain.edge(true, Nanos(5), 3).map(|e| e.lost), Some(3));
+        let mut filtered = Watched {
+            debouncer: Some(Debouncer::new(Nanos(100), true)),
+            ..plain
+        };
+        // A release tells of lost edges although it is no on-edge itself.
+        assert_eq!(filtered.edge(false, Nanos(500), 1).map(|e| e.lost), Some(1));
+        assert_eq!(filtered.edge(true, Nanos(550), 4).map(|e| e.lost), Some(2));
+        assert_eq!(filtered.edge(true, Nanos(560), 0), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! Why a GPIO line cannot be used, and what to do about it.
+
+use rustix::io::Errno;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a GPIO line cannot be used.
+#[derive(Debug, Error)]
+pub enum GpioError {
+    /// The machine has no GPIO character device.
+    #[error(
+        "this machine has no /dev/gpiochip*; is the driver of its GPIO loaded, and was the kernel built with CONFIG_GPIO_CDEV?"
+    )]
+    NoChips,
+    /// No chip answers to this path, name or label.
+    #[error("there is no GPIO chip {wanted:?}; this machine has {found}")]
+    NoSuchChip {
+        /// As configured.
+        wanted: String,
+        /// Names and labels of those that are there.
+        found: String,
+    },
+    /// Several chips carry the same label.
+    #[error(
+        "{} GPIO chips have the label {label:?} ({found}); name one by its device file, or the line by its own name",
+        count
+    )]
+    AmbiguousChip {
+        /// As configured.
+        label: String,
+        /// How many.
+        count: usize,
+        /// Their names.
+        found: String,
+    },
+    /// The file permissions forbid it.
+    #[error(
+        "{} may not be opened by this user; the udev rule in board/udev gives it to group `gpio`: is the rule installed and the user in that group? (log in again after `usermod -aG gpio USER`)",
+        path.display()
+    )]
+    Permission {
+        /// The device file.
+        path: PathBuf,
+    },
+    /// The chip has fewer lines.
+    #[error("{chip} has no line {line}; its lines are 0 to {last}")]
+    NoSuchLine {
+        /// Chip.
+        chip: String,
+        /// As configured.
+        line: String,
+        /// Number of its last line.
+        last: u32,
+    },
+    /// No line has this name.
+    #[error(
+        "no GPIO line is named {name:?}{}; `partgate doctor` lists all names",
+        where_looked
+    )]
+    NoSuchName {
+        /// As configured.
+        name: String,
+        /// " on CHIP", " (CHIP could not be read)", or nothing.
+        where_looked: String,
+    },
+    /// Several lines have this name.
+    #[error(
+        "several GPIO lines are named {name:?} ({found}); write the chip as well, \"CHIP:LINE\""
+    )]
+    AmbiguousName {
+        /// As configured.
+        name: String,
+        /// Where.
+        found: String,
+    },
+    /// Two uses of one line in the same configuration.
+    #[error("{chip} line {offset} is used both as {first} and as {second}")]
+    UsedTwice {
+        /// Chip.
+        chip: String,
+        /// Line.
+        offset: u32,
+        /// One use.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// Two lines for one use.
+    #[error("{used_for} has two lines; one of them would never be served")]
+    WiredTwice {
+        /// What they are for.
+        used_for: &'static str,
+    },
+    /// Somebody else has it.
+    #[error(
+        "{chip} line {offset} ({used_for}) is held by {holder:?}; stop that program or driver, or choose another line"
+    )]
+    Busy {
+        /// Chip.
+        chip: String,
+        /// Line.
+        offset: u32,
+        /// What it was wanted for.
+        used_for: &'static str,
+        /// The label that its holder gave.
+        holder: String,
+    },
+    /// The kernel is too old.
+    #[error("{chip} does not know the second GPIO user interface; Linux 5.10 or later is needed")]
+    OldKernel {
+        /// Chip.
+        chip: String,
+    },
+    /// A debounce time that cannot be meant.
+    #[error(
+        "a debounce time of {asked_us} us for {used_for} is too long; the longest is {longest_us} us"
+    )]
+    DebounceTooLong {
+        /// What the line is for.
+        used_for: &'static str,
+        /// As configured, microseconds.
+        asked_us: u128,
+        /// The limit, microseconds.
+        longest_us: u128,
+    },
+    /// The kernel or driver refused.
+    #[error("{chip}: lines for {used_for} cannot be requested")]
+    Refused {
+        /// Chip.
+        chip: String,
+        /// What they were wanted for.
+        used_for: String,
+        /// What the system said.
+        source: gpiocdev::Error,
+    },
+    /// The chip went away, or stopped answering.
+    #[error("{chip} ({used_for}): lost; was it unplugged, or its driver unloaded?")]
+    Lost {
+        /// Chip.
+        chip: String,
+        /// What its lines are for.
+        used_for: String,
+        /// What the system said, where it said anything.
+        source: Option<gpiocdev::Error>,
+    },
+    /// An edge carries a time that CLOCK_MONOTONIC never showed while the line was watched.
+    #[error(
+        "{chip} line {offset} stamped an edge at {at_ns} ns, outside [{from_ns}, {to_ns}] of CLOCK_MONOTONIC; edges timed by another clock cannot be placed on the line"
+    )]
+    Clock {
+        /// Chip.
+        chip: String,
+        /// Line.
+        offset: u32,
+        /// The edge's time.
+        at_ns: u64,
+        /// When the line was requested.
+        from_ns: u64,
+        /// When the edge was read.
+        to_ns: u64,
+    },
+    /// Waiting for edges failed.
+    #[error("waiting for edges failed")]
+    Wait(#[source] std::io::Error),
+}
+
+/// The system's error number inside an error of the GPIO library.
+pub(super) fn errno(error: &gpiocdev::Error) -> Option<Errno> {
+    let number = match error {
+        gpiocdev::Error::Os(e) => e.0,
+        gpiocdev::Error::Uapi(_, gpiocdev_uapi::Error::Os(e)) => e.0,
+        _ => return None,
+    };
+    Some(Errno::from_raw_os_error(number))
+}

@@ -1,0 +1,281 @@
+//! Input lines fed from another thread.
+
+use super::{SimulatedError, check_capacity};
+use crate::gpio::clock;
+use crate::line::devices::{DeviceError, Edge, Input, Inputs};
+use crate::line::gate::Nanos;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a wait on unplugged inputs takes, so that asking again and again is not a busy loop.
+const UNPLUGGED_WAIT: Duration = Duration::from_millis(1);
+
+/// One edge in the ring. One thread writes and one reads, in turns that `head` and `tail` give.
+#[derive(Debug, Default)]
+struct Slot {
+    at: AtomicU64,
+    /// Input in the upper half, lost edges in the lower.
+    what: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    slots: Box<[Slot]>,
+    /// Edges taken out so far.
+    head: AtomicUsize,
+    /// Edges put in so far.
+    tail: AtomicUsize,
+    unplugged: AtomicBool,
+    /// Readable after every push; what `wait` sleeps on.
+    wake: OwnedFd,
+}
+
+/// Input lines whose edges come from an [`InputFeed`]. No lock, no memory taken after the start.
+#[derive(Debug)]
+pub struct SimulatedInputs {
+    shared: Arc<Shared>,
+}
+
+/// The plant's end of [`SimulatedInputs`]. One thread holds it.
+#[derive(Debug)]
+pub struct InputFeed {
+    shared: Arc<Shared>,
+    lost: [u32; Input::ALL.len()],
+}
+
+impl SimulatedInputs {
+    /// Inputs and their feed; `capacity` edges can wait.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Capacity`], or [`SimulatedError::Text`] when the system has no file
+    /// descriptor left.
+    pub fn new(capacity: usize) -> Result<(Self, InputFeed), SimulatedError> {
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        let shared = Arc::new(Shared {
+            slots: (0..check_capacity(capacity)?)
+                .map(|_| Slot::default())
+                .collect(),
+            head: AtomicUsize::new(0),
+            tail: AtomicUsize::new(0),
+            unplugged: AtomicBool::new(false),
+            wake: wake.map_err(|e| SimulatedError::Text {
+                path: "eventfd".into(),
+                problem: "cannot be made",
+                source: e.into(),
+            })?,
+        });
+        let feed = InputFeed {
+            shared: Arc::clone(&shared),
+            lost: [0; Input::ALL.len()],
+        };
+        Ok((Self { shared }, feed))
+    }
+
+    fn pop(&mut self) -> Option<Edge> {
+        let shared = &*self.shared;
+        let head = shared.head.load(Ordering::Relaxed);
+        if head == shared.tail.load(Ordering::Acquire) {
+            return None;
+        }
+        let slot = &shared.slots[head % shared.slots.len()];
+        let what = slot.what.load(Ordering::Relaxed);
+        let edge = Edge {
+            input: Input::ALL[(what >> 32) as usize % Input::ALL.len()],
+            at: Nanos(slot.at.load(Ordering::Relaxed)),
+            lost: (what & u64::from(u32::MAX)) as u32,
+        };
+        shared.head.store(head.wrapping_add(1), Ordering::Release);
+        Some(edge)
+    }
+}
+
+impl Inputs for SimulatedInputs {
+    fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
+        let deadline = clock::now().after(clock::nanos(at_most));
+        loop {
+            if self.shared.unplugged.load(Ordering::Acquire) {
+                std::thread::sleep(UNPLUGGED_WAIT.min(at_most));
+                return Err(SimulatedError::Unplugged("inputs").into());
+            }
+            if let Some(edge) = self.pop() {
+                return Ok(Some(edge));
+            }
+            let left = clock::until(deadline);
+            let timeout = Timespec::try_from(left).ok();
+            let mut fds = [PollFd::new(&self.shared.wake, PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {
+                    // Reset before the ring is looked at again, so that no push goes unseen. That
+                    // it was reset already is fine.
+                    let _ = rustix::io::read(&self.shared.wake, &mut [0u8; 8]);
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(Box::new(std::io::Error::from(e))),
+            }
+        }
+    }
+}
+
+impl InputFeed {
+    /// An on-edge of `input` at `at`. False when there is no room: then it is dropped, and told as
+    /// lost with the input's next edge, as the kernel does it.
+    pub fn edge(&mut self, input: Input, at: Nanos) -> bool {
+        let shared = &*self.shared;
+        let lost = &mut self.lost[input as usize];
+        let tail = shared.tail.load(Ordering::Relaxed);
+        let waiting = tail.wrapping_sub(shared.head.load(Ordering::Acquire));
+        if waiting >= shared.slots.len() {
+            *lost = lost.saturating_add(1);
+            return false;
+        }
+        let slot = &shared.slots[tail % shared.slots.len()];
+        slot.at.store(at.0, Ordering::Relaxed);
+        let what = (input as u64) << 32 | u64::from(*lost);
+        slot.what.store(what, Ordering::Relaxed);
+        *lost = 0;
+        shared.tail.store(tail.wrapping_add(1), Ordering::Release);
+        self.wake();
+        true
+    }
+
+    /// An edge that happens now.
+    pub fn edge_now(&mut self, input: Input) -> bool {
+        self.edge(input, clock::now())
+    }
+
+    /// Takes the device away: waiting fails until [`InputFeed::plug`].
+    pub fn unplug(&mut self) {
+        self.shared.unplugged.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Brings it back. Edges that were fed while it was away are delivered: feed none, if the
+    /// plant is to be like a real one.
+    pub fn plug(&mut self) {
+        self.shared.unplugged.store(false, Ordering::Release);
+    }
+
+    /// Edges that wait to be read.
+    pub fn waiting(&self) -> usize {
+        let tail = self.shared.tail.load(Ordering::Relaxed);
+        tail.wrapping_sub(self.shared.head.load(Ordering::Acquire))
+    }
+
+    fn wake(&self) {
+        // Fails only at 2^64 - 1 unread wakes, and then it is readable all the same.
+        let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn edges_come_out_as_they_went_in() {
+        let (mut inputs, mut feed) = SimulatedInputs::new(4).unwrap();
+        assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
+        for (n, input) in Input::ALL.into_iter().enumerate() {
+            assert!(feed.edge(input, Nanos(n as u64)));
+        }
+        assert_eq!(feed.waiting(), 3);
+        for (n, input) in Input::ALL.into_iter().enumerate() {
+            let edge = inputs.wait(Duration::ZERO).unwrap().unwrap();
+            assert_eq!(
+                (edge.input, edge.at, edge.lost),
+                (input, Nanos(n as u64), 0)
+            );
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told_as_lost() {
+        let (mut inputs, mut feed) = SimulatedInputs::new(2).unwrap();
+        let fed: Vec<bool> = (0..5)
+            .map(|n| feed.edge(Input::Trigger, Nanos(n)))
+            .collect();
+        assert_eq!(fed, [true, true, false, false, false]);
+        for _ in 0..2 {
+            assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().lost, 0);
+        }
+        // Another input's edge does not carry the trigger's losses.
+        assert!(feed.edge(Input::Encoder, Nanos(6)));
+        assert!(feed.edge(Input::Trigger, Nanos(7)));
+        assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().lost, 0);
+        assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().lost, 3);
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_edge_and_otherwise_on_time() {
+        let (mut inputs, mut feed) = SimulatedInputs::new(8).unwrap();
+        let started = Instant::now();
+        assert_eq!(inputs.wait(Duration::from_millis(30)).unwrap(), None);
+        assert!(started.elapsed() >= Duration::from_millis(30));
+        let feeder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            feed.edge_now(Input::Trigger);
+            feed
+        });
+        let started = Instant::now();
+        let edge = inputs.wait(Duration::from_secs(20)).unwrap().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(edge.at <= clock::now());
+        drop(feeder.join().unwrap());
+    }
+
+    #[test]
+    fn an_unplug_ends_a_wait_with_an_error_and_a_plug_ends_the_errors() {
+        let (mut inputs, mut feed) = SimulatedInputs::new(8).unwrap();
+        let feeder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(10));
+            feed.unplug();
+            feed
+        });
+        let error = inputs.wait(Duration::from_secs(20)).unwrap_err();
+        assert!(error.to_string().contains("unplugged"), "{error}");
+        let mut feed = feeder.join().unwrap();
+        assert!(inputs.wait(Duration::ZERO).is_err());
+        feed.plug();
+        assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
+        feed.edge_now(Input::Trigger);
+        assert!(inputs.wait(Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn between_two_threads_every_edge_arrives_or_is_told_as_lost() {
+        const EDGES: u64 = 200_000;
+        let (mut inputs, mut feed) = SimulatedInputs::new(64).unwrap();
+        let feeder = std::thread::spawn(move || {
+            for n in 1..=EDGES {
+                feed.edge(Input::Trigger, Nanos(n));
+            }
+            // One more, to tell of the last losses, once there surely is room.
+            while feed.waiting() > 0 {
+                std::thread::yield_now();
+            }
+            assert!(feed.edge(Input::Trigger, Nanos(EDGES + 1)));
+        });
+        let (mut seen, mut last) = (0, 0);
+        while last <= EDGES {
+            let edge = inputs.wait(Duration::from_secs(20)).unwrap().unwrap();
+            assert!(edge.at.0 > last, "order");
+            last = edge.at.0;
+            seen += 1 + u64::from(edge.lost);
+        }
+        feeder.join().unwrap();
+        assert_eq!(seen, EDGES + 1);
+        assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
+    }
+
+    #[test]
+    fn capacities_are_bounded() {
+        assert!(SimulatedInputs::new(0).is_err());
+        assert!(SimulatedInputs::new(usize::MAX).is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! Output lines that another thread can watch.
+
+use super::{SimulatedError, check_capacity};
+use crate::gpio::clock;
+use crate::line::devices::{DeviceError, Outputs};
+use crate::line::gate::{Line, Nanos};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// An output line changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub line: Line,
+    /// To what.
+    pub on: bool,
+    /// When it was set, CLOCK_MONOTONIC.
+    pub at: Nanos,
+}
+
+impl Change {
+    /// A change as one word, so that no reader ever sees half of one: 60 bits of time (36 years
+    /// since boot), 3 of line, 1 of level.
+    fn pack(self) -> u64 {
+        self.at.0 << 4 | (self.line as u64) << 1 | u64::from(self.on)
+    }
+
+    fn unpack(word: u64) -> Option<Self> {
+        Some(Self {
+            line: *Line::ALL.get((word >> 1 & 7) as usize)?,
+            on: word & 1 == 1,
+            at: Nanos(word >> 4),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    ring: Box<[AtomicU64]>,
+    /// Changes written so far.
+    written: AtomicU64,
+    /// One bit a line.
+    levels: AtomicU32,
+    unplugged: AtomicBool,
+}
+
+/// Output lines that are recorded in memory. Starts with every line as when unattended, and goes
+/// back there when dropped. No lock, no memory taken after the start.
+#[derive(Debug)]
+pub struct SimulatedOutputs {
+    shared: Arc<Shared>,
+}
+
+/// The plant's end of [`SimulatedOutputs`]: the levels now, and the changes one by one. Each view
+/// reads all changes for itself.
+#[derive(Clone, Debug)]
+pub struct OutputView {
+    shared: Arc<Shared>,
+    read: u64,
+    missed: u64,
+}
+
+impl SimulatedOutputs {
+    /// Outputs and a view of them; a view that falls more than `capacity` changes behind misses
+    /// the oldest.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Capacity`].
+    pub fn new(capacity: usize) -> Result<(Self, OutputView), SimulatedError> {
+        let levels = Line::ALL.into_iter().filter(|line| line.when_unattended());
+        let shared = Arc::new(Shared {
+            // One more: the slot that comes next may be half way to being written.
+            ring: (0..=check_capacity(capacity)?)
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+            written: AtomicU64::new(0),
+            levels: AtomicU32::new(levels.fold(0, |bits, line| bits | bit(line))),
+            unplugged: AtomicBool::new(false),
+        });
+        let view = OutputView {
+            shared: Arc::clone(&shared),
+            read: 0,
+            missed: 0,
+        };
+        Ok((Self { shared }, view))
+    }
+
+    fn change(&mut self, line: Line, on: bool) {
+        let shared = &*self.shared;
+        let levels = shared.levels.load(Ordering::Relaxed);
+        let changed = if on {
+            levels | bit(line)
+        } else {
+            levels & !bit(line)
+        };
+        if changed == levels {
+            return;
+        }
+        shared.levels.store(changed, Ordering::Release);
+        let written = shared.written.load(Ordering::Relaxed);
+        let at = clock::now();
+        let slot = (written % shared.ring.len() as u64) as usize;
+        shared.ring[slot].store(Change { line, on, at }.pack(), Ordering::Release);
+        shared.written.store(written + 1, Ordering::Release);
+    }
+}
+
+fn bit(line: Line) -> u32 {
+    1 << line as u32
+}
+
+impl Outputs for SimulatedOutputs {
+    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
+        if self.shared.unplugged.load(Ordering::Acquire) {
+            return Err(SimulatedError::Unplugged("outputs").into());
+        }
+        self.change(line, on);
+        Ok(())
+    }
+}
+
+impl Drop for SimulatedOutputs {
+    fn drop(&mut self) {
+        for line in Line::ALL {
+            self.change(line, line.when_unattended());
+        }
+    }
+}
+
+impl OutputView {
+    /// The level of `line` now.
+    pub fn level(&self, line: Line) -> bool {
+        self.shared.levels.load(Ordering::Acquire) & bit(line) != 0
+    }
+
+    /// Changes so far, those included that were missed.
+    pub fn changes(&self) -> u64 {
+        self.shared.written.load(Ordering::Acquire)
+    }
+
+    /// Changes that were overwritten before this view read them.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Makes setting fail, or work again.
+    pub fn unplug(&self, unplugged: bool) {
+        self.shared.unplugged.store(unplugged, Ordering::Release);
+    }
+}
+
+impl Iterator for OutputView {
+    type Item = Change;
+
+    /// The next change, oldest first; None when there is none yet.
+    fn next(&mut self) -> Option<Change> {
+        let slots = self.shared.ring.len() as u64;
+        loop {
+            let written = self.shared.written.load(Ordering::Acquire);
+            let oldest = (written + 1).saturating_sub(slots);
+            if self.read < oldest {
+                self.missed += oldest - self.read;
+                self.read = oldest;
+            }
+            if self.read >= written {
+                return None;
+            }
+            let slot = (self.read % slots) as usize;
+            let word = self.shared.ring[slot].load(Ordering::Acquire);
+            // Whoever sees a newer word in the slot also sees the count that came before it.
+            if self.shared.written.load(Ordering::Acquire) >= self.read + slots {
+                continue;
+            }
+            self.read += 1;
+            return Change::unpack(word);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_start_unattended_and_go_back_there() {
+        let (mut outputs, mut view) = SimulatedOutputs::new(100).unwrap();
+        let unattended = |view: &OutputView| {
+            Line::ALL
+                .into_iter()
+                .all(|line| view.level(line) == line.when_unattended())
+        };
+        assert!(unattended(&view));
+        outputs.set(Line::Ready, true).unwrap();
+        outputs.set(Line::Ready, true).unwrap();
+        outputs.set(Line::Fault, false).unwrap();
+        assert!(view.level(Line::Ready) && !view.level(Line::Fault));
+        assert_eq!(view.changes(), 2, "setting what is set is no change");
+        drop(outputs);
+        assert!(unattended(&view));
+        let seen: Vec<(Line, bool)> = view.by_ref().map(|c| (c.line, c.on)).collect();
+        assert_eq!(
+            seen,
+            [
+                (Line::Ready, true),
+                (Line::Fault, false),
+                (Line::Ready, false),
+                (Line::Fault, true)
+            ]
+        );
+        assert_eq!(view.missed(), 0);
+    }
+
+    #[test]
+    fn changes_carry_the_time_and_survive_packing() {
+        let before = clock::now();
+        let (mut outputs, mut view) = SimulatedOutputs::new(4).unwrap();
+        outputs.set(Line::Heartbeat, true).unwrap();
+        let change = view.next().unwrap();
+        assert!(change.at >= before && change.at <= clock::now());
+        for line in Line::ALL {
+            for on in [false, true] {
+                let change = Change {
+                    line,
+                    on,
+                    at: Nanos(123_456_789_012_345),
+                };
+                assert_eq!(Change::unpack(change.pack()), Some(change));
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_view_misses_the_oldest_and_knows_how_many() {
+        for capacity in [1, 2, 7] {
+            let (mut outputs, mut view) = SimulatedOutputs::new(capacity).unwrap();
+            for n in 0..20 {
+                outputs.set(Line::Busy, n % 2 == 0).unwrap();
+            }
+            let seen: Vec<Change> = view.by_ref().collect();
+            assert_eq!(seen.len(), capacity);
+            assert_eq!(view.missed(), 20 - capacity as u64);
+            assert!(!seen[capacity - 1].on, "the newest is there");
+        }
+    }
+
+    #[test]
+    fn while_being_written_every_change_is_read_once_in_order_or_counted() {
+        const CHANGES: u64 = 200_000;
+        let (mut outputs, mut view) = SimulatedOutputs::new(16).unwrap();
+        let writer = std::thread::spawn(move || {
+            for n in 0..CHANGES {
+                outputs.set(Line::Busy, n % 2 == 0).unwrap();
+            }
+            // Dropped elsewhere, so that nothing follows.
+            outputs
+        });
+        let (mut seen, mut last) = (0, Nanos(0));
+        while seen + view.missed() < CHANGES {
+            if let Some(change) = view.next() {
+                assert!(change.at >= last && change.line == Line::Busy);
+                last = change.at;
+                seen += 1;
+            }
+        }
+        assert_eq!(seen + view.missed(), CHANGES);
+        drop(writer.join().unwrap());
+    }
+
+    #[test]
+    fn unplugged_outputs_fail_and_keep_their_levels() {
+        let (mut outputs, view) = SimulatedOutputs::new(4).unwrap();
+        view.unplug(true);
+        assert!(outputs.set(Line::Ready, true).is_err());
+        assert!(!view.level(Line::Ready));
+        view.unplug(false);
+        outputs.set(Line::Ready, true).unwrap();
+        assert!(view.level(Line::Ready));
+    }
+}

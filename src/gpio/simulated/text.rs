@@ -1,0 +1,404 @@
+//! Lines between processes: one line of text a change.
+//!
+//! A test that starts a real `partgate run` plays the plant through these. Outputs arrive as
+//! `<monotonic_ns> <line> <0|1>`, inputs are sent as `<monotonic_ns> <input> [<lost>]`.
+
+use super::SimulatedError;
+use crate::gpio::clock;
+use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
+use crate::line::gate::{Line, Nanos};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest text of one change or edge, bytes: 20 digits, the longest name, 10 digits, and what
+/// stands between.
+const LONGEST: usize = 64;
+
+/// Where changes go.
+#[derive(Debug)]
+enum Sink {
+    Stream(File),
+    Datagrams(UnixDatagram),
+}
+
+/// Output lines that tell every change to a FIFO, a unix datagram socket or a plain file.
+///
+/// At the start every line is told once, as when unattended; what follows are changes only. When
+/// this is dropped the lines go back there; when the process is killed, the reader of a FIFO sees
+/// its end. Nothing waits: a reader that does not keep up makes setting fail.
+#[derive(Debug)]
+pub struct TextOutputs {
+    path: PathBuf,
+    sink: Sink,
+    /// None for lines that are not wired.
+    levels: [Option<bool>; Line::ALL.len()],
+}
+
+impl TextOutputs {
+    /// Opens `path` for the given lines. What does not exist becomes a plain file.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
+    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+        let fail = |problem| {
+            move |source| SimulatedError::Text {
+                path: path.into(),
+                problem,
+                source,
+            }
+        };
+        let kind = std::fs::metadata(path).map(|m| m.file_type());
+        let sink = if kind.as_ref().is_ok_and(FileTypeExt::is_socket) {
+            let socket = UnixDatagram::unbound().map_err(fail("no socket can be made"))?;
+            socket
+                .set_nonblocking(true)
+                .map_err(fail("cannot be made to not wait"))?;
+            socket
+                .connect(path)
+                .map_err(fail("cannot be reached; does the plant listen?"))?;
+            Sink::Datagrams(socket)
+        } else {
+            let file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                // A FIFO without a reader is an error at once, and a full one when written.
+                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+                .open(path)
+                .map_err(fail(
+                    "cannot be opened for writing; does the plant read it?",
+                ))?;
+            Sink::Stream(file)
+        };
+        let mut outputs = Self {
+            path: path.into(),
+            sink,
+            levels: [None; Line::ALL.len()],
+        };
+        for line in lines {
+            outputs.tell(*line, line.when_unattended())?;
+            outputs.levels[*line as usize] = Some(line.when_unattended());
+        }
+        Ok(outputs)
+    }
+
+    fn tell(&mut self, line: Line, on: bool) -> Result<(), SimulatedError> {
+        let mut buffer = [0u8; LONGEST];
+        let mut rest = &mut buffer[..];
+        let (now, level) = (clock::now().0, u8::from(on));
+        let mut written = writeln!(rest, "{now} {} {level}", line.name());
+        let left = rest.len();
+        let text = &buffer[..LONGEST - left];
+        if written.is_ok() {
+            written = match &mut self.sink {
+                // Shorter than PIPE_BUF, so all or nothing.
+                Sink::Stream(file) => file.write_all(text),
+                Sink::Datagrams(socket) => socket.send(text).map(|_| ()),
+            };
+        }
+        written.map_err(|source| SimulatedError::Text {
+            path: self.path.clone(),
+            problem: match source.kind() {
+                ErrorKind::WouldBlock => "the plant does not keep up",
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionRefused => "the plant is gone",
+                _ => "cannot be written",
+            },
+            source,
+        })
+    }
+}
+
+impl Outputs for TextOutputs {
+    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
+        match self.levels[line as usize] {
+            None => return Ok(()),
+            Some(level) if level == on => return Ok(()),
+            Some(_) => {}
+        }
+        self.tell(line, on)?;
+        self.levels[line as usize] = Some(on);
+        Ok(())
+    }
+}
+
+impl Drop for TextOutputs {
+    fn drop(&mut self) {
+        for line in Line::ALL {
+            // With the plant gone nobody is left to tell.
+            let _ = self.set(line, line.when_unattended());
+        }
+    }
+}
+
+/// Input lines whose edges arrive as datagrams.
+#[derive(Debug)]
+pub struct TextInputs {
+    path: PathBuf,
+    socket: UnixDatagram,
+}
+
+impl TextInputs {
+    /// Makes the socket `path` and listens; a socket that an earlier process left there is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Text`].
+    pub fn listen(path: &Path) -> Result<Self, SimulatedError> {
+        let fail = |problem| {
+            move |source| SimulatedError::Text {
+                path: path.into(),
+                problem,
+                source,
+            }
+        };
+        if std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket()) {
+            std::fs::remove_file(path).map_err(fail("the old socket cannot be removed"))?;
+        }
+        let socket = UnixDatagram::bind(path).map_err(fail("no socket can be made there"))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(fail("cannot be made to not wait"))?;
+        Ok(Self {
+            path: path.into(),
+            socket,
+        })
+    }
+
+    fn receive(&self) -> Result<Option<Edge>, SimulatedError> {
+        let mut buffer = [0u8; LONGEST];
+        let length = match self.socket.recv(&mut buffer) {
+            Ok(length) => length,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Ok(None);
+            }
+            Err(source) => {
+                return Err(SimulatedError::Text {
+                    path: self.path.clone(),
+                    problem: "cannot be read",
+                    source,
+                });
+            }
+        };
+        match parse(&buffer[..length]) {
+            Some(edge) => Ok(Some(edge)),
+            None => Err(SimulatedError::NoEdge {
+                path: self.path.clone(),
+                text: String::from_utf8_lossy(&buffer[..length]).into_owned(),
+            }),
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Edge> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let at = Nanos(words.next()?.parse().ok()?);
+    let name = words.next()?;
+    let input = Input::ALL.into_iter().find(|input| input.name() == name)?;
+    let lost = match words.next() {
+        Some(word) => word.parse().ok()?,
+        None => 0,
+    };
+    words.next().is_none().then_some(Edge { input, at, lost })
+}
+
+impl Inputs for TextInputs {
+    fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
+        let deadline = clock::now().after(clock::nanos(at_most));
+        loop {
+            if let Some(edge) = self.receive()? {
+                return Ok(Some(edge));
+            }
+            let timeout = Timespec::try_from(clock::until(deadline)).ok();
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return Ok(None),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(Box::new(std::io::Error::from(e))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::io::{BufRead, BufReader, Read};
+
+    /// (line, level) of every change in `text`, whose times must not go back.
+    fn changes(text: &str) -> Vec<(String, String)> {
+        let mut last = 0;
+        text.lines()
+            .map(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                assert_eq!(words.len(), 3, "{line:?}");
+                let at: u64 = words[0].parse().unwrap();
+                assert!(at >= last);
+                last = at;
+                (words[1].to_owned(), words[2].to_owned())
+            })
+            .collect()
+    }
+
+    fn pair(line: &str, level: &str) -> (String, String) {
+        (line.to_owned(), level.to_owned())
+    }
+
+    fn fifo(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+
+    #[test]
+    fn a_plain_file_tells_the_start_every_change_and_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plant");
+        let mut outputs =
+            TextOutputs::open(&path, &[Line::Ready, Line::Fault, Line::Heartbeat]).unwrap();
+        outputs.set(Line::Ready, true).unwrap();
+        outputs.set(Line::Ready, true).unwrap();
+        outputs.set(Line::Pass, true).unwrap();
+        drop(outputs);
+        assert_eq!(
+            changes(&std::fs::read_to_string(&path).unwrap()),
+            [
+                pair("ready", "0"),
+                pair("fault", "1"),
+                pair("heartbeat", "0"),
+                pair("ready", "1"),
+                pair("ready", "0"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fifo_needs_a_reader_and_shows_it_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plant");
+        fifo(&path);
+        let error = TextOutputs::open(&path, &[Line::Ready]).unwrap_err();
+        assert!(
+            error.to_string().contains("does the plant read it"),
+            "{error}"
+        );
+        let plant = path.clone();
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            File::open(plant)
+                .unwrap()
+                .read_to_string(&mut text)
+                .unwrap();
+            text
+        });
+        let mut outputs = loop {
+            match TextOutputs::open(&path, &[Line::Ready]) {
+                Ok(outputs) => break outputs,
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        outputs.set(Line::Ready, true).unwrap();
+        drop(outputs);
+        assert_eq!(
+            changes(&reader.join().unwrap()),
+            [pair("ready", "0"), pair("ready", "1"), pair("ready", "0")]
+        );
+    }
+
+    #[test]
+    fn a_plant_that_does_not_read_makes_setting_fail_instead_of_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plant");
+        fifo(&path);
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+            .open(&path)
+            .unwrap();
+        let mut outputs = TextOutputs::open(&path, &[Line::Busy]).unwrap();
+        let failed = (0..100_000).find_map(|n| outputs.set(Line::Busy, n % 2 == 0).err());
+        let error = failed.expect("a pipe is finite").to_string();
+        assert!(error.contains("does not keep up"), "{error}");
+        // What was written arrived whole.
+        let mut lines = BufReader::new(reader);
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
+            assert_eq!(changes(&line).len(), 1);
+            line.clear();
+        }
+    }
+
+    #[test]
+    fn datagrams_carry_one_change_each_and_a_plant_that_left_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plant");
+        let plant = UnixDatagram::bind(&path).unwrap();
+        let mut outputs = TextOutputs::open(&path, &[Line::Pass]).unwrap();
+        outputs.set(Line::Pass, true).unwrap();
+        let mut buffer = [0; 100];
+        for level in ["0", "1"] {
+            let length = plant.recv(&mut buffer).unwrap();
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            assert_eq!(changes(text), [pair("pass", level)]);
+        }
+        drop(plant);
+        let error = outputs.set(Line::Pass, false).unwrap_err().to_string();
+        assert!(error.contains("the plant is gone"), "{error}");
+    }
+
+    #[test]
+    fn edges_arrive_and_nonsense_is_an_error_that_repeats_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edges");
+        // As left behind by a process that was killed.
+        drop(UnixDatagram::bind(&path).unwrap());
+        let mut inputs = TextInputs::listen(&path).unwrap();
+        assert_eq!(inputs.wait(Duration::from_millis(5)).unwrap(), None);
+        let plant = UnixDatagram::unbound().unwrap();
+        plant.connect(&path).unwrap();
+        plant.send(b"17 trigger\n").unwrap();
+        plant.send(b"18 encoder 3").unwrap();
+        plant.send(b"19 lever").unwrap();
+        let trigger = Edge {
+            input: Input::Trigger,
+            at: Nanos(17),
+            lost: 0,
+        };
+        let encoder = Edge {
+            input: Input::Encoder,
+            at: Nanos(18),
+            lost: 3,
+        };
+        let long = Duration::from_secs(20);
+        assert_eq!(inputs.wait(long).unwrap(), Some(trigger));
+        assert_eq!(inputs.wait(long).unwrap(), Some(encoder));
+        let error = inputs.wait(long).unwrap_err().to_string();
+        assert!(error.contains("19 lever"), "{error}");
+        assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
+        // A file that is no socket is not removed.
+        let file = folder.path().join("precious");
+        std::fs::write(&file, "x").unwrap();
+        assert!(TextInputs::listen(&file).is_err());
+        assert!(file.exists());
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(text in proptest::collection::vec(any::<u8>(), 0..LONGEST)) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn written_edges_are_read_back(at: u64, lost: u32, which in 0usize..3) {
+            let input = Input::ALL[which];
+            let text = format!("{at} {} {lost}", input.name());
+            prop_assert!(text.len() <= LONGEST);
+            prop_assert_eq!(parse(text.as_bytes()), Some(Edge { input, at: Nanos(at), lost }));
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The gate with what it needs to be told: which frame shows which part, what the judge is at.
+//!
+//! Pure like the gate: no clock, no threads, no memory taken. The running line and the simulator
+//! call the same controller with different devices. `F` is whatever stands for a frame: the frame
+//! itself on a line, a number in the simulator.
+
+use super::gate::{
+    Counters, Counts, Fault, Faults, Gate, Judgement, Line, Nanos, Output, PartId, Position,
+    Reason, Settings, SettingsError,
+};
+use super::pairing::{Paired, Pairing, PairingSettings, Unused};
+use heapless::Deque;
+
+/// Parts that one line can track at most.
+pub const MAX_PARTS: usize = 256;
+/// Frames kept for a trigger that is still on its way.
+pub const KEPT_FRAMES: usize = 4;
+/// Parts whose frame waits for the judge at most.
+pub const MAX_JOBS: usize = 32;
+
+/// What a line needs to know beyond the gate's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControllerSettings {
+    /// The gate's.
+    pub gate: Settings,
+    /// Frames to parts.
+    pub pairing: PairingSettings,
+    /// Judging one part longer than this is a fault.
+    pub judging: Nanos,
+    /// Where parts come at fixed distances of the encoder instead of from a sensor.
+    pub every_counts: Option<u64>,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command<F> {
+    /// The gate says so.
+    Gate(Output),
+    /// Judge this frame for this part. The next job follows when this one is answered.
+    Judge {
+        /// The part.
+        part: PartId,
+        /// The trigger's time.
+        trigger: Nanos,
+        /// The frame.
+        frame: F,
+        /// When it was exposed.
+        exposed: Nanos,
+    },
+    /// The frame is free again; None: its part needs no verdict any more.
+    Free(F, Option<Unused>),
+}
+
+#[derive(Debug)]
+struct Job<F> {
+    part: PartId,
+    trigger: Nanos,
+    frame: F,
+    exposed: Nanos,
+}
+
+/// Frames that did not come to judging, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameCounters {
+    /// Frames that came.
+    pub frames: u64,
+    /// No part was in front of the camera.
+    pub unclaimed: u64,
+    /// Not newer than a frame before.
+    pub stale: u64,
+    /// Could show two parts.
+    pub ambiguous: u64,
+    /// Damaged on the way.
+    pub damaged: u64,
+    /// Their part was decided before the judge had time.
+    pub skipped: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Controller<F> {
+    settings: ControllerSettings,
+    gate: Gate<MAX_PARTS>,
+    pairing: Pairing<F, MAX_PARTS, KEPT_FRAMES>,
+    jobs: Deque<Job<F>, MAX_JOBS>,
+    /// What the judge is at, and since when.
+    judging: Option<(PartId, Nanos)>,
+    counts: Counts,
+    next_part_at: u64,
+    frames: FrameCounters,
+}
+
+impl<F> Controller<F> {
+    /// A line that is not ready yet.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn new(settings: ControllerSettings, clock: Nanos) -> Result<Self, SettingsError> {
+        Ok(Self {
+            gate: Gate::new(settings.gate, clock)?,
+            pairing: Pairing::new(settings.pairing),
+            jobs: Deque::new(),
+            judging: None,
+            counts: Counts(0),
+            next_part_at: settings.every_counts.unwrap_or(u64::MAX),
+            frames: FrameCounters::default(),
+            settings,
+        })
+    }
+
+    /// Totals of parts.
+    pub fn counters(&self) -> &Counters {
+        self.gate.counters()
+    }
+
+    /// Totals of frames.
+    pub fn frames(&self) -> &FrameCounters {
+        &self.frames
+    }
+
+    /// Parts that are tracked.
+    pub fn under_way(&self) -> usize {
+        self.gate.under_way()
+    }
+
+    /// Whether a new part can be served.
+    pub fn ready(&self) -> bool {
+        self.gate.ready()
+    }
+
+    /// What is wrong.
+    pub fn faults(&self) -> Faults {
+        self.gate.faults()
+    }
+
+    /// Whether the alarm is raised.
+    pub fn alarm(&self) -> bool {
+        self.gate.alarm()
+    }
+
+    /// The level of a line.
+    pub fn level(&self, line: Line) -> bool {
+        self.gate.level(line)
+    }
+
+    /// Whether capture, inference and outputs are as they should be: what a watchdog may be told.
+    pub fn fresh(&self) -> bool {
+        let stuck = [Fault::Camera, Fault::Inference, Fault::Outputs];
+        !stuck.into_iter().any(|f| self.gate.faults().has(f))
+    }
+
+    /// When the controller must be called again, whatever happens in between.
+    pub fn deadline(&self) -> Nanos {
+        let judging = match self.judging {
+            Some((_, since)) if !self.gate.faults().has(Fault::Inference) => {
+                since.after(self.settings.judging)
+            }
+            _ => Nanos::MAX,
+        };
+        let first = self.gate.deadline().min(self.pairing.deadline());
+        first.min(judging)
+    }
+
+    /// Lets everything happen that is due.
+    pub fn tick(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        if let Some((_, since)) = self.judging
+            && since.after(self.settings.judging) <= clock
+            && !self.gate.faults().has(Fault::Inference)
+        {
+            self.gate.fault(Fault::Inference, true, clock, &mut |o| {
+                emit(Command::Gate(o))
+            });
+        }
+        self.pair(clock, emit, |pairing, emit| pairing.tick(clock, emit));
+        self.gate.tick(clock, &mut |o| emit(Command::Gate(o)));
+        self.dispatch(clock, emit);
+    }
+
+    /// A part was seen at `at`, kernel time; `lost` edges before it were not.
+    pub fn trigger(
+        &mut self,
+        at: Nanos,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        let place = Position {
+            time: at,
+            counts: self.counts,
+        };
+        let wanted = self
+            .gate
+            .trigger(place, lost, clock, &mut |o| emit(Command::Gate(o)));
+        if let Some(part) = wanted {
+            self.pair(clock, emit, |pairing, emit| pairing.trigger(part, at, emit));
+        }
+        self.tick(clock, emit);
+    }
+
+    /// The belt moved by one count, and by `lost` more that nobody saw.
+    pub fn encoder(
+        &mut self,
+        at: Nanos,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        self.counts.0 += 1 + u64::from(lost);
+        let counts = self.counts;
+        self.gate
+            .encoder(counts, at, clock, &mut |o| emit(Command::Gate(o)));
+        if let Some(every) = self.settings.every_counts
+            && counts.0 >= self.next_part_at
+        {
+            self.next_part_at = counts.0 + every;
+            self.trigger(at, 0, clock, emit);
+        }
+        self.tick(clock, emit);
+    }
+
+    /// Edges of the trigger were lost, and none came after them.
+    pub fn triggers_lost(&mut self, lost: u32, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        let place = Position {
+            time: clock,
+            counts: self.counts,
+        };
+        self.gate
+            .lost(lost, place, clock, &mut |o| emit(Command::Gate(o)));
+    }
+
+    /// A frame came.
+    pub fn frame(
+        &mut self,
+        frame: F,
+        exposed: Nanos,
+        damaged: bool,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        self.frames.frames += 1;
+        self.pair(clock, emit, |pairing, emit| {
+            pairing.frame(frame, exposed, damaged, clock, emit);
+        });
+        self.tick(clock, emit);
+    }
+
+    /// The judge answers for `part`.
+    pub fn verdict(
+        &mut self,
+        part: PartId,
+        verdict: Result<Judgement, Reason>,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        if self.judging.is_some_and(|(at, _)| at == part) {
+            self.judging = None;
+        }
+        let mut gate = |o| emit(Command::Gate(o));
+        match verdict {
+            Ok(judgement) => self.gate.verdict(part, judgement, clock, &mut gate),
+            Err(reason) => self.gate.no_verdict(part, reason, clock, &mut gate),
+        }
+        if self.judging.is_none() && self.gate.faults().has(Fault::Inference) {
+            self.gate.fault(Fault::Inference, false, clock, &mut gate);
+        }
+        self.tick(clock, emit);
+    }
+
+    /// Something outside went wrong, or right again.
+    pub fn fault(
+        &mut self,
+        fault: Fault,
+        present: bool,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        self.gate
+            .fault(fault, present, clock, &mut |o| emit(Command::Gate(o)));
+        if fault == Fault::Camera && present {
+            self.pair(clock, emit, |pairing, emit| pairing.camera_lost(emit));
+        }
+        self.tick(clock, emit);
+    }
+
+    /// A person has looked at the alarm.
+    pub fn acknowledge(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        self.gate
+            .acknowledge(clock, &mut |o| emit(Command::Gate(o)));
+    }
+
+    fn pair(
+        &mut self,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+        what: impl FnOnce(&mut Pairing<F, MAX_PARTS, KEPT_FRAMES>, &mut dyn FnMut(Paired<F>)),
+    ) {
+        let Self {
+            pairing,
+            gate,
+            jobs,
+            frames,
+            ..
+        } = self;
+        what(pairing, &mut |paired| match paired {
+            Paired::Match {
+                part,
+                frame,
+                exposed,
+            } => {
+                let trigger = gate.trigger_of(part).unwrap_or(exposed);
+                let job = Job {
+                    part,
+                    trigger,
+                    frame,
+                    exposed,
+                };
+                if let Err(job) = jobs.push_back(job) {
+                    gate.no_verdict(part, Reason::Overload, clock, &mut |o| {
+                        emit(Command::Gate(o));
+                    });
+                    frames.skipped += 1;
+                    emit(Command::Free(job.frame, None));
+                }
+            }
+            Paired::Free(frame, why) => {
+                match why {
+                    Unused::Unclaimed => frames.unclaimed += 1,
+                    Unused::Stale => frames.stale += 1,
+                    Unused::Ambiguous => frames.ambiguous += 1,
+                    Unused::Damaged => frames.damaged += 1,
+                }
+                emit(Command::Free(frame, Some(why)));
+            }
+            Paired::Missing(part, reason) => {
+                gate.no_verdict(part, reason, clock, &mut |o| emit(Command::Gate(o)));
+            }
+        });
+    }
+
+    /// Gives the judge its next job. Parts that are decided already are passed over: a queue of
+    /// frames that can change nothing would make the next part late too.
+    fn dispatch(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        while self.judging.is_none()
+            && let Some(job) = self.jobs.pop_front()
+        {
+            if self.gate.undecided(job.part) {
+                self.judging = Some((job.part, clock));
+                emit(Command::Judge {
+                    part: job.part,
+                    trigger: job.trigger,
+                    frame: job.frame,
+                    exposed: job.exposed,
+                });
+            } else {
+                self.frames.skipped += 1;
+                // Nobody will answer for it now; a gate that waited would count it as backlog.
+                if self.gate.trigger_of(job.part).is_some() {
+                    self.gate
+                        .no_verdict(job.part, Reason::NotReady, clock, &mut |o| {
+                            emit(Command::Gate(o));
+                        });
+                }
+                emit(Command::Free(job.frame, None));
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Distances along the line in whichever unit they were given.
+
+use super::time::{Position, Span};
+
+/// A span split into its unit and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Along {
+    pub(super) unit: Unit,
+    pub(super) length: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Time,
+    Counts,
+}
+
+impl Unit {
+    pub(super) const fn of(self, position: Position) -> u64 {
+        match self {
+            Unit::Time => position.time.0,
+            Unit::Counts => position.counts.0,
+        }
+    }
+}
+
+impl Along {
+    pub(super) const fn new(span: Span) -> Self {
+        match span {
+            Span::Time(time) => Self {
+                unit: Unit::Time,
+                length: time.0,
+            },
+            Span::Counts(counts) => Self {
+                unit: Unit::Counts,
+                length: counts.0,
+            },
+        }
+    }
+
+    /// The place this far after `position`.
+    pub(super) const fn after(self, position: Position) -> u64 {
+        self.unit.of(position).saturating_add(self.length)
+    }
+}

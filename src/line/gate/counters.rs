@@ -1,0 +1,53 @@
+//! Every trigger and every part, accounted for.
+
+use super::fault::Fault;
+use super::part::Reason;
+
+/// Totals since the program started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Trigger edges, those that the kernel reports as lost included.
+    pub triggers: u64,
+    /// Edges taken for the same part's edge bouncing.
+    pub bounces: u64,
+    /// Parts.
+    pub parts: u64,
+    /// Parts that passed, each on an OK verdict of its own.
+    pub passed: u64,
+    /// Rejected parts by [`Reason::ALL`].
+    pub rejected: [u64; Reason::ALL.len()],
+    /// Parts that could not be tracked one by one; all are rejected.
+    pub untracked: u64,
+    /// Triggers that the kernel lost; each is an untracked part.
+    pub lost_triggers: u64,
+    /// Verdicts that came after their part's gate.
+    pub late_verdicts: u64,
+    /// Second verdicts for one part.
+    pub repeated_verdicts: u64,
+    /// Verdicts for parts that never were.
+    pub foreign_verdicts: u64,
+    /// Reject pulses.
+    pub pulses: u64,
+    /// Outputs later than allowed; with [`super::Ejector::Reject`] a defective part may have passed.
+    pub late_outputs: u64,
+    /// Reject pulses that had to start before the ejector had its rest.
+    pub short_rests: u64,
+    /// Faults raised, by [`Fault::ALL`].
+    pub faults: [u64; Fault::ALL.len()],
+    /// Alarms raised.
+    pub alarms: u64,
+}
+
+impl Counters {
+    /// All rejected parts.
+    pub fn rejected_in_all(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+
+    /// Whether every trigger is a part or a bounce, and every part passed, rejected or one of the
+    /// `under_way`.
+    pub fn balance(&self, under_way: u64) -> bool {
+        self.triggers == self.parts + self.bounces
+            && self.parts == self.passed + self.rejected_in_all() + under_way
+    }
+}

@@ -1,0 +1,99 @@
+//! What keeps the line from being ready.
+
+/// Something that is wrong now. While any is present READY is off, FAULT is on, and every tracked
+/// part is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Not everything has reported yet.
+    Starting,
+    /// The camera is gone or silent.
+    Camera,
+    /// Judging stands still.
+    Inference,
+    /// More parts wait for the judge than it can serve before their gates.
+    Overrun,
+    /// More parts between sensor and ejector than can be tracked.
+    Overload,
+    /// Parts go by but the encoder does not move.
+    Encoder,
+    /// The input lines are gone.
+    Inputs,
+    /// The output lines are gone, or nobody takes what the gate says.
+    Outputs,
+    /// An output was later than allowed.
+    LateOutput,
+    /// The product's golden images do not score here as they did in the fit.
+    SelfTest,
+}
+
+impl Fault {
+    /// All faults.
+    pub const ALL: [Fault; 10] = [
+        Fault::Starting,
+        Fault::Camera,
+        Fault::Inference,
+        Fault::Overrun,
+        Fault::Overload,
+        Fault::Encoder,
+        Fault::Inputs,
+        Fault::Outputs,
+        Fault::LateOutput,
+        Fault::SelfTest,
+    ];
+
+    /// Name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::Starting => "starting",
+            Fault::Camera => "camera",
+            Fault::Inference => "inference",
+            Fault::Overrun => "overrun",
+            Fault::Overload => "overload",
+            Fault::Encoder => "encoder",
+            Fault::Inputs => "inputs",
+            Fault::Outputs => "outputs",
+            Fault::LateOutput => "late_output",
+            Fault::SelfTest => "self_test",
+        }
+    }
+
+    /// Place in [`Fault::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The faults that are present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults(u16);
+
+impl Faults {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `fault` is present.
+    pub const fn has(self, fault: Fault) -> bool {
+        self.0 & (1 << fault as u16) != 0
+    }
+
+    /// Adds or removes `fault`; true when that changed anything.
+    pub const fn set(&mut self, fault: Fault, present: bool) -> bool {
+        let before = self.0;
+        if present {
+            self.0 |= 1 << fault as u16;
+        } else {
+            self.0 &= !(1 << fault as u16);
+        }
+        self.0 != before
+    }
+
+    /// The faults, in the order of [`Fault::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        Fault::ALL.into_iter().filter(move |f| self.has(*f))
+    }
+}

@@ -1,0 +1,793 @@
+//! The state machine itself.
+
+use super::alarm::Alarm;
+use super::along::{Along, Unit};
+use super::counters::Counters;
+use super::fault::{Fault, Faults};
+use super::lines::Line;
+use super::output::{Decision, Output};
+use super::part::{Judgement, PartId, Reason};
+use super::settings::{Ejector, Settings, SettingsError};
+use super::time::{Counts, Nanos, Position};
+use heapless::Deque;
+
+/// A part between sensor and ejector.
+#[derive(Clone, Copy, Debug)]
+struct Tracked {
+    id: PartId,
+    trigger: Position,
+    /// Where its gate is, in the gate's unit.
+    gate: u64,
+    /// Whether the judge was asked.
+    wanted: bool,
+    /// When the judge answered, whatever it said.
+    verdict_at: Option<Nanos>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Ok,
+    Rejected(Reason),
+}
+
+/// Whether everything is thrown out because nobody knows what lies where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// Places are known.
+    Off,
+    /// For as long as the line is not ready.
+    On,
+    /// Until the encoder counts again.
+    Blind,
+    /// The line runs again, and what lay between sensor and ejector has left at this place.
+    Until(u64),
+}
+
+/// A stretch of the line on which parts could not be tracked one by one: all of it is rejected.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: u64,
+    to: u64,
+    /// Its beginning is at the ejector.
+    open: bool,
+}
+
+/// The next thing that happens by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    // In the order in which they happen at one instant: beginnings first, so that pulses merge.
+    StretchBegins,
+    Part,
+    StretchEnds,
+    HoldEnds,
+    RejectEnds,
+    PassEnds,
+    OkEnds,
+    PassingFaultsEnd,
+    EncoderSilent,
+    FaultShown,
+    Heartbeat,
+}
+
+/// The gate: tracks up to `N` parts.
+#[derive(Debug)]
+pub struct Gate<const N: usize> {
+    settings: Settings,
+    gate: Along,
+    pulse: Along,
+    min_off: u64,
+    /// Where the line is, as far as events told.
+    now: Position,
+    /// The caller's clock at this call: later than `now` while catching up.
+    clock: Nanos,
+    /// When the last encoder count was, by the kernel.
+    counted_at: Nanos,
+    parts: Deque<Tracked, N>,
+    last_trigger: Option<Position>,
+    faults: Faults,
+    fault_shown_until: Nanos,
+    /// When the faults that are over by themselves are taken back.
+    passing_faults_until: Option<Nanos>,
+    ready: bool,
+    hold: Hold,
+    stretch: Option<Stretch>,
+    /// Ends of pulses, in the pulse's unit.
+    reject_until: Option<u64>,
+    pass_until: Option<u64>,
+    ok_until: Option<u64>,
+    /// REJECT stays on up to this part's gate, because the ejector would have no rest before it.
+    bridge: Option<PartId>,
+    /// Where REJECT fell, in the gate's unit.
+    rejected_until: Option<u64>,
+    alarm: Alarm,
+    heartbeat_at: Nanos,
+    levels: [bool; Line::ALL.len()],
+    counters: Counters,
+}
+
+impl<const N: usize> Gate<N> {
+    /// A gate that is [`Fault::Starting`] and throws out everything.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn new(settings: Settings, now: Nanos) -> Result<Self, SettingsError> {
+        settings.check(N)?;
+        let mut faults = Faults::NONE;
+        faults.set(Fault::Starting, true);
+        let mut counters = Counters::default();
+        counters.faults[Fault::Starting.index()] = 1;
+        Ok(Self {
+            gate: Along::new(settings.gate),
+            pulse: Along::new(settings.pulse),
+            min_off: Along::new(settings.min_off).length,
+            now: Position {
+                time: now,
+                counts: Counts(0),
+            },
+            clock: now,
+            counted_at: now,
+            parts: Deque::new(),
+            last_trigger: None,
+            faults,
+            fault_shown_until: now.after(settings.fault_hold),
+            passing_faults_until: None,
+            ready: false,
+            hold: Hold::On,
+            stretch: None,
+            reject_until: None,
+            pass_until: None,
+            ok_until: None,
+            bridge: None,
+            rejected_until: None,
+            alarm: Alarm::new(settings.alarm),
+            heartbeat_at: now.after(settings.heartbeat),
+            levels: Line::ALL.map(Line::when_unattended),
+            counters,
+            settings,
+        })
+    }
+
+    /// The level that every line has now; what the outputs must be set to at start.
+    pub fn level(&self, line: Line) -> bool {
+        self.levels[line as usize]
+    }
+
+    /// Totals.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Parts between sensor and ejector that are tracked.
+    pub fn under_way(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// When `part` was triggered, while it is tracked.
+    pub fn trigger_of(&self, part: PartId) -> Option<Nanos> {
+        let mut tracked = self.parts.iter();
+        tracked.find(|p| p.id == part).map(|p| p.trigger.time)
+    }
+
+    /// Whether a verdict on `part` can still make a difference.
+    pub fn undecided(&self, part: PartId) -> bool {
+        let mut tracked = self.parts.iter();
+        tracked.any(|p| p.id == part && p.state == State::Waiting)
+    }
+
+    /// Parts whose verdict is still to come.
+    pub fn waiting(&self) -> usize {
+        self.parts
+            .iter()
+            .filter(|p| p.verdict_at.is_none() && p.wanted)
+            .count()
+    }
+
+    /// The faults that are present.
+    pub fn faults(&self) -> Faults {
+        self.faults
+    }
+
+    /// Whether the alarm is raised.
+    pub fn alarm(&self) -> bool {
+        self.alarm.raised()
+    }
+
+    /// Whether a new part can be served.
+    pub fn ready(&self) -> bool {
+        self.ready
+    }
+
+    /// The latest instant at which the gate must be called again, whatever happens in between.
+    pub fn deadline(&self) -> Nanos {
+        let later = |at: Option<(u64, Due)>| at.map_or(Nanos::MAX, |(at, _)| Nanos(at));
+        later(self.first(Unit::Time))
+    }
+
+    /// The first thing due in `unit`.
+    fn first(&self, unit: Unit) -> Option<(u64, Due)> {
+        let by_gate = self.gate.unit == unit;
+        let by_pulse = self.pulse.unit == unit;
+        let by_time = unit == Unit::Time;
+        let on =
+            |condition: bool, at: Option<u64>, due| at.filter(|_| condition).map(|at| (at, due));
+        let stretch = self.stretch.map(|s| {
+            if s.open {
+                (s.to, Due::StretchEnds)
+            } else {
+                (s.from, Due::StretchBegins)
+            }
+        });
+        let hold = match self.hold {
+            Hold::Until(at) => Some(at),
+            Hold::Off | Hold::On | Hold::Blind => None,
+        };
+        let silence = self.settings.encoder_silence;
+        let watched = self.settings.by_counts() && silence.0 > 0;
+        let silent = (watched && matches!(self.hold, Hold::Off | Hold::Until(_)))
+            .then_some(self.counted_at.after(silence).0);
+        let shown =
+            (self.levels[Line::Fault as usize] && self.faults.is_empty() && !self.alarm.raised())
+                .then_some(self.fault_shown_until.0);
+        [
+            stretch.filter(|_| by_gate),
+            on(by_gate, self.parts.front().map(|p| p.gate), Due::Part),
+            on(by_gate, hold, Due::HoldEnds),
+            on(by_pulse, self.reject_until, Due::RejectEnds),
+            on(by_pulse, self.pass_until, Due::PassEnds),
+            on(by_pulse, self.ok_until, Due::OkEnds),
+            on(
+                by_time,
+                self.passing_faults_until.map(|t| t.0),
+                Due::PassingFaultsEnd,
+            ),
+            on(by_time, silent, Due::EncoderSilent),
+            on(by_time, shown, Due::FaultShown),
+            on(by_time, Some(self.heartbeat_at.0), Due::Heartbeat),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Lets everything happen that is due by `clock`.
+    pub fn tick(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.clock = self.clock.max(clock);
+        while let Some((at, due)) = self.first(Unit::Time).filter(|(at, _)| *at <= self.clock.0) {
+            self.now.time = self.now.time.max(Nanos(at));
+            self.happen(due, Nanos(at), emit);
+        }
+        self.now.time = self.clock;
+        self.show(self.clock, emit);
+    }
+
+    /// The encoder stands at `counts` since `at`.
+    pub fn encoder(
+        &mut self,
+        counts: Counts,
+        at: Nanos,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.tick(clock, emit);
+        if counts <= self.now.counts {
+            return;
+        }
+        self.counted_at = at.min(self.clock);
+        while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= counts.0) {
+            self.now.counts = self.now.counts.max(Counts(place));
+            self.happen(due, self.counted_at, emit);
+        }
+        self.now.counts = counts;
+        if self.hold == Hold::Blind {
+            self.hold = Hold::Until(self.gate.after(self.now));
+        }
+        self.tick(clock, emit);
+    }
+
+    /// A part was seen at `at` (kernel time, and the encoder's count then); `lost` edges before it
+    /// were not. The part's number, when a verdict on it is wanted.
+    pub fn trigger(
+        &mut self,
+        at: Position,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) -> Option<PartId> {
+        self.tick(clock, emit);
+        let last = self.last_trigger;
+        if lost > 0 {
+            self.lose_triggers(last, at, u64::from(lost), emit);
+        }
+        self.counters.triggers += 1;
+        let since = last.map(|l| at.time.since(l.time));
+        if since.is_some_and(|s| s < self.settings.bounce) {
+            self.counters.bounces += 1;
+            return None;
+        }
+        self.last_trigger = Some(at);
+        let still = last.is_some_and(|l| l.counts == at.counts);
+        let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
+        if self.gate.unit == Unit::Counts && still && apart {
+            // Two parts at one count: the belt moves and the encoder does not. The fault must pass by
+            // itself: a belt that stands because of it would never count again.
+            self.passing_fault(Fault::Encoder, emit);
+            self.hold = Hold::Blind;
+        }
+        let id = self.number();
+        let mut state = if self.accepting() {
+            State::Waiting
+        } else {
+            State::Rejected(Reason::NotReady)
+        };
+        if since.is_some_and(|s| s < self.settings.min_pitch) {
+            let before = PartId(id.0 - 1);
+            self.reject(before, Reason::DoubleTrigger);
+            state = State::Rejected(Reason::DoubleTrigger);
+        }
+        let tracked = Tracked {
+            id,
+            trigger: at,
+            gate: self.gate.after(at),
+            wanted: state == State::Waiting,
+            verdict_at: None,
+            state,
+        };
+        // The last free place is kept free: READY promises that a new part can be tracked.
+        if self.parts.len() + 1 >= self.settings.capacity || self.parts.push_back(tracked).is_err()
+        {
+            self.give_up_all(tracked, emit);
+            self.passing_fault(Fault::Overload, emit);
+        }
+        if self.waiting() > self.settings.max_waiting {
+            self.set_fault(Fault::Overrun, true, emit);
+        }
+        self.tick(clock, emit);
+        let waits = self.find(id).is_some_and(|p| p.state == State::Waiting);
+        waits.then_some(id)
+    }
+
+    /// What the judge says of `part`. Only an OK that arrives before the part's gate lets it pass.
+    pub fn verdict(
+        &mut self,
+        part: PartId,
+        judgement: Judgement,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        let reason = match judgement {
+            Judgement::Ok => None,
+            Judgement::Ng => Some(Reason::Ng),
+            Judgement::Unknown => Some(Reason::Unknown),
+        };
+        self.answer(part, reason, clock, emit);
+    }
+
+    /// There will be no verdict on `part`.
+    pub fn no_verdict(
+        &mut self,
+        part: PartId,
+        reason: Reason,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.answer(part, Some(reason), clock, emit);
+    }
+
+    fn answer(
+        &mut self,
+        part: PartId,
+        rejected: Option<Reason>,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.tick(clock, emit);
+        let (at, known) = (self.clock, 1..=self.counters.parts);
+        match self.find(part) {
+            Some(tracked) => {
+                let repeated = tracked.verdict_at.is_some();
+                tracked.verdict_at.get_or_insert(at);
+                match (tracked.state, rejected) {
+                    (State::Waiting, None) if !repeated => tracked.state = State::Ok,
+                    // A second opinion can only make it stricter.
+                    (State::Waiting | State::Ok, Some(reason)) => {
+                        tracked.state = State::Rejected(reason);
+                    }
+                    _ => {}
+                }
+                self.counters.repeated_verdicts += u64::from(repeated);
+            }
+            None if known.contains(&part.0) => self.counters.late_verdicts += 1,
+            None => self.counters.foreign_verdicts += 1,
+        }
+        self.catch_up_with_judge(emit);
+        self.tick(clock, emit);
+    }
+
+    /// Something outside went wrong, or right again.
+    pub fn fault(
+        &mut self,
+        fault: Fault,
+        present: bool,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.tick(clock, emit);
+        self.set_fault(fault, present, emit);
+        self.tick(clock, emit);
+    }
+
+    /// Input edges were lost and none came after them yet: everything up to here is rejected.
+    pub fn lost(&mut self, lost: u32, at: Position, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.tick(clock, emit);
+        self.lose_triggers(self.last_trigger, at, u64::from(lost), emit);
+        self.tick(clock, emit);
+    }
+
+    /// A person has looked at the alarm.
+    pub fn acknowledge(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.tick(clock, emit);
+        if self.alarm.acknowledge() {
+            emit(Output::Alarm(false));
+        }
+        self.tick(clock, emit);
+    }
+
+    /// Takes the overrun back once half of the backlog is gone.
+    fn catch_up_with_judge(&mut self, emit: &mut impl FnMut(Output)) {
+        if self.faults.has(Fault::Overrun) && self.waiting() * 2 <= self.settings.max_waiting {
+            self.set_fault(Fault::Overrun, false, emit);
+        }
+    }
+
+    fn number(&mut self) -> PartId {
+        self.counters.parts += 1;
+        PartId(self.counters.parts)
+    }
+
+    fn find(&mut self, id: PartId) -> Option<&mut Tracked> {
+        self.parts.iter_mut().find(|p| p.id == id)
+    }
+
+    /// Rejects a tracked part that was not rejected yet.
+    fn reject(&mut self, id: PartId, reason: Reason) {
+        if let Some(tracked) = self.find(id)
+            && !matches!(tracked.state, State::Rejected(_))
+        {
+            tracked.state = State::Rejected(reason);
+        }
+    }
+
+    /// Whether a part that is triggered now can get a verdict that counts.
+    fn accepting(&self) -> bool {
+        match self.gate.unit {
+            Unit::Time => self.ready,
+            // Places stay true while the belt stands; only faults spoil them.
+            Unit::Counts => self.faults.is_empty(),
+        }
+    }
+
+    fn lose_triggers(
+        &mut self,
+        last: Option<Position>,
+        at: Position,
+        lost: u64,
+        emit: &mut impl FnMut(Output),
+    ) {
+        // Each of them lies somewhere between the last part that was seen and this one.
+        let last = self.gate.after(last.unwrap_or(self.now));
+        let from = last.min(self.gate.after(at));
+        for _ in 0..lost {
+            self.counters.triggers += 1;
+            self.counters.lost_triggers += 1;
+            let id = self.number();
+            self.reject_stretch(from, self.gate.after(at));
+            self.reject_untracked(id, at, None, Reason::Overload, emit);
+        }
+    }
+
+    /// Stops tracking part by part: everything from the first tracked part to `last` is rejected
+    /// as one stretch, and there is room again. Waiting for it instead could wait for ever, on a
+    /// line that stands still because READY is off.
+    fn give_up_all(&mut self, last: Tracked, emit: &mut impl FnMut(Output)) {
+        let first = self.parts.front().map_or(last.gate, |p| p.gate);
+        self.reject_stretch(first, last.gate);
+        self.bridge = None;
+        while let Some(part) = self.parts.pop_front() {
+            let reason = match part.state {
+                State::Rejected(reason) => reason,
+                State::Waiting | State::Ok => Reason::Overload,
+            };
+            self.reject_untracked(part.id, part.trigger, part.verdict_at, reason, emit);
+        }
+        self.reject_untracked(last.id, last.trigger, None, Reason::Overload, emit);
+    }
+
+    fn reject_stretch(&mut self, from: u64, to: u64) {
+        self.stretch = Some(match self.stretch {
+            None => Stretch {
+                from,
+                to,
+                open: false,
+            },
+            Some(s) => Stretch {
+                from: s.from.min(from),
+                to: s.to.max(to),
+                open: s.open,
+            },
+        });
+    }
+
+    fn reject_untracked(
+        &mut self,
+        part: PartId,
+        trigger: Position,
+        verdict_at: Option<Nanos>,
+        reason: Reason,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.counters.untracked += 1;
+        self.counters.rejected[reason as usize] += 1;
+        emit(Output::Decided(Decision {
+            part,
+            trigger,
+            due: self.clock,
+            verdict_at,
+            rejected: Some(reason),
+        }));
+    }
+
+    fn set_fault(&mut self, fault: Fault, present: bool, emit: &mut impl FnMut(Output)) {
+        if !self.faults.set(fault, present) {
+            return;
+        }
+        emit(Output::Fault { fault, present });
+        if present {
+            self.counters.faults[fault.index()] += 1;
+            self.reject_all();
+        }
+        self.fault_shown_until = self.clock.after(self.settings.fault_hold);
+    }
+
+    fn reject_all(&mut self) {
+        for part in self.parts.iter_mut() {
+            if !matches!(part.state, State::Rejected(_)) {
+                part.state = State::Rejected(Reason::NotReady);
+            }
+        }
+    }
+
+    /// Whether whatever is at the ejector now is thrown out.
+    fn rejecting(&self) -> bool {
+        self.reject_until.is_some()
+            || self.hold != Hold::Off
+            || self.stretch.is_some_and(|s| s.open)
+            || self.bridge.is_some()
+    }
+
+    fn happen(&mut self, due: Due, at: Nanos, emit: &mut impl FnMut(Output)) {
+        match due {
+            Due::StretchBegins => {
+                if let Some(stretch) = &mut self.stretch {
+                    stretch.open = true;
+                }
+                self.note_lateness(at, emit);
+            }
+            Due::StretchEnds => {
+                self.stretch = None;
+                self.start_reject(at);
+            }
+            Due::Part => self.decide(at, emit),
+            Due::HoldEnds => {
+                self.hold = Hold::Off;
+                self.start_reject(at);
+            }
+            Due::RejectEnds => self.end_reject(),
+            Due::PassEnds => {
+                self.pass_until = None;
+                self.note_lateness(at, emit);
+            }
+            Due::OkEnds => self.ok_until = None,
+            Due::PassingFaultsEnd => {
+                self.passing_faults_until = None;
+                self.set_fault(Fault::LateOutput, false, emit);
+                self.set_fault(Fault::Overload, false, emit);
+                self.set_fault(Fault::Encoder, false, emit);
+            }
+            Due::EncoderSilent => self.hold = Hold::Blind,
+            Due::FaultShown => self.fault_shown_until = Nanos(0),
+            Due::Heartbeat => {
+                let stuck = [
+                    Fault::Starting,
+                    Fault::Camera,
+                    Fault::Inference,
+                    Fault::Outputs,
+                ];
+                if !stuck.into_iter().any(|f| self.faults.has(f)) {
+                    self.set(
+                        Line::Heartbeat,
+                        !self.level(Line::Heartbeat),
+                        at,
+                        None,
+                        emit,
+                    );
+                }
+                let next = at.after(self.settings.heartbeat);
+                self.heartbeat_at = if next <= self.clock {
+                    self.clock.after(self.settings.heartbeat)
+                } else {
+                    next
+                };
+            }
+        }
+        self.show(at, emit);
+    }
+
+    /// The front part is at its gate.
+    fn decide(&mut self, at: Nanos, emit: &mut impl FnMut(Output)) {
+        let Some(part) = self.parts.pop_front() else {
+            return;
+        };
+        let late = self.clock.since(at) > self.settings.late_output;
+        let rejected = match part.state {
+            State::Waiting => Some(Reason::Late),
+            State::Rejected(reason) => Some(reason),
+            State::Ok if self.hold != Hold::Off => Some(Reason::NotReady),
+            State::Ok if self.rejecting() => Some(Reason::Neighbour),
+            // Its place at the ejector is over, or nearly.
+            State::Ok if late && self.settings.ejector == Ejector::Pass => Some(Reason::Late),
+            State::Ok => None,
+        };
+        if self.bridge == Some(part.id) {
+            self.bridge = None;
+        }
+        let place = Position {
+            time: at,
+            counts: self.now.counts,
+        };
+        if let Some(reason) = rejected {
+            self.counters.rejected[reason as usize] += 1;
+            self.pass_until = None;
+            self.note_lateness(at, emit);
+            self.start_reject(at);
+        } else {
+            self.counters.passed += 1;
+            let end = self.pulse.after(place);
+            self.pass_until = Some(end);
+            self.ok_until = Some(end);
+        }
+        emit(Output::Decided(Decision {
+            part: part.id,
+            trigger: part.trigger,
+            due: at,
+            verdict_at: part.verdict_at,
+            rejected,
+        }));
+        let judged = !matches!(
+            rejected,
+            Some(Reason::NotReady | Reason::Neighbour | Reason::DoubleTrigger | Reason::Overload)
+        );
+        if judged && self.alarm.judged(rejected.is_some()) {
+            self.counters.alarms += 1;
+            emit(Output::Alarm(true));
+        }
+        self.catch_up_with_judge(emit);
+    }
+
+    /// The ejector ought to have been rejecting since `at`; was it, as wired?
+    fn note_lateness(&mut self, at: Nanos, emit: &mut impl FnMut(Output)) {
+        let wrong = match self.settings.ejector {
+            Ejector::Pass => self.level(Line::Pass),
+            Ejector::Reject => !self.level(Line::Reject),
+        };
+        if wrong && self.clock.since(at) > self.settings.late_output {
+            self.counters.late_outputs += 1;
+            self.passing_fault(Fault::LateOutput, emit);
+        }
+    }
+
+    /// Raises a fault that is over by itself, but must be seen.
+    fn passing_fault(&mut self, fault: Fault, emit: &mut impl FnMut(Output)) {
+        self.set_fault(fault, true, emit);
+        self.passing_faults_until = Some(self.clock.after(self.settings.fault_hold));
+    }
+
+    /// Begins or lengthens a reject pulse that was due at `at`.
+    fn start_reject(&mut self, at: Nanos) {
+        if !self.levels[Line::Reject as usize] {
+            self.counters.pulses += 1;
+            let place = self.gate.unit.of(self.now);
+            let rested = |off: u64| place.saturating_sub(off) >= self.min_off;
+            if !self.rejected_until.is_none_or(rested) {
+                self.counters.short_rests += 1;
+            }
+        }
+        // A pulse that begins late is as long as any other.
+        let begins = Position {
+            time: at.max(self.clock),
+            counts: self.now.counts,
+        };
+        let end = self.pulse.after(begins);
+        self.reject_until = Some(self.reject_until.map_or(end, |e| e.max(end)));
+    }
+
+    /// The pulse is over, unless the ejector would have no rest before the next.
+    fn end_reject(&mut self) {
+        self.reject_until = None;
+        let place = self.gate.unit.of(self.now);
+        let soon = place.saturating_add(self.min_off);
+        let mut next = self.parts.iter().take_while(|p| p.gate < soon);
+        self.bridge = next.find(|p| p.state != State::Ok).map(|p| p.id);
+        if let Some(stretch) = self.stretch.as_mut().filter(|s| s.from < soon) {
+            stretch.open = true;
+        }
+    }
+
+    fn set(
+        &mut self,
+        line: Line,
+        on: bool,
+        due: Nanos,
+        until: Option<Nanos>,
+        emit: &mut impl FnMut(Output),
+    ) {
+        if self.levels[line as usize] != on {
+            self.levels[line as usize] = on;
+            emit(Output::Set {
+                line,
+                on,
+                due,
+                until,
+            });
+        }
+    }
+
+    /// Brings READY and what hangs on it up to date, then the lines.
+    fn show(&mut self, due: Nanos, emit: &mut impl FnMut(Output)) {
+        let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
+        if self.ready && !ready && self.gate.unit == Unit::Time {
+            // The line may stop now, and times no longer tell places.
+            self.hold = Hold::On;
+            self.reject_all();
+        }
+        self.ready = ready;
+        if ready && self.hold == Hold::On {
+            let here = Position {
+                time: self.clock.after(self.settings.spin_up),
+                counts: self.now.counts,
+            };
+            self.hold = Hold::Until(self.gate.after(here));
+        }
+        let rejecting = self.rejecting();
+        let was = self.levels[Line::Reject as usize];
+        if was && !rejecting {
+            self.rejected_until = Some(self.gate.unit.of(self.now));
+        }
+        // When outputs are late or gone, nothing that they show can be trusted.
+        let distrusted = self.faults.has(Fault::Outputs) || self.faults.has(Fault::LateOutput);
+        if rejecting || distrusted {
+            // For good: what lies at the ejector later is another part.
+            self.pass_until = None;
+        }
+        let passing = self.pass_until;
+        let until = match (self.pulse.unit, passing) {
+            (Unit::Time, Some(end)) => Some(Nanos(end)),
+            _ => None,
+        };
+        // Off before on: PASS and REJECT are never on together.
+        let fault =
+            !self.faults.is_empty() || self.alarm.raised() || self.clock < self.fault_shown_until;
+        self.set(Line::Ready, ready, due, None, emit);
+        if passing.is_none() {
+            self.set(Line::Pass, false, due, None, emit);
+        }
+        self.set(Line::Reject, rejecting, due, None, emit);
+        if passing.is_some() {
+            self.set(Line::Pass, true, due, until, emit);
+        }
+        self.set(Line::Ok, self.ok_until.is_some(), due, None, emit);
+        self.set(Line::Busy, self.waiting() > 0, due, None, emit);
+        self.set(Line::Fault, fault, due, None, emit);
+    }
+}

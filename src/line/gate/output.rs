@@ -1,0 +1,49 @@
+//! What the gate says.
+
+use super::fault::Fault;
+use super::lines::Line;
+use super::part::{PartId, Reason};
+use super::time::{Nanos, Position};
+
+/// The end of a part, at its gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The part.
+    pub part: PartId,
+    /// Where the line was at its trigger.
+    pub trigger: Position,
+    /// When it was due at the ejector.
+    pub due: Nanos,
+    /// When its verdict arrived; None when it did not, in time.
+    pub verdict_at: Option<Nanos>,
+    /// Why it is rejected; None when it passes.
+    pub rejected: Option<Reason>,
+}
+
+/// What the gate wants done, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A line takes a level.
+    Set {
+        /// Which.
+        line: Line,
+        /// On or off.
+        on: bool,
+        /// When this was due; now, or earlier when the gate was called late.
+        due: Nanos,
+        /// When the line is to fall by itself if nothing more is heard. Only where the length of
+        /// the pulse is a time.
+        until: Option<Nanos>,
+    },
+    /// A part reached its gate.
+    Decided(Decision),
+    /// A fault came or went.
+    Fault {
+        /// Which.
+        fault: Fault,
+        /// Whether it came.
+        present: bool,
+    },
+    /// The alarm was raised (true) or acknowledged.
+    Alarm(bool),
+}

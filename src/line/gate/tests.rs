@@ -1,0 +1,693 @@
+//! The gate's promises, against event sequences drawn at random and a written-out observer.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+const MS: u64 = 1_000_000;
+const ROOM: usize = 16;
+
+fn settings(gate: Span, pulse: Span, ejector: Ejector) -> Settings {
+    Settings {
+        gate,
+        pulse,
+        min_off: match gate {
+            Span::Time(_) => Span::Time(Nanos(5 * MS)),
+            Span::Counts(_) => Span::Counts(Counts(5)),
+        },
+        ejector,
+        bounce: Nanos(MS),
+        min_pitch: Nanos(20 * MS),
+        late_output: Nanos(3 * MS),
+        capacity: ROOM,
+        max_waiting: 6,
+        heartbeat: Nanos(50 * MS),
+        spin_up: Nanos(0),
+        encoder_silence: Nanos(0),
+        fault_hold: Nanos(40 * MS),
+        alarm: AlarmSettings {
+            consecutive: 0,
+            rejects: 0,
+            window: 0,
+            stop_line: false,
+        },
+    }
+}
+
+fn by_time(ejector: Ejector) -> Settings {
+    settings(
+        Span::Time(Nanos(100 * MS)),
+        Span::Time(Nanos(15 * MS)),
+        ejector,
+    )
+}
+
+/// A gate on a belt that moves one count a millisecond, and everything that it ever said.
+struct Belt {
+    gate: Gate<ROOM>,
+    said: Vec<(u64, Output)>,
+    clock: u64,
+    counts: u64,
+}
+
+impl Belt {
+    fn new(settings: Settings) -> Self {
+        Self {
+            gate: Gate::new(settings, Nanos(0)).expect("settings"),
+            said: Vec::new(),
+            clock: 0,
+            counts: 0,
+        }
+    }
+
+    /// Runs for `ms`, calling the gate whenever it asked to be called and at every count.
+    fn run(&mut self, ms: u64) {
+        let end = self.clock + ms * MS;
+        while self.clock < end {
+            let next_count = (self.clock / MS + 1) * MS;
+            self.clock = self
+                .gate
+                .deadline()
+                .0
+                .max(self.clock)
+                .min(next_count)
+                .min(end);
+            let (clock, said) = (self.clock, &mut self.said);
+            if clock == next_count {
+                self.counts += 1;
+                self.gate
+                    .encoder(Counts(self.counts), Nanos(clock), Nanos(clock), &mut |o| {
+                        said.push((clock, o));
+                    });
+            }
+            self.gate.tick(Nanos(clock), &mut |o| said.push((clock, o)));
+        }
+    }
+
+    fn here(&self) -> Position {
+        Position {
+            time: Nanos(self.clock),
+            counts: Counts(self.counts),
+        }
+    }
+
+    fn call<T>(
+        &mut self,
+        what: impl FnOnce(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output)) -> T,
+    ) -> T {
+        let (clock, here) = (self.clock, self.here());
+        let said = &mut self.said;
+        what(&mut self.gate, here, &mut |o| said.push((clock, o)))
+    }
+
+    fn start(&mut self) {
+        self.call(|g, at, emit| g.fault(Fault::Starting, false, at.time, &mut |o| emit(o)));
+    }
+
+    fn trigger(&mut self) -> Option<PartId> {
+        self.call(|g, at, emit| g.trigger(at, 0, at.time, &mut |o| emit(o)))
+    }
+
+    fn verdict(&mut self, part: PartId, judgement: Judgement) {
+        self.call(|g, at, emit| g.verdict(part, judgement, at.time, &mut |o| emit(o)));
+    }
+
+    fn fault(&mut self, fault: Fault, present: bool) {
+        self.call(|g, at, emit| g.fault(fault, present, at.time, &mut |o| emit(o)));
+    }
+
+    fn decisions(&self) -> BTreeMap<u64, Option<Reason>> {
+        let decided = self.said.iter().filter_map(|(_, o)| match o {
+            Output::Decided(d) => Some((d.part.0, d.rejected)),
+            _ => None,
+        });
+        decided.collect()
+    }
+
+    /// When `line` was on, as [from, to) in nanoseconds; the end of the run closes the last.
+    fn on(&self, line: Line) -> Vec<(u64, u64)> {
+        let mut since = line.when_unattended().then_some(0);
+        let mut stretches = Vec::new();
+        for (at, output) in &self.said {
+            if let Output::Set { line: l, on, .. } = output
+                && *l == line
+            {
+                match (since, *on) {
+                    (None, true) => since = Some(*at),
+                    (Some(from), false) => {
+                        stretches.push((from, *at));
+                        since = None;
+                    }
+                    _ => panic!("{line:?} set to what it is at {at}"),
+                }
+            }
+        }
+        stretches.extend(since.map(|from| (from, self.clock + 1)));
+        stretches.retain(|(from, to)| from < to);
+        stretches
+    }
+
+    /// A running line without anything on it.
+    fn settle(&mut self) {
+        self.start();
+        self.run(300);
+    }
+}
+
+#[test]
+fn a_good_part_passes_and_a_bad_one_is_rejected_each_at_its_gate() {
+    for ejector in [Ejector::Pass, Ejector::Reject] {
+        let mut line = Belt::new(by_time(ejector));
+        assert!(!line.gate.ready());
+        line.settle();
+        assert!(line.gate.ready());
+        let good = line.trigger().expect("wanted");
+        line.run(30);
+        line.verdict(good, Judgement::Ok);
+        line.run(10);
+        let bad = line.trigger().expect("wanted");
+        line.run(30);
+        line.verdict(bad, Judgement::Ng);
+        line.run(300);
+        assert_eq!(
+            line.decisions(),
+            BTreeMap::from([(1, None), (2, Some(Reason::Ng))])
+        );
+        assert_eq!(line.on(Line::Pass), [(400 * MS, 415 * MS)]);
+        let rejects = line.on(Line::Reject);
+        // At start until what may have lain on the belt has left, then the bad part.
+        assert_eq!(rejects, [(0, 115 * MS), (440 * MS, 455 * MS)]);
+        assert_eq!(line.on(Line::Ok), [(400 * MS, 415 * MS)]);
+        assert!(line.gate.counters().balance(0));
+        assert_eq!(line.gate.counters().pulses, 1);
+    }
+}
+
+#[test]
+fn silence_rejects() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.run(150);
+    assert_eq!(line.decisions()[&1], Some(Reason::Late));
+    line.verdict(part, Judgement::Ok);
+    line.verdict(PartId(99), Judgement::Ok);
+    line.run(100);
+    assert_eq!(line.on(Line::Pass), []);
+    let counters = line.gate.counters();
+    assert_eq!((counters.late_verdicts, counters.foreign_verdicts), (1, 1));
+}
+
+#[test]
+fn a_verdict_at_the_gate_itself_is_too_late() {
+    for (before, passes) in [(1, true), (0, false)] {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.run(99);
+        line.clock += MS - before;
+        line.verdict(part, Judgement::Ok);
+        line.run(50);
+        assert_eq!(line.decisions()[&1].is_none(), passes);
+    }
+}
+
+#[test]
+fn a_second_verdict_can_only_make_it_stricter() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let first = line.trigger().expect("wanted");
+    line.verdict(first, Judgement::Ok);
+    line.verdict(first, Judgement::Ng);
+    line.run(40);
+    let second = line.trigger().expect("wanted");
+    line.verdict(second, Judgement::Unknown);
+    line.verdict(second, Judgement::Ok);
+    line.run(200);
+    assert_eq!(
+        line.decisions(),
+        BTreeMap::from([(1, Some(Reason::Ng)), (2, Some(Reason::Unknown))])
+    );
+    assert_eq!(line.gate.counters().repeated_verdicts, 2);
+}
+
+#[test]
+fn triggers_too_close_reject_both_and_bounces_are_one_part() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let first = line.trigger().expect("wanted");
+    line.clock += MS / 2;
+    assert_eq!(line.trigger(), None);
+    line.verdict(first, Judgement::Ok);
+    line.run(10);
+    assert_eq!(line.trigger(), None);
+    line.run(200);
+    let both = Some(Reason::DoubleTrigger);
+    assert_eq!(line.decisions(), BTreeMap::from([(1, both), (2, both)]));
+    let counters = line.gate.counters();
+    assert_eq!(
+        (counters.bounces, counters.parts, counters.triggers),
+        (1, 2, 3)
+    );
+    assert!(counters.balance(0));
+}
+
+#[test]
+fn a_fault_rejects_what_is_tracked_and_drops_ready_until_it_is_over() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ok);
+    line.run(10);
+    line.fault(Fault::Camera, true);
+    assert!(!line.gate.ready() && line.gate.level(Line::Fault));
+    assert!(line.gate.level(Line::Reject));
+    line.run(30);
+    assert_eq!(line.trigger(), None, "not ready: nobody is asked");
+    line.run(200);
+    line.fault(Fault::Camera, false);
+    assert!(line.gate.ready());
+    line.run(50);
+    let after = line.trigger().expect("wanted");
+    line.verdict(after, Judgement::Ok);
+    line.run(200);
+    let gone = Some(Reason::NotReady);
+    assert_eq!(
+        line.decisions(),
+        BTreeMap::from([(1, gone), (2, gone), (3, None)])
+    );
+    assert!(!line.gate.level(Line::Fault));
+}
+
+#[test]
+fn what_lay_on_the_belt_at_the_start_is_thrown_out_even_with_an_encoder() {
+    let mut line = Belt::new(settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Reject,
+    ));
+    line.run(20);
+    line.start();
+    let early = line.trigger().expect("wanted");
+    line.verdict(early, Judgement::Ok);
+    line.run(200);
+    assert_eq!(line.on(Line::Reject), [(0, 110 * MS)]);
+    // At its gate the last unknown part leaves too.
+    assert!(line.decisions()[&1].is_some());
+}
+
+#[test]
+fn a_full_line_rejects_the_stretch_and_tracks_again() {
+    let mut line = Belt::new(settings(
+        Span::Counts(Counts(1000)),
+        Span::Counts(Counts(10)),
+        Ejector::Reject,
+    ));
+    line.start();
+    line.run(1200);
+    let first = line.clock;
+    for _ in 0..ROOM {
+        if let Some(part) = line.trigger() {
+            line.verdict(part, Judgement::Ok);
+        }
+        line.run(25);
+    }
+    assert_eq!(line.gate.counters().faults[Fault::Overload.index()], 1);
+    line.run(100);
+    assert!(line.gate.ready(), "there is room again");
+    line.run(1500);
+    let counters = *line.gate.counters();
+    assert_eq!((counters.parts, counters.passed), (ROOM as u64, 0));
+    let rejects = line.on(Line::Reject);
+    let (from, to) = rejects[1];
+    let last = first + 25 * MS * (ROOM as u64 - 1);
+    assert_eq!((from, to), (first + 1000 * MS, last + 1010 * MS));
+}
+
+#[test]
+fn an_encoder_that_stands_while_parts_come_is_a_fault() {
+    let mut line = Belt::new(settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Reject,
+    ));
+    line.settle();
+    line.trigger();
+    line.clock += 30 * MS;
+    line.trigger();
+    assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Line::Reject));
+    line.run(300);
+    assert!(line.gate.ready() && !line.gate.level(Line::Reject));
+    assert_eq!(line.gate.counters().passed, 0);
+}
+
+#[test]
+fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
+    let mut settings = settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Pass,
+    );
+    settings.encoder_silence = Nanos(10 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ok);
+    line.run(5);
+    assert!(!line.gate.level(Line::Reject));
+    // The belt moves on for 12 ms and the encoder is mute.
+    line.clock += 12 * MS;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    assert!(
+        line.gate.level(Line::Reject) && line.gate.ready(),
+        "a standing belt may start"
+    );
+    line.run(89);
+    assert!(line.gate.level(Line::Reject));
+    line.run(10);
+    assert!(!line.gate.level(Line::Reject));
+    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
+}
+
+#[test]
+fn lost_edges_reject_the_stretch_that_the_parts_may_lie_on() {
+    let mut line = Belt::new(by_time(Ejector::Reject));
+    line.settle();
+    let start = line.clock;
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ok);
+    line.run(60);
+    let next = line
+        .call(|g, at, emit| g.trigger(at, 2, at.time, &mut |o| emit(o)))
+        .expect("wanted");
+    line.verdict(next, Judgement::Ok);
+    line.run(300);
+    let counters = line.gate.counters();
+    assert_eq!(
+        (counters.parts, counters.passed, counters.lost_triggers),
+        (4, 0, 2)
+    );
+    let last = line.on(Line::Reject).pop().expect("a pulse");
+    assert_eq!(last, (start + 100 * MS, start + 175 * MS));
+    assert!(counters.balance(0));
+}
+
+#[test]
+fn an_output_that_comes_late_is_a_fault_and_passes_nothing() {
+    let mut line = Belt::new(by_time(Ejector::Reject));
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ng);
+    // Nobody calls the gate for 110 ms.
+    line.clock += 110 * MS;
+    line.run(1);
+    assert_eq!(line.gate.counters().late_outputs, 1);
+    assert!(line.gate.faults().has(Fault::LateOutput));
+    line.run(200);
+    assert!(line.gate.ready(), "it is over by itself");
+
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ok);
+    line.clock += 104 * MS;
+    line.run(50);
+    assert_eq!(line.decisions()[&1], Some(Reason::Late));
+}
+
+#[test]
+fn rejects_in_a_row_raise_the_alarm_and_a_person_ends_it() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        consecutive: 3,
+        rejects: 0,
+        window: 0,
+        stop_line: true,
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    for _ in 0..3 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, Judgement::Ng);
+        line.run(40);
+    }
+    line.run(300);
+    assert!(line.gate.alarm() && !line.gate.ready() && line.gate.level(Line::Fault));
+    line.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
+    assert!(line.gate.ready());
+    assert_eq!(line.gate.counters().alarms, 1);
+}
+
+#[test]
+fn a_rate_of_rejects_raises_the_alarm() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        consecutive: 0,
+        rejects: 3,
+        window: 10,
+        stop_line: false,
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    for round in 0..12 {
+        let part = line.trigger().expect("wanted");
+        let judgement = if round % 5 == 4 {
+            Judgement::Ng
+        } else {
+            Judgement::Ok
+        };
+        line.verdict(part, judgement);
+        line.run(40);
+    }
+    assert!(!line.gate.alarm(), "2 of 10");
+    for _ in 0..2 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, Judgement::Ng);
+        line.run(40);
+    }
+    line.run(200);
+    assert!(line.gate.alarm() && line.gate.ready());
+}
+
+#[test]
+fn near_pulses_merge_where_the_ejector_would_have_no_rest() {
+    let mut settings = by_time(Ejector::Reject);
+    settings.min_pitch = Nanos(10 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    for _ in 0..3 {
+        // 18 ms apart, pulses of 15 ms: 3 ms of rest where 5 are needed.
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, Judgement::Ng);
+        line.run(18);
+    }
+    line.run(200);
+    let rejects = line.on(Line::Reject);
+    assert_eq!(rejects[1..], [(400 * MS, (436 + 15) * MS)]);
+    assert_eq!(line.gate.counters().short_rests, 0);
+}
+
+/// What the random line does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Run(u64),
+    /// The gate is not called for so long.
+    Stall(u64),
+    Trigger,
+    Bounce,
+    Lost(u32),
+    Verdict(u8, Judgement),
+    NoVerdict(u8, Reason),
+    Fault(Fault, bool),
+    Acknowledge,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let judgement = prop_oneof![
+        6 => Just(Judgement::Ok),
+        1 => Just(Judgement::Ng),
+        1 => Just(Judgement::Unknown)
+    ];
+    let outside = prop_oneof![
+        Just(Fault::Camera),
+        Just(Fault::Inference),
+        Just(Fault::Inputs),
+        Just(Fault::Outputs)
+    ];
+    prop_oneof![
+        8 => (1u64..60).prop_map(Step::Run),
+        1 => (1u64..40).prop_map(Step::Stall),
+        8 => Just(Step::Trigger),
+        1 => Just(Step::Bounce),
+        1 => (1u32..3).prop_map(Step::Lost),
+        10 => (0u8..5, judgement).prop_map(|(n, j)| Step::Verdict(n, j)),
+        1 => (0u8..5).prop_map(|n| Step::NoVerdict(n, Reason::NoFrame)),
+        1 => (outside, any::<bool>()).prop_map(|(f, p)| Step::Fault(f, p)),
+        1 => Just(Step::Acknowledge),
+    ]
+}
+
+fn any_settings() -> impl Strategy<Value = Settings> {
+    let gate = prop_oneof![
+        Just(Span::Time(Nanos(100 * MS))),
+        Just(Span::Counts(Counts(100)))
+    ];
+    let pulse = prop_oneof![
+        Just(Span::Time(Nanos(15 * MS))),
+        Just(Span::Counts(Counts(15)))
+    ];
+    let ejector = prop_oneof![Just(Ejector::Pass), Just(Ejector::Reject)];
+    (gate, pulse, ejector, 3u32..9).prop_map(|(gate, pulse, ejector, consecutive)| {
+        let mut settings = settings(gate, pulse, ejector);
+        settings.alarm = AlarmSettings {
+            consecutive,
+            rejects: 0,
+            window: 0,
+            stop_line: true,
+        };
+        settings
+    })
+}
+
+/// The written-out observer: which parts had an OK of their own before their gate.
+#[derive(Default)]
+struct Observer {
+    /// Part to (trigger time, trigger count).
+    triggered: BTreeMap<u64, (u64, u64)>,
+    /// First answer to each part that was OK, and when.
+    ok_at: BTreeMap<u64, u64>,
+    answered: std::collections::BTreeSet<u64>,
+}
+
+impl Observer {
+    /// An answer other than OK, in time.
+    fn spoil(&mut self, line: &Belt, part: u64) {
+        if !line.decisions().contains_key(&part) {
+            self.ok_at.remove(&part);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn only_an_ok_of_its_own_lets_a_part_pass(
+        settings in any_settings(),
+        steps in proptest::collection::vec(step(), 1..160),
+    ) {
+        let mut line = Belt::new(settings);
+        line.start();
+        let mut seen = Observer::default();
+        let mut stalled = false;
+        for step in steps {
+            match step {
+                Step::Run(ms) => line.run(ms),
+                Step::Stall(ms) => {
+                    stalled = true;
+                    line.clock += ms * MS;
+                }
+                Step::Trigger | Step::Bounce | Step::Lost(_) => {
+                    let lost = if let Step::Lost(n) = step { n } else { 0 };
+                    let before = line.gate.counters().parts + u64::from(lost);
+                    let wanted = line.call(|g, at, emit| g.trigger(at, lost, at.time, &mut |o| emit(o)));
+                    if line.gate.counters().parts > before {
+                        seen.triggered.insert(before + 1, (line.clock, line.counts));
+                    }
+                    prop_assert!(wanted.is_none_or(|w| w.0 == before + 1));
+                    if matches!(step, Step::Bounce) {
+                        line.clock += MS / 10;
+                        let bounced = line.trigger();
+                        prop_assert_eq!(bounced, None);
+                    }
+                }
+                Step::Verdict(back, judgement) => {
+                    let part = (line.gate.counters().parts + 1).saturating_sub(u64::from(back));
+                    let known = (1..=line.gate.counters().parts).contains(&part);
+                    let first = known && seen.answered.insert(part);
+                    line.verdict(PartId(part), judgement);
+                    if judgement != Judgement::Ok {
+                        seen.spoil(&line, part);
+                    } else if first {
+                        seen.ok_at.insert(part, line.clock);
+                    }
+                }
+                Step::NoVerdict(back, reason) => {
+                    let part = (line.gate.counters().parts + 1).saturating_sub(u64::from(back));
+                    if (1..=line.gate.counters().parts).contains(&part) {
+                        seen.answered.insert(part);
+                    }
+                    line.call(|g, at, emit| g.no_verdict(PartId(part), reason, at.time, &mut |o| emit(o)));
+                    seen.spoil(&line, part);
+                }
+                Step::Fault(fault, present) => line.fault(fault, present),
+                Step::Acknowledge => line.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o))),
+            }
+            let counters = line.gate.counters();
+            prop_assert!(counters.balance(line.gate.under_way() as u64), "{:?}", counters);
+            prop_assert!(!(line.gate.level(Line::Pass) && line.gate.level(Line::Reject)));
+            let idle = line.gate.faults().is_empty();
+            prop_assert!(!line.gate.ready() || idle);
+            prop_assert!(line.gate.level(Line::Ready) == line.gate.ready());
+            prop_assert!(line.gate.level(Line::Fault) || idle);
+        }
+        for fault in Fault::ALL {
+            line.fault(fault, false);
+        }
+        line.run(400);
+        prop_assert_eq!(line.gate.under_way(), 0);
+
+        // Every part has one decision.
+        let mut decided = BTreeMap::new();
+        for (at, output) in &line.said {
+            if let Output::Decided(d) = output {
+                prop_assert!(decided.insert(d.part.0, (*at, *d)).is_none(), "decided twice");
+            }
+        }
+        prop_assert_eq!(decided.len() as u64, line.gate.counters().parts);
+
+        let gate_of = |part: &u64| {
+            let (time, counts) = seen.triggered[part];
+            match settings.gate {
+                Span::Time(t) => Err(time + t.0),
+                Span::Counts(c) => Ok(counts + c.0),
+            }
+        };
+        let rejects = line.on(Line::Reject);
+        let passes = line.on(Line::Pass);
+        for (part, (at, decision)) in &decided {
+            if decision.rejected.is_none() {
+                let ok = seen.ok_at.get(part);
+                prop_assert!(ok.is_some_and(|ok| ok < at), "part {} passed without an OK", part);
+                if let Err(due) = gate_of(part) {
+                    prop_assert!(ok.is_some_and(|ok| *ok < due), "part {} passed on a late OK", part);
+                }
+            } else if !stalled && decision.due.0 == *at && seen.triggered.contains_key(part) {
+                // Whoever is rejected at the ejector meets an ejector that rejects.
+                let due = gate_of(part).err().unwrap_or(*at);
+                if *at == due {
+                    prop_assert!(rejects.iter().any(|(from, to)| *from <= due && due < *to),
+                        "part {} at {} of {:?}", part, due, rejects);
+                    prop_assert!(!passes.iter().any(|(from, to)| *from <= due && due < *to));
+                }
+            }
+        }
+        // PASS is on only from the gate of a part that passes, and no longer than its pulse.
+        for (from, to) in &passes {
+            let owner = decided.values().any(|(at, d)| at == from && d.rejected.is_none());
+            prop_assert!(owner, "PASS from {} without a part", from);
+            if let (Span::Time(pulse), false) = (settings.pulse, stalled) {
+                let last = decided.values().filter(|(at, d)| at <= to && d.rejected.is_none());
+                let last = last.map(|(at, _)| *at).max().unwrap_or(0);
+                prop_assert!(*to <= last + pulse.0);
+            }
+        }
+        // A reject pulse is never shorter than asked.
+        if let Span::Time(pulse) = settings.pulse {
+            for (from, to) in &rejects {
+                prop_assert!(to - from >= pulse.0 || *to > line.clock, "pulse {}..{}", from, to);
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Which frame shows which part. Pure: times in, pairs out.
+//!
+//! A frame belongs to a part when its kernel time lies in the part's window after the trigger. With
+//! a camera that is triggered by wire the window is where the exposure must fall; with one that
+//! runs freely it begins at the capture delay, and the first frame in it is taken. A frame is used
+//! once, and a frame that could show two parts shows neither for sure.
+
+use super::gate::{Nanos, PartId, Reason};
+use heapless::Deque;
+
+/// The window, and how long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairingSettings {
+    /// Earliest exposure after the trigger.
+    pub exposure_min: Nanos,
+    /// Latest exposure after the trigger.
+    pub exposure_max: Nanos,
+    /// Longest way of a frame from its exposure to this program, and of a trigger likewise.
+    pub delivery: Nanos,
+}
+
+/// Why nobody wanted a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unused {
+    /// No part was in front of the camera.
+    Unclaimed,
+    /// Not newer than a frame before it, longer under way than frames may be, or stamped in the
+    /// future: repeated, left over from before a pause, or stamped by a clock that was set.
+    Stale,
+    /// It could show two parts.
+    Ambiguous,
+    /// Its content is damaged.
+    Damaged,
+}
+
+/// What pairing says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Paired<F> {
+    /// This frame shows this part.
+    Match {
+        /// The part.
+        part: PartId,
+        /// Its frame.
+        frame: F,
+        /// When it was exposed.
+        exposed: Nanos,
+    },
+    /// The frame is free again.
+    Free(F, Unused),
+    /// There will be no frame of this part.
+    Missing(PartId, Reason),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    part: PartId,
+    trigger: Nanos,
+}
+
+/// Pairs up to `PARTS` parts with frames, of which up to `FRAMES` are kept for a trigger that is
+/// still on its way.
+#[derive(Debug)]
+pub struct Pairing<F, const PARTS: usize, const FRAMES: usize> {
+    settings: PairingSettings,
+    wanted: Deque<Wanted, PARTS>,
+    kept: Deque<(Nanos, F), FRAMES>,
+    newest: Option<Nanos>,
+}
+
+impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
+    /// Nothing wanted, nothing kept.
+    pub fn new(settings: PairingSettings) -> Self {
+        Self {
+            settings,
+            wanted: Deque::new(),
+            kept: Deque::new(),
+            newest: None,
+        }
+    }
+
+    fn window(&self, trigger: Nanos) -> core::ops::RangeInclusive<Nanos> {
+        trigger.after(self.settings.exposure_min)..=trigger.after(self.settings.exposure_max)
+    }
+
+    /// A part was seen; its frame may be here already.
+    pub fn trigger(
+        &mut self,
+        part: PartId,
+        trigger: Nanos,
+        emit: &mut (impl FnMut(Paired<F>) + ?Sized),
+    ) {
+        let window = self.window(trigger);
+        // Frames come in the order of their times: what is before the window is passed over.
+        let kept = self.kept.len();
+        let mut found = None;
+        for _ in 0..kept {
+            let Some((time, frame)) = self.kept.pop_front() else {
+                break;
+            };
+            if found.is_none() && window.contains(&time) {
+                found = Some((time, frame));
+            } else if self.kept.push_back((time, frame)).is_err() {
+                break;
+            }
+        }
+        if let Some((exposed, frame)) = found {
+            emit(Paired::Match {
+                part,
+                frame,
+                exposed,
+            });
+        } else if self.wanted.push_back(Wanted { part, trigger }).is_err() {
+            emit(Paired::Missing(part, Reason::Overload));
+        }
+    }
+
+    /// A frame came at `clock`. Its time is believed only where it could be true: however wrong a
+    /// stamp is, it is off by less than `delivery`.
+    pub fn frame(
+        &mut self,
+        frame: F,
+        exposed: Nanos,
+        damaged: bool,
+        clock: Nanos,
+        emit: &mut (impl FnMut(Paired<F>) + ?Sized),
+    ) {
+        let possible = exposed <= clock && clock <= exposed.after(self.settings.delivery);
+        if !possible || self.newest.is_some_and(|newest| exposed <= newest) {
+            emit(Paired::Free(frame, Unused::Stale));
+            return;
+        }
+        self.newest = Some(exposed);
+        let claims = |w: &Wanted| self.window(w.trigger).contains(&exposed);
+        let claimants = self.wanted.iter().filter(|w| claims(w)).count();
+        if claimants == 0 {
+            if self.kept.is_full()
+                && let Some((_, oldest)) = self.kept.pop_front()
+            {
+                emit(Paired::Free(oldest, Unused::Unclaimed));
+            }
+            if damaged {
+                emit(Paired::Free(frame, Unused::Damaged));
+            } else if let Err((_, frame)) = self.kept.push_back((exposed, frame)) {
+                emit(Paired::Free(frame, Unused::Unclaimed));
+            }
+            return;
+        }
+        let reason = match (claimants, damaged) {
+            (1, false) => None,
+            (1, true) => Some(Reason::DamagedFrame),
+            _ => Some(Reason::NoFrame),
+        };
+        let mut frame = Some(frame);
+        for _ in 0..self.wanted.len() {
+            let Some(wanted) = self.wanted.pop_front() else {
+                break;
+            };
+            if !self.window(wanted.trigger).contains(&exposed) {
+                // It was just taken out: there is room.
+                let _ = self.wanted.push_back(wanted);
+            } else if let Some(reason) = reason {
+                emit(Paired::Missing(wanted.part, reason));
+            } else if let Some(frame) = frame.take() {
+                emit(Paired::Match {
+                    part: wanted.part,
+                    frame,
+                    exposed,
+                });
+            }
+        }
+        if let Some(frame) = frame {
+            let why = if damaged {
+                Unused::Damaged
+            } else {
+                Unused::Ambiguous
+            };
+            emit(Paired::Free(frame, why));
+        }
+    }
+
+    /// Gives up what is overdue at `clock`.
+    pub fn tick(&mut self, clock: Nanos, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
+        while let Some(wanted) = self.wanted.front().copied() {
+            if self.overdue(wanted) >= clock {
+                break;
+            }
+            self.wanted.pop_front();
+            emit(Paired::Missing(wanted.part, Reason::NoFrame));
+        }
+        while self
+            .kept
+            .front()
+            .is_some_and(|(t, _)| self.useless(*t) < clock)
+        {
+            if let Some((_, frame)) = self.kept.pop_front() {
+                emit(Paired::Free(frame, Unused::Unclaimed));
+            }
+        }
+    }
+
+    /// The camera was lost: what it was to deliver will not come, and its clock may start anew.
+    pub fn camera_lost(&mut self, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
+        while let Some(wanted) = self.wanted.pop_front() {
+            emit(Paired::Missing(wanted.part, Reason::NoFrame));
+        }
+        while let Some((_, frame)) = self.kept.pop_front() {
+            emit(Paired::Free(frame, Unused::Unclaimed));
+        }
+        self.newest = None;
+    }
+
+    fn overdue(&self, wanted: Wanted) -> Nanos {
+        let latest = wanted.trigger.after(self.settings.exposure_max);
+        latest.after(self.settings.delivery)
+    }
+
+    /// When no trigger can claim a frame of time `exposed` any more.
+    fn useless(&self, exposed: Nanos) -> Nanos {
+        exposed.after(self.settings.delivery)
+    }
+
+    /// When [`tick`](Self::tick) will have something to do.
+    pub fn deadline(&self) -> Nanos {
+        let parts = self.wanted.front().map(|w| self.overdue(*w));
+        let frames = self.kept.front().map(|(t, _)| self.useless(*t));
+        let first = parts.into_iter().chain(frames).min();
+        // Strictly after: at the very instant it may still come.
+        first.map_or(Nanos::MAX, |t| t.after(Nanos(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const SETTINGS: PairingSettings = PairingSettings {
+        exposure_min: Nanos(5),
+        exposure_max: Nanos(15),
+        delivery: Nanos(30),
+    };
+
+    type Small = Pairing<u64, 8, 4>;
+
+    fn run(steps: impl FnOnce(&mut Small, &mut dyn FnMut(Paired<u64>))) -> Vec<Paired<u64>> {
+        let mut said = Vec::new();
+        steps(&mut Small::new(SETTINGS), &mut |p| said.push(p));
+        said
+    }
+
+    #[test]
+    fn a_frame_in_the_window_is_the_parts_whichever_comes_first() {
+        let expected = [Paired::Match {
+            part: PartId(1),
+            frame: 7,
+            exposed: Nanos(110),
+        }];
+        let said = run(|p, e| {
+            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            p.frame(7, Nanos(110), false, Nanos(120), &mut |x| e(x));
+        });
+        assert_eq!(said, expected);
+        let said = run(|p, e| {
+            p.frame(7, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+        });
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn frames_outside_the_window_or_damaged_or_used_leave_the_part_without() {
+        for (frame, damaged, reason) in [
+            (Nanos(104), false, Reason::NoFrame),
+            (Nanos(116), false, Reason::NoFrame),
+            (Nanos(110), true, Reason::DamagedFrame),
+        ] {
+            let said = run(|p, e| {
+                p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+                p.frame(7, frame, damaged, Nanos(120), &mut |x| e(x));
+                p.tick(Nanos(200), &mut |x| e(x));
+            });
+            assert!(
+                said.contains(&Paired::Missing(PartId(1), reason)),
+                "{said:?}"
+            );
+            assert_eq!(said.len(), 2, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_could_show_two_parts_shows_neither() {
+        let said = run(|p, e| {
+            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            p.trigger(PartId(2), Nanos(104), &mut |x| e(x));
+            p.frame(7, Nanos(112), false, Nanos(120), &mut |x| e(x));
+        });
+        assert_eq!(
+            said,
+            [
+                Paired::Missing(PartId(1), Reason::NoFrame),
+                Paired::Missing(PartId(2), Reason::NoFrame),
+                Paired::Free(7, Unused::Ambiguous),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_frame_is_used_once_and_a_repeated_one_is_stale() {
+        let said = run(|p, e| {
+            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            p.frame(7, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.trigger(PartId(2), Nanos(101), &mut |x| e(x));
+            p.frame(8, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.tick(Nanos(200), &mut |x| e(x));
+        });
+        assert_eq!(said[1], Paired::Free(8, Unused::Stale));
+        assert_eq!(said[2], Paired::Missing(PartId(2), Reason::NoFrame));
+    }
+
+    #[test]
+    fn a_stamp_that_cannot_be_true_is_not_believed() {
+        for (stamp, clock) in [(110, 109), (110, 141)] {
+            let said = run(|p, e| {
+                p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+                p.frame(7, Nanos(stamp), false, Nanos(clock), &mut |x| e(x));
+            });
+            assert_eq!(said, [Paired::Free(7, Unused::Stale)]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_part_and_every_frame_gets_one_answer(
+            steps in proptest::collection::vec((0u8..4, 1u64..20, any::<bool>()), 1..200),
+        ) {
+            let mut pairing = Small::new(SETTINGS);
+            let (mut clock, mut part, mut frame) = (1000, 0, 0);
+            let mut triggers = BTreeMap::new();
+            let mut times = BTreeMap::new();
+            let mut said = Vec::new();
+            for (kind, dt, odd) in steps {
+                clock += dt;
+                match kind {
+                    0 => {
+                        part += 1;
+                        triggers.insert(part, clock);
+                        pairing.trigger(PartId(part), Nanos(clock), &mut |x| said.push(x));
+                    }
+                    1 | 2 => {
+                        frame += 1;
+                        let at = if odd { clock - dt } else { clock };
+                        times.insert(frame, at);
+                        pairing.frame(frame, Nanos(at), odd && dt > 15, Nanos(clock), &mut |x| said.push(x));
+                    }
+                    _ => {
+                        let deadline = pairing.deadline();
+                        let before = said.len();
+                        pairing.tick(Nanos(clock), &mut |x| said.push(x));
+                        prop_assert!(said.len() == before || deadline <= Nanos(clock));
+                    }
+                }
+            }
+            pairing.camera_lost(&mut |x| said.push(x));
+            let (mut parts, mut frames) = (BTreeMap::new(), BTreeMap::new());
+            for answer in said {
+                match answer {
+                    Paired::Match { part, frame, exposed } => {
+                        prop_assert_eq!(times[&frame], exposed.0);
+                        let after = exposed.0 - triggers[&part.0];
+                        prop_assert!((5..=15).contains(&after));
+                        prop_assert!(parts.insert(part.0, true).is_none());
+                        prop_assert!(frames.insert(frame, true).is_none());
+                    }
+                    Paired::Free(frame, _) => prop_assert!(frames.insert(frame, false).is_none()),
+                    Paired::Missing(part, _) => prop_assert!(parts.insert(part.0, false).is_none()),
+                }
+            }
+            prop_assert_eq!(parts.len(), triggers.len());
+            prop_assert_eq!(frames.len(), times.len());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the simulator breaks on purpose, and how often.
+
+use crate::seed::Rng;
+
+/// Kinds of faults that can be injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The camera delivers nothing for a part.
+    LostFrame,
+    /// The frame arrives long after it should.
+    LateFrame,
+    /// The frame arrives twice.
+    RepeatedFrame,
+    /// The driver marks the frame as damaged.
+    DamagedFrame,
+    /// The frame's stamp is off by up to 120 ms, either way: a clock was stepped.
+    WrongStamp,
+    /// The camera is gone for a while.
+    Unplug,
+    /// The sensor's edge bounces.
+    Bounce,
+    /// A second trigger a few milliseconds after the first.
+    DoubleTrigger,
+    /// Two parts closer than parts can be.
+    Crowding,
+    /// The kernel had to drop a trigger edge, and says so with the next.
+    LostTrigger,
+    /// The trigger reaches the program late.
+    SlowTrigger,
+    /// Judging takes several times as long.
+    SlowInference,
+    /// Judging stands still for up to two seconds.
+    StuckInference,
+    /// Judging fails.
+    FailedInference,
+    /// The judge answers twice, the second time with OK.
+    RepeatedVerdict,
+    /// The gate's thread is not run for up to 50 ms.
+    GateStall,
+    /// The output lines cannot be set for a while.
+    LostOutputs,
+    /// The encoder gives no counts while the belt moves.
+    DeadEncoder,
+    /// The vision process dies at once and is started again.
+    ProcessDeath,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 19] = [
+        Kind::LostFrame,
+        Kind::LateFrame,
+        Kind::RepeatedFrame,
+        Kind::DamagedFrame,
+        Kind::WrongStamp,
+        Kind::Unplug,
+        Kind::Bounce,
+        Kind::DoubleTrigger,
+        Kind::Crowding,
+        Kind::LostTrigger,
+        Kind::SlowTrigger,
+        Kind::SlowInference,
+        Kind::StuckInference,
+        Kind::FailedInference,
+        Kind::RepeatedVerdict,
+        Kind::GateStall,
+        Kind::LostOutputs,
+        Kind::DeadEncoder,
+        Kind::ProcessDeath,
+    ];
+
+    /// Name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::LostFrame => "lost_frame",
+            Kind::LateFrame => "late_frame",
+            Kind::RepeatedFrame => "repeated_frame",
+            Kind::DamagedFrame => "damaged_frame",
+            Kind::WrongStamp => "wrong_stamp",
+            Kind::Unplug => "unplug",
+            Kind::Bounce => "bounce",
+            Kind::DoubleTrigger => "double_trigger",
+            Kind::Crowding => "crowding",
+            Kind::LostTrigger => "lost_trigger",
+            Kind::SlowTrigger => "slow_trigger",
+            Kind::SlowInference => "slow_inference",
+            Kind::StuckInference => "stuck_inference",
+            Kind::FailedInference => "failed_inference",
+            Kind::RepeatedVerdict => "repeated_verdict",
+            Kind::GateStall => "gate_stall",
+            Kind::LostOutputs => "lost_outputs",
+            Kind::DeadEncoder => "dead_encoder",
+            Kind::ProcessDeath => "process_death",
+        }
+    }
+
+    /// One in how many parts meets it when it is injected.
+    const fn one_in(self) -> usize {
+        match self {
+            Kind::Unplug
+            | Kind::StuckInference
+            | Kind::LostOutputs
+            | Kind::DeadEncoder
+            | Kind::ProcessDeath => 1500,
+            Kind::GateStall | Kind::SlowTrigger | Kind::LostTrigger | Kind::Crowding => 300,
+            _ => 100,
+        }
+    }
+}
+
+/// Draws faults from a seed and counts them.
+#[derive(Clone, Debug)]
+pub(super) struct Injector {
+    kinds: Vec<Kind>,
+    rng: Rng,
+    pub(super) injected: [u64; Kind::ALL.len()],
+}
+
+impl Injector {
+    pub(super) fn new(kinds: &[Kind], seed: u64) -> Self {
+        Self {
+            kinds: kinds.to_vec(),
+            rng: Rng::stream(seed, 0x6661_756c_7473),
+            injected: [0; Kind::ALL.len()],
+        }
+    }
+
+    /// Whether `kind` strikes now.
+    pub(super) fn strikes(&mut self, kind: Kind) -> bool {
+        if !self.kinds.contains(&kind) || self.rng.below(kind.one_in()) != 0 {
+            return false;
+        }
+        self.injected[kind as usize] += 1;
+        true
+    }
+
+    /// A time in `low..high`, nanoseconds.
+    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.rng.below((high - low) as usize) as u64
+    }
+}

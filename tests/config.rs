@@ -1,0 +1,291 @@
+//! `partgate config` and `doctor`: a file's every problem is told with its place, and what a
+//! machine lacks with its fix.
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod bundle;
+mod command;
+
+use command::{field, number, partgate, text};
+use partgate::capture::rendered::Renderer;
+use partgate::config::Board;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A line that runs anywhere: rendered pictures in a folder, the demo product, lines that no
+/// machine has.
+fn line(folder: &Path) -> PathBuf {
+    let pictures = folder.join("parts");
+    std::fs::create_dir(&pictures).expect("folder");
+    let renderer = Renderer::new(1);
+    bundle::save(&renderer.good(1), &pictures.join("1.png"));
+    std::fs::create_dir(folder.join("record")).expect("folder");
+    let config = format!(
+        r#"product = {:?}
+board = "generic-x86"
+[camera]
+source = "folder"
+folder = "parts"
+[trigger]
+kind = "socket"
+min_pitch_ms = 1000
+[capture]
+exposure_max_ms = 100
+delivery_ms = 100
+[gate]
+after_ms = 60000
+pulse_ms = 40
+ejector = "pass"
+[inference]
+timeout_ms = 60000
+[lines]
+pass = "line partgate-test-of-a-line"
+[record]
+folder = "record"
+images_quota_mib = 1
+min_free_mib = 1
+log_max_mib = 1
+[control]
+socket = "control.sock"
+"#,
+        text(&bundle::demo())
+    );
+    let path = folder.join("line.toml");
+    std::fs::write(&path, config).expect("write");
+    path
+}
+
+fn change(path: &Path, old: &str, new: &str) {
+    let config = std::fs::read_to_string(path).expect("read");
+    assert!(config.contains(old), "{old:?} is not in the file");
+    std::fs::write(path, config.replacen(old, new, 1)).expect("write");
+}
+
+/// The keys of the problems that `config check` tells.
+fn problem_keys(check: &Value) -> Vec<&str> {
+    let problems = field(check, "problems").as_array().expect("a list");
+    let key = |problem| field(problem, "key").as_str().expect("text");
+    problems.iter().map(key).collect()
+}
+
+#[test]
+fn the_example_of_every_board_is_accepted() {
+    let dir = tempfile::tempdir().expect("folder");
+    for board in Board::known() {
+        let example = partgate(&["config", "example", "--board", board]).exits(0);
+        let file = dir.path().join(format!("{board}.toml"));
+        std::fs::write(&file, &example.stdout).expect("write");
+        partgate(&["config", "check", "--syntax-only", &text(&file)]).exits(0);
+        // The product of the example is nobody's, and that is told.
+        let check = partgate(&["config", "check", "--json", &text(&file)]).exits(3);
+        assert_eq!(problem_keys(&check.json()), ["product"]);
+        let shown = partgate(&["config", "boards", board]).exits(0);
+        assert!(shown.stdout.contains("verified: "), "{}", shown.stdout);
+    }
+    let unknown = partgate(&["config", "example", "--board", "jetson"]).exits(3);
+    unknown.tells("jetson-orin-nano");
+}
+
+#[test]
+fn every_problem_is_told_with_file_line_and_key() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    partgate(&["config", "check", &text(&file)]).exits(0);
+
+    change(&file, "pulse_ms = 40", "pulse_sm = 40");
+    change(&file, "images_quota_mib = 1", "images_quota_mib = -1");
+    let check = partgate(&["config", "check", &text(&file)]).exits(3);
+    for expected in [
+        "line.toml:14: gate.pulse_sm: not a known key; did you mean `pulse_ms`?",
+        "line.toml:22: record.images_quota_mib: -1 is out of range; allowed: 0 to",
+        "3 problems",
+    ] {
+        assert!(
+            check.stdout.contains(expected),
+            "{expected}: {}",
+            check.stdout
+        );
+    }
+    let check = partgate(&["config", "check", "--json", &text(&file)])
+        .exits(3)
+        .json();
+    assert_eq!(field(&check, "ok"), false);
+    let keys = ["gate.pulse_ms", "gate.pulse_sm", "record.images_quota_mib"];
+    assert_eq!(problem_keys(&check), keys);
+    partgate(&["config", "check", "/nonexistent/line.toml"])
+        .exits(3)
+        .tells("cannot be read");
+}
+
+#[test]
+fn the_bundle_and_the_pictures_are_looked_at() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    let check = || partgate(&["config", "check", "--json", &text(&file)]);
+    image::GrayImage::new(400, 100)
+        .save(dir.path().join("parts/0.png"))
+        .expect("write");
+    let found = check().exits(3).json();
+    assert_eq!(problem_keys(&found), ["camera.folder"]);
+    assert!(found.to_string().contains("another view"), "{found}");
+    let folder = "source = \"folder\"\nfolder = \"parts\"";
+    let camera = "source = \"v4l2\"\nwidth = 400\nheight = 100";
+    change(&file, folder, camera);
+    let found = check().exits(3).json();
+    assert_eq!(problem_keys(&found), ["camera.width"]);
+    change(&file, camera, folder);
+    std::fs::remove_dir_all(dir.path().join("parts")).expect("remove");
+    assert_eq!(problem_keys(&check().exits(3).json()), ["camera.folder"]);
+    change(&file, "demo.pgp", "gone.pgp");
+    let found = check().exits(3).json();
+    assert_eq!(problem_keys(&found), ["product", "camera.folder"]);
+}
+
+#[test]
+fn the_reference_page_has_every_key() {
+    let page = std::fs::read_to_string(bundle::root().join("docs/config.md")).expect("read");
+    let keys = partgate(&["config", "keys"]).exits(0).stdout;
+    assert!(
+        page.contains(&keys),
+        "docs/config.md is not up to date; `partgate config keys` prints:\n{keys}"
+    );
+}
+
+fn states(report: &Value) -> Vec<(String, String, String)> {
+    let checks = field(report, "checks").as_array().expect("a list");
+    let part = |check: &Value, name: &str| field(check, name).as_str().expect("text").to_string();
+    checks
+        .iter()
+        .map(|check| {
+            (
+                part(check, "check"),
+                part(check, "state"),
+                part(check, "found"),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn doctor_without_a_configuration_looks_at_the_machine() {
+    let report = partgate(&["doctor", "--json"]).exits(0).json();
+    let found = states(&report);
+    let state = |name: &str| {
+        let check = found.iter().find(|(check, ..)| check == name);
+        check
+            .unwrap_or_else(|| panic!("{name} in {found:?}"))
+            .1
+            .clone()
+    };
+    assert_eq!(state("clock resolution"), "ok");
+    assert_eq!(state("devices, folders, product"), "not_checked");
+    assert_eq!(number(&report, "failed"), 0.0);
+}
+
+#[test]
+fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    let support = dir.path().join("support.txt");
+    let arguments = [
+        "doctor",
+        &text(&file),
+        "--runs",
+        "3",
+        "--json",
+        "--report",
+        &text(&support),
+    ];
+    let report = partgate(&arguments).exits(7).json();
+    let found = states(&report);
+    // The line's name is on no machine's chips, and many machines have no chip at all.
+    for (check, state, what) in &found {
+        let lines = check == "gpio" || check == "line pass";
+        assert_eq!(state == "failed", lines, "{check}: {what}");
+    }
+    for (name, words) in [
+        ("configuration", "line.toml"),
+        ("camera", "1 image files"),
+        ("record folder", "written and synced"),
+        ("control socket", "is free"),
+        ("kernels", "tract"),
+        ("self-test", "golden images agree"),
+        ("judging time", "the gate leaves 59800.0 ms"),
+    ] {
+        let (_, state, what) = found
+            .iter()
+            .find(|(check, ..)| check == name)
+            .unwrap_or_else(|| panic!("{name} in {found:?}"));
+        assert_eq!(state, "ok", "{name}: {what}");
+        assert!(what.contains(words), "{name}: {what}");
+    }
+    let told = std::fs::read_to_string(&support).expect("a report");
+    for expected in [
+        "== checks",
+        "self-test: all ",
+        "min_pitch_ms = 1000",
+        "== gpio",
+        "fix: ",
+    ] {
+        assert!(told.contains(expected), "{expected} in {told}");
+    }
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("record"))
+            .expect("list")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn doctor_tells_a_configuration_that_cannot_be_used() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    change(&file, "after_ms = 60000", "after_ms = 150");
+    let report = partgate(&["doctor", "--json", &text(&file)])
+        .exits(7)
+        .json();
+    let failed: Vec<_> = states(&report)
+        .into_iter()
+        .filter(|(_, state, _)| state == "failed")
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(
+        failed[0].2.contains("leaves no time for judging"),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn completions_and_pages_know_every_command() {
+    let help = partgate(&["--help"]).exits(0).stdout;
+    let commands: Vec<&str> = help
+        .split("Commands:\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n\n").next())
+        .expect("commands in the help text")
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() >= 11, "{commands:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = partgate(&["completions", shell]).exits(0).stdout;
+        for command in &commands {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    let dir = tempfile::tempdir().expect("folder");
+    let folder = dir.path().join("man1");
+    partgate(&["man", &text(&folder)]).exits(0);
+    for command in &commands {
+        let page = folder.join(format!("partgate-{command}.1"));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{command}: {e}"));
+        assert!(page.contains("SYNOPSIS"), "{command}");
+    }
+    let main = partgate(&["man"]).exits(0).stdout;
+    assert!(
+        main.starts_with(".ie") && main.contains("partgate"),
+        "{main}"
+    );
+}

@@ -1,0 +1,375 @@
+//! Lines of the GPIO character device do what the line relies on, against a real kernel.
+//!
+//! Needs root and the kernel's `gpio-sim` module, which ordinary test machines lack, hence ignored
+//! there; the machine of board/vm has it:
+//!
+//! ```text
+//! cargo test --test gpio_sim -- --ignored --test-threads=1
+//! ```
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+use partgate::gpio::{
+    Bias, ChardevInputs, ChardevOutputs, Debounce, Drive, GpioError, InputLine, OutputLine, chips,
+};
+use partgate::line::devices::{Edge, Input, Inputs, Outputs};
+use partgate::line::gate::Line;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const CONFIGFS: &str = "/sys/kernel/config/gpio-sim";
+const SOON: Duration = Duration::from_secs(5);
+const KERNEL_SEES: Duration = Duration::from_millis(20);
+
+/// A simulated chip of eight lines, named `NAME-0` to `NAME-7`, and the plant's side of it.
+struct Chip {
+    name: &'static str,
+    device: PathBuf,
+}
+
+impl Chip {
+    fn new(name: &'static str) -> Self {
+        let device = Path::new(CONFIGFS).join(name);
+        let bank = device.join("bank0");
+        fs::create_dir_all(&bank).expect("gpio-sim is loaded, configfs is mounted, this is root");
+        fs::write(bank.join("label"), format!("label-{name}")).expect("label");
+        fs::write(bank.join("num_lines"), "8").expect("lines");
+        for line in 0..8 {
+            let folder = bank.join(format!("line{line}"));
+            fs::create_dir(&folder).expect("line");
+            fs::write(folder.join("name"), format!("{name}-{line}")).expect("name");
+        }
+        let chip = Self { name, device };
+        chip.plug(true);
+        chip
+    }
+
+    fn plug(&self, plugged: bool) {
+        let text = if plugged { "1" } else { "0" };
+        fs::write(self.device.join("live"), text).expect("live");
+    }
+
+    fn attribute(&self, line: u32, attribute: &str) -> PathBuf {
+        let read = |file: &str| {
+            let text = fs::read_to_string(self.device.join(file)).expect("name");
+            text.trim().to_owned()
+        };
+        Path::new("/sys/devices/platform")
+            .join(read("dev_name"))
+            .join(read("bank0/chip_name"))
+            .join(format!("sim_gpio{line}"))
+            .join(attribute)
+    }
+
+    /// Drives an input's wire.
+    fn pull(&self, line: u32, up: bool) {
+        let pull = if up { "pull-up" } else { "pull-down" };
+        fs::write(self.attribute(line, "pull"), pull).expect("pull");
+    }
+
+    /// An edge that the kernel surely sees by itself: those that come while its interrupt thread has
+    /// yet to run merge.
+    fn pulse(&self, line: u32) {
+        self.pull(line, true);
+        std::thread::sleep(KERNEL_SEES);
+        self.pull(line, false);
+    }
+
+    /// The level on the wire.
+    fn wire(&self, line: u32) -> bool {
+        let value = fs::read_to_string(self.attribute(line, "value")).expect("value");
+        value.trim() == "1"
+    }
+
+    fn input(&self, input: Input, line: u32) -> InputLine {
+        InputLine {
+            input,
+            spec: format!("line {}-{line}", self.name).parse().expect("spec"),
+            active_low: false,
+            bias: Bias::AsIs,
+            debounce: Debounce::Off,
+        }
+    }
+
+    fn output(&self, output: Line, line: u32) -> OutputLine {
+        OutputLine {
+            line: output,
+            spec: format!("label-{}:{line}", self.name).parse().expect("spec"),
+            active_low: false,
+            drive: Drive::PushPull,
+        }
+    }
+}
+
+impl Drop for Chip {
+    fn drop(&mut self) {
+        // A failed test leaves its lines held; what then cannot be removed stays.
+        let _ = fs::write(self.device.join("live"), "0");
+        for line in 0..8 {
+            let _ = fs::remove_dir(self.device.join(format!("bank0/line{line}")));
+        }
+        let _ = fs::remove_dir(self.device.join("bank0"));
+        let _ = fs::remove_dir(&self.device);
+    }
+}
+
+fn next(inputs: &mut ChardevInputs) -> Edge {
+    let edge = inputs.wait(SOON).expect("the chip is there");
+    edge.expect("an edge")
+}
+
+/// Everything that comes within `quiet`.
+fn rest(inputs: &mut ChardevInputs, quiet: Duration) -> Vec<Edge> {
+    std::iter::from_fn(|| inputs.wait(quiet).expect("the chip is there")).collect()
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn edges_arrive_in_order_with_the_kernels_times() {
+    let chip = Chip::new("edges");
+    let mut low = chip.input(Input::Acknowledge, 2);
+    low.active_low = true;
+    chip.pull(2, true);
+    let mut inputs = ChardevInputs::open(vec![
+        chip.input(Input::Trigger, 0),
+        chip.input(Input::Encoder, 1),
+        low,
+    ])
+    .expect("lines");
+    let levels = inputs.levels().expect("levels");
+    assert!(levels.iter().all(|(_, on)| !on), "{levels:?}");
+    assert_eq!(inputs.wait(Duration::from_millis(20)).expect("quiet"), None);
+
+    chip.pulse(0);
+    for _ in 0..10 {
+        chip.pulse(1);
+    }
+    chip.pull(2, false);
+    let edges: Vec<Edge> = (0..12).map(|_| next(&mut inputs)).collect();
+    assert_eq!(edges[0].input, Input::Trigger);
+    assert!(edges[1..11].iter().all(|e| e.input == Input::Encoder));
+    assert_eq!(edges[11].input, Input::Acknowledge);
+    assert!(edges.is_sorted_by_key(|edge| edge.at));
+    assert!(edges.iter().all(|edge| edge.lost == 0));
+    assert_eq!(inputs.wait(Duration::ZERO).expect("quiet"), None);
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn edges_beyond_the_kernels_buffer_are_counted() {
+    const EDGES: u64 = 1100;
+    let chip = Chip::new("flood");
+    let mut inputs = ChardevInputs::open(vec![chip.input(Input::Trigger, 0)]).expect("line");
+    for _ in 0..EDGES {
+        chip.pull(0, true);
+        std::thread::sleep(Duration::from_millis(3));
+        chip.pull(0, false);
+    }
+    let edges = rest(&mut inputs, Duration::from_millis(50));
+    let lost: u64 = edges.iter().map(|edge| u64::from(edge.lost)).sum();
+    println!("{} of {EDGES} edges read, {lost} told as lost", edges.len());
+    assert!(lost > 0, "the buffer is smaller than that");
+    // A kernel that is short of time merges some before it counts them.
+    assert!((EDGES * 9 / 10..=EDGES).contains(&(edges.len() as u64 + lost)));
+    chip.pulse(0);
+    assert_eq!(next(&mut inputs).lost, 0);
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn bouncing_contacts_count_once() {
+    const PERIOD: Duration = Duration::from_millis(100);
+    let chip = Chip::new("bounce");
+    for debounce in [Debounce::Kernel(PERIOD), Debounce::Program(PERIOD)] {
+        let mut trigger = chip.input(Input::Trigger, 0);
+        trigger.debounce = debounce;
+        let mut inputs = ChardevInputs::open(vec![trigger]).expect("line");
+        let mut marks = ChardevInputs::open(vec![
+            chip.input(Input::Encoder, 1),
+            chip.input(Input::Acknowledge, 2),
+        ])
+        .expect("lines");
+        // Some bounces so fast that the kernel merges them, some that it sees one by one.
+        for bounce in [Duration::ZERO, Duration::from_millis(2), KERNEL_SEES] {
+            let bounces = |level: bool| {
+                for _ in 0..5 {
+                    chip.pull(0, level);
+                    std::thread::sleep(bounce);
+                    chip.pull(0, !level);
+                    std::thread::sleep(bounce);
+                }
+                chip.pull(0, level);
+            };
+            chip.pull(1, true);
+            bounces(true);
+            chip.pull(2, true);
+            std::thread::sleep(PERIOD * 3);
+            bounces(false);
+            chip.pull(1, false);
+            chip.pull(2, false);
+            std::thread::sleep(PERIOD * 3);
+            let edges = rest(&mut inputs, Duration::ZERO);
+            assert_eq!(edges.len(), 1, "{debounce:?}, {bounce:?}: {edges:?}");
+            let (before, after) = (next(&mut marks).at, next(&mut marks).at);
+            let at = edges[0].at;
+            println!(
+                "{debounce:?}, a bounce every {bounce:?}: stamped {} us after the contact began to close and {} us after it was closed",
+                at.since(before).as_micros(),
+                at.since(after).as_micros(),
+            );
+            match debounce {
+                Debounce::Kernel(_) => assert!(at.since(before).as_micros() >= 100_000),
+                _ => assert!(at >= before && at <= after),
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn an_unplugged_chip_is_an_error_and_comes_back() {
+    let chip = Chip::new("unplug");
+    let mut inputs = ChardevInputs::open(vec![chip.input(Input::Trigger, 0)]).expect("line");
+    chip.pulse(0);
+    assert_eq!(next(&mut inputs).input, Input::Trigger);
+    chip.plug(false);
+    let started = Instant::now();
+    let error = loop {
+        match inputs.wait(Duration::from_millis(50)) {
+            Err(error) => break error.to_string(),
+            Ok(_) => assert!(started.elapsed() < SOON, "nobody notices"),
+        }
+    };
+    println!("noticed after {:?}: {error}", started.elapsed());
+    assert!(error.contains("trigger"), "{error}");
+    assert!(
+        inputs.wait(Duration::from_millis(50)).is_err(),
+        "still away"
+    );
+    chip.plug(true);
+    let started = Instant::now();
+    while inputs.wait(Duration::from_millis(50)).is_err() {
+        assert!(started.elapsed() < SOON, "does not come back");
+    }
+    println!("back after {:?}", started.elapsed());
+    chip.pulse(0);
+    let edge = next(&mut inputs);
+    assert_eq!((edge.input, edge.lost), (Input::Trigger, 0));
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn outputs_start_unattended_follow_and_end_unattended() {
+    let chip = Chip::new("outputs");
+    let lines = [Line::Ready, Line::Pass, Line::Reject, Line::Fault];
+    let mut wired: Vec<OutputLine> = lines
+        .iter()
+        .zip(0..)
+        .map(|(line, offset)| chip.output(*line, offset))
+        .collect();
+    wired[3].active_low = true;
+    let wires = || [0, 1, 2, 3].map(|line| chip.wire(line));
+    let mut outputs = ChardevOutputs::open(wired).expect("lines");
+    // FAULT is on, and low.
+    assert_eq!(wires(), [false, false, true, false]);
+    for (line, offset) in lines.into_iter().zip(0..) {
+        for on in [true, false, true] {
+            outputs.set(line, on).expect("set");
+            assert_eq!(chip.wire(offset), on != (line == Line::Fault), "{line:?}");
+            assert_eq!(outputs.level(line).expect("level"), Some(on));
+        }
+    }
+    outputs.set(Line::Busy, true).expect("not wired, no matter");
+    assert_eq!(wires(), [true, true, true, false]);
+    let started = Instant::now();
+    for n in 0..1000 {
+        outputs.set(Line::Ready, n % 2 == 0).expect("set");
+    }
+    println!("one set takes {:?}", started.elapsed() / 1000);
+    outputs.set(Line::Ready, true).expect("set");
+    drop(outputs);
+    let again = ChardevOutputs::open(vec![chip.output(Line::Reject, 7)]).expect("line");
+    assert!(chip.wire(7), "on from the request itself");
+    drop(again);
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn outputs_survive_an_unplug_and_leave_other_chips_alone() {
+    let (gone, stays) = (Chip::new("gone"), Chip::new("stays"));
+    let mut outputs = ChardevOutputs::open(vec![
+        gone.output(Line::Ready, 0),
+        stays.output(Line::Heartbeat, 0),
+    ])
+    .expect("lines");
+    outputs.set(Line::Ready, true).expect("set");
+    outputs.set(Line::Heartbeat, true).expect("set");
+    gone.plug(false);
+    let error = outputs.set(Line::Ready, true).expect_err("gone");
+    println!("{error}");
+    assert!(error.to_string().contains("ready"), "{error}");
+    assert!(outputs.failed());
+    assert!(outputs.reopen().is_err(), "still away");
+    outputs.set(Line::Heartbeat, false).expect("the other chip");
+    outputs.set(Line::Heartbeat, true).expect("the other chip");
+    gone.plug(true);
+    outputs.reopen().expect("back");
+    assert!(!outputs.failed());
+    assert!(!gone.wire(0), "unattended again");
+    assert!(stays.wire(0), "not touched");
+    outputs.set(Line::Ready, true).expect("set");
+    assert!(gone.wire(0));
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn lines_that_cannot_be_had_are_explained() {
+    let chip = Chip::new("taken");
+    let held = ChardevOutputs::open(vec![chip.output(Line::Ready, 3)]).expect("line");
+    let error = ChardevInputs::open(vec![chip.input(Input::Trigger, 3)]).expect_err("held");
+    println!("{error}");
+    match &error {
+        GpioError::Busy { offset, holder, .. } => {
+            assert_eq!((*offset, holder.as_str()), (3, "partgate"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let listed = chips().expect("chips");
+    let report = listed
+        .iter()
+        .find(|c| c.label == "label-taken")
+        .expect("the chip");
+    assert_eq!(report.lines.len(), 8);
+    let line = &report.lines[3];
+    assert_eq!(
+        (line.name.as_str(), line.consumer.as_str()),
+        ("taken-3", "partgate")
+    );
+    assert!(line.used && line.output);
+    assert!(!report.lines[4].used);
+    drop(held);
+    ChardevInputs::open(vec![chip.input(Input::Trigger, 3)]).expect("free again");
+
+    let mut beyond = chip.output(Line::Ready, 8);
+    let error = ChardevOutputs::open(vec![beyond.clone()]).expect_err("no line 8");
+    assert!(error.to_string().contains("0 to 7"), "{error}");
+    beyond.spec = "line nobody".parse().expect("spec");
+    assert!(matches!(
+        ChardevOutputs::open(vec![beyond]),
+        Err(GpioError::NoSuchName { .. })
+    ));
+    let other = Chip::new("other");
+    fs::write(other.device.join("live"), "0").expect("live");
+    fs::write(other.device.join("bank0/line0/name"), "taken-0").expect("name");
+    fs::write(other.device.join("bank0/label"), "label-taken").expect("label");
+    other.plug(true);
+    assert!(matches!(
+        ChardevInputs::open(vec![chip.input(Input::Trigger, 0)]),
+        Err(GpioError::AmbiguousName { .. })
+    ));
+    assert!(matches!(
+        ChardevOutputs::open(vec![chip.output(Line::Ready, 0)]),
+        Err(GpioError::AmbiguousChip { .. })
+    ));
+}
