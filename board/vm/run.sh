@@ -7,6 +7,9 @@
 #   board/vm/run.sh --arch aarch64      on the other machine, with the binary of board/cross/build.sh
 #   board/vm/run.sh --task devices      the devices alone, without partgate in between
 #   board/vm/run.sh --task score        `partgate score` in there and out here, compared
+#   board/vm/run.sh --task test --binary FILE
+#                                       the ignored tests of a test program, as cargo builds it:
+#                                       `cargo test --test gpio_sim --no-run` prints its path
 #
 # What is expected of every part comes from `partgate score` out here, with --reference FILE or, on
 # x86_64, the same binary. Needs Debian's qemu-system-x86 (aarch64: qemu-system-arm), gcc, make and
@@ -78,6 +81,11 @@ add_program() {
     done
 }
 
+case $task in
+    line | score | devices) ;;
+    test) [ -n "$binary" ] || fail "--task test wants --binary FILE, a test program" ;;
+    *) fail "task $task: line, score, devices and test are known" ;;
+esac
 if [ "$task" != devices ]; then
     if [ -z "$binary" ]; then
         if [ "$arch" = "$(uname -m)" ]; then
@@ -87,13 +95,15 @@ if [ "$task" != devices ]; then
             binary=$("$root/board/cross/build.sh")
         fi
     fi
+    [ -x "$binary" ] || fail "$binary is not a program"
+    add_program "$binary" partgate
+fi
+if [ "$task" = line ] || [ "$task" = score ]; then
     if [ -z "$reference" ]; then
         [ "$arch" = "$(uname -m)" ] || fail "--reference FILE is wanted: a partgate of this machine, which says what to expect"
         reference=$binary
     fi
-    [ -x "$binary" ] || fail "$binary is not a program"
     [ -x "$reference" ] || fail "$reference is not a program"
-    add_program "$binary" partgate
     # The parts, and what is expected of them.
     "$reference" render "$work/rendered" --train 0 --test 6 --per-defect 1 --seed 11 >&2
     for picture in "$work"/rendered/test/*/*.png; do
