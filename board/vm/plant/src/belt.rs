@@ -7,9 +7,14 @@ use crate::recorder::{Change, Recorder};
 use crate::settings::Settings;
 use crate::video::Scene;
 use rustix::time::{ClockId, clock_gettime};
+use std::fmt;
 use std::io::{Error, Result};
 use std::thread::sleep;
 use std::time::Duration;
+
+/// From showing a part until the camera surely sees it, microseconds: two frames of the output, two of
+/// the camera, and as much again.
+pub const SETTLING: u64 = 200_000;
 
 /// CLOCK_MONOTONIC, microseconds: the clock of the recorder.
 pub fn now() -> u64 {
@@ -38,6 +43,30 @@ pub struct Outcome {
     pub pulse: Option<(u64, u64)>,
 }
 
+impl Outcome {
+    /// Whether it is what the part's verdict asks for.
+    pub fn is_right_for(&self, part: &Part) -> bool {
+        if part.may_pass() {
+            self.passed
+        } else {
+            self.rejected
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.passed, self.rejected, self.pulse) {
+            (true, _, Some((start, length))) => {
+                write!(f, "PASS at {:.1} ms for {:.1} ms", ms(start), ms(length))
+            }
+            (true, ..) => f.write_str("PASS without end"),
+            (_, true, _) => f.write_str("REJECT"),
+            _ => f.write_str("neither PASS nor REJECT alone"),
+        }
+    }
+}
+
 /// The belt.
 pub struct Belt {
     pub pins: Pins,
@@ -55,8 +84,7 @@ impl Belt {
     pub fn place(&mut self, part: &Part) -> Result<u64> {
         if let Some(scene) = &mut self.scene {
             scene.show(&part.rgb)?;
-            // Two frames of the output, two of the camera, and as much again.
-            sleep(Duration::from_millis(200));
+            sleep(Duration::from_micros(SETTLING));
         }
         self.trip()
     }
@@ -107,11 +135,11 @@ impl Belt {
         }
     }
 
-    /// Beginnings of PASS pulses at or after `since`.
-    pub fn passes_since(&self, since: u64) -> usize {
+    /// How often a line went to a level at or after `since`.
+    pub fn changes(&self, line: usize, up: bool, since: u64) -> usize {
         let changes = self.recorder.changes();
-        let begins = |c: &&Change| c.line == PASS && c.up && c.at >= since;
-        changes.iter().filter(begins).count()
+        let such = |c: &&Change| c.line == line && c.up == up && c.at >= since;
+        changes.iter().filter(such).count()
     }
 
     /// Waits until the line may run: READY is on, and REJECT is off because nothing unknown lies

@@ -1,6 +1,6 @@
 //! What the gate is put through, in this order, and what must come of it.
 
-use crate::belt::{Belt, ms, now};
+use crate::belt::{Belt, SETTLING, ms, now, sleep_until};
 use crate::gate::{self, Gate};
 use crate::parts::Part;
 use crate::pins::{FAULT, HEARTBEAT, OK, PASS, READY, REJECT};
@@ -69,20 +69,30 @@ impl<'a> Trials<'a> {
         ))
     }
 
+    /// Sends parts along the belt, half the way to the ejector apart; their triggers, once the last
+    /// has left.
+    fn send(&mut self, parts: impl Iterator<Item = &'a Part>) -> Result<Vec<(&'a Part, u64)>> {
+        let mut sent: Vec<(&Part, u64)> = Vec::new();
+        for part in parts {
+            if let Some((_, before)) = sent.last() {
+                sleep_until(before + self.belt.settings.after / 2 - SETTLING);
+            }
+            sent.push((part, self.belt.place(part)?));
+        }
+        if let Some((_, last)) = sent.last() {
+            self.belt.leave(*last);
+        }
+        Ok(sent)
+    }
+
     /// A good part passes and a bad one does not: everything is as it was.
     fn works(&mut self) -> Result<()> {
-        for part in [self.first(true), self.first(false)].into_iter().flatten() {
-            let trigger = self.belt.place(part)?;
-            self.belt.leave(trigger);
+        let both = [self.first(true), self.first(false)];
+        for (part, trigger) in self.send(both.into_iter().flatten())? {
             let outcome = self.belt.outcome(trigger);
-            let as_expected = if part.may_pass() {
-                outcome.passed
-            } else {
-                outcome.rejected
-            };
             self.report.check(
-                as_expected,
-                format_args!("{} is {} again: {outcome:?}", part.name, part.verdict),
+                outcome.is_right_for(part),
+                format_args!("{} is {} again: {outcome}", part.name, part.verdict),
             );
         }
         Ok(())
@@ -92,8 +102,8 @@ impl<'a> Trials<'a> {
     fn thrown_out(&mut self, trigger: u64, part: &str) {
         let outcome = self.belt.outcome(trigger);
         self.report.check(
-            outcome.rejected && self.belt.passes_since(trigger) == 0,
-            format_args!("{part} is rejected: {outcome:?}"),
+            outcome.rejected && self.belt.changes(PASS, true, trigger) == 0,
+            format_args!("{part} is rejected: {outcome}"),
         );
     }
 
@@ -120,7 +130,7 @@ impl<'a> Trials<'a> {
     pub fn start(&mut self, since: u64) -> Result<bool> {
         let ready = self.ready(since, "the start")?;
         self.report.check(
-            self.belt.passes_since(0) == 0,
+            self.belt.changes(PASS, true, 0) == 0,
             "PASS was off until the first part",
         );
         Ok(ready)
@@ -129,39 +139,18 @@ impl<'a> Trials<'a> {
     /// Every part comes to what `partgate score` says of its picture.
     pub fn verdicts(&mut self) -> Result<()> {
         let began = now();
-        let pace = Duration::from_micros(self.belt.settings.after / 2);
-        let mut triggers = Vec::new();
-        let mut ready = 0;
-        for part in self.parts {
-            let trigger = self.belt.place(part)?;
-            ready += usize::from(self.belt.pins.level(READY)?);
-            triggers.push(trigger);
-            let next = trigger + pace.as_micros() as u64;
-            sleep(Duration::from_micros(next.saturating_sub(now() + 200_000)));
-        }
-        if let Some(&last) = triggers.last() {
-            self.belt.leave(last);
-        }
+        let sent = self.send(self.parts.iter())?;
         let (mut starts, mut lengths, mut equal) = (Vec::new(), Vec::new(), 0);
-        for (part, &trigger) in self.parts.iter().zip(&triggers) {
-            let outcome = self.belt.outcome(trigger);
-            let as_expected = if part.may_pass() {
-                outcome.passed
-            } else {
-                outcome.rejected
-            };
-            equal += usize::from(as_expected);
+        for (part, trigger) in &sent {
+            let outcome = self.belt.outcome(*trigger);
+            let right = outcome.is_right_for(part);
+            equal += usize::from(right);
             println!(
-                "part    {:<28} score {:7.3}  expected {:<8} {}{}",
+                "part    {:<28} score {:7.3}  expected {:<8} {outcome}{}",
                 part.name,
                 part.score,
                 part.verdict,
-                match (outcome.passed, outcome.rejected) {
-                    (true, _) => "PASS",
-                    (_, true) => "REJECT",
-                    _ => "neither PASS nor REJECT alone",
-                },
-                if as_expected { "" } else { "  <- WRONG" }
+                if right { "" } else { "  <- WRONG" }
             );
             if let Some((start, length)) = outcome.pulse {
                 starts.push(ms(start) - ms(self.belt.settings.after));
@@ -182,7 +171,7 @@ impl<'a> Trials<'a> {
             ready == count,
             format_args!("READY at {ready} of {count} triggers"),
         );
-        let pulses = self.belt.passes_since(began);
+        let pulses = self.belt.changes(PASS, true, began);
         report.check(
             pulses == good,
             format_args!("{pulses} PASS pulses for {good} good parts"),
@@ -209,20 +198,11 @@ impl<'a> Trials<'a> {
                 ms(settings.pulse)
             ),
         );
-        let changes = self.belt.recorder.changes();
-        let times = |line| {
-            changes
-                .iter()
-                .filter(|c| c.line == line && c.up && c.at >= began)
-                .count()
-        };
+        let ok = self.belt.changes(OK, true, began);
+        let beats = self.belt.changes(HEARTBEAT, true, began);
         report.check(
-            times(OK) == good && times(HEARTBEAT) > 0,
-            format_args!(
-                "OK {} times, HEARTBEAT {} times",
-                times(OK),
-                times(HEARTBEAT)
-            ),
+            ok == good && beats > 0,
+            format_args!("OK {ok} times, HEARTBEAT {beats} times"),
         );
         match gate::metrics() {
             Ok(lines) => {
@@ -290,7 +270,7 @@ impl<'a> Trials<'a> {
             let outcome = self.belt.outcome(trigger);
             self.report.check(
                 outcome.passed && self.belt.pins.level(READY)?,
-                format_args!("wall clock {what}: {} passes: {outcome:?}", part.name),
+                format_args!("wall clock {what}: {} passes: {outcome}", part.name),
             );
         }
         Ok(())
@@ -420,7 +400,7 @@ impl<'a> Trials<'a> {
             let trigger = self.belt.place(part)?;
             self.belt.leave(trigger);
             self.report.check(
-                self.belt.passes_since(since) == 0,
+                self.belt.changes(PASS, true, since) == 0,
                 "nothing passes any more",
             );
         }
