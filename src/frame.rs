@@ -39,7 +39,7 @@ impl Pixels {
 }
 
 /// Why pixels do not make a frame.
-#[derive(Debug, Error)]
+#[derive(Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// A side is zero or absurd.
     #[error(
@@ -65,6 +65,20 @@ pub enum FrameError {
     },
 }
 
+/// Pixels of a frame of this size, when it is one that is accepted.
+fn area(width: usize, height: usize) -> Result<usize, FrameError> {
+    let area = width.saturating_mul(height);
+    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE || area > MAX_AREA {
+        return Err(FrameError::Size { width, height });
+    }
+    Ok(area)
+}
+
+fn sized<T: Clone + Default>(mut samples: Vec<T>, count: usize) -> Vec<T> {
+    samples.resize(count, T::default());
+    samples
+}
+
 /// One picture. Invariant: `pixels` holds exactly `width * height` pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -83,11 +97,7 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] when a side is out of range or the buffer has another length.
     pub fn new(width: usize, height: usize, pixels: Pixels) -> Result<Self, FrameError> {
-        let area = width.saturating_mul(height);
-        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE || area > MAX_AREA {
-            return Err(FrameError::Size { width, height });
-        }
-        let expected = area * pixels.channels();
+        let expected = area(width, height)? * pixels.channels();
         if pixels.samples() != expected {
             return Err(FrameError::Samples {
                 width,
@@ -103,6 +113,74 @@ impl Frame {
             kernel_time_ns: None,
             sequence: 0,
         })
+    }
+
+    /// One black pixel: what a reused frame is before it is first refilled.
+    pub fn blank() -> Self {
+        Self {
+            width: 1,
+            height: 1,
+            pixels: Pixels::Gray8(vec![0]),
+            kernel_time_ns: None,
+            sequence: 0,
+        }
+    }
+
+    /// Gives the frame a new size as 8-bit grey and hands out its `width * height` samples to be
+    /// written over; until then they are leftovers. The memory is reused: frames of one size and
+    /// kind cost no allocation after the first.
+    ///
+    /// # Errors
+    /// [`FrameError::Size`] when a side is out of range; the frame is then as it was.
+    pub fn refill_gray8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
+        let samples = area(width, height)?;
+        self.pixels = Pixels::Gray8(sized(self.take_bytes(), samples));
+        (self.width, self.height) = (width, height);
+        Ok(self.bytes())
+    }
+
+    /// As [`Frame::refill_gray8`] for 8-bit colour: `3 * width * height` samples, red first.
+    ///
+    /// # Errors
+    /// [`FrameError::Size`] when a side is out of range; the frame is then as it was.
+    pub fn refill_rgb8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
+        let samples = area(width, height)? * 3;
+        self.pixels = Pixels::Rgb8(sized(self.take_bytes(), samples));
+        (self.width, self.height) = (width, height);
+        Ok(self.bytes())
+    }
+
+    /// As [`Frame::refill_gray8`] for 16-bit grey.
+    ///
+    /// # Errors
+    /// [`FrameError::Size`] when a side is out of range; the frame is then as it was.
+    pub fn refill_gray16(&mut self, width: usize, height: usize) -> Result<&mut [u16], FrameError> {
+        let samples = area(width, height)?;
+        let words = match &mut self.pixels {
+            Pixels::Gray16(v) | Pixels::Rgb16(v) => std::mem::take(v),
+            Pixels::Gray8(_) | Pixels::Rgb8(_) => Vec::new(),
+        };
+        self.pixels = Pixels::Gray16(sized(words, samples));
+        (self.width, self.height) = (width, height);
+        Ok(match &mut self.pixels {
+            Pixels::Gray16(v) | Pixels::Rgb16(v) => v,
+            Pixels::Gray8(_) | Pixels::Rgb8(_) => &mut [],
+        })
+    }
+
+    /// The buffer of 8-bit samples, moved out; empty where the frame has 16-bit ones.
+    fn take_bytes(&mut self) -> Vec<u8> {
+        match &mut self.pixels {
+            Pixels::Gray8(v) | Pixels::Rgb8(v) => std::mem::take(v),
+            Pixels::Gray16(_) | Pixels::Rgb16(_) => Vec::new(),
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.pixels {
+            Pixels::Gray8(v) | Pixels::Rgb8(v) => v,
+            Pixels::Gray16(_) | Pixels::Rgb16(_) => &mut [],
+        }
     }
 
     /// Pixels a row.
@@ -154,10 +232,57 @@ mod tests {
             (20_000, 20_000),
             (usize::MAX, 2),
         ] {
-            assert!(matches!(
-                Frame::new(w, h, Pixels::Gray8(vec![])),
-                Err(FrameError::Size { .. })
-            ));
+            let refused = FrameError::Size {
+                width: w,
+                height: h,
+            };
+            let new = Frame::new(w, h, Pixels::Gray8(vec![]));
+            assert_eq!(new, Err(refused));
+            let mut frame = Frame::new(2, 1, Pixels::Gray8(vec![7, 9])).expect("frame");
+            let before = frame.clone();
+            assert!(frame.refill_gray8(w, h).is_err());
+            assert!(frame.refill_rgb8(w, h).is_err());
+            assert!(frame.refill_gray16(w, h).is_err());
+            assert_eq!(frame, before);
         }
+    }
+
+    #[test]
+    fn a_refilled_frame_is_one_made_anew() {
+        let mut frame = Frame::blank();
+        for (w, h) in [(4, 3), (2, 2), (9, 1)] {
+            let grey: Vec<u8> = (0..w * h).map(|i| i as u8 + 1).collect();
+            let colour: Vec<u8> = (0..3 * w * h).map(|i| i as u8 + 2).collect();
+            let deep: Vec<u16> = (0..w * h).map(|i| i as u16 * 300 + 3).collect();
+            frame
+                .refill_gray8(w, h)
+                .expect("grey")
+                .copy_from_slice(&grey);
+            assert_eq!(frame, Frame::new(w, h, Pixels::Gray8(grey)).expect("frame"));
+            frame
+                .refill_gray16(w, h)
+                .expect("deep")
+                .copy_from_slice(&deep);
+            assert_eq!(
+                frame,
+                Frame::new(w, h, Pixels::Gray16(deep)).expect("frame")
+            );
+            frame
+                .refill_rgb8(w, h)
+                .expect("rgb")
+                .copy_from_slice(&colour);
+            assert_eq!(
+                frame,
+                Frame::new(w, h, Pixels::Rgb8(colour)).expect("frame")
+            );
+        }
+    }
+
+    #[test]
+    fn refilling_keeps_the_memory() {
+        let mut frame = Frame::blank();
+        let first = frame.refill_rgb8(64, 48).expect("rgb").as_ptr();
+        frame.refill_gray8(10, 10).expect("grey");
+        assert_eq!(frame.refill_rgb8(64, 48).expect("rgb").as_ptr(), first);
     }
 }

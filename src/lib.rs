@@ -13,12 +13,14 @@
 //! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
 //!   feature maps.
 //! - [`network`]: ONNX files to something that runs, and the report of what runs.
+//! - [`sanity`]: is this a picture of a part at all: dark, saturated, blurred, off its place.
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
 //! - [`line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
+//! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
 //! - [`simulator`]: a production line in virtual time that drives the same controller.
 //! - [`config`]: the file that says what is wired to what.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
@@ -32,6 +34,7 @@
 
 pub mod backbone;
 pub mod capture;
+pub mod clock;
 pub mod config;
 pub mod frame;
 pub mod gpio;
@@ -42,9 +45,11 @@ pub mod network;
 pub mod product;
 pub mod record;
 pub mod refine;
+pub mod sanity;
 pub mod score;
 pub mod seed;
 pub mod simulator;
+pub mod station;
 pub mod verdict;
 pub mod view;
 

@@ -265,7 +265,12 @@ fn completions_and_pages_know_every_command() {
         .and_then(|rest| rest.split("\n\n").next())
         .expect("commands in the help text")
         .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        // Longer indents are descriptions that go on.
+        .filter_map(|line| {
+            line.strip_prefix("  ")
+                .filter(|rest| !rest.starts_with(' '))
+        })
+        .filter_map(|rest| rest.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();
     assert!(commands.len() >= 11, "{commands:?}");
@@ -274,6 +279,13 @@ fn completions_and_pages_know_every_command() {
         for command in &commands {
             assert!(script.contains(command), "{shell}: {command}");
         }
+    }
+    for command in ["config", "doctor", "completions", "man"] {
+        let help = partgate(&[command, "--help"]).exits(0).stdout;
+        assert!(
+            help.contains("Examples:") && help.contains("Exit codes:"),
+            "{help}"
+        );
     }
     let dir = tempfile::tempdir().expect("folder");
     let folder = dir.path().join("man1");

@@ -9,6 +9,9 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod counting;
+
+use counting::allocations;
 use partgate::gpio::{
     Bias, ChardevInputs, ChardevOutputs, Debounce, Drive, GpioError, InputLine, OutputLine, chips,
 };
@@ -372,4 +375,31 @@ fn lines_that_cannot_be_had_are_explained() {
         ChardevOutputs::open(vec![chip.output(Line::Ready, 0)]),
         Err(GpioError::AmbiguousChip { .. })
     ));
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn edges_and_outputs_take_no_memory() {
+    let chip = Chip::new("memory");
+    let mut noisy = chip.input(Input::Trigger, 0);
+    noisy.debounce = Debounce::Program(Duration::from_millis(1));
+    let mut inputs =
+        ChardevInputs::open(vec![noisy, chip.input(Input::Encoder, 1)]).expect("lines");
+    let mut outputs = ChardevOutputs::open(vec![chip.output(Line::Pass, 2)]).expect("line");
+    for _ in 0..20 {
+        chip.pulse(0);
+        chip.pulse(1);
+    }
+    let mut edges = 0;
+    let (count, ()) = allocations(|| {
+        while let Some(edge) = inputs.wait(Duration::from_millis(5)).expect("the chip") {
+            outputs
+                .set(Line::Pass, edge.at.0 % 2 == 0)
+                .expect("the chip");
+            edges += 1;
+        }
+    });
+    println!("{edges} edges, {count} allocations");
+    assert!(edges >= 20);
+    assert_eq!(count, 0);
 }

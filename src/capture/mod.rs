@@ -1,5 +1,14 @@
 //! Where frames come from. A source knows nothing of models.
 
+pub mod decode;
+pub mod faults;
 pub mod folder;
+pub mod folder_source;
+mod pace;
+pub mod recorded;
 pub mod rendered;
+pub mod rendered_source;
 pub mod source;
+pub mod v4l2;
+
+pub use pace::Exposure;

@@ -27,6 +27,25 @@ pub enum PixelFormat {
     File,
 }
 
+/// How luma and chroma become red, green and blue; of use for [`PixelFormat::Yuyv`] alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct YuvCoding {
+    /// The weights of red, green and blue in luma.
+    pub matrix: YuvMatrix,
+    /// Luma spans 0..=255 and chroma 0..=255, not 16..=235 and 16..=240.
+    pub full_range: bool,
+}
+
+/// The standard that defines the weights of red, green and blue in luma.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum YuvMatrix {
+    /// ITU-R BT.601: what USB cameras send unless they say otherwise.
+    #[default]
+    Bt601,
+    /// ITU-R BT.709.
+    Bt709,
+}
+
 /// One frame as it left its source. The buffer is reused: its capacity is taken at start.
 #[derive(Clone, Debug)]
 pub struct RawFrame {
@@ -34,6 +53,8 @@ pub struct RawFrame {
     pub bytes: Vec<u8>,
     /// How to read them.
     pub format: PixelFormat,
+    /// How to read colour, for YUYV.
+    pub yuv: YuvCoding,
     /// Pixels a row; 0 where only decoding tells.
     pub width: usize,
     /// Rows; 0 where only decoding tells.
@@ -56,6 +77,7 @@ impl RawFrame {
         Self {
             bytes: Vec::with_capacity(bytes),
             format: PixelFormat::Grey8,
+            yuv: YuvCoding::default(),
             width: 0,
             height: 0,
             stride: 0,
@@ -86,6 +108,14 @@ pub enum CaptureError {
         /// What the system said.
         problem: String,
     },
+    /// The device still gives frames, but something that was set has changed since.
+    #[error("{source_name}: no longer as it was set: {problem}")]
+    Changed {
+        /// Device.
+        source_name: String,
+        /// What differs.
+        problem: String,
+    },
     /// A file of a folder source cannot be read.
     #[error("{}: cannot be read", path.display())]
     File {
@@ -114,6 +144,15 @@ pub trait FrameSource: Send {
 
     /// Bytes that the largest frame may take; known once opened.
     fn frame_bytes(&self) -> usize;
+
+    /// Whether what was set at start (exposure, gain, focus, ...) is still so. Takes milliseconds on
+    /// a real camera and may take memory: call it between parts, not for each.
+    ///
+    /// # Errors
+    /// [`CaptureError::Changed`] names what differs; [`CaptureError::Lost`] when nobody answers.
+    fn check_controls(&mut self) -> Result<(), CaptureError> {
+        Ok(())
+    }
 
     /// Source, format, size and rate as opened, for logs and `doctor`.
     fn describe(&self) -> String;

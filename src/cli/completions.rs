@@ -9,7 +9,7 @@ use clap_complete::{Shell, generate};
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate completions bash > /etc/bash_completion.d/partgate\n  partgate completions zsh > ~/.zfunc/_partgate"
+    after_help = "Examples:\n  partgate completions bash > /etc/bash_completion.d/partgate\n  partgate completions zsh > ~/.zfunc/_partgate\n\nExit codes: 0 done."
 )]
 pub(crate) struct Arguments {
     /// The shell

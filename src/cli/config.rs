@@ -13,7 +13,7 @@ use thiserror::Error;
 /// A configuration says what is wired to what: one TOML file a line.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate config example --board jetson-agx-orin > line.toml\n  partgate config check line.toml\n  partgate config boards"
+    after_help = "Examples:\n  partgate config example --board jetson-agx-orin > line.toml\n  partgate config check line.toml\n  partgate config boards\n\nExit codes: 0 done, 3 the configuration or profile cannot be used as it is."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -35,7 +35,7 @@ enum Action {
 /// with those that the bundle was fitted on. Devices are looked at by `partgate doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing is wrong, 3 the file cannot be used as it is.\n\nJSON: file, ok, problems.{line,key,message}."
+    after_help = "Examples:\n  partgate config check line.toml\n\nExit codes: 0 nothing is wrong, 3 the file cannot be used as it is.\n\nJSON: file, ok, problems.{line,key,message}."
 )]
 struct CheckArguments {
     /// The configuration
@@ -47,6 +47,9 @@ struct CheckArguments {
 
 /// Print a commented configuration with every key
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate config example > line.toml\n  partgate config example --board gpio-sim\n\nExit codes: 0 done, 3 there is no such board."
+)]
 struct ExampleArguments {
     /// Board whose wiring it shows (`partgate config boards` lists them), or the path of a profile
     #[arg(long, value_name = "NAME")]
@@ -55,6 +58,9 @@ struct ExampleArguments {
 
 /// List the board profiles in this binary, or show one with its pins
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate config boards\n  partgate config boards jetson-orin-nano\n\nExit codes: 0 done, 3 there is no such board."
+)]
 struct BoardsArguments {
     /// Profile to show, or the path of one
     name: Option<String>,

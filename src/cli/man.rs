@@ -14,7 +14,7 @@ use thiserror::Error;
 /// its own, such as `partgate-score.1`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate man | man -l -\n  partgate man /usr/local/share/man/man1"
+    after_help = "Examples:\n  partgate man | man -l -\n  partgate man /usr/local/share/man/man1\n\nExit codes: 0 done, 3 the folder cannot be written."
 )]
 pub(crate) struct Arguments {
     /// Folder for the pages; made where it is absent

@@ -12,8 +12,11 @@ mod man;
 mod output_folder;
 mod progress;
 mod render;
+mod run;
 mod score;
 mod selftest;
+mod simulate;
+mod tell;
 mod terminal;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -81,6 +84,9 @@ enum Command {
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
     Render(render::Arguments),
+    Run(run::Arguments),
+    Simulate(simulate::Arguments),
+    Tell(tell::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -161,6 +167,9 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Selftest(arguments) => selftest::run(&arguments, &mut out),
         Command::Bench(arguments) => bench::run(&arguments, started, &mut out),
         Command::Render(arguments) => render::run(&arguments, &mut out),
+        Command::Run(arguments) => run::run(&arguments, &mut out),
+        Command::Simulate(arguments) => simulate::run(&arguments, &mut out),
+        Command::Tell(arguments) => tell::run(&arguments, &mut out),
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
         Command::Completions(arguments) => completions::run(&arguments, &mut out),

@@ -59,4 +59,21 @@ pub trait Outputs: Send {
     /// # Errors
     /// When the device is gone.
     fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError>;
+
+    /// Sets `line`, which is to fall by itself at `until` where somebody stands by to do that.
+    ///
+    /// # Errors
+    /// As [`Outputs::set`].
+    fn set_until(&mut self, line: Line, on: bool, until: Option<Nanos>) -> Result<(), DeviceError> {
+        let _ = until;
+        self.set(line, on)
+    }
+
+    /// Tells whoever holds the lines that the gate lives.
+    ///
+    /// # Errors
+    /// When nobody holds them any more.
+    fn alive(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
 }

@@ -1,1 +1,32 @@
 //! What happened: event log, kept images, metrics. Listens; decides nothing.
+//!
+//! Everything here runs behind the gate: the gate thread makes [`PartEntry`] and [`EventEntry`]
+//! values of fixed size and counts in [`Metrics`]; a thread of its own owns the [`Recorder`], which
+//! writes. A full disk, a missing folder or a slow one costs lines and images, which are counted,
+//! and never time of the gate.
+
+mod chain;
+mod drift;
+mod entry;
+mod histogram;
+mod images;
+mod kept;
+mod log;
+mod metrics;
+mod reader;
+mod recorder;
+mod server;
+mod wall;
+
+pub use self::log::{EventLog, LogCounts, LogOptions, MAX_LINE};
+pub use drift::{Drift, DriftChange, DriftError, DriftOptions};
+pub use entry::{
+    EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,
+};
+pub use histogram::{Histogram, Quantiles};
+pub use images::{Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler};
+pub use metrics::{Counter, Gauge, Metrics};
+pub use reader::{LogCheck, LogFault, LogLine, LogReader};
+pub use recorder::{RecordOptions, Recorder};
+pub use server::{MetricsServer, ServeError};
+pub use wall::Utc;

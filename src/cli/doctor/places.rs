@@ -4,7 +4,6 @@ use super::finding::{Finding, Findings};
 use partgate::config::{LineConfig, Record};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -215,18 +214,39 @@ fn answers_as_partgate(address: SocketAddr) -> bool {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = Vec::new();
-        let _ = stream.take(1 << 16).read_to_end(&mut answer);
+        // Somebody who answers byte by byte is not waited for either.
+        let until = Instant::now() + 2 * PATIENCE;
+        let (mut answer, mut some) = (Vec::new(), [0; 4096]);
+        while answer.len() < 1 << 16 && Instant::now() < until {
+            match stream.read(&mut some) {
+                Ok(count @ 1..) => answer.extend_from_slice(&some[..count]),
+                _ => break,
+            }
+        }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     ask().is_ok_and(|answer| answer.contains("partgate_"))
 }
 
+/// Whether somebody listens at `path`. Does not wait: a listener with a full queue listens.
+fn listens(path: &Path) -> std::io::Result<()> {
+    use rustix::io::Errno;
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn control(path: &Path) -> Finding {
     let check = "control socket";
     let shown = path.display();
-    match UnixStream::connect(path) {
-        Ok(_) => Finding::ok(check, format!("{shown} answers: a line is running")),
+    match listens(path) {
+        Ok(()) => Finding::ok(check, format!("{shown} answers: a line is running")),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Finding::ok(
             check,
             format!("{shown} is left over from a process that ended; it will be replaced"),

@@ -171,9 +171,24 @@ impl ChardevInputs {
     fn open_again(&mut self, at_most: Duration) -> Result<(), GpioError> {
         let pause = clock::until(self.last_try.after(clock::nanos(REOPEN)));
         std::thread::sleep(pause.min(at_most));
+        if pause > at_most {
+            return Err(self.away());
+        }
         self.reopen()?;
         log::warn!("GPIO inputs are back after a loss; parts in between were not seen");
         Ok(())
+    }
+
+    fn away(&self) -> GpioError {
+        let list = |text: &dyn Fn(&InputLine) -> String| {
+            let texts: Vec<String> = self.lines.iter().map(text).collect();
+            texts.join(", ")
+        };
+        GpioError::Lost {
+            chip: list(&|line| line.spec.to_string()),
+            used_for: list(&|line| line.input.name().into()),
+            source: None,
+        }
     }
 
     fn wait_open(&mut self, deadline: Nanos) -> Result<Option<Edge>, GpioError> {
@@ -549,6 +564,12 @@ mod tests {
         let took = clock::now().since(started);
         assert!(took.0 >= 3 * 100_000_000, "{took:?}");
         assert!(took.0 < 3_000_000_000, "{took:?}");
+        // One that cannot wait is answered at once.
+        let error = inputs.wait(Duration::ZERO).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "gpiochip4711:17 (trigger): lost; was it unplugged, or its driver unloaded?"
+        );
     }
 
     #[test]

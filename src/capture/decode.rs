@@ -1,0 +1,310 @@
+//! Raw frames to frames, into memory that is used again.
+//!
+//! The uncompressed formats take no memory once a frame of their size and kind has passed. MJPEG
+//! and image files do: the JPEG, PNG, BMP and TIFF decoders bring their own buffers.
+
+use super::folder::{FolderError, decode_frame};
+use super::source::{PixelFormat, RawFrame, YuvCoding, YuvMatrix};
+use crate::frame::{Frame, FrameError};
+use std::path::Path;
+use thiserror::Error;
+
+/// Why a raw frame does not make a picture. Its part is rejected.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// The size is zero or absurd.
+    #[error("frame {sequence}: {source}")]
+    Size {
+        /// The source's counter.
+        sequence: u64,
+        /// The size and what is accepted.
+        source: FrameError,
+    },
+    /// Rows would overlap.
+    #[error(
+        "frame {sequence}: {stride} bytes from row to row are fewer than the {row} bytes of a row of {width} {format:?} pixels"
+    )]
+    Stride {
+        /// The source's counter.
+        sequence: u64,
+        /// Bytes from one row to the next.
+        stride: usize,
+        /// Bytes that a row takes.
+        row: usize,
+        /// Pixels a row.
+        width: usize,
+        /// The format.
+        format: PixelFormat,
+    },
+    /// The bytes end before the last row does.
+    #[error(
+        "frame {sequence}: {found} bytes where {width} x {height} {format:?} pixels take {expected}; the camera's transfer was cut short"
+    )]
+    Short {
+        /// The source's counter.
+        sequence: u64,
+        /// Bytes given.
+        found: usize,
+        /// Bytes needed.
+        expected: usize,
+        /// Pixels a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// The format.
+        format: PixelFormat,
+    },
+    /// YUYV holds pixels in pairs.
+    #[error("frame {sequence}: YUYV with an odd width of {width} pixels; set an even one")]
+    OddWidth {
+        /// The source's counter.
+        sequence: u64,
+        /// Pixels a row.
+        width: usize,
+    },
+    /// A camera that sends JPEG sent something else.
+    #[error("frame {sequence}: no JPEG although the camera was set to MJPG")]
+    NoJpeg {
+        /// The source's counter.
+        sequence: u64,
+    },
+    /// The picture inside has not the size that the camera was set to.
+    #[error(
+        "frame {sequence}: a picture of {width} x {height} where the camera was set to {wanted_width} x {wanted_height}"
+    )]
+    OtherSize {
+        /// The source's counter.
+        sequence: u64,
+        /// Pixels a row, found.
+        width: usize,
+        /// Rows, found.
+        height: usize,
+        /// Pixels a row, as set.
+        wanted_width: usize,
+        /// Rows, as set.
+        wanted_height: usize,
+    },
+    /// The compressed picture cannot be decoded.
+    #[error("{source}")]
+    Image {
+        /// What is wrong with it.
+        #[from]
+        source: FolderError,
+    },
+}
+
+/// Writes the picture of `raw` into `into`, whose memory is reused, with its time and sequence
+/// number. `damaged` is not looked at: whether a damaged frame is worth decoding is the caller's
+/// decision.
+///
+/// YUYV becomes colour by the matrix and range in [`RawFrame::yuv`], in integers with 16 fractional
+/// bits, each value within one grey level of the exact one.
+///
+/// # Errors
+/// [`DecodeError`]; what `into` then holds must not be judged.
+pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
+    let (width, height) = (raw.width, raw.height);
+    let size = |source| DecodeError::Size {
+        sequence: raw.sequence,
+        source,
+    };
+    match raw.format {
+        PixelFormat::Grey8 => {
+            let rows = Rows::of(raw, 1)?;
+            let samples = into.refill_gray8(width, height).map_err(size)?;
+            for (out, row) in samples.chunks_exact_mut(width).zip(rows.iter()) {
+                out.copy_from_slice(row);
+            }
+        }
+        PixelFormat::Grey16 => {
+            let rows = Rows::of(raw, 2)?;
+            let samples = into.refill_gray16(width, height).map_err(size)?;
+            for (out, row) in samples.chunks_exact_mut(width).zip(rows.iter()) {
+                let (pairs, _) = row.as_chunks::<2>();
+                for (sample, &pair) in out.iter_mut().zip(pairs) {
+                    *sample = u16::from_le_bytes(pair);
+                }
+            }
+        }
+        PixelFormat::Rgb24 => {
+            let rows = Rows::of(raw, 3)?;
+            let samples = into.refill_rgb8(width, height).map_err(size)?;
+            for (out, row) in samples.chunks_exact_mut(3 * width).zip(rows.iter()) {
+                out.copy_from_slice(row);
+            }
+        }
+        PixelFormat::Bgr24 => {
+            let rows = Rows::of(raw, 3)?;
+            let samples = into.refill_rgb8(width, height).map_err(size)?;
+            for (out, row) in samples.chunks_exact_mut(3 * width).zip(rows.iter()) {
+                let (out, _) = out.as_chunks_mut::<3>();
+                let (row, _) = row.as_chunks::<3>();
+                for (rgb, &[blue, green, red]) in out.iter_mut().zip(row) {
+                    *rgb = [red, green, blue];
+                }
+            }
+        }
+        PixelFormat::Yuyv => {
+            if !width.is_multiple_of(2) {
+                let sequence = raw.sequence;
+                return Err(DecodeError::OddWidth { sequence, width });
+            }
+            let rows = Rows::of(raw, 2)?;
+            let samples = into.refill_rgb8(width, height).map_err(size)?;
+            let coding = Coefficients::of(raw.yuv);
+            for (out, row) in samples.chunks_exact_mut(3 * width).zip(rows.iter()) {
+                coding.convert(row, out);
+            }
+        }
+        PixelFormat::Mjpeg => {
+            if !raw.bytes.starts_with(&[0xff, 0xd8]) {
+                let sequence = raw.sequence;
+                return Err(DecodeError::NoJpeg { sequence });
+            }
+            decode_compressed(raw, "camera frame", into)?;
+        }
+        PixelFormat::File => decode_compressed(raw, "image file", into)?,
+    }
+    into.kernel_time_ns = Some(raw.time_ns);
+    into.sequence = raw.sequence;
+    Ok(())
+}
+
+fn decode_compressed(raw: &RawFrame, what: &str, into: &mut Frame) -> Result<(), DecodeError> {
+    let name = format!("{what} {}", raw.sequence);
+    *into = decode_frame(&raw.bytes, Path::new(&name))?;
+    let told = raw.width != 0 || raw.height != 0;
+    if told && (into.width(), into.height()) != (raw.width, raw.height) {
+        return Err(DecodeError::OtherSize {
+            sequence: raw.sequence,
+            width: into.width(),
+            height: into.height(),
+            wanted_width: raw.width,
+            wanted_height: raw.height,
+        });
+    }
+    Ok(())
+}
+
+/// The rows of an uncompressed frame without their padding; checked to be there.
+struct Rows<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    row: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(raw: &'a RawFrame, bytes_a_pixel: usize) -> Result<Self, DecodeError> {
+        let RawFrame {
+            width,
+            height,
+            stride,
+            format,
+            sequence,
+            ..
+        } = *raw;
+        // The size itself is checked when the frame is refilled; here it must only not overflow.
+        let row = width.saturating_mul(bytes_a_pixel);
+        if stride < row || stride == 0 {
+            return Err(DecodeError::Stride {
+                sequence,
+                stride,
+                row,
+                width,
+                format,
+            });
+        }
+        // The last row may come without its padding.
+        let padded = stride.saturating_mul(height.saturating_sub(1));
+        let expected = padded.saturating_add(row);
+        if raw.bytes.len() < expected {
+            return Err(DecodeError::Short {
+                sequence,
+                found: raw.bytes.len(),
+                expected,
+                width,
+                height,
+                format,
+            });
+        }
+        Ok(Self {
+            bytes: &raw.bytes,
+            stride,
+            row,
+        })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        let row = self.row;
+        self.bytes
+            .chunks(self.stride)
+            .filter_map(move |chunk| chunk.get(..row))
+    }
+}
+
+/// Fractional bits of [`Coefficients`].
+const FRACTION: i32 = 16;
+
+/// The conversion of ITU-R BT.601 and BT.709 (both: 8-bit quantisation in their section 3) as
+/// integers: luma and chroma to red, green and blue.
+struct Coefficients {
+    luma_offset: i32,
+    luma: i32,
+    red_v: i32,
+    green_u: i32,
+    green_v: i32,
+    blue_u: i32,
+}
+
+impl Coefficients {
+    fn of(coding: YuvCoding) -> Self {
+        // Weights of red and blue in luma; green has the rest.
+        let (red, blue) = match coding.matrix {
+            YuvMatrix::Bt601 => (0.299, 0.114),
+            YuvMatrix::Bt709 => (0.2126, 0.0722),
+        };
+        let green = 1.0 - red - blue;
+        let (luma, chroma, luma_offset) = if coding.full_range {
+            (1.0, 1.0, 0)
+        } else {
+            (255.0 / 219.0, 255.0 / 224.0, 16)
+        };
+        let fixed = |value: f64| (value * f64::from(1 << FRACTION)).round() as i32;
+        let (v, u) = (2.0 * (1.0 - red) * chroma, 2.0 * (1.0 - blue) * chroma);
+        Self {
+            luma_offset,
+            luma: fixed(luma),
+            red_v: fixed(v),
+            green_u: fixed(u * blue / green),
+            green_v: fixed(v * red / green),
+            blue_u: fixed(u),
+        }
+    }
+
+    /// Two pixels at a time: Y0 U Y1 V to two RGB triples. Largest sum: below 2^26.
+    fn convert(&self, row: &[u8], out: &mut [u8]) {
+        let level = |sum: i32| (sum >> FRACTION).clamp(0, 255) as u8;
+        let (pairs, _) = row.as_chunks::<4>();
+        let (out, _) = out.as_chunks_mut::<6>();
+        for (rgb, &[y0, u, y1, v]) in out.iter_mut().zip(pairs) {
+            let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+            let half = 1 << (FRACTION - 1);
+            let red = self.red_v * v + half;
+            let green = half - self.green_u * u - self.green_v * v;
+            let blue = self.blue_u * u + half;
+            let first = self.luma * (i32::from(y0) - self.luma_offset);
+            let second = self.luma * (i32::from(y1) - self.luma_offset);
+            *rgb = [
+                level(first + red),
+                level(first + green),
+                level(first + blue),
+                level(second + red),
+                level(second + green),
+                level(second + blue),
+            ];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

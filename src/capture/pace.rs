@@ -1,0 +1,354 @@
+//! When a camera that is none exposes: at a steady rate, or at every trigger.
+
+use super::source::Flash;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Triggers that may wait for their exposure; more are lost and counted.
+const WAITING: usize = 64;
+/// Frames that a free-running camera keeps for a slow reader, as a real one has buffers.
+const BUFFERS: u64 = 4;
+
+/// When to expose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Exposure {
+    /// At a steady rate, frames a second.
+    FreeRunning {
+        /// Frames a second, above 0.
+        fps: f64,
+    },
+    /// At every call of the source's [`Flash`].
+    OnTrigger {
+        /// From the trigger to the exposure, whose time is the frame's stamp.
+        delay: Duration,
+    },
+}
+
+/// CLOCK_MONOTONIC, nanoseconds.
+pub(super) fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let part = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(part)
+}
+
+pub(super) fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Triggers on their way from the one that fires to the one that exposes: a ring without locks, and
+/// an event counter of the kernel's to wait on.
+struct Triggers {
+    times: [AtomicU64; WAITING],
+    written: AtomicUsize,
+    read: AtomicUsize,
+    lost: AtomicU64,
+    bell: OwnedFd,
+}
+
+impl Triggers {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            times: [const { AtomicU64::new(0) }; WAITING],
+            written: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// The one writer's.
+    fn push(&self, time_ns: u64) {
+        let written = self.written.load(Ordering::Relaxed);
+        if written.wrapping_sub(self.read.load(Ordering::Acquire)) >= WAITING {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.times[written % WAITING].store(time_ns, Ordering::Relaxed);
+        self.written
+            .store(written.wrapping_add(1), Ordering::Release);
+        // Fails only when the counter is at its end, and then the reader is awake anyway.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// The one reader's.
+    fn pop(&self) -> Option<u64> {
+        let read = self.read.load(Ordering::Relaxed);
+        if read == self.written.load(Ordering::Acquire) {
+            return None;
+        }
+        let time = self.times[read % WAITING].load(Ordering::Relaxed);
+        self.read.store(read.wrapping_add(1), Ordering::Release);
+        Some(time)
+    }
+
+    /// Waits until something was pushed, at most until `until_ns`.
+    fn wait(&self, until_ns: u64) {
+        sleep_until(until_ns, Some(&self.bell));
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(&self.bell, &mut counter);
+    }
+}
+
+/// Waits until `until_ns`, or until `bell` can be read. A signal may end it early: the caller looks
+/// at the clock.
+fn sleep_until(until_ns: u64, bell: Option<&OwnedFd>) {
+    let left = until_ns.saturating_sub(now_ns());
+    let span = Timespec {
+        tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: (left % 1_000_000_000) as _,
+    };
+    let _ = match bell {
+        Some(bell) => poll(&mut [PollFd::new(bell, PollFlags::IN)], Some(&span)),
+        None => poll(&mut [], Some(&span)),
+    };
+}
+
+/// Waits until the clock shows `until_ns`, at most until `deadline_ns`. Whether it was reached.
+pub(super) fn wait_until(until_ns: u64, deadline_ns: u64) -> bool {
+    let end = until_ns.min(deadline_ns);
+    while now_ns() < end {
+        sleep_until(end, None);
+    }
+    until_ns <= deadline_ns
+}
+
+struct Trigger(Arc<Triggers>);
+
+impl Flash for Trigger {
+    fn fire(&mut self, time_ns: u64) {
+        self.0.push(time_ns);
+    }
+}
+
+/// A frame to be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exposed {
+    /// The stamp.
+    pub(super) time_ns: u64,
+    /// Counts all exposures, lost ones included, from 0.
+    pub(super) sequence: u64,
+    /// Lost just before.
+    pub(super) lost_before: u32,
+}
+
+/// Gives out exposures at their times.
+pub(super) struct Pacer {
+    exposure: Exposure,
+    triggers: Option<Arc<Triggers>>,
+    /// The one flash was given out: two would be two writers of the ring.
+    flash_given: bool,
+    /// Triggered: taken from the ring and not yet due.
+    pending: Option<u64>,
+    /// Free-running: exposure 0 of this opening, and how many came since.
+    start_ns: u64,
+    since_start: u64,
+    sequence: u64,
+    lost: u64,
+}
+
+impl Pacer {
+    /// # Errors
+    /// In words, when the rate is none or the kernel has no event counter left.
+    pub(super) fn new(exposure: Exposure) -> Result<Self, String> {
+        let triggers = match exposure {
+            Exposure::FreeRunning { fps } if !(1e-3..=1e6).contains(&fps) => {
+                return Err(format!("{fps} frames a second is no rate"));
+            }
+            Exposure::FreeRunning { .. } => None,
+            Exposure::OnTrigger { .. } => {
+                let triggers = Triggers::new()
+                    .map_err(|error| format!("no event counter for triggers: {error}"))?;
+                Some(Arc::new(triggers))
+            }
+        };
+        Ok(Self {
+            exposure,
+            triggers,
+            flash_given: false,
+            pending: None,
+            start_ns: now_ns(),
+            since_start: 0,
+            sequence: 0,
+            lost: 0,
+        })
+    }
+
+    /// What waits is forgotten; a free-running camera exposes first one interval from now.
+    pub(super) fn restart(&mut self) {
+        let waiting = self
+            .triggers
+            .iter()
+            .flat_map(|t| std::iter::from_fn(|| t.pop()));
+        let waiting = waiting.take(WAITING).count() + usize::from(self.pending.take().is_some());
+        self.lost += waiting as u64;
+        self.start_ns = now_ns();
+        self.since_start = 1;
+    }
+
+    pub(super) fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        if std::mem::replace(&mut self.flash_given, true) {
+            return None;
+        }
+        let triggers = self.triggers.as_ref()?;
+        Some(Box::new(Trigger(Arc::clone(triggers))))
+    }
+
+    /// The next exposure that is over within `at_most`; waits for it.
+    pub(super) fn next(&mut self, at_most: Duration) -> Option<Exposed> {
+        let deadline = now_ns().saturating_add(nanoseconds(at_most));
+        let time_ns = match self.exposure {
+            Exposure::FreeRunning { fps } => self.steady(1e9 / fps, deadline)?,
+            Exposure::OnTrigger { delay } => self.triggered(nanoseconds(delay), deadline)?,
+        };
+        if let Some(triggers) = &self.triggers {
+            self.lost += triggers.lost.swap(0, Ordering::Relaxed);
+        }
+        let lost = std::mem::take(&mut self.lost);
+        let sequence = self.sequence.saturating_add(lost);
+        self.sequence = sequence.saturating_add(1);
+        Some(Exposed {
+            time_ns,
+            sequence,
+            lost_before: u32::try_from(lost).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn steady(&mut self, interval_ns: f64, deadline: u64) -> Option<u64> {
+        let at = |number: u64| {
+            self.start_ns
+                .saturating_add((number as f64 * interval_ns) as u64)
+        };
+        let over = (now_ns().saturating_sub(self.start_ns) as f64 / interval_ns) as u64;
+        let oldest = over.saturating_sub(BUFFERS - 1);
+        let number = self.since_start.max(oldest);
+        let time_ns = at(number);
+        if !wait_until(time_ns, deadline) {
+            return None;
+        }
+        self.lost += number - self.since_start;
+        self.since_start = number + 1;
+        Some(time_ns)
+    }
+
+    fn triggered(&mut self, delay_ns: u64, deadline: u64) -> Option<u64> {
+        let triggers = self.triggers.as_ref()?;
+        let trigger = loop {
+            if let Some(time) = self.pending.take().or_else(|| triggers.pop()) {
+                break time;
+            }
+            if now_ns() >= deadline {
+                return None;
+            }
+            triggers.wait(deadline);
+        };
+        let time_ns = trigger.saturating_add(delay_ns);
+        if !wait_until(time_ns, deadline) {
+            self.pending = Some(trigger);
+            return None;
+        }
+        Some(time_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_free_running_camera_keeps_its_rate_and_counts_what_nobody_took() {
+        let mut pacer = Pacer::new(Exposure::FreeRunning { fps: 200.0 }).expect("pacer");
+        pacer.restart();
+        let start = now_ns();
+        let first = pacer.next(SOON).expect("frame");
+        let second = pacer.next(SOON).expect("frame");
+        assert_eq!(second.time_ns - first.time_ns, 5_000_000);
+        assert!(first.time_ns >= start && now_ns() >= second.time_ns);
+        assert_eq!((first.sequence, second.sequence), (0, 1));
+        std::thread::sleep(Duration::from_millis(100));
+        let late = pacer.next(SOON).expect("frame");
+        assert!(late.lost_before >= 10, "{late:?}");
+        assert_eq!(late.sequence, 2 + u64::from(late.lost_before));
+        assert_eq!((late.time_ns - first.time_ns) % 5_000_000, 0);
+    }
+
+    #[test]
+    fn nothing_comes_early_and_waiting_ends_in_time() {
+        let mut pacer = Pacer::new(Exposure::FreeRunning { fps: 1.0 }).expect("pacer");
+        pacer.restart();
+        let start = now_ns();
+        assert_eq!(pacer.next(Duration::from_millis(20)), None);
+        assert!((20_000_000..5_000_000_000).contains(&(now_ns() - start)));
+        let delay = Duration::from_millis(60);
+        let mut pacer = Pacer::new(Exposure::OnTrigger { delay }).expect("pacer");
+        let mut flash = pacer.flash().expect("flash");
+        assert_eq!(pacer.next(Duration::ZERO), None);
+        let trigger = now_ns();
+        flash.fire(trigger);
+        assert_eq!(pacer.next(Duration::from_millis(5)), None);
+        // The trigger that was not yet due is not forgotten.
+        let frame = pacer.next(SOON).expect("frame");
+        assert_eq!(frame.time_ns, trigger + 60_000_000);
+        assert!(now_ns() >= frame.time_ns);
+    }
+
+    #[test]
+    fn a_trigger_wakes_the_camera_from_another_thread() {
+        let exposure = Exposure::OnTrigger {
+            delay: Duration::ZERO,
+        };
+        let mut pacer = Pacer::new(exposure).expect("pacer");
+        let mut flash = pacer.flash().expect("flash");
+        assert!(pacer.flash().is_none(), "two writers");
+        let fired = std::thread::spawn(move || {
+            let mut times = Vec::new();
+            for _ in 0..200 {
+                std::thread::sleep(Duration::from_micros(300));
+                times.push(now_ns());
+                flash.fire(times[times.len() - 1]);
+            }
+            times
+        });
+        let frames: Vec<Exposed> = (0..200).map(|_| pacer.next(SOON).expect("frame")).collect();
+        let times = fired.join().expect("thread");
+        for (number, (frame, time)) in frames.iter().zip(times).enumerate() {
+            assert_eq!((frame.time_ns, frame.sequence), (time, number as u64));
+        }
+    }
+
+    #[test]
+    fn triggers_beyond_the_ring_and_before_a_restart_are_counted() {
+        let exposure = Exposure::OnTrigger {
+            delay: Duration::ZERO,
+        };
+        let mut pacer = Pacer::new(exposure).expect("pacer");
+        let mut flash = pacer.flash().expect("flash");
+        for time in 0..WAITING as u64 + 7 {
+            flash.fire(time);
+        }
+        let first = pacer.next(SOON).expect("frame");
+        assert_eq!(
+            (first.time_ns, first.sequence, first.lost_before),
+            (0, 7, 7)
+        );
+        pacer.restart();
+        flash.fire(1000);
+        let after = pacer.next(SOON).expect("frame");
+        let forgotten = WAITING as u32 - 1;
+        assert_eq!((after.time_ns, after.lost_before), (1000, forgotten));
+    }
+
+    #[test]
+    fn absurd_rates_are_refused() {
+        for fps in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(Pacer::new(Exposure::FreeRunning { fps }).is_err());
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A camera that shows the demonstration part: good ones and, now and then, a defective one.
+
+use super::folder_source::describe;
+use super::pace::{Exposure, Pacer};
+use super::rendered::{Defect, RenderedPart, Renderer};
+use super::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
+use crate::seed::Rng;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Parts other than those of the fit, the tests and `partgate demo`.
+const FIRST_GOOD: u64 = 3_000_000;
+const FIRST_DEFECTIVE: u64 = 4_000_000;
+/// Key of the random stream that says which parts are defective.
+const ORDER: u64 = 0x7072_6f64_5f6f_7264;
+/// Most parts that may be drawn beforehand: 240 KiB each.
+const MOST_PARTS: usize = 4096;
+
+/// What is made: which part is good and which is not, told by a seed. Cheap to copy, so that a
+/// simulation can ask what its camera has shown.
+#[derive(Clone, Debug)]
+pub struct Production {
+    seed: u64,
+    parts: Arc<[Option<Defect>]>,
+}
+
+impl Production {
+    /// `parts` different ones (1 to 4096), `defective_percent` of them with a defect, the kinds in
+    /// turn; then the same again. Drawing takes milliseconds a part, hence the limit.
+    pub fn new(seed: u64, parts: usize, defective_percent: f64) -> Self {
+        let parts = parts.clamp(1, MOST_PARTS);
+        let share = (defective_percent / 100.0).clamp(0.0, 1.0);
+        let defective = (share * parts as f64).round() as usize;
+        let mut rng = Rng::stream(seed, ORDER);
+        let mut plan = vec![None; parts];
+        let kinds = rng.permutation(Defect::ALL.len());
+        let kinds = kinds
+            .iter()
+            .cycle()
+            .filter_map(|&kind| Defect::ALL.get(kind));
+        let places = rng.permutation(parts);
+        for (place, &kind) in places.into_iter().take(defective).zip(kinds) {
+            if let Some(part) = plan.get_mut(place) {
+                *part = Some(kind);
+            }
+        }
+        Self {
+            seed,
+            parts: plan.into(),
+        }
+    }
+
+    /// What is wrong with the part that frame `sequence` shows; None for a good one.
+    pub fn defect(&self, sequence: u64) -> Option<Defect> {
+        self.parts.get(self.slot(sequence)).copied().flatten()
+    }
+
+    /// Whether frame `sequence` shows a defective part.
+    pub fn is_defective(&self, sequence: u64) -> bool {
+        self.defect(sequence).is_some()
+    }
+
+    /// Different parts; frame `sequence` shows the one of `sequence % parts`.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn slot(&self, sequence: u64) -> usize {
+        (sequence % self.parts.len().max(1) as u64) as usize
+    }
+
+    fn draw(&self, slot: usize) -> RenderedPart {
+        let renderer = Renderer::new(self.seed);
+        match self.parts.get(slot).copied().flatten() {
+            None => renderer.good(FIRST_GOOD + slot as u64),
+            Some(defect) => renderer.defective(FIRST_DEFECTIVE + slot as u64, defect),
+        }
+    }
+}
+
+/// Frames of a [`Production`], [`PixelFormat::Rgb24`]. All its parts are drawn at the first open.
+pub struct RenderedSource {
+    production: Production,
+    exposure: Exposure,
+    pacer: Option<Pacer>,
+    drawn: Vec<RenderedPart>,
+}
+
+impl RenderedSource {
+    /// A camera over `production`; nothing is drawn yet.
+    pub fn new(production: Production, exposure: Exposure) -> Self {
+        Self {
+            production,
+            exposure,
+            pacer: None,
+            drawn: Vec::new(),
+        }
+    }
+
+    /// What is made.
+    pub fn production(&self) -> &Production {
+        &self.production
+    }
+}
+
+const NAME: &str = "rendered parts";
+
+impl FrameSource for RenderedSource {
+    fn open(&mut self) -> Result<(), CaptureError> {
+        if self.drawn.is_empty() {
+            let slots = 0..self.production.parts();
+            self.drawn = slots.map(|slot| self.production.draw(slot)).collect();
+        }
+        if self.pacer.is_none() {
+            let pacer = Pacer::new(self.exposure).map_err(|problem| CaptureError::Open {
+                source_name: NAME.to_owned(),
+                problem,
+            })?;
+            self.pacer = Some(pacer);
+        }
+        if let Some(pacer) = &mut self.pacer {
+            pacer.restart();
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
+        let Some(pacer) = &mut self.pacer else {
+            return Err(CaptureError::Lost {
+                source_name: NAME.to_owned(),
+                problem: "not open".to_owned(),
+            });
+        };
+        let Some(exposed) = pacer.next(at_most) else {
+            return Ok(false);
+        };
+        let Some(part) = self.drawn.get(self.production.slot(exposed.sequence)) else {
+            return Ok(false);
+        };
+        let taken = part.rgb.len().min(into.bytes.capacity());
+        into.bytes.clear();
+        into.bytes.extend_from_slice(&part.rgb[..taken]);
+        into.format = PixelFormat::Rgb24;
+        (into.width, into.height) = (part.width, part.height);
+        into.stride = 3 * part.width;
+        (into.time_ns, into.sequence) = (exposed.time_ns, exposed.sequence);
+        into.lost_before = exposed.lost_before;
+        into.damaged = taken < part.rgb.len();
+        Ok(true)
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.drawn
+            .iter()
+            .map(|part| part.rgb.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn describe(&self) -> String {
+        let parts = self.production.parts.iter();
+        let defective = parts.filter(|part| part.is_some()).count();
+        format!(
+            "{NAME}: {} of seed {}, {defective} defective, {}",
+            self.production.parts(),
+            self.production.seed,
+            describe(self.exposure)
+        )
+    }
+
+    fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        self.pacer.as_mut()?.flash()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::decode::decode;
+    use crate::frame::{Frame, Pixels};
+
+    #[test]
+    fn the_seed_says_which_parts_are_defective() {
+        let production = Production::new(7, 60, 30.0);
+        let count = (0..60).filter(|&s| production.is_defective(s)).count();
+        assert_eq!(count, 18);
+        let again = Production::new(7, 60, 30.0);
+        let other = Production::new(8, 60, 30.0);
+        let plan = |p: &Production| -> Vec<_> { (0..60).map(|s| p.defect(s)).collect() };
+        assert_eq!(plan(&production), plan(&again));
+        assert_ne!(plan(&production), plan(&other));
+        assert_eq!(production.defect(5), production.defect(65));
+        let kinds: std::collections::HashSet<_> = plan(&production)
+            .into_iter()
+            .flatten()
+            .map(|defect| defect.name())
+            .collect();
+        assert_eq!(kinds.len(), 18.min(Defect::ALL.len()));
+        assert!((0..60).all(|s| !Production::new(7, 60, 0.0).is_defective(s)));
+        assert!((0..60).all(|s| Production::new(7, 60, 100.0).is_defective(s)));
+    }
+
+    #[test]
+    fn frames_show_the_parts_of_the_production() {
+        let production = Production::new(3, 4, 50.0);
+        let delay = Duration::ZERO;
+        let mut source = RenderedSource::new(production.clone(), Exposure::OnTrigger { delay });
+        source.open().expect("open");
+        let mut flash = source.flash().expect("flash");
+        let mut raw = RawFrame::with_capacity(source.frame_bytes());
+        let mut frame = Frame::blank();
+        for sequence in 0..6 {
+            flash.fire(1000 + sequence);
+            assert!(source.next(&mut raw, Duration::from_secs(5)).expect("next"));
+            assert_eq!((raw.sequence, raw.time_ns), (sequence, 1000 + sequence));
+            let part = production.draw((sequence % 4) as usize);
+            assert_eq!(part.defect, production.defect(sequence));
+            decode(&raw, &mut frame).expect("decode");
+            assert_eq!(frame.pixels(), &Pixels::Rgb8(part.rgb));
+        }
+    }
+}

@@ -1,0 +1,762 @@
+//! The camera itself: opening, streaming, losing it and finding it again.
+
+use super::controls::{Setting, plan};
+use super::offer::{self, Camera, ControlKind, ControlOffer, FormatOffer, MenuEntry};
+use super::offer::{RATE_TOLERANCE, RateOffer, SizeOffer, Steps};
+use super::stamp::{Sequence, monotonic_ns};
+use super::{V4l2Settings, choice, fourcc, ioctl};
+use crate::capture::source::{
+    CaptureError, FrameSource, PixelFormat, RawFrame, YuvCoding, YuvMatrix,
+};
+use crate::frame::{MAX_AREA, MAX_SIDE};
+use log::{debug, warn};
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use v4l::Device;
+use v4l::buffer::{Flags, Type};
+use v4l::io::mmap::Stream;
+use v4l::io::traits::{CaptureStream, Stream as _};
+
+/// Buffers asked of the driver: one in our hands, the others for frames on their way. More would
+/// only keep older frames after a pause.
+const BUFFERS: u32 = 4;
+/// More than any driver grants; ends the count of what it did grant.
+const MOST_BUFFERS: usize = 32;
+/// A buffer is taken only when the kernel says that one is ready; this bounds the wait when it was
+/// mistaken.
+const TAKE: Duration = Duration::from_millis(200);
+/// More entries than any list of a driver has; a broken one might never end.
+const MOST_LISTED: u32 = 512;
+
+/// `V4L2_CAP_VIDEO_CAPTURE`, `..._MPLANE`, `V4L2_CAP_STREAMING`.
+const CAN_CAPTURE: u32 = 0x0000_0001;
+const CAN_CAPTURE_PLANES: u32 = 0x0000_1000;
+const CAN_STREAM: u32 = 0x0400_0000;
+
+/// A V4L2 camera with memory-mapped streaming.
+pub struct V4l2Source {
+    settings: V4l2Settings,
+    name: String,
+    opened: Option<Opened>,
+}
+
+struct Opened {
+    // Before the device: fields are dropped in this order.
+    stream: Stream<'static>,
+    device: Device,
+    form: Form,
+    controls: Vec<Setting>,
+    sequence: Sequence,
+}
+
+/// What the driver granted.
+#[derive(Clone, Debug)]
+struct Form {
+    card: String,
+    format: PixelFormat,
+    yuv: YuvCoding,
+    width: usize,
+    height: usize,
+    stride: usize,
+    bytes: usize,
+    /// None when the driver does not tell.
+    fps: Option<f64>,
+}
+
+impl V4l2Source {
+    /// A source for this camera, not yet opened.
+    pub fn new(settings: V4l2Settings) -> Self {
+        Self {
+            name: settings.device.display().to_string(),
+            settings,
+            opened: None,
+        }
+    }
+
+    fn failed(&self, problem: impl Into<String>) -> CaptureError {
+        CaptureError::Open {
+            source_name: self.name.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Lets go of the camera and of what waits in its buffers.
+    fn close(&mut self) {
+        let Some(Opened { mut stream, .. }) = self.opened.take() else {
+            return;
+        };
+        // The crate panics when it drops a stream that cannot be stopped, save for an unplugged
+        // camera. A few mappings that stay are the smaller evil.
+        let unplugged = Some(rustix::io::Errno::NODEV.raw_os_error());
+        match stream.stop() {
+            Err(error) if error.raw_os_error() != unplugged => {
+                warn!("{}: streaming cannot be stopped: {error}", self.name);
+                std::mem::forget(stream);
+            }
+            _ => drop(stream),
+        }
+    }
+
+    /// Forgets the camera: its next use is to be opened again.
+    fn lost(&mut self, problem: impl Into<String>) -> CaptureError {
+        self.close();
+        let error = CaptureError::Lost {
+            source_name: self.name.clone(),
+            problem: problem.into(),
+        };
+        warn!("{error}");
+        error
+    }
+
+    fn open_device(&self) -> Result<Device, CaptureError> {
+        open_node(&self.settings.device).map_err(|problem| self.failed(problem))
+    }
+
+    /// Sets format and rate, and reads back what was granted.
+    fn set_form(&self, device: &Device, card: String) -> Result<Form, CaptureError> {
+        let V4l2Settings { width, height, .. } = self.settings;
+        let sides = u32::try_from(width).ok().zip(u32::try_from(height).ok());
+        let Some((w, h)) = sides.filter(|_| {
+            (1..=MAX_SIDE).contains(&width)
+                && (1..=MAX_SIDE).contains(&height)
+                && width * height <= MAX_AREA
+        }) else {
+            return Err(self.failed(format!("{width} x {height} pixels is no picture size")));
+        };
+        let offers = formats(device, Some((w, h)));
+        debug!("{}: offers {offers:?}", self.name);
+        let wanted = self.settings.format;
+        let format = choice::choose(&offers, (width, height), self.settings.fps, wanted)
+            .map_err(|problem| self.failed(problem))?;
+        let Some(code) = fourcc(format) else {
+            return Err(self.failed("cameras do not send image files"));
+        };
+        ioctl::set_format(device, code, w, h).map_err(|error| {
+            let code = offer::code(code);
+            self.failed(format!(
+                "{code} {width} x {height} is refused: {}",
+                reason(&error)
+            ))
+        })?;
+        let granted = ioctl::format(device)
+            .map_err(|error| self.failed(format!("its format cannot be read: {error}")))?;
+        let got = granted.pixelformat.to_le_bytes();
+        if (granted.width, granted.height) != (w, h) || got != code {
+            return Err(self.failed(format!(
+                "asked for {} {width} x {height}, granted {} {} x {}; set what the camera grants",
+                offer::code(code),
+                offer::code(got),
+                granted.width,
+                granted.height
+            )));
+        }
+        // Drivers that know nothing of fields leave 0.
+        if granted.field > ioctl::FIELD_NONE {
+            return Err(self.failed(
+                "the camera sends interlaced half pictures; a progressive mode is needed",
+            ));
+        }
+        let fps = self.set_rate(device)?;
+        let row = bytes_a_pixel(format) * width;
+        let stride = match granted.bytesperline as usize {
+            _ if row == 0 => 0,
+            // Drivers that leave it open do not pad.
+            0 => row,
+            stride if stride < row => {
+                return Err(self.failed(format!(
+                    "the driver says {stride} bytes for a row that takes {row}"
+                )));
+            }
+            stride => stride,
+        };
+        let bytes = (granted.sizeimage as usize).max(stride.saturating_mul(height));
+        // Eight bytes a pixel is beyond any format here; a driver that asks for more is broken.
+        if bytes == 0 || bytes > width * height * 8 + 65_536 {
+            return Err(self.failed(format!(
+                "the driver asks for {bytes} bytes a picture of {width} x {height}"
+            )));
+        }
+        Ok(Form {
+            card,
+            format,
+            yuv: coding(
+                granted.colorspace,
+                ioctl::encoding(&granted),
+                granted.quantization,
+            ),
+            width,
+            height,
+            stride,
+            bytes,
+            fps,
+        })
+    }
+
+    fn set_rate(&self, device: &Device) -> Result<Option<f64>, CaptureError> {
+        let wanted = self.settings.fps;
+        // Milliseconds would be too coarse for 29.97; microseconds are not.
+        let over = 1_000_000.0 / wanted;
+        if !wanted.is_finite() || !(1.0..=1e9).contains(&over) {
+            return Err(self.failed(format!("{wanted} frames a second is no rate")));
+        }
+        let whole = (wanted.round() - wanted).abs() < 1e-9;
+        let interval = if whole {
+            (1, wanted.round() as u32)
+        } else {
+            (over.round() as u32, 1_000_000)
+        };
+        let unknown = |error: &io::Error| {
+            warn!(
+                "{}: the driver does not tell its frame rate: {error}",
+                self.name
+            );
+            Ok(None)
+        };
+        let can_be_set = match ioctl::interval(device) {
+            Ok((_, can_be_set)) => can_be_set,
+            Err(error) => return unknown(&error),
+        };
+        if can_be_set {
+            ioctl::set_interval(device, interval).map_err(|error| {
+                self.failed(format!("{wanted} frames a second is refused: {error}"))
+            })?;
+        }
+        match ioctl::interval(device) {
+            Ok(((over, under), _)) if over > 0 && under > 0 => {
+                let fps = f64::from(under) / f64::from(over);
+                if (fps - wanted).abs() > wanted * RATE_TOLERANCE {
+                    let fixed = if can_be_set {
+                        ""
+                    } else {
+                        " (its input fixes it)"
+                    };
+                    return Err(self.failed(format!(
+                        "asked for {wanted} frames a second, the camera gives {fps:.3}{fixed}; set fps = {fps:.3}"
+                    )));
+                }
+                Ok(Some(fps))
+            }
+            Ok(_) => unknown(&io::Error::other("it reports an interval of zero")),
+            Err(error) => unknown(&error),
+        }
+    }
+
+    fn set_controls(&self, device: &Device) -> Result<Vec<Setting>, CaptureError> {
+        if self.settings.controls.is_empty() {
+            return Ok(Vec::new());
+        }
+        let settings = plan(&self.settings.controls, &controls(device))
+            .map_err(|problem| self.failed(problem))?;
+        for setting in &settings {
+            let Setting { id, key, value } = setting;
+            debug!("{}: control {key} = {value}", self.name);
+            ioctl::set_control(device, *id, *value).map_err(|error| {
+                self.failed(format!(
+                    "control {key} = {value} is refused: {}",
+                    reason(&error)
+                ))
+            })?;
+        }
+        // After all are set: one control may change another.
+        if let Some(problem) = differing(device, &settings)
+            .map_err(|(key, error)| self.failed(format!("control {key} cannot be read: {error}")))?
+        {
+            return Err(self.failed(problem));
+        }
+        Ok(settings)
+    }
+
+    fn stream(&self, device: &Device) -> io::Result<Stream<'static>> {
+        let mut stream = Stream::with_buffers(device, Type::VideoCapture, BUFFERS)?;
+        stream.set_timeout(TAKE);
+        // The crate's `next` gives back the buffer in hand before it takes another, and starts with
+        // number 0 in hand: so all others are queued here. It does not tell how many there are; the
+        // driver refuses the first that does not exist.
+        let queued = (1..MOST_BUFFERS)
+            .take_while(|&index| CaptureStream::queue(&mut stream, index).is_ok())
+            .count();
+        if queued < 2 {
+            return Err(io::Error::other(format!(
+                "the driver gives only {} buffers",
+                queued + 1
+            )));
+        }
+        stream.start()?;
+        Ok(stream)
+    }
+}
+
+/// The first control that no longer has its value, in words.
+fn differing(device: &Device, settings: &[Setting]) -> Result<Option<String>, (String, io::Error)> {
+    for Setting { id, key, value } in settings {
+        let found = ioctl::control(device, *id).map_err(|error| (key.clone(), error))?;
+        if found != *value {
+            return Ok(Some(format!(
+                "control {key} was set to {value} and reads {found}"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+impl Drop for V4l2Source {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl FrameSource for V4l2Source {
+    fn open(&mut self) -> Result<(), CaptureError> {
+        // What waited in the old buffers goes with them, and the driver lets go of the node.
+        self.close();
+        let device = self.open_device()?;
+        let card = usable(&device).map_err(|problem| self.failed(problem))?;
+        let form = self.set_form(&device, card)?;
+        let controls = self.set_controls(&device)?;
+        let stream = self.stream(&device).map_err(|error| {
+            self.failed(format!("streaming does not start: {}", reason(&error)))
+        })?;
+        self.opened = Some(Opened {
+            stream,
+            device,
+            form,
+            controls,
+            sequence: Sequence::default(),
+        });
+        debug!("opened {}", self.describe());
+        Ok(())
+    }
+
+    fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
+        let Some(opened) = &mut self.opened else {
+            return Err(self.lost("not open"));
+        };
+        let handle = opened.stream.handle();
+        match wait(&handle, at_most) {
+            Ok(Readiness::Frame) => {}
+            Ok(Readiness::Nothing) => return Ok(false),
+            Ok(Readiness::Broken) => {
+                return Err(self.lost("the driver reports an error; was it unplugged?"));
+            }
+            Err(error) => return Err(self.lost(format!("waiting for a frame: {error}"))),
+        }
+        // Whatever goes wrong here leaves the crate's stream with a buffer neither queued nor in
+        // hand; it is not used again.
+        let (bytes, meta) = match CaptureStream::next(&mut opened.stream) {
+            Ok(taken) => taken,
+            Err(error) => {
+                return Err(self.lost(format!("taking a frame: {}", reason(&error))));
+            }
+        };
+        let stamp = monotonic_ns(meta.flags.bits(), meta.timestamp.sec, meta.timestamp.usec);
+        let time_ns = match stamp {
+            Ok(time_ns) => time_ns,
+            Err(problem) => {
+                self.close();
+                return Err(self.failed(problem));
+            }
+        };
+        let form = &opened.form;
+        let used = meta.bytesused as usize;
+        let whole = match form.stride {
+            0 => used > 0,
+            // Padding behind the last row need not be there.
+            stride => used >= stride * (form.height - 1) + bytes_a_pixel(form.format) * form.width,
+        };
+        let room = into.bytes.capacity();
+        let taken = used.min(bytes.len()).min(room);
+        into.bytes.clear();
+        into.bytes.extend_from_slice(&bytes[..taken]);
+        into.format = form.format;
+        into.yuv = form.yuv;
+        (into.width, into.height, into.stride) = (form.width, form.height, form.stride);
+        into.time_ns = time_ns;
+        (into.sequence, into.lost_before) = opened.sequence.take(meta.sequence);
+        into.damaged = meta.flags.contains(Flags::ERROR) || !whole || taken < used;
+        if into.damaged {
+            debug!(
+                "{}: frame {} is damaged, {used} bytes",
+                self.name, into.sequence
+            );
+        }
+        Ok(true)
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.opened.as_ref().map_or(0, |opened| opened.form.bytes)
+    }
+
+    fn check_controls(&mut self) -> Result<(), CaptureError> {
+        let Some(opened) = &self.opened else {
+            return Err(self.lost("not open"));
+        };
+        match differing(&opened.device, &opened.controls) {
+            Ok(None) => Ok(()),
+            Ok(Some(problem)) => Err(CaptureError::Changed {
+                source_name: self.name.clone(),
+                problem,
+            }),
+            Err((key, error)) => Err(self.lost(format!("control {key} cannot be read: {error}"))),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let Some(Opened { form, controls, .. }) = &self.opened else {
+            return format!("{}: not open", self.name);
+        };
+        let code = fourcc(form.format).map_or(String::new(), offer::code);
+        let rate = form
+            .fps
+            .map_or("an unknown rate".to_owned(), |fps| format!("{fps:.2} fps"));
+        format!(
+            "{} ({}): {code} {} x {} at {rate}, {} controls locked",
+            self.name,
+            form.card,
+            form.width,
+            form.height,
+            controls.len()
+        )
+    }
+}
+
+/// 0 for compressed formats.
+fn bytes_a_pixel(format: PixelFormat) -> usize {
+    match format {
+        PixelFormat::Grey8 => 1,
+        PixelFormat::Grey16 | PixelFormat::Yuyv => 2,
+        PixelFormat::Rgb24 | PixelFormat::Bgr24 => 3,
+        PixelFormat::Mjpeg | PixelFormat::File => 0,
+    }
+}
+
+enum Readiness {
+    Frame,
+    Nothing,
+    Broken,
+}
+
+/// Waits until the driver has something to say, at most `at_most`; signals do not shorten it.
+fn wait(handle: &v4l::device::Handle, at_most: Duration) -> io::Result<Readiness> {
+    /// `POLLIN`; errors and hang-ups are reported whatever is asked for.
+    const READABLE: i16 = 1;
+    let start = Instant::now();
+    loop {
+        let left = at_most.saturating_sub(start.elapsed());
+        // Rounded up: a wait of half a millisecond must not become a busy loop.
+        let ms = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        match handle.poll(READABLE, ms) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if start.elapsed() >= at_most {
+                    return Ok(Readiness::Nothing);
+                }
+            }
+            Err(error) => return Err(error),
+            Ok(0) => return Ok(Readiness::Nothing),
+            // Asked for nothing, only errors are answered.
+            Ok(_) if handle.poll(0, 0)? > 0 => return Ok(Readiness::Broken),
+            Ok(_) => return Ok(Readiness::Frame),
+        }
+    }
+}
+
+/// Matrix and range of YUYV: what the driver says, else the defaults of its colour space
+/// (`V4L2_MAP_YCBCR_ENC_DEFAULT`, `V4L2_MAP_QUANTIZATION_DEFAULT` in videodev2.h).
+fn coding(colourspace: u32, encoding: u32, quantisation: u32) -> YuvCoding {
+    const JPEG: u32 = 7;
+    const REC709: u32 = 3;
+    const DCI_P3: u32 = 12;
+    // Encodings: 1 is BT.601, 2 BT.709; 3 and 4 are their extended gamuts.
+    let matrix = match (encoding, colourspace) {
+        (2 | 4, _) | (0, REC709 | DCI_P3) => YuvMatrix::Bt709,
+        _ => YuvMatrix::Bt601,
+    };
+    // Quantisations: 1 is full, 2 limited.
+    let full_range = match quantisation {
+        1 => true,
+        2 => false,
+        _ => colourspace == JPEG,
+    };
+    YuvCoding { matrix, full_range }
+}
+
+/// What the system said, with the fix where it is known.
+fn reason(error: &io::Error) -> String {
+    use rustix::io::Errno;
+    let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT) => "; is the camera plugged in? `partgate doctor` lists what is there",
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "; is the user in group `video`? board/udev has the rule"
+        }
+        Some(Errno::BUSY) => "; another program uses the camera",
+        Some(Errno::NODEV | Errno::NXIO) => "; it was unplugged",
+        Some(Errno::NOTTY) => "; it is no camera",
+        _ => "",
+    };
+    format!("{error}{hint}")
+}
+
+fn open_node(path: &Path) -> Result<Device, String> {
+    // The crate panics on a path with a zero byte.
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err("no device has a zero byte in its name".to_owned());
+    }
+    let meta = std::fs::metadata(path).map_err(|error| reason(&error))?;
+    if !meta.file_type().is_char_device() {
+        return Err("not a device; cameras are /dev/video* or links under /dev/v4l".to_owned());
+    }
+    Device::with_path(path).map_err(|error| reason(&error))
+}
+
+/// The camera's name, when it captures single-plane pictures by streaming.
+fn usable(device: &Device) -> Result<String, String> {
+    let capability = ioctl::capability(device).map_err(|error| reason(&error))?;
+    let can = capability.device_caps;
+    if can & CAN_CAPTURE == 0 {
+        return Err(if can & CAN_CAPTURE_PLANES != 0 {
+            "it offers only multi-planar pictures, which are not read here".to_owned()
+        } else {
+            "it does not capture pictures (cameras often have a second node for metadata)"
+                .to_owned()
+        });
+    }
+    if can & CAN_STREAM == 0 {
+        return Err("its driver cannot stream".to_owned());
+    }
+    Ok(ioctl::text(&capability.card))
+}
+
+fn formats(device: &Device, at: Option<(u32, u32)>) -> Vec<FormatOffer> {
+    (0..MOST_LISTED)
+        .map_while(|index| ioctl::format_at(device, index).ok())
+        .map(|(fourcc, description)| FormatOffer {
+            fourcc,
+            description,
+            sizes: sizes(device, fourcc, at),
+        })
+        .collect()
+}
+
+fn sizes(device: &Device, fourcc: [u8; 4], at: Option<(u32, u32)>) -> Vec<SizeOffer> {
+    let steps = |(least, most, step)| Steps { least, most, step };
+    (0..MOST_LISTED)
+        .map_while(|index| ioctl::size_at(device, fourcc, index).ok())
+        .map(|(width, height)| {
+            let (width, height) = (steps(width), steps(height));
+            let wanted = at.filter(|&(w, h)| width.holds(w as usize) && height.holds(h as usize));
+            let size = wanted.unwrap_or((width.most, height.most));
+            SizeOffer {
+                width,
+                height,
+                rates: rates(device, fourcc, size),
+            }
+        })
+        .collect()
+}
+
+fn rates(device: &Device, fourcc: [u8; 4], size: (u32, u32)) -> Vec<RateOffer> {
+    let fps = |(over, under): (u32, u32)| f64::from(under) / f64::from(over.max(1));
+    (0..MOST_LISTED)
+        .map_while(|index| ioctl::interval_at(device, fourcc, size, index).ok())
+        .map(|[shortest, longest]| RateOffer {
+            slowest: fps(longest),
+            fastest: fps(shortest),
+        })
+        .collect()
+}
+
+fn controls(device: &Device) -> Vec<ControlOffer> {
+    /// `V4L2_CTRL_FLAG_DISABLED`, `READ_ONLY`, `INACTIVE`, `WRITE_ONLY`.
+    const DISABLED: u32 = 0x01;
+    const READ_ONLY: u32 = 0x04;
+    const INACTIVE: u32 = 0x10;
+    const WRITE_ONLY: u32 = 0x40;
+    let mut found = Vec::new();
+    let mut last = 0;
+    while let Ok(control) = ioctl::control_after(device, last) {
+        if control.id <= last || found.len() >= MOST_LISTED as usize {
+            break;
+        }
+        last = control.id;
+        let kind = match control.type_ {
+            1 => ControlKind::Integer,
+            2 => ControlKind::Boolean,
+            3 | 9 => ControlKind::Menu,
+            8 => ControlKind::Bitmask,
+            other => ControlKind::Other(other),
+        };
+        // Headings between the controls (type 6), and controls that are not there.
+        if control.type_ == 6 || control.flags & DISABLED != 0 {
+            continue;
+        }
+        let readable = !matches!(kind, ControlKind::Other(_)) && control.flags & WRITE_ONLY == 0;
+        found.push(ControlOffer {
+            id: control.id,
+            key: offer::key(&ioctl::control_name(&control)),
+            kind,
+            least: control.minimum,
+            most: control.maximum,
+            step: control.step,
+            default: control.default_value,
+            read_only: control.flags & READ_ONLY != 0,
+            inactive: control.flags & INACTIVE != 0,
+            entries: entries(device, kind, &control),
+            value: readable
+                .then(|| ioctl::control(device, control.id).ok())
+                .flatten(),
+        });
+    }
+    found
+}
+
+fn entries(
+    device: &Device,
+    kind: ControlKind,
+    control: &v4l::v4l_sys::v4l2_query_ext_ctrl,
+) -> Vec<MenuEntry> {
+    if kind != ControlKind::Menu {
+        return Vec::new();
+    }
+    let of_numbers = control.type_ == 9;
+    (control.minimum.max(0)..=control.maximum)
+        .take(MOST_LISTED as usize)
+        .filter_map(|value| {
+            let index = u32::try_from(value).ok()?;
+            let label = ioctl::menu_entry(device, control.id, index, of_numbers).ok()?;
+            Some(MenuEntry { value, label })
+        })
+        .collect()
+}
+
+/// Every capture node of this machine, sorted by number.
+pub(super) fn cameras() -> Result<Vec<Camera>, CaptureError> {
+    let entries = std::fs::read_dir("/dev").map_err(|source| CaptureError::File {
+        path: PathBuf::from("/dev"),
+        source,
+    })?;
+    let mut nodes: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name();
+            let number = name.to_str()?.strip_prefix("video")?.parse().ok()?;
+            Some((number, entry.path()))
+        })
+        .collect();
+    nodes.sort();
+    Ok(nodes
+        .into_iter()
+        .filter_map(|(_, path)| camera(path))
+        .collect())
+}
+
+/// What is known of one node; None when it is certain that it captures nothing.
+fn camera(path: PathBuf) -> Option<Camera> {
+    let mut camera = Camera {
+        stable_path: stable_path(&path),
+        path,
+        ..Camera::default()
+    };
+    let device = match open_node(&camera.path) {
+        Ok(device) => device,
+        Err(problem) => {
+            camera.problem = Some(problem);
+            return Some(camera);
+        }
+    };
+    match ioctl::capability(&device) {
+        Ok(capability) => {
+            if capability.device_caps & (CAN_CAPTURE | CAN_CAPTURE_PLANES) == 0 {
+                return None;
+            }
+            camera.name = ioctl::text(&capability.card);
+            camera.driver = ioctl::text(&capability.driver);
+            camera.bus = ioctl::text(&capability.bus_info);
+        }
+        Err(error) => {
+            camera.problem = Some(reason(&error));
+            return Some(camera);
+        }
+    }
+    camera.problem = usable(&device).err();
+    if camera.problem.is_none() {
+        camera.formats = formats(&device, None);
+        camera.controls = controls(&device);
+    }
+    Some(camera)
+}
+
+/// The link that udev made for this node by the device's own serial number.
+fn stable_path(node: &Path) -> Option<PathBuf> {
+    let links = std::fs::read_dir("/dev/v4l/by-id").ok()?;
+    links
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|link| std::fs::canonicalize(link).is_ok_and(|target| target == node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(device: &str) -> V4l2Source {
+        V4l2Source::new(V4l2Settings {
+            device: device.into(),
+            width: 640,
+            height: 480,
+            format: None,
+            fps: 30.0,
+            controls: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn what_is_no_camera_is_told_with_the_fix() {
+        for (device, words) in [
+            ("/dev/video99", "plugged in"),
+            ("/dev/null", "no camera"),
+            ("/etc/hostname", "not a device"),
+            ("/dev/vi\0deo", "zero byte"),
+        ] {
+            let error = source(device).open().expect_err("opened").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let mut source = source("/dev/null");
+        let mut frame = RawFrame::with_capacity(10);
+        let error = source
+            .next(&mut frame, Duration::ZERO)
+            .expect_err("a frame");
+        assert!(matches!(error, CaptureError::Lost { .. }), "{error}");
+        assert!(source.check_controls().is_err());
+        assert_eq!(source.frame_bytes(), 0);
+    }
+
+    #[test]
+    fn listing_the_cameras_needs_none() {
+        for camera in cameras().expect("list") {
+            println!("{camera:?}");
+        }
+    }
+
+    #[test]
+    fn waiting_ends_in_time_whatever_the_device() {
+        // A pipe that nobody writes to would be better, but a handle comes only from a path: a
+        // character device that is always readable, and one wait that must not be prolonged.
+        let device = Device::with_path("/dev/zero").expect("open");
+        let start = Instant::now();
+        assert!(wait(&device.handle(), Duration::from_secs(5)).is_ok());
+        assert!(start.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn colour_coding_follows_the_kernels_defaults() {
+        let of = |colourspace, encoding, quantisation| {
+            let coding = coding(colourspace, encoding, quantisation);
+            (coding.matrix, coding.full_range)
+        };
+        assert_eq!(of(8, 0, 0), (YuvMatrix::Bt601, false));
+        assert_eq!(of(7, 0, 0), (YuvMatrix::Bt601, true));
+        assert_eq!(of(3, 0, 0), (YuvMatrix::Bt709, false));
+        assert_eq!(of(3, 1, 1), (YuvMatrix::Bt601, true));
+        assert_eq!(of(8, 2, 2), (YuvMatrix::Bt709, false));
+    }
+}

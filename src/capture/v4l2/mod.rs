@@ -1,0 +1,106 @@
+//! Cameras through Video4Linux: what they offer, what of it is chosen, and streaming from them.
+//!
+//! Everything that only decides is compiled and tested everywhere; what talks to the kernel stands
+//! behind the cargo feature `v4l2`.
+
+mod choice;
+mod controls;
+#[cfg(feature = "v4l2")]
+mod device;
+#[cfg(feature = "v4l2")]
+mod ioctl;
+mod offer;
+mod stamp;
+
+#[cfg(feature = "v4l2")]
+pub use device::V4l2Source;
+pub use offer::{
+    Camera, ControlKind, ControlOffer, FormatOffer, MenuEntry, RateOffer, SizeOffer, Steps,
+};
+
+use super::source::{CaptureError, FrameSource, PixelFormat};
+use std::path::PathBuf;
+
+/// What a camera is asked for. Anything it does not grant is an error at open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct V4l2Settings {
+    /// Device node. Names under `/dev/v4l/by-id` stay the same after a reboot or a replug.
+    pub device: PathBuf,
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// None: chosen among what the camera offers, uncompressed before MJPG.
+    pub format: Option<PixelFormat>,
+    /// Frames a second; granted when within 1 %.
+    pub fps: f64,
+    /// Controls to set and lock, in this order: `exposure_us`, `gain`, `focus`, `white_balance_k`,
+    /// any other by its V4L2 name (`power_line_frequency`) or number (`0x00980918`).
+    pub controls: Vec<(String, i64)>,
+}
+
+/// A source for this camera, not yet opened.
+///
+/// # Errors
+/// [`CaptureError::Open`] in a build without the feature `v4l2`.
+pub fn source(settings: V4l2Settings) -> Result<Box<dyn FrameSource>, CaptureError> {
+    #[cfg(feature = "v4l2")]
+    return Ok(Box::new(V4l2Source::new(settings)));
+    #[cfg(not(feature = "v4l2"))]
+    Err(not_built(settings.device.display().to_string()))
+}
+
+/// Every capture device of this machine with what it offers, sorted by number. A device that is
+/// busy or not permitted is listed with the reason.
+///
+/// # Errors
+/// [`CaptureError::Open`] in a build without the feature `v4l2`, and when `/dev` cannot be read.
+pub fn cameras() -> Result<Vec<Camera>, CaptureError> {
+    #[cfg(feature = "v4l2")]
+    return device::cameras();
+    #[cfg(not(feature = "v4l2"))]
+    Err(not_built("/dev/video*".to_owned()))
+}
+
+#[cfg(not(feature = "v4l2"))]
+fn not_built(source_name: String) -> CaptureError {
+    CaptureError::Open {
+        source_name,
+        problem: "this build has no V4L2; build with --features v4l2 (needs libclang-dev)"
+            .to_owned(),
+    }
+}
+
+/// The four characters by which V4L2 calls a format; None for what no camera sends.
+pub fn fourcc(format: PixelFormat) -> Option<[u8; 4]> {
+    Some(match format {
+        PixelFormat::Grey8 => *b"GREY",
+        PixelFormat::Grey16 => *b"Y16 ",
+        PixelFormat::Rgb24 => *b"RGB3",
+        PixelFormat::Bgr24 => *b"BGR3",
+        PixelFormat::Yuyv => *b"YUYV",
+        PixelFormat::Mjpeg => *b"MJPG",
+        PixelFormat::File => return None,
+    })
+}
+
+#[cfg(all(test, not(feature = "v4l2")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_it_says_how_to_get_it() {
+        let settings = V4l2Settings {
+            device: "/dev/video7".into(),
+            width: 640,
+            height: 480,
+            format: None,
+            fps: 30.0,
+            controls: Vec::new(),
+        };
+        let error = source(settings).err().expect("no V4L2 here").to_string();
+        assert!(error.contains("/dev/video7") && error.contains("--features v4l2"));
+        let error = cameras().expect_err("no V4L2 here").to_string();
+        assert!(error.contains("--features v4l2"));
+    }
+}

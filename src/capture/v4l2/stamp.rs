@@ -1,0 +1,90 @@
+//! The kernel's time stamps and sequence numbers.
+
+#![cfg_attr(not(feature = "v4l2"), allow(dead_code))]
+
+/// Which clock a buffer's stamp is from (`V4L2_BUF_FLAG_TIMESTAMP_MASK`).
+const CLOCK_MASK: u32 = 0xe000;
+const CLOCK_MONOTONIC: u32 = 0x2000;
+
+/// A buffer's stamp as CLOCK_MONOTONIC nanoseconds.
+///
+/// # Errors
+/// In words, when the driver uses another clock: its frames could not be told from old ones.
+pub(super) fn monotonic_ns(flags: u32, seconds: i64, microseconds: i64) -> Result<u64, String> {
+    let clock = match flags & CLOCK_MASK {
+        CLOCK_MONOTONIC => None,
+        0x0000 => Some("of an unknown clock"),
+        0x4000 => Some("copied from an output"),
+        _ => Some("of a clock that is not known here"),
+    };
+    if let Some(clock) = clock {
+        return Err(format!(
+            "the driver's time stamps are {clock}, not CLOCK_MONOTONIC, so frames cannot be matched with triggers; use a driver that stamps by CLOCK_MONOTONIC"
+        ));
+    }
+    let ns = u64::try_from(seconds)
+        .ok()
+        .zip(u64::try_from(microseconds).ok())
+        .and_then(|(s, us)| {
+            s.checked_mul(1_000_000_000)?
+                .checked_add(us.checked_mul(1000)?)
+        });
+    ns.ok_or_else(|| format!("the driver's time stamp {seconds} s {microseconds} us is no time"))
+}
+
+/// Follows a driver's 32-bit frame counter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sequence {
+    last: Option<u64>,
+}
+
+impl Sequence {
+    /// Takes the next frame's number; gives it without wraps, and how many were lost before it. A
+    /// counter that stands still or goes back (a driver that does not count) loses nothing.
+    pub(super) fn take(&mut self, counter: u32) -> (u64, u32) {
+        let Some(last) = self.last else {
+            self.last = Some(u64::from(counter));
+            return (u64::from(counter), 0);
+        };
+        let step = counter.wrapping_sub(last as u32);
+        // Half the range ahead is behind.
+        if step == 0 || step > u32::MAX / 2 {
+            let number = (last & !u64::from(u32::MAX)) | u64::from(counter);
+            self.last = Some(number);
+            return (number, 0);
+        }
+        let number = last + u64::from(step);
+        self.last = Some(number);
+        (number, step - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_monotonic_clock_counts() {
+        let start_of_exposure = 0x0001_0000;
+        let flags = CLOCK_MONOTONIC | start_of_exposure | 1;
+        assert_eq!(monotonic_ns(flags, 12, 345_678), Ok(12_345_678_000));
+        for flags in [0, 0x4000, 0x6000] {
+            let error = monotonic_ns(flags, 1, 1).expect_err("accepted");
+            assert!(error.contains("CLOCK_MONOTONIC"), "{error}");
+        }
+        assert!(monotonic_ns(CLOCK_MONOTONIC, -1, 0).is_err());
+        assert!(monotonic_ns(CLOCK_MONOTONIC, i64::MAX, i64::MAX).is_err());
+    }
+
+    #[test]
+    fn gaps_are_counted_across_the_wrap() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.take(u32::MAX - 1), (u64::from(u32::MAX) - 1, 0));
+        assert_eq!(sequence.take(u32::MAX), (u64::from(u32::MAX), 0));
+        assert_eq!(sequence.take(2), ((1 << 32) + 2, 2));
+        assert_eq!(sequence.take(2), ((1 << 32) + 2, 0));
+        assert_eq!(sequence.take(3), ((1 << 32) + 3, 0));
+        assert_eq!(sequence.take(1), ((1 << 32) + 1, 0));
+        assert_eq!(sequence.take(5), ((1 << 32) + 5, 3));
+    }
+}

@@ -1,0 +1,203 @@
+//! `partgate run`: a production line.
+
+use super::failure::{Code, Failure};
+use super::open;
+use super::terminal::Out;
+use clap::Args;
+use partgate::capture::decode::decode;
+use partgate::config::{LineConfig, TriggerKind};
+use partgate::frame::Frame;
+use partgate::inspection::Inspector;
+use partgate::line::devices::Outputs;
+use partgate::line::keepalive::Keepalive;
+use partgate::network::Threads;
+use partgate::product::{GoldenKind, Product, Signature};
+use partgate::record::{
+    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordOptions,
+    Recorder,
+};
+use partgate::station::{
+    LinkedOutputs, ProductJudge, Station, Supervision, TriggerSource, controller_settings, inputs,
+    outputs, sanity, source, supervise,
+};
+use partgate::station;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Run a production line: camera, trigger, verdict, ejector
+///
+/// Two processes: this one holds the output lines and starts another, which captures, judges and
+/// decides. When that one ends or falls silent, the lines fall (READY and PASS off, REJECT and
+/// FAULT on) and it is started again. SIGTERM and Ctrl-C end both in an orderly way.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 the vision process could not be kept running or a device\nfailed, 3 the configuration, 4 the bundle, 5 the product does not score here as in the fit (the line\nstays not ready; only `selftest` ends with it)."
+)]
+pub(crate) struct Arguments {
+    /// The line's configuration
+    config: PathBuf,
+    /// Judge that the supervisor starts; nobody else can give it the lines
+    #[arg(long, hide = true)]
+    vision: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
+    }
+    if arguments.vision {
+        see(&config, &stop)?;
+    } else {
+        out.line(format_args!(
+            "{}: running; stop with Ctrl-C or SIGTERM",
+            arguments.config.display()
+        ))?;
+        out.finish()?;
+        hold(&config, arguments, &stop)?;
+    }
+    Ok(Code::Done)
+}
+
+/// The supervisor.
+fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(Failure::unexpected)?;
+    let settings = Supervision {
+        lease: config.supervisor.lease,
+        restart: config.supervisor.restart,
+    };
+    let verbosity = match log::max_level() {
+        log::LevelFilter::Off | log::LevelFilter::Error => "-q",
+        log::LevelFilter::Warn => "",
+        log::LevelFilter::Info => "-v",
+        log::LevelFilter::Debug => "-vv",
+        log::LevelFilter::Trace => "-vvv",
+    };
+    let mut start = |link: Stdio| {
+        let mut command = Command::new(&program);
+        command.arg("run").arg("--vision").arg(&arguments.config);
+        if !verbosity.is_empty() {
+            command.arg(verbosity);
+        }
+        command.stdin(link).spawn()
+    };
+    let mut open_outputs = || -> Result<Box<dyn Outputs>, _> { Ok(outputs(config)?) };
+    supervise(settings, &mut open_outputs, &mut start, stop).map_err(Failure::unexpected)
+}
+
+/// The vision process.
+fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
+    let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;
+    let product = open(&config.product)?;
+    if matches!(product.signature(), Signature::Unsigned) {
+        log::warn!("{}: UNSIGNED: nobody vouches for this product", product.origin());
+    }
+    let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
+    let mut inspector = Inspector::new(&product, &threads).map_err(Failure::bundle)?;
+    let outcomes = inspector.selftest(&product).map_err(Failure::bundle)?;
+    let self_test_passed = !outcomes.is_empty() && outcomes.iter().all(|o| o.agrees());
+    if !self_test_passed {
+        log::error!(
+            "{}: the product does not score here as it did in the fit; `partgate selftest` shows both numbers; the line stays not ready",
+            product.origin()
+        );
+    }
+    let digest = product.digest().to_hex();
+    let label = ProductLabel::new(&product.manifest().name, &digest);
+    let metrics = Arc::new(station::metrics());
+    metrics.set_product(label);
+    let images = ImageOptions {
+        folder: config.record.folder.join("images"),
+        quota_bytes: config.record.images_quota,
+        ok_sample_percent: config.record.ok_sample_percent,
+        min_free_bytes: config.record.min_free,
+        seed: 0,
+    };
+    let sampler = images.sampler();
+    let recorder = Recorder::new(
+        RecordOptions {
+            log: LogOptions {
+                folder: config.record.folder.clone(),
+                max_bytes: config.record.log_max,
+                keep: config.record.log_keep,
+            },
+            images,
+        },
+        Box::new(|raw| {
+            let mut frame = Frame::blank();
+            decode(raw, &mut frame)?;
+            Ok(frame)
+        }),
+        drift(config, &product)?,
+        metrics.clone(),
+    );
+    let server = config
+        .access
+        .metrics
+        .map(|address| MetricsServer::start(address, metrics.clone()))
+        .transpose()
+        .map_err(Failure::input)?;
+    let keepalive =
+        Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::input)?;
+    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let triggers = match config.trigger.kind {
+        TriggerKind::Timer { every } => TriggerSource::Clock(every),
+        _ => match inputs(config).map_err(Failure::input)? {
+            Some(inputs) => TriggerSource::Inputs(inputs),
+            None => TriggerSource::Socket,
+        },
+    };
+    let checks = sanity(config, &product).map_err(Failure::input)?;
+    let station = Station {
+        settings: controller_settings(config),
+        source: source(config).map_err(Failure::input)?,
+        camera_timeout: config.camera.timeout,
+        triggers,
+        socket_triggers: config.trigger.kind == TriggerKind::Socket,
+        outputs: Box::new(outputs),
+        judge: Box::new(ProductJudge::new(product, inspector, checks)),
+        self_test_passed,
+        recorder: Some(recorder),
+        metrics,
+        keepalive: Some(keepalive),
+        sampler: Some(sampler),
+        ng_threshold,
+        product: label,
+        alive_every: config.supervisor.lease / 4,
+        control: config.access.control.clone(),
+    };
+    let summary = station.run(stop).map_err(Failure::input)?;
+    drop(server);
+    log::info!(
+        "{} parts, {} passed, {} rejected, {} under way at the end",
+        summary.counters.parts,
+        summary.counters.passed,
+        summary.counters.rejected_in_all(),
+        summary.under_way
+    );
+    Ok(())
+}
+
+/// The alarm on rising scores, against the golden good images' mean.
+fn drift(config: &LineConfig, product: &Product) -> Result<Option<Drift>, Failure> {
+    let Some(settings) = config.drift else {
+        return Ok(None);
+    };
+    let good = product.manifest().goldens.iter();
+    let good: Vec<f64> = good
+        .filter(|g| g.kind == GoldenKind::Good)
+        .map(|g| f64::from(g.score))
+        .collect();
+    let reference = good.iter().sum::<f64>() / good.len() as f64;
+    let options = DriftOptions {
+        window: settings.window,
+        rise_percent: settings.rise_percent,
+        reference,
+    };
+    Drift::new(options).map(Some).map_err(Failure::input)
+}

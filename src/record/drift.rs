@@ -1,0 +1,246 @@
+//! Drift: do good parts score higher than they did when the product was made?
+//!
+//! An alarm, never a verdict: lamps age, lenses get dusty, fixtures wear, and scores creep up long
+//! before good parts are rejected.
+
+use thiserror::Error;
+
+/// Most parts that a window may hold.
+const LARGEST_WINDOW: usize = 65_536;
+
+/// When drift is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriftOptions {
+    /// Passed parts whose mean is looked at, 1 to 65536. Nothing is said before there are so many.
+    pub window: usize,
+    /// Rise of that mean over the reference at which the alarm comes, per cent, over 0. It goes
+    /// again below half of it.
+    pub rise_percent: f64,
+    /// The product's own mean score of good parts, over 0.
+    pub reference: f64,
+}
+
+/// Why drift cannot be watched.
+#[derive(Debug, Error, PartialEq)]
+pub enum DriftError {
+    /// No parts, or more than are kept.
+    #[error("drift.window is {found}; 1 to {LARGEST_WINDOW} parts can be watched")]
+    Window {
+        /// As given.
+        found: usize,
+    },
+    /// No rise at all.
+    #[error("drift.rise_percent is {found}; it must be a number over 0")]
+    Rise {
+        /// As given.
+        found: f64,
+    },
+    /// There is nothing to compare with.
+    #[error(
+        "the product's mean score of good parts is {found}, which nothing can be compared with; fit it again or leave [drift] out"
+    )]
+    Reference {
+        /// As given.
+        found: f64,
+    },
+}
+
+/// The alarm comes or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriftChange {
+    /// Scores have risen.
+    Raised,
+    /// They are back.
+    Cleared,
+}
+
+/// Mean score of the last parts with an OK verdict, against the product's own.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    options: DriftOptions,
+    ring: Box<[f32]>,
+    next: usize,
+    full: bool,
+    sum: f64,
+    raised: bool,
+}
+
+impl Drift {
+    /// Takes all memory that it will need.
+    ///
+    /// # Errors
+    /// [`DriftError`] that names the value.
+    pub fn new(options: DriftOptions) -> Result<Self, DriftError> {
+        let DriftOptions {
+            window,
+            rise_percent,
+            reference,
+        } = options;
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        if !(1..=LARGEST_WINDOW).contains(&window) {
+            return Err(DriftError::Window { found: window });
+        }
+        if !positive(rise_percent) {
+            return Err(DriftError::Rise {
+                found: rise_percent,
+            });
+        }
+        if !positive(reference) {
+            return Err(DriftError::Reference { found: reference });
+        }
+        Ok(Self {
+            options,
+            ring: vec![0.0; window].into_boxed_slice(),
+            next: 0,
+            full: false,
+            sum: 0.0,
+            raised: false,
+        })
+    }
+
+    /// A part with an OK verdict and its score. A score that is not a number is not counted.
+    pub fn ok_part(&mut self, score: f32) -> Option<DriftChange> {
+        if !score.is_finite() {
+            return None;
+        }
+        let slot = &mut self.ring[self.next];
+        self.sum += f64::from(score) - f64::from(*slot);
+        *slot = score;
+        self.next += 1;
+        if self.next == self.ring.len() {
+            self.next = 0;
+            self.full = true;
+            // Once a round the sum is made anew, so that rounding never adds up over months.
+            self.sum = self.ring.iter().map(|&s| f64::from(s)).sum();
+        }
+        let rise = self.rise_percent()?;
+        let limit = self.options.rise_percent;
+        if !self.raised && rise > limit {
+            self.raised = true;
+            Some(DriftChange::Raised)
+        } else if self.raised && rise < limit / 2.0 {
+            self.raised = false;
+            Some(DriftChange::Cleared)
+        } else {
+            None
+        }
+    }
+
+    /// Mean score of the window; None until it is full.
+    pub fn mean(&self) -> Option<f64> {
+        self.full.then(|| self.sum / self.ring.len() as f64)
+    }
+
+    /// Rise of the mean over the reference, per cent; None until the window is full.
+    pub fn rise_percent(&self) -> Option<f64> {
+        let mean = self.mean()?;
+        Some((mean / self.options.reference - 1.0) * 100.0)
+    }
+
+    /// Whether the alarm stands.
+    pub fn raised(&self) -> bool {
+        self.raised
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &DriftOptions {
+        &self.options
+    }
+
+    /// Forgets all parts; the alarm goes too. For a new product or a cleaned lens.
+    pub fn restart(&mut self) {
+        self.ring.fill(0.0);
+        (self.next, self.full, self.sum, self.raised) = (0, false, 0.0, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OPTIONS: DriftOptions = DriftOptions {
+        window: 4,
+        rise_percent: 20.0,
+        reference: 1.0,
+    };
+
+    fn feed(drift: &mut Drift, scores: &[f32]) -> Vec<Option<DriftChange>> {
+        scores.iter().map(|&s| drift.ok_part(s)).collect()
+    }
+
+    #[test]
+    fn the_alarm_comes_above_the_limit_and_goes_below_half_of_it() {
+        let mut drift = Drift::new(OPTIONS).expect("options");
+        assert_eq!(feed(&mut drift, &[9.0, 9.0, 9.0]), [None; 3]);
+        assert_eq!(drift.mean(), None);
+        assert_eq!(drift.ok_part(9.0), Some(DriftChange::Raised));
+        assert_eq!(feed(&mut drift, &[1.15; 4]), [None; 4]);
+        assert!(drift.raised());
+        let back = feed(&mut drift, &[1.0; 4]);
+        assert_eq!(
+            back,
+            [None, None, Some(DriftChange::Cleared), None],
+            "1.15, 1.15, 1, 1 is a rise of 7.5 %"
+        );
+        assert_eq!(feed(&mut drift, &[1.15; 8]), [None; 8], "hysteresis");
+        drift.restart();
+        assert_eq!(drift.mean(), None);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_counted() {
+        let mut drift = Drift::new(OPTIONS).expect("options");
+        feed(&mut drift, &[1.0; 4]);
+        let strange = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        assert_eq!(feed(&mut drift, &strange), [None; 3]);
+        assert_eq!(drift.mean(), Some(1.0));
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_refused() {
+        for window in [0, LARGEST_WINDOW + 1, usize::MAX] {
+            let error = Drift::new(DriftOptions { window, ..OPTIONS }).err();
+            assert_eq!(error, Some(DriftError::Window { found: window }));
+        }
+        for found in [0.0, -1.0, f64::INFINITY] {
+            let rise_percent = found;
+            let error = Drift::new(DriftOptions {
+                rise_percent,
+                ..OPTIONS
+            });
+            assert_eq!(error.err(), Some(DriftError::Rise { found }));
+            let reference = found;
+            let error = Drift::new(DriftOptions {
+                reference,
+                ..OPTIONS
+            });
+            assert_eq!(error.err(), Some(DriftError::Reference { found }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_mean_is_that_of_the_last_window(
+            scores in prop::collection::vec(0.0f32..1e6, 1..200), window in 1usize..20,
+        ) {
+            let mut drift = Drift::new(DriftOptions { window, ..OPTIONS }).expect("options");
+            let mut raised = false;
+            for end in 1..=scores.len() {
+                match drift.ok_part(scores[end - 1]) {
+                    Some(change) => {
+                        prop_assert_eq!(change == DriftChange::Raised, !raised);
+                        raised = !raised;
+                    }
+                    None => prop_assert_eq!(drift.raised(), raised),
+                }
+                let last = &scores[end.saturating_sub(window)..end];
+                let mean = last.iter().map(|&s| f64::from(s)).sum::<f64>() / last.len() as f64;
+                match drift.mean() {
+                    Some(found) => prop_assert!((found - mean).abs() <= 1e-6 * (1.0 + mean)),
+                    None => prop_assert!(end < window),
+                }
+            }
+        }
+    }
+}

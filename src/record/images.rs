@@ -1,0 +1,404 @@
+//! Images of parts: every rejected one, and a share of those that passed, within a quota.
+//!
+//! Runs on the recorder's thread. An image that cannot be kept is counted and costs nothing else.
+
+use super::entry::PartEntry;
+use super::kept::{Index, Name};
+use super::wall::Utc;
+use crate::capture::source::{PixelFormat, RawFrame};
+use crate::frame::{Frame, Pixels};
+use crate::line::gate::{Nanos, PartId};
+use crate::seed::Rng;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageError};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Most files removed to make room for one image, and most looked at by one [`Images::tick`]: a
+/// bound on the time that either takes.
+const AT_ONCE: usize = 64;
+/// Files of earlier runs that one [`Images::tick`] takes into account.
+const FOUND_AT_ONCE: usize = 2_000;
+/// Trouble is told at most so often.
+const TELL_EVERY: Nanos = Nanos::from_millis(60_000);
+/// Name of an image that is being written, in the images' folder.
+const UNFINISHED: &str = "unfinished";
+
+/// Turns a raw frame into pixels; the same function that the judge uses.
+pub type Decode =
+    Box<dyn FnMut(&RawFrame) -> Result<Frame, Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// What is kept, where, and how much of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageOptions {
+    /// The folder; made if it is missing. Files in it that are not named by this program are left
+    /// alone and not counted.
+    pub folder: PathBuf,
+    /// Most bytes that images may take on the disk; 0: none are kept.
+    pub quota_bytes: u64,
+    /// Share of the passed parts whose image is kept, per cent.
+    pub ok_sample_percent: f64,
+    /// Bytes that stay free on the disk for others. Below it, images of earlier parts make room.
+    pub min_free_bytes: u64,
+    /// Which passed parts are kept: the same seed and part number decide the same.
+    pub seed: u64,
+}
+
+impl ImageOptions {
+    /// Which passed parts are kept, for whoever must know before the part is decided.
+    pub fn sampler(&self) -> Sampler {
+        let kept = self.quota_bytes > 0;
+        Sampler {
+            percent: if kept { self.ok_sample_percent } else { 0.0 },
+            seed: self.seed,
+        }
+    }
+}
+
+/// Draws the passed parts whose images are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampler {
+    percent: f64,
+    seed: u64,
+}
+
+impl Sampler {
+    /// Whether `part` is drawn.
+    pub fn takes(&self, part: PartId) -> bool {
+        let unit = || f64::from(Rng::stream(self.seed, part.0).unit());
+        self.percent > 0.0 && unit() * 100.0 < self.percent
+    }
+}
+
+/// Why an image was not kept, by name in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dropped {
+    /// It does not fit the quota or the free space, even with all others gone that may go.
+    NoRoom,
+    /// The file could not be written.
+    NotWritten,
+    /// The frame could not be decoded or encoded.
+    NotEncoded,
+}
+
+impl Dropped {
+    /// All of them.
+    pub const ALL: [Dropped; 3] = [Dropped::NoRoom, Dropped::NotWritten, Dropped::NotEncoded];
+
+    /// Name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dropped::NoRoom => "no_room",
+            Dropped::NotWritten => "not_written",
+            Dropped::NotEncoded => "not_encoded",
+        }
+    }
+}
+
+/// What became of a part's image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It was not to be kept: no frame, or a passed part that is not sampled.
+    NotWanted,
+    /// It is in this file, relative to the images' folder.
+    As(PathBuf),
+    /// It was to be kept, and is not.
+    Dropped(Dropped),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageCounts {
+    /// Images of passed parts kept.
+    pub kept_passed: u64,
+    /// Images of rejected parts kept.
+    pub kept_rejected: u64,
+    /// Images that were to be kept and are not, by [`Dropped::ALL`].
+    pub dropped: [u64; Dropped::ALL.len()],
+    /// Older images removed to make room.
+    pub removed: u64,
+}
+
+#[derive(Debug, Error)]
+enum KeepError {
+    #[error("{} free bytes are left, {min_free} must stay free, and no older image can make room", free)]
+    DiskFull { free: u64, min_free: u64 },
+    #[error(
+        "an image of {bytes} bytes does not fit the quota of {quota} bytes beside what has to stay"
+    )]
+    Quota { bytes: u64, quota: u64 },
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the frame cannot be decoded: {0}")]
+    Decode(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the image cannot be encoded: {0}")]
+    Encode(ImageError),
+}
+
+impl KeepError {
+    fn kind(&self) -> Dropped {
+        match self {
+            KeepError::DiskFull { .. } | KeepError::Quota { .. } => Dropped::NoRoom,
+            KeepError::Write { .. } => Dropped::NotWritten,
+            KeepError::Decode(_) | KeepError::Encode(_) => Dropped::NotEncoded,
+        }
+    }
+}
+
+/// The kept images. One thread owns it.
+pub struct Images {
+    options: ImageOptions,
+    decode: Decode,
+    index: Index,
+    counts: ImageCounts,
+    /// Encoded bytes; reused.
+    encoded: Vec<u8>,
+    told: Option<Nanos>,
+    /// Dropped since it was last asked for, and why the last of them was.
+    news: (u64, String),
+}
+
+impl Images {
+    /// Never fails and touches no disk yet: what is found in the folder is taken into account bit
+    /// by bit, by [`Images::tick`].
+    pub fn new(options: ImageOptions, decode: Decode) -> Self {
+        Self {
+            index: Index::new(options.folder.clone()),
+            options,
+            decode,
+            counts: ImageCounts::default(),
+            encoded: Vec::new(),
+            told: None,
+            news: (0, String::new()),
+        }
+    }
+
+    /// Counts since the start.
+    pub fn counts(&self) -> ImageCounts {
+        self.counts
+    }
+
+    /// Bytes on the disk that are known to be kept images, and their number.
+    pub fn stored(&self) -> (u64, u64) {
+        (self.index.bytes(), self.index.files())
+    }
+
+    /// Whether all images of earlier runs are taken into account.
+    pub fn found_all(&self) -> bool {
+        self.index.complete()
+    }
+
+    /// Images dropped since this was last asked, and why the last one was.
+    pub fn news(&mut self) -> Option<(u64, String)> {
+        (self.news.0 > 0).then(|| std::mem::take(&mut self.news))
+    }
+
+    /// Whether the image of this part is to be kept.
+    pub fn wanted(&self, entry: &PartEntry) -> bool {
+        let sampled = || self.options.sampler().takes(entry.part);
+        self.options.quota_bytes > 0 && (!entry.passed() || sampled())
+    }
+
+    /// Keeps the image of a part, if it is wanted.
+    pub fn keep(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Nanos) -> Kept {
+        let Some(frame) = frame.filter(|f| !f.bytes.is_empty() && self.wanted(entry)) else {
+            return Kept::NotWanted;
+        };
+        match self.store(entry, frame) {
+            Ok(path) => {
+                if entry.passed() {
+                    self.counts.kept_passed += 1;
+                } else {
+                    self.counts.kept_rejected += 1;
+                }
+                Kept::As(path)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                self.counts.dropped[kind as usize] += 1;
+                self.news.0 += 1;
+                self.news.1 = error.to_string();
+                if self.told.is_none_or(|at| now.since(at) >= TELL_EVERY) {
+                    self.told = Some(now);
+                    ::log::warn!("image of part {}: {error}; the gate goes on", entry.part.0);
+                }
+                Kept::Dropped(kind)
+            }
+        }
+    }
+
+    /// To be called a few times a second: takes earlier images into account, and removes what is
+    /// over the quota.
+    pub fn tick(&mut self) {
+        if self.options.quota_bytes == 0 {
+            return;
+        }
+        self.index.find_more(FOUND_AT_ONCE);
+        // Not for free space: a disk that others fill must not eat the evidence while nothing new
+        // is there to be kept.
+        for _ in 0..AT_ONCE {
+            if self.index.bytes() <= self.options.quota_bytes || !self.remove_oldest(true) {
+                break;
+            }
+        }
+    }
+
+    fn store(&mut self, entry: &PartEntry, frame: &RawFrame) -> Result<PathBuf, KeepError> {
+        let kept_as = ending(frame);
+        let bytes: &[u8] = match kept_as {
+            Some(_) => &frame.bytes,
+            None => {
+                let decoded = (self.decode)(frame).map_err(KeepError::Decode)?;
+                self.encoded.clear();
+                encode(&decoded, &mut self.encoded).map_err(KeepError::Encode)?;
+                &self.encoded
+            }
+        };
+        let length = bytes.len() as u64;
+        self.make_room(length, !entry.passed())?;
+        let bytes: &[u8] = match kept_as {
+            Some(_) => &frame.bytes,
+            None => &self.encoded,
+        };
+        let name = Name::new(
+            Utc::from(entry.wall),
+            entry.part.0,
+            entry.reason,
+            kept_as.unwrap_or("png"),
+        );
+        let folder = &self.options.folder;
+        let name = write(folder, name, bytes).map_err(|(path, source)| {
+            // Half an image is no image.
+            let _ = std::fs::remove_file(folder.join(UNFINISHED));
+            KeepError::Write { path, source }
+        })?;
+        let path = name.path();
+        self.index.add(name, length);
+        Ok(path)
+    }
+
+    /// Removes older images until `bytes` more fit. Rejects give way to rejects only.
+    fn make_room(&mut self, bytes: u64, rejected: bool) -> Result<(), KeepError> {
+        let quota = self.options.quota_bytes;
+        let min_free = self.options.min_free_bytes;
+        let needed = Index::on_disk(bytes);
+        if needed > quota {
+            return Err(KeepError::Quota { bytes, quota });
+        }
+        for _ in 0..=AT_ONCE {
+            let over = self.index.bytes() + needed > quota;
+            let free = free_bytes(&self.options.folder);
+            let full = free.is_some_and(|free| free < min_free.saturating_add(needed));
+            if !over && !full {
+                return Ok(());
+            }
+            if !self.remove_oldest(rejected) {
+                return Err(match free {
+                    Some(free) if full => KeepError::DiskFull { free, min_free },
+                    _ => KeepError::Quota { bytes, quota },
+                });
+            }
+        }
+        Err(KeepError::Quota { bytes, quota })
+    }
+
+    /// Removes the oldest image of a passed part, or, if `rejects` may go, of a rejected one.
+    fn remove_oldest(&mut self, rejects: bool) -> bool {
+        let removed = self.index.remove_oldest(rejects);
+        self.counts.removed += u64::from(removed);
+        removed
+    }
+}
+
+impl std::fmt::Debug for Images {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Images")
+            .field("options", &self.options)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The file ending of a frame that is kept as it came; None where it has to be encoded.
+fn ending(frame: &RawFrame) -> Option<&'static str> {
+    match frame.format {
+        PixelFormat::Mjpeg => Some("jpg"),
+        PixelFormat::File => Some(match &frame.bytes[..] {
+            [0x89, b'P', b'N', b'G', ..] => "png",
+            [0xff, 0xd8, ..] => "jpg",
+            [b'B', b'M', ..] => "bmp",
+            [b'I', b'I', ..] | [b'M', b'M', ..] => "tif",
+            // Not an image that is known; kept all the same, for whoever looks into it.
+            _ => "bin",
+        }),
+        _ => None,
+    }
+}
+
+fn encode(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
+    use ExtendedColorType::{L8, L16, Rgb8, Rgb16};
+    let encoder = PngEncoder::new_with_quality(into, CompressionType::Fast, FilterType::Adaptive);
+    let (width, height) = (frame.width() as u32, frame.height() as u32);
+    // The encoder takes 16-bit samples in the machine's byte order and turns them itself.
+    let native = |v: &[u16]| v.iter().flat_map(|s| s.to_ne_bytes()).collect::<Vec<u8>>();
+    match frame.pixels() {
+        Pixels::Gray8(v) => encoder.write_image(v, width, height, L8),
+        Pixels::Rgb8(v) => encoder.write_image(v, width, height, Rgb8),
+        Pixels::Gray16(v) => encoder.write_image(&native(v), width, height, L16),
+        Pixels::Rgb16(v) => encoder.write_image(&native(v), width, height, Rgb16),
+    }
+}
+
+/// Bytes free to this program where `folder` is or will be; None where the system does not say.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find(|p| p.exists())?;
+    let there = if there.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        there
+    };
+    let stat = rustix::fs::statvfs(there).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Writes a whole file or none: under another name first. Returns the name that it took.
+fn write(folder: &Path, mut name: Name, bytes: &[u8]) -> Result<Name, (PathBuf, io::Error)> {
+    let day = folder.join(name.day());
+    let unfinished = folder.join(UNFINISHED);
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| (path, error)
+    };
+    std::fs::create_dir_all(&day).map_err(failed(&day))?;
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&unfinished)
+        .map_err(failed(&unfinished))?;
+    file.write_all(bytes).map_err(failed(&unfinished))?;
+    drop(file);
+    loop {
+        let path = folder.join(name.path());
+        // A link does not replace a file that is there already, as a renaming would.
+        match std::fs::hard_link(&unfinished, &path) {
+            Ok(()) => break,
+            // The clock was set back, and the same number came in the same millisecond.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                name = name.next().ok_or_else(|| (path, e))?;
+            }
+            // File systems without links (FAT, exFAT).
+            Err(_) if !path.exists() => {
+                return match std::fs::rename(&unfinished, &path) {
+                    Ok(()) => Ok(name),
+                    Err(error) => Err((path, error)),
+                };
+            }
+            Err(error) => return Err((path, error)),
+        }
+    }
+    std::fs::remove_file(&unfinished).map_err(failed(&unfinished))?;
+    Ok(name)
+}

@@ -1,0 +1,427 @@
+//! Counters that everyone updates and one page shows. No locks on the way in.
+
+use super::entry::{Latency, PartEntry, ProductLabel};
+use super::histogram::{Histogram, LIMITS_US};
+use super::images::{Dropped, ImageCounts};
+use super::log::LogCounts;
+use crate::line::gate::Reason;
+use std::fmt::Write;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Upper limits of the score over the product's NG threshold.
+const RATIO_LIMITS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0];
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// For counts that are kept elsewhere and shown here.
+    fn show(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+
+    /// The number; 0 before it was set.
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Relaxed))
+    }
+}
+
+/// Counters by a fixed set of names.
+#[derive(Debug)]
+struct Named {
+    names: Box<[&'static str]>,
+    counts: Box<[Counter]>,
+}
+
+impl Named {
+    fn new(names: &[&'static str]) -> Self {
+        Self {
+            names: names.into(),
+            counts: names.iter().map(|_| Counter::default()).collect(),
+        }
+    }
+
+    fn inc(&self, name: &str) {
+        if let Some(i) = self.names.iter().position(|n| *n == name) {
+            self.counts[i].inc();
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.counts.iter().map(Counter::get);
+        self.names.iter().copied().zip(counts)
+    }
+}
+
+/// Everything that is counted. Shared by all threads; made once, at start.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Parts decided.
+    pub parts: Counter,
+    /// Parts that passed.
+    pub passed: Counter,
+    rejected: [Counter; Reason::ALL.len()],
+    faults: Named,
+    alarms: Named,
+    /// Frames received.
+    pub frames: Counter,
+    /// Frames lost, by the camera's counter.
+    pub frames_lost: Counter,
+    /// Triggers that the kernel had to drop.
+    pub triggers_missed: Counter,
+    /// Triggers taken as bounces of the one before.
+    pub triggers_bounced: Counter,
+    ready: AtomicU64,
+    /// The last score.
+    pub score: Gauge,
+    /// Mean score of the drift window.
+    pub drift_mean: Gauge,
+    /// The product's own mean score.
+    pub drift_reference: Gauge,
+    /// 1 while the drift alarm stands.
+    pub drift_alarm: Gauge,
+    ratios: [Counter; RATIO_LIMITS.len() + 1],
+    ratio_sum_millionths: Counter,
+    latencies: [Histogram; Latency::ALL.len()],
+    log_lines: Counter,
+    log_lost: Counter,
+    log_sync_failures: Counter,
+    images_passed: Counter,
+    images_rejected: Counter,
+    images_dropped: [Counter; Dropped::ALL.len()],
+    images_removed: Counter,
+    images_bytes: Gauge,
+    product: RwLock<ProductLabel>,
+}
+
+impl Metrics {
+    /// All zero and not READY. `faults` and `alarms` are the names that can be counted; a fault or
+    /// alarm by another name is not shown.
+    pub fn new(faults: &[&'static str], alarms: &[&'static str]) -> Self {
+        Self {
+            parts: Counter::default(),
+            passed: Counter::default(),
+            rejected: Default::default(),
+            faults: Named::new(faults),
+            alarms: Named::new(alarms),
+            frames: Counter::default(),
+            frames_lost: Counter::default(),
+            triggers_missed: Counter::default(),
+            triggers_bounced: Counter::default(),
+            ready: AtomicU64::new(0),
+            score: Gauge::default(),
+            drift_mean: Gauge::default(),
+            drift_reference: Gauge::default(),
+            drift_alarm: Gauge::default(),
+            ratios: Default::default(),
+            ratio_sum_millionths: Counter::default(),
+            latencies: Default::default(),
+            log_lines: Counter::default(),
+            log_lost: Counter::default(),
+            log_sync_failures: Counter::default(),
+            images_passed: Counter::default(),
+            images_rejected: Counter::default(),
+            images_dropped: Default::default(),
+            images_removed: Counter::default(),
+            images_bytes: Gauge::default(),
+            product: RwLock::new(ProductLabel::NONE),
+        }
+    }
+
+    /// Counts a decided part with its times. Takes no memory and no lock.
+    pub fn part(&self, entry: &PartEntry) {
+        self.parts.inc();
+        match entry.reason {
+            None => self.passed.inc(),
+            Some(reason) => self.rejected[reason as usize].inc(),
+        }
+        for (which, us) in entry.latencies.measured() {
+            self.latencies[which as usize].record(us);
+        }
+    }
+
+    /// Counts a score against the product's NG threshold. What is not a number counts in the
+    /// highest bucket.
+    pub fn score(&self, score: f32, ng_threshold: f32) {
+        self.score.set(f64::from(score));
+        let ratio = f64::from(score) / f64::from(ng_threshold);
+        let bucket = if ratio.is_nan() {
+            RATIO_LIMITS.len()
+        } else {
+            RATIO_LIMITS.partition_point(|&limit| limit < ratio)
+        };
+        self.ratios[bucket].inc();
+        if ratio.is_finite() {
+            // Saturates for negative scores, which there are none of.
+            self.ratio_sum_millionths.add((ratio * 1e6) as u64);
+        }
+    }
+
+    /// Parts rejected for `reason`.
+    pub fn rejected(&self, reason: Reason) -> u64 {
+        self.rejected[reason as usize].get()
+    }
+
+    /// A fault appeared.
+    pub fn fault(&self, name: &str) {
+        self.faults.inc(name);
+    }
+
+    /// An alarm appeared.
+    pub fn alarm(&self, name: &str) {
+        self.alarms.inc(name);
+    }
+
+    /// READY went on or off.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(u64::from(ready), Relaxed);
+    }
+
+    /// Whether READY is on.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Relaxed) == 1
+    }
+
+    /// The times of one kind.
+    pub fn latency(&self, which: Latency) -> &Histogram {
+        &self.latencies[which as usize]
+    }
+
+    /// Another product is loaded. Takes a lock that only the page takes besides: not for the gate
+    /// thread.
+    pub fn set_product(&self, product: ProductLabel) {
+        // A writer that panicked left a whole value: it is copied in one go.
+        *self.product.write().unwrap_or_else(|e| e.into_inner()) = product;
+    }
+
+    pub(super) fn show_log(&self, counts: LogCounts) {
+        self.log_lines.show(counts.written);
+        self.log_lost.show(counts.lost);
+        self.log_sync_failures.show(counts.sync_failures);
+    }
+
+    pub(super) fn show_images(&self, counts: ImageCounts, bytes: u64) {
+        self.images_passed.show(counts.kept_passed);
+        self.images_rejected.show(counts.kept_rejected);
+        for (counter, n) in self.images_dropped.iter().zip(counts.dropped) {
+            counter.show(n);
+        }
+        self.images_removed.show(counts.removed);
+        self.images_bytes.set(bytes as f64);
+    }
+
+    /// The page in the Prometheus text format 0.0.4.
+    pub fn page(&self) -> String {
+        let product = *self.product.read().unwrap_or_else(|e| e.into_inner());
+        let mut page = Page(String::with_capacity(16_384));
+        page.head("build_info", "gauge", "The program's version.");
+        page.value("build_info", &[("version", crate::VERSION)], 1);
+        page.head("product_info", "gauge", "The product that judges.");
+        let labels = [
+            ("name", product.name.as_str()),
+            ("digest", product.digest.as_str()),
+        ];
+        page.value("product_info", &labels, 1);
+        page.head("ready", "gauge", "1 while a new trigger can be served.");
+        page.value("ready", &[], self.ready.load(Relaxed));
+
+        let counters: [(&str, &str, &Counter); 10] = [
+            ("parts_total", "Parts decided.", &self.parts),
+            ("parts_passed_total", "Parts that passed.", &self.passed),
+            ("frames_total", "Frames received.", &self.frames),
+            (
+                "frames_lost_total",
+                "Frames lost by the camera's counter.",
+                &self.frames_lost,
+            ),
+            (
+                "triggers_missed_total",
+                "Triggers that the kernel had to drop.",
+                &self.triggers_missed,
+            ),
+            (
+                "triggers_bounced_total",
+                "Triggers taken as bounces.",
+                &self.triggers_bounced,
+            ),
+            ("log_lines_total", "Log lines written.", &self.log_lines),
+            ("log_lines_lost_total", "Log lines lost.", &self.log_lost),
+            (
+                "log_sync_failures_total",
+                "Times that the log could not be pushed to the disk.",
+                &self.log_sync_failures,
+            ),
+            (
+                "images_removed_total",
+                "Images removed to make room.",
+                &self.images_removed,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            page.head(name, "counter", help);
+            page.value(name, &[], counter.get());
+        }
+        let rejected = Reason::ALL.map(|r| (r.name(), self.rejected(r)));
+        let dropped = Dropped::ALL.map(|d| (d.name(), self.images_dropped[d as usize].get()));
+        let kept = [
+            ("passed", self.images_passed.get()),
+            ("rejected", self.images_rejected.get()),
+        ];
+        let help = "Parts rejected, by reason.";
+        page.by_name("parts_rejected_total", help, "reason", rejected);
+        page.by_name("faults_total", "Faults raised.", "kind", self.faults.all());
+        page.by_name("alarms_total", "Alarms raised.", "kind", self.alarms.all());
+        page.by_name("images_kept_total", "Images kept.", "decision", kept);
+        let help = "Images that were to be kept and are not.";
+        page.by_name("images_dropped_total", help, "why", dropped);
+
+        let gauges: [(&str, &str, &Gauge); 5] = [
+            (
+                "images_bytes",
+                "Disk space of kept images.",
+                &self.images_bytes,
+            ),
+            ("score", "The last score.", &self.score),
+            (
+                "drift_score_mean",
+                "Mean score of the last passed parts.",
+                &self.drift_mean,
+            ),
+            (
+                "drift_score_reference",
+                "The product's own mean score.",
+                &self.drift_reference,
+            ),
+            (
+                "drift_alarm",
+                "1 while the drift alarm stands.",
+                &self.drift_alarm,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            page.head(name, "gauge", help);
+            page.value(name, &[], Number(gauge.get()));
+        }
+
+        let name = "score_ratio";
+        let help = "Score over the product's NG threshold.";
+        page.head(name, "histogram", help);
+        let mut seen = 0;
+        for (limit, counter) in RATIO_LIMITS.iter().zip(&self.ratios) {
+            seen += counter.get();
+            page.value(
+                "score_ratio_bucket",
+                &[("le", limit.to_string().as_str())],
+                seen,
+            );
+        }
+        seen += self.ratios[RATIO_LIMITS.len()].get();
+        page.value("score_ratio_bucket", &[("le", "+Inf")], seen);
+        let sum = self.ratio_sum_millionths.get() as f64 / 1e6;
+        page.value("score_ratio_sum", &[], Number(sum));
+        page.value("score_ratio_count", &[], seen);
+
+        page.head(
+            "latency_seconds",
+            "histogram",
+            "How long things took, by stage.",
+        );
+        for which in Latency::ALL {
+            let (at_most, count, sum_us) = self.latency(which).cumulative();
+            let stage = which.name();
+            for (limit, n) in LIMITS_US.iter().zip(at_most) {
+                let le = Number(*limit as f64 / 1e6).to_string();
+                let labels = [("stage", stage), ("le", le.as_str())];
+                page.value("latency_seconds_bucket", &labels, n);
+            }
+            let labels = [("stage", stage), ("le", "+Inf")];
+            page.value("latency_seconds_bucket", &labels, count);
+            let labels = [("stage", stage)];
+            let sum = Number(sum_us as f64 / 1e6);
+            page.value("latency_seconds_sum", &labels, sum);
+            page.value("latency_seconds_count", &labels, count);
+        }
+        page.0
+    }
+}
+
+/// A float as Prometheus reads it.
+struct Number(f64);
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            v if v.is_nan() => f.write_str("NaN"),
+            f64::INFINITY => f.write_str("+Inf"),
+            f64::NEG_INFINITY => f.write_str("-Inf"),
+            v => v.fmt(f),
+        }
+    }
+}
+
+/// The page as it grows. Writing to a String does not fail.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(
+            self.0,
+            "# HELP partgate_{name} {help}\n# TYPE partgate_{name} {kind}"
+        );
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let _ = write!(self.0, "partgate_{name}");
+        for (i, (label, text)) in labels.iter().enumerate() {
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let before = if i == 0 { '{' } else { ',' };
+            let _ = write!(self.0, "{before}{label}=\"{text}\"");
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{after} {value}");
+    }
+
+    fn by_name<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
+        self.head(name, "counter", help);
+        for (text, n) in values {
+            self.value(name, &[(label, text)], n);
+        }
+    }
+}

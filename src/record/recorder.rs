@@ -1,0 +1,222 @@
+//! What runs on the recorder's thread: parts and events in, log lines and images out.
+
+use super::drift::{Drift, DriftChange};
+use super::entry::{EventEntry, EventKind, Latencies, PartEntry, ShortText};
+use super::images::{Decode, ImageOptions, Images, Kept};
+use super::log::{EventLog, LogOptions};
+use super::metrics::Metrics;
+use super::wall::Utc;
+use crate::capture::source::RawFrame;
+use crate::line::gate::{Judgement, Nanos};
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Trouble with images gets a line of the log at most so often.
+const IMAGE_NEWS_EVERY: Nanos = Nanos::from_millis(60_000);
+
+/// What is kept and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordOptions {
+    /// The event log.
+    pub log: LogOptions,
+    /// The images.
+    pub images: ImageOptions,
+}
+
+#[derive(Serialize)]
+struct PartLine<'a> {
+    part: u64,
+    trigger_ns: u64,
+    wall: Utc,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_sequence: Option<u64>,
+    score: Option<f32>,
+    verdict: Option<&'static str>,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    latency_us: &'a Latencies,
+    product: &'a str,
+    digest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a Path>,
+}
+
+#[derive(Serialize)]
+struct EventLine<'a> {
+    event: &'static str,
+    at_ns: u64,
+    wall: Utc,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+}
+
+#[derive(Serialize)]
+struct ImageNews<'a> {
+    event: &'static str,
+    at_ns: u64,
+    wall: Utc,
+    count: u64,
+    why: &'a str,
+}
+
+/// Owns log and images. Never fails and never waits for space; `now` is CLOCK_MONOTONIC.
+#[derive(Debug)]
+pub struct Recorder {
+    log: EventLog,
+    images: Images,
+    metrics: Arc<Metrics>,
+    drift: Option<Drift>,
+    image_news: Option<Nanos>,
+}
+
+impl Recorder {
+    /// Touches no disk yet. `decode` turns frames into pixels, as the judge does.
+    pub fn new(
+        options: RecordOptions,
+        decode: Decode,
+        drift: Option<Drift>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        if let Some(drift) = &drift {
+            metrics.drift_reference.set(drift.options().reference);
+        }
+        Self {
+            log: EventLog::new(options.log),
+            images: Images::new(options.images, decode),
+            metrics,
+            drift,
+            image_news: None,
+        }
+    }
+
+    /// Whether [`Recorder::part`] would keep this part's frame, if it got one: frames that nobody
+    /// keeps need not be handed over.
+    pub fn wants_frame(&self, entry: &PartEntry) -> bool {
+        self.images.wanted(entry)
+    }
+
+    /// A decided part, and the frame it was judged by.
+    pub fn part(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Nanos) {
+        let kept = self.images.keep(entry, frame, now);
+        let image = match &kept {
+            Kept::As(path) => Some(path.as_path()),
+            _ => None,
+        };
+        let line = PartLine {
+            part: entry.part.0,
+            trigger_ns: entry.trigger.0,
+            wall: entry.wall.into(),
+            frame_ns: entry.frame.map(|f| f.time.0),
+            frame_sequence: entry.frame.map(|f| f.sequence),
+            score: entry.score,
+            verdict: entry.verdict.map(|v| match v {
+                Judgement::Ok => "OK",
+                Judgement::Ng => "NG",
+                Judgement::Unknown => "UNKNOWN",
+            }),
+            decision: if entry.passed() { "passed" } else { "rejected" },
+            reason: entry.reason.map(|r| r.name()),
+            latency_us: &entry.latencies,
+            product: entry.product.name.as_str(),
+            digest: entry.product.digest.as_str(),
+            image,
+        };
+        self.log.append(&line, now);
+        self.watch_drift(entry, now);
+        self.show();
+    }
+
+    /// Something that happened to the line.
+    pub fn event(&mut self, entry: &EventEntry, now: Nanos) {
+        let line = EventLine {
+            event: entry.kind.name(),
+            at_ns: entry.at.0,
+            wall: entry.wall.into(),
+            subject: entry.subject.as_str(),
+            detail: entry.detail.as_str(),
+        };
+        self.log.append(&line, now);
+        if entry.kind == EventKind::Stop {
+            self.log.sync(now);
+        }
+        self.show();
+    }
+
+    /// Entries that found the queue to this thread full.
+    pub fn missing(&mut self, lines: u64) {
+        self.log.missing(lines, "the queue to the recorder was full");
+        self.show();
+    }
+
+    /// To be called a few times a second, whether anything happened or not.
+    pub fn tick(&mut self, now: Nanos) {
+        self.images.tick();
+        let due = |at: Nanos| now.since(at) >= IMAGE_NEWS_EVERY;
+        if self.image_news.is_none_or(due)
+            && let Some((count, why)) = self.images.news()
+        {
+            self.image_news = Some(now);
+            let why = ShortText::<1024>::new(&why);
+            let line = ImageNews {
+                event: "images_dropped",
+                at_ns: now.0,
+                wall: SystemTime::now().into(),
+                count,
+                why: why.as_str(),
+            };
+            self.log.append(&line, now);
+        }
+        self.log.tick(now);
+        self.show();
+    }
+
+    /// The images, for reports.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// The log, for reports.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    fn watch_drift(&mut self, entry: &PartEntry, now: Nanos) {
+        let (Some(drift), Some(Judgement::Ok), Some(score)) =
+            (&mut self.drift, entry.verdict, entry.score)
+        else {
+            return;
+        };
+        let change = drift.ok_part(score);
+        if let Some(mean) = drift.mean() {
+            self.metrics.drift_mean.set(mean);
+        }
+        let raised = drift.raised();
+        let rise = drift.rise_percent().unwrap_or(0.0);
+        self.metrics.drift_alarm.set(f64::from(u8::from(raised)));
+        let kind = match change {
+            None => return,
+            Some(DriftChange::Raised) => {
+                self.metrics.alarm("drift");
+                EventKind::Alarm
+            }
+            Some(DriftChange::Cleared) => EventKind::AlarmCleared,
+        };
+        let detail = format_args!(
+            "mean score of passed parts is {rise:.1} % over the product's own; clean lens and lamps, check the fixture"
+        );
+        let event = EventEntry::new(kind, "drift", detail, now);
+        self.event(&event, now);
+    }
+
+    fn show(&self) {
+        self.metrics.show_log(self.log.counts());
+        let (bytes, _) = self.images.stored();
+        self.metrics.show_images(self.images.counts(), bytes);
+    }
+}

@@ -1,0 +1,245 @@
+//! From a configuration to devices.
+
+use crate::capture::folder_source::FolderSource;
+use crate::capture::pace::Exposure;
+use crate::capture::rendered_source::{Production, RenderedSource};
+use crate::capture::source::{CaptureError, FrameSource};
+use crate::capture::v4l2;
+use crate::clock;
+use crate::config::{self, CameraSource, LineConfig, TriggerKind};
+use crate::gpio::simulated::{TextInputs, TextOutputs};
+use crate::gpio::{self, ChardevInputs, ChardevOutputs, Debounce, InputLine, OutputLine};
+use crate::line::controller::ControllerSettings;
+use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
+use crate::line::gate::{AlarmSettings, Line, Settings};
+use crate::line::pairing::PairingSettings;
+use crate::product::{GoldenKind, Product};
+use crate::sanity::{Sanity, SanityError, SanitySettings};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Parts that a rendered source draws before it starts; drawing takes milliseconds each.
+const RENDERED: usize = 24;
+
+/// Why a configuration makes no devices.
+#[derive(Debug, Error)]
+pub enum DeviceSetupError {
+    /// The camera.
+    #[error("camera")]
+    Camera(#[from] CaptureError),
+    /// A line's name.
+    #[error("lines.{name}")]
+    LineName {
+        /// Key.
+        name: &'static str,
+        /// Why.
+        source: gpio::LineSpecError,
+    },
+    /// A simulated line.
+    #[error("plant")]
+    Plant(#[source] DeviceError),
+    /// Real lines.
+    #[error("lines")]
+    Gpio(#[from] gpio::GpioError),
+    /// The picture checks.
+    #[error("sanity")]
+    Sanity(#[from] SanityError),
+    /// The golden image that the part's place is held against.
+    #[error("sanity.max_shift_percent: the bundle's golden image cannot be read")]
+    Golden(#[from] crate::capture::folder::FolderError),
+}
+
+/// What the gate is told of the configured line.
+pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
+    let gate = &config.gate;
+    ControllerSettings {
+        gate: Settings {
+            gate: gate.after,
+            pulse: gate.pulse,
+            min_off: gate.min_off,
+            ejector: gate.ejector,
+            bounce: config.trigger.bounce,
+            min_pitch: config.trigger.min_pitch,
+            late_output: gate.late_output,
+            capacity: gate.capacity,
+            max_waiting: config.inference.max_waiting,
+            heartbeat: gate.heartbeat,
+            spin_up: gate.spin_up,
+            encoder_silence: gate.encoder_silence,
+            fault_hold: gate.fault_hold,
+            alarm: AlarmSettings {
+                consecutive: config.alarm.consecutive_rejects,
+                rejects: config.alarm.rate_rejects().unwrap_or(0) as u16,
+                window: config.alarm.rate_window as u16,
+                stop_line: config.alarm.stop_line,
+            },
+        },
+        pairing: PairingSettings {
+            exposure_min: config.capture.exposure_min,
+            exposure_max: config.capture.exposure_max,
+            delivery: config.capture.delivery,
+        },
+        judging: clock::nanos(config.inference.timeout),
+        every_counts: match config.trigger.kind {
+            TriggerKind::Encoder { every } => Some(every.0),
+            _ => None,
+        },
+    }
+}
+
+/// The configured camera, not opened yet.
+///
+/// # Errors
+/// [`DeviceSetupError`].
+pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupError> {
+    let exposure = |on_trigger| {
+        if on_trigger {
+            Exposure::OnTrigger {
+                delay: Duration::from_nanos(config.capture.exposure_min.0),
+            }
+        } else {
+            Exposure::FreeRunning {
+                fps: config.camera.fps,
+            }
+        }
+    };
+    Ok(match &config.camera.source {
+        CameraSource::V4l2(camera) => v4l2::source(v4l2_settings(config, camera))?,
+        CameraSource::Folder { folder, on_trigger } => {
+            Box::new(FolderSource::new(folder, exposure(*on_trigger)))
+        }
+        CameraSource::Rendered {
+            seed,
+            defective_percent,
+            on_trigger,
+        } => {
+            let production = Production::new(*seed, RENDERED, *defective_percent);
+            Box::new(RenderedSource::new(production, exposure(*on_trigger)))
+        }
+    })
+}
+
+fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2Settings {
+    let set = &camera.controls;
+    let exposure = set.exposure.map(|t| t.as_micros() as i64);
+    let named = [
+        ("exposure_us", exposure),
+        ("gain", set.gain),
+        ("focus", set.focus),
+        ("white_balance_k", set.white_balance_k.map(i64::from)),
+    ];
+    let named = named.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+    let controls = named.chain(set.others.iter().cloned()).collect();
+    v4l2::V4l2Settings {
+        device: camera.device.clone(),
+        width: camera.width as usize,
+        height: camera.height as usize,
+        format: camera.format,
+        fps: config.camera.fps,
+        controls,
+    }
+}
+
+fn spec(name: &'static str, line: &config::LineSpec) -> Result<gpio::LineSpec, DeviceSetupError> {
+    let parsed = line.wire().parse();
+    parsed.map_err(|source| DeviceSetupError::LineName { name, source })
+}
+
+/// The configured input lines; None where nothing is wired to an input.
+///
+/// # Errors
+/// [`DeviceSetupError`].
+pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetupError> {
+    if let Some(plant) = &config.plant {
+        let plant = TextInputs::open(&plant.inputs).map_err(|e| DeviceSetupError::Plant(e.into()))?;
+        return Ok(Some(Box::new(plant)));
+    }
+    let mut lines = Vec::new();
+    for input in Input::ALL {
+        let Some(line) = config.lines.named(input.name()) else {
+            continue;
+        };
+        let debounce = match (config.trigger.kind, input) {
+            (TriggerKind::Gpio { debounce }, Input::Trigger) if !debounce.is_zero() => {
+                Debounce::Kernel(debounce)
+            }
+            // A person's button.
+            (_, Input::Acknowledge) => Debounce::Kernel(Duration::from_millis(20)),
+            _ => Debounce::Off,
+        };
+        lines.push(InputLine {
+            input,
+            spec: spec(input.name(), line)?,
+            active_low: line.active_low,
+            bias: match line.bias {
+                config::Bias::AsIs => gpio::Bias::AsIs,
+                config::Bias::PullUp => gpio::Bias::PullUp,
+                config::Bias::PullDown => gpio::Bias::PullDown,
+            },
+            debounce,
+        });
+    }
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(ChardevInputs::open(lines)?)))
+}
+
+/// The configured output lines, held from here on and unattended.
+///
+/// # Errors
+/// [`DeviceSetupError`].
+pub fn outputs(config: &LineConfig) -> Result<Box<dyn Outputs>, DeviceSetupError> {
+    let wired = Line::ALL.into_iter().filter_map(|line| {
+        let spec = config.lines.named(line.name())?;
+        Some((line, spec))
+    });
+    if let Some(plant) = &config.plant {
+        let lines: Vec<Line> = wired.map(|(line, _)| line).collect();
+        let plant = TextOutputs::open(&plant.outputs, &lines)
+            .map_err(|e| DeviceSetupError::Plant(e.into()))?;
+        return Ok(Box::new(plant));
+    }
+    let lines = wired
+        .map(|(line, wire)| {
+            Ok(OutputLine {
+                line,
+                spec: spec(line.name(), wire)?,
+                active_low: wire.active_low,
+                drive: match wire.drive {
+                    config::Drive::PushPull => gpio::Drive::PushPull,
+                    config::Drive::OpenDrain => gpio::Drive::OpenDrain,
+                },
+            })
+        })
+        .collect::<Result<Vec<_>, DeviceSetupError>>()?;
+    Ok(Box::new(ChardevOutputs::open(lines)?))
+}
+
+/// The configured checks of a picture; None where there is none.
+///
+/// # Errors
+/// [`DeviceSetupError`].
+pub fn sanity(config: &LineConfig, product: &Product) -> Result<Option<Sanity>, DeviceSetupError> {
+    let limits = config.sanity;
+    if limits == config::Sanity::default() {
+        return Ok(None);
+    }
+    let reference = match limits.max_shift_percent {
+        None => None,
+        Some(_) => product
+            .manifest()
+            .goldens
+            .iter()
+            .find(|golden| golden.kind == GoldenKind::Good)
+            .map(|golden| product.golden_frame(golden))
+            .transpose()?,
+    };
+    let settings = SanitySettings {
+        min_mean: limits.min_mean,
+        max_saturated_percent: limits.max_saturated_percent,
+        min_sharpness: limits.min_sharpness,
+        max_shift_percent: limits.max_shift_percent,
+    };
+    Ok(Some(Sanity::new(settings, reference.as_ref())?))
+}

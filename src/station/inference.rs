@@ -1,0 +1,76 @@
+//! The judge's thread: one frame at a time, then the next.
+
+use super::judge::{Judge, Judged};
+use super::rails::{Answer, Job, Picture};
+use crate::capture::source::RawFrame;
+use crate::clock;
+use crate::line::gate::{Judgement, PartId};
+use heapless::spsc::{Consumer, Producer};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_millis(50);
+
+/// The judge thread's ends.
+pub(super) struct JudgeEnds<'a> {
+    pub(super) jobs: Consumer<'a, Job>,
+    pub(super) answers: Producer<'a, Answer>,
+    pub(super) pictures: Producer<'a, Picture>,
+    pub(super) free: Producer<'a, RawFrame>,
+    pub(super) gate: Thread,
+    pub(super) recorder: Thread,
+    /// Which pictures of OK parts are kept.
+    pub(super) keeps_ok: &'a (dyn Fn(PartId) -> bool + Sync),
+}
+
+/// Judges until `stop`.
+pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let Some(Job { part, frame, gate }) = ends.jobs.dequeue() else {
+            std::thread::park_timeout(WAIT);
+            continue;
+        };
+        let started = clock::now();
+        let judged = judge.judge(&frame);
+        let done = clock::now();
+        if let Err(error) = &judged {
+            log::warn!("part {}: {error}", part.0);
+        }
+        if let Ok(Judged {
+            finding: Some(finding),
+            ..
+        }) = &judged
+        {
+            log::debug!("part {}: {finding}", part.0);
+        }
+        let ok = matches!(&judged, Ok(j) if j.judgement == Judgement::Ok);
+        let late = gate.is_some_and(|gate| done >= gate);
+        let mut answer = Answer {
+            part,
+            judged,
+            took: done.since(started),
+        };
+        // The verdict first. There is one job at a time and room for eight answers; were the gate
+        // that far behind, it would have called this stuck long before.
+        while let Err(back) = ends.answers.enqueue(answer) {
+            answer = back;
+            ends.gate.unpark();
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        ends.gate.unpark();
+        if !ok || late || (ends.keeps_ok)(part) {
+            // A recorder that does not keep up loses pictures, never frames.
+            match ends.pictures.enqueue(Picture { part, frame }) {
+                Ok(()) => ends.recorder.unpark(),
+                Err(picture) => drop(ends.free.enqueue(picture.frame)),
+            }
+        } else {
+            let _ = ends.free.enqueue(frame);
+        }
+    }
+}
+

@@ -1,0 +1,317 @@
+//! The running line: threads round the [controller](crate::line::controller), and the supervisor
+//! that holds the output lines. The one room that knows all others.
+//!
+//! ```text
+//! supervisor process                    vision process
+//!   output lines  <--- link --- gate thread  <-- trigger thread <-- sensor, encoder
+//!                                 |  ^   ^
+//!                      recorder <-+  |   +-- camera thread <-- camera
+//!                                    +------ inference thread
+//! ```
+//!
+//! - `conductor`: the gate's thread.
+//! - `camera`, `triggers`, `inference`: the threads that bring it what it needs.
+//! - `control`: the socket for people and PLC gateways.
+//! - [`supervisor`](supervise): whatever happens to the vision process, the lines fall.
+//! - `devices`: from a configuration to devices.
+
+mod camera;
+mod conductor;
+mod control;
+mod devices;
+mod inference;
+mod judge;
+mod link;
+mod priority;
+mod rails;
+mod recording;
+mod supervisor;
+mod triggers;
+
+pub use control::{ControlError, ask};
+pub use devices::{DeviceSetupError, controller_settings, inputs, outputs, sanity, source};
+pub use judge::{Judge, JudgeError, Judged, ProductJudge};
+pub use link::{LinkError, LinkedOutputs};
+pub use supervisor::{Supervision, SupervisorError, supervise};
+
+use crate::capture::source::{CaptureError, FrameSource};
+use crate::clock;
+use crate::line::controller::{ControllerSettings, FrameCounters};
+use crate::line::devices::{Inputs, Outputs};
+use crate::line::gate::{Counters, Fault, SettingsError};
+use crate::line::keepalive::Keepalive;
+use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
+use camera::{CameraEnds, CameraSettings};
+use conductor::{Company, Conductor, Ends};
+use control::{Control, ControlEnds};
+use inference::JudgeEnds;
+use rails::{Rails, Word};
+use recording::RecorderEnds;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use thiserror::Error;
+use triggers::{SharedFlash, TriggerEnds};
+
+/// Where triggers come from.
+pub enum TriggerSource {
+    /// Edges; with an encoder, its counts as well.
+    Inputs(Box<dyn Inputs>),
+    /// The clock.
+    Clock(Duration),
+    /// The control socket alone.
+    Socket,
+}
+
+/// Everything that a running line is made of.
+pub struct Station {
+    /// What the gate needs to know.
+    pub settings: ControllerSettings,
+    /// Where frames come from.
+    pub source: Box<dyn FrameSource>,
+    /// A free-running camera that is silent for so long is lost.
+    pub camera_timeout: Duration,
+    /// Where triggers come from.
+    pub triggers: TriggerSource,
+    /// The output lines.
+    pub outputs: Box<dyn Outputs>,
+    /// What judges.
+    pub judge: Box<dyn Judge>,
+    /// Whether the product scores here as it did in the fit; READY stays off otherwise.
+    pub self_test_passed: bool,
+    /// What happened; None: nothing is kept.
+    pub recorder: Option<Recorder>,
+    /// Counters for whoever asks.
+    pub metrics: Arc<Metrics>,
+    /// Whom to tell that the gate lives.
+    pub keepalive: Option<Keepalive>,
+    /// Which pictures of parts that pass are kept.
+    pub sampler: Option<Sampler>,
+    /// The product's, for the metrics.
+    pub ng_threshold: f32,
+    /// Whether triggers may come from the control socket.
+    pub socket_triggers: bool,
+    /// For the log.
+    pub product: ProductLabel,
+    /// How often the holder of the lines hears that the gate lives.
+    pub alive_every: Duration,
+    /// The control socket's file.
+    pub control: Option<PathBuf>,
+}
+
+/// Why a line cannot run.
+#[derive(Debug, Error)]
+pub enum StationError {
+    /// The settings make no line.
+    #[error("these settings make no line")]
+    Settings(#[from] SettingsError),
+    /// The camera cannot be opened as configured.
+    #[error("the camera cannot be used")]
+    Camera(#[from] CaptureError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Metrics that know the line's faults and alarms by name.
+pub fn metrics() -> Metrics {
+    Metrics::new(&Fault::ALL.map(Fault::name), &[conductor::REJECTS, "drift"])
+}
+
+/// What a line counted until it was stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// Parts and triggers.
+    pub counters: Counters,
+    /// Frames.
+    pub frames: FrameCounters,
+    /// Parts that were under way at the end.
+    pub under_way: u64,
+    /// Frames for which there was no room.
+    pub frames_without_room: u64,
+}
+
+impl Station {
+    /// Runs the line on this thread, which becomes the gate's, until `stop`.
+    ///
+    /// # Errors
+    /// [`StationError`] before anything runs.
+    pub fn run(self, stop: &AtomicBool) -> Result<Summary, StationError> {
+        let Self {
+            settings,
+            mut source,
+            camera_timeout,
+            triggers,
+            outputs,
+            mut judge,
+            self_test_passed,
+            recorder,
+            metrics,
+            keepalive,
+            sampler,
+            ng_threshold,
+            socket_triggers,
+            product,
+            alive_every,
+            control,
+        } = self;
+        settings.gate.check(crate::line::controller::MAX_PARTS)?;
+        source.open()?;
+        log::info!("camera: {}", source.describe());
+        let flash = source.flash();
+        let on_trigger = flash.is_some();
+        let flash: SharedFlash = Mutex::new(flash);
+        let control = control.as_deref().map(Control::bind).transpose()?;
+        let keeps_ok = move |part| sampler.is_some_and(|s| s.takes(part));
+        let entries_lost = AtomicU64::new(0);
+
+        let mut rails = Box::new(Rails::default());
+        let Rails {
+            arrivals,
+            camera,
+            jobs,
+            answers,
+            words,
+            items,
+            pictures,
+            free_gate,
+            free_judge,
+            free_recorder,
+        } = &mut *rails;
+        let (arrivals_in, arrivals_out) = arrivals.split();
+        let (camera_in, camera_out) = camera.split();
+        let (jobs_in, jobs_out) = jobs.split();
+        let (answers_in, answers_out) = answers.split();
+        let (mut words_in, words_out) = words.split();
+        let (items_in, items_out) = items.split();
+        let (pictures_in, pictures_out) = pictures.split();
+        let (free_gate_in, free_gate_out) = free_gate.split();
+        let (free_judge_in, free_judge_out) = free_judge.split();
+        let (free_recorder_in, free_recorder_out) = free_recorder.split();
+        let no_room = AtomicU64::new(0);
+        let gate = std::thread::current();
+
+        if !self_test_passed {
+            let _ = words_in.enqueue(Word::Fault(Fault::SelfTest, true));
+        }
+        std::thread::scope(|scope| {
+            // Whatever ends this scope ends its threads too: all their waits are short.
+            let _stop_all = StopAtEnd(stop);
+            let ends = RecorderEnds {
+                items: items_out,
+                pictures: pictures_out,
+                free: free_recorder_in,
+                lost: &entries_lost,
+            };
+            let recorder_thread = scope.spawn(move || {
+                priority::name("record");
+                recording::run(recorder, ends, stop);
+            });
+            let recorder_thread = recorder_thread.thread().clone();
+
+            let ends = JudgeEnds {
+                jobs: jobs_out,
+                answers: answers_in,
+                pictures: pictures_in,
+                free: free_judge_in,
+                gate: gate.clone(),
+                recorder: recorder_thread.clone(),
+                keeps_ok: &keeps_ok,
+            };
+            let judge_thread = scope.spawn(move || {
+                priority::name("judge");
+                inference::run(&mut *judge, ends, stop);
+            });
+            let judge_thread = judge_thread.thread().clone();
+
+            let ends = CameraEnds {
+                out: camera_in,
+                free: [free_gate_out, free_judge_out, free_recorder_out],
+                gate: gate.clone(),
+                no_room: &no_room,
+            };
+            let camera_settings = CameraSettings {
+                timeout: camera_timeout,
+                on_trigger,
+            };
+            scope.spawn(move || {
+                priority::name("camera");
+                priority::real_time(priority::CAMERA);
+                camera::run(source, &camera_settings, ends, stop);
+            });
+
+            let ends = TriggerEnds {
+                out: arrivals_in,
+                gate: gate.clone(),
+                flash: &flash,
+            };
+            scope.spawn(move || {
+                priority::name("trigger");
+                priority::real_time(priority::TRIGGER);
+                match triggers {
+                    TriggerSource::Inputs(mut inputs) => {
+                        triggers::from_inputs(&mut *inputs, ends, stop);
+                    }
+                    TriggerSource::Clock(every) => {
+                        triggers::from_clock(clock::nanos(every), ends, stop);
+                    }
+                    TriggerSource::Socket => {}
+                }
+            });
+
+            if let Some(control) = &control {
+                let ends = ControlEnds {
+                    words: words_in,
+                    gate: gate.clone(),
+                    flash: &flash,
+                    metrics: metrics.clone(),
+                    triggers: socket_triggers,
+                };
+                scope.spawn(move || {
+                    priority::name("control");
+                    control::run(control, ends, stop);
+                });
+            }
+
+            priority::real_time(priority::GATE);
+            let ends = Ends {
+                arrivals: arrivals_out,
+                camera: camera_out,
+                answers: answers_out,
+                words: words_out,
+                jobs: jobs_in,
+                items: items_in,
+                free: free_gate_in,
+            };
+            let company = Company {
+                metrics,
+                keepalive,
+                product,
+                ng_threshold,
+                entries_lost: &entries_lost,
+                alive_every: clock::nanos(alive_every),
+                judge: &judge_thread,
+                recorder: &recorder_thread,
+            };
+            let mut conductor = Conductor::new(settings, outputs, ends, company)?;
+            conductor.run(stop);
+            let controller = conductor.controller();
+            Ok(Summary {
+                counters: *controller.counters(),
+                frames: *controller.frames(),
+                under_way: controller.under_way() as u64,
+                frames_without_room: no_room.load(Ordering::Relaxed),
+            })
+        })
+    }
+}
+
+/// Sets the flag when dropped, so that an early way out leaves no thread behind.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,40 @@
+//! Thread names for `top -H`, and real-time priority where the system permits it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+/// Above everything that computes, below the kernel's own threads (50 where interrupts are threads).
+pub(super) const GATE: u8 = 45;
+pub(super) const TRIGGER: u8 = 44;
+pub(super) const CAMERA: u8 = 43;
+
+/// Names the calling thread.
+pub(super) fn name(name: &str) {
+    // Only a convenience.
+    if let Ok(name) = std::ffi::CString::new(format!("partgate-{name}")) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Puts the calling thread under SCHED_FIFO. Said once where it is not permitted: the line runs on,
+/// and its latencies show what that costs.
+pub(super) fn real_time(priority: u8) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let value = ThreadPriorityValue::try_from(priority);
+    let set = value.map_err(|e| e.to_string()).and_then(|value| {
+        let priority = ThreadPriority::Crossplatform(value);
+        set_thread_priority_and_policy(thread_native_id(), priority, policy)
+            .map_err(|e| format!("{e:?}"))
+    });
+    if let Err(error) = set
+        && !TOLD.swap(true, Ordering::Relaxed)
+    {
+        log::warn!(
+            "no real-time priority ({error}); does the unit set LimitRTPRIO? board/systemd has it"
+        );
+    }
+}

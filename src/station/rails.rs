@@ -1,0 +1,100 @@
+//! What the threads of a running line hand each other: queues of fixed capacity, one writer and one
+//! reader each, without locks.
+
+use super::judge::{JudgeError, Judged};
+use crate::capture::source::RawFrame;
+use crate::line::devices::{DeviceError, Edge};
+use crate::line::gate::{Fault, Nanos, PartId};
+use crate::record::{EventEntry, PartEntry};
+use heapless::spsc::Queue;
+
+/// To the gate from the thread that waits on inputs.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// An edge.
+    Edge(Edge),
+    /// The inputs failed (true) or work again.
+    Inputs(bool),
+}
+
+/// To the gate from the camera thread.
+#[derive(Debug)]
+pub(super) enum FromCamera {
+    /// A frame, and when it was in hand.
+    Frame(RawFrame, Nanos),
+    /// The camera is gone (false) or there again.
+    Works(bool),
+}
+
+/// To the judge from the gate.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) part: PartId,
+    pub(super) frame: RawFrame,
+    /// When its gate is, where that is a time: a picture that comes too late is a reject's.
+    pub(super) gate: Option<Nanos>,
+}
+
+/// To the gate from the judge.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) part: PartId,
+    pub(super) judged: Result<Judged, JudgeError>,
+    pub(super) took: Nanos,
+}
+
+/// To the gate from the control socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Word {
+    /// A part is there.
+    Trigger(Nanos),
+    /// A person has seen the alarm.
+    Acknowledge,
+    /// Raise or take back a fault: the self-test.
+    Fault(Fault, bool),
+}
+
+/// To the recorder from the gate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Item {
+    Part(PartEntry),
+    Event(EventEntry),
+}
+
+/// To the recorder from the judge: a frame that may be kept.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) part: PartId,
+    pub(super) frame: RawFrame,
+}
+
+/// All queues. They live as long as the line.
+#[derive(Default)]
+pub(super) struct Rails {
+    pub(super) arrivals: Queue<Arrival, 512>,
+    pub(super) camera: Queue<FromCamera, 16>,
+    pub(super) jobs: Queue<Job, 4>,
+    pub(super) answers: Queue<Answer, 8>,
+    pub(super) words: Queue<Word, 128>,
+    pub(super) items: Queue<Item, 2048>,
+    pub(super) pictures: Queue<Picture, 8>,
+    /// Frames that are free again, from each thread that ends a frame's way.
+    pub(super) free_gate: Queue<RawFrame, 32>,
+    pub(super) free_judge: Queue<RawFrame, 32>,
+    pub(super) free_recorder: Queue<RawFrame, 32>,
+}
+
+/// Frames in circulation: kept for a late trigger, waiting for the judge, being judged, being
+/// stored, being filled.
+pub(super) const POOL: usize = 24;
+
+/// Something a device said, cut to a line.
+pub(super) fn said(error: &DeviceError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

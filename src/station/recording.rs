@@ -1,0 +1,97 @@
+//! The recorder's thread. It may be slow, and the disk full: nobody waits for it.
+
+use super::rails::{Item, Picture};
+use crate::capture::source::RawFrame;
+use crate::clock;
+use crate::line::gate::Nanos;
+use crate::record::{EventEntry, EventKind, PartEntry, Recorder};
+use heapless::Deque;
+use heapless::spsc::{Consumer, Producer};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Pictures of judged parts that wait for their part's end.
+const HELD: usize = 6;
+const LOOK: Nanos = Nanos::from_millis(200);
+
+/// The recorder thread's ends.
+pub(super) struct RecorderEnds<'a> {
+    pub(super) items: Consumer<'a, Item>,
+    pub(super) pictures: Consumer<'a, Picture>,
+    pub(super) free: Producer<'a, RawFrame>,
+    /// Entries for which the queue had no room.
+    pub(super) lost: &'a AtomicU64,
+}
+
+/// Records until `stop` and everything is written.
+pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, stop: &AtomicBool) {
+    let mut held: Deque<Picture, HELD> = Deque::new();
+    let mut looked = clock::now();
+    if let Some(recorder) = &mut recorder {
+        recorder.event(&EventEntry::new(EventKind::Start, "line", "", looked), looked);
+    }
+    loop {
+        let stopping = stop.load(Ordering::Relaxed);
+        let mut idle = true;
+        while let Some(picture) = ends.pictures.dequeue() {
+            if let Err(picture) = held.push_back(picture) {
+                // Its part's line will be there, its picture not.
+                if let Some(oldest) = held.pop_front() {
+                    let _ = ends.free.enqueue(oldest.frame);
+                }
+                let _ = held.push_back(picture);
+            }
+        }
+        let now = clock::now();
+        if let Some(item) = ends.items.dequeue() {
+            idle = false;
+            match item {
+                Item::Part(entry) => {
+                    let frame = take(&mut held, &entry);
+                    if let Some(recorder) = &mut recorder {
+                        recorder.part(&entry, frame.as_ref(), now);
+                    }
+                    if let Some(frame) = frame {
+                        let _ = ends.free.enqueue(frame);
+                    }
+                }
+                Item::Event(event) => {
+                    if let Some(recorder) = &mut recorder {
+                        recorder.event(&event, now);
+                    }
+                }
+            }
+        }
+        if let Some(recorder) = &mut recorder
+            && (now.since(looked) >= LOOK || (idle && stopping))
+        {
+            looked = now;
+            let lost = ends.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                recorder.missing(lost);
+            }
+            recorder.tick(now);
+        }
+        if idle {
+            if stopping {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+    if let Some(recorder) = &mut recorder {
+        let now = clock::now();
+        recorder.event(&EventEntry::new(EventKind::Stop, "line", "", now), now);
+    }
+}
+
+/// The frame of this entry's part, if it is held; those of parts before it are of no use any more.
+fn take(held: &mut Deque<Picture, HELD>, entry: &PartEntry) -> Option<RawFrame> {
+    let at = held.iter().position(|p| p.part == entry.part)?;
+    // Parts end in their order, but for those that are given up at once.
+    for _ in 0..at {
+        let picture = held.pop_front()?;
+        let _ = held.push_back(picture);
+    }
+    held.pop_front().map(|p| p.frame)
+}

@@ -1,0 +1,217 @@
+//! The process that holds the output lines. It does nothing else, so that hardly anything can
+//! happen to it; and whatever happens to the vision process, the lines fall.
+//!
+//! - The vision process ends, however: the lines fall as soon as the kernel closes its end of the
+//!   link.
+//! - It is silent for a lease: the lines fall, it is killed, and another is started. A process that
+//!   was silent is not believed again: nobody knows what it missed.
+//! - A PASS whose time is over falls here too, whether or not the vision process says so.
+
+use super::link::{self, LinkError, Message};
+use crate::clock;
+use crate::line::devices::{DeviceError, Outputs};
+use crate::line::gate::{Line, Nanos};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use thiserror::Error;
+
+/// A vision process that has said nothing yet may take this long to load its product.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often a request to stop is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The supervisor's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// The lines fall after so long without a word.
+    pub lease: Duration,
+    /// Pause before the vision process is started again.
+    pub restart: Duration,
+}
+
+/// Why there can be no supervision.
+#[derive(Debug, Error)]
+pub enum SupervisorError {
+    /// The output lines cannot be held.
+    #[error("the output lines cannot be held")]
+    Outputs(#[source] DeviceError),
+    /// The vision process cannot be started.
+    #[error("the vision process cannot be started")]
+    Start(#[source] std::io::Error),
+    /// The vision process ends at once, again and again: starting it once more helps nobody.
+    #[error("the vision process ended {0} times in a row before the line was ready; its own message says why")]
+    NeverReady(u32),
+}
+
+/// Ends before the line was ever ready, in a row, that are one too many.
+const HOPELESS: u32 = 5;
+
+/// How one vision process ended.
+struct Life {
+    ready: bool,
+    stopped: bool,
+}
+
+/// Holds the lines and keeps a vision process running until `stop`.
+///
+/// # Errors
+/// [`SupervisorError`].
+pub fn supervise(
+    settings: Supervision,
+    open_outputs: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
+    start: &mut dyn FnMut(Stdio) -> std::io::Result<Child>,
+    stop: &AtomicBool,
+) -> Result<(), SupervisorError> {
+    let mut outputs = open_outputs().map_err(SupervisorError::Outputs)?;
+    let mut hopeless = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let (ours, theirs) = link::pair().map_err(SupervisorError::Start)?;
+        let mut child = start(Stdio::from(theirs)).map_err(SupervisorError::Start)?;
+        log::info!("vision process {} started", child.id());
+        let end = attend(settings, &ours, &mut *outputs, stop);
+        let fallen = fall(&mut *outputs);
+        // Closing the link tells it to end; a stuck one is not asked twice.
+        drop(ours);
+        let life = match &end {
+            Ok(life) => life,
+            Err((life, why)) => {
+                log::error!("the lines have fallen: {why}");
+                life
+            }
+        };
+        if life.stopped {
+            await_end(&mut child);
+        }
+        let _ = child.kill();
+        if let Ok(status) = child.wait() {
+            log::info!("vision process ended: {status}");
+        }
+        if life.stopped {
+            break;
+        }
+        hopeless = if life.ready { 0 } else { hopeless + 1 };
+        if hopeless >= HOPELESS {
+            return Err(SupervisorError::NeverReady(hopeless));
+        }
+        if let Err(error) = fallen {
+            log::error!("output lines lost: {error}; opening them again");
+            drop(outputs);
+            outputs = reopen(open_outputs, stop).map_err(SupervisorError::Outputs)?;
+        }
+        pause(settings.restart, stop);
+    }
+    Ok(())
+}
+
+/// Gives a process that was asked to end a second for its records.
+fn await_end(child: &mut Child) {
+    for _ in 0..20 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn reopen(
+    open: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
+    stop: &AtomicBool,
+) -> Result<Box<dyn Outputs>, DeviceError> {
+    loop {
+        match open() {
+            Ok(outputs) => return Ok(outputs),
+            Err(error) if stop.load(Ordering::Relaxed) => return Err(error),
+            Err(error) => log::error!("output lines: {error}"),
+        }
+        pause(Duration::from_millis(500), stop);
+    }
+}
+
+fn pause(time: Duration, stop: &AtomicBool) {
+    let until = clock::now().after(clock::nanos(time));
+    while clock::now() < until && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(LOOK.min(time));
+    }
+}
+
+/// Every line shows what it shows unattended.
+fn fall(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
+    let mut failed = None;
+    // What lets parts by falls first.
+    for line in [Line::Pass, Line::Ready, Line::Reject] {
+        failed = outputs.set(line, line.when_unattended()).err().or(failed);
+    }
+    for line in [Line::Fault, Line::Ok, Line::Busy, Line::Heartbeat] {
+        failed = outputs.set(line, line.when_unattended()).err().or(failed);
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Does what the vision process says for as long as it speaks.
+fn attend(
+    settings: Supervision,
+    link: &link::SupervisorEnd,
+    outputs: &mut dyn Outputs,
+    stop: &AtomicBool,
+) -> Result<Life, (Life, String)> {
+    let mut life = Life {
+        ready: false,
+        stopped: false,
+    };
+    let started = clock::now();
+    let mut lease_until = started.after(clock::nanos(START_LIMIT));
+    let mut pass_until: Option<Nanos> = None;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            life.stopped = true;
+            return Ok(life);
+        }
+        let now = clock::now();
+        let next = lease_until.min(pass_until.unwrap_or(Nanos::MAX));
+        wait(link, Duration::from_nanos(next.since(now).0).min(LOOK));
+        loop {
+            let message = match link.receive() {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(LinkError::Gone) => return Err((life, "the vision process has ended".into())),
+                Err(error) => return Err((life, error.to_string())),
+            };
+            lease_until = clock::now().after(clock::nanos(settings.lease));
+            if let Message::Set { line, on, until } = message {
+                life.ready |= line == Line::Ready && on;
+                if line == Line::Pass {
+                    pass_until = until.filter(|_| on);
+                }
+                if let Err(error) = outputs.set(line, on) {
+                    return Err((life, format!("line {}: {error}", line.name())));
+                }
+            }
+        }
+        let now = clock::now();
+        if now >= lease_until {
+            let silent = settings.lease.as_millis();
+            return Err((
+                life,
+                format!("no word from the vision process for {silent} ms"),
+            ));
+        }
+        if pass_until.is_some_and(|until| now >= until) {
+            pass_until = None;
+            if let Err(error) = outputs.set(Line::Pass, false) {
+                return Err((life, format!("line {}: {error}", Line::Pass.name())));
+            }
+        }
+    }
+}
+
+fn wait(link: &link::SupervisorEnd, at_most: Duration) {
+    let timeout = Timespec {
+        tv_sec: at_most.as_secs() as i64,
+        tv_nsec: i64::from(at_most.subsec_nanos()),
+    };
+    let mut fds = [PollFd::new(link, PollFlags::IN)];
+    // Interrupted or not: the link is looked at next.
+    let _ = poll(&mut fds, Some(&timeout));
+}

@@ -1,0 +1,121 @@
+//! Promise: in steady state edges, outputs and kicks take no memory. (tests/gpio_sim.rs has the same
+//! for the character device.)
+
+#![allow(clippy::expect_used)]
+
+mod counting;
+
+use counting::allocations;
+use partgate::gpio::simulated::{
+    FaultyInputs, InputFaults, SimulatedInputs, SimulatedOutputs, TextInputs, TextOutputs,
+};
+use partgate::line::devices::{Input, Inputs, Outputs};
+use partgate::line::gate::{Line, Nanos};
+use partgate::line::keepalive::Keepalive;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+const NOW: Duration = Duration::ZERO;
+
+#[test]
+fn the_counter_counts() {
+    let (count, _) = allocations(|| std::hint::black_box(vec![1u8; 100]));
+    assert_eq!(count, 1);
+    let (count, sum) = allocations(|| std::hint::black_box(1) + 1);
+    assert_eq!((count, sum), (0, 2));
+}
+
+#[test]
+fn simulated_edges_and_outputs_take_none() {
+    let (mut inputs, mut feed) = SimulatedInputs::new(64).expect("inputs");
+    let (mut outputs, mut view) = SimulatedOutputs::new(64).expect("outputs");
+    let (count, ()) = allocations(|| {
+        for n in 0..1000u64 {
+            feed.edge(Input::Trigger, Nanos(n));
+            let edge = inputs.wait(NOW).expect("plugged").expect("an edge");
+            outputs
+                .set(Line::Pass, edge.at.0 % 2 == 0)
+                .expect("plugged");
+            assert!(view.next().is_some());
+            assert!(inputs.wait(NOW).expect("plugged").is_none());
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn injected_faults_take_none() {
+    let (inner, mut feed) = SimulatedInputs::new(64).expect("inputs");
+    let faults = InputFaults {
+        bounce: 0.5,
+        bounce_within: Duration::from_micros(50),
+        duplicate: 0.5,
+        duplicate_within: Duration::from_micros(100),
+        lose: 0.1,
+        ..InputFaults::default()
+    };
+    let mut inputs = FaultyInputs::new(inner, faults, 1).expect("faults");
+    let (count, ()) = allocations(|| {
+        for _ in 0..200 {
+            feed.edge_now(Input::Trigger);
+            while inputs
+                .wait(Duration::from_micros(200))
+                .expect("plugged")
+                .is_some()
+            {}
+        }
+    });
+    assert!(inputs.injected().bounces() > 0 && inputs.injected().duplicates() > 0);
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn text_devices_take_none() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (to, from) = (folder.path().join("outputs"), folder.path().join("inputs"));
+    let plant = UnixDatagram::bind(&to).expect("socket");
+    let mut outputs = TextOutputs::open(&to, &Line::ALL).expect("outputs");
+    let mut inputs = TextInputs::listen(&from).expect("inputs");
+    let sender = UnixDatagram::unbound().expect("socket");
+    sender.connect(&from).expect("listening");
+    let mut told = [0u8; 64];
+    for _ in Line::ALL {
+        plant.recv(&mut told).expect("the start");
+    }
+    let (count, ()) = allocations(|| {
+        for n in 0..200 {
+            outputs
+                .set(Line::Busy, n % 2 == 0)
+                .expect("the plant reads");
+            plant.recv(&mut told).expect("a change");
+            sender.send(b"17 trigger").expect("listening");
+            assert!(inputs.wait(NOW).expect("an edge").is_some());
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn kicks_take_none() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (socket, device) = (folder.path().join("notify"), folder.path().join("watchdog"));
+    let systemd = UnixDatagram::bind(&socket).expect("socket");
+    std::fs::write(&device, "").expect("file");
+    let variable = |name: &str| match name {
+        "NOTIFY_SOCKET" => Some(socket.clone().into_os_string()),
+        "WATCHDOG_USEC" => Some("4000000".into()),
+        _ => None,
+    };
+    let mut alive = Keepalive::with(variable, Some(&device)).expect("watchers");
+    let mut told = [0u8; 64];
+    let (count, ()) = allocations(|| {
+        for second in 0..100 {
+            alive
+                .kick(Nanos::from_millis(second * 1000))
+                .expect("kicked");
+            systemd.recv(&mut told).expect("a kick");
+        }
+    });
+    assert_eq!(count, 0);
+    assert_eq!(std::fs::read(&device).expect("file").len(), 100);
+}
