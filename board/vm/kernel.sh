@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Fetches what the test machine boots: a stock Debian kernel, the modules for a camera and for GPIO
+# lines that exist in software only, and busybox. Prints the folder they are in.
+#
+#   board/vm/kernel.sh amd64|arm64
+#
+# The camera is `vivid`, a module of Debian's own kernel. `gpio-sim` is left out of Debian's
+# configuration, so it is built here from Debian's source of the same kernel. All of it stays in a
+# cache folder: the first time takes a minute or two, later none.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${PARTGATE_CACHE:-$root/target/board}
+# shellcheck source=board/vm/debian.sh
+source "$here/debian.sh"
+
+architecture=${1:?usage: kernel.sh amd64|arm64}
+case $architecture in
+    amd64) kernel_arch=x86 compiler=x86_64-linux-gnu-gcc package=gcc ;;
+    arm64) kernel_arch=arm64 compiler=aarch64-linux-gnu-gcc package=gcc-aarch64-linux-gnu ;;
+    *) fail "architecture $architecture: amd64 and arm64 are known" ;;
+esac
+machine=$cache/kernel-$architecture
+if [ -e "$machine/complete" ]; then
+    echo "$machine"
+    exit
+fi
+needs apt-get apt
+needs make make
+needs xz xz-utils
+needs "$compiler" "$package"
+mkdir -p "$cache"
+host=$(dpkg --print-architecture)
+work=$(mktemp -d "$cache/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+refresh "$architecture"
+image=$(apt_of "$architecture" apt-cache depends "linux-image-$architecture" \
+    | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -1)
+[ -n "$image" ] || fail "no package linux-image-$architecture: are Debian's sources in /etc/apt?"
+release=${image#linux-image-}                       # 6.1.0-56-amd64
+series=$(cut -d. -f1,2 <<<"$release")               # 6.1
+version=$(apt_of "$architecture" apt-cache show "$image" | sed -n 's/^Version: //p' | head -1)
+echo "kernel $release ($version)" >&2
+
+unpack "$architecture" "$image" "$work/image"
+unpack "$architecture" "linux-headers-$release" "$work/headers"
+unpack "$architecture" "linux-headers-${release%"-$architecture"}-common" "$work/headers"
+unpack "$host" "linux-kbuild-$series=$version" "$work/headers"
+unpack "$architecture" "linux-source-$series=$version" "$work/source"
+unpack "$architecture" busybox-static "$work/busybox"
+[ "$host" = "$architecture" ] || unpack "$host" busybox-static "$work/busybox-host"
+
+# gpio-sim, and the interrupt simulator that it stands on, out of the kernel's tree. What a built-in
+# may call and a module may not is replaced by its exported twin, which takes the number instead of
+# the descriptor.
+build=$work/gpio-sim
+mkdir "$build"
+echo "unpacking gpio-sim from the kernel's source" >&2
+tar -xJf "$work/source/usr/src/linux-source-$series.tar.xz" -C "$build" --strip-components=3 \
+    "linux-source-$series/drivers/gpio/gpio-sim.c" "linux-source-$series/drivers/gpio/gpiolib.h" \
+    "linux-source-$series/kernel/irq/irq_sim.c"
+sed -i -e 's/handle_simple_irq(irq_to_desc(irqnum))/generic_handle_irq_safe(irqnum)/' \
+    -e 's/#include <linux\/slab.h>/&\n#include <linux\/module.h>/' "$build/irq_sim.c"
+grep -q generic_handle_irq_safe "$build/irq_sim.c" \
+    || fail "kernel/irq/irq_sim.c of $series is another than this script knows; see the comment above this line"
+echo 'MODULE_LICENSE("GPL");' >> "$build/irq_sim.c"
+echo 'obj-m := gpio-sim.o irq_sim.o' > "$build/Makefile"
+headers=$work/headers/usr/src/linux-headers-$release
+sed -i "s|^include /usr/src/|include $work/headers/usr/src/|" "$headers/Makefile"
+make -s -C "$headers" ARCH="$kernel_arch" CROSS_COMPILE="${compiler%gcc}" CC="$compiler" M="$build" modules >&2 \
+    || fail "gpio-sim cannot be built for $release"
+
+# The modules, numbered in the order in which they have to be loaded.
+rm -rf "$machine"
+mkdir -p "$machine/modules"
+needs_of() {
+    tr '\0' '\n' < "$1" | sed -n 's/^depends=//p' | tr ',' ' '
+}
+declare -A taken
+count=0
+take() {
+    local name=${1//-/_} file needed
+    [ -z "${taken[$name]:-}" ] || return 0
+    taken[$name]=yes
+    file=$(find "$build" "$work/image" -name '*.ko' | while read -r path; do
+        base=${path##*/}
+        base=${base%.ko}
+        [ "${base//-/_}" != "$name" ] || echo "$path"
+    done | head -1)
+    [ -n "$file" ] || fail "the module $name is not in $image"
+    for needed in $(needs_of "$file"); do
+        take "$needed"
+    done
+    count=$((count + 1))
+    cp "$file" "$machine/modules/$(printf '%02d' $count)-$name.ko"
+}
+take gpio_sim
+take vivid
+
+cp "$work/image/boot/vmlinuz-$release" "$machine/vmlinuz"
+cp "$work/busybox/bin/busybox" "$machine/busybox"
+if [ "$host" = "$architecture" ]; then
+    ln -s busybox "$machine/busybox-host"
+else
+    cp "$work/busybox-host/bin/busybox" "$machine/busybox-host"
+fi
+echo "$release" > "$machine/release"
+touch "$machine/complete"
+echo "$machine"

@@ -1,0 +1,84 @@
+//! The wires between the gate and the line: a gpio-sim chip.
+//!
+//! gpio-sim is the kernel's simulated GPIO chip. Its inputs are pulled and its outputs read through
+//! sysfs; to the program under test it is a character device like any other.
+
+use std::fs;
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Lines of the chip, by offset; the board profile `gpio-sim` knows them by these names.
+pub const NAMES: [&str; 8] = [
+    "trigger",
+    "ready",
+    "pass",
+    "reject",
+    "ok",
+    "busy",
+    "fault",
+    "heartbeat",
+];
+
+pub const TRIGGER: usize = 0;
+pub const READY: usize = 1;
+pub const PASS: usize = 2;
+pub const REJECT: usize = 3;
+pub const OK: usize = 4;
+pub const FAULT: usize = 6;
+pub const HEARTBEAT: usize = 7;
+
+const CONFIGFS: &str = "/sys/kernel/config/gpio-sim";
+
+/// The chip.
+pub struct Pins {
+    folder: PathBuf,
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)
+        .map_err(|e| Error::new(e.kind(), format!("{}: {text:?}: {e}", path.display())))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .map_err(|e| Error::new(e.kind(), format!("{}: {e}", path.display())))
+}
+
+impl Pins {
+    /// Makes the chip.
+    pub fn make() -> Result<Self> {
+        let device = Path::new(CONFIGFS).join("line");
+        let bank = device.join("bank0");
+        fs::create_dir_all(&bank)
+            .map_err(|e| Error::new(e.kind(), format!("{}: {e}", bank.display())))?;
+        write(&bank.join("label"), "plant")?;
+        write(&bank.join("num_lines"), &NAMES.len().to_string())?;
+        for (offset, name) in NAMES.iter().enumerate() {
+            let line = bank.join(format!("line{offset}"));
+            fs::create_dir(&line)?;
+            write(&line.join("name"), name)?;
+        }
+        write(&device.join("live"), "1")?;
+        let folder = Path::new("/sys/devices/platform")
+            .join(read(&device.join("dev_name"))?)
+            .join(read(&bank.join("chip_name"))?);
+        Ok(Self { folder })
+    }
+
+    /// Name and folder of the chip, for the log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Pulls an input.
+    pub fn pull(&self, offset: usize, up: bool) -> Result<()> {
+        let file = self.folder.join(format!("sim_gpio{offset}/pull"));
+        write(&file, if up { "pull-up" } else { "pull-down" })
+    }
+
+    /// Level of a line.
+    pub fn level(&self, offset: usize) -> Result<bool> {
+        Ok(read(&self.folder.join(format!("sim_gpio{offset}/value")))? == "1")
+    }
+}
