@@ -1,9 +1,10 @@
 //! When a camera that is none exposes: at a steady rate, or at every trigger.
 
 use super::source::Flash;
+use crate::clock;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::Timespec;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -31,14 +32,11 @@ pub enum Exposure {
 
 /// CLOCK_MONOTONIC, nanoseconds.
 pub(super) fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let part = u64::try_from(now.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(part)
+    clock::now().0
 }
 
 pub(super) fn nanoseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+    clock::nanos(span).0
 }
 
 /// Triggers on their way from the one that fires to the one that exposes: a ring without locks, and

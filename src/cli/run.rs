@@ -148,12 +148,10 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     let keepalive =
         Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::input)?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
-    let triggers = match config.trigger.kind {
-        TriggerKind::Timer { every } => TriggerSource::Clock(every),
-        _ => match inputs(config).map_err(Failure::input)? {
-            Some(inputs) => TriggerSource::Inputs(inputs),
-            None => TriggerSource::Socket,
-        },
+    let triggers = match (config.trigger.kind, inputs(config).map_err(Failure::input)?) {
+        (TriggerKind::Timer { every }, inputs) => TriggerSource::Clock { every, inputs },
+        (_, Some(inputs)) => TriggerSource::Inputs(inputs),
+        (_, None) => TriggerSource::Socket,
     };
     let checks = sanity(config, &product).map_err(Failure::input)?;
     let station = Station {

@@ -6,13 +6,10 @@
 //!   (Linux 5.10 or later). Inputs and outputs are separate because two processes hold them: the
 //!   vision process waits for triggers, and a supervisor holds the outputs, so that READY falls
 //!   when the vision process dies.
-//! - [`Encoder`]: belt position from the edges of one channel.
 //! - [`simulated`]: lines without hardware, the plant's side of them, and a fault injector.
 
 mod chardev;
 mod chips;
-mod clock;
-mod encoder;
 mod error;
 pub mod simulated;
 mod spec;
@@ -21,6 +18,5 @@ pub use chardev::{
     Bias, ChardevInputs, ChardevOutputs, Debounce, Drive, InputLine, LONGEST_DEBOUNCE, OutputLine,
 };
 pub use chips::{ChipReport, LineReport, chips};
-pub use encoder::Encoder;
 pub use error::GpioError;
 pub use spec::{ChipSpec, LineRef, LineSpec, LineSpecError};

@@ -58,8 +58,13 @@ use triggers::{SharedFlash, TriggerEnds};
 pub enum TriggerSource {
     /// Edges; with an encoder, its counts as well.
     Inputs(Box<dyn Inputs>),
-    /// The clock.
-    Clock(Duration),
+    /// The clock; edges of other inputs (an encoder, a button) count as well.
+    Clock {
+        /// From part to part.
+        every: Duration,
+        /// The other inputs, where any is wired.
+        inputs: Option<Box<dyn Inputs>>,
+    },
     /// The control socket alone.
     Socket,
 }
@@ -159,6 +164,7 @@ impl Station {
             alive_every,
             control,
         } = self;
+        priority::ordinary();
         settings.gate.check(crate::line::controller::MAX_PARTS)?;
         source.open()?;
         log::info!("camera: {}", source.describe());
@@ -244,17 +250,14 @@ impl Station {
                 gate: gate.clone(),
                 flash: &flash,
             };
+            let (inputs, every) = match triggers {
+                TriggerSource::Inputs(inputs) => (Some(inputs), None),
+                TriggerSource::Clock { every, inputs } => (inputs, Some(clock::nanos(every))),
+                TriggerSource::Socket => (None, None),
+            };
             spawn(scope, "trigger", move || {
                 priority::real_time(priority::TRIGGER);
-                match triggers {
-                    TriggerSource::Inputs(mut inputs) => {
-                        triggers::from_inputs(&mut *inputs, ends, stop);
-                    }
-                    TriggerSource::Clock(every) => {
-                        triggers::from_clock(clock::nanos(every), ends, stop);
-                    }
-                    TriggerSource::Socket => {}
-                }
+                triggers::run(inputs, every, ends, stop);
             })?;
 
             if let Some(control) = &control {

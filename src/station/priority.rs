@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
+    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue,
+    ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 
 /// Above everything that computes, below the kernel's own threads (50 where interrupts are threads).
+pub(super) const SUPERVISOR: u8 = 46;
 pub(super) const GATE: u8 = 45;
 pub(super) const TRIGGER: u8 = 44;
 pub(super) const CAMERA: u8 = 43;
@@ -28,5 +29,17 @@ pub(super) fn real_time(priority: u8) {
         log::warn!(
             "no real-time priority ({error}); does the unit set LimitRTPRIO? board/systemd has it"
         );
+    }
+}
+
+/// Puts the calling thread back under the ordinary scheduler: a child of the supervisor starts with
+/// the supervisor's priority, and its judge would keep everything else from running.
+pub(super) fn ordinary() {
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    if let Ok(value) = ThreadPriorityValue::try_from(0) {
+        let priority = ThreadPriority::Crossplatform(value);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
+            log::debug!("ordinary priority: {error:?}");
+        }
     }
 }

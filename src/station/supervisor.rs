@@ -8,6 +8,7 @@
 //! - A PASS whose time is over falls here too, whether or not the vision process says so.
 
 use super::link::{self, LinkError, Message};
+use super::priority;
 use crate::clock;
 use crate::line::devices::{DeviceError, Outputs};
 use crate::line::gate::{Line, Nanos};
@@ -67,6 +68,7 @@ pub fn supervise(
     stop: &AtomicBool,
 ) -> Result<(), SupervisorError> {
     let mut outputs = open_outputs().map_err(SupervisorError::Outputs)?;
+    priority::real_time(priority::SUPERVISOR);
     let mut hopeless = 0;
     while !stop.load(Ordering::Relaxed) {
         let (ours, theirs) = link::pair().map_err(SupervisorError::Start)?;

@@ -33,6 +33,13 @@ pub(super) struct TriggerEnds<'a> {
 }
 
 impl TriggerEnds<'_> {
+    fn see(&mut self, edge: Edge, stop: &AtomicBool) {
+        if edge.input == Input::Trigger {
+            fire(self.flash, edge.at);
+        }
+        self.hand_over(Arrival::Edge(edge), stop);
+    }
+
     /// Edges are never dropped: while the gate does not take them this thread waits, and the kernel
     /// keeps count of what it has to drop meanwhile.
     fn hand_over(&mut self, arrival: Arrival, stop: &AtomicBool) {
@@ -49,20 +56,31 @@ impl TriggerEnds<'_> {
     }
 }
 
-/// Waits for edges of `inputs` until `stop`.
-pub(super) fn from_inputs(inputs: &mut dyn Inputs, mut ends: TriggerEnds<'_>, stop: &AtomicBool) {
+/// Waits for edges of `inputs`, and makes a trigger `every` so often, until `stop`.
+pub(super) fn run(
+    mut inputs: Option<Box<dyn Inputs>>,
+    every: Option<Nanos>,
+    mut ends: TriggerEnds<'_>,
+    stop: &AtomicBool,
+) {
     let mut failed = false;
+    let mut next = every.map(|every| clock::now().after(every));
     while !stop.load(Ordering::Relaxed) {
-        match inputs.wait(WAIT) {
+        let wait = next.map_or(WAIT, |next| clock::until(next).min(WAIT));
+        let came = match &mut inputs {
+            Some(inputs) => inputs.wait(wait),
+            None => {
+                std::thread::sleep(wait);
+                Ok(None)
+            }
+        };
+        match came {
             Ok(edge) => {
                 if std::mem::take(&mut failed) {
                     ends.hand_over(Arrival::Inputs(false), stop);
                 }
                 if let Some(edge) = edge {
-                    if edge.input == Input::Trigger {
-                        fire(ends.flash, edge.at);
-                    }
-                    ends.hand_over(Arrival::Edge(edge), stop);
+                    ends.see(edge, stop);
                 }
             }
             Err(error) => {
@@ -70,29 +88,15 @@ pub(super) fn from_inputs(inputs: &mut dyn Inputs, mut ends: TriggerEnds<'_>, st
                     log::error!("inputs: {}", said(&error));
                     ends.hand_over(Arrival::Inputs(true), stop);
                 }
-                std::thread::sleep(WAIT);
+                std::thread::sleep(wait);
             }
         }
-    }
-}
-
-/// Makes a trigger `every` so often until `stop`.
-pub(super) fn from_clock(every: Nanos, mut ends: TriggerEnds<'_>, stop: &AtomicBool) {
-    let mut next = clock::now().after(every);
-    while !stop.load(Ordering::Relaxed) {
-        let left = clock::until(next);
-        if !left.is_zero() {
-            std::thread::sleep(left.min(WAIT));
-            continue;
+        if let (Some(at), Some(every)) = (next, every)
+            && clock::now() >= at
+        {
+            next = Some(at.after(every));
+            let input = Input::Trigger;
+            ends.see(Edge { input, at, lost: 0 }, stop);
         }
-        let at = next;
-        next = next.after(every);
-        fire(ends.flash, at);
-        let edge = Edge {
-            input: Input::Trigger,
-            at,
-            lost: 0,
-        };
-        ends.hand_over(Arrival::Edge(edge), stop);
     }
 }

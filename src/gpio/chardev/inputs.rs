@@ -3,8 +3,8 @@
 use super::debouncer::Debouncer;
 use super::sequence::Sequence;
 use super::{CONSUMER, check_distinct, explain, used_for};
+use crate::clock;
 use crate::gpio::chips::{FoundLine, find};
-use crate::gpio::clock;
 use crate::gpio::error::{GpioError, errno};
 use crate::gpio::spec::LineSpec;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs};

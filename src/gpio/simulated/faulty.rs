@@ -1,7 +1,7 @@
 //! A fault injector around any inputs.
 
 use super::SimulatedError;
-use crate::gpio::clock;
+use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs};
 use crate::line::gate::Nanos;
 use crate::seed::Rng;

@@ -1,7 +1,7 @@
 //! Input lines fed from another thread.
 
 use super::{SimulatedError, check_capacity};
-use crate::gpio::clock;
+use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs};
 use crate::line::gate::Nanos;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};

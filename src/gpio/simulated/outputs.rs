@@ -1,7 +1,7 @@
 //! Output lines that another thread can watch.
 
 use super::{SimulatedError, check_capacity};
-use crate::gpio::clock;
+use crate::clock;
 use crate::line::devices::{DeviceError, Outputs};
 use crate::line::gate::{Line, Nanos};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! `<monotonic_ns> <line> <0|1>`, inputs are sent as `<monotonic_ns> <input> [<lost>]`.
 
 use super::SimulatedError;
-use crate::gpio::clock;
+use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
 use crate::line::gate::{Line, Nanos};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
