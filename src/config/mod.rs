@@ -16,6 +16,7 @@ mod problem;
 mod sections;
 mod settings;
 mod value;
+mod warnings;
 
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
 pub use document::Known;

@@ -325,6 +325,23 @@ fn times_that_cannot_be_kept_are_refused() {
 }
 
 #[test]
+fn what_works_but_protects_less_is_a_warning_with_its_line() {
+    let keys = |changes: &[(&str, &str)]| {
+        let text = changed(changes);
+        let found = parse(&text).unwrap_or_else(|e| panic!("{e}")).warnings();
+        let told = found.into_iter().map(|w| (w.key, w.line));
+        told.collect::<Vec<_>>()
+    };
+    let at = |key: &str, start: &str| vec![(key.to_string(), line_of(EXAMPLE, start))];
+    let delivery = at("capture.delivery_ms", "delivery_ms");
+    assert_eq!(keys(&[("delivery_ms = 60", "delivery_ms = 40")]), delivery);
+    let kept = ("delivery_ms = 60", "delivery_ms = 39");
+    assert_eq!(keys(&[kept]), []);
+    let pulse = ("pulse_ms = 40", "pulse_ms = 100");
+    assert_eq!(keys(&[kept, pulse]), at("gate.pulse_ms", "pulse_ms"));
+}
+
+#[test]
 fn a_plant_stands_for_all_lines_and_has_both_paths() {
     let section = ("# [plant]", "[plant]");
     let (outputs, inputs) = (("# outputs =", "outputs ="), ("# inputs =", "inputs ="));
