@@ -35,7 +35,7 @@ enum Action {
 /// with those that the bundle was fitted on. Devices are looked at by `partgate doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate config check line.toml\n\nExit codes: 0 nothing is wrong, 3 the file cannot be used as it is.\n\nJSON: file, ok, problems.{line,key,message}."
+    after_help = "Examples:\n  partgate config check line.toml\n\nExit codes: 0 nothing is wrong, 3 the file cannot be used as it is.\n\nJSON: file, ok, problems.{line,key,message},\nwarnings.{line,key,message}."
 )]
 struct CheckArguments {
     /// The configuration
@@ -71,6 +71,7 @@ struct Check<'a> {
     file: &'a Path,
     ok: bool,
     problems: &'a [Problem],
+    warnings: &'a [Problem],
 }
 
 #[derive(Debug, Error)]
@@ -100,10 +101,10 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
 fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
     let file = &*arguments.file;
     out.when_left(Code::Input);
-    let problems = match LineConfig::open(file) {
-        Ok(_) if arguments.syntax_only => Vec::new(),
-        Ok(config) => config.check_files(),
-        Err(ConfigError::Problems { problems, .. }) => problems,
+    let (problems, warnings) = match LineConfig::open(file) {
+        Ok(config) if arguments.syntax_only => (Vec::new(), config.warnings()),
+        Ok(config) => (config.check_files(), config.warnings()),
+        Err(ConfigError::Problems { problems, .. }) => (problems, Vec::new()),
         Err(error) => return Err(Failure::input(error)),
     };
     let ok = problems.is_empty();
@@ -112,8 +113,15 @@ fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
             file,
             ok,
             problems: &problems,
+            warnings: &warnings,
         })?;
     } else {
+        for warning in &warnings {
+            let place = format!("{}:{}:", file.display(), warning.line);
+            let word = out.paint("warning", Colour::Unsure);
+            let key = out.paint(&*warning.key, Colour::Bold);
+            out.line(format_args!("{place} {word}: {key}: {}", warning.message))?;
+        }
         for problem in &problems {
             // As compilers write it, so that editors find the place.
             let key = match &*problem.key {

@@ -3,10 +3,9 @@
 
 use super::document::Setting;
 use super::problem::Problems;
-use super::sections::{Ejector, MAX_CAPACITY};
-use super::settings::{
-    CameraSettings, PairingName, Settings, SourceName, SpanSettings, TriggerName,
-};
+use super::sections::MAX_CAPACITY;
+use super::settings::{CameraSettings, Settings, SourceName, SpanSettings, TriggerName};
+use crate::line::gate::Ejector;
 
 /// Notes every contradiction.
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
@@ -18,7 +17,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     capacity(settings, problems);
     wiring(settings, problems);
     alarm(settings, problems);
-    sanity(settings, problems);
+    plant(settings, problems);
+    lease(settings, problems);
 }
 
 /// Notes that a key which is in the file does nothing as the file stands.
@@ -151,55 +151,23 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
 
 fn capture(settings: &Settings, problems: &mut Problems) {
     let capture = &settings.capture;
-    let latest = capture.exposure_max_ms.value;
-    let window = "capture.pairing = \"window\"";
-    let next = "capture.pairing = \"next\"";
-    match capture.pairing.value {
-        Some(PairingName::Window) => {
-            if capture.capture_delay_ms.value.is_some_and(|ms| ms > 0.0) {
-                useless(
-                    problems,
-                    "capture.capture_delay_ms",
-                    &capture.capture_delay_ms,
-                    next,
-                );
-            }
-            if let (Some(earliest), Some(latest)) = (capture.exposure_min_ms.value, latest) {
-                let line = capture.exposure_max_ms.line.unwrap_or(1);
-                if latest < earliest {
-                    let message =
-                        format!("{latest} ms is before capture.exposure_min_ms = {earliest} ms");
-                    problems.note(line, "capture.exposure_max_ms", message);
-                } else if let Some(pitch) = settings.trigger.min_pitch_ms.value
-                    && latest - earliest >= pitch
-                {
-                    let message = format!(
-                        "the window of {} ms from capture.exposure_min_ms is not shorter than trigger.min_pitch_ms = {pitch} ms, so one frame could belong to two parts",
-                        latest - earliest
-                    );
-                    problems.note(line, "capture.exposure_max_ms", message);
-                }
-            }
-        }
-        Some(PairingName::Next) => {
-            if capture.exposure_min_ms.value.is_some_and(|ms| ms > 0.0) {
-                useless(
-                    problems,
-                    "capture.exposure_min_ms",
-                    &capture.exposure_min_ms,
-                    window,
-                );
-            }
-            if let (Some(delay), Some(latest)) = (capture.capture_delay_ms.value, latest)
-                && latest < delay
-            {
-                let line = capture.exposure_max_ms.line.unwrap_or(1);
-                let message =
-                    format!("{latest} ms is before capture.capture_delay_ms = {delay} ms");
-                problems.note(line, "capture.exposure_max_ms", message);
-            }
-        }
-        None => {}
+    let (Some(earliest), Some(latest)) =
+        (capture.exposure_min_ms.value, capture.exposure_max_ms.value)
+    else {
+        return;
+    };
+    let line = capture.exposure_max_ms.line.unwrap_or(1);
+    if latest < earliest {
+        let message = format!("{latest} ms is before capture.exposure_min_ms = {earliest} ms");
+        problems.note(line, "capture.exposure_max_ms", message);
+    } else if let Some(pitch) = settings.trigger.min_pitch_ms.value
+        && latest - earliest >= pitch
+    {
+        let message = format!(
+            "the window of {} ms from capture.exposure_min_ms is not shorter than trigger.min_pitch_ms = {pitch} ms, so one frame could belong to two parts",
+            latest - earliest
+        );
+        problems.note(line, "capture.exposure_max_ms", message);
     }
 }
 
@@ -404,16 +372,37 @@ fn alarm(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-fn sanity(settings: &Settings, problems: &mut Problems) {
-    let sanity = &settings.sanity;
-    if let (Some(least), Some(most), Some(line)) = (
-        sanity.min_mean.value,
-        sanity.max_mean.value,
-        sanity.max_mean.line,
-    ) && least >= most
+fn plant(settings: &Settings, problems: &mut Problems) {
+    let plant = &settings.plant;
+    let Some(line) = plant.line else {
+        return;
+    };
+    let why = "[plant]";
+    needed(problems, "plant.outputs", &plant.outputs, line, why);
+    needed(problems, "plant.inputs", &plant.inputs, line, why);
+    if let (Some(outputs), Some(inputs)) = (&plant.outputs.value, &plant.inputs.value)
+        && outputs == inputs
     {
-        let message =
-            format!("{most} is not above sanity.min_mean = {least}, so no picture could be judged");
-        problems.note(line, "sanity.max_mean", message);
+        let message = format!("{inputs:?} is plant.outputs already; each needs its own path");
+        problems.note(plant.inputs.line.unwrap_or(line), "plant.inputs", message);
+    }
+}
+
+/// Where the pulse is a time, the supervisor ends each PASS itself; where it is in counts only the
+/// lease does, when the gate has died.
+fn lease(settings: &Settings, problems: &mut Problems) {
+    if !settings.gate.pulse.counts.given() {
+        return;
+    }
+    let lease = &settings.supervisor.lease_ms;
+    let pitch = &settings.trigger.min_pitch_ms;
+    if let (Some(ms), Some(least)) = (lease.value, pitch.value)
+        && ms >= least
+    {
+        let message = format!(
+            "{ms} ms is not shorter than trigger.min_pitch_ms = {least} ms: with gate.pulse_counts a PASS that a dead gate left on would reach the next part; make it shorter, or give gate.pulse_ms"
+        );
+        let line = lease.line.or(pitch.line).unwrap_or(1);
+        problems.note(line, "supervisor.lease_ms", message);
     }
 }

@@ -6,11 +6,11 @@ use super::document::{Document, Setting};
 use super::nearest::nearest;
 use super::problem::ConfigError;
 use super::sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Pairing,
-    Plant, Record, Sanity, Supervisor, Trigger, TriggerKind, V4l2Camera,
+    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Plant,
+    Record, Sanity, Supervisor, Trigger, TriggerKind, V4l2Camera,
 };
 use super::settings::{
-    CameraSettings, LineSettings, PairingName, Settings, SourceName, SpanSettings, TriggerName,
+    CameraSettings, LineSettings, PlantSettings, Settings, SourceName, SpanSettings, TriggerName,
     TriggerSettings,
 };
 use crate::line::gate::{Counts, Nanos, Span};
@@ -44,20 +44,6 @@ pub(super) fn assemble(
     let (lease_ms, restart_ms) = (supervisor.lease_ms.value, supervisor.restart_ms.value);
     let watchdog = watchdog(supervisor.watchdog_device, board.as_ref(), document);
     let (capture, gate, alarm) = (settings.capture, settings.gate, settings.alarm);
-    let (latest, delivery) = (
-        nanos(capture.exposure_max_ms.value?),
-        nanos(capture.delivery_ms.value?),
-    );
-    let pairing = match capture.pairing.value? {
-        PairingName::Window => Pairing::Window {
-            min: nanos(capture.exposure_min_ms.value?),
-            max: latest,
-        },
-        PairingName::Next => Pairing::Next {
-            delay: nanos(capture.capture_delay_ms.value?),
-            max: latest,
-        },
-    };
     let after = span(&gate.after)?;
     let no_rest = match after {
         Span::Time(_) => Span::Time(Nanos(0)),
@@ -65,17 +51,17 @@ pub(super) fn assemble(
     };
     let (sanity, drift, inference) = (settings.sanity, settings.drift, settings.inference);
     let record = settings.record;
-    let [plant_outputs, plant_inputs] = settings.plant.map(|path| path.value.map(&beside));
-    let plant = plant_outputs
-        .zip(plant_inputs)
-        .map(|(outputs, inputs)| Plant { outputs, inputs });
     Some(LineConfig {
         file: file.to_path_buf(),
         product: beside(settings.product.value?),
         board: board?,
         camera: camera?,
         trigger: trigger(&settings.trigger)?,
-        capture: Capture { pairing, delivery },
+        capture: Capture {
+            exposure_min: nanos(capture.exposure_min_ms.value?),
+            exposure_max: nanos(capture.exposure_max_ms.value?),
+            delivery: nanos(capture.delivery_ms.value?),
+        },
         gate: Gate {
             after,
             pulse: span(&gate.pulse)?,
@@ -101,7 +87,6 @@ pub(super) fn assemble(
         },
         sanity: Sanity {
             min_mean: sanity.min_mean.value,
-            max_mean: sanity.max_mean.value,
             max_saturated_percent: sanity.max_saturated_percent.value,
             min_sharpness: sanity.min_sharpness.value,
             max_shift_percent: sanity.max_shift_percent.value,
@@ -115,6 +100,7 @@ pub(super) fn assemble(
             None
         },
         lines,
+        plant: plant(settings.plant, &beside),
         supervisor: Supervisor {
             lease: duration(lease_ms?),
             restart: duration(restart_ms?),
@@ -128,7 +114,6 @@ pub(super) fn assemble(
             ok_sample_percent: record.ok_sample_percent.value?,
             min_free: record.min_free_mib.value?.saturating_mul(MIB),
         },
-        plant,
         access: Access {
             metrics: settings.metrics.value.and_then(|text| text.parse().ok()),
             control: settings.control.value.map(beside),
@@ -270,6 +255,14 @@ fn trigger(settings: &TriggerSettings) -> Option<Trigger> {
         kind,
         bounce: Nanos::from_micros(settings.bounce_us.value?),
         min_pitch: nanos(settings.min_pitch_ms.value?),
+    })
+}
+
+/// None, too, where one of its two paths is missing: that is a problem already.
+fn plant(settings: PlantSettings, beside: &impl Fn(String) -> PathBuf) -> Option<Plant> {
+    Some(Plant {
+        inputs: beside(settings.inputs.value?),
+        outputs: beside(settings.outputs.value?),
     })
 }
 

@@ -16,15 +16,16 @@ mod problem;
 mod sections;
 mod settings;
 mod value;
+mod warnings;
 
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
 pub use document::Known;
 pub use example::{EXAMPLE, example};
 pub use problem::{ConfigError, Problem};
 pub use sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Ejector, Gate, Inference, Lines,
-    MAX_CAPACITY, MAX_RATE_WINDOW, Pairing, Plant, Record, Sanity, Supervisor, Trigger,
-    TriggerKind, V4l2Camera,
+    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines,
+    MAX_CAPACITY, MAX_RATE_WINDOW, Plant, Record, Sanity, Supervisor, Trigger, TriggerKind,
+    V4l2Camera,
 };
 
 use document::Document;
@@ -62,12 +63,12 @@ pub struct LineConfig {
     pub drift: Option<Drift>,
     /// What is wired to what.
     pub lines: Lines,
+    /// Lines through text instead of a GPIO chip; None: real lines.
+    pub plant: Option<Plant>,
     /// Who holds the output lines.
     pub supervisor: Supervisor,
     /// What is kept.
     pub record: Record,
-    /// Text instead of lines; None: real lines.
-    pub plant: Option<Plant>,
     /// Who may ask.
     pub access: Access,
     places: BTreeMap<String, usize>,
@@ -114,8 +115,8 @@ impl LineConfig {
         let crate::line::gate::Span::Time(after) = self.gate.after else {
             return None;
         };
-        let here = self.capture.pairing.latest().after(self.capture.delivery);
-        Some(std::time::Duration::from_nanos(after.since(here).0))
+        let left = after.since(self.capture.latest());
+        Some(std::time::Duration::from_nanos(left.0))
     }
 }
 

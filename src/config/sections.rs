@@ -3,7 +3,7 @@
 
 use super::board::LineSpec;
 use crate::capture::source::PixelFormat;
-use crate::line::gate::{Counts, Nanos, Span};
+use crate::line::gate::{Counts, Ejector, Nanos, Span};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,41 +107,32 @@ pub enum TriggerKind {
     },
 }
 
-/// `[capture]`: which frame belongs to which part.
+/// `[capture]`: which frame belongs to which part: the first one exposed from `exposure_min` to
+/// `exposure_max` after the trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// The rule.
-    pub pairing: Pairing,
+    /// Earliest exposure after the trigger; with a free-running camera the capture delay.
+    pub exposure_min: Nanos,
+    /// Latest exposure after the trigger.
+    pub exposure_max: Nanos,
     /// A frame's way from the sensor to this program, at most.
     pub delivery: Nanos,
 }
 
-/// The rules of pairing. Times are of exposure, after the trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairing {
-    /// A frame exposed in `[min, max]`.
-    Window {
-        /// Earliest.
-        min: Nanos,
-        /// Latest.
-        max: Nanos,
-    },
-    /// The first frame at or after `delay`, and no later than `max`.
-    Next {
-        /// When the part is in view.
-        delay: Nanos,
-        /// After this it is out of view.
-        max: Nanos,
-    },
+impl Capture {
+    /// The latest moment after the trigger at which the part's frame can be here.
+    pub const fn latest(&self) -> Nanos {
+        self.exposure_max.after(self.delivery)
+    }
 }
 
-impl Pairing {
-    /// The latest exposure that may still be a part's.
-    pub const fn latest(&self) -> Nanos {
-        match self {
-            Pairing::Window { max, .. } | Pairing::Next { max, .. } => *max,
-        }
-    }
+/// `[plant]`: all wired lines go through text, for tests and demonstrations without hardware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plant {
+    /// Unix datagram socket on which edges of the input lines arrive; made here.
+    pub inputs: PathBuf,
+    /// FIFO, unix datagram socket or plain file that is told every change of the output lines.
+    pub outputs: PathBuf,
 }
 
 /// `[gate]`: when the ejector acts.
@@ -175,15 +166,6 @@ pub const MAX_CAPACITY: usize = 256;
 
 /// Parts over which the reject rate can be taken at most.
 pub const MAX_RATE_WINDOW: usize = 256;
-
-/// The two ways of wiring an ejector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ejector {
-    /// Energised only while a part passes that may: fails to reject.
-    Pass,
-    /// Energised for parts that must go: needs the line to stop on READY.
-    Reject,
-}
 
 /// `[alarm]`: when rejects are too many.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -233,13 +215,11 @@ impl Inference {
 pub struct Sanity {
     /// Grey levels, 0 to 255: darker is black.
     pub min_mean: Option<f64>,
-    /// Grey levels, 0 to 255: brighter is washed out.
-    pub max_mean: Option<f64>,
-    /// Share of pixels at full scale, 0 to 100.
+    /// Share of points with a channel at 254 or above, 0 to 100.
     pub max_saturated_percent: Option<f64>,
-    /// Mean absolute Laplacian, grey levels: less is blurred.
+    /// Mean absolute Laplacian of the sharpest 2 % of the points, grey levels: less is blurred.
     pub min_sharpness: Option<f64>,
-    /// Share of the side, 0 to 100, against the product's golden good image.
+    /// Share of the side, 0.1 to 10, against the product's golden good image.
     pub max_shift_percent: Option<f64>,
 }
 
@@ -343,15 +323,6 @@ pub struct Record {
     pub ok_sample_percent: f64,
     /// Below so many free bytes no images are kept.
     pub min_free: u64,
-}
-
-/// `[plant]`: text instead of lines, for tests and demonstrations without hardware.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plant {
-    /// Where changes of outputs are told.
-    pub outputs: PathBuf,
-    /// Where edges of inputs come from.
-    pub inputs: PathBuf,
 }
 
 /// `[metrics]` and `[control]`: who may ask.

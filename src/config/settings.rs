@@ -2,8 +2,9 @@
 //! that knows them: the reference page and the example are tested against it.
 
 use super::document::{Absent, Document, Section, Setting};
-use super::sections::{Ejector, Lines, MAX_CAPACITY, MAX_RATE_WINDOW};
+use super::sections::{Lines, MAX_CAPACITY, MAX_RATE_WINDOW};
 use crate::capture::source::PixelFormat;
+use crate::line::gate::Ejector;
 
 /// Sources by name only; what each needs is in other keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +21,6 @@ pub(super) enum TriggerName {
     Socket,
     Timer,
     Encoder,
-}
-
-/// Rules of pairing by name only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PairingName {
-    Window,
-    Next,
 }
 
 pub(super) struct CameraSettings {
@@ -60,10 +54,8 @@ pub(super) struct TriggerSettings {
 }
 
 pub(super) struct CaptureSettings {
-    pub(super) pairing: Setting<PairingName>,
     pub(super) exposure_min_ms: Setting<f64>,
     pub(super) exposure_max_ms: Setting<f64>,
-    pub(super) capture_delay_ms: Setting<f64>,
     pub(super) delivery_ms: Setting<f64>,
 }
 
@@ -102,7 +94,6 @@ pub(super) struct InferenceSettings {
 
 pub(super) struct SanitySettings {
     pub(super) min_mean: Setting<f64>,
-    pub(super) max_mean: Setting<f64>,
     pub(super) max_saturated_percent: Setting<f64>,
     pub(super) min_sharpness: Setting<f64>,
     pub(super) max_shift_percent: Setting<f64>,
@@ -122,6 +113,13 @@ pub(super) struct LineSettings {
     pub(super) pull_up: Setting<Vec<String>>,
     pub(super) pull_down: Setting<Vec<String>>,
     pub(super) open_drain: Setting<Vec<String>>,
+}
+
+pub(super) struct PlantSettings {
+    /// Its line, where it is in the file.
+    pub(super) line: Option<usize>,
+    pub(super) inputs: Setting<String>,
+    pub(super) outputs: Setting<String>,
 }
 
 pub(super) struct SupervisorSettings {
@@ -152,12 +150,11 @@ pub(super) struct Settings {
     pub(super) sanity: SanitySettings,
     pub(super) drift: DriftSettings,
     pub(super) lines: LineSettings,
+    pub(super) plant: PlantSettings,
     pub(super) supervisor: SupervisorSettings,
     pub(super) record: RecordSettings,
     pub(super) metrics: Setting<String>,
     pub(super) control: Setting<String>,
-    /// Outputs, inputs.
-    pub(super) plant: [Setting<String>; 2],
 }
 
 /// A wait of a day is no line's.
@@ -218,11 +215,11 @@ impl Settings {
             sanity: sanity(document, top),
             drift: drift(document, top),
             lines: lines(document, top),
+            plant: plant(document, top),
             supervisor: supervisor(document, top),
             record: record(document, top),
             metrics: metrics(document, top),
             control: control(document, top),
-            plant: plant(document, top),
         }
     }
 }
@@ -339,19 +336,10 @@ fn trigger<'i>(document: &mut Document, top: &mut Section<'i>) -> TriggerSetting
 fn capture<'i>(document: &mut Document, top: &mut Section<'i>) -> CaptureSettings {
     let mut section = document.section(top, "capture");
     let s = &mut section;
-    let rules = [("window", PairingName::Window), ("next", PairingName::Next)];
     let range = || 0.0..=LONGEST_MS;
     let settings = CaptureSettings {
-        pairing: document.word(s, "pairing", &rules, Absent::Means("window")),
         exposure_min_ms: document.decimal(s, "exposure_min_ms", range(), "ms", Absent::Means(0.0)),
         exposure_max_ms: document.decimal(s, "exposure_max_ms", range(), "ms", Absent::Refused),
-        capture_delay_ms: document.decimal(
-            s,
-            "capture_delay_ms",
-            range(),
-            "ms",
-            Absent::Means(0.0),
-        ),
         delivery_ms: document.decimal(s, "delivery_ms", range(), "ms", Absent::Refused),
     };
     document.close(s);
@@ -452,7 +440,6 @@ fn sanity<'i>(document: &mut Document, top: &mut Section<'i>) -> SanitySettings 
     let grey = "grey levels";
     let settings = SanitySettings {
         min_mean: document.decimal(s, "min_mean", 0.0..=255.0, grey, off()),
-        max_mean: document.decimal(s, "max_mean", 0.0..=255.0, grey, off()),
         max_saturated_percent: document.decimal(
             s,
             "max_saturated_percent",
@@ -461,7 +448,7 @@ fn sanity<'i>(document: &mut Document, top: &mut Section<'i>) -> SanitySettings 
             off(),
         ),
         min_sharpness: document.decimal(s, "min_sharpness", 0.0..=1020.0, grey, off()),
-        max_shift_percent: document.decimal(s, "max_shift_percent", 0.1..=50.0, "%", off()),
+        max_shift_percent: document.decimal(s, "max_shift_percent", 0.1..=10.0, "%", off()),
     };
     document.close(s);
     settings
@@ -499,6 +486,19 @@ fn lines<'i>(document: &mut Document, top: &mut Section<'i>) -> LineSettings {
         pull_up: document.texts(s, "pull_up", inputs, most),
         pull_down: document.texts(s, "pull_down", inputs, most),
         open_drain: document.texts(s, "open_drain", outputs, most),
+    };
+    document.close(s);
+    settings
+}
+
+fn plant<'i>(document: &mut Document, top: &mut Section<'i>) -> PlantSettings {
+    let mut section = document.section(top, "plant");
+    let s = &mut section;
+    let told = "path of a FIFO, unix datagram socket or file";
+    let settings = PlantSettings {
+        line: s.present().then(|| s.line()),
+        outputs: document.text(s, "outputs", told, none(), anything),
+        inputs: document.text(s, "inputs", "path of a socket", none(), socket_path),
     };
     document.close(s);
     settings
@@ -552,24 +552,6 @@ fn metrics<'i>(document: &mut Document, top: &mut Section<'i>) -> Setting<String
     let setting = document.text(s, "listen", address, none(), socket_address);
     document.close(s);
     setting
-}
-
-fn plant<'i>(document: &mut Document, top: &mut Section<'i>) -> [Setting<String>; 2] {
-    let mut section = document.section(top, "plant");
-    let s = &mut section;
-    let told = "path of a file, FIFO or datagram socket";
-    let settings = [
-        document.text(s, "outputs", told, none(), anything),
-        document.text(
-            s,
-            "inputs",
-            "path of a datagram socket",
-            none(),
-            socket_path,
-        ),
-    ];
-    document.close(s);
-    settings
 }
 
 fn control<'i>(document: &mut Document, top: &mut Section<'i>) -> Setting<String> {

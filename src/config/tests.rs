@@ -1,5 +1,5 @@
 use super::*;
-use crate::line::gate::{Counts, Nanos, Span};
+use crate::line::gate::{Counts, Ejector, Nanos, Span};
 use proptest::prelude::*;
 
 const FILE: &str = "line.toml";
@@ -86,10 +86,10 @@ fn every_key_is_in_the_example() {
     let mut section = String::new();
     let mut shown = Vec::new();
     for line in EXAMPLE.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
             section = name.to_string();
         }
-        let line = line.strip_prefix("# ").unwrap_or(line);
         if let Some((key, _)) = line.split_once(" = ") {
             shown.push((section.clone(), key.to_string()));
         }
@@ -241,7 +241,10 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         &["missing"],
     );
     refuses(
-        &[("pulse_ms = 40 ", "pulse_counts = 60 #")],
+        &[
+            ("pulse_ms = 40 ", "pulse_counts = 60 #"),
+            ("lease_ms = 200", "lease_ms = 99"),
+        ],
         "pulse_counts",
         "gate.pulse_counts",
         &["lines.encoder"],
@@ -302,19 +305,67 @@ fn times_that_cannot_be_kept_are_refused() {
         &["33.3 ms"],
     );
     refuses(
-        &[("capture_delay_ms = 0", "capture_delay_ms = 3")],
-        "capture_delay_ms",
-        "capture.capture_delay_ms",
-        &["next"],
-    );
-    refuses(
-        &[
-            ("pairing = \"window\"", "pairing = \"next\""),
-            ("capture_delay_ms = 0", "capture_delay_ms = 61"),
-        ],
+        &[("exposure_min_ms = 0", "exposure_min_ms = 61")],
         "exposure_max_ms",
         "capture.exposure_max_ms",
-        &["before capture.capture_delay_ms"],
+        &["before capture.exposure_min_ms"],
+    );
+    let counts = [
+        ("pulse_ms = 40 ", "pulse_counts = 60 #"),
+        ("# encoder = ", "encoder = "),
+    ];
+    refuses(
+        &counts,
+        "lease_ms",
+        "supervisor.lease_ms",
+        &["trigger.min_pitch_ms = 100 ms", "next part"],
+    );
+    let short = [&counts[..], &[("lease_ms = 200", "lease_ms = 99")]].concat();
+    assert!(parse(&changed(&short)).is_ok());
+}
+
+#[test]
+fn what_works_but_protects_less_is_a_warning_with_its_line() {
+    let keys = |changes: &[(&str, &str)]| {
+        let text = changed(changes);
+        let found = parse(&text).unwrap_or_else(|e| panic!("{e}")).warnings();
+        let told = found.into_iter().map(|w| (w.key, w.line));
+        told.collect::<Vec<_>>()
+    };
+    let at = |key: &str, start: &str| vec![(key.to_string(), line_of(EXAMPLE, start))];
+    let delivery = at("capture.delivery_ms", "delivery_ms");
+    assert_eq!(keys(&[("delivery_ms = 60", "delivery_ms = 40")]), delivery);
+    let kept = ("delivery_ms = 60", "delivery_ms = 39");
+    assert_eq!(keys(&[kept]), []);
+    let pulse = ("pulse_ms = 40", "pulse_ms = 100");
+    assert_eq!(keys(&[kept, pulse]), at("gate.pulse_ms", "pulse_ms"));
+}
+
+#[test]
+fn a_plant_stands_for_all_lines_and_has_both_paths() {
+    let section = ("# [plant]", "[plant]");
+    let (outputs, inputs) = (("# outputs =", "outputs ="), ("# inputs =", "inputs ="));
+    assert_eq!(parse(EXAMPLE).expect("valid").plant, None);
+    let text = changed(&[section, outputs, inputs]);
+    let config = LineConfig::parse(&text, Path::new("/etc/partgate/line.toml"));
+    let plant = config.unwrap_or_else(|e| panic!("{e}")).plant;
+    let folder = Path::new("/etc/partgate/plant");
+    let expected = Plant {
+        inputs: folder.join("inputs"),
+        outputs: folder.join("outputs"),
+    };
+    assert_eq!(plant, Some(expected));
+    refuses(&[section, outputs], "[plant]", "plant.inputs", &["missing"]);
+    refuses(&[section, inputs], "[plant]", "plant.outputs", &["missing"]);
+    refuses(
+        &[
+            section,
+            outputs,
+            ("# inputs = \"plant/inputs\"", "inputs = \"plant/outputs\""),
+        ],
+        "inputs",
+        "plant.inputs",
+        &["own path"],
     );
 }
 

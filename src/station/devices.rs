@@ -6,12 +6,12 @@ use crate::capture::rendered_source::{Production, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;
 use crate::clock;
-use crate::config::{self, CameraSource, LineConfig, Pairing, TriggerKind};
+use crate::config::{self, CameraSource, LineConfig, TriggerKind};
 use crate::gpio::simulated::{TextInputs, TextOutputs};
 use crate::gpio::{self, ChardevInputs, ChardevOutputs, Debounce, InputLine, OutputLine};
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
-use crate::line::gate::{AlarmSettings, Ejector, Line, Nanos, Settings};
+use crate::line::gate::{AlarmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Sanity, SanityError, SanitySettings};
@@ -57,10 +57,7 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             gate: gate.after,
             pulse: gate.pulse,
             min_off: gate.min_off,
-            ejector: match gate.ejector {
-                config::Ejector::Pass => Ejector::Pass,
-                config::Ejector::Reject => Ejector::Reject,
-            },
+            ejector: gate.ejector,
             bounce: config.trigger.bounce,
             min_pitch: config.trigger.min_pitch,
             late_output: gate.late_output,
@@ -78,8 +75,8 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min: earliest(config),
-            exposure_max: config.capture.pairing.latest(),
+            exposure_min: config.capture.exposure_min,
+            exposure_max: config.capture.exposure_max,
             delivery: config.capture.delivery,
         },
         judging: clock::nanos(config.inference.timeout),
@@ -87,13 +84,6 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             TriggerKind::Encoder { every } => Some(every.0),
             _ => None,
         },
-    }
-}
-
-fn earliest(config: &LineConfig) -> Nanos {
-    match config.capture.pairing {
-        Pairing::Window { min, .. } => min,
-        Pairing::Next { delay, .. } => delay,
     }
 }
 
@@ -105,7 +95,7 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
     let exposure = |on_trigger| {
         if on_trigger {
             Exposure::OnTrigger {
-                delay: Duration::from_nanos(earliest(config).0),
+                delay: Duration::from_nanos(config.capture.exposure_min.0),
             }
         } else {
             Exposure::FreeRunning {
