@@ -61,7 +61,7 @@ fn each_fault_alone_is_survived_and_was_there() {
         let mut injected = [0; 2];
         for (index, model) in LineModel::ALL.into_iter().enumerate() {
             let seed = seed_of(2, index);
-            let outcome = simulate(model, 1000, seed, &[kind]).expect("it recovers");
+            let outcome = simulate(model, 2500, seed, &[kind]).expect("it recovers");
             let label = format!("{} with {}", model.name(), kind.name());
             assert_eq!(outcome.passed_unverified, 0, "{label}");
             assert!(outcome.balances(), "{label}");
