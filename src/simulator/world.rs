@@ -322,9 +322,11 @@ impl World {
     }
 
     fn edge(&mut self, now: u64, number: u64) {
-        // A line that is wired to reject must hear of a lost edge before that part is at the
-        // ejector; two in a row could be too long.
-        let may_lose = self.model.ejector == Ejector::Pass || !self.last_edge_lost;
+        // The kernel tells of a lost edge with the next one. A line that is wired to reject must hear of
+        // it before that part is at the ejector: two in a row could be too long, and after the last
+        // part nothing comes. A line that is wired to pass needs no such mercy.
+        let heard_in_time = !self.last_edge_lost && self.next_number < self.parts;
+        let may_lose = self.model.ejector == Ejector::Pass || heard_in_time;
         self.last_edge_lost = may_lose && self.faults.strikes(Kind::LostTrigger);
         if self.last_edge_lost {
             self.lost_edges += 1;
