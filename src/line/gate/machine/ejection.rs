@@ -1,0 +1,245 @@
+//! What happens at the ejector, and what the lines show.
+
+use super::super::along::Unit;
+use super::super::fault::Fault;
+use super::super::lines::Line;
+use super::super::output::{Decision, Output};
+use super::super::part::Reason;
+use super::super::settings::Ejector;
+use super::super::time::{Nanos, Position};
+use super::{Due, Gate, Hold, State};
+
+impl<const N: usize> Gate<N> {
+    /// Whether whatever is at the ejector now is thrown out.
+    fn rejecting(&self) -> bool {
+        self.reject_until.is_some()
+            || self.hold != Hold::Off
+            || self.stretch.is_some_and(|s| s.open)
+            || self.bridge.is_some()
+    }
+
+    pub(super) fn happen(&mut self, due: Due, at: Nanos, emit: &mut impl FnMut(Output)) {
+        match due {
+            Due::StretchBegins => {
+                if let Some(stretch) = &mut self.stretch {
+                    stretch.open = true;
+                }
+                self.note_lateness(at, emit);
+            }
+            Due::StretchEnds => {
+                self.stretch = None;
+                self.start_reject(at);
+            }
+            Due::Part => self.decide(at, emit),
+            Due::HoldEnds => {
+                self.hold = Hold::Off;
+                self.start_reject(at);
+            }
+            Due::RejectEnds => self.end_reject(),
+            Due::PassEnds => {
+                self.pass_until = None;
+                self.note_lateness(at, emit);
+            }
+            Due::OkEnds => self.ok_until = None,
+            Due::PassingFaultsEnd => {
+                self.passing_faults_until = None;
+                self.set_fault(Fault::LateOutput, false, emit);
+                self.set_fault(Fault::Overload, false, emit);
+                self.set_fault(Fault::Encoder, false, emit);
+            }
+            Due::EncoderSilent => self.hold = Hold::Blind,
+            Due::FaultShown => self.fault_shown_until = Nanos(0),
+            Due::Heartbeat => {
+                let stuck = [
+                    Fault::Starting,
+                    Fault::Camera,
+                    Fault::Inference,
+                    Fault::Outputs,
+                ];
+                if !stuck.into_iter().any(|f| self.faults.has(f)) {
+                    self.set(
+                        Line::Heartbeat,
+                        !self.level(Line::Heartbeat),
+                        at,
+                        None,
+                        emit,
+                    );
+                }
+                let next = at.after(self.settings.heartbeat);
+                self.heartbeat_at = if next <= self.clock {
+                    self.clock.after(self.settings.heartbeat)
+                } else {
+                    next
+                };
+            }
+        }
+        self.show(at, emit);
+    }
+
+    /// The front part is at its gate.
+    fn decide(&mut self, at: Nanos, emit: &mut impl FnMut(Output)) {
+        let Some(part) = self.parts.pop_front() else {
+            return;
+        };
+        let late = self.clock.since(at) > self.settings.late_output;
+        let rejected = match part.state {
+            State::Waiting => Some(Reason::Late),
+            State::Rejected(reason) => Some(reason),
+            State::Ok if self.hold != Hold::Off => Some(Reason::NotReady),
+            State::Ok if self.rejecting() => Some(Reason::Neighbour),
+            // Its place at the ejector is over, or nearly.
+            State::Ok if late && self.settings.ejector == Ejector::Pass => Some(Reason::Late),
+            State::Ok => None,
+        };
+        if self.bridge == Some(part.id) {
+            self.bridge = None;
+        }
+        let place = Position {
+            time: at,
+            counts: self.now.counts,
+        };
+        if let Some(reason) = rejected {
+            self.counters.rejected[reason as usize] += 1;
+            self.pass_until = None;
+            self.note_lateness(at, emit);
+            self.start_reject(at);
+        } else {
+            self.counters.passed += 1;
+            let end = self.pulse.after(place);
+            self.pass_until = Some(end);
+            self.ok_until = Some(end);
+        }
+        emit(Output::Decided(Decision {
+            part: part.id,
+            trigger: part.trigger,
+            due: at,
+            verdict_at: part.verdict_at,
+            rejected,
+        }));
+        let judged = !matches!(
+            rejected,
+            Some(Reason::NotReady | Reason::Neighbour | Reason::DoubleTrigger | Reason::Overload)
+        );
+        if judged && self.alarm.judged(rejected.is_some()) {
+            self.counters.alarms += 1;
+            emit(Output::Alarm(true));
+        }
+        self.catch_up_with_judge(emit);
+    }
+
+    /// The ejector ought to have been rejecting since `at`; was it, as wired?
+    fn note_lateness(&mut self, at: Nanos, emit: &mut impl FnMut(Output)) {
+        let wrong = match self.settings.ejector {
+            Ejector::Pass => self.level(Line::Pass),
+            Ejector::Reject => !self.level(Line::Reject),
+        };
+        if wrong && self.clock.since(at) > self.settings.late_output {
+            self.counters.late_outputs += 1;
+            self.passing_fault(Fault::LateOutput, emit);
+        }
+    }
+
+    /// Raises a fault that is over by itself, but must be seen.
+    pub(super) fn passing_fault(&mut self, fault: Fault, emit: &mut impl FnMut(Output)) {
+        self.set_fault(fault, true, emit);
+        self.passing_faults_until = Some(self.clock.after(self.settings.fault_hold));
+    }
+
+    /// Begins or lengthens a reject pulse that was due at `at`.
+    fn start_reject(&mut self, at: Nanos) {
+        if !self.levels[Line::Reject as usize] {
+            self.counters.pulses += 1;
+            let place = self.gate.unit.of(self.now);
+            let rested = |off: u64| place.saturating_sub(off) >= self.min_off;
+            if !self.rejected_until.is_none_or(rested) {
+                self.counters.short_rests += 1;
+            }
+        }
+        // A pulse that begins late is as long as any other.
+        let begins = Position {
+            time: at.max(self.clock),
+            counts: self.now.counts,
+        };
+        let end = self.pulse.after(begins);
+        self.reject_until = Some(self.reject_until.map_or(end, |e| e.max(end)));
+    }
+
+    /// The pulse is over, unless the ejector would have no rest before the next.
+    fn end_reject(&mut self) {
+        self.reject_until = None;
+        let place = self.gate.unit.of(self.now);
+        let soon = place.saturating_add(self.min_off);
+        let mut next = self.parts.iter().take_while(|p| p.gate < soon);
+        self.bridge = next.find(|p| p.state != State::Ok).map(|p| p.id);
+        if let Some(stretch) = self.stretch.as_mut().filter(|s| s.from < soon) {
+            stretch.open = true;
+        }
+    }
+
+    fn set(
+        &mut self,
+        line: Line,
+        on: bool,
+        due: Nanos,
+        until: Option<Nanos>,
+        emit: &mut impl FnMut(Output),
+    ) {
+        if self.levels[line as usize] != on {
+            self.levels[line as usize] = on;
+            emit(Output::Set {
+                line,
+                on,
+                due,
+                until,
+            });
+        }
+    }
+
+    /// Brings READY and what hangs on it up to date, then the lines.
+    pub(super) fn show(&mut self, due: Nanos, emit: &mut impl FnMut(Output)) {
+        let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
+        if self.ready && !ready && self.gate.unit == Unit::Time {
+            // The line may stop now, and times no longer tell places.
+            self.hold = Hold::On;
+            self.reject_all();
+        }
+        self.ready = ready;
+        if ready && self.hold == Hold::On {
+            let here = Position {
+                time: self.clock.after(self.settings.spin_up),
+                counts: self.now.counts,
+            };
+            self.hold = Hold::Until(self.gate.after(here));
+        }
+        let rejecting = self.rejecting();
+        let was = self.levels[Line::Reject as usize];
+        if was && !rejecting {
+            self.rejected_until = Some(self.gate.unit.of(self.now));
+        }
+        // When outputs are late or gone, nothing that they show can be trusted.
+        let distrusted = self.faults.has(Fault::Outputs) || self.faults.has(Fault::LateOutput);
+        if rejecting || distrusted {
+            // For good: what lies at the ejector later is another part.
+            self.pass_until = None;
+        }
+        let passing = self.pass_until;
+        let until = match (self.pulse.unit, passing) {
+            (Unit::Time, Some(end)) => Some(Nanos(end)),
+            _ => None,
+        };
+        // Off before on: PASS and REJECT are never on together.
+        let fault =
+            !self.faults.is_empty() || self.alarm.raised() || self.clock < self.fault_shown_until;
+        self.set(Line::Ready, ready, due, None, emit);
+        if passing.is_none() {
+            self.set(Line::Pass, false, due, None, emit);
+        }
+        self.set(Line::Reject, rejecting, due, None, emit);
+        if passing.is_some() {
+            self.set(Line::Pass, true, due, until, emit);
+        }
+        self.set(Line::Ok, self.ok_until.is_some(), due, None, emit);
+        self.set(Line::Busy, self.waiting() > 0, due, None, emit);
+        self.set(Line::Fault, fault, due, None, emit);
+    }
+}
