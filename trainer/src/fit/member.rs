@@ -180,8 +180,7 @@ mod tests {
         assert_eq!(input.expect("a geometry"), first(256, 224));
         let error = sized(300)
             .input(&first(256, 224))
-            .err()
-            .expect("half a pixel");
+            .expect_err("half a pixel");
         let error = error.to_string();
         assert!(
             error.contains("--member size=300") && error.contains("multiple of 8"),
