@@ -78,8 +78,8 @@ fn three_members_are_one_product_that_judges_as_validation_did() {
         let together = separation(ensemble);
         let alone = ensemble["members"].as_array().expect("members").iter();
         let best = alone.map(separation).fold(f64::INFINITY, f64::min);
-        let pays = ensemble["pays"].as_bool().expect("a verdict");
-        assert_eq!(pays, together <= best - 0.002, "{together} {best}");
+        let better = ensemble["better"].as_bool().expect("a verdict");
+        assert_eq!(better, together <= best - 0.002, "{together} {best}");
 
         // The goldens were judged by all members, here as there.
         let mut here = inspector(&product);

@@ -21,7 +21,7 @@ use partgate::verdict::Thresholds;
 use serde::Serialize;
 
 /// An ensemble must bring damaged copies this much nearer to its threshold than its best member
-/// alone, as a logarithm, to be worth the members' time.
+/// alone, as a logarithm, to be called better.
 const LEAST_GAIN: f64 = 0.002;
 
 /// What joining gave.
@@ -48,9 +48,10 @@ pub(crate) struct Separation {
 }
 
 impl Joined {
-    /// Whether the ensemble does what none of its members does alone; `None` where nothing could
-    /// tell.
-    pub(crate) fn pays(&self) -> Option<bool> {
+    /// Whether painted damage comes nearer to the threshold than with the best member alone; `None`
+    /// where no image could be damaged. A hint, not a proof: real defects have decided otherwise
+    /// (docs/ablation.md).
+    pub(crate) fn better(&self) -> Option<bool> {
         let (together, alone) = self.separation.split_last()?;
         let least = alone
             .iter()
@@ -198,7 +199,7 @@ pub(crate) struct EnsembleReport {
     /// image could be damaged.
     pub(crate) separation: Option<Separation>,
     /// Whether damaged copies come nearer to the threshold than with the best member alone.
-    pub(crate) pays: Option<bool>,
+    pub(crate) better: Option<bool>,
 }
 
 /// One member of an ensemble.
@@ -243,7 +244,7 @@ impl EnsembleReport {
             .collect();
         Self {
             members,
-            pays: joined.pays(),
+            better: joined.better(),
             separation: joined.separation.last().cloned(),
         }
     }

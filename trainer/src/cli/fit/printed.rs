@@ -60,9 +60,9 @@ fn print_ensemble(ensemble: &EnsembleReport) {
             s.shortfall
         );
     }
-    if ensemble.pays == Some(false) {
+    if ensemble.better == Some(false) {
         println!(
-            "  together they bring damaged copies no nearer to the threshold than the best of them alone: the further members cost time and do not pay here"
+            "  on these copies they do no better together than the best of them alone; real defects may say otherwise, and a board needs the time of all members"
         );
     }
 }
