@@ -102,8 +102,22 @@ pub struct Kernels {
     pub neighbourhood: Option<KernelReport>,
     /// The refinement network's, where there is one.
     pub refinement: Option<KernelReport>,
+    /// The networks of an ensemble's further members.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<MemberKernels>,
     /// The nearest-neighbour search's.
     pub nearest: &'static str,
+}
+
+/// The kernels that a further member's networks run on here.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberKernels {
+    /// The backbone's.
+    pub backbone: KernelReport,
+    /// The neighbourhood network's, where the rule has one.
+    pub neighbourhood: Option<KernelReport>,
+    /// The refinement network's, where there is one.
+    pub refinement: Option<KernelReport>,
 }
 
 /// One member of the product at work: frame to map.
@@ -159,6 +173,17 @@ impl Pipeline {
         let score = self.scorer.draw();
         done(Stage::Map);
         Ok(score)
+    }
+
+    fn kernels(&self) -> MemberKernels {
+        let mut networks = self.scorer.conditions().iter();
+        MemberKernels {
+            backbone: self.backbone.kernels().clone(),
+            neighbourhood: networks
+                .find_map(Condition::network)
+                .map(|n| n.kernels().clone()),
+            refinement: self.refiner.as_ref().map(|r| r.kernels().clone()),
+        }
     }
 }
 
@@ -218,7 +243,8 @@ impl Inspector {
             score = pipeline.run(frame, &self.threads, &mut done)?;
         }
         if self.pipelines.len() > 1 {
-            score = average(&self.pipelines, &self.scales, &mut self.mean);
+            let maps = self.pipelines.iter().map(|p| p.scorer.map());
+            score = average(maps, &self.scales, &mut self.mean);
             done(Stage::Map);
         }
         Ok(Inspection {
@@ -254,14 +280,12 @@ impl Inspector {
 
     /// What runs here.
     pub fn kernels(&self) -> Kernels {
-        let first = &self.pipelines[0];
-        let mut networks = first.scorer.conditions().iter();
+        let first = self.pipelines[0].kernels();
         Kernels {
-            backbone: first.backbone.kernels().clone(),
-            neighbourhood: networks
-                .find_map(Condition::network)
-                .map(|n| n.kernels().clone()),
-            refinement: first.refiner.as_ref().map(|r| r.kernels().clone()),
+            backbone: first.backbone,
+            neighbourhood: first.neighbourhood,
+            refinement: first.refinement,
+            others: self.pipelines[1..].iter().map(Pipeline::kernels).collect(),
             nearest: Kernel::best().name(),
         }
     }
@@ -287,16 +311,48 @@ impl Inspector {
     }
 }
 
-/// Writes the mean of the members' maps, each over its scale, and returns its maximum; a NaN in
-/// any of them is in the result.
-fn average(pipelines: &[Pipeline], scales: &[f32], mean: &mut [f32]) -> f32 {
-    let share = 1.0 / pipelines.len() as f32;
-    for (index, (pipeline, scale)) in pipelines.iter().zip(scales).enumerate() {
+/// The map of an ensemble: writes the mean of the members' `maps`, each over its scale, and returns
+/// the image score, the mean's maximum. A NaN in any of them is in the result. The trainer judges
+/// held-out parts with it as a board judges a part.
+///
+/// # Panics
+/// When there is not one scale a map, or a map has another length: a programming error.
+pub fn average<'a>(
+    maps: impl ExactSizeIterator<Item = &'a [f32]>,
+    scales: &[f32],
+    mean: &mut [f32],
+) -> f32 {
+    assert_eq!(maps.len(), scales.len(), "scales");
+    let share = 1.0 / scales.len() as f32;
+    for (index, (map, scale)) in maps.zip(scales).enumerate() {
+        assert_eq!(map.len(), mean.len(), "maps");
         let factor = share / scale;
-        for (sum, value) in mean.iter_mut().zip(pipeline.scorer.map()) {
+        for (sum, value) in mean.iter_mut().zip(map) {
             let before = if index == 0 { 0.0 } else { *sum };
             *sum = before + factor * value;
         }
     }
     highest(mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_count_alike_whatever_their_units() {
+        let (a, b) = ([2.0f32, 4.0, 0.0], [100.0f32, 0.0, 300.0]);
+        let mut mean = [7.0; 3];
+        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean);
+        assert_eq!((mean, score), ([1.0, 1.0, 1.5], 1.5));
+    }
+
+    #[test]
+    fn a_member_without_a_number_leaves_none() {
+        let (a, b) = ([1.0f32, 1.0], [f32::NAN, 1.0]);
+        let mut mean = [0.0; 2];
+        for maps in [[&a[..], &b], [&b, &a]] {
+            assert!(average(maps.into_iter(), &[1.0; 2], &mut mean).is_nan());
+        }
+    }
 }

@@ -230,6 +230,10 @@ fn inspect_shows_what_conditions_a_product() {
         "weight 0.375",
         "chosen",
         "rule pni",
+        "Further member",
+        "divided by 0.75",
+        "the mean of 2 maps, the first one's divided by 1.5",
+        "Bank 2",
     ] {
         assert!(said.contains(word), "no `{word}` in {said}");
     }
@@ -242,6 +246,21 @@ fn inspect_shows_what_conditions_a_product() {
     assert_eq!(field(&json, &format!("{near}.measure")), "ratio");
     assert_eq!(field(&json, "others")[0]["method"]["rule"], "pni");
     assert_eq!(number(&json, "file.format"), 2.0);
+    // The members' times are in one table, their networks are told apart.
+    let said = partgate(&["bench", &golden("format-2.pgp"), "--runs", "2"])
+        .exits(0)
+        .stdout;
+    assert!(
+        said.contains(" px, bank of 24 rows + 32 px, bank of "),
+        "{said}"
+    );
+    assert_eq!(said.matches("network            ").count(), 2, "{said}");
+    let json = partgate(&["bench", &golden("format-2.pgp"), "--runs", "2", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(field(&json, "others")[0]["side"], 32);
+    let further = &field(&json, "kernels.others")[0];
+    assert!(field(further, "backbone.engine").is_string());
     // An older file is not passed off as a new one.
     let json = partgate(&["inspect", &golden("format-1.pgp"), "--json"])
         .exits(0)

@@ -20,7 +20,7 @@ use thiserror::Error;
 /// Build with --release for figures that mean something.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side. The stage `decode` is there with --image\nonly and is not part of `total`.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, where there are further members\nwhose times are in the stages. The stage `decode` is there with --image\nonly and is not part of `total`.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
 )]
 pub(crate) struct Arguments {
     /// The product bundle
@@ -86,6 +86,15 @@ struct Report {
     threads: usize,
     bank_rows: usize,
     side: usize,
+    /// Further members of an ensemble, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<MemberSize>,
+}
+
+#[derive(Serialize)]
+struct MemberSize {
+    side: usize,
+    bank_rows: usize,
 }
 
 /// Largest memory that the process ever held (`VmHWM`, proc(5)).
@@ -165,6 +174,13 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
         threads: threads.count(),
         bank_rows: product.bank().rows(),
         side: inspector.side(),
+        others: product.members()[1..]
+            .iter()
+            .map(|member| MemberSize {
+                side: member.input().side(),
+                bank_rows: member.bank().rows(),
+            })
+            .collect(),
         stages: BTreeMap::new(),
     };
     if out.json() {
@@ -183,8 +199,13 @@ fn print(
     table: &[(&'static str, Percentiles)],
     out: &mut Out,
 ) -> Result<(), Failure> {
+    let others: String = report
+        .others
+        .iter()
+        .map(|m| format!(" + {} px, bank of {} rows", m.side, m.bank_rows))
+        .collect();
     out.line(format_args!(
-        "{}: {} px, bank of {} rows, {} threads, {} runs",
+        "{}: {} px, bank of {} rows{others}, {} threads, {} runs",
         report.bundle.display(),
         report.side,
         report.bank_rows,
@@ -220,21 +241,24 @@ fn print(
     });
     out.line(format_args!("peak memory        {memory}"))?;
     out.line(format_args!("start-up           {:.0} ms", report.start_ms))?;
-    let network = &report.kernels.backbone;
-    out.line(format_args!(
-        "network            {}, {} file, {} integer and {} float nodes, {} activations rounded to 8 bits",
-        network.engine,
-        network.precision,
-        network.integer_nodes,
-        network.float_nodes,
-        network.rounded_activations
-    ))?;
-    let operators: Vec<String> = network
-        .operators
-        .iter()
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
-    out.line(format_args!("operators          {}", operators.join(", ")))?;
+    let kernels = &report.kernels;
+    let others = kernels.others.iter().map(|member| &member.backbone);
+    for network in std::iter::once(&kernels.backbone).chain(others) {
+        out.line(format_args!(
+            "network            {}, {} file, {} integer and {} float nodes, {} activations rounded to 8 bits",
+            network.engine,
+            network.precision,
+            network.integer_nodes,
+            network.float_nodes,
+            network.rounded_activations
+        ))?;
+        let operators: Vec<String> = network
+            .operators
+            .iter()
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        out.line(format_args!("operators          {}", operators.join(", ")))?;
+    }
     out.line(format_args!(
         "nearest neighbour  {}",
         report.kernels.nearest

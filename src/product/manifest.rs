@@ -204,7 +204,7 @@ pub struct PositionEvidence {
 pub struct Training {
     /// Good images in the bank.
     pub images: u32,
-    /// Feature vectors the coreset was chosen from.
+    /// Feature vectors the coreset was chosen from (the first member's).
     pub cells: u64,
     /// BLAKE3 over names and contents of the images.
     #[serde(with = "hex")]

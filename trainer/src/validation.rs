@@ -129,13 +129,28 @@ pub(crate) struct ValidationReport {
     pub(crate) good: usize,
     pub(crate) defective: usize,
     pub(crate) with_mask: usize,
+    /// Of the first member, as the backbone and the bank.
     pub(crate) rule: Rule,
     pub(crate) backbone: String,
     pub(crate) bank_rows: usize,
-    /// `patchcore` on the same features and bank.
+    /// How many members judge together; 1 for most products.
+    pub(crate) members: usize,
+    /// Whether the product is its own baseline.
+    pub(crate) plain: bool,
+    /// `patchcore` on the same features and bank (of the first member, alone).
     pub(crate) baseline: Figures,
     pub(crate) kinds: Vec<KindFigures>,
     pub(crate) thresholds: [f32; 2],
+}
+
+impl ValidationReport {
+    /// What judged, in a word or two.
+    pub(crate) fn judge(&self) -> String {
+        match self.members {
+            1 => self.rule.to_string(),
+            n => format!("{n} members"),
+        }
+    }
 }
 
 struct Worker {
@@ -328,7 +343,7 @@ fn kind_figures(judged: &[Judged], comparable: bool) -> Vec<KindFigures> {
 }
 
 /// Whether the product is its own baseline: plain distances to the bank.
-fn is_plain(manifest: &Manifest) -> bool {
+pub(crate) fn is_plain(manifest: &Manifest) -> bool {
     let method = &manifest.method;
     method.rule == Rule::Patchcore
         && method.density.is_none()
@@ -409,6 +424,8 @@ pub(crate) fn validate(
         rule: manifest.method.rule,
         backbone: manifest.backbone.name.clone(),
         bank_rows: product.bank().rows(),
+        members: product.members().len(),
+        plain,
         baseline,
         kinds: kind_figures(&judged, comparable),
         thresholds: [unknown.threshold, ng.threshold],

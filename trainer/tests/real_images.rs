@@ -10,6 +10,7 @@ use common::{Bench, text, train};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
 use partgate::capture::folder::{images_under, read_frame};
 use partgate::score::{Aggregator, Border};
+use partgate::seed::Rng;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -169,4 +170,67 @@ fn a_fit_on_photographs_separates_them() {
         figures["image_auroc"], figures["pixel_auroc"]
     );
     assert!(figures["image_auroc"].as_f64().expect("AUROC") >= 0.93);
+}
+
+/// The promise of the thresholds on parts that are no simulation: of good tiles that a fit has not
+/// seen at most the stated share is rejected, in as many of repeated splits as the confidence says.
+#[test]
+fn good_tiles_are_rejected_no_more_often_than_stated() {
+    const SPLITS: u64 = 8;
+    const FITTED: usize = 300;
+    let Some(set) = data("mtd") else { return };
+    let goods: Vec<PathBuf> = ["train/good", "test/good"]
+        .iter()
+        .flat_map(|folder| images_under(&set.join(folder)).expect("list"))
+        .collect();
+    let bench = Bench::new();
+    let cache = text(&bench.at("cache"));
+    let (mut rates, mut stated) = (Vec::new(), 0.0);
+    for split in 0..SPLITS {
+        let folder = bench.at("split");
+        let order = Rng::new(split).permutation(goods.len());
+        for (rank, &image) in order.iter().enumerate() {
+            let role = if rank < FITTED { "train" } else { "test" };
+            let to = folder.join(role).join("good");
+            std::fs::create_dir_all(&to).expect("folder");
+            let ending = goods[image].extension().expect("an ending");
+            let to = to.join(format!("{image}")).with_extension(ending);
+            std::fs::copy(&goods[image], to).expect("copy");
+        }
+        let (folder_text, bundle) = (text(&folder), text(&bench.at("tiles.pgp")));
+        let report = train(&[
+            "fit",
+            &folder_text,
+            "-o",
+            &bundle,
+            "--method",
+            "patchcore",
+            "--size",
+            "96",
+            "--cache",
+            &cache,
+            "--goldens",
+            "0",
+            "--json",
+        ])
+        .exits(0)
+        .json();
+        let bound = &report["thresholds"]["unknown"];
+        stated = bound["stated_rate"].as_f64().expect("a rate");
+        assert_eq!(bound["confidence"], 0.95);
+        let figures = train(&["validate", &folder_text, "--bundle", &bundle, "--json"])
+            .exits(0)
+            .json();
+        rates.push(figures["false_reject_rate"].as_f64().expect("a rate"));
+        std::fs::remove_dir_all(&folder).expect("remove");
+    }
+    let beyond = rates.iter().filter(|&&rate| rate > stated).count();
+    let mean = rates.iter().sum::<f64>() / SPLITS as f64;
+    println!(
+        "mtd: at most {stated} of goods stated from {FITTED}; seen on the {} others {rates:.4?}, mean {mean:.4}",
+        goods.len() - FITTED
+    );
+    // The stated 95 % are one split in twenty; three of eight would come about 6 times in 1000.
+    assert!(beyond <= 2, "{beyond} of {SPLITS} splits");
+    assert!(mean <= stated);
 }

@@ -65,6 +65,8 @@ fn a_killed_fit_goes_on_where_it_was_and_gives_the_same_bytes() {
     running.kill().expect("kill");
     running.wait().expect("wait");
     assert!(!bundle.exists(), "the fit was over before it was killed");
+    let left = std::fs::read_dir(bench.at("killed")).expect("list").count();
+    assert_eq!(left, 0, "the room that it held is still taken");
     let kept = entries(&cache).len();
     assert!((3..24).contains(&kept), "{kept} kept");
 

@@ -205,24 +205,59 @@ impl Text<'_> {
         for (name, sentence) in m.method.in_words() {
             self.row(name, sentence)?;
         }
-        for other in &m.others {
-            self.row(
-                "with",
-                format_args!(
-                    "{} at {} pixels, rule {}",
-                    other.backbone.name,
-                    other.input.side(),
-                    other.method.rule
-                ),
-            )?;
-        }
         self.row(
             "map",
             format_args!(
                 "{0} x {0} averaging, blur of {1} pixels",
                 m.method.patch, m.method.sigma
             ),
-        )
+        )?;
+        self.members(product)
+    }
+
+    /// What an ordinary product does not have: further members, and how the maps are joined.
+    fn members(&mut self, product: &Product) -> Result<(), Failure> {
+        let m = product.manifest();
+        let others = product.members().iter().zip(&m.member_scales).skip(1);
+        for (member, scale) in others {
+            self.heading("Further member")?;
+            let (backbone, input, method) = (member.backbone(), member.input(), member.method());
+            self.row(
+                "with",
+                format_args!(
+                    "{} ({}) at {} pixels, rule {}",
+                    backbone.name,
+                    backbone.precision,
+                    input.side(),
+                    method.rule
+                ),
+            )?;
+            self.row("licence", &backbone.licence)?;
+            self.row("attribution", &backbone.attribution)?;
+            self.row(
+                "bank",
+                format_args!(
+                    "{} rows of {} values",
+                    member.bank().rows(),
+                    member.bank().dimensions()
+                ),
+            )?;
+            for (name, sentence) in method.in_words() {
+                self.row(name, sentence)?;
+            }
+            self.row("map", format_args!("divided by {scale}"))?;
+        }
+        if let Some(scale) = m.member_scales.first() {
+            self.heading("Ensemble")?;
+            self.row(
+                "map",
+                format_args!(
+                    "the mean of {} maps, the first one's divided by {scale}",
+                    m.member_scales.len()
+                ),
+            )?;
+        }
+        Ok(())
     }
 
     fn bound(&mut self, word: &str, bound: &Bound) -> Result<(), Failure> {
@@ -335,7 +370,11 @@ impl Text<'_> {
                 shape.join(" x "),
                 digest.get(..16).unwrap_or_default()
             );
-            self.row(&format!("{:?}", s.kind), line)?;
+            let label = match s.member {
+                0 => format!("{:?}", s.kind),
+                further => format!("{:?} {}", s.kind, u32::from(further) + 1),
+            };
+            self.row(&label, line)?;
         }
         Ok(())
     }

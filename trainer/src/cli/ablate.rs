@@ -6,22 +6,28 @@ use super::{Common, print_json};
 use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
 use crate::fit::choice::{LOST, candidates, choose, copies_for_choice};
+use crate::fit::fitter::FittedBank;
+use crate::fit::member::{FittedMember, MemberPlan, OtherMember};
 use crate::fit::rules::RuleSpec;
 use crate::fit::study::Study;
-use crate::fit::{FitSeconds, Settings, catalogue};
+use crate::fit::{FitSeconds, Settings, assemble, check_memory};
 use crate::validation::{percent, validate};
 use clap::Args;
 use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
-use partgate::product::Product;
+use partgate::product::{Parts, Product};
 use partgate::score::Rule;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Frames that are timed, at most.
 const TIMED: usize = 24;
+/// Side of the ensemble's further member where none is named, pixels.
+const LARGER: u32 = 320;
+/// The same where the first member has that already.
+const SMALLER: u32 = 256;
 
 /// Arguments of `ablate`.
 #[derive(Args)]
@@ -30,7 +36,8 @@ pub(crate) struct AblateArgs {
     dir: PathBuf,
     #[command(flatten)]
     method: MethodArgs,
-    /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own
+    /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own, and
+    /// the ensemble (of what --member names, or of --size and 320 px)
     #[arg(long)]
     rules_only: bool,
     #[command(flatten)]
@@ -111,26 +118,30 @@ fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainEr
     }))
 }
 
+/// Multiply-accumulates of a member's scoring without its backbone, in units of 10^9.
+fn gmac(member: &Parts) -> f64 {
+    let (method, bank) = (member.method(), member.bank());
+    let grid = member.backbone().grid(member.input().side());
+    let search = grid * grid * bank.rows() * bank.dimensions();
+    let near = method.neighbourhood.as_ref().map(|n| n.shape.gmac());
+    let refined = method.refinement.as_ref().map(|r| r.shape.gmac());
+    search as f64 / 1e9 + near.unwrap_or(0.0) + refined.unwrap_or(0.0)
+}
+
 struct Ablation<'a> {
     goods: &'a GoodImages,
     tests: &'a [TestImage],
     frames: Vec<Frame>,
     baseline: Option<Product>,
+    /// The plain bank as a member, for the ensemble.
+    plain: Option<FittedMember>,
     rows: Vec<Row>,
 }
 
 impl Ablation<'_> {
     fn add(&mut self, name: String, product: Product) -> Result<(), TrainError> {
         let (report, _) = validate(&product, self.tests, false)?;
-        let member = &product.members()[0];
-        let method = member.method();
-        let grid = member.backbone().grid(member.input().side());
-        let search = grid * grid * product.bank().rows() * product.bank().dimensions();
-        let networks = method
-            .neighbourhood
-            .as_ref()
-            .map_or(0.0, |n| n.shape.gmac())
-            + method.refinement.as_ref().map_or(0.0, |r| r.shape.gmac());
+        let scoring_gmac = product.members().iter().map(gmac).sum();
         let [plain, ms] = timed(
             self.baseline.as_ref().unwrap_or(&product),
             &product,
@@ -144,7 +155,7 @@ impl Ablation<'_> {
             aupro: figures.aupro,
             false_reject_rate: figures.false_reject_rate,
             escape_rate: figures.escape_rate,
-            scoring_gmac: search as f64 / 1e9 + networks,
+            scoring_gmac,
             bundle_bytes: product.size(),
             ms,
             ms_ratio: ms / plain,
@@ -155,42 +166,128 @@ impl Ablation<'_> {
         Ok(())
     }
 
+    /// Writes the product of one member and adds its line.
+    fn alone(
+        &mut self,
+        name: String,
+        settings: &Settings,
+        member: FittedMember,
+    ) -> Result<(), TrainError> {
+        let members = [member];
+        let bytes = assemble(self.goods, settings, &members)?.bytes;
+        self.add(name, Product::from_bytes(bytes, &settings.name)?)?;
+        let [member] = members;
+        if self.plain.is_none() {
+            self.plain = Some(member);
+        }
+        Ok(())
+    }
+
     /// Fits once with `settings` and adds a line for each of `specs`.
     fn study(
         &mut self,
         settings: &Settings,
         specs: &[RuleSpec],
         name: impl Fn(RuleSpec) -> String,
-        choice: bool,
-    ) -> Result<Option<(RuleSpec, String)>, TrainError> {
-        let file = catalogue::backbone(&settings.backbone)?;
-        let mut seconds = FitSeconds::default();
-        let mut needed = specs.to_vec();
-        if choice {
-            needed.extend(candidates(settings.density));
-        }
-        let study = Study::new(self.goods, settings, &file, &needed, &mut seconds)?;
-        let fitted = study.whole(&needed)?;
+    ) -> Result<(), TrainError> {
+        let plan = self.plan(settings)?;
+        let (study, fitted) = self.fitted(&plan, specs)?;
         for &spec in specs {
             let held_out = study.held_out(spec)?;
-            let (bytes, _) = study.bundle(self.goods, &fitted, spec, None, &held_out, None)?;
-            let product = Product::from_bytes(bytes, &settings.name)?;
-            self.add(name(spec), product)?;
+            let member = study.member(&fitted, spec, None, held_out, None, Vec::new())?;
+            self.alone(name(spec), &plan.settings, member)?;
         }
-        if !choice {
-            return Ok(None);
+        Ok(())
+    }
+
+    /// The same with [`rules`], and what `auto` takes of its candidates.
+    fn rules(&mut self, settings: &Settings) -> Result<(RuleSpec, String), TrainError> {
+        let candidates = candidates(settings.density);
+        let plan = self.plan(settings)?;
+        let needed = [rules(), candidates.clone()].concat();
+        let (study, fitted) = self.fitted(&plan, &needed)?;
+        for spec in rules() {
+            let held_out = study.held_out(spec)?;
+            let member = study.member(&fitted, spec, None, held_out, None, Vec::new())?;
+            self.alone(spec.to_string(), &plan.settings, member)?;
         }
         let copies = copies_for_choice(&study.fitter, &study.extractor, self.goods)?;
-        let (spec, choice) = choose(&study, &candidates(settings.density), &copies)?;
+        let (spec, choice) = choose(&study, &candidates, &copies)?;
         for spec in [RuleSpec::BASELINE, spec] {
             let (held_out, refined) = study.refined(spec, &copies)?;
             let weight = refined.as_ref().map_or(0.0, |r| r.evidence.weight);
             let name = format!("{spec}, refined (weight {weight})");
-            let (bytes, _) =
-                study.bundle(self.goods, &fitted, spec, None, &held_out, refined.as_ref())?;
-            self.add(name, Product::from_bytes(bytes, &settings.name)?)?;
+            let refined = refined.as_ref();
+            let member = study.member(&fitted, spec, None, held_out, refined, Vec::new())?;
+            self.alone(name, &plan.settings, member)?;
         }
-        Ok(Some((spec, choice.reason)))
+        Ok((spec, choice.reason))
+    }
+
+    /// The plain bank of the first study, and one of each of `others`: alone, then all together.
+    fn ensemble(
+        &mut self,
+        settings: &Settings,
+        others: Vec<OtherMember>,
+    ) -> Result<(), TrainError> {
+        let mut settings = settings.clone();
+        settings.others = others;
+        let plans = settings.members()?;
+        let Some(first) = self.plain.take().filter(|_| plans.len() > 1) else {
+            return Ok(());
+        };
+        let label = |member: &FittedMember, first: &FittedMember| {
+            let side = member.input.side();
+            if member.backbone.name == first.backbone.name {
+                format!("{side} px")
+            } else {
+                format!("{} at {side} px", member.backbone.name)
+            }
+        };
+        let mut name = label(&first, &first);
+        let mut members = vec![first];
+        for plan in &plans[1..] {
+            let plain = [RuleSpec::BASELINE];
+            let (study, fitted) = self.fitted(plan, &plain)?;
+            let held_out = study.held_out(plain[0])?;
+            let member = study.member(&fitted, plain[0], None, held_out, None, Vec::new())?;
+            let label = label(&member, &members[0]);
+            // Alone it draws maps of its own size, as a product of its own.
+            let mut alone = plan.settings.clone();
+            alone.map_side = None;
+            let bytes = assemble(self.goods, &alone, std::slice::from_ref(&member))?.bytes;
+            self.add(
+                format!("patchcore, {label}"),
+                Product::from_bytes(bytes, &settings.name)?,
+            )?;
+            name += &format!(" + {label}");
+            members.push(member);
+        }
+        let bytes = assemble(self.goods, &settings, &members)?.bytes;
+        self.add(
+            format!("patchcore, {name}"),
+            Product::from_bytes(bytes, &settings.name)?,
+        )
+    }
+
+    /// What the single member of `settings` is fitted with.
+    fn plan(&self, settings: &Settings) -> Result<MemberPlan, TrainError> {
+        let mut settings = settings.clone();
+        settings.others.clear();
+        let mut plans = settings.members()?;
+        check_memory(&plans, self.goods.paths.len())?;
+        Ok(plans.remove(0))
+    }
+
+    fn fitted<'p>(
+        &self,
+        plan: &'p MemberPlan,
+        specs: &[RuleSpec],
+    ) -> Result<(Study<'p>, FittedBank), TrainError> {
+        let mut seconds = FitSeconds::default();
+        let study = Study::new(self.goods, &plan.settings, &plan.file, specs, &mut seconds)?;
+        let fitted = study.whole(specs)?;
+        Ok((study, fitted))
     }
 }
 
@@ -224,6 +321,34 @@ fn print(table: &Table) {
     }
 }
 
+/// The further members of the ensemble's line: those named, or one of another size; none, and a
+/// warning, where the crop allows no other.
+fn others(settings: &Settings) -> Result<Vec<OtherMember>, TrainError> {
+    if !settings.others.is_empty() {
+        // Refused now, and not after all the other fits.
+        settings.members()?;
+        return Ok(settings.others.clone());
+    }
+    let size = if settings.features.input.resize == LARGER {
+        SMALLER
+    } else {
+        LARGER
+    };
+    let other = OtherMember {
+        backbone: None,
+        size: Some(size),
+    };
+    let mut both = settings.clone();
+    both.others = vec![other];
+    match both.members() {
+        Ok(_) => Ok(both.others),
+        Err(error) => {
+            log::warn!("no ensemble in the table; name one with --member: {error}");
+            Ok(Vec::new())
+        }
+    }
+}
+
 /// Runs `ablate`.
 pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
@@ -231,6 +356,11 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     let tests = test_images(&args.dir)?;
     let mut settings = args.method.settings("ablation")?;
     settings.goldens = 0;
+    let others = if args.rules_only {
+        Vec::new()
+    } else {
+        others(&settings)?
+    };
     // Every other image of the test set, so that good and defective parts are timed.
     let step = (tests.len() / TIMED).max(1);
     let frames = tests
@@ -244,28 +374,27 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         tests: &tests,
         frames,
         baseline: None,
+        plain: None,
         rows: Vec::new(),
     };
-    let chosen = ablation.study(&settings, &rules(), |spec| spec.to_string(), true)?;
+    let (chosen, reason) = ablation.rules(&settings)?;
     if !args.rules_only {
         let plain = [RuleSpec::BASELINE];
         let mut change = |name: String, alter: &dyn Fn(&mut Settings), specs: &[RuleSpec]| {
             let mut settings = args.method.settings("ablation")?;
             settings.goldens = 0;
             alter(&mut settings);
-            ablation.study(&settings, specs, |_| name.clone(), false)
+            ablation.study(&settings, specs, |_| name.clone())
         };
         for patch in [1, 5] {
             let alter = |s: &mut Settings| s.features.patch = patch;
             change(format!("patchcore, box {patch} x {patch}"), &alter, &plain)?;
         }
-        for side in [224, 320] {
-            let alter = |s: &mut Settings| {
-                s.features.input.resize = side;
-                s.features.input.crop = side;
-            };
-            change(format!("patchcore, {side} px"), &alter, &plain)?;
-        }
+        let smaller = |s: &mut Settings| {
+            s.features.input.resize = 224;
+            s.features.input.crop = 224;
+        };
+        change("patchcore, 224 px".into(), &smaller, &plain)?;
         for times in [0.25, 0.5, 2.0] {
             let alter = |s: &mut Settings| {
                 s.bank_ratio *= times;
@@ -279,14 +408,12 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
             let spec = RuleSpec::coverage(Some(LOST), Some(LOST));
             change(format!("{spec}, {entries} rows in D"), &alter, &[spec])?;
         }
+        ablation.ensemble(&settings, others)?;
     }
-    let (chosen, reason) = chosen.map_or((String::new(), String::new()), |(spec, reason)| {
-        (spec.to_string(), reason)
-    });
     let table = Table {
         images: goods.paths.len(),
         tested: tests.len(),
-        chosen,
+        chosen: chosen.to_string(),
         reason,
         rows: ablation.rows,
     };

@@ -1,22 +1,25 @@
 //! `partgate-train fit`.
 
+mod printed;
 mod room;
 
 use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
+use crate::fit::member::OtherMember;
 use crate::fit::rules::RuleSpec;
-use crate::fit::{self, CacheSettings, FeatureSettings, FitReport, Settings};
+use crate::fit::{self, CacheSettings, FeatureSettings, Settings};
 use clap::{Args, ValueEnum};
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::capture::folder::read_frame;
 use partgate::frame::Pixels;
-use partgate::product::Choice;
 use partgate::score::{Border, Rule};
-use partgate::verdict::Bound;
+use printed::print;
 use room::Room;
 use std::path::{Path, PathBuf};
+
+pub(crate) use printed::bound_line;
 
 /// Scoring rules by their names on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -62,7 +65,7 @@ struct CacheArgs {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Most that the cache may take, MiB; what was not used for longest is dropped first. An image
-    /// takes 0.6 MiB at --size 256, in proportion to the square of the size
+    /// takes 0.6 MiB at --size 256, in proportion to the square of the size, and so for every member
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
     cache_limit: u64,
 }
@@ -90,6 +93,12 @@ pub(crate) struct MethodArgs {
     /// with its FILE.onnx.json
     #[arg(long, value_name = "NAME", default_value = fit::catalogue::DEFAULT)]
     backbone: String,
+    /// Judge by one more network or input size as well and average the maps, each in units of its
+    /// own good parts: size=N, backbone=NAME or backbone=NAME,size=N; what is not named is taken
+    /// from --size and --backbone. May be given twice: a product has three members at most, and a
+    /// board needs the time of all of them for every part
+    #[arg(long = "member", value_name = "size=N,backbone=NAME", value_parser = parse_member)]
+    members: Vec<OtherMember>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -206,6 +215,34 @@ fn parse_roi(text: &str) -> Result<Rect, String> {
         }),
         _ => Err("X,Y,W,H in pixels is expected, W and H above 0".into()),
     }
+}
+
+fn parse_member(text: &str) -> Result<OtherMember, String> {
+    let mut member = OtherMember::default();
+    for part in text.split(',') {
+        let twice = |there: bool| match there {
+            true => Err(format!("{part}: named twice")),
+            false => Ok(()),
+        };
+        match part.split_once('=').map(|(k, v)| (k.trim(), v.trim())) {
+            Some(("size", value)) => {
+                twice(member.size.is_some())?;
+                let size = value.parse();
+                member.size =
+                    Some(size.map_err(|e| format!("size={value}: pixels are expected: {e}"))?);
+            }
+            Some(("backbone", value)) if !value.is_empty() => {
+                twice(member.backbone.is_some())?;
+                member.backbone = Some(value.into());
+            }
+            _ => {
+                return Err(format!(
+                    "`{part}`: size=N, backbone=NAME or backbone=NAME,size=N is expected"
+                ));
+            }
+        }
+    }
+    Ok(member)
 }
 
 fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
@@ -367,12 +404,15 @@ impl MethodArgs {
                     BorderName::Zero => Border::Zero,
                     BorderName::Inside => Border::Inside,
                 },
-                cache: self.cache.cache.clone().map(|folder| CacheSettings {
-                    folder,
-                    limit_mib: self.cache.cache_limit,
-                }),
+                cache: self
+                    .cache
+                    .cache
+                    .clone()
+                    .map(|folder| CacheSettings::new(folder, self.cache.cache_limit)),
             },
             backbone: self.backbone.clone(),
+            others: self.members.clone(),
+            map_side: None,
             rule: self.rule(),
             density: self.density(),
             refine: self
@@ -397,70 +437,6 @@ impl MethodArgs {
             goldens: 2,
         })
     }
-}
-
-/// One threshold in a line for people.
-pub(crate) fn bound_line(name: &str, bound: &Bound) -> String {
-    format!(
-        "{name:>8} above {:.4}  ({} over {} held-out goods; states <= {:.3} % of goods at {:.0} % confidence, {:.3} % without assumptions)\n{:>9}{}",
-        bound.threshold,
-        serde_json::to_value(bound.method)
-            .ok()
-            .and_then(|v| v.as_str().map(String::from))
-            .unwrap_or_default(),
-        bound.n,
-        bound.stated_rate * 100.0,
-        bound.confidence * 100.0,
-        bound.distribution_free_rate * 100.0,
-        "",
-        bound.note
-    )
-}
-
-fn print(report: &FitReport, output: &Path) {
-    println!("{} -> {}", report.name, output.display());
-    println!(
-        "  {} good images of {} size(s), {} cells of {} values, backbone {}",
-        report.images, report.image_sizes, report.cells, report.dimensions, report.backbone
-    );
-    if report.cached_images > 0 {
-        println!(
-            "  features of {} of the images came from the cache",
-            report.cached_images
-        );
-    }
-    println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
-    for (name, sentence) in &report.method {
-        println!("  {name}: {sentence}");
-    }
-    for line in report.choice.iter().flat_map(Choice::lines) {
-        println!("    {line}");
-    }
-    println!("{}", bound_line("UNKNOWN", &report.thresholds.unknown));
-    println!("{}", bound_line("NG", &report.thresholds.ng));
-    if !report.outliers.is_empty() {
-        println!(
-            "  {} good image(s) score far above the others and may set the thresholds; are they good?",
-            report.outliers.len()
-        );
-        for outlier in report.outliers.iter().take(8) {
-            println!(
-                "    {}: held-out score {:.4}, {:.2} times the median",
-                outlier.image, outlier.score, outlier.over_median
-            );
-        }
-    }
-    println!(
-        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, folds {:.1}, choice {:.1}, held-out scores and refinement {:.1}, bank {:.1})",
-        report.bytes,
-        report.blake3,
-        report.seconds.total,
-        report.seconds.features,
-        report.seconds.folds,
-        report.seconds.choice,
-        report.seconds.thresholds,
-        report.seconds.bank
-    );
 }
 
 /// Runs `fit`.
@@ -513,5 +489,58 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     } else {
         print(&report, &args.output);
         Ok(())
+    }
+}
+
+/// What `fit` takes when it is told nothing, for tests of what reckons with it.
+#[cfg(test)]
+pub(crate) fn default_settings() -> Settings {
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        method: MethodArgs,
+    }
+    let alone: Alone = clap::Parser::parse_from(["fit"]);
+    alone.method.settings("test").expect("usable defaults")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_named_by_its_size_its_backbone_or_both() {
+        let member = |backbone: Option<&str>, size| OtherMember {
+            backbone: backbone.map(String::from),
+            size,
+        };
+        for (text, want) in [
+            ("size=320", member(None, Some(320))),
+            ("backbone=a/b.onnx", member(Some("a/b.onnx"), None)),
+            (
+                "backbone=x=y.onnx,size=64",
+                member(Some("x=y.onnx"), Some(64)),
+            ),
+            ("size=64, backbone=lite", member(Some("lite"), Some(64))),
+        ] {
+            let found = parse_member(text).expect(text);
+            assert_eq!(found, want);
+            // As errors name it, it can be typed again.
+            let shown = found.to_string();
+            let again = shown.strip_prefix("--member ").expect("the option");
+            assert_eq!(parse_member(again).expect("the same"), want);
+        }
+        for text in [
+            "",
+            "320",
+            "size",
+            "size=x",
+            "size=-3",
+            "backbone=",
+            "side=3",
+            "size=1,size=2",
+        ] {
+            assert!(parse_member(text).is_err(), "{text}");
+        }
     }
 }

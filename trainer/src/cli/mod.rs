@@ -4,7 +4,7 @@ mod ablate;
 mod benchmark;
 mod calibrate;
 mod damage;
-mod fit;
+pub(crate) mod fit;
 mod risk;
 mod validate;
 
@@ -24,6 +24,7 @@ Exit codes:
 Examples:
   partgate-train fit photos/of/good/parts -o lid.pgp
   partgate-train fit DATA/bottle -o bottle.pgp --size 256 --method position
+  partgate-train fit DATA/bottle -o bottle.pgp --member size=320
   partgate-train validate DATA/bottle --bundle bottle.pgp --report bottle.html
   partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
   partgate-train benchmark DATA --out figures

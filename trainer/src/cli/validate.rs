@@ -36,12 +36,7 @@ pub(crate) fn print(report: &ValidationReport) {
         "{} images: {} good, {} defective ({} with masks)",
         report.images, report.good, report.defective, report.with_mask
     );
-    println!(
-        "  {:<38} {:>8} {:>10}",
-        "%",
-        report.rule.to_string(),
-        "patchcore"
-    );
+    println!("  {:<38} {:>8} {:>10}", "%", report.judge(), "patchcore");
     for measure in &MEASURES {
         let name = format!(
             "{}{}",

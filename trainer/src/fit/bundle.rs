@@ -1,9 +1,12 @@
 //! Everything fitted, written as a bundle: sections, manifest, golden images judged by itself.
 
+use super::Settings;
 use super::catalogue::BackboneFile;
 use super::density;
+use super::ensemble::{self, Joined};
 use super::fitter::{FittedBank, Fitter};
 use super::golden::{golden_frames, png};
+use super::member::FittedMember;
 use super::refined::Refined;
 use super::rules::{Calibration, RuleSpec};
 use crate::dataset::GoodImages;
@@ -13,21 +16,17 @@ use partgate::inspection::Inspector;
 use partgate::lanes::LANES;
 use partgate::network::Threads;
 use partgate::product::{
-    self, AuditEntry, Choice, DType, DensityEvidence, Golden, GoldenKind, Manifest, Method,
-    NeighbourhoodEvidence, Parity, Product, SectionBytes, SectionKind, Signature, Training,
+    self, AuditEntry, Choice, DType, DensityEvidence, Golden, GoldenKind, Manifest, Member, Method,
+    NeighbourhoodEvidence, Parity, Product, SectionBytes, SectionKind, Signature,
 };
-use partgate::verdict::{Thresholds, Verdict};
+use partgate::verdict::Verdict;
 
-/// What a bundle is made of besides the bank.
+/// What a member is made of besides the bank.
 pub(super) struct Ingredients<'a> {
     pub(super) file: &'a BackboneFile,
     pub(super) spec: RuleSpec,
     pub(super) calibration: &'a Calibration,
     pub(super) choice: Option<Choice>,
-    pub(super) thresholds: Thresholds,
-    pub(super) baseline_thresholds: Option<Thresholds>,
-    pub(super) held_out: &'a [f32],
-    pub(super) folds: usize,
     pub(super) refined: Option<&'a Refined>,
 }
 
@@ -71,17 +70,19 @@ fn section(kind: SectionKind, dtype: DType, shape: &[usize], bytes: Vec<u8>) -> 
     }
 }
 
-/// The bundle's bytes and its manifest.
-pub(super) fn assemble(
-    images: &GoodImages,
+fn opaque(kind: SectionKind, bytes: &[u8]) -> SectionBytes {
+    section(kind, DType::Bytes, &[bytes.len()], bytes.to_vec())
+}
+
+/// A member's sections, as those of a first member, and its method.
+pub(super) fn member_sections(
     fitter: &Fitter<'_>,
     fitted: &FittedBank,
     with: Ingredients<'_>,
-) -> Result<(Vec<u8>, Manifest), TrainError> {
+) -> Result<(Vec<SectionBytes>, Method), TrainError> {
     let (settings, features, bank) = (fitter.settings, &fitter.features, &fitted.bank);
-    let (file, side) = (with.file, fitter.side);
+    let file = with.file;
     let conditioned = fitter.conditioned(fitted, with.spec, with.calibration)?;
-    let opaque = |kind, bytes: &[u8]| section(kind, DType::Bytes, &[bytes.len()], bytes.to_vec());
     let mut sections = vec![
         opaque(SectionKind::Backbone, &file.onnx),
         section(
@@ -163,6 +164,34 @@ pub(super) fn assemble(
     if let Some(refined) = with.refined {
         sections.push(opaque(SectionKind::Refinement, &refined.onnx));
     }
+    let method = Method {
+        rule: with.spec.rule,
+        patch: settings.features.patch as u32,
+        border: settings.features.border,
+        sigma: fitter.sigma,
+        bank_ratio: settings.bank_ratio,
+        projection: settings.projection_for(features.dimensions) as u32,
+        position: conditioned.position.map(|(evidence, _)| evidence),
+        neighbourhood,
+        density,
+        refinement: with.refined.map(|r| r.evidence.clone()),
+        choice: with.choice,
+    };
+    Ok((sections, method))
+}
+
+/// The product of `members` without golden images, as it would be with thresholds of the first
+/// member alone, and its sections.
+fn without_goldens(settings: &Settings, members: &[FittedMember]) -> (Manifest, Vec<SectionBytes>) {
+    let (first, others) = (&members[0], &members[1..]);
+    let mut sections = Vec::new();
+    for (index, member) in (0..).zip(members) {
+        sections.extend(member.sections.iter().map(|section| SectionBytes {
+            member: index,
+            ..section.clone()
+        }));
+    }
+    let side = settings.map_side.unwrap_or(first.input.side());
     if let Some(pixels) = &settings.ignore {
         sections.push(section(
             SectionKind::IgnoreMask,
@@ -171,53 +200,86 @@ pub(super) fn assemble(
             bits(pixels),
         ));
     }
-    let n = features.images;
-    let mut sorted = with.held_out.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let all: Vec<usize> = (0..n).collect();
-    let mut manifest = Manifest {
+    let int8 = members
+        .iter()
+        .any(|m| m.backbone.precision == Precision::Int8);
+    let manifest = Manifest {
         name: settings.name.clone(),
         part_number: settings.part_number.clone(),
         revision: settings.revision,
         created_unix: settings.created_unix,
         tool_version: format!("partgate-train {}", partgate::VERSION),
         minimum_runtime: [0, 1, 0],
-        input: settings.features.input.clone(),
-        backbone: file.spec.clone(),
-        method: Method {
-            rule: with.spec.rule,
-            patch: settings.features.patch as u32,
-            border: settings.features.border,
-            sigma: fitter.sigma,
-            bank_ratio: settings.bank_ratio,
-            projection: settings.projection_for(features.dimensions) as u32,
-            position: conditioned.position.map(|(evidence, _)| evidence),
-            neighbourhood,
-            density,
-            refinement: with.refined.map(|r| r.evidence.clone()),
-            choice: with.choice,
+        input: first.input.clone(),
+        backbone: first.backbone.clone(),
+        method: first.method.clone(),
+        others: others
+            .iter()
+            .map(|member| Member {
+                input: member.input.clone(),
+                backbone: member.backbone.clone(),
+                method: member.method.clone(),
+            })
+            .collect(),
+        member_scales: if others.is_empty() {
+            Vec::new()
+        } else {
+            vec![1.0; members.len()]
         },
-        others: Vec::new(),
-        member_scales: Vec::new(),
-        thresholds: with.thresholds,
-        baseline_thresholds: with.baseline_thresholds,
-        training: Training {
-            images: n as u32,
-            cells: fitter.members(&all).len() as u64,
-            digest: features.digest,
-            seed: settings.seed,
-            folds: with.folds as u32,
-            smallest: features.smallest,
-            largest: features.largest,
-            held_out: [sorted[0], sorted[n / 2], sorted[n - 1]],
-        },
+        thresholds: first.held_out.thresholds.clone(),
+        baseline_thresholds: first.held_out.baseline_thresholds.clone(),
+        training: first.training.clone(),
         validation: None,
         boards: Vec::new(),
-        parity: parity(file.spec.precision),
+        parity: parity(if int8 {
+            Precision::Int8
+        } else {
+            Precision::F32
+        }),
         goldens: Vec::new(),
         audit: Vec::<AuditEntry>::new(),
         sections: Vec::new(),
     };
+    (manifest, sections)
+}
+
+/// A product: its bytes, what they say, and what joining several members gave.
+pub(crate) struct Assembled {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) manifest: Manifest,
+    /// Held-out score of each good image.
+    pub(crate) scores: Vec<f32>,
+    pub(crate) joined: Option<Joined>,
+}
+
+/// The product of `members`, the first one first. There is at least one.
+pub(crate) fn assemble(
+    images: &GoodImages,
+    settings: &Settings,
+    members: &[FittedMember],
+) -> Result<Assembled, TrainError> {
+    let (mut manifest, mut sections) = without_goldens(settings, members);
+    let joined = if members.len() > 1 {
+        let bare = product::write(manifest.clone(), &sections, &Signature::Unsigned)?;
+        let opened = Product::from_bytes(bare, &settings.name)?;
+        Some(ensemble::join(&opened, members, settings.risk)?)
+    } else {
+        None
+    };
+    let held_out = &members[0].held_out;
+    let mut scores = held_out.scores.clone();
+    if let Some(joined) = &joined {
+        manifest.member_scales.clone_from(&joined.scales);
+        manifest.thresholds = joined.thresholds.clone();
+        // The plain bank beside it is the first member's, alone.
+        let plain = held_out.baseline_thresholds.as_ref();
+        manifest.baseline_thresholds = Some(plain.unwrap_or(&held_out.thresholds).clone());
+        scores.clone_from(&joined.scores);
+    }
+    let mut sorted = scores.clone();
+    sorted.sort_by(f32::total_cmp);
+    let n = sorted.len();
+    manifest.training.held_out = [sorted[0], sorted[n / 2], sorted[n - 1]];
     // The goldens are judged by the very bundle that carries them, without them.
     let bare = product::write(manifest.clone(), &sections, &Signature::Unsigned)?;
     let opened = Product::from_bytes(bare, &settings.name)?;
@@ -230,7 +292,7 @@ pub(super) fn assemble(
             section: sections.len() as u32,
             score: inspection.score,
             verdict: inspection.verdict,
-            coarse_map: product::coarse(inspector.map(), side),
+            coarse_map: product::coarse(inspector.map(), inspector.side()),
         });
         sections.push(opaque(SectionKind::GoldenImage, &png(&frame)?));
     }
@@ -244,5 +306,10 @@ pub(super) fn assemble(
         );
     }
     let bytes = product::write(manifest.clone(), &sections, &Signature::Unsigned)?;
-    Ok((bytes, manifest))
+    Ok(Assembled {
+        bytes,
+        manifest,
+        scores,
+        joined,
+    })
 }

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Raised with every change of an entry's layout. Part of every name, too.
@@ -30,14 +30,28 @@ const WRITES_A_LISTING: usize = 64;
 /// Unfinished files this old belong to nobody any more: writing one takes well under a second.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// Where features are kept, and how much of them.
+/// Where features are kept, and how much of them. Clones share what they know of the folder: what
+/// one member of an ensemble uses is not dropped for the next one.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheSettings {
-    pub(crate) folder: PathBuf,
-    pub(crate) limit_mib: u64,
+    folder: PathBuf,
+    limit_mib: u64,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl CacheSettings {
+    /// Features in `folder`, `limit_mib` MiB at most.
+    pub(crate) fn new(folder: PathBuf, limit_mib: u64) -> Self {
+        Self {
+            folder,
+            limit_mib,
+            ledger: Arc::default(),
+        }
+    }
 }
 
 /// An entry that this fit has not used yet, and may drop.
+#[derive(Debug)]
 struct Unused {
     modified: SystemTime,
     name: String,
@@ -45,7 +59,7 @@ struct Unused {
 }
 
 /// What is known of the folder.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Ledger {
     /// Oldest first.
     unused: VecDeque<Unused>,
@@ -75,7 +89,7 @@ pub(crate) struct Cache {
     /// Features of an image.
     values: usize,
     limit: u64,
-    ledger: Mutex<Ledger>,
+    ledger: Arc<Mutex<Ledger>>,
     served: AtomicUsize,
     gave_up: AtomicBool,
 }
@@ -94,7 +108,7 @@ impl Cache {
             dependencies,
             values,
             limit: settings.limit_mib.saturating_mul(1 << 20),
-            ledger: Mutex::default(),
+            ledger: Arc::clone(&settings.ledger),
             served: AtomicUsize::new(0),
             gave_up: AtomicBool::new(false),
             folder,
@@ -335,10 +349,7 @@ mod tests {
     }
 
     fn open(folder: &Path, limit_mib: u64) -> Cache {
-        let settings = CacheSettings {
-            folder: folder.to_path_buf(),
-            limit_mib,
-        };
+        let settings = CacheSettings::new(folder.to_path_buf(), limit_mib);
         Cache::open(&settings, blake3::hash(b"backbone"), VALUES).expect("a usable folder")
     }
 
@@ -379,10 +390,7 @@ mod tests {
         keep(&cache, 1);
         assert!(has(&cache, 1) && !has(&cache, 2));
         assert_eq!((cache.served(), used(folder.path())), (1, ENTRY));
-        let settings = CacheSettings {
-            folder: folder.path().to_path_buf(),
-            limit_mib: 100,
-        };
+        let settings = CacheSettings::new(folder.path().to_path_buf(), 100);
         let other = Cache::open(&settings, blake3::hash(b"another"), VALUES).expect("folder");
         assert!(!has(&other, 1));
     }
@@ -460,11 +468,8 @@ mod tests {
         // The limit holds 127 such entries; two fits that knew nothing of each other would keep
         // 254.
         let values = 1 << 12;
-        let settings = CacheSettings {
-            folder: folder.path().to_path_buf(),
-            limit_mib: 2,
-        };
         let two = [b"one", b"two"].map(|name| {
+            let settings = CacheSettings::new(folder.path().to_path_buf(), 2);
             Cache::open(&settings, blake3::hash(name), values).expect("a usable folder")
         });
         for number in 0..150 {
@@ -474,6 +479,33 @@ mod tests {
         }
         let entries = fs::read_dir(folder.path()).expect("list").count();
         assert!(entries <= 127 + WRITES_A_LISTING, "{entries} entries");
+    }
+
+    #[test]
+    fn what_one_member_uses_is_not_dropped_for_the_next() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let member = |settings: &CacheSettings, name: &[u8]| {
+            Cache::open(settings, blake3::hash(name), VALUES).expect("a usable folder")
+        };
+        // Room for three of the four entries that both members want, in two fits.
+        for served in [0, 2] {
+            let settings = CacheSettings::new(folder.path().to_path_buf(), 2);
+            let found = [b"small", b"large"].map(|name| {
+                let cache = member(&settings, name);
+                (0..2)
+                    .filter(|&number| {
+                        let there = has(&cache, number);
+                        if !there {
+                            keep(&cache, number);
+                        }
+                        there
+                    })
+                    .count()
+            });
+            assert_eq!(found[0], served);
+            assert_eq!(found[1], served / 2);
+        }
+        assert!(used(folder.path()) <= 2 << 20);
     }
 
     #[test]

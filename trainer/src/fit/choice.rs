@@ -78,13 +78,26 @@ pub(crate) enum Harm {
 }
 
 impl Harm {
+    /// Whether the picture itself was changed, so that every member of an ensemble sees it.
+    pub(crate) fn painted(self) -> bool {
+        self != Self::Exchanged
+    }
+
     const ALL: [Self; 3] = [Self::Surface, Self::Misplaced, Self::Exchanged];
+}
+
+/// Which damaged copy: the same one for every network that looks at it, where it is painted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CopyId {
+    pub(crate) image: usize,
+    pub(crate) harm: Harm,
+    /// Among the image's copies of this harm.
+    pub(crate) number: usize,
 }
 
 /// A damaged copy of a good image.
 pub(crate) struct DamagedCopy {
-    pub(crate) image: usize,
-    pub(crate) harm: Harm,
+    pub(crate) id: CopyId,
     /// `[cells, dimensions]`.
     pub(crate) features: Vec<f32>,
     /// Share of changed pixels in each cell, `[cells]`.
@@ -212,7 +225,7 @@ pub(crate) fn damaged_copies(
                     (Family::Misplaced, Harm::Misplaced),
                 ];
                 for ((family, harm), count) in families.into_iter().zip(COPIES) {
-                    for _ in 0..count {
+                    for number in 0..count {
                         // A picture with nothing to misplace gives fewer copies.
                         let Ok(damaged) = damager.damage(family, rng.next_u64()) else {
                             continue;
@@ -231,21 +244,27 @@ pub(crate) fn damaged_copies(
                                 source,
                             })?;
                         out.push(DamagedCopy {
-                            image,
-                            harm,
+                            id: CopyId {
+                                image,
+                                harm,
+                                number,
+                            },
                             features,
                             changed,
                         });
                     }
                 }
                 let good = fitter.features.image(image);
-                for _ in 0..EXCHANGES {
+                for number in 0..EXCHANGES {
                     if let Some((features, changed)) =
                         exchanged(good, fitter.features.grid, &fitter.ignored_cells, &mut rng)
                     {
                         out.push(DamagedCopy {
-                            image,
-                            harm: Harm::Exchanged,
+                            id: CopyId {
+                                image,
+                                harm: Harm::Exchanged,
+                                number,
+                            },
                             features,
                             changed,
                         });
@@ -288,7 +307,7 @@ pub(crate) fn damaged_scores(
     let mut scores = vec![(0.0, Vec::new()); copies.len()];
     for fold in &study.folds {
         let mine: Vec<usize> = (0..copies.len())
-            .filter(|&i| fold.held.binary_search(&copies[i].image).is_ok())
+            .filter(|&i| fold.held.binary_search(&copies[i].id.image).is_ok())
             .collect();
         let found = fitter.score(&fold.fitted, spec, calibration, mine.len(), |i| {
             &copies[mine[i]].features
@@ -298,6 +317,12 @@ pub(crate) fn damaged_scores(
         }
     }
     Ok(scores)
+}
+
+/// How far `score` is under `threshold`, as a logarithm; 0 where it is above.
+pub(super) fn under(score: f32, threshold: f32) -> f64 {
+    // All goods alike may have a threshold of 0: whatever is above it is caught.
+    -f64::from((score / threshold.max(1e-12)).clamp(1e-6, 1.0)).ln()
 }
 
 /// A candidate and its figures.
@@ -321,7 +346,7 @@ fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Ju
     let of = |harm: Harm| -> Vec<f32> {
         let pairs = copies.iter().zip(&damaged);
         pairs
-            .filter(|(copy, _)| copy.harm == harm)
+            .filter(|(copy, _)| copy.id.harm == harm)
             .map(|(_, &score)| score)
             .collect()
     };
@@ -345,9 +370,8 @@ fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Ju
         aurocs[i] = image_auroc(&both, &defective)?;
         let count = scores.len() as f64;
         caught[i] = scores.iter().filter(|&&s| s > threshold).count() as f64 / count;
-        // All goods alike may have a threshold of 0: whatever is above it is caught.
-        let under = |&s: &f32| -f64::from((s / threshold.max(1e-12)).clamp(1e-6, 1.0)).ln();
-        shortfall += scores.iter().map(under).sum::<f64>() / count / Harm::ALL.len() as f64;
+        let under: f64 = scores.iter().map(|&s| under(s, threshold)).sum();
+        shortfall += under / count / Harm::ALL.len() as f64;
     }
     Ok(Judged {
         spec,
@@ -422,7 +446,7 @@ pub(crate) fn choose(
             percent(plain.figures.caught[2]),
         )
     };
-    let count = |harm| copies.iter().filter(|c| c.harm == harm).count() as u32;
+    let count = |harm| copies.iter().filter(|c| c.id.harm == harm).count() as u32;
     let spec = best.spec;
     let choice = Choice {
         images: study.fitter.features.images as u32,

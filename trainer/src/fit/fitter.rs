@@ -102,7 +102,11 @@ pub(crate) struct Fitter<'a> {
     /// The vectors that distances for the coreset are taken in, when projected.
     pub(crate) projected: Option<(Vec<f32>, usize)>,
     pub(crate) ignored_cells: Vec<bool>,
+    /// Of the network's input, pixels.
     pub(crate) side: usize,
+    /// Of the maps, pixels.
+    pub(crate) map_side: usize,
+    /// Blur of the map, pixels of the network's input.
     pub(crate) sigma: f32,
     pub(crate) precision: Precision,
 }
@@ -439,13 +443,15 @@ impl Fitter<'_> {
     ) -> Result<Scorer, TrainError> {
         let conditions = self.conditioned(fitted, spec, calibration)?.conditions;
         let ignore = self.settings.ignore.as_ref();
+        let (grid, side) = (self.features.grid, self.map_side);
         Ok(Scorer::new(
             fitted.bank.clone(),
             conditions,
-            ignore.map(|pixels| IgnoreMask::new(pixels.clone(), self.side, self.features.grid)),
-            self.features.grid,
-            self.side,
-            self.sigma,
+            ignore.map(|pixels| IgnoreMask::new(pixels.clone(), side, grid)),
+            grid,
+            side,
+            // As the product's own scorer has it.
+            self.sigma * side as f32 / self.side as f32,
         )
         .with_row_scale(fitted.row_scale(spec)))
     }

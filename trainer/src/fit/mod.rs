@@ -1,11 +1,13 @@
 //! Good images to a product: features, bank, conditioning, thresholds, goldens, bundle.
 
+mod available;
 mod bundle;
 mod cache;
 pub(crate) mod catalogue;
 pub(crate) mod choice;
 mod coreset;
 mod density;
+pub(crate) mod ensemble;
 mod features;
 pub(crate) mod fitter;
 #[cfg(test)]
@@ -13,6 +15,7 @@ mod format_tests;
 mod golden;
 #[cfg(test)]
 mod made_up_products;
+pub(crate) mod member;
 mod needs;
 mod neighbourhood;
 mod outliers;
@@ -27,13 +30,17 @@ pub(crate) mod study;
 pub(crate) mod thresholds;
 mod training;
 
+pub(crate) use bundle::assemble;
 pub(crate) use cache::CacheSettings;
 pub(crate) use features::{FeatureSettings, digest_of};
-pub(crate) use needs::bundle_bytes;
+pub(crate) use needs::{bundle_bytes, check_memory};
 
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
+use bundle::Assembled;
 use choice::{choose, copies_for_choice};
+use ensemble::EnsembleReport;
+use member::{FittedMember, MemberPlan, OtherMember};
 use outliers::{Outlier, outliers};
 use partgate::product::{
     Choice, DensityEvidence, NeighbourhoodEvidence, PositionEvidence, RefinementEvidence,
@@ -42,9 +49,10 @@ use partgate::score::Rule;
 use partgate::verdict::{Bound, BoundMethod, Thresholds};
 use rules::RuleSpec;
 use serde::Serialize;
-use study::{HeldOut, Study};
+use study::Study;
 
 /// Everything a fit is told.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) part_number: String,
@@ -52,6 +60,11 @@ pub(crate) struct Settings {
     pub(crate) created_unix: Option<u64>,
     pub(crate) features: FeatureSettings,
     pub(crate) backbone: String,
+    /// Further members of an ensemble: the same product by another network, or at another size.
+    pub(crate) others: Vec<OtherMember>,
+    /// Side of the maps and of [`Settings::ignore`], pixels; `None` takes the network's input. The
+    /// members of an ensemble draw theirs at the first one's.
+    pub(crate) map_side: Option<usize>,
     /// The rule; `None` chooses by held-out goods and damaged copies of them.
     pub(crate) rule: Option<RuleSpec>,
     /// Power of the rows' spacing in the scale of distances under `auto`; 0 leaves them.
@@ -75,7 +88,7 @@ pub(crate) struct Settings {
     pub(crate) window: Option<usize>,
     /// Sightings that allow a row; `None` takes the published threshold.
     pub(crate) sightings: Option<usize>,
-    /// Pixels that do not count, `[side, side]`.
+    /// Pixels that do not count, `[side, side]` of the maps.
     pub(crate) ignore: Option<Vec<bool>>,
     pub(crate) folds: usize,
     pub(crate) risk: Risk,
@@ -118,6 +131,10 @@ pub(crate) struct FitReport {
     pub(crate) method: Vec<(&'static str, String)>,
     /// How `--method auto` decided.
     pub(crate) choice: Option<Choice>,
+    /// The members of an ensemble and what they gain by each other; what stands above is the first
+    /// member's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ensemble: Option<EnsembleReport>,
     pub(crate) thresholds: Thresholds,
     pub(crate) baseline_thresholds: Option<Thresholds>,
     /// Held-out score of each image, in the order of their paths.
@@ -137,6 +154,8 @@ pub(crate) struct FitSeconds {
     pub(crate) choice: f64,
     pub(crate) thresholds: f64,
     pub(crate) bank: f64,
+    /// Joining members, judging golden images, writing.
+    pub(crate) bundle: f64,
     pub(crate) total: f64,
 }
 
@@ -208,20 +227,77 @@ pub(crate) fn fit(
             ),
         });
     }
-    let file = catalogue::backbone(&settings.backbone)?;
-    file.spec
-        .check()
-        .map_err(|e| TrainError::Setting(e.to_string()))?;
+    let plans = settings.members()?;
+    check_memory(&plans, images.paths.len())?;
+    let mut members = Vec::new();
+    for (index, plan) in plans.iter().enumerate() {
+        if plans.len() > 1 {
+            log::info!(
+                "member {} of {}: {} at {} px",
+                index + 1,
+                plans.len(),
+                plan.file.spec.name,
+                plan.settings.features.input.side()
+            );
+        }
+        members.push(fit_member(images, plan, plans.len() > 1, &mut seconds)?);
+    }
+    let since = std::time::Instant::now();
+    let Assembled {
+        bytes,
+        manifest,
+        scores,
+        joined,
+    } = bundle::assemble(images, settings, &members)?;
+    seconds.bundle = since.elapsed().as_secs_f64();
+    seconds.total = started.elapsed().as_secs_f64();
+    let first = &members[0];
+    let report = FitReport {
+        name: settings.name.clone(),
+        images: images.paths.len(),
+        image_sizes: first.image_sizes,
+        cached_images: first.cached_images,
+        cells: manifest.training.cells,
+        bank_rows: first.bank_rows,
+        dimensions: first.dimensions,
+        backbone: first.backbone.name.clone(),
+        rule: first.spec.rule,
+        method: manifest.method.in_words(),
+        position: manifest.method.position,
+        neighbourhood: manifest.method.neighbourhood,
+        density: manifest.method.density,
+        refinement: manifest.method.refinement,
+        choice: manifest.method.choice,
+        ensemble: joined.map(|joined| EnsembleReport::new(&members, joined)),
+        thresholds: manifest.thresholds,
+        baseline_thresholds: manifest.baseline_thresholds,
+        outliers: outliers(&scores, images),
+        held_out_scores: scores,
+        bytes: bytes.len(),
+        blake3: blake3::hash(&bytes).to_hex().to_string(),
+        seconds,
+    };
+    Ok((bytes, report))
+}
+
+/// Fits one member as if it were alone. `joined` says that it is not, and that it will be asked
+/// what it makes of damaged copies.
+fn fit_member(
+    images: &GoodImages,
+    plan: &MemberPlan,
+    joined: bool,
+    seconds: &mut FitSeconds,
+) -> Result<FittedMember, TrainError> {
+    let settings = &plan.settings;
     let candidates = choice::candidates(settings.density);
     let specs = match settings.rule {
         Some(spec) => vec![spec],
         None => candidates.clone(),
     };
-    let study = Study::new(images, settings, &file, &specs, &mut seconds)?;
+    let study = Study::new(images, settings, &plan.file, &specs, seconds)?;
 
     let since = std::time::Instant::now();
-    let damage = settings.rule.is_none() || settings.refine;
-    let copies = if damage {
+    let copies = if settings.rule.is_none() || settings.refine || joined {
         copies_for_choice(&study.fitter, &study.extractor, images)?
     } else {
         Vec::new()
@@ -233,60 +309,26 @@ pub(crate) fn fit(
             (spec, Some(choice))
         }
     };
-    seconds.choice = since.elapsed().as_secs_f64();
+    seconds.choice += since.elapsed().as_secs_f64();
 
     let since = std::time::Instant::now();
-    let (judged, refined) = if settings.refine {
+    let (held_out, refined) = if settings.refine {
         study.refined(spec, &copies)?
     } else {
         (study.held_out(spec)?, None)
     };
+    let judged = if joined {
+        study.judged_copies(spec, &copies, refined.as_ref())?
+    } else {
+        Vec::new()
+    };
     drop(copies);
-    seconds.thresholds = since.elapsed().as_secs_f64();
+    seconds.thresholds += since.elapsed().as_secs_f64();
 
     let since = std::time::Instant::now();
     let fitted = study.whole(&[spec])?;
-    seconds.bank = since.elapsed().as_secs_f64();
-    let (bytes, manifest) = study.bundle(
-        images,
-        &fitted,
-        spec,
-        choice.clone(),
-        &judged,
-        refined.as_ref(),
-    )?;
-    let (fitter, n) = (&study.fitter, images.paths.len());
-    let HeldOut {
-        scores: held_out,
-        thresholds,
-        baseline_thresholds,
-    } = judged;
-    seconds.total = started.elapsed().as_secs_f64();
-    let report = FitReport {
-        name: settings.name.clone(),
-        images: n,
-        image_sizes: fitter.features.sizes,
-        cached_images: fitter.features.cached,
-        cells: manifest.training.cells,
-        bank_rows: fitted.bank.rows(),
-        dimensions: fitter.features.dimensions,
-        backbone: file.spec.name.clone(),
-        rule: spec.rule,
-        method: manifest.method.in_words(),
-        position: manifest.method.position,
-        neighbourhood: manifest.method.neighbourhood,
-        density: manifest.method.density,
-        refinement: manifest.method.refinement,
-        choice,
-        thresholds,
-        baseline_thresholds,
-        outliers: outliers(&held_out, images),
-        held_out_scores: held_out,
-        bytes: bytes.len(),
-        blake3: blake3::hash(&bytes).to_hex().to_string(),
-        seconds,
-    };
-    Ok((bytes, report))
+    seconds.bank += since.elapsed().as_secs_f64();
+    study.member(&fitted, spec, choice, held_out, refined.as_ref(), judged)
 }
 
 impl Settings {

@@ -1,7 +1,9 @@
 //! What a fit needs, reckoned before it starts: memory, and room on the disk for the bundle.
 
-use super::catalogue::{self, BackboneFile};
+use super::available::available_mib;
+use super::catalogue::BackboneFile;
 use super::golden::GOLDEN_AREA;
+use super::member::MemberPlan;
 use super::rules::RuleSpec;
 use super::{Settings, choice};
 use crate::dataset::GoodImages;
@@ -68,19 +70,38 @@ impl Sizes {
         })
     }
 
+    /// What a bundle holds of the bank and of where its rows were seen, bytes.
+    fn sections(&self) -> u64 {
+        let bank = self.rows * self.dimensions * 4;
+        // At most a table of one-byte counts, beside which a mask of bits is nothing.
+        let places = if self.places || self.network {
+            self.cells * (self.rows + self.rows / 8 + 4)
+        } else {
+            0
+        };
+        bank + places
+    }
+
     /// Rows of D.
     fn entries(&self) -> u64 {
         self.rows.min(self.entries)
     }
 }
 
-/// The most memory that a fit on `images` images takes, bytes: features, and the work of the folds
-/// and of the bank on top of them.
+/// Damaged copies at most.
+fn copies(images: usize) -> u64 {
+    let each = choice::COPIES.iter().sum::<usize>() + choice::EXCHANGES;
+    (choice::IMAGES.min(images) * each) as u64
+}
+
+/// The most memory that fitting a member on `images` images takes, bytes: features, and the work of
+/// the folds and of the bank on top of them. `alone` says that the product has no other.
 fn memory_bytes(
     file: &BackboneFile,
     settings: &Settings,
     images: usize,
     threads: u64,
+    alone: bool,
 ) -> Result<u64, TrainError> {
     let sizes = Sizes::new(file, settings, images)?;
     let (cells, all, rows) = (sizes.cells, sizes.all, sizes.rows);
@@ -92,7 +113,8 @@ fn memory_bytes(
     let coreset = all * 16 + all * compared * 4 / PACKED_SHARE;
     let banks = settings.folds.clamp(2, images.max(2)) as u64 + 1;
     let scorers = banks + threads;
-    let mut work = scorers * rows * dimensions * 4 + all * 12;
+    // Row numbers and distances of a search, and each cell's held-out score.
+    let mut work = scorers * rows * dimensions * 4 + all * 16;
     if sizes.places || sizes.network {
         // Nearest rows, kept by every bank; targets while one is conditioned.
         work += banks * all * 4 + threads * all * 10;
@@ -108,40 +130,49 @@ fn memory_bytes(
         // Scores, changed shares and refined scores of every good image.
         work += all * 12;
     }
-    if settings.rule.is_none() || settings.refine {
-        let copies =
-            choice::IMAGES.min(images) * (choice::COPIES.iter().sum::<usize>() + choice::EXCHANGES);
-        work += copies as u64 * cells * (dimensions + 2) * 4;
+    if settings.rule.is_none() || settings.refine || !alone {
+        work += copies(images) * cells * (dimensions + 2) * 4;
     }
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
 }
 
-/// MiB that the system could still give; `None` where it does not say.
-fn available_mib() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
+/// What a member of an ensemble leaves in memory while the next one is fitted, bytes: its sections,
+/// and the cells' scores of good images and of damaged copies.
+fn kept_bytes(plan: &MemberPlan, images: usize) -> Result<u64, TrainError> {
+    let sizes = Sizes::new(&plan.file, &plan.settings, images)?;
+    let scores = (sizes.all + copies(images) * sizes.cells) * 4;
+    Ok(plan.file.onnx.len() as u64 + sizes.sections() + scores)
 }
 
-/// Refuses a fit on `images` images that the memory would not suffice for.
-pub(super) fn check_memory(
-    file: &BackboneFile,
-    settings: &Settings,
-    images: usize,
-) -> Result<(), TrainError> {
+/// The most memory that a fit of all of `plans`, one after the other, takes, MiB.
+fn memory_mib(plans: &[MemberPlan], images: usize, threads: u64) -> Result<u64, TrainError> {
+    let alone = plans.len() == 1;
+    let (mut most, mut kept) = (0, 0);
+    for plan in plans {
+        let work = memory_bytes(&plan.file, &plan.settings, images, threads, alone)?;
+        most = most.max(work);
+        if !alone {
+            kept += kept_bytes(plan, images)?;
+        }
+    }
+    Ok((most + kept).div_ceil(MIB))
+}
+
+/// Refuses a fit of `plans` on `images` images that the memory would not suffice for.
+pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), TrainError> {
     let threads = rayon::current_num_threads() as u64;
-    let needed_mib = memory_bytes(file, settings, images, threads)?.div_ceil(MIB);
+    let needed_mib = memory_mib(plans, images, threads)?;
     log::info!("a fit on {images} images takes up to {needed_mib} MiB of memory");
     match available_mib() {
-        Some(available_mib) if needed_mib > available_mib => Err(TrainError::Memory {
-            what: format!(
-                "a fit on {images} images at {} px",
-                settings.features.input.side()
-            ),
-            needed_mib,
-            available_mib,
-        }),
+        Some(available_mib) if needed_mib > available_mib => {
+            let sides = plans.iter().map(|p| p.settings.features.input.side());
+            let sides: Vec<String> = sides.map(|side| side.to_string()).collect();
+            Err(TrainError::Memory {
+                what: format!("a fit on {images} images at {} px", sides.join(" + ")),
+                needed_mib,
+                available_mib,
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -163,15 +194,11 @@ fn golden_bytes(path: &Path, shrunk: bool) -> Option<u64> {
 
 /// The most room that the bundle of a fit on `images` takes on the disk, bytes.
 pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u64, TrainError> {
-    let file = catalogue::backbone(&settings.backbone)?;
-    let sizes = Sizes::new(&file, settings, images.paths.len())?;
-    let bank = sizes.rows * sizes.dimensions * 4;
-    // At most a table of one-byte counts, beside which a mask of bits is nothing.
-    let places = if sizes.places || sizes.network {
-        sizes.cells * (sizes.rows + sizes.rows / 8 + 4)
-    } else {
-        0
-    };
+    let mut members = 0;
+    for plan in settings.members()? {
+        let sizes = Sizes::new(&plan.file, &plan.settings, images.paths.len())?;
+        members += plan.file.onnx.len() as u64 + sizes.sections() + SMALL_THINGS;
+    }
     let shrunk = settings.features.input.roi.is_none();
     let largest = images
         .paths
@@ -179,5 +206,37 @@ pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u
         .filter_map(|path| golden_bytes(path, shrunk))
         .max();
     let goldens = 2 * settings.goldens as u64 * largest.unwrap_or(0);
-    Ok(file.onnx.len() as u64 + bank + places + goldens + SMALL_THINGS)
+    Ok(members + goldens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::OtherMember;
+    use super::*;
+    use crate::cli::fit::default_settings;
+
+    fn plans(sizes: &[u32]) -> Vec<MemberPlan> {
+        let mut settings = default_settings();
+        settings.others = sizes
+            .iter()
+            .map(|&size| OtherMember {
+                backbone: None,
+                size: Some(size),
+            })
+            .collect();
+        settings.members().expect("members")
+    }
+
+    #[test]
+    fn members_are_fitted_one_after_the_other() {
+        let needed = |sizes: &[u32]| memory_mib(&plans(sizes), 700, 2).expect("a need");
+        let (one, two, three) = (needed(&[]), needed(&[320]), needed(&[320, 224]));
+        let larger = memory_mib(&plans(&[320])[1..], 700, 2).expect("a need");
+        // The larger one's work, and what the others leave: not the sum of both.
+        assert!(one < larger && larger < two && two < three);
+        assert!(
+            two < one + larger && three - two < one / 4,
+            "{one} {two} {three}"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! Refinement of a fitted rule: networks that have not seen the image, a weight that damaged
 //! copies ask for, and the held-out scores that thresholds then come from.
 
-use super::choice::{DamagedCopy, Harm, damaged_scores, held_out_scores};
+use super::choice::{DamagedCopy, damaged_scores, held_out_scores};
 use super::refinement::{
     self, HeldOut, RATE, RefinementModel, STEPS, Sample, choose_weight, default_shape, scale_of,
 };
@@ -22,6 +22,10 @@ pub(crate) struct Refined {
     pub(crate) evidence: RefinementEvidence,
     /// Held-out image scores of the good images, refined.
     pub(crate) scores: Vec<f32>,
+    /// The cells' scores behind them, `[images][cells]`.
+    pub(crate) cells: Vec<Vec<f32>>,
+    /// The same of the painted copies, in their order.
+    pub(crate) copies: Vec<Vec<f32>>,
 }
 
 /// Trains refinement for `spec`; `None` where damaged copies do not ask for it.
@@ -34,10 +38,7 @@ pub(crate) fn refine(
     let (features, settings) = (&fitter.features, fitter.settings);
     let goods = held_out_scores(study, spec)?;
     // Exchanged features have no look of their own that a network could learn.
-    let copies: Vec<&DamagedCopy> = copies
-        .iter()
-        .filter(|c| c.harm != Harm::Exchanged)
-        .collect();
+    let copies: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
     if copies.is_empty() {
         log::warn!("no image could be damaged, so there is nothing to learn refinement from");
         return Ok(None);
@@ -68,7 +69,7 @@ pub(crate) fn refine(
                 features: &copy.features,
                 scores,
                 changed: copy.changed.clone(),
-                group: copy.image,
+                group: copy.id.image,
             }),
     );
     let fold_of = |image: usize| {
@@ -108,16 +109,16 @@ pub(crate) fn refine(
         return Ok(None);
     }
     let weight = chosen.weight;
-    let scores = held[..features.images]
-        .iter()
-        .map(|image| {
-            let pairs = image.original.iter().zip(image.refined);
-            let fused: Vec<f32> = pairs
-                .map(|(&s, &r)| (1.0 - weight) * s + weight * r)
-                .collect();
-            image_score(&fused)
-        })
-        .collect();
+    let fused = |image: &HeldOut<'_>| -> Vec<f32> {
+        let pairs = image.original.iter().zip(image.refined);
+        pairs
+            .map(|(&s, &r)| (1.0 - weight) * s + weight * r)
+            .collect()
+    };
+    let (goods, damaged) = held.split_at(features.images);
+    let cells: Vec<Vec<f32>> = goods.iter().map(fused).collect();
+    let damaged = damaged.iter().map(fused).collect();
+    let scores = cells.iter().map(|cells| image_score(cells)).collect();
     let model = RefinementModel::train(&samples, shape, scale, &learning, &tick);
     progress.finish();
     log::debug!("refinement network: loss {}", model.training_loss);
@@ -132,6 +133,8 @@ pub(crate) fn refine(
             held_out_images: copies.len() as u32,
         },
         scores,
+        cells,
+        copies: damaged,
     }))
 }
 

@@ -3,17 +3,18 @@
 
 use super::bundle::{self, Ingredients};
 use super::catalogue::BackboneFile;
-use super::choice::{DamagedCopy, held_out_scores};
+use super::choice::{DamagedCopy, damaged_scores, held_out_scores};
 use super::coreset::{Vectors, project};
 use super::features::{Extractor, extract};
 use super::fitter::{FittedBank, Fitter, Wanted};
+use super::member::{FittedMember, JudgedCopy};
 use super::refined::{Refined, refine};
 use super::rules::{Calibration, RuleSpec};
 use super::{FitSeconds, Settings, thresholds_from};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
-use partgate::product::{Choice, Manifest};
+use partgate::product::{Choice, Training};
 use partgate::score::IgnoreMask;
 use partgate::seed::Rng;
 use partgate::verdict::Thresholds;
@@ -40,6 +41,8 @@ pub(crate) struct Study<'a> {
 /// Held-out scores of the good images under a rule, and the thresholds that follow.
 pub(crate) struct HeldOut {
     pub(crate) scores: Vec<f32>,
+    /// The cells' scores behind them, `[images][cells]`.
+    pub(crate) cells: Vec<Vec<f32>>,
     pub(crate) thresholds: Thresholds,
     /// What the plain bank would have, where the rule is another.
     pub(crate) baseline_thresholds: Option<Thresholds>,
@@ -56,10 +59,10 @@ impl<'a> Study<'a> {
     ) -> Result<Self, TrainError> {
         let since = Instant::now();
         let (fitter, extractor) = prepare(images, settings, file)?;
-        seconds.features = since.elapsed().as_secs_f64();
+        seconds.features += since.elapsed().as_secs_f64();
         let since = Instant::now();
         let (folds, calibration) = fit_folds(&fitter, specs)?;
-        seconds.folds = since.elapsed().as_secs_f64();
+        seconds.folds += since.elapsed().as_secs_f64();
         Ok(Self {
             file,
             fitter,
@@ -72,17 +75,18 @@ impl<'a> Study<'a> {
     /// Scores of every good image under `spec`, each by the fold that was fitted without it.
     pub(crate) fn held_out(&self, spec: RuleSpec) -> Result<HeldOut, TrainError> {
         let risk = self.fitter.settings.risk;
-        let scores = |spec| -> Result<Vec<f32>, TrainError> {
-            let found = held_out_scores(self, spec)?;
-            Ok(found.into_iter().map(|s| s.0).collect())
-        };
-        let found = scores(spec)?;
+        let (scores, cells): (Vec<f32>, _) = held_out_scores(self, spec)?.into_iter().unzip();
         let baseline_thresholds = (spec != RuleSpec::BASELINE)
-            .then(|| thresholds_from(&scores(RuleSpec::BASELINE)?, risk))
+            .then(|| {
+                let found = held_out_scores(self, RuleSpec::BASELINE)?;
+                let scores: Vec<f32> = found.into_iter().map(|s| s.0).collect();
+                thresholds_from(&scores, risk)
+            })
             .transpose()?;
         Ok(HeldOut {
-            thresholds: thresholds_from(&found, risk)?,
-            scores: found,
+            thresholds: thresholds_from(&scores, risk)?,
+            scores,
+            cells,
             baseline_thresholds,
         })
     }
@@ -100,7 +104,8 @@ impl<'a> Study<'a> {
             if held_out.baseline_thresholds.is_none() {
                 held_out.baseline_thresholds = Some(held_out.thresholds.clone());
             }
-            held_out.scores = refined.scores.clone();
+            held_out.scores.clone_from(&refined.scores);
+            held_out.cells.clone_from(&refined.cells);
             held_out.thresholds = thresholds_from(&held_out.scores, risk)?;
         }
         Ok((held_out, refined))
@@ -126,32 +131,73 @@ impl<'a> Study<'a> {
         Ok(fitted)
     }
 
-    /// The product under `spec`.
-    pub(crate) fn bundle(
+    /// The painted ones among `copies` under `spec`, each by the fold without its original.
+    pub(crate) fn judged_copies(
         &self,
-        images: &GoodImages,
+        spec: RuleSpec,
+        copies: &[DamagedCopy],
+        refined: Option<&Refined>,
+    ) -> Result<Vec<JudgedCopy>, TrainError> {
+        let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
+        let cells = match refined {
+            Some(refined) => refined.copies.clone(),
+            None => damaged_scores(self, &painted, spec)?
+                .into_iter()
+                .map(|s| s.1)
+                .collect(),
+        };
+        let pairs = painted.iter().zip(cells);
+        Ok(pairs
+            .map(|(copy, cells)| JudgedCopy { id: copy.id, cells })
+            .collect())
+    }
+
+    /// The member under `spec`.
+    pub(crate) fn member(
+        &self,
         fitted: &FittedBank,
         spec: RuleSpec,
         choice: Option<Choice>,
-        held_out: &HeldOut,
+        held_out: HeldOut,
         refined: Option<&Refined>,
-    ) -> Result<(Vec<u8>, Manifest), TrainError> {
-        bundle::assemble(
-            images,
-            &self.fitter,
+        copies: Vec<JudgedCopy>,
+    ) -> Result<FittedMember, TrainError> {
+        let (fitter, features) = (&self.fitter, &self.fitter.features);
+        let (sections, method) = bundle::member_sections(
+            fitter,
             fitted,
             Ingredients {
                 file: self.file,
                 spec,
                 calibration: &self.calibration,
                 choice,
-                thresholds: held_out.thresholds.clone(),
-                baseline_thresholds: held_out.baseline_thresholds.clone(),
-                held_out: &held_out.scores,
-                folds: self.folds.len(),
                 refined,
             },
-        )
+        )?;
+        let all: Vec<usize> = (0..features.images).collect();
+        Ok(FittedMember {
+            backbone: self.file.spec.clone(),
+            input: fitter.settings.features.input.clone(),
+            spec,
+            method,
+            bank_rows: fitted.bank.rows(),
+            dimensions: features.dimensions,
+            image_sizes: features.sizes,
+            cached_images: features.cached,
+            training: Training {
+                images: features.images as u32,
+                cells: fitter.members(&all).len() as u64,
+                digest: features.digest,
+                seed: fitter.settings.seed,
+                folds: self.folds.len() as u32,
+                smallest: features.smallest,
+                largest: features.largest,
+                held_out: [0.0; 3],
+            },
+            sections,
+            held_out,
+            copies,
+        })
     }
 }
 
@@ -164,12 +210,14 @@ fn prepare<'a>(
     let input = &settings.features.input;
     input.check(file.spec.input.multiple_of)?;
     let side = input.side();
-    super::needs::check_memory(file, settings, images.paths.len())?;
+    let map_side = settings.map_side.unwrap_or(side);
     let features = extract(file, &settings.features, images)?;
     let extractor = Extractor::new(file, &settings.features)?;
     let grid = features.grid;
     let ignored_cells = match &settings.ignore {
-        Some(pixels) => IgnoreMask::new(pixels.clone(), side, grid).cells().to_vec(),
+        Some(pixels) => IgnoreMask::new(pixels.clone(), map_side, grid)
+            .cells()
+            .to_vec(),
         None => vec![false; grid * grid],
     };
     if ignored_cells.iter().all(|&ignored| ignored) {
@@ -190,6 +238,7 @@ fn prepare<'a>(
         features,
         ignored_cells,
         side,
+        map_side,
         // The published blur, in proportion to the input.
         sigma: settings.sigma.unwrap_or(side as f32 / 60.0),
         precision: file.spec.precision,

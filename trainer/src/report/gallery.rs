@@ -2,13 +2,12 @@
 
 use crate::dataset::defect_mask;
 use crate::error::TrainError;
-use crate::validation::Judged;
+use crate::validation::{Judged, is_plain};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
-use partgate::score::Rule;
 use partgate::verdict::Verdict;
 use partgate::view::overlay::contour;
 use partgate::view::{Badge, Card, NetworkView, Picture, ScoreBar, Tone, overlay};
@@ -131,12 +130,13 @@ impl<'a> Gallery<'a> {
                 picture(&plain, "as the network sees it")?,
                 picture(&painted, "score map")?,
             ],
-            note: match self.product.manifest().method.rule {
-                Rule::Patchcore => String::new(),
-                _ => format!(
+            note: if is_plain(self.product.manifest()) {
+                String::new()
+            } else {
+                format!(
                     "patchcore: {:.3}, {}",
                     judged.baseline_score, judged.baseline_verdict
-                ),
+                )
             },
             badges,
             score: Some(score),

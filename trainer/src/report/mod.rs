@@ -10,7 +10,6 @@ use crate::error::TrainError;
 use crate::validation::{Figures, Judged, ValidationReport, percent};
 use gallery::{Gallery, Worst, false_rejects, misses};
 use partgate::product::Product;
-use partgate::score::Rule;
 use partgate::verdict::Thresholds;
 use partgate::view::{Figure, Group, Histogram, Page, Tone};
 use std::path::Path;
@@ -35,13 +34,15 @@ pub(crate) fn validation_page(
     ));
     page.figures(&key_figures(&figures.figures));
     page.heading("Figures, per cent");
-    let conditioned = figures.rule != Rule::Patchcore;
-    let rule = figures.rule.to_string();
-    if conditioned {
-        page.paragraph(
+    let rule = figures.judge();
+    if !figures.plain {
+        page.paragraph(if figures.members > 1 {
+            "Beside the ensemble stands patchcore (every bank row may explain every place) on the features and the bank of its first member, \
+             with thresholds of its own from the same held-out images: the baseline that counts."
+        } else {
             "Beside the rule stands patchcore (every bank row may explain every place) on the same features and the same bank, \
-             with thresholds of its own from the same held-out images: the baseline that counts.",
-        );
+             with thresholds of its own from the same held-out images: the baseline that counts."
+        });
         page.table(
             &["Figure", &rule, "patchcore, same features"],
             &tables::measures(&figures.figures, Some(&figures.baseline)),
@@ -57,7 +58,7 @@ pub(crate) fn validation_page(
     }
     page.heading("Scores against the thresholds");
     page.histogram(&histogram(judged, |j| j.score, &manifest.thresholds));
-    if let (true, Some(baseline)) = (conditioned, &manifest.baseline_thresholds) {
+    if let (false, Some(baseline)) = (figures.plain, &manifest.baseline_thresholds) {
         page.paragraph("The same images under patchcore:");
         page.histogram(&histogram(judged, |j| j.baseline_score, baseline));
     }

@@ -142,6 +142,32 @@ pub(super) fn facts(product: &Product) -> Vec<Vec<Cell>> {
             ),
         ),
     ));
+    for (member, scale) in product
+        .members()
+        .iter()
+        .zip(&manifest.member_scales)
+        .skip(1)
+    {
+        let (backbone, words) = (member.backbone(), member.method().in_words());
+        let words = words.into_iter().map(|(name, s)| format!("; {name}: {s}"));
+        rows.push((
+            "With",
+            Cell::Titled(
+                format!(
+                    "{} at {} pixels, rule {}",
+                    backbone.name,
+                    member.input().side(),
+                    member.method().rule
+                ),
+                format!(
+                    "bank of {} rows, map divided by {scale} (the first member's by {}){}",
+                    member.bank().rows(),
+                    manifest.member_scales[0],
+                    words.collect::<String>()
+                ),
+            ),
+        ));
+    }
     rows.push((
         "Fitted on",
         Cell::Titled(

@@ -10,7 +10,6 @@ use crate::error::{TrainError, causes};
 use crate::report::{Category, Comparison, benchmark_page};
 use crate::validation::{Figures, ValidationReport, percent};
 use clap::Args;
-use partgate::score::Rule;
 use published::data_sets;
 use record::{Record, Run};
 use serde::Serialize;
@@ -166,7 +165,7 @@ fn notes(records: &[Record], failed: usize) -> Vec<String> {
             "The means leave out {failed} categories that failed: they are not those of the data set."
         ));
     }
-    let patchcore = |r: &Record| r.report.rule == Rule::Patchcore;
+    let patchcore = |r: &Record| r.report.plain;
     if !records.is_empty() && records.iter().all(patchcore) {
         notes.push("The rule is patchcore, so the columns beside it repeat it.".into());
     }

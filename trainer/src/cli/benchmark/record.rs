@@ -4,7 +4,7 @@ use crate::cli::fit::MethodArgs;
 use crate::cli::write_file;
 use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
-use crate::fit::{self, catalogue, digest_of};
+use crate::fit::{self, digest_of};
 use crate::validation::{Judged, ValidationReport, validate};
 use partgate::product::Product;
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,7 @@ impl<'a> Run<'a> {
         fresh: bool,
         out: &'a Path,
     ) -> Result<Self, TrainError> {
-        let settings = method.settings("")?;
-        let file = catalogue::backbone(&settings.backbone)?;
+        let plans = method.settings("")?.members()?;
         let mut digest = blake3::Hasher::new();
         digest.update(partgate::VERSION.as_bytes());
         // Development builds share a version number; their bytes tell them apart.
@@ -51,8 +50,10 @@ impl<'a> Run<'a> {
         }
         digest.update(format!("{method:?}, eroded masks: {eroded}").as_bytes());
         // The name of a user's own backbone says nothing about what is in the file today.
-        digest.update(&serde_json::to_vec(&file.spec)?);
-        digest.update(blake3::hash(&file.onnx).as_bytes());
+        for plan in &plans {
+            digest.update(&serde_json::to_vec(&plan.file.spec)?);
+            digest.update(blake3::hash(&plan.file.onnx).as_bytes());
+        }
         Ok(Self {
             method,
             eroded,

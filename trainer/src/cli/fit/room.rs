@@ -2,45 +2,48 @@
 
 use crate::cli::{make_folder_of, partial, unwritable, write_file};
 use crate::error::TrainError;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
 
-/// A file beside the output that holds its place, and goes when this does.
+/// A nameless file on the output's disk that holds the bundle's place. It goes when this does, and
+/// with the process, however that ends: a fit that is killed leaves nothing behind.
 pub(super) struct Room {
     output: PathBuf,
-    taken: bool,
+    held: File,
 }
 
 impl Room {
     /// Takes `bytes` beside `output`. They are really written, which works on every file system
     /// and counts against quotas, and are random, which no file system can compress.
-    ///
-    /// The file is closed again: where two fits have the same output, none writes into what the
-    /// other has finished.
     pub(super) fn take(output: &Path, bytes: u64) -> Result<Self, TrainError> {
         make_folder_of(output)?;
-        let path = partial(output);
-        let mut file = File::create(&path).map_err(unwritable(output))?;
-        let room = Self {
-            output: output.to_path_buf(),
-            taken: true,
-        };
-        fill(&mut file, bytes).map_err(|source| TrainError::Room {
+        // A name of its own: another fit may be taking room for the same output.
+        let mut name = partial(output).into_os_string();
+        name.push(format!("-{}", std::process::id()));
+        let name = PathBuf::from(name);
+        let mut held = File::create(&name)
+            .and_then(|file| fs::remove_file(&name).map(|()| file))
+            .map_err(unwritable(output))?;
+        fill(&mut held, bytes).map_err(|source| TrainError::Room {
             path: output.to_path_buf(),
             needed_mib: bytes.div_ceil(1 << 20),
             source,
         })?;
-        Ok(room)
+        Ok(Self {
+            output: output.to_path_buf(),
+            held,
+        })
     }
 
     /// Writes the bundle in the room's place.
-    pub(super) fn write(mut self, bundle: &[u8]) -> Result<(), TrainError> {
-        self.taken = false;
-        write_file(&self.output, bundle)
+    pub(super) fn write(self, bundle: &[u8]) -> Result<(), TrainError> {
+        let Self { output, held } = self;
+        drop(held);
+        write_file(&output, bundle)
     }
 }
 
@@ -56,12 +59,4 @@ fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
     }
     // Network file systems only say now that there was no room.
     file.sync_data()
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        if self.taken {
-            let _ = std::fs::remove_file(partial(&self.output));
-        }
-    }
 }

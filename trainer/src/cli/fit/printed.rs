@@ -1,0 +1,118 @@
+//! What `fit` tells people.
+
+use crate::fit::FitReport;
+use crate::fit::ensemble::EnsembleReport;
+use partgate::product::Choice;
+use partgate::verdict::Bound;
+use std::path::Path;
+
+/// One threshold in a line for people.
+pub(crate) fn bound_line(name: &str, bound: &Bound) -> String {
+    format!(
+        "{name:>8} above {:.4}  ({} over {} held-out goods; states <= {:.3} % of goods at {:.0} % confidence, {:.3} % without assumptions)\n{:>9}{}",
+        bound.threshold,
+        serde_json::to_value(bound.method)
+            .ok()
+            .and_then(|v| v.as_str().map(String::from))
+            .unwrap_or_default(),
+        bound.n,
+        bound.stated_rate * 100.0,
+        bound.confidence * 100.0,
+        bound.distribution_free_rate * 100.0,
+        "",
+        bound.note
+    )
+}
+
+/// The members after the first, and what they gain by each other.
+fn print_ensemble(ensemble: &EnsembleReport) {
+    for member in &ensemble.members[1..] {
+        println!(
+            "  with {} at {} px: bank {} rows of {} values, rule {}",
+            member.backbone, member.side, member.bank_rows, member.dimensions, member.rule
+        );
+        if member.cached_images > 0 {
+            println!(
+                "    features of {} of the images came from the cache",
+                member.cached_images
+            );
+        }
+        for (name, sentence) in &member.method {
+            println!("    {name}: {sentence}");
+        }
+    }
+    let Some(together) = &ensemble.separation else {
+        return;
+    };
+    println!(
+        "  {} damaged copies against held-out goods, each way under its own UNKNOWN threshold:",
+        together.copies
+    );
+    let alone = ensemble.members.iter().filter_map(|m| {
+        let name = format!("{} at {} px, {}", m.backbone, m.side, m.rule);
+        Some((name, m.separation.as_ref()?))
+    });
+    for (name, s) in alone.chain([("together".to_string(), together)]) {
+        println!(
+            "    {name:<64} AUROC {:.4}  caught {:>5.1} %  shortfall {:.4}",
+            s.image_auroc,
+            100.0 * s.caught,
+            s.shortfall
+        );
+    }
+    if ensemble.better == Some(false) {
+        println!(
+            "  on these copies they do no better together than the best of them alone; real defects may say otherwise, and a board needs the time of all members"
+        );
+    }
+}
+
+pub(super) fn print(report: &FitReport, output: &Path) {
+    println!("{} -> {}", report.name, output.display());
+    println!(
+        "  {} good images of {} size(s), {} cells of {} values, backbone {}",
+        report.images, report.image_sizes, report.cells, report.dimensions, report.backbone
+    );
+    if report.cached_images > 0 {
+        println!(
+            "  features of {} of the images came from the cache",
+            report.cached_images
+        );
+    }
+    println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
+    for (name, sentence) in &report.method {
+        println!("  {name}: {sentence}");
+    }
+    for line in report.choice.iter().flat_map(Choice::lines) {
+        println!("    {line}");
+    }
+    if let Some(ensemble) = &report.ensemble {
+        print_ensemble(ensemble);
+    }
+    println!("{}", bound_line("UNKNOWN", &report.thresholds.unknown));
+    println!("{}", bound_line("NG", &report.thresholds.ng));
+    if !report.outliers.is_empty() {
+        println!(
+            "  {} good image(s) score far above the others and may set the thresholds; are they good?",
+            report.outliers.len()
+        );
+        for outlier in report.outliers.iter().take(8) {
+            println!(
+                "    {}: held-out score {:.4}, {:.2} times the median",
+                outlier.image, outlier.score, outlier.over_median
+            );
+        }
+    }
+    println!(
+        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, folds {:.1}, choice {:.1}, held-out scores and refinement {:.1}, bank {:.1}, bundle {:.1})",
+        report.bytes,
+        report.blake3,
+        report.seconds.total,
+        report.seconds.features,
+        report.seconds.folds,
+        report.seconds.choice,
+        report.seconds.thresholds,
+        report.seconds.bank,
+        report.seconds.bundle
+    );
+}
