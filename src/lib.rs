@@ -17,7 +17,7 @@
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
-//! - [`line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
+//! - [`mod@line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
 //! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
