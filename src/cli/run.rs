@@ -54,6 +54,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     if arguments.vision {
         see(&config, &stop)?;
     } else {
+        if let Some(control) = &config.access.control {
+            station::ensure_alone(control).map_err(Failure::input)?;
+        }
         out.line(format_args!(
             "{}: running; stop with Ctrl-C or SIGTERM",
             arguments.config.display()
@@ -148,12 +151,11 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     let keepalive =
         Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::input)?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
-    let triggers = match config.trigger.kind {
-        TriggerKind::Timer { every } => TriggerSource::Clock(every),
-        _ => match inputs(config).map_err(Failure::input)? {
-            Some(inputs) => TriggerSource::Inputs(inputs),
-            None => TriggerSource::Socket,
-        },
+    let inputs = inputs(config).map_err(Failure::input)?;
+    let triggers = match (config.trigger.kind, inputs) {
+        (TriggerKind::Timer { every }, inputs) => TriggerSource::Clock(every, inputs),
+        (_, Some(inputs)) => TriggerSource::Inputs(inputs),
+        (_, None) => TriggerSource::Socket,
     };
     let checks = sanity(config, &product).map_err(Failure::input)?;
     let station = Station {

@@ -28,7 +28,7 @@ mod recording;
 mod supervisor;
 mod triggers;
 
-pub use control::{ControlError, ask};
+pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{DeviceSetupError, controller_settings, inputs, outputs, sanity, source};
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
 pub use link::{LinkError, LinkedOutputs};
@@ -58,8 +58,8 @@ use triggers::{SharedFlash, TriggerEnds};
 pub enum TriggerSource {
     /// Edges; with an encoder, its counts as well.
     Inputs(Box<dyn Inputs>),
-    /// The clock.
-    Clock(Duration),
+    /// The clock; somebody may acknowledge through an input.
+    Clock(Duration, Option<Box<dyn Inputs>>),
     /// The control socket alone.
     Socket,
 }
@@ -250,8 +250,9 @@ impl Station {
                     TriggerSource::Inputs(mut inputs) => {
                         triggers::from_inputs(&mut *inputs, ends, stop);
                     }
-                    TriggerSource::Clock(every) => {
-                        triggers::from_clock(clock::nanos(every), ends, stop);
+                    TriggerSource::Clock(every, mut inputs) => {
+                        let inputs = inputs.as_mut().map(|i| &mut **i as &mut dyn Inputs);
+                        triggers::from_clock(clock::nanos(every), inputs, ends, stop);
                     }
                     TriggerSource::Socket => {}
                 }

@@ -49,16 +49,27 @@ impl TriggerEnds<'_> {
     }
 }
 
-/// Waits for edges of `inputs` until `stop`.
-pub(super) fn from_inputs(inputs: &mut dyn Inputs, mut ends: TriggerEnds<'_>, stop: &AtomicBool) {
-    let mut failed = false;
-    while !stop.load(Ordering::Relaxed) {
-        match inputs.wait(WAIT) {
+/// Inputs that may fail and come back.
+struct Listened<'a> {
+    inputs: &'a mut dyn Inputs,
+    failed: bool,
+}
+
+impl Listened<'_> {
+    /// Hands on what comes within `at_most`, where `wanted`.
+    fn listen(
+        &mut self,
+        at_most: Duration,
+        wanted: fn(Input) -> bool,
+        ends: &mut TriggerEnds<'_>,
+        stop: &AtomicBool,
+    ) {
+        match self.inputs.wait(at_most) {
             Ok(edge) => {
-                if std::mem::take(&mut failed) {
+                if std::mem::take(&mut self.failed) {
                     ends.hand_over(Arrival::Inputs(false), stop);
                 }
-                if let Some(edge) = edge {
+                if let Some(edge) = edge.filter(|e| wanted(e.input)) {
                     if edge.input == Input::Trigger {
                         fire(ends.flash, edge.at);
                     }
@@ -66,23 +77,49 @@ pub(super) fn from_inputs(inputs: &mut dyn Inputs, mut ends: TriggerEnds<'_>, st
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut failed, true) {
+                if !std::mem::replace(&mut self.failed, true) {
                     log::error!("inputs: {}", said(&error));
                     ends.hand_over(Arrival::Inputs(true), stop);
                 }
-                std::thread::sleep(WAIT);
+                std::thread::sleep(at_most);
             }
         }
     }
 }
 
-/// Makes a trigger `every` so often until `stop`.
-pub(super) fn from_clock(every: Nanos, mut ends: TriggerEnds<'_>, stop: &AtomicBool) {
+/// Waits for edges of `inputs` until `stop`.
+pub(super) fn from_inputs(inputs: &mut dyn Inputs, mut ends: TriggerEnds<'_>, stop: &AtomicBool) {
+    let mut inputs = Listened {
+        inputs,
+        failed: false,
+    };
+    while !stop.load(Ordering::Relaxed) {
+        inputs.listen(WAIT, |_| true, &mut ends, stop);
+    }
+}
+
+/// Makes a trigger `every` so often until `stop`. Of `inputs` only the acknowledgement is listened
+/// to.
+pub(super) fn from_clock(
+    every: Nanos,
+    inputs: Option<&mut dyn Inputs>,
+    mut ends: TriggerEnds<'_>,
+    stop: &AtomicBool,
+) {
+    let mut inputs = inputs.map(|inputs| Listened {
+        inputs,
+        failed: false,
+    });
     let mut next = clock::now().after(every);
     while !stop.load(Ordering::Relaxed) {
-        let left = clock::until(next);
+        let left = clock::until(next).min(WAIT);
         if !left.is_zero() {
-            std::thread::sleep(left.min(WAIT));
+            match &mut inputs {
+                Some(inputs) => {
+                    inputs.listen(left, |i| i == Input::Acknowledge, &mut ends, stop);
+                }
+                None => std::thread::sleep(left),
+            }
             continue;
         }
         let at = next;

@@ -6,6 +6,7 @@
 
 use super::command::program;
 use partgate::clock;
+use partgate::config::LineConfig;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -102,28 +103,17 @@ impl Plant {
         self.heard.lock().expect("listener").clone()
     }
 
-    /// Waits until `line` is `on` at or after `from`; when that was.
-    pub(crate) fn await_level(&self, line: &str, on: bool, from: u64) -> u64 {
-        self.await_level_for(line, on, from, PATIENCE)
-            .unwrap_or_else(|| {
-                let heard = self.heard();
-                let last = &heard[heard.len().saturating_sub(30)..];
-                panic!("{line} never was {on} from {from} on; last: {last:#?}")
-            })
-    }
-
-    pub(crate) fn await_level_for(
-        &self,
-        line: &str,
-        on: bool,
-        from: u64,
-        at_most: Duration,
-    ) -> Option<u64> {
+    /// Waits until `line` becomes `on` after `from`; when that was.
+    pub(crate) fn await_change(&self, line: &str, on: bool, from: u64) -> u64 {
         let started = Instant::now();
         loop {
-            let came = first_at(&self.heard.lock().expect("listener"), line, on, from);
-            if came.is_some() || started.elapsed() > at_most {
-                return came;
+            if let Some(at) = change_after(&self.heard.lock().expect("listener"), line, on, from) {
+                return at;
+            }
+            if started.elapsed() > PATIENCE {
+                let heard = self.heard();
+                let last = &heard[heard.len().saturating_sub(30)..];
+                panic!("{line} never became {on} after {from}; last: {last:#?}");
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -131,6 +121,7 @@ impl Plant {
 
     /// Starts `partgate run`; what it says on standard error goes to `said.txt`.
     pub(crate) fn start(&self) -> Running<'_> {
+        LineConfig::open(&self.at("line.toml")).expect("a configuration");
         let said = File::options()
             .append(true)
             .create(true)
@@ -213,13 +204,9 @@ fn listen(fifo: File, heard: &Heard, stop: &AtomicBool) {
     }
 }
 
-/// When `line` first was `on` at or after `from`: at `from` itself where it was on before.
-pub(crate) fn first_at(heard: &[Change], line: &str, on: bool, from: u64) -> Option<u64> {
+/// When `line` first became `on` after `from`.
+pub(crate) fn change_after(heard: &[Change], line: &str, on: bool, from: u64) -> Option<u64> {
     let after = heard.partition_point(|c| c.at <= from);
-    let before = heard[..after].iter().rev().find(|c| c.line == line);
-    if before.is_some_and(|c| c.on == on) {
-        return Some(from);
-    }
     let mut changes = heard[after..].iter().filter(|c| c.line == line);
     changes.find(|c| c.on == on).map(|c| c.at)
 }
@@ -233,7 +220,7 @@ pub(crate) fn level_at(heard: &[Change], line: &str, at: u64) -> bool {
 
 /// Whether `line` was on at any instant of `from..=to`.
 pub(crate) fn on_between(heard: &[Change], line: &str, from: u64, to: u64) -> bool {
-    first_at(heard, line, true, from).is_some_and(|at| at <= to)
+    level_at(heard, line, from) || change_after(heard, line, true, from).is_some_and(|at| at <= to)
 }
 
 /// A running `partgate run`. Killed when dropped.
@@ -265,10 +252,9 @@ impl Running<'_> {
         }
     }
 
-    /// Waits for READY.
+    /// Waits for the first READY of a plant.
     pub(crate) fn await_ready(&self) -> u64 {
-        self.plant.await_level("ready", true, 0);
-        self.plant.await_level("ready", true, clock::now().0)
+        self.plant.await_change("ready", true, 0)
     }
 
     /// One command to the control socket.
