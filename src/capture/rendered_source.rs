@@ -1,7 +1,7 @@
 //! A camera that shows the demonstration part: good ones and, now and then, a defective one.
 
 use super::folder_source::describe;
-use super::pace::{Exposure, Pacer};
+use super::pace::{Exposure, Pacer, nanoseconds};
 use super::rendered::{Defect, RenderedPart, Renderer};
 use super::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
 use crate::seed::Rng;
@@ -50,7 +50,8 @@ impl Production {
         }
     }
 
-    /// What is wrong with the part that frame `sequence` shows; None for a good one.
+    /// What is wrong with the part that frame `sequence` of a free-running camera shows; None for a
+    /// good one.
     pub fn defect(&self, sequence: u64) -> Option<Defect> {
         self.parts.get(self.slot(sequence)).copied().flatten()
     }
@@ -60,9 +61,18 @@ impl Production {
         self.defect(sequence).is_some()
     }
 
-    /// Different parts; frame `sequence` shows the one of `sequence % parts`.
+    /// Different parts; frame `sequence` of a free-running camera shows the one of
+    /// `sequence % parts`.
     pub fn parts(&self) -> usize {
         self.parts.len()
+    }
+
+    /// Which of the parts, from 0, lies before the sensor at `trigger_ns` (CLOCK_MONOTONIC) where
+    /// the camera exposes on triggers: `(trigger_ns / 1000) % parts`. It follows from the time
+    /// alone, so a plant that outlives the program knows what every one of its cameras showed. Good
+    /// for [`Self::defect`] and [`Self::is_defective`].
+    pub fn shown_at(&self, trigger_ns: u64) -> usize {
+        self.slot(trigger_ns / 1000)
     }
 
     fn slot(&self, sequence: u64) -> usize {
@@ -134,7 +144,14 @@ impl FrameSource for RenderedSource {
         let Some(exposed) = pacer.next(at_most) else {
             return Ok(false);
         };
-        let Some(part) = self.drawn.get(self.production.slot(exposed.sequence)) else {
+        let slot = match self.exposure {
+            Exposure::FreeRunning { .. } => self.production.slot(exposed.sequence),
+            Exposure::OnTrigger { delay } => {
+                let trigger_ns = exposed.time_ns.saturating_sub(nanoseconds(delay));
+                self.production.shown_at(trigger_ns)
+            }
+        };
+        let Some(part) = self.drawn.get(slot) else {
             return Ok(false);
         };
         let taken = part.rgb.len().min(into.bytes.capacity());
@@ -200,23 +217,54 @@ mod tests {
         assert!((0..60).all(|s| Production::new(7, 60, 100.0).is_defective(s)));
     }
 
-    #[test]
-    fn frames_show_the_parts_of_the_production() {
-        let production = Production::new(3, 4, 50.0);
-        let delay = Duration::ZERO;
-        let mut source = RenderedSource::new(production.clone(), Exposure::OnTrigger { delay });
-        source.open().expect("open");
-        let mut flash = source.flash().expect("flash");
+    /// What `source` shows next, and the frame's stamps.
+    fn next(source: &mut RenderedSource) -> (Pixels, u64, u64) {
         let mut raw = RawFrame::with_capacity(source.frame_bytes());
         let mut frame = Frame::blank();
-        for sequence in 0..6 {
-            flash.fire(1000 + sequence);
-            assert!(source.next(&mut raw, Duration::from_secs(5)).expect("next"));
-            assert_eq!((raw.sequence, raw.time_ns), (sequence, 1000 + sequence));
+        assert!(source.next(&mut raw, Duration::from_secs(5)).expect("next"));
+        decode(&raw, &mut frame).expect("decode");
+        (frame.pixels().clone(), raw.sequence, raw.time_ns)
+    }
+
+    #[test]
+    fn frames_show_the_parts_in_turn() {
+        let production = Production::new(3, 4, 50.0);
+        let running = Exposure::FreeRunning { fps: 200.0 };
+        let mut source = RenderedSource::new(production.clone(), running);
+        source.open().expect("open");
+        for _ in 0..6 {
+            let (pixels, sequence, _) = next(&mut source);
             let part = production.draw((sequence % 4) as usize);
             assert_eq!(part.defect, production.defect(sequence));
-            decode(&raw, &mut frame).expect("decode");
-            assert_eq!(frame.pixels(), &Pixels::Rgb8(part.rgb));
+            assert_eq!(pixels, Pixels::Rgb8(part.rgb));
+        }
+    }
+
+    #[test]
+    fn on_triggers_the_time_alone_says_which_part_is_shown() {
+        let production = Production::new(3, 4, 50.0);
+        let delay = Duration::from_micros(2500);
+        let times = [1_000, 7_999, 2_000, 2_999, 11_000, 5_000];
+        // A camera that is started anew with every trigger shows what one that runs on shows.
+        let start = || {
+            let exposure = Exposure::OnTrigger { delay };
+            let mut source = RenderedSource::new(production.clone(), exposure);
+            source.open().expect("open");
+            let flash = source.flash().expect("flash");
+            (source, flash)
+        };
+        let (mut runs_on, mut flash) = start();
+        for (sequence, (time, slot)) in times.into_iter().zip([1, 3, 2, 2, 3, 1]).enumerate() {
+            flash.fire(time);
+            let shown = next(&mut runs_on);
+            let (mut anew, mut flash) = start();
+            flash.fire(time);
+            assert_eq!(next(&mut anew).0, shown.0);
+            assert_eq!((shown.1, shown.2), (sequence as u64, time + 2_500_000));
+            assert_eq!(production.shown_at(time), slot);
+            let part = production.draw(slot);
+            assert_eq!(part.defect.is_some(), production.is_defective(slot as u64));
+            assert_eq!(shown.0, Pixels::Rgb8(part.rgb));
         }
     }
 }

@@ -54,6 +54,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     if arguments.vision {
         see(&config, &stop)?;
     } else {
+        if let Some(control) = &config.access.control {
+            station::ensure_alone(control).map_err(Failure::input)?;
+        }
         out.line(format_args!(
             "{}: running; stop with Ctrl-C or SIGTERM",
             arguments.config.display()

@@ -398,11 +398,14 @@ impl Desk<'_> {
     }
 
     fn outputs_gone(&mut self, error: &DeviceError) {
-        if !self.outputs_failed {
+        // The supervisor has dropped the lines and this process with them.
+        let let_go = matches!(error.downcast_ref(), Some(LinkError::Gone));
+        if !self.outputs_failed && let_go {
+            log::info!("the supervisor has let go of this process: it ends");
+        } else if !self.outputs_failed {
             log::error!("output lines: {}", said(error));
         }
         self.outputs_failed = true;
-        // The supervisor has dropped the lines and this process with them.
         self.orphaned |= error.is::<LinkError>();
     }
 

@@ -80,6 +80,27 @@ impl Drop for Control {
     }
 }
 
+/// A vision process whose supervisor was killed may answer this much longer.
+const ORPHAN: Duration = Duration::from_secs(1);
+
+/// Asks whether another program runs the line behind the control socket `path`: a supervisor has to
+/// know before it touches a line.
+///
+/// # Errors
+/// [`ControlError::Taken`] when somebody answers there and goes on to for a second.
+pub fn ensure_alone(path: &Path) -> Result<(), ControlError> {
+    let until = clock::now().after(clock::nanos(ORPHAN));
+    while UnixStream::connect(path).is_ok() {
+        if clock::now() >= until {
+            return Err(ControlError::Taken {
+                path: path.to_path_buf(),
+            });
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
 /// What the control thread needs.
 pub(super) struct ControlEnds<'a> {
     pub(super) words: Producer<'a, Word>,

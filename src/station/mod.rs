@@ -28,7 +28,7 @@ mod recording;
 mod supervisor;
 mod triggers;
 
-pub use control::{ControlError, ask};
+pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{DeviceSetupError, controller_settings, inputs, outputs, sanity, source};
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
 pub use link::{LinkError, LinkedOutputs};

@@ -5,7 +5,11 @@
 //!   link.
 //! - It is silent for a lease: the lines fall, it is killed, and another is started. A process that
 //!   was silent is not believed again: nobody knows what it missed.
-//! - A PASS whose time is over falls here too, whether or not the vision process says so.
+//! - A PASS whose time is over falls here too, whether or not the vision process says so; and one
+//!   that is heard of too late is not set at all, for another part lies at the ejector by then.
+//!
+//! The thread that does this runs under real-time priority where that is permitted: it sleeps
+//! nearly always, and what it has to do at all it has to do now, however busy the machine is.
 
 use super::link::{self, LinkError, Message};
 use super::priority;
@@ -22,6 +26,11 @@ use thiserror::Error;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How often a request to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Messages that are taken before anything else is looked at.
+const MESSAGES: usize = 64;
+/// A process that was asked to end has so long for its records; the lines have fallen before.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// The supervisor's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +50,12 @@ pub enum SupervisorError {
     /// The vision process cannot be started.
     #[error("the vision process cannot be started")]
     Start(#[source] std::io::Error),
+    /// The system gives no thread for the lines.
+    #[error("the thread that holds the output lines cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// The thread that held the lines has failed: a bug. The lines fall with this process.
+    #[error("the thread that held the output lines has failed")]
+    Failed,
     /// The vision process ends at once, again and again: starting it once more helps nobody.
     #[error(
         "the vision process ended {0} times in a row before the line was ready; its own message says why"
@@ -68,16 +83,23 @@ pub fn supervise(
     stop: &AtomicBool,
 ) -> Result<(), SupervisorError> {
     let mut outputs = open_outputs().map_err(SupervisorError::Outputs)?;
-    priority::real_time(priority::SUPERVISOR);
     let mut hopeless = 0;
     while !stop.load(Ordering::Relaxed) {
         let (ours, theirs) = link::pair().map_err(SupervisorError::Start)?;
         let mut child = start(Stdio::from(theirs)).map_err(SupervisorError::Start)?;
         log::info!("vision process {} started", child.id());
-        let end = attend(settings, &ours, &mut *outputs, stop);
-        let fallen = fall(&mut *outputs);
+        let held = hold(settings, &ours, &mut *outputs, stop);
         // Closing the link tells it to end; a stuck one is not asked twice.
         drop(ours);
+        let (end, fallen) = match held {
+            Ok(held) => held,
+            Err(error) => {
+                await_end(&mut child);
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        };
         let life = match &end {
             Ok(life) => life,
             Err((life, why)) => {
@@ -109,12 +131,33 @@ pub fn supervise(
     Ok(())
 }
 
-/// Gives a process that was asked to end a second for its records.
+/// Why nothing more is heard of a vision process.
+type End = Result<Life, (Life, String)>;
+
+/// [`attend`]s and lets the lines fall. On a thread of its own, because the vision process would
+/// inherit the priority of the one that starts it.
+fn hold(
+    settings: Supervision,
+    link: &link::SupervisorEnd,
+    outputs: &mut dyn Outputs,
+    stop: &AtomicBool,
+) -> Result<(End, Result<(), DeviceError>), SupervisorError> {
+    std::thread::scope(|scope| {
+        let lines = std::thread::Builder::new().name("partgate-lines".into());
+        let thread = lines.spawn_scoped(scope, || {
+            priority::real_time(priority::LINES);
+            let end = attend(settings, link, outputs, stop);
+            (end, fall(outputs))
+        });
+        let thread = thread.map_err(SupervisorError::Thread)?;
+        thread.join().map_err(|_| SupervisorError::Failed)
+    })
+}
+
+/// Gives a process that was asked to end time for its records.
 fn await_end(child: &mut Child) {
-    for _ in 0..20 {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
+    let until = clock::now().after(clock::nanos(END_LIMIT));
+    while matches!(child.try_wait(), Ok(None)) && clock::now() < until {
         std::thread::sleep(LOOK);
     }
 }
@@ -159,7 +202,7 @@ fn attend(
     link: &link::SupervisorEnd,
     outputs: &mut dyn Outputs,
     stop: &AtomicBool,
-) -> Result<Life, (Life, String)> {
+) -> End {
     let mut life = Life {
         ready: false,
         stopped: false,
@@ -175,7 +218,8 @@ fn attend(
         let now = clock::now();
         let next = lease_until.min(pass_until.unwrap_or(Nanos::MAX));
         wait(link, Duration::from_nanos(next.since(now).0).min(LOOK));
-        loop {
+        // However much it says: what is due here is not put off for longer than this.
+        for _ in 0..MESSAGES {
             let message = match link.receive() {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
@@ -185,6 +229,9 @@ fn attend(
             lease_until = clock::now().after(clock::nanos(settings.lease));
             if let Message::Set { line, on, until } = message {
                 life.ready |= line == Line::Ready && on;
+                // Heard of too late: the part has gone by, and the next one must not profit.
+                let over = until.is_some_and(|until| clock::now() >= until);
+                let on = on && !(line == Line::Pass && over);
                 if line == Line::Pass {
                     pass_until = until.filter(|_| on);
                 }

@@ -1,0 +1,372 @@
+//! What a running line promises to the people and programs round it.
+//!
+//! Each test runs the real program, both processes, with a plant that this program plays.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod bundle;
+mod command;
+mod line;
+
+use command::{Ran, program, text};
+use line::{MS, Plant, Running, level_at, on_between};
+use partgate::capture::rendered::Renderer;
+use partgate::clock;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// From sensor to ejector; generous, because the tests of a whole workspace run beside.
+const AFTER_MS: u64 = 800;
+const PULSE_MS: u64 = 60;
+
+/// A line of the small product whose sections that differ are given.
+fn config(camera: &str, trigger: &str, alarm: &str) -> String {
+    format!(
+        "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\n{camera}\n[trigger]\n{trigger}\n\
+         [capture]\nexposure_max_ms = 60\ndelivery_ms = 200\n[gate]\nafter_ms = {AFTER_MS}\n\
+         pulse_ms = {PULSE_MS}\nejector = \"pass\"\nlate_output_ms = 30\n\
+         [inference]\nthreads = 1\nmax_waiting = 8\n[supervisor]\nlease_ms = 1000\n\
+         restart_ms = 20\n[alarm]\n{alarm}\n"
+    )
+}
+
+/// What the product says of every part.
+#[derive(Clone, Copy)]
+enum Says {
+    Ok,
+    Unknown,
+}
+
+fn small_plant(says: Says, config: &str) -> Plant {
+    let product = bundle::changed(bundle::small(), |manifest| {
+        manifest.thresholds.ng.threshold = 1e6;
+        manifest.thresholds.unknown.threshold = match says {
+            Says::Ok => 1e6,
+            Says::Unknown => 0.0,
+        };
+    });
+    let plant = Plant::new(config);
+    std::fs::write(plant.at("small.pgp"), product).expect("bundle");
+    plant
+}
+
+const RENDERED: &str =
+    "source = \"rendered\"\non_trigger = true\nseed = 1\ndefective_percent = 0.0";
+const BY_SOCKET: &str = "kind = \"socket\"\nmin_pitch_ms = 80";
+const BY_EDGE: &str = "kind = \"gpio\"\nmin_pitch_ms = 80";
+const BY_TIMER: &str = "kind = \"timer\"\nevery_ms = 300\nmin_pitch_ms = 80";
+const NO_ALARM: &str = "consecutive_rejects = 0\nstop_line = false";
+
+fn small_line(says: Says, camera: &str, trigger: &str, alarm: &str) -> Plant {
+    small_plant(says, &config(camera, trigger, alarm))
+}
+
+/// `partgate tell line.toml WORD`.
+fn tell(plant: &Plant, word: &str) -> Ran {
+    let mut command = program(&["tell", "line.toml", word]);
+    let output = command.current_dir(plant.folder.path()).output();
+    output.expect("the program runs").into()
+}
+
+fn count(status: &Value, name: &str) -> u64 {
+    status[name].as_u64().expect("a count")
+}
+
+fn rejected(status: &Value, reason: &str) -> u64 {
+    status["rejected"][reason].as_u64().expect("a count")
+}
+
+/// Parts that are decided.
+fn decided(status: &Value) -> u64 {
+    let rejected = status["rejected"].as_object().expect("reasons");
+    let rejected = rejected.values().map(|n| n.as_u64().expect("a count"));
+    count(status, "passed") + rejected.sum::<u64>()
+}
+
+/// Lets `parts` parts pass the sensor and waits until all are decided; when each was triggered.
+fn run_parts(running: &Running<'_>, parts: u64) -> (Vec<u64>, Value) {
+    let before = decided(&running.ask("status"));
+    let triggers = (0..parts).map(|_| {
+        let at = running.plant.trigger();
+        std::thread::sleep(Duration::from_millis(250));
+        at
+    });
+    let triggers = triggers.collect();
+    let all = |s: &Value| decided(s) == before + parts;
+    (triggers, running.await_status("all are decided", all))
+}
+
+/// Whether the part that was triggered at `at` met PASS at the ejector.
+fn passed(plant: &Plant, at: u64) -> bool {
+    level_at(&plant.heard(), "pass", at + (AFTER_MS + PULSE_MS / 2) * MS)
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the page answers");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: line\r\n\r\n").expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    answer
+}
+
+#[test]
+fn tell_asks_triggers_and_is_told_what_is_wrong() {
+    let plant = small_line(Says::Ok, RENDERED, BY_SOCKET, NO_ALARM);
+    tell(&plant, "status").exits(1).tells("does `partgate run` run?");
+    let running = plant.start();
+    running.await_ready();
+    let status = tell(&plant, "status").exits(0).json();
+    assert_eq!(status["ready"], true);
+    assert_eq!((count(&status, "parts"), decided(&status)), (0, 0));
+    let pid = running.await_vision(None).as_raw_nonzero().get();
+    assert_eq!(status["pid"], pid);
+    let told = tell(&plant, "trigger").exits(0).json();
+    assert_eq!(told["ok"], true);
+    let at = told["at_ns"].as_u64().expect("a time");
+    let status = running.await_status("decided", |s| decided(s) == 1);
+    assert_eq!(count(&status, "passed"), 1, "{status}");
+    plant.await_change("pass", false, at + AFTER_MS * MS);
+    assert!(passed(&plant, at));
+    tell(&plant, "acknowledge").exits(0);
+    let unknown = running.ask("explode");
+    assert_eq!(unknown["ok"], false);
+    assert!(unknown["error"].as_str().is_some_and(|e| e.contains("acknowledge")));
+    running.stop();
+}
+
+#[test]
+fn edges_make_parts_and_the_socket_does_not_where_it_is_not_asked_to() {
+    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let running = plant.start();
+    running.await_ready();
+    tell(&plant, "trigger").exits(1).tells("trigger.kind");
+    let (parts, status) = run_parts(&running, 3);
+    assert_eq!(count(&status, "parts"), 3);
+    assert_eq!(count(&status, "passed"), 3, "{status}");
+    let last = parts[parts.len() - 1];
+    plant.await_change("pass", false, last + AFTER_MS * MS);
+    assert!(parts.iter().all(|&at| passed(&plant, at)));
+    running.stop();
+    let log = plant.log();
+    let entries = log.iter().filter(|e| e["decision"] == "passed");
+    let triggered: Vec<u64> = entries.filter_map(|e| e["trigger_ns"].as_u64()).collect();
+    assert_eq!(triggered, parts, "{log:#?}");
+}
+
+#[test]
+fn timer_triggers_come_by_themselves() {
+    let plant = small_line(Says::Ok, RENDERED, BY_TIMER, NO_ALARM);
+    let running = plant.start();
+    let ready = running.await_ready();
+    let status = running.await_status("three parts", |s| count(s, "passed") >= 3);
+    assert_eq!(rejected(&status, "ng") + rejected(&status, "unknown"), 0);
+    running.stop();
+    let heard = plant.heard();
+    let passes: Vec<u64> = heard
+        .iter()
+        .filter(|c| c.line == "pass" && c.on && c.at > ready)
+        .map(|c| c.at)
+        .collect();
+    assert!(passes.len() >= 3);
+    let apart = (passes[1] - passes[0]) as f64 / 1e6;
+    assert!((apart / 300.0 - (apart / 300.0).round()).abs() < 0.2, "{apart} ms");
+}
+
+#[test]
+fn an_alarm_stops_the_line_until_it_is_acknowledged() {
+    let alarm = "consecutive_rejects = 3\nstop_line = true";
+    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let running = plant.start();
+    running.await_ready();
+    for by_socket in [true, false] {
+        let begin = clock::now().0;
+        let (parts, _) = run_parts(&running, 3);
+        let fell = plant.await_change("ready", false, begin);
+        assert!(level_at(&plant.heard(), "fault", clock::now().0));
+        assert!(parts.iter().all(|&at| !passed(&plant, at)));
+        // It stays so.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!level_at(&plant.heard(), "ready", clock::now().0));
+        assert_eq!(running.ask("status")["ready"], false);
+        if by_socket {
+            tell(&plant, "acknowledge").exits(0);
+        } else {
+            assert!(plant.edge("acknowledge", clock::now().0));
+        }
+        plant.await_change("ready", true, fell);
+        // What lay on the line leaves it first.
+        std::thread::sleep(Duration::from_millis(AFTER_MS + PULSE_MS));
+    }
+    running.stop();
+    let log = plant.log();
+    let events = |name: &str| log.iter().filter(|e| e["event"] == name).count();
+    assert_eq!((events("alarm"), events("acknowledged")), (2, 2), "{log:#?}");
+}
+
+#[test]
+fn a_button_acknowledges_on_a_line_that_the_clock_triggers() {
+    let alarm = "consecutive_rejects = 3\nstop_line = true";
+    let plant = small_line(Says::Unknown, RENDERED, BY_TIMER, alarm);
+    let running = plant.start();
+    let ready = running.await_ready();
+    let fell = plant.await_change("ready", false, ready);
+    // Only acknowledgements are taken from the inputs: this is no part.
+    plant.trigger();
+    assert!(plant.edge("acknowledge", clock::now().0));
+    plant.await_change("ready", true, fell);
+    running.stop();
+    assert!(plant.log().iter().any(|e| e["event"] == "acknowledged"));
+}
+
+#[test]
+fn the_metrics_page_answers_and_health_follows_ready() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("address").to_string();
+    drop(free);
+    let mut whole = config(RENDERED, BY_EDGE, "consecutive_rejects = 1");
+    whole += &format!("stop_line = true\n[metrics]\nlisten = \"{address}\"\n");
+    let plant = small_plant(Says::Unknown, &whole);
+    let running = plant.start();
+    running.await_ready();
+    let healthy = get(&address, "/healthz");
+    assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
+    let begin = clock::now().0;
+    run_parts(&running, 1);
+    plant.await_change("ready", false, begin);
+    let page = get(&address, "/metrics");
+    for line in ["partgate_ready 0", "partgate_parts_total 1"] {
+        assert!(page.lines().any(|l| l == line), "no `{line}` in {page}");
+    }
+    let ill = get(&address, "/healthz");
+    assert!(ill.starts_with("HTTP/1.1 503"), "{ill}");
+    running.stop();
+}
+
+#[test]
+fn a_second_program_on_the_same_line_is_refused_and_leaves_the_first_alone() {
+    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let running = plant.start();
+    running.await_ready();
+    let begin = clock::now().0;
+    let mut second = program(&["run", "line.toml"]);
+    let second = second.current_dir(plant.folder.path()).output();
+    let second = Ran::from(second.expect("the program runs")).exits(3);
+    second.tells("control.sock").tells("is `partgate run` running already?");
+    let heard = plant.heard();
+    let since: Vec<_> = heard.iter().filter(|c| c.at > begin).collect();
+    assert!(since.is_empty(), "the second one touched the lines: {since:?}");
+    let (_, status) = run_parts(&running, 1);
+    assert_eq!(count(&status, "passed"), 1, "{status}");
+    running.stop();
+}
+
+/// A file system of one MiB at `folder`, while it lives.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    /// None where this user may not mount.
+    fn mount(folder: &'a Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).expect("folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder);
+        let mounted = mount.output().is_ok_and(|o| o.status.success());
+        mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_stop_the_gate() {
+    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let record = plant.at("record");
+    let Some(_disk) = SmallDisk::mount(&record) else {
+        eprintln!("NOT TESTED: a full disk: this user may not mount a small one");
+        return;
+    };
+    let running = plant.start();
+    running.await_ready();
+    // Full to the last byte.
+    let mut hog = std::fs::File::create(record.join("hog")).expect("file");
+    let full = (0..).find_map(|_| hog.write_all(&[0; 4096]).err());
+    assert_eq!(full.map(|e| e.kind()), Some(std::io::ErrorKind::StorageFull));
+    let (parts, status) = run_parts(&running, 8);
+    assert_eq!(count(&status, "passed"), 8, "{status}");
+    let last = parts[parts.len() - 1];
+    plant.await_change("pass", false, last + AFTER_MS * MS);
+    assert!(parts.iter().all(|&at| passed(&plant, at)));
+    assert!(level_at(&plant.heard(), "ready", clock::now().0));
+    // With room again the record goes on, and says that something is missing.
+    drop(hog);
+    std::fs::remove_file(record.join("hog")).expect("removed");
+    run_parts(&running, 1);
+    running.stop();
+    let log = text(&record);
+    let report = command::partgate(&["log", &log, "--verify", "--json"]).exits(0).json();
+    assert_eq!(report["whole"], true, "{report}");
+    let last = plant.log().into_iter().rev().find(|e| e.get("part").is_some());
+    assert_eq!(last.expect("a part")["part"], 9);
+}
+
+#[test]
+fn a_camera_of_no_pictures_ends_the_line_and_says_why() {
+    let empty = tempfile::tempdir().expect("folder");
+    let camera = format!(
+        "source = \"folder\"\nfolder = \"{}\"\non_trigger = true",
+        empty.path().display()
+    );
+    let plant = small_line(Says::Ok, &camera, BY_EDGE, NO_ALARM);
+    let mut running = plant.start();
+    assert_eq!(running.await_end().code(), Some(1));
+    let said = plant.said();
+    assert!(said.contains(&text(empty.path())), "{said}");
+    assert!(said.contains("no images"), "{said}");
+    assert!(!on_between(&plant.heard(), "ready", 0, u64::MAX));
+}
+
+#[test]
+fn parts_in_another_view_than_the_products_are_rejected() {
+    let pictures = tempfile::tempdir().expect("folder");
+    let part = Renderer::new(1).good(70_000);
+    let (w, h) = (part.width as u32, part.height as u32);
+    let rgb = image::RgbImage::from_raw(w, h, part.rgb).expect("image");
+    let half = image::imageops::thumbnail(&rgb, w / 2, h / 2);
+    half.save(pictures.path().join("half.png")).expect("save");
+    let camera = format!(
+        "source = \"folder\"\nfolder = \"{}\"\non_trigger = true",
+        pictures.path().display()
+    );
+    let plant = small_line(Says::Ok, &camera, BY_EDGE, NO_ALARM);
+    let running = plant.start();
+    running.await_ready();
+    let (_, status) = run_parts(&running, 3);
+    assert_eq!(rejected(&status, "failed"), 3, "{status}");
+    running.stop();
+    assert!(!on_between(&plant.heard(), "pass", 0, u64::MAX));
+    assert!(plant.said().contains("was the camera's mode changed?"));
+}
+
+#[test]
+fn parts_without_a_frame_of_their_own_are_rejected() {
+    // A frame every five seconds: hardly a part will have one.
+    let camera = "source = \"rendered\"\non_trigger = false\nfps = 0.2\ntimeout_ms = 20000\n\
+                  seed = 1\ndefective_percent = 0.0";
+    let plant = small_line(Says::Ok, camera, BY_EDGE, NO_ALARM);
+    let running = plant.start();
+    running.await_ready();
+    let (parts, status) = run_parts(&running, 5);
+    let without = rejected(&status, "no_frame");
+    assert!(without >= 4, "{status}");
+    assert_eq!(without + count(&status, "passed"), 5, "{status}");
+    running.stop();
+    let pass = parts.iter().filter(|&&at| passed(&plant, at)).count() as u64;
+    assert_eq!(pass, count(&status, "passed"));
+}
