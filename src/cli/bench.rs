@@ -1,6 +1,7 @@
 //! `partgate bench`: where the time goes on this machine.
 
 use super::failure::{Code, Failure};
+use super::memory::peak_rss_bytes;
 use super::progress::Progress;
 use super::terminal::{Colour, Out};
 use super::{ThreadCount, load, ms, open};
@@ -86,14 +87,6 @@ struct Report {
     threads: usize,
     bank_rows: usize,
     side: usize,
-}
-
-/// Largest memory that the process ever held (`VmHWM`, proc(5)).
-fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// Runs the command; `started` is when the process began.
