@@ -57,7 +57,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    let seconds = number.checked_mul(seconds).filter(|s| (1..=604_800).contains(s));
+    let seconds = number
+        .checked_mul(seconds)
+        .filter(|s| (1..=604_800).contains(s));
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
@@ -312,7 +314,18 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("30m", 1800), ("168h", 604_800)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }
-        for text in ["", "s", "30", "0s", "169h", "-1m", "1.5h", "99999999999999999999s", "5 m", "é"] {
+        for text in [
+            "",
+            "s",
+            "30",
+            "0s",
+            "169h",
+            "-1m",
+            "1.5h",
+            "99999999999999999999s",
+            "5 m",
+            "é",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

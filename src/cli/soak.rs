@@ -2,10 +2,10 @@
 
 use super::demo::PRODUCT;
 use super::failure::{Code, Failure};
+use super::load;
 use super::memory::rss_bytes;
 use super::simulate::{SimulationFailed, listed};
 use super::terminal::{Colour, Out};
-use super::load;
 use partgate::capture::decode::decode;
 use partgate::frame::Frame;
 use partgate::line::gate::{Fault, Reason};

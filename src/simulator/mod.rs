@@ -21,9 +21,8 @@ pub use faults::Kind;
 pub use model::LineModel;
 pub use outcome::{Outcome, Times};
 pub use plant::{
-    JudgingTimes, LineFigures, LineTrial, Picture, SOAK_KINDS, Soak, SoakError, SoakOutcome, judging_times,
-    rendered_pictures, soak,
-    try_line,
+    JudgingTimes, LineFigures, LineTrial, Picture, SOAK_KINDS, Soak, SoakError, SoakOutcome,
+    judging_times, rendered_pictures, soak, try_line,
 };
 
 use crate::seed::Rng;

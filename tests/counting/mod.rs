@@ -43,3 +43,10 @@ pub(crate) fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let result = work();
     (ALLOCATIONS.with(Cell::get) - before, result)
 }
+
+/// Allocations of this thread so far.
+// Not every test crate asks for it.
+#[allow(dead_code)]
+pub(crate) fn so_far() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}

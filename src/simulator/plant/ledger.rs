@@ -119,7 +119,10 @@ impl Ledger {
         if state.passes.len() == REMEMBERED {
             state.passes.pop_front();
         }
-        state.passes.push_back(Pass { at, on, until });
+        // The line and the plant may tell of changes at one time in either order.
+        let later = state.passes.iter().rev().take_while(|p| p.at > at).count();
+        let place = state.passes.len() - later;
+        state.passes.insert(place, Pass { at, on, until });
     }
 
     /// The next part that met the ejector and is settled at `now`.
@@ -135,9 +138,10 @@ impl Ledger {
         while state.passes.get(1).is_some_and(|p| p.at <= there) {
             state.passes.pop_front();
         }
-        let passed = state.passes.front().is_some_and(|p| {
-            p.on && p.at <= there && there < p.until.after(FALLS_WITHIN)
-        });
+        let passed = state
+            .passes
+            .front()
+            .is_some_and(|p| p.on && p.at <= there && there < p.until.after(FALLS_WITHIN));
         Some(Met {
             number: part.number,
             passed,
@@ -193,8 +197,8 @@ mod tests {
             ledger.arrive(MS(at));
         }
         ledger.pass(MS(90), true, MS(110));
-        ledger.pass(MS(130), true, MS(190));
         ledger.pass(MS(150), false, Nanos::MAX);
+        ledger.pass(MS(130), true, MS(190));
         let passed: Vec<bool> = met(&ledger).iter().map(|m| m.1).collect();
         // It fell by itself at 110 and was switched off at 150.
         assert_eq!(passed, [true, false, true, false]);

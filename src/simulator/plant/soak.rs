@@ -217,7 +217,11 @@ impl Plant<'_> {
                 self.ledger.arrive(now);
                 let (late, next, outputs_away) = self.faults.with(|f| {
                     let late = f.strikes(Kind::SlowTrigger);
-                    let late = if late { f.between(1_000_000, 20_000_000) } else { 0 };
+                    let late = if late {
+                        f.between(1_000_000, 20_000_000)
+                    } else {
+                        0
+                    };
                     let next = if f.strikes(Kind::Crowding) {
                         f.between(5_000_000, pitch.0 / 2)
                     } else {
@@ -381,7 +385,9 @@ impl Plant<'_> {
         let summary = life.running.end().ok_or(SoakError::Panicked)??;
         // Whatever it was, the lines are unattended now.
         self.ledger.pass(clock::now(), false, Nanos::MAX);
-        self.outcome.line.close(&summary.counters, summary.under_way);
+        self.outcome
+            .line
+            .close(&summary.counters, summary.under_way);
         let (all, frames) = (&mut self.outcome.frames, summary.frames);
         all.frames += frames.frames;
         all.unclaimed += frames.unclaimed;
