@@ -14,6 +14,7 @@ fn a_soak_with_all_faults_lets_nothing_pass_unverified() {
         "simulate",
         "--real-time",
         "12s",
+        "--quick-judge",
         "--seed",
         "5",
         "--json",

@@ -12,8 +12,10 @@ use partgate::line::gate::{Fault, Reason};
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, Quantiles, RecordOptions, Recorder};
-use partgate::simulator::{Kind, SOAK_KINDS, Soak, SoakOutcome, rendered_pictures, soak};
-use partgate::station::ProductJudge;
+use partgate::simulator::{
+    ComparingJudge, Kind, Picture, SOAK_KINDS, Soak, SoakOutcome, rendered_pictures, soak,
+};
+use partgate::station::{Judge, ProductJudge};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -102,15 +104,11 @@ pub(super) fn run(
     duration: Duration,
     seed: u64,
     kinds: &[Kind],
+    quick: bool,
     out: &mut Out,
 ) -> Result<Code, Failure> {
-    let product =
-        Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
-    // One processor is left to camera and gate, as on a line.
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?;
-    let inspector = load(&product, &threads)?;
-    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let pictures = rendered_pictures(seed, PARTS, DEFECTIVE_PERCENT);
+    let (judge, ng_threshold) = judge(quick, &pictures)?;
     let folder = Scratch::new()?;
     let mut make_recorder = |metrics| {
         let log = LogOptions {
@@ -145,8 +143,8 @@ pub(super) fn run(
             duration,
             seed,
             kinds: kinds.to_vec(),
-            pictures: rendered_pictures(seed, PARTS, DEFECTIVE_PERCENT),
-            judge: Box::new(ProductJudge::new(product, inspector, None)),
+            pictures,
+            judge,
             ng_threshold,
         },
         &mut make_recorder,
@@ -175,6 +173,22 @@ pub(super) fn run(
         return Err(Failure::unexpected(SimulationFailed::Unbalanced));
     }
     Ok(Code::Done)
+}
+
+/// The judge, and the score that its metrics are drawn against.
+fn judge(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn Judge>, f32), Failure> {
+    if quick {
+        return Ok((Box::new(ComparingJudge::new(pictures.into())), 1.0));
+    }
+    let product =
+        Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
+    // One processor is left to camera and gate, as on a line.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?;
+    let inspector = load(&product, &threads)?;
+    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let judge = ProductJudge::new(product, inspector, None);
+    Ok((Box::new(judge), ng_threshold))
 }
 
 fn tell(outcome: &SoakOutcome, memory: Memory) {

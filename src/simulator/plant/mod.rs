@@ -3,12 +3,14 @@
 //!
 //! - `ledger`: what really happens, which the line never sees.
 //! - `camera`, `devices`: camera, ejector and judge that the ledger hears of.
+//! - `comparing`: a quick judge.
 //! - `soak`: hours of it with faults.
 //! - `trial`: how fast parts may come.
 //!
 //! [`Station`]: crate::station::Station
 
 mod camera;
+mod comparing;
 mod devices;
 mod ledger;
 mod life;
@@ -16,5 +18,6 @@ mod soak;
 mod trial;
 
 pub use camera::{Picture, rendered_pictures};
+pub use comparing::ComparingJudge;
 pub use soak::{SOAK_KINDS, Soak, SoakError, SoakOutcome, soak};
 pub use trial::{JudgingTimes, LineFigures, LineTrial, judging_times, try_line};
