@@ -4,7 +4,7 @@ pub mod decode;
 pub mod faults;
 pub mod folder;
 pub mod folder_source;
-mod pace;
+pub(crate) mod pace;
 pub mod recorded;
 pub mod rendered;
 pub mod rendered_source;

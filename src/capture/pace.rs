@@ -126,17 +126,17 @@ impl Flash for Trigger {
 
 /// A frame to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exposed {
+pub(crate) struct Exposed {
     /// The stamp.
-    pub(super) time_ns: u64,
+    pub(crate) time_ns: u64,
     /// Counts all exposures, lost ones included, from 0.
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
     /// Lost just before.
-    pub(super) lost_before: u32,
+    pub(crate) lost_before: u32,
 }
 
 /// Gives out exposures at their times.
-pub(super) struct Pacer {
+pub(crate) struct Pacer {
     exposure: Exposure,
     triggers: Option<Arc<Triggers>>,
     /// The one flash was given out: two would be two writers of the ring.
@@ -153,7 +153,7 @@ pub(super) struct Pacer {
 impl Pacer {
     /// # Errors
     /// In words, when the rate is none or the kernel has no event counter left.
-    pub(super) fn new(exposure: Exposure) -> Result<Self, String> {
+    pub(crate) fn new(exposure: Exposure) -> Result<Self, String> {
         let triggers = match exposure {
             Exposure::FreeRunning { fps } if !(1e-3..=1e6).contains(&fps) => {
                 return Err(format!("{fps} frames a second is no rate"));
@@ -178,7 +178,7 @@ impl Pacer {
     }
 
     /// What waits is forgotten; a free-running camera exposes first one interval from now.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let waiting = self
             .triggers
             .iter()
@@ -189,7 +189,7 @@ impl Pacer {
         self.since_start = 1;
     }
 
-    pub(super) fn flash(&mut self) -> Option<Box<dyn Flash>> {
+    pub(crate) fn flash(&mut self) -> Option<Box<dyn Flash>> {
         if std::mem::replace(&mut self.flash_given, true) {
             return None;
         }
@@ -198,7 +198,7 @@ impl Pacer {
     }
 
     /// The next exposure that is over within `at_most`; waits for it.
-    pub(super) fn next(&mut self, at_most: Duration) -> Option<Exposed> {
+    pub(crate) fn next(&mut self, at_most: Duration) -> Option<Exposed> {
         let deadline = now_ns().saturating_add(nanoseconds(at_most));
         let time_ns = match self.exposure {
             Exposure::FreeRunning { fps } => self.steady(1e9 / fps, deadline)?,

@@ -79,7 +79,8 @@ impl Production {
         (sequence % self.parts.len().max(1) as u64) as usize
     }
 
-    fn draw(&self, slot: usize) -> RenderedPart {
+    /// The part of place `slot`.
+    pub(crate) fn draw(&self, slot: usize) -> RenderedPart {
         let renderer = Renderer::new(self.seed);
         match self.parts.get(slot).copied().flatten() {
             None => renderer.good(FIRST_GOOD + slot as u64),

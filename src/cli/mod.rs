@@ -10,6 +10,7 @@ mod failure;
 mod inspect;
 mod log;
 mod man;
+mod memory;
 mod output_folder;
 mod progress;
 mod render;
@@ -17,6 +18,7 @@ mod run;
 mod score;
 mod selftest;
 mod simulate;
+mod soak;
 mod tell;
 mod terminal;
 

@@ -3,6 +3,7 @@
 use super::failure::{Code, Failure};
 use super::ms;
 use super::progress::Progress;
+use super::soak;
 use super::terminal::{Colour, Out};
 use clap::Args;
 use partgate::line::gate::{Fault, Reason};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Run the line's own gate against a simulated plant whose devices fail
@@ -22,9 +23,12 @@ use thiserror::Error;
 /// counted as passed_unverified, and makes the command fail. Time is virtual: a million parts, a day
 /// of production, take minutes, and the latencies are those of the simulated devices, not of this
 /// machine (`partgate bench --line` measures those).
+///
+/// With --real-time one line runs with all its threads in real time, judging pictures by the built-in
+/// product, for as long as is asked. Process death is not part of it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 1000000 --seed 1 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n\nJSON: parts, passed, rejected, passed_unverified, balance_exact, good_thrown_out, injected.KIND,\nfaults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us, output_lateness.{...}, lines, seconds,\nvirtual_hours.\n\nExit codes: 0 done, 1 something passed unverified, the counters do not balance, or a line never\nrecovered."
+    after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 1000000 --seed 1 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n  partgate simulate --real-time 30m --seed 1\n\nJSON: parts, passed, rejected, passed_unverified, balance_exact, good_thrown_out, injected.KIND,\nfaults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us, output_lateness.{...}, lines, seconds,\nvirtual_hours.\n\nExit codes: 0 done, 1 something passed unverified, the counters do not balance, or a line never\nrecovered."
 )]
 pub(crate) struct Arguments {
     /// Parts in all
@@ -36,6 +40,31 @@ pub(crate) struct Arguments {
     /// Faults to inject: all, none, or names separated by commas
     #[arg(long, value_name = "KINDS", default_value = "all", value_parser = kinds)]
     faults: Kinds,
+    /// Run in real time for so long (90s, 30m, 2h) instead of for --parts
+    #[arg(long, value_name = "DURATION", conflicts_with = "parts", value_parser = duration)]
+    real_time: Option<Duration>,
+    /// With --real-time: judge by comparing pixels instead of by the product, for part rates that its
+    /// network does not serve on this machine
+    #[arg(long, requires = "real_time")]
+    quick_judge: bool,
+}
+
+/// A whole number with its unit, a second to a week.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration; write 90s, 30m or 2h, up to 168h");
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = &text[..text.len() - unit.len()];
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = number
+        .checked_mul(seconds)
+        .filter(|s| (1..=604_800).contains(s));
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +89,7 @@ fn kinds(text: &str) -> Result<Kinds, String> {
 }
 
 #[derive(Debug, Error)]
-enum SimulationFailed {
+pub(super) enum SimulationFailed {
     #[error("{0} parts passed without an OK verdict of their own")]
     Passed(u64),
     #[error("the counters do not balance")]
@@ -122,6 +151,10 @@ struct Report {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    if let Some(duration) = arguments.real_time {
+        let (seed, kinds) = (arguments.seed, &arguments.faults.0);
+        return soak::run(duration, seed, kinds, arguments.quick_judge, out);
+    }
     let started = Instant::now();
     let outcomes = all_lines(arguments);
     let mut all = Outcome::default();
@@ -252,15 +285,6 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         report.lost_at_process_death,
         if report.balance_exact { "exact" } else { "OFF" }
     ))?;
-    let listed = |map: &BTreeMap<&'static str, u64>| {
-        let parts = map.iter().filter(|(_, n)| **n > 0);
-        let parts: Vec<_> = parts.map(|(name, n)| format!("{name} {n}")).collect();
-        if parts.is_empty() {
-            "none".to_string()
-        } else {
-            parts.join(", ")
-        }
-    };
     out.line(format_args!("injected: {}", listed(&report.injected)))?;
     out.line(format_args!("rejected: {}", listed(&report.reasons)))?;
     out.line(format_args!("faults:   {}", listed(&report.faults)))?;
@@ -273,4 +297,41 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         "{:.1} hours of production in {:.1} s; seed {}",
         report.virtual_hours, report.seconds, report.seed
     ))
+}
+
+/// What there is of each, in a line.
+pub(super) fn listed(map: &BTreeMap<&'static str, u64>) -> String {
+    let parts = map.iter().filter(|(_, n)| **n > 0);
+    let parts: Vec<_> = parts.map(|(name, n)| format!("{name} {n}")).collect();
+    if parts.is_empty() {
+        "none".to_string()
+    } else {
+        parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_an_end() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("168h", 604_800)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in [
+            "",
+            "s",
+            "30",
+            "0s",
+            "169h",
+            "-1m",
+            "1.5h",
+            "99999999999999999999s",
+            "5 m",
+            "é",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

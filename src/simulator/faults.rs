@@ -1,6 +1,7 @@
 //! What the simulator breaks on purpose, and how often.
 
 use crate::seed::Rng;
+use std::sync::{Mutex, PoisonError};
 
 /// Kinds of faults that can be injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +96,7 @@ impl Kind {
     }
 
     /// One in how many parts meets it when it is injected.
-    const fn one_in(self) -> usize {
+    pub(super) const fn one_in(self) -> usize {
         match self {
             Kind::Unplug
             | Kind::StuckInference
@@ -113,6 +114,8 @@ impl Kind {
 pub(super) struct Injector {
     kinds: Vec<Kind>,
     rng: Rng,
+    /// So many times as often as in virtual time: real time is short.
+    often: usize,
     pub(super) injected: [u64; Kind::ALL.len()],
 }
 
@@ -121,13 +124,14 @@ impl Injector {
         Self {
             kinds: kinds.to_vec(),
             rng: Rng::stream(seed, 0x6661_756c_7473),
+            often: 1,
             injected: [0; Kind::ALL.len()],
         }
     }
 
     /// Whether `kind` strikes now.
     pub(super) fn strikes(&mut self, kind: Kind) -> bool {
-        if !self.kinds.contains(&kind) || self.rng.below(kind.one_in()) != 0 {
+        if !self.kinds.contains(&kind) || self.rng.below(kind.one_in() / self.often) != 0 {
             return false;
         }
         self.injected[kind as usize] += 1;
@@ -137,5 +141,20 @@ impl Injector {
     /// A time in `low..high`, nanoseconds.
     pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.rng.below((high - low) as usize) as u64
+    }
+}
+
+/// An injector that several threads draw from: its draws depend on their order.
+#[derive(Debug)]
+pub(super) struct SharedInjector(Mutex<Injector>);
+
+impl SharedInjector {
+    pub(super) fn new(kinds: &[Kind], seed: u64, often: usize) -> Self {
+        let injector = Injector::new(kinds, seed);
+        Self(Mutex::new(Injector { often, ..injector }))
+    }
+
+    pub(super) fn with<T>(&self, draw: impl FnOnce(&mut Injector) -> T) -> T {
+        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

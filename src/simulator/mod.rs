@@ -4,11 +4,14 @@
 //! The plant knows what really lies on the belt. It counts a part as verified only when the line let
 //! it pass on an OK that was spoken on that part's own picture; whatever else the ejector lets by is
 //! `passed_unverified`, and must be nothing at all.
+//!
+//! `plant` does the same in real time, round all threads of the running line.
 
 mod belt;
 mod faults;
 mod model;
 mod outcome;
+mod plant;
 mod world;
 
 #[cfg(test)]
@@ -17,6 +20,10 @@ mod tests;
 pub use faults::Kind;
 pub use model::LineModel;
 pub use outcome::{Outcome, Times};
+pub use plant::{
+    ComparingJudge, JudgingTimes, LineFigures, LineTrial, Picture, SOAK_KINDS, Soak, SoakError,
+    SoakOutcome, judging_times, rendered_pictures, soak, try_line,
+};
 
 use crate::seed::Rng;
 use world::World;

@@ -1,7 +1,6 @@
 //! What came of a simulated line.
 
 use super::faults::Kind;
-use crate::line::controller::Controller;
 use crate::line::gate::{Counters, Fault, Reason};
 
 /// Times in steps of 1/64 of their size: memory does not grow with what is counted.
@@ -111,8 +110,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn close<F>(&mut self, controller: &Controller<F>) {
-        let (counters, under_way) = (controller.counters(), controller.under_way() as u64);
+    /// A life of the process ends.
+    pub(super) fn close(&mut self, counters: &Counters, under_way: u64) {
         self.unbalanced += u64::from(!counters.balance(under_way));
         self.lost_at_death += under_way;
         self.add_counters(counters);

@@ -600,7 +600,8 @@ impl World {
     /// The counters of a process that ends.
     fn close_life(&mut self) {
         if let Some(controller) = &self.controller {
-            self.outcome.close(controller);
+            let under_way = controller.under_way() as u64;
+            self.outcome.close(controller.counters(), under_way);
         }
     }
 

@@ -38,8 +38,17 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// How often `work` takes memory on this thread.
+// Not every test crate asks for it.
+#[allow(dead_code)]
 pub(crate) fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let before = ALLOCATIONS.with(Cell::get);
     let result = work();
     (ALLOCATIONS.with(Cell::get) - before, result)
+}
+
+/// Allocations of this thread so far.
+// Not every test crate asks for it.
+#[allow(dead_code)]
+pub(crate) fn so_far() -> u64 {
+    ALLOCATIONS.with(Cell::get)
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Fitted on rendered good parts by the recipe in `calibration/`.
-const PRODUCT: &[u8] = include_bytes!("../../../calibration/demo.pgp");
+pub(super) const PRODUCT: &[u8] = include_bytes!("../../../calibration/demo.pgp");
 
 /// The fit uses parts below this number and the demonstration those from it, so that nothing is
 /// shown that the bank has seen.

@@ -1,6 +1,9 @@
 //! `partgate bench`: where the time goes on this machine.
 
+mod line;
+
 use super::failure::{Code, Failure};
+use super::memory::peak_rss_bytes;
 use super::progress::Progress;
 use super::terminal::{Colour, Out};
 use super::{ThreadCount, load, ms, open};
@@ -18,13 +21,24 @@ use thiserror::Error;
 /// The same image is judged again and again. `start_ms` is the time from the start of the process
 /// until the first image could be judged: bundle opened and checked, network loaded and optimised.
 /// Build with --release for figures that mean something.
+///
+/// With --line the running line is measured instead, with all its threads, in real time: parts come
+/// at rising rates to simulated wires, are judged for real, and meet an ejector whose distance follows
+/// from the time that judging takes. What counts is when outputs are set and whether anything is late.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, where there are further members\nwhose times are in the stages. The stage `decode` is there with --image\nonly and is not part of `total`.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, where there are further members\nwhose times are in the stages. The stage `decode` is there with --image\nonly and is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
 )]
 pub(crate) struct Arguments {
-    /// The product bundle
-    bundle: PathBuf,
+    /// The product bundle [with --line: default: the built-in product]
+    #[arg(required_unless_present = "line")]
+    bundle: Option<PathBuf>,
+    /// Measure the running line
+    #[arg(long, conflicts_with_all = ["image", "runs", "warmup"])]
+    line: bool,
+    /// With --line: how long parts come at each rate
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "line", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
     /// Image to judge [default: the bundle's first golden image]
     #[arg(long, value_name = "PATH")]
     image: Option<PathBuf>,
@@ -97,17 +111,13 @@ struct MemberSize {
     bank_rows: usize,
 }
 
-/// Largest memory that the process ever held (`VmHWM`, proc(5)).
-fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 /// Runs the command; `started` is when the process began.
 pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Result<Code, Failure> {
-    let product = open(&arguments.bundle)?;
+    let bundle = match &arguments.bundle {
+        Some(bundle) if !arguments.line => bundle,
+        bundle => return line::run(bundle.as_deref(), arguments, out),
+    };
+    let product = open(bundle)?;
     let threads = arguments.threads.threads()?;
     let mut inspector = load(&product, &threads)?;
     let start = started.elapsed();
@@ -163,7 +173,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     let total = Percentiles::of(&mut totals);
     let kernels = inspector.kernels();
     let report = Report {
-        bundle: arguments.bundle.clone(),
+        bundle: bundle.clone(),
         total,
         frames_per_second: f64::from(arguments.runs) / judging.as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes(),

@@ -1,0 +1,210 @@
+//! `partgate bench --line`: how many parts a second the running line serves here, and how exactly.
+
+use super::super::demo::PRODUCT;
+use super::super::failure::{Code, Failure};
+use super::super::progress::Progress;
+use super::super::terminal::{Colour, Out};
+use super::super::{load, open};
+use super::{Arguments, NoImage};
+use partgate::network::Threads;
+use partgate::product::Product;
+use partgate::record::Quantiles;
+use partgate::simulator::{LineFigures, LineTrial, Picture, judging_times, try_line};
+use partgate::station::{Judge, ProductJudge};
+use partgate::verdict::Verdict;
+use serde::Serialize;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Part rates, as shares of what the judge could do if nothing else were to be done.
+const SHARES: [f64; 8] = [0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1];
+/// Runs of the judge alone.
+const ALONE: usize = 30;
+/// From the exposure to the judge, and room for what the machine does besides.
+const AROUND: Duration = Duration::from_millis(100);
+
+#[derive(Serialize)]
+struct Rate {
+    parts_per_second: f64,
+    parts: u64,
+    late: u64,
+    passed: u64,
+    rejected: u64,
+    judging: Quantiles,
+    trigger_to_verdict: Quantiles,
+    trigger_to_output: Quantiles,
+    output_jitter: Quantiles,
+}
+
+#[derive(Serialize)]
+struct Alone {
+    median_ms: f64,
+    max_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Report {
+    product: String,
+    threads: usize,
+    seconds: u64,
+    judging_alone: Alone,
+    gate_ms: f64,
+    rates: Vec<Rate>,
+    /// None: something was late at every rate.
+    highest_parts_per_second: Option<f64>,
+}
+
+/// Runs the command.
+pub(super) fn run(
+    bundle: Option<&Path>,
+    arguments: &Arguments,
+    out: &mut Out,
+) -> Result<Code, Failure> {
+    let product = match bundle {
+        Some(path) => open(path)?,
+        None => Product::from_bytes(PRODUCT.to_vec(), "the built-in product")
+            .map_err(Failure::bundle)?,
+    };
+    let threads = match arguments.threads.threads {
+        Some(_) => arguments.threads.threads()?,
+        None => {
+            // One processor is left to camera and gate, as on a line.
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?
+        }
+    };
+    let inspector = load(&product, &threads)?;
+    let name = product.origin().to_string();
+    let pictures = pictures(&product)?;
+    if pictures.is_empty() {
+        return Err(Failure::input(NoImage { bundle: name }));
+    }
+    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let mut judge: Box<dyn Judge> = Box::new(ProductJudge::new(product, inspector, None));
+    let alone = judging_times(&mut *judge, &pictures, ALONE).map_err(Failure::input)?;
+    let (median, max) = (nanos(alone.median.0), nanos(alone.max.0));
+    let gate = AROUND + 4 * max;
+    let judge = Arc::new(Mutex::new(judge));
+    let pictures: Arc<[Picture]> = pictures.into();
+    let mut rates = Vec::new();
+    let mut progress = Progress::new("running lines", SHARES.len());
+    for share in SHARES {
+        let pitch = median.div_f64(share).max(Duration::from_millis(2));
+        let parts = (arguments.seconds as f64 / pitch.as_secs_f64()).ceil() as u64;
+        let trial = LineTrial { pitch, gate, parts };
+        let figures =
+            try_line(trial, &judge, &pictures, ng_threshold).map_err(Failure::unexpected)?;
+        rates.push(rate(&trial, &figures));
+        progress.step();
+    }
+    drop(progress);
+    let kept = rates.iter().filter(|r| r.late == 0);
+    let highest = kept.map(|r| r.parts_per_second).fold(None, |best, rate| {
+        Some(best.map_or(rate, |b: f64| b.max(rate)))
+    });
+    let report = Report {
+        product: name,
+        threads: threads.count(),
+        seconds: arguments.seconds,
+        judging_alone: Alone {
+            median_ms: median.as_secs_f64() * 1e3,
+            max_ms: max.as_secs_f64() * 1e3,
+        },
+        gate_ms: gate.as_secs_f64() * 1e3,
+        rates,
+        highest_parts_per_second: highest,
+    };
+    if out.json() {
+        out.json_page(&report)?;
+    } else {
+        print(&report, out)?;
+    }
+    Ok(Code::Done)
+}
+
+fn nanos(ns: u64) -> Duration {
+    Duration::from_nanos(ns)
+}
+
+/// The product's golden images are its parts.
+fn pictures(product: &Product) -> Result<Vec<Picture>, Failure> {
+    let goldens = product.manifest().goldens.iter();
+    goldens
+        .map(|golden| {
+            let frame = product.golden_frame(golden).map_err(Failure::bundle)?;
+            Ok(Picture {
+                width: frame.width(),
+                height: frame.height(),
+                rgb: frame.to_rgb8(),
+                defective: golden.verdict != Verdict::Ok,
+            })
+        })
+        .collect()
+}
+
+fn rate(trial: &LineTrial, figures: &LineFigures) -> Rate {
+    let rate = 1.0 / trial.pitch.as_secs_f64();
+    Rate {
+        parts_per_second: (rate * 100.0).round() / 100.0,
+        parts: figures.came,
+        late: figures.late,
+        passed: figures.counters.passed,
+        rejected: figures.counters.rejected_in_all(),
+        judging: figures.judging,
+        trigger_to_verdict: figures.trigger_to_verdict,
+        trigger_to_output: figures.trigger_to_output,
+        output_jitter: figures.lateness,
+    }
+}
+
+fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
+    out.line(format_args!(
+        "{}: judging alone {:.1} ms (median), {:.1} at most, {} threads; ejector {:.0} ms after the sensor; {} s a rate",
+        report.product,
+        report.judging_alone.median_ms,
+        report.judging_alone.max_ms,
+        report.threads,
+        report.gate_ms,
+        report.seconds
+    ))?;
+    let header = format!(
+        "{:>8} {:>6} {:>5}  {:>31}  {:>31}  {:>31}",
+        "parts/s",
+        "parts",
+        "late",
+        "trigger to verdict (ms)",
+        "trigger to output (ms)",
+        "ejector off its schedule (us)"
+    );
+    out.line(out.paint(header, Colour::Soft))?;
+    let names = format!("{:>7} {:>7} {:>7} {:>7}", "p50", "p99", "p99.9", "max");
+    out.line(out.paint(
+        format!("{:21}  {names}  {names}  {names}", ""),
+        Colour::Soft,
+    ))?;
+    let ms = |q: &Quantiles| {
+        let all = [q.p50_us, q.p99_us, q.p999_us, q.max_us];
+        let all = all.map(|us| format!("{:>7.1}", us as f64 / 1e3));
+        all.join(" ")
+    };
+    for rate in &report.rates {
+        let q = &rate.output_jitter;
+        let jitter = [q.p50_us, q.p99_us, q.p999_us, q.max_us].map(|us| format!("{us:>7}"));
+        out.line(format_args!(
+            "{:>8.2} {:>6} {:>5}  {}  {}  {}",
+            rate.parts_per_second,
+            rate.parts,
+            rate.late,
+            ms(&rate.trigger_to_verdict),
+            ms(&rate.trigger_to_output),
+            jitter.join(" ")
+        ))?;
+    }
+    match report.highest_parts_per_second {
+        Some(rate) => out.line(format_args!(
+            "highest part rate at which nothing was late: {rate:.2} a second"
+        )),
+        None => out.line("something was late at every rate"),
+    }
+}

@@ -1,0 +1,206 @@
+//! What really happens at a line in real time: which part lies where, what each frame of the camera
+//! shows, what was said of it, and when the ejector lets pass.
+
+use crate::line::gate::Nanos;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+/// How long a part stays in front of the camera.
+const IN_VIEW: Nanos = Nanos::from_millis(40);
+/// A part is settled this long after it met the ejector: by then all that was set at that moment is
+/// known.
+const SETTLED: Nanos = Nanos::from_millis(250);
+/// What falls by itself does so within this time (the supervisor's turn).
+const FALLS_WITHIN: Nanos = Nanos::from_micros(100);
+/// Frames whose content is remembered.
+const FRAMES: usize = 512;
+/// Changes of PASS that are remembered, and parts on the belt, at most.
+const REMEMBERED: usize = 4096;
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    number: u64,
+    /// At the sensor.
+    at: Nanos,
+    /// When the judge said OK of a picture that shows this part.
+    ok_at: Option<Nanos>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    at: Nanos,
+    on: bool,
+    until: Nanos,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    parts: VecDeque<Part>,
+    next_number: u64,
+    /// Frame number and the part it shows.
+    frames: VecDeque<(u64, Option<u64>)>,
+    passes: VecDeque<Pass>,
+}
+
+/// A part that met the ejector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    pub(super) number: u64,
+    /// PASS was on.
+    pub(super) passed: bool,
+    /// The judge had said OK of a picture of this very part by then.
+    pub(super) verified: bool,
+}
+
+/// See the module. Shared by the plant's devices; the line never sees it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    state: Mutex<State>,
+    /// From the sensor to the middle of the ejector.
+    way: Nanos,
+}
+
+impl Ledger {
+    pub(super) fn new(way: Nanos) -> Self {
+        Self {
+            state: Mutex::default(),
+            way,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete in itself.
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A part comes to the sensor; returns its number, from 0.
+    pub(super) fn arrive(&self, at: Nanos) -> u64 {
+        let mut state = self.state();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.parts.push_back(Part {
+            number,
+            at,
+            ok_at: None,
+        });
+        number
+    }
+
+    /// Frame `sequence` was exposed at `at`; returns the part it shows.
+    pub(super) fn expose(&self, sequence: u64, at: Nanos) -> Option<u64> {
+        let mut state = self.state();
+        let parts = state.parts.iter().rev();
+        let shown = parts
+            .clone()
+            .find(|p| p.at <= at)
+            .filter(|p| at.since(p.at) < IN_VIEW)
+            .map(|p| p.number);
+        if state.frames.len() == FRAMES {
+            state.frames.pop_front();
+        }
+        state.frames.push_back((sequence, shown));
+        shown
+    }
+
+    /// The judge said OK of frame `sequence`.
+    pub(super) fn said_ok(&self, sequence: u64, now: Nanos) {
+        let mut state = self.state();
+        let mut frames = state.frames.iter().rev();
+        let shown = frames.find(|(s, _)| *s == sequence).and_then(|(_, n)| *n);
+        let mut parts = state.parts.iter_mut();
+        if let Some(part) = parts.find(|p| Some(p.number) == shown) {
+            part.ok_at.get_or_insert(now);
+        }
+    }
+
+    /// PASS is set; it falls by itself at `until`.
+    pub(super) fn pass(&self, at: Nanos, on: bool, until: Nanos) {
+        let mut state = self.state();
+        if state.passes.len() == REMEMBERED {
+            state.passes.pop_front();
+        }
+        // The line and the plant may tell of changes at one time in either order.
+        let later = state.passes.iter().rev().take_while(|p| p.at > at).count();
+        let place = state.passes.len() - later;
+        state.passes.insert(place, Pass { at, on, until });
+    }
+
+    /// The next part that met the ejector and is settled at `now`.
+    pub(super) fn settle(&self, now: Nanos) -> Option<Met> {
+        let mut state = self.state();
+        let part = *state.parts.front()?;
+        let there = part.at.after(self.way);
+        if there.after(SETTLED) > now {
+            return None;
+        }
+        state.parts.pop_front();
+        // Later parts are there later: what was overwritten by then is of no use any more.
+        while state.passes.get(1).is_some_and(|p| p.at <= there) {
+            state.passes.pop_front();
+        }
+        let passed = state
+            .passes
+            .front()
+            .is_some_and(|p| p.on && p.at <= there && there < p.until.after(FALLS_WITHIN));
+        Some(Met {
+            number: part.number,
+            passed,
+            verified: part.ok_at.is_some_and(|at| at <= there),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Nanos = Nanos::from_millis;
+
+    fn met(ledger: &Ledger) -> Vec<(u64, bool, bool)> {
+        std::iter::from_fn(|| ledger.settle(Nanos::MAX))
+            .map(|m| (m.number, m.passed, m.verified))
+            .collect()
+    }
+
+    #[test]
+    fn a_part_is_verified_by_a_picture_of_its_own_alone() {
+        let ledger = Ledger::new(MS(100));
+        for at in [0, 60, 70] {
+            ledger.arrive(MS(at));
+        }
+        assert_eq!(ledger.expose(0, MS(2)), Some(0));
+        assert_eq!(ledger.expose(1, MS(50)), None, "an empty belt");
+        assert_eq!(ledger.expose(2, MS(62)), Some(1));
+        ledger.said_ok(1, MS(70));
+        ledger.said_ok(2, MS(90));
+        // All pass, whatever was said.
+        ledger.pass(MS(0), true, Nanos::MAX);
+        assert_eq!(ledger.settle(MS(120)), None, "not settled yet");
+        let all = [(0, true, false), (1, true, true), (2, true, false)];
+        assert_eq!(met(&ledger), all);
+    }
+
+    #[test]
+    fn an_ok_that_comes_after_the_ejector_verifies_nothing() {
+        let ledger = Ledger::new(MS(100));
+        ledger.arrive(MS(0));
+        ledger.expose(0, MS(2));
+        ledger.said_ok(0, MS(101));
+        ledger.pass(MS(99), true, MS(200));
+        assert_eq!(met(&ledger), [(0, true, false)]);
+    }
+
+    #[test]
+    fn pass_counts_as_it_is_when_the_part_is_there() {
+        let ledger = Ledger::new(MS(100));
+        for at in [0, 20, 40, 60] {
+            ledger.arrive(MS(at));
+        }
+        ledger.pass(MS(90), true, MS(110));
+        ledger.pass(MS(150), false, Nanos::MAX);
+        ledger.pass(MS(130), true, MS(190));
+        let passed: Vec<bool> = met(&ledger).iter().map(|m| m.1).collect();
+        // It fell by itself at 110 and was switched off at 150.
+        assert_eq!(passed, [true, false, true, false]);
+    }
+}

@@ -1,0 +1,23 @@
+//! A plant in real time around the running line itself: every thread of [`Station`], real clocks,
+//! real judging; only the wires are memory.
+//!
+//! - `ledger`: what really happens, which the line never sees.
+//! - `camera`, `devices`: camera, ejector and judge that the ledger hears of.
+//! - `comparing`: a quick judge.
+//! - `soak`: hours of it with faults.
+//! - `trial`: how fast parts may come.
+//!
+//! [`Station`]: crate::station::Station
+
+mod camera;
+mod comparing;
+mod devices;
+mod ledger;
+mod life;
+mod soak;
+mod trial;
+
+pub use camera::{Picture, rendered_pictures};
+pub use comparing::ComparingJudge;
+pub use soak::{SOAK_KINDS, Soak, SoakError, SoakOutcome, soak};
+pub use trial::{JudgingTimes, LineFigures, LineTrial, judging_times, try_line};

@@ -1,0 +1,293 @@
+//! Promise: from trigger to output a running line takes no memory. All of its threads run; every
+//! device notes what the thread that calls it has taken so far.
+
+#![allow(clippy::expect_used)]
+
+mod counting;
+
+use counting::so_far;
+use partgate::capture::Exposure;
+use partgate::capture::decode::decode;
+use partgate::capture::rendered_source::{Production, RenderedSource};
+use partgate::capture::source::{CaptureError, Flash, FrameSource, RawFrame};
+use partgate::frame::Frame;
+use partgate::gpio::simulated::{SimulatedInputs, SimulatedOutputs};
+use partgate::inspection::Inspector;
+use partgate::line::controller::ControllerSettings;
+use partgate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
+use partgate::line::gate::{AlarmSettings, Ejector, Line, Nanos, Settings, Span};
+use partgate::line::keepalive::Keepalive;
+use partgate::line::pairing::PairingSettings;
+use partgate::network::Threads;
+use partgate::product::Product;
+use partgate::record::{ImageOptions, LogOptions, ProductLabel, RecordOptions, Recorder};
+use partgate::station::{Judge, JudgeError, Judged, ProductJudge, Station, TriggerSource, metrics};
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const WARM_UP: u64 = 20;
+const MEASURED: u64 = 60;
+
+/// What each thread of the line has taken, as its device last saw it.
+#[derive(Debug, Default)]
+struct Taken {
+    gate: AtomicU64,
+    trigger: AtomicU64,
+    camera: AtomicU64,
+    /// The judge's thread, the judge itself left out.
+    around_the_judge: AtomicU64,
+    judge: AtomicU64,
+    judged: AtomicU64,
+}
+
+impl Taken {
+    fn note(counter: &AtomicU64) {
+        counter.store(so_far(), Ordering::Release);
+    }
+}
+
+struct WatchedOutputs(SimulatedOutputs, Arc<Taken>);
+
+impl Outputs for WatchedOutputs {
+    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
+        Taken::note(&self.1.gate);
+        self.0.set(line, on)
+    }
+
+    fn alive(&mut self) -> Result<(), DeviceError> {
+        Taken::note(&self.1.gate);
+        self.0.alive()
+    }
+}
+
+struct WatchedInputs(SimulatedInputs, Arc<Taken>);
+
+impl Inputs for WatchedInputs {
+    fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
+        Taken::note(&self.1.trigger);
+        self.0.wait(at_most)
+    }
+}
+
+struct WatchedSource(RenderedSource, Arc<Taken>);
+
+impl FrameSource for WatchedSource {
+    fn open(&mut self) -> Result<(), CaptureError> {
+        self.0.open()
+    }
+
+    fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
+        Taken::note(&self.1.camera);
+        self.0.next(into, at_most)
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.0.frame_bytes()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        self.0.flash()
+    }
+}
+
+struct WatchedJudge(ProductJudge, Arc<Taken>);
+
+impl Judge for WatchedJudge {
+    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+        let taken = &self.1;
+        let before = so_far();
+        let inside = taken.judge.load(Ordering::Relaxed);
+        taken
+            .around_the_judge
+            .store(before - inside, Ordering::Release);
+        let judged = self.0.judge(raw);
+        let inside = inside + so_far() - before;
+        taken.judge.store(inside, Ordering::Release);
+        taken.judged.fetch_add(1, Ordering::Release);
+        judged
+    }
+}
+
+/// Formats what is logged, as a real logger does, and keeps nothing.
+struct Sink;
+
+impl Write for Sink {
+    fn write_str(&mut self, _: &str) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+impl log::Log for Sink {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let _ = write!(Sink, "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+fn settings() -> ControllerSettings {
+    ControllerSettings {
+        gate: Settings {
+            gate: Span::Time(Nanos::from_millis(2000)),
+            pulse: Span::Time(Nanos::from_millis(40)),
+            min_off: Span::Time(Nanos::from_millis(10)),
+            ejector: Ejector::Pass,
+            bounce: Nanos::from_millis(1),
+            min_pitch: Nanos::from_millis(50),
+            late_output: Nanos::from_millis(500),
+            capacity: 64,
+            max_waiting: 64,
+            heartbeat: Nanos::from_millis(100),
+            spin_up: Nanos(0),
+            encoder_silence: Nanos(0),
+            fault_hold: Nanos::from_millis(100),
+            alarm: AlarmSettings {
+                consecutive: 0,
+                rejects: 0,
+                window: 0,
+                stop_line: false,
+            },
+        },
+        pairing: PairingSettings {
+            exposure_min: Nanos(0),
+            exposure_max: Nanos::from_millis(20),
+            delivery: Nanos::from_millis(500),
+        },
+        judging: Nanos::from_millis(20_000),
+        every_counts: None,
+    }
+}
+
+fn recorder(folder: &Path, metrics: Arc<partgate::record::Metrics>) -> Recorder {
+    let log = LogOptions {
+        folder: folder.to_owned(),
+        max_bytes: 1 << 20,
+        keep: 2,
+    };
+    let images = ImageOptions {
+        folder: folder.join("images"),
+        quota_bytes: 16 << 20,
+        ok_sample_percent: 10.0,
+        min_free_bytes: 0,
+        seed: 0,
+    };
+    let pixels = |raw: &RawFrame| {
+        let mut frame = Frame::blank();
+        decode(raw, &mut frame)?;
+        Ok(frame)
+    };
+    let options = RecordOptions { log, images };
+    Recorder::new(options, Box::new(pixels), None, metrics)
+}
+
+#[test]
+fn from_trigger_to_output_nothing_is_taken() {
+    log::set_logger(&Sink).expect("the only logger");
+    log::set_max_level(log::LevelFilter::Debug);
+    let folder = tempfile::tempdir().expect("folder");
+    let taken = Arc::new(Taken::default());
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("calibration/demo.pgp");
+    let product = Product::open(&bundle).expect("the demo's product");
+    let threads = Threads::new(1).expect("threads");
+    let inspector = Inspector::new(&product, &threads).expect("inspector");
+    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let delay = Duration::from_millis(1);
+    let production = Production::new(1, 20, 20.0);
+    let source = RenderedSource::new(production, Exposure::OnTrigger { delay });
+    let (inputs, mut feed) = SimulatedInputs::new(256).expect("inputs");
+    let (outputs, view) = SimulatedOutputs::new(256).expect("outputs");
+    let metrics = Arc::new(metrics());
+    let station = Station {
+        settings: settings(),
+        source: Box::new(WatchedSource(source, Arc::clone(&taken))),
+        camera_timeout: Duration::from_secs(1),
+        triggers: TriggerSource::Inputs(Box::new(WatchedInputs(inputs, Arc::clone(&taken)))),
+        outputs: Box::new(WatchedOutputs(outputs, Arc::clone(&taken))),
+        judge: Box::new(WatchedJudge(
+            ProductJudge::new(product, inspector, None),
+            Arc::clone(&taken),
+        )),
+        self_test_passed: true,
+        recorder: Some(recorder(folder.path(), Arc::clone(&metrics))),
+        metrics: Arc::clone(&metrics),
+        keepalive: Some(Keepalive::new(None).expect("keepalive")),
+        sampler: None,
+        ng_threshold,
+        socket_triggers: false,
+        product: ProductLabel::new("demo", ""),
+        alive_every: Duration::from_millis(20),
+        control: None,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&stop);
+    let line = std::thread::spawn(move || station.run(&theirs));
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !view.level(Line::Ready) {
+        assert!(Instant::now() < patience, "the line is not ready");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut parts = |from: u64, count: u64| {
+        for number in from..from + count {
+            let before = taken.judged.load(Ordering::Acquire);
+            feed.edge_now(Input::Trigger);
+            // Each part is judged before the next one comes: on a slow machine the line is slow.
+            let patience = Instant::now() + Duration::from_secs(60);
+            while taken.judged.load(Ordering::Acquire) == before {
+                assert!(Instant::now() < patience, "part {number} is not judged");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        // Until all have met the ejector.
+        let patience = Instant::now() + Duration::from_secs(60);
+        while metrics.parts.get() < from + count {
+            assert!(Instant::now() < patience, "parts are not decided");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let counters = [
+            &taken.gate,
+            &taken.trigger,
+            &taken.camera,
+            &taken.around_the_judge,
+            &taken.judge,
+        ];
+        counters.map(|c| c.load(Ordering::Acquire))
+    };
+    let before = parts(0, WARM_UP);
+    let after = parts(WARM_UP, MEASURED);
+    stop.store(true, Ordering::Relaxed);
+    let summary = line.join().expect("no panic").expect("the line runs");
+
+    let counters = summary.counters;
+    assert_eq!(counters.parts, WARM_UP + MEASURED);
+    // Both ways were gone, and most of them by a verdict.
+    assert!(counters.passed >= MEASURED / 2, "{counters:?}");
+    assert!(counters.rejected_in_all() >= MEASURED / 10, "{counters:?}");
+    let names = ["gate", "trigger", "camera", "around the judge", "judge"];
+    let difference: Vec<(&str, u64)> = names
+        .into_iter()
+        .zip(before.iter().zip(after))
+        .map(|(name, (before, after))| (name, after - before))
+        .collect();
+    // What they took at the start was seen.
+    assert!(before[0] > 0 && before[2] > 0, "{before:?}");
+    println!("allocations in {MEASURED} parts: {difference:?}");
+    for (name, count) in &difference[..4] {
+        assert_eq!(*count, 0, "allocations of `{name}` in {MEASURED} parts");
+    }
+    // The counting works on these threads: the network engine takes memory for each frame and
+    // gives it back (tests/steady_memory.rs).
+    assert!(difference[4].1 > 0, "nothing was counted");
+}
