@@ -126,6 +126,6 @@ timeout --foreground "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp 2 -m 1
     -kernel "$machine/vmlinuz" -initrd "$work/initramfs" \
     -append "console=$console quiet loglevel=4 panic=-1 plant=$task" \
     -nic none -display none -monitor none -serial stdio -no-reboot </dev/null \
-    | tr -d '\r' | tee "$log" \
+    | sed -u 's:\r::g' | tee "$log" \
     || fail "the test machine was not done after $seconds s; its console is in $log"
 grep -Eq '^[1-9][0-9]* passed, 0 failed$' "$log" || fail "not passed; the console is in $log"

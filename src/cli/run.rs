@@ -95,6 +95,7 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
 
 /// The vision process.
 fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
+    station::ordinary_priority();
     let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;
     let product = open(&config.product)?;
     if matches!(product.signature(), Signature::Unsigned) {

@@ -49,7 +49,12 @@ pub(super) fn run(
     let mut spare = RawFrame::with_capacity(source.frame_bytes());
     let mut open = true;
     let mut told_why = false;
-    ends.tell(FromCamera::Works(true), stop);
+    // A camera that opens and sends nothing would bring READY on and off for ever: one that runs
+    // freely works with its first frame.
+    let mut works = settings.on_trigger;
+    if works {
+        ends.tell(FromCamera::Works(true), stop);
+    }
     let mut last = clock::now();
     let mut controls_at = last;
     while !stop.load(Ordering::Relaxed) {
@@ -60,7 +65,10 @@ pub(super) fn run(
                     open = true;
                     told_why = false;
                     last = clock::now();
-                    ends.tell(FromCamera::Works(true), stop);
+                    works = settings.on_trigger;
+                    if works {
+                        ends.tell(FromCamera::Works(true), stop);
+                    }
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut told_why, true) {
@@ -80,6 +88,9 @@ pub(super) fn run(
         let lost = match came {
             Ok(true) => {
                 last = now;
+                if !std::mem::replace(&mut works, true) {
+                    ends.tell(FromCamera::Works(true), stop);
+                }
                 match frame.take() {
                     Some(frame) => ends.hand_over(frame, now, &mut pool),
                     None => {

@@ -32,6 +32,7 @@ pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{DeviceSetupError, controller_settings, inputs, outputs, sanity, source};
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
 pub use link::{LinkError, LinkedOutputs};
+pub use priority::ordinary as ordinary_priority;
 pub use supervisor::{Supervision, SupervisorError, supervise};
 
 use crate::capture::source::{CaptureError, FrameSource};
@@ -164,7 +165,6 @@ impl Station {
             alive_every,
             control,
         } = self;
-        priority::ordinary();
         settings.gate.check(crate::line::controller::MAX_PARTS)?;
         source.open()?;
         log::info!("camera: {}", source.describe());

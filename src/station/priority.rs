@@ -32,9 +32,10 @@ pub(super) fn real_time(priority: u8) {
     }
 }
 
-/// Puts the calling thread back under the ordinary scheduler: a child of the supervisor starts with
-/// the supervisor's priority, and its judge would keep everything else from running.
-pub(super) fn ordinary() {
+/// Puts the calling thread back under the ordinary scheduler, and those that it will start: a child
+/// of the supervisor starts with the supervisor's priority, and its judge would keep everything
+/// else from running. To be called before the judge's threads are made.
+pub fn ordinary() {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
     if let Ok(value) = ThreadPriorityValue::try_from(0) {
         let priority = ThreadPriority::Crossplatform(value);

@@ -44,7 +44,7 @@ impl Gate {
     /// Starts it; what it says goes to the console.
     pub fn start(config: &str) -> Result<Self> {
         let mut supervisor = Command::new(PROGRAM)
-            .args(["run", config])
+            .args(["run", "-v", config])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -65,6 +65,15 @@ impl Gate {
         processes()
             .into_iter()
             .find(|&pid| parent(pid) == Some(supervisor))
+    }
+
+    /// What the vision process says of itself at the control socket.
+    pub fn status(config: &str) -> Result<serde_json::Value> {
+        let output = Command::new(PROGRAM)
+            .args(["tell", config, "status"])
+            .stderr(Stdio::inherit())
+            .output()?;
+        serde_json::from_slice(&output.stdout).map_err(Error::other)
     }
 
     /// Sends a signal to the vision process; its number.

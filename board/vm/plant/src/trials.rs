@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// Longest wait for READY: an emulated processor reads the bundle and makes its plan.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A line under trial.
 pub struct Trials<'a> {
@@ -133,6 +133,14 @@ impl<'a> Trials<'a> {
             self.belt.changes(PASS, true, 0) == 0,
             "PASS was off until the first part",
         );
+        if ready {
+            let status = Gate::status(crate::CONFIG)?;
+            self.report.check(
+                status["ready"] == true
+                    && status["pid"].as_i64() == self.gate.vision().map(i64::from),
+                format_args!("partgate tell: {status}"),
+            );
+        }
         Ok(ready)
     }
 
@@ -241,6 +249,14 @@ impl<'a> Trials<'a> {
         sleep(Duration::from_micros(self.belt.settings.pitch / 4));
         let second = self.belt.trip()?;
         self.belt.leave(second);
+        if second - first >= self.belt.settings.pitch {
+            self.report.broken(format_args!(
+                "the test machine stood still: {:.0} ms between two triggers meant to be closer than {:.0} ms",
+                ms(second - first),
+                ms(self.belt.settings.pitch)
+            ));
+            return Ok(());
+        }
         self.thrown_out(first, "a good part with another too close behind it");
         self.thrown_out(second, "a part too close behind another");
         Ok(())

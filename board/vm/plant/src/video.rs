@@ -163,12 +163,13 @@ impl Scene {
     pub fn set_up(first: &[u8]) -> Result<Self> {
         let capture = Node::open("/dev/video0")?;
         let output = Node::open("/dev/video1")?;
-        capture.set_timings()?;
         output.set_timings()?;
-        capture.set_format(CAPTURE)?;
         output.set_format(OUTPUT)?;
         capture.set_control("OSD Text Mode", 2)?;
         capture.set_control("Loop Video", 1)?;
+        // Last: the program under test tries again and again to open the camera, and has it as soon
+        // as the timings are right. The format is its own affair.
+        capture.set_timings()?;
         let node = output.file.as_fd();
         let mut buffers =
             ioctl::buffers(node, OUTPUT, 2).map_err(|e| told(&output.path, "buffers", e))?;
