@@ -118,6 +118,36 @@ fn every_problem_is_told_with_file_line_and_key() {
 }
 
 #[test]
+fn what_protects_less_is_told_and_accepted() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = dir.path().join("line.toml");
+    std::fs::write(&file, partgate::config::EXAMPLE).expect("write");
+    let check = || partgate(&["config", "check", "--syntax-only", &text(&file)]).exits(0);
+    let clean = check().stdout;
+    assert!(!clean.contains("warning"), "{clean}");
+    assert!(clean.contains("nothing is wrong"), "{clean}");
+
+    change(&file, "delivery_ms = 50", "delivery_ms = 60");
+    let told = check().stdout;
+    let lines = std::fs::read_to_string(&file).expect("read");
+    let line = 1 + lines
+        .lines()
+        .position(|line| line.starts_with("delivery_ms"))
+        .expect("its line");
+    let expected = format!("line.toml:{line}: warning: capture.delivery_ms: 100 ms");
+    assert!(told.contains(&expected), "{told}");
+    assert!(told.contains("nothing is wrong"), "{told}");
+
+    let json = partgate(&["config", "check", "--syntax-only", "--json", &text(&file)]).exits(0);
+    let json = json.json();
+    assert_eq!(field(&json, "ok"), true);
+    let warnings = field(&json, "warnings").as_array().expect("a list");
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(field(&warnings[0], "key"), "capture.delivery_ms");
+    assert_eq!(field(&warnings[0], "line"), line);
+}
+
+#[test]
 fn the_bundle_and_the_pictures_are_looked_at() {
     let dir = tempfile::tempdir().expect("folder");
     let file = line(dir.path());
@@ -235,6 +265,38 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
             .count(),
         0
     );
+}
+
+#[test]
+fn doctor_holds_the_picture_checks_against_the_products_own_good_parts() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    let plant = "[plant]\noutputs = \"outputs\"\ninputs = \"inputs\"\n";
+    for (limit, expected, words) in [
+        ("min_mean = 10.0", "ok", "keep every limit"),
+        ("min_mean = 250.0", "failed", "sanity.min_mean: golden good"),
+    ] {
+        let mut config = std::fs::read_to_string(&file).expect("read");
+        config.truncate(config.find("[sanity]").unwrap_or(config.len()));
+        std::fs::write(&file, format!("{config}[sanity]\n{limit}\n{plant}")).expect("write");
+        let code = if expected == "ok" { 0 } else { 7 };
+        let report = partgate(&["doctor", "--runs", "1", "--json", &text(&file)]).exits(code);
+        let found = states(&report.json());
+        let of = |name: &str| {
+            let (_, state, what) = found
+                .iter()
+                .find(|(check, ..)| check == name)
+                .unwrap_or_else(|| panic!("{name} in {found:?}"));
+            (state.clone(), what.clone())
+        };
+        let (state, what) = of("picture checks");
+        assert_eq!(state, expected, "{what}");
+        assert!(what.contains(words), "{what}");
+        // Lines of text need neither a chip nor its group.
+        let (state, what) = of("gpio");
+        assert_eq!((&*state, &*what), ("not_checked", "lines go through text"));
+        assert!(!found.iter().any(|(check, ..)| check == "group gpio"));
+    }
 }
 
 #[test]

@@ -484,3 +484,67 @@ fn a_recorded_part_can_be_read_back() {
             .any(|l| l["event"] == "alarm" && l["subject"] == "drift")
     );
 }
+
+/// Exit code, standard output and standard error of `partgate log`.
+fn log_command(folder: &Path, flags: &[&str]) -> (Option<i32>, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_partgate"))
+        .arg("log")
+        .arg(folder)
+        .args(flags)
+        .output()
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    (output.status.code(), stdout, stderr)
+}
+
+#[test]
+fn the_log_command_prints_verifies_and_names_the_broken_line() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut log = log_in(folder.path());
+    write_parts(&mut log, 1..4);
+    let rejected = json!({"part": 4, "decision": "rejected", "reason": "late"});
+    assert!(log.append(&rejected, Nanos(4)));
+    drop(log);
+
+    let (code, stdout, stderr) = log_command(folder.path(), &[]);
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert_eq!(stdout.matches(" passed").count(), 3, "{stdout}");
+    assert!(stdout.contains(" part 4 rejected (late)"), "{stdout}");
+
+    let (code, stdout, _) = log_command(folder.path(), &["--verify"]);
+    assert_eq!(code, Some(0));
+    let totals = "4 parts, 3 passed, 1 rejected; 0 lines noted as lost, 0 as torn";
+    assert!(
+        stdout.starts_with("whole: ") && stdout.contains(totals),
+        "{stdout}"
+    );
+
+    // One digit of one part: 3 becomes 7.
+    let file = first_file(folder.path());
+    let text = std::fs::read_to_string(&file).expect("read");
+    let changed = text.replace("\"part\":3", "\"part\":7");
+    assert_ne!(changed, text);
+    std::fs::write(&file, changed).expect("write");
+    let (code, stdout, stderr) = log_command(folder.path(), &[]);
+    assert_eq!(code, Some(3));
+    let line = 1 + text
+        .lines()
+        .position(|line| line.contains("\"part\":3"))
+        .expect("its line");
+    let place = format!("events-00000001.log: line {line}");
+    assert!(stderr.contains(&place), "{stderr}");
+    assert!(stdout.contains(" part 1 passed"), "{stdout}");
+
+    let (code, stdout, _) = log_command(folder.path(), &["--verify", "--json"]);
+    assert_eq!(code, Some(3));
+    let report: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(report["whole"], false);
+    let first = report["first_fault"].as_str().expect("text");
+    assert!(first.contains(&place), "{first}");
+
+    let empty = tempfile::tempdir().expect("folder");
+    let (code, _, stderr) = log_command(empty.path(), &["--verify"]);
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains("no event log here"), "{stderr}");
+}

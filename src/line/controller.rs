@@ -11,6 +11,9 @@ use super::gate::{
 use super::pairing::{Paired, Pairing, PairingSettings, Unused};
 use heapless::Deque;
 
+#[cfg(test)]
+mod tests;
+
 /// Parts that one line can track at most.
 pub const MAX_PARTS: usize = 256;
 /// Frames kept for a trigger that is still on its way.
@@ -212,8 +215,12 @@ impl<F> Controller<F> {
         if let Some(every) = self.settings.every_counts
             && counts.0 >= self.next_part_at
         {
-            self.next_part_at = counts.0 + every;
-            self.trigger(at, 0, clock, emit);
+            // Where the parts lie does not change by counts that nobody saw; those that went by
+            // meanwhile are triggers that were lost.
+            let gone_by = (counts.0 - self.next_part_at) / every.max(1);
+            self.next_part_at += (gone_by + 1) * every.max(1);
+            let lost = u32::try_from(gone_by).unwrap_or(u32::MAX);
+            self.trigger(at, lost, clock, emit);
         }
         self.tick(clock, emit);
     }

@@ -136,6 +136,16 @@ impl Finding {
             Finding::Placeless { .. } => "placeless",
         }
     }
+
+    /// Key of the limit in the configuration's `[sanity]`.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Finding::Dark { .. } => "min_mean",
+            Finding::Saturated { .. } => "max_saturated_percent",
+            Finding::Blurred { .. } => "min_sharpness",
+            Finding::Shifted { .. } | Finding::Placeless { .. } => "max_shift_percent",
+        }
+    }
 }
 
 impl std::fmt::Display for Finding {

@@ -1,6 +1,7 @@
 //! From a configuration to devices.
 
 use crate::capture::Exposure;
+use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::rendered_source::{Production, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
@@ -14,7 +15,7 @@ use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
 use crate::line::gate::{AlarmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
-use crate::sanity::{Sanity, SanityError, SanitySettings};
+use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -44,9 +45,21 @@ pub enum DeviceSetupError {
     /// The picture checks.
     #[error("sanity")]
     Sanity(#[from] SanityError),
-    /// The golden image that the part's place is held against.
-    #[error("sanity.max_shift_percent: the bundle's golden image cannot be read")]
-    Golden(#[from] crate::capture::folder::FolderError),
+    /// A golden image that the picture checks are held against.
+    #[error("[sanity]: the bundle's golden image cannot be read")]
+    Golden(#[from] FolderError),
+    /// A limit that the product's own good parts do not keep.
+    #[error(
+        "sanity.{key}: golden good image {name} of the product is {finding}, so good parts would be UNKNOWN; change the limit or leave it out"
+    )]
+    Unfit {
+        /// Key of the limit.
+        key: &'static str,
+        /// The golden image.
+        name: String,
+        /// What is wrong with it by that limit.
+        finding: Finding,
+    },
 }
 
 /// What the gate is told of the configured line.
@@ -119,7 +132,8 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
     })
 }
 
-fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2Settings {
+/// What a V4L2 `camera` of this configuration is asked for.
+pub fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2Settings {
     let set = &camera.controls;
     let exposure = set.exposure.map(|t| t.as_micros() as i64);
     let named = [
@@ -222,27 +236,33 @@ pub fn outputs(config: &LineConfig) -> Result<Box<dyn Outputs>, DeviceSetupError
 /// The configured checks of a picture; None where there is none.
 ///
 /// # Errors
-/// [`DeviceSetupError`].
+/// [`DeviceSetupError`], also when a golden good image of the product does not pass the checks.
 pub fn sanity(config: &LineConfig, product: &Product) -> Result<Option<Sanity>, DeviceSetupError> {
     let limits = config.sanity;
     if limits == config::Sanity::default() {
         return Ok(None);
     }
-    let reference = match limits.max_shift_percent {
-        None => None,
-        Some(_) => product
-            .manifest()
-            .goldens
-            .iter()
-            .find(|golden| golden.kind == GoldenKind::Good)
-            .map(|golden| product.golden_frame(golden))
-            .transpose()?,
-    };
+    let goldens = product.manifest().goldens.iter();
+    let good = goldens.filter(|golden| golden.kind == GoldenKind::Good);
+    let good = good
+        .map(|golden| Ok((&golden.name, product.golden_frame(golden)?)))
+        .collect::<Result<Vec<_>, FolderError>>()?;
+    let reference = limits.max_shift_percent.and(good.first());
     let settings = SanitySettings {
         min_mean: limits.min_mean,
         max_saturated_percent: limits.max_saturated_percent,
         min_sharpness: limits.min_sharpness,
         max_shift_percent: limits.max_shift_percent,
     };
-    Ok(Some(Sanity::new(settings, reference.as_ref())?))
+    let mut sanity = Sanity::new(settings, reference.map(|(_, frame)| frame))?;
+    for (name, frame) in &good {
+        if let Some(finding) = sanity.check(frame).finding {
+            return Err(DeviceSetupError::Unfit {
+                key: finding.key(),
+                name: (*name).clone(),
+                finding,
+            });
+        }
+    }
+    Ok(Some(sanity))
 }

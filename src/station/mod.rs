@@ -29,7 +29,9 @@ mod supervisor;
 mod triggers;
 
 pub use control::{ControlError, ask, ensure_alone};
-pub use devices::{DeviceSetupError, controller_settings, inputs, outputs, sanity, source};
+pub use devices::{
+    DeviceSetupError, controller_settings, inputs, outputs, sanity, source, v4l2_settings,
+};
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
 pub use link::{LinkError, LinkedOutputs};
 pub use priority::ordinary as ordinary_priority;

@@ -1,7 +1,5 @@
 //! Which of a camera's formats to take.
 
-#![cfg_attr(not(feature = "v4l2"), allow(dead_code))]
-
 use super::fourcc;
 use super::offer::{FormatOffer, RateOffer, SizeOffer, code};
 use crate::capture::source::PixelFormat;

@@ -1,7 +1,5 @@
 //! Which controls to set, in which order: an automatic goes off before the value that it rules.
 
-#![cfg_attr(not(feature = "v4l2"), allow(dead_code))]
-
 use super::choice::list;
 use super::offer::{ControlKind, ControlOffer};
 

@@ -9,6 +9,8 @@ mod controls;
 mod device;
 #[cfg(feature = "v4l2")]
 mod ioctl;
+#[cfg(feature = "v4l2")]
+mod listing;
 mod offer;
 mod stamp;
 
@@ -57,9 +59,32 @@ pub fn source(settings: V4l2Settings) -> Result<Box<dyn FrameSource>, CaptureErr
 /// [`CaptureError::Open`] in a build without the feature `v4l2`, and when `/dev` cannot be read.
 pub fn cameras() -> Result<Vec<Camera>, CaptureError> {
     #[cfg(feature = "v4l2")]
-    return device::cameras();
+    return listing::cameras();
     #[cfg(not(feature = "v4l2"))]
     Err(not_built("/dev/video*".to_owned()))
+}
+
+/// Whether `camera` offers what `settings` ask for: format, size, rate and every control with its
+/// value. By the rules that open it, so what passes here is refused only by a driver that does not
+/// grant what it offers.
+///
+/// # Errors
+/// In words: why nothing is known of the camera, or what it offers instead.
+pub fn check(settings: &V4l2Settings, camera: &Camera) -> Result<(), String> {
+    if let Some(problem) = &camera.problem {
+        return Err(problem.clone());
+    }
+    let size = (settings.width, settings.height);
+    let mut formats = camera.formats.clone();
+    // The rates of a range are known at its largest size; a smaller one may be quicker.
+    for range in formats.iter_mut().flat_map(|format| &mut format.sizes) {
+        if (range.width.most as usize, range.height.most as usize) != size {
+            range.rates.clear();
+        }
+    }
+    choice::choose(&formats, size, settings.fps, settings.format)?;
+    controls::plan(&settings.controls, &camera.controls)?;
+    Ok(())
 }
 
 #[cfg(not(feature = "v4l2"))]
@@ -84,21 +109,78 @@ pub fn fourcc(format: PixelFormat) -> Option<[u8; 4]> {
     })
 }
 
-#[cfg(all(test, not(feature = "v4l2")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_build_without_it_says_how_to_get_it() {
-        let settings = V4l2Settings {
+    fn settings() -> V4l2Settings {
+        V4l2Settings {
             device: "/dev/video7".into(),
             width: 640,
             height: 480,
             format: None,
             fps: 30.0,
-            controls: Vec::new(),
+            controls: vec![("gain".to_owned(), 16)],
+        }
+    }
+
+    /// Grey, 640 x 480 at 30 frames a second, gain 0 to 63.
+    fn camera() -> Camera {
+        let rate = RateOffer {
+            slowest: 30.0,
+            fastest: 30.0,
         };
-        let error = source(settings).err().expect("no V4L2 here").to_string();
+        Camera {
+            formats: vec![FormatOffer {
+                fourcc: *b"GREY",
+                description: String::new(),
+                sizes: vec![SizeOffer {
+                    width: Steps::only(640),
+                    height: Steps::only(480),
+                    rates: vec![rate],
+                }],
+            }],
+            controls: vec![ControlOffer {
+                id: 0x0098_0913,
+                key: "gain".to_owned(),
+                kind: ControlKind::Integer,
+                least: 0,
+                most: 63,
+                step: 1,
+                default: 0,
+                read_only: false,
+                inactive: false,
+                entries: Vec::new(),
+                value: Some(0),
+            }],
+            ..Camera::default()
+        }
+    }
+
+    #[test]
+    fn a_camera_is_held_against_everything_that_is_configured() {
+        assert_eq!(check(&settings(), &camera()), Ok(()));
+        type Change = fn(&mut V4l2Settings, &mut Camera);
+        let changes: [(Change, &str); 6] = [
+            (|_, c| c.problem = Some("busy".to_owned()), "busy"),
+            (|s, _| s.width = 800, "no pictures of 800 x 480"),
+            (|s, _| s.fps = 60.0, "no 60 frames a second"),
+            (|s, _| s.format = Some(PixelFormat::Yuyv), "no YUYV"),
+            (|s, _| s.controls[0].1 = 64, "outside 0 to 63"),
+            (|_, c| c.controls.clear(), "no control gain"),
+        ];
+        for (change, words) in changes {
+            let (mut settings, mut camera) = (settings(), camera());
+            change(&mut settings, &mut camera);
+            let problem = check(&settings, &camera).expect_err(words);
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
+
+    #[cfg(not(feature = "v4l2"))]
+    #[test]
+    fn a_build_without_it_says_how_to_get_it() {
+        let error = source(settings()).err().expect("no V4L2 here").to_string();
         assert!(error.contains("/dev/video7") && error.contains("--features v4l2"));
         let error = cameras().expect_err("no V4L2 here").to_string();
         assert!(error.contains("--features v4l2"));

@@ -8,6 +8,7 @@ use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::{KernelReport, Threads};
 use partgate::product::{Product, Signature};
+use partgate::station::sanity;
 use std::error::Error;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     };
     findings.push(opened(&product));
     findings.extend(size(config, &product));
+    findings.push(pictures(config, &product));
     let threads = config.inference.threads_here();
     let loaded = Threads::new(threads)
         .map_err(|e| told(&e))
@@ -108,6 +110,20 @@ fn size(config: &LineConfig, product: &Product) -> Option<Finding> {
             "set camera.width and camera.height to the size of the pictures that the product was fitted on",
         )
     })
+}
+
+/// Whether the product's own good parts keep the limits of the picture checks.
+fn pictures(config: &LineConfig, product: &Product) -> Finding {
+    let check = "picture checks";
+    match sanity(config, product) {
+        Ok(None) => Finding::not_checked(check, "[sanity] sets no limit"),
+        Ok(Some(_)) => Finding::ok(check, "the golden good images keep every limit"),
+        Err(error) => Finding::failed(
+            check,
+            told(&error),
+            "choose the limit by pictures of good parts (docs/config.md), or leave it out",
+        ),
+    }
 }
 
 fn kernels(inspector: &Inspector, accelerator: &str) -> Finding {
@@ -254,7 +270,7 @@ mod tests {
 
     #[test]
     fn times_are_judged_against_the_gate() {
-        // 280 ms from the latest frame to the gate, parts every 100 ms, time-out 1000 ms.
+        // 310 ms from the latest frame to the gate, parts every 100 ms, time-out 1000 ms.
         let text = partgate::config::EXAMPLE;
         let config = LineConfig::parse(text, Path::new("line.toml")).expect("valid");
         let state = |times: &[u64]| {
@@ -263,8 +279,8 @@ mod tests {
         };
         assert_eq!(state(&[20, 30, 90]), State::Ok);
         assert_eq!(state(&[110, 120, 130]), State::Warning);
-        assert_eq!(state(&[20, 30, 230]), State::Warning);
-        assert_eq!(state(&[20, 290, 300]), State::Failed);
+        assert_eq!(state(&[20, 30, 250]), State::Warning);
+        assert_eq!(state(&[20, 320, 330]), State::Failed);
         assert_eq!(state(&[20, 30, 1001]), State::Failed);
         assert_eq!(state(&[]), State::NotChecked);
         let finding = speed(&config, &[Duration::from_millis(30)]);
@@ -274,7 +290,7 @@ mod tests {
             finding.found
         );
         assert!(
-            finding.found.contains("leaves 280.0 ms"),
+            finding.found.contains("leaves 310.0 ms"),
             "{}",
             finding.found
         );

@@ -1,8 +1,10 @@
 //! `partgate doctor`: is this machine fit to run the line, and what would make it so?
 
+mod camera;
 mod devices;
 mod finding;
 mod judge;
+mod lines;
 mod machine;
 mod places;
 mod report;

@@ -1,8 +1,8 @@
 //! Everything that support wants to know, in one text file.
 
-use super::devices;
 use super::finding::Findings;
 use super::machine::read;
+use super::{camera, lines};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -58,8 +58,8 @@ pub(super) fn text(root: &Path, config: Option<&Path>, findings: &Findings) -> S
             known.lines().map(str::to_string).collect(),
         );
     }
-    section("gpio", devices::gpio_listing());
-    section("video", devices::video_devices(root));
+    section("gpio", lines::listing());
+    section("video", camera::video_devices(root));
     for file in [
         "etc/os-release",
         "proc/cmdline",

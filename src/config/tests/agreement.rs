@@ -1,0 +1,259 @@
+//! Values that must agree with each other.
+
+use super::*;
+use crate::line::gate::{Counts, Nanos, Span};
+
+#[test]
+fn spans_are_given_once_and_counts_have_an_encoder() {
+    let with_encoder = ("# encoder = ", "encoder = ");
+    refuses(
+        &[("# after_counts", "after_counts"), with_encoder],
+        "after_counts",
+        "gate.after_counts",
+        &["keep one"],
+    );
+    refuses(
+        &[("after_ms = 400", "#")],
+        "[gate]",
+        "gate.after_ms",
+        &["missing"],
+    );
+    refuses(
+        &[
+            ("pulse_ms = 40 ", "pulse_counts = 60 #"),
+            ("lease_ms = 200", "lease_ms = 99"),
+        ],
+        "pulse_counts",
+        "gate.pulse_counts",
+        &["lines.encoder"],
+    );
+    refuses(
+        &[
+            ("after_ms = 400 ", "after_counts = 800 #"),
+            ("spin_up_ms", "# spin_up_ms"),
+            with_encoder,
+        ],
+        "min_off_ms",
+        "gate.min_off_ms",
+        &["gate.min_off_counts"],
+    );
+    refuses(
+        &[("min_off_ms = 10", "min_off_ms = 400")],
+        "min_off_ms",
+        "gate.min_off_ms",
+        &["not shorter"],
+    );
+    let text = changed(&[
+        ("after_ms = 400 ", "after_counts = 800 #"),
+        ("min_off_ms = 10 ", "min_off_counts = 20 #"),
+        ("spin_up_ms", "# spin_up_ms"),
+        ("# encoder_silence_ms", "encoder_silence_ms"),
+        with_encoder,
+    ]);
+    let config = parse(&text).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.gate.after, Span::Counts(Counts(800)));
+    assert_eq!(config.gate.pulse, Span::Time(Nanos::from_millis(40)));
+    assert_eq!(config.judging_budget(), None);
+}
+
+#[test]
+fn times_that_cannot_be_kept_are_refused() {
+    refuses(
+        &[("exposure_max_ms = 40", "exposure_max_ms = 100")],
+        "exposure_max_ms",
+        "capture.exposure_max_ms",
+        &["two parts"],
+    );
+    refuses(
+        &[("delivery_ms = 50", "delivery_ms = 360")],
+        "after_ms",
+        "gate.after_ms",
+        &["400 ms after the trigger"],
+    );
+    refuses(
+        &[("bounce_us = 1000", "bounce_us = 100000")],
+        "bounce_us",
+        "trigger.bounce_us",
+        &["next part"],
+    );
+    refuses(
+        &[("timeout_ms = 1000  ", "timeout_ms = 33  ")],
+        "timeout_ms",
+        "camera.timeout_ms",
+        &["33.3 ms"],
+    );
+    refuses(
+        &[("exposure_min_ms = 0", "exposure_min_ms = 41")],
+        "exposure_max_ms",
+        "capture.exposure_max_ms",
+        &["before capture.exposure_min_ms"],
+    );
+    let counts = [
+        ("pulse_ms = 40 ", "pulse_counts = 60 #"),
+        ("# encoder = ", "encoder = "),
+    ];
+    refuses(
+        &counts,
+        "lease_ms",
+        "supervisor.lease_ms",
+        &["trigger.min_pitch_ms = 100 ms", "next part"],
+    );
+    let short = [&counts[..], &[("lease_ms = 200", "lease_ms = 99")]].concat();
+    assert!(parse(&changed(&short)).is_ok());
+}
+
+#[test]
+fn what_works_but_protects_less_is_a_warning_with_its_line() {
+    let keys = |changes: &[(&str, &str)]| {
+        let text = changed(changes);
+        let found = parse(&text).unwrap_or_else(|e| panic!("{e}")).warnings();
+        let told = found.into_iter().map(|w| (w.key, w.line));
+        told.collect::<Vec<_>>()
+    };
+    let at = |key: &str, start: &str| vec![(key.to_string(), line_of(EXAMPLE, start))];
+    let delivery = at("capture.delivery_ms", "delivery_ms");
+    assert_eq!(keys(&[]), []);
+    assert_eq!(keys(&[("delivery_ms = 50", "delivery_ms = 60")]), delivery);
+    assert_eq!(keys(&[("delivery_ms = 50", "delivery_ms = 59")]), []);
+    let pulse = ("pulse_ms = 40", "pulse_ms = 100");
+    assert_eq!(keys(&[pulse]), at("gate.pulse_ms", "pulse_ms"));
+}
+
+#[test]
+fn a_plant_stands_for_all_lines_and_has_both_paths() {
+    let section = ("# [plant]", "[plant]");
+    let (outputs, inputs) = (("# outputs =", "outputs ="), ("# inputs =", "inputs ="));
+    assert_eq!(parse(EXAMPLE).expect("valid").plant, None);
+    let text = changed(&[section, outputs, inputs]);
+    let config = LineConfig::parse(&text, Path::new("/etc/partgate/line.toml"));
+    let plant = config.unwrap_or_else(|e| panic!("{e}")).plant;
+    let folder = Path::new("/etc/partgate/plant");
+    let expected = Plant {
+        inputs: folder.join("inputs"),
+        outputs: folder.join("outputs"),
+    };
+    assert_eq!(plant, Some(expected));
+    refuses(&[section, outputs], "[plant]", "plant.inputs", &["missing"]);
+    refuses(&[section, inputs], "[plant]", "plant.outputs", &["missing"]);
+    refuses(
+        &[
+            section,
+            outputs,
+            ("# inputs = \"plant/inputs\"", "inputs = \"plant/outputs\""),
+        ],
+        "inputs",
+        "plant.inputs",
+        &["own path"],
+    );
+}
+
+#[test]
+fn every_part_on_its_way_has_a_place() {
+    // 400 ms at a pitch of 100 ms: parts at 0, 100, 200, 300 and 400 ms.
+    let text = changed(&[("capacity = 64", "capacity = 5")]);
+    assert!(parse(&text).is_ok(), "{:?}", problems(&text));
+    refuses(
+        &[("capacity = 64", "capacity = 4")],
+        "capacity",
+        "gate.capacity",
+        &["5 fit", "5 to 256"],
+    );
+    refuses(
+        &[("after_ms = 400", "after_ms = 60000")],
+        "capacity",
+        "gate.capacity",
+        &["601", "more than 256 cannot be tracked"],
+    );
+    refuses(
+        &[("max_waiting = 2", "max_waiting = 65")],
+        "max_waiting",
+        "inference.max_waiting",
+        &["1 to 64"],
+    );
+}
+
+#[test]
+fn the_ejector_is_wired_as_the_file_says_it_works() {
+    refuses(
+        &[("\npass = ", "\n# pass = ")],
+        "ejector",
+        "lines.pass",
+        &["\"pass\""],
+    );
+    refuses(
+        &[("ejector = \"pass\"", "ejector = \"reject\"")],
+        "ejector",
+        "lines.reject",
+        &["\"reject\""],
+    );
+    let reject = [
+        ("ejector = \"pass\"", "ejector = \"reject\""),
+        ("# reject = ", "reject = "),
+    ];
+    assert!(parse(&changed(&reject)).is_ok());
+    refuses(
+        &[reject[0], reject[1], ("\nready = ", "\n# ready = ")],
+        "ejector",
+        "lines.ready",
+        &["stop"],
+    );
+}
+
+#[test]
+fn a_key_that_does_nothing_is_an_error() {
+    refuses(
+        &[("# folder = ", "folder = ")],
+        "folder = \"parts",
+        "camera.folder",
+        &["\"folder\""],
+    );
+    refuses(
+        &[("# on_trigger", "on_trigger")],
+        "on_trigger",
+        "camera.on_trigger",
+        &["triggered by wire"],
+    );
+    refuses(
+        &[("# encoder_silence_ms", "encoder_silence_ms")],
+        "encoder_silence_ms",
+        "gate.encoder_silence_ms",
+        &["gate.after_counts"],
+    );
+    refuses(
+        &[("# every_ms", "every_ms")],
+        "every_ms",
+        "trigger.every_ms",
+        &["\"timer\""],
+    );
+}
+
+#[test]
+fn triggers_have_what_they_need() {
+    refuses(
+        &[("\ntrigger = ", "\n# trigger = ")],
+        "kind",
+        "lines.trigger",
+        &["\"gpio\""],
+    );
+    let socket = [
+        ("kind = \"gpio\" ", "kind = \"socket\" "),
+        ("debounce_us = 200 ", "# "),
+        ("\ntrigger = ", "\n# trigger = "),
+    ];
+    assert!(parse(&changed(&socket)).is_ok());
+    let without = [
+        &socket[..],
+        &[
+            ("socket = \"/run", "# socket = \"/run"),
+            ("stop_line = true", "stop_line = false"),
+        ],
+    ]
+    .concat();
+    refuses(&without, "kind", "control.socket", &["\"socket\""]);
+    refuses(
+        &[("socket = \"/run", "# socket = \"/run")],
+        "stop_line",
+        "alarm.stop_line",
+        &["lines.acknowledge"],
+    );
+}

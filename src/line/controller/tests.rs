@@ -1,0 +1,443 @@
+//! The controller's promises: one job at a time, every frame back, every part answered.
+
+use super::*;
+use crate::line::gate::{AlarmSettings, Decision, Ejector, Span};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const MS: u64 = 1_000_000;
+
+/// Gate 100 ms after the trigger, frames up to 15 ms after it and 30 ms on their way, 50 ms to judge.
+fn settings() -> ControllerSettings {
+    ControllerSettings {
+        gate: Settings {
+            gate: Span::Time(Nanos(100 * MS)),
+            pulse: Span::Time(Nanos(15 * MS)),
+            min_off: Span::Time(Nanos(5 * MS)),
+            ejector: Ejector::Pass,
+            bounce: Nanos(MS),
+            min_pitch: Nanos(20 * MS),
+            late_output: Nanos(3 * MS),
+            capacity: 16,
+            max_waiting: 6,
+            heartbeat: Nanos(50 * MS),
+            spin_up: Nanos(0),
+            encoder_silence: Nanos(0),
+            fault_hold: Nanos(40 * MS),
+            alarm: AlarmSettings {
+                consecutive: 0,
+                rejects: 0,
+                window: 0,
+                stop_line: false,
+            },
+        },
+        pairing: PairingSettings {
+            exposure_min: Nanos(0),
+            exposure_max: Nanos(15 * MS),
+            delivery: Nanos(30 * MS),
+        },
+        judging: Nanos(50 * MS),
+        every_counts: None,
+    }
+}
+
+/// A controller, its clock, and everything that it said. Frames are numbers.
+struct Run {
+    controller: Controller<u64>,
+    clock: u64,
+    said: Vec<Command<u64>>,
+    frames: u64,
+}
+
+impl Run {
+    /// Ready, and the belt is empty.
+    fn new(settings: ControllerSettings) -> Self {
+        let mut run = Self {
+            controller: Controller::new(settings, Nanos(0)).expect("settings"),
+            clock: 0,
+            said: Vec::new(),
+            frames: 0,
+        };
+        run.fault(Fault::Starting, false);
+        run.wait(200);
+        run.said.clear();
+        run
+    }
+
+    fn now(&self) -> Nanos {
+        Nanos(self.clock)
+    }
+
+    /// Lets `ms` pass, calling whenever the controller asked to be called.
+    fn wait(&mut self, ms: u64) {
+        let end = self.clock + ms * MS;
+        loop {
+            self.clock = self.controller.deadline().0.clamp(self.clock, end);
+            let now = self.now();
+            self.controller.tick(now, &mut |c| self.said.push(c));
+            if self.clock == end {
+                return;
+            }
+        }
+    }
+
+    fn trigger(&mut self) {
+        let now = self.now();
+        self.controller
+            .trigger(now, 0, now, &mut |c| self.said.push(c));
+    }
+
+    /// A frame that was exposed now.
+    fn frame(&mut self) -> u64 {
+        self.frame_of(self.clock, false)
+    }
+
+    fn frame_of(&mut self, exposed: u64, damaged: bool) -> u64 {
+        self.frames += 1;
+        let now = self.now();
+        self.controller
+            .frame(self.frames, Nanos(exposed), damaged, now, &mut |c| {
+                self.said.push(c);
+            });
+        self.frames
+    }
+
+    fn verdict(&mut self, part: u64) {
+        let now = self.now();
+        self.controller
+            .verdict(PartId(part), Ok(Judgement::Ok), now, &mut |c| {
+                self.said.push(c);
+            });
+    }
+
+    fn fault(&mut self, fault: Fault, present: bool) {
+        let now = self.now();
+        self.controller
+            .fault(fault, present, now, &mut |c| self.said.push(c));
+    }
+
+    fn count(&mut self, lost: u32) {
+        let now = self.now();
+        self.controller
+            .encoder(now, lost, now, &mut |c| self.said.push(c));
+    }
+
+    /// Parts and frames that the judge was given.
+    fn jobs(&self) -> Vec<(u64, u64)> {
+        let jobs = self.said.iter().filter_map(|c| match c {
+            Command::Judge { part, frame, .. } => Some((part.0, *frame)),
+            _ => None,
+        });
+        jobs.collect()
+    }
+
+    fn freed(&self) -> Vec<(u64, Option<Unused>)> {
+        let freed = self.said.iter().filter_map(|c| match c {
+            Command::Free(frame, why) => Some((*frame, *why)),
+            _ => None,
+        });
+        freed.collect()
+    }
+
+    fn decisions(&self) -> Vec<Decision> {
+        let decided = self.said.iter().filter_map(|c| match c {
+            Command::Gate(Output::Decided(decision)) => Some(*decision),
+            _ => None,
+        });
+        decided.collect()
+    }
+
+    /// Every time that `fault` came or went.
+    fn changes(&self, of: Fault) -> Vec<bool> {
+        let changes = self.said.iter().filter_map(|c| match c {
+            Command::Gate(Output::Fault { fault, present }) if *fault == of => Some(*present),
+            _ => None,
+        });
+        changes.collect()
+    }
+}
+
+#[test]
+fn the_judge_has_one_job_at_a_time() {
+    let mut run = Run::new(settings());
+    run.trigger();
+    run.wait(5);
+    run.frame();
+    assert_eq!(run.jobs(), [(1, 1)]);
+    run.wait(20);
+    run.trigger();
+    run.frame();
+    assert_eq!(run.jobs(), [(1, 1)]);
+    run.verdict(1);
+    assert_eq!(run.jobs(), [(1, 1), (2, 2)]);
+    run.verdict(2);
+    run.wait(150);
+    let passed: Vec<_> = run.decisions().iter().map(|d| d.rejected).collect();
+    assert_eq!(passed, [None, None]);
+    assert_eq!(run.freed(), []);
+}
+
+#[test]
+fn an_answer_for_another_part_does_not_bring_the_next_job() {
+    let mut run = Run::new(settings());
+    run.trigger();
+    run.frame();
+    run.wait(25);
+    run.trigger();
+    run.frame();
+    run.verdict(7);
+    assert_eq!(run.jobs(), [(1, 1)]);
+}
+
+#[test]
+fn the_job_of_a_decided_part_is_skipped() {
+    let patient = ControllerSettings {
+        judging: Nanos(10_000 * MS),
+        ..settings()
+    };
+    let mut run = Run::new(patient);
+    run.trigger();
+    run.frame();
+    run.wait(25);
+    run.trigger();
+    run.frame();
+    run.wait(150);
+    run.trigger();
+    run.frame();
+    assert_eq!(run.freed(), []);
+    run.verdict(1);
+    // The second part has left; the third can still be helped.
+    assert_eq!(run.jobs(), [(1, 1), (3, 3)]);
+    assert_eq!(run.freed(), [(2, None)]);
+    assert_eq!(run.controller.frames().skipped, 1);
+    let late = run
+        .decisions()
+        .iter()
+        .map(|d| d.rejected)
+        .collect::<Vec<_>>();
+    assert_eq!(late, [Some(Reason::Late), Some(Reason::Late)]);
+}
+
+#[test]
+fn a_part_that_is_rejected_while_it_waits_is_not_judged() {
+    let mut run = Run::new(settings());
+    run.trigger();
+    run.frame();
+    run.wait(25);
+    run.trigger();
+    run.frame();
+    // Whatever the judge says, all that is under way goes.
+    run.fault(Fault::Inputs, true);
+    run.verdict(1);
+    assert_eq!(run.jobs(), [(1, 1)]);
+    assert_eq!(run.freed(), [(2, None)]);
+    assert!(!run.controller.level(Line::Busy));
+}
+
+#[test]
+fn judging_too_long_is_a_fault_until_the_answer() {
+    let mut run = Run::new(settings());
+    run.trigger();
+    run.frame();
+    run.wait(49);
+    assert!(run.controller.fresh());
+    assert_eq!(run.controller.deadline(), run.now().after(Nanos(MS)));
+    run.wait(1);
+    assert!(!run.controller.fresh());
+    run.wait(300);
+    assert_eq!(run.changes(Fault::Inference), [true]);
+    run.verdict(1);
+    assert_eq!(run.changes(Fault::Inference), [true, false]);
+    assert!(run.controller.fresh());
+}
+
+fn pockets() -> ControllerSettings {
+    let of = settings();
+    ControllerSettings {
+        gate: Settings {
+            gate: Span::Counts(Counts(20)),
+            pulse: Span::Counts(Counts(3)),
+            min_off: Span::Counts(Counts(1)),
+            ..of.gate
+        },
+        every_counts: Some(4),
+        ..of
+    }
+}
+
+#[test]
+fn the_encoder_makes_a_part_every_so_many_counts() {
+    let mut run = Run::new(pockets());
+    let mut parts = Vec::new();
+    for _ in 0..13 {
+        run.wait(10);
+        run.count(0);
+        parts.push(run.controller.counters().parts);
+    }
+    assert_eq!(parts, [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]);
+}
+
+#[test]
+fn lost_counts_move_no_pocket_and_pockets_that_went_by_are_rejected() {
+    let mut run = Run::new(pockets());
+    let mut parts = Vec::new();
+    // The belt stands at 1, 5, 8, 20, 23, 24 counts; pockets are at 4, 8, 12 and so on.
+    for lost in [0, 3, 2, 11, 2, 0] {
+        run.wait(10 * u64::from(lost + 1));
+        run.count(lost);
+        parts.push(run.controller.counters().parts);
+    }
+    assert_eq!(parts, [0, 1, 2, 5, 5, 6]);
+    assert_eq!(run.controller.counters().lost_triggers, 2);
+}
+
+#[test]
+fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
+    let of = settings();
+    let long = ControllerSettings {
+        gate: Settings {
+            gate: Span::Time(Nanos(5_000 * MS)),
+            capacity: 64,
+            max_waiting: 64,
+            ..of.gate
+        },
+        judging: Nanos(20_000 * MS),
+        ..of
+    };
+    let mut run = Run::new(long);
+    run.wait(6_000);
+    let all = MAX_JOBS as u64 + 2;
+    for _ in 0..all {
+        run.trigger();
+        run.frame();
+        run.wait(25);
+    }
+    assert_eq!(run.jobs(), [(1, 1)]);
+    assert_eq!(run.freed(), [(all, None)]);
+    assert_eq!(run.controller.frames().skipped, 1);
+    for part in 1..all {
+        run.verdict(part);
+    }
+    run.wait(6_000);
+    let why: Vec<_> = run.decisions().iter().filter_map(|d| d.rejected).collect();
+    // Its neighbours have their own pulses, 25 ms apart.
+    assert_eq!(why, [Reason::Overload]);
+    assert_eq!(run.decisions().len() as u64, all);
+}
+
+#[test]
+fn a_lost_camera_gives_back_its_frames_and_its_parts_go_without() {
+    let mut run = Run::new(settings());
+    run.frame();
+    run.wait(20);
+    run.trigger();
+    assert!(run.controller.level(Line::Busy));
+    assert_eq!(run.freed(), []);
+    run.fault(Fault::Camera, true);
+    assert_eq!(run.freed(), [(1, Some(Unused::Unclaimed))]);
+    assert!(!run.controller.level(Line::Busy) && !run.controller.fresh());
+    // A camera whose stamps begin anew is believed.
+    run.fault(Fault::Camera, false);
+    let exposed = run.clock - 25 * MS;
+    run.frame_of(exposed, false);
+    assert_eq!(run.controller.frames().stale, 0);
+}
+
+/// What happens on a line drawn at random: what, how many milliseconds after the last, and whether
+/// in the unusual way.
+fn steps() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {
+    proptest::collection::vec((0u8..10, 0u64..14, any::<bool>()), 1..300)
+}
+
+proptest! {
+    #[test]
+    fn every_frame_comes_out_once_and_every_part_is_answered_once(steps in steps()) {
+        let mut run = Run::new(settings());
+        let (mut at_the_judge, mut seen) = (None, 0);
+        let mut wanted = 0;
+        let mut stamps = BTreeMap::new();
+        for (kind, ms, odd) in steps {
+            run.wait(ms);
+            match kind {
+                0..=2 => {
+                    run.trigger();
+                    let part = PartId(run.controller.counters().parts);
+                    // A bounce makes no part, and one that is rejected at once needs no verdict.
+                    let newest = run.controller.gate.trigger_of(part) == Some(run.now());
+                    if newest && run.controller.gate.undecided(part) {
+                        wanted += 1;
+                    }
+                }
+                3..=5 => {
+                    let exposed = run.clock - if odd { ms * MS } else { 0 };
+                    let frame = run.frame_of(exposed, odd && ms > 11);
+                    stamps.insert(frame, exposed);
+                }
+                6 => run.fault(Fault::Camera, odd),
+                _ => {
+                    if let Some(part) = at_the_judge.take() {
+                        run.verdict(part);
+                    }
+                }
+            }
+            // The queue never fills here: a part that finds it full is answered at its trigger.
+            while run.controller.jobs.len() > MAX_JOBS / 2 {
+                let Some((part, _)) = run.controller.judging else {
+                    break;
+                };
+                at_the_judge = None;
+                run.verdict(part.0);
+            }
+            for command in &run.said[seen..] {
+                if let Command::Judge { part, .. } = command {
+                    at_the_judge = Some(part.0);
+                }
+            }
+            seen = run.said.len();
+            prop_assert_eq!(at_the_judge, run.controller.judging.map(|(part, _)| part.0));
+        }
+        // Everything leaves the belt.
+        run.fault(Fault::Camera, false);
+        while let Some((part, _)) = run.controller.judging {
+            run.verdict(part.0);
+        }
+        run.wait(200);
+        while let Some((part, _)) = run.controller.judging {
+            run.verdict(part.0);
+        }
+        prop_assert_eq!(run.controller.under_way(), 0);
+        prop_assert!(run.controller.jobs.is_empty());
+
+        let mut out = BTreeMap::new();
+        let mut judged = BTreeMap::new();
+        let (mut open, mut answered) = (None, 0);
+        for command in &run.said {
+            match command {
+                Command::Judge { part, trigger, frame, exposed } => {
+                    prop_assert_eq!(stamps[frame], exposed.0);
+                    prop_assert!(exposed.since(*trigger) <= Nanos(15 * MS) && exposed >= trigger);
+                    prop_assert!(judged.insert(part.0, *frame).is_none(), "judged twice");
+                    prop_assert!(open.is_none_or(|before| before < part.0), "out of order");
+                    open = Some(part.0);
+                    prop_assert!(out.insert(*frame, ()).is_none(), "a frame twice");
+                }
+                Command::Free(frame, _) => {
+                    prop_assert!(out.insert(*frame, ()).is_none(), "a frame twice");
+                }
+                Command::Gate(Output::Decided(decision)) => {
+                    answered += u64::from(decision.verdict_at.is_some());
+                }
+                Command::Gate(_) => {}
+            }
+        }
+        prop_assert_eq!(out.len(), stamps.len());
+        let frames = run.controller.frames();
+        let unused = frames.unclaimed + frames.stale + frames.ambiguous + frames.damaged;
+        prop_assert_eq!(frames.frames, judged.len() as u64 + unused + frames.skipped);
+        let counters = run.controller.counters();
+        prop_assert!(counters.balance(0));
+        prop_assert_eq!(run.decisions().len() as u64, counters.parts);
+        prop_assert_eq!(answered + counters.late_verdicts, wanted);
+        prop_assert_eq!(counters.repeated_verdicts + counters.foreign_verdicts, 0);
+    }
+}
