@@ -29,7 +29,7 @@ fn config(camera: &str, trigger: &str, alarm: &str) -> String {
         "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\n{camera}\n[trigger]\n{trigger}\n\
          [capture]\nexposure_max_ms = 60\ndelivery_ms = 200\n[gate]\nafter_ms = {AFTER_MS}\n\
          pulse_ms = {PULSE_MS}\nejector = \"pass\"\nlate_output_ms = 30\n\
-         [inference]\nthreads = 1\nmax_waiting = 8\n[supervisor]\nlease_ms = 1000\n\
+         [inference]\nthreads = 1\ntimeout_ms = 10000\nmax_waiting = 16\n[supervisor]\nlease_ms = 1000\n\
          restart_ms = 20\n[alarm]\n{alarm}\n"
     )
 }
@@ -55,7 +55,7 @@ const RENDERED: &str =
     "source = \"rendered\"\non_trigger = true\nseed = 1\ndefective_percent = 0.0";
 const BY_SOCKET: &str = "kind = \"socket\"\nmin_pitch_ms = 80";
 const BY_EDGE: &str = "kind = \"gpio\"\nmin_pitch_ms = 80";
-const BY_TIMER: &str = "kind = \"timer\"\nevery_ms = 300\nmin_pitch_ms = 80";
+const BY_TIMER: &str = "kind = \"timer\"\nevery_ms = 600\nmin_pitch_ms = 80";
 const NO_ALARM: &str = "consecutive_rejects = 0\nstop_line = false";
 
 fn small_line(says: Says, camera: &str, trigger: &str, alarm: &str) -> Plant {
@@ -177,7 +177,7 @@ fn timer_triggers_come_by_themselves() {
     assert!(passes.len() >= 3);
     let apart = (passes[1] - passes[0]) as f64 / 1e6;
     assert!(
-        (apart / 300.0 - (apart / 300.0).round()).abs() < 0.2,
+        (apart / 600.0 - (apart / 600.0).round()).abs() < 0.2,
         "{apart} ms"
     );
 }
