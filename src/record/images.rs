@@ -390,7 +390,7 @@ fn write(folder: &Path, mut name: Name, bytes: &[u8]) -> Result<Name, (PathBuf, 
             Ok(()) => break,
             // The clock was set back, and the same number came in the same millisecond.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                name = name.next().ok_or_else(|| (path, e))?;
+                name = name.next().ok_or((path, e))?;
             }
             // File systems without links (FAT, exFAT).
             Err(_) if !path.exists() => {
