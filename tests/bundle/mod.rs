@@ -317,6 +317,17 @@ pub(crate) fn changed(bytes: &[u8], change: impl FnOnce(&mut Manifest)) -> Vec<u
     product.rewritten(manifest).expect("write")
 }
 
+/// The small bundle with other thresholds, and golden verdicts that follow from them.
+pub(crate) fn with_thresholds(unknown: f32, ng: f32) -> Vec<u8> {
+    changed(small(), |manifest| {
+        manifest.thresholds.unknown.threshold = unknown;
+        manifest.thresholds.ng.threshold = ng;
+        for golden in &mut manifest.goldens {
+            golden.verdict = manifest.thresholds.verdict(golden.score);
+        }
+    })
+}
+
 /// Writes the picture of a part.
 pub(crate) fn save(part: &RenderedPart, path: &Path) {
     let picture = Picture::png(&part.rgb, part.width, part.height, "").expect("PNG");

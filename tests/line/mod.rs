@@ -257,6 +257,13 @@ impl Running<'_> {
         self.plant.await_change("ready", true, 0)
     }
 
+    /// Waits for the first READY of a plant, and until what lay on the line before has been thrown
+    /// out.
+    pub(crate) fn await_clear(&self) {
+        let ready = self.await_ready();
+        self.plant.await_change("reject", false, ready);
+    }
+
     /// One command to the control socket.
     pub(crate) fn ask(&self, word: &str) -> Value {
         let socket = self.plant.at("control.sock");
