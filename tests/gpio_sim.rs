@@ -229,7 +229,10 @@ fn bouncing_contacts_count_once() {
                 // Not a bounce but two contacts: an emulated processor stood still in between.
                 println!("{debounce:?}, a bounce every {bounce:?}: up to {apart:?} apart, again");
                 stalls += 1;
-                assert!(stalls < 20, "this machine stands still too often for this test");
+                assert!(
+                    stalls < 20,
+                    "this machine stands still too often for this test"
+                );
             };
             assert_eq!(edges.len(), 1, "{debounce:?}, {bounce:?}: {edges:?}");
             let at = edges[0].at;

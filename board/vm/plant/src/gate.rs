@@ -115,7 +115,7 @@ pub fn alive(pid: i32) -> bool {
     parent(pid).is_some()
 }
 
-/// The counters that it shows, without histograms' buckets.
+/// The counters that it shows and that have counted something, without histograms' buckets.
 pub fn metrics() -> Result<Vec<String>> {
     let wait = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], 9464).into(), wait)?;
@@ -127,6 +127,7 @@ pub fn metrics() -> Result<Vec<String>> {
     Ok(body
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.contains("_bucket"))
+        .filter(|line| !line.ends_with(" 0"))
         .map(str::to_owned)
         .collect())
 }

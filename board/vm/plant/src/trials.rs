@@ -130,7 +130,7 @@ impl<'a> Trials<'a> {
     pub fn start(&mut self, since: u64) -> Result<bool> {
         let ready = self.ready(since, "the start")?;
         self.report.check(
-            self.belt.changes(PASS, true, 0) == 0,
+            self.belt.changes(PASS, true, since) == 0,
             "PASS was off until the first part",
         );
         if ready {
