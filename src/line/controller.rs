@@ -6,7 +6,7 @@
 
 use super::gate::{
     Counters, Counts, Fault, Faults, Gate, Judgement, Line, Nanos, Output, PartId, Position,
-    Reason, Settings, SettingsError,
+    Reason, Settings, SettingsError, Span,
 };
 use super::pairing::{Paired, Pairing, PairingSettings, Unused};
 use heapless::Deque;
@@ -88,6 +88,8 @@ pub struct Controller<F> {
     jobs: Deque<Job<F>, MAX_JOBS>,
     /// What the judge is at, and since when.
     judging: Option<(PartId, Nanos)>,
+    /// Running mean of how long judging takes.
+    usual_judging: Nanos,
     counts: Counts,
     next_part_at: u64,
     frames: FrameCounters,
@@ -104,6 +106,7 @@ impl<F> Controller<F> {
             pairing: Pairing::new(settings.pairing),
             jobs: Deque::new(),
             judging: None,
+            usual_judging: Nanos(0),
             counts: Counts(0),
             next_part_at: settings.every_counts.unwrap_or(u64::MAX),
             frames: FrameCounters::default(),
@@ -259,8 +262,17 @@ impl<F> Controller<F> {
         clock: Nanos,
         emit: &mut impl FnMut(Command<F>),
     ) {
-        if self.judging.is_some_and(|(at, _)| at == part) {
+        if let Some((at, since)) = self.judging
+            && at == part
+        {
             self.judging = None;
+            let took = clock.since(since).0;
+            let usual = self.usual_judging.0;
+            self.usual_judging = Nanos(if usual == 0 {
+                took
+            } else {
+                usual - usual / 8 + took / 8
+            });
         }
         let mut gate = |o| emit(Command::Gate(o));
         match verdict {
@@ -344,13 +356,24 @@ impl<F> Controller<F> {
         });
     }
 
-    /// Gives the judge its next job. Parts that are decided already are passed over: a queue of
-    /// frames that can change nothing would make the next part late too.
+    /// Whether a part triggered at `trigger` will be at its gate before the judge is done with it.
+    fn too_late(&self, trigger: Nanos, clock: Nanos) -> bool {
+        match self.settings.gate.gate {
+            Span::Time(after) => clock.after(self.usual_judging) >= trigger.after(after),
+            Span::Counts(_) => false,
+        }
+    }
+
+    /// Gives the judge its next job. Parts that are decided already, or will be before the judge is
+    /// done, are passed over: frames that can change nothing would make the next part late too.
     fn dispatch(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
         while self.judging.is_none()
             && let Some(job) = self.jobs.pop_front()
         {
-            if self.gate.undecided(job.part) {
+            // The last one that waits is tried whatever it looks like: how long judging takes can only
+            // be learnt by judging.
+            let hopeless = !self.jobs.is_empty() && self.too_late(job.trigger, clock);
+            if self.gate.undecided(job.part) && !hopeless {
                 self.judging = Some((job.part, clock));
                 emit(Command::Judge {
                     part: job.part,
@@ -363,7 +386,7 @@ impl<F> Controller<F> {
                 // Nobody will answer for it now; a gate that waited would count it as backlog.
                 if self.gate.trigger_of(job.part).is_some() {
                     self.gate
-                        .no_verdict(job.part, Reason::NotReady, clock, &mut |o| {
+                        .no_verdict(job.part, Reason::Late, clock, &mut |o| {
                             emit(Command::Gate(o));
                         });
                 }
