@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Part rates, as shares of what the judge could do if nothing else were to be done.
-const SHARES: [f64; 8] = [0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1];
+const SHARES: [f64; 10] = [0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5];
 /// Runs of the judge alone.
 const ALONE: usize = 30;
 /// From the exposure to the judge, and room for what the machine does besides.

@@ -36,8 +36,9 @@ pub(crate) struct Arguments {
     /// Measure the running line
     #[arg(long, conflicts_with_all = ["image", "runs", "warmup"])]
     line: bool,
-    /// With --line: how long parts come at each rate
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "line", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// With --line: how many seconds parts come at each rate; a rate that the judge does not keep up
+    /// with shows once what waits is longer than the way to the ejector
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "line", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Image to judge [default: the bundle's first golden image]
     #[arg(long, value_name = "PATH")]
