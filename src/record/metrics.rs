@@ -95,6 +95,10 @@ pub struct Metrics {
     pub frames: Counter,
     /// Frames lost, by the camera's counter.
     pub frames_lost: Counter,
+    /// Frames whose time cannot be true or was there before, so that no part is given them.
+    pub frames_stale: Counter,
+    /// Frames that the driver calls damaged.
+    pub frames_damaged: Counter,
     /// Triggers that the kernel had to drop.
     pub triggers_missed: Counter,
     /// Triggers taken as bounces of the one before.
@@ -134,6 +138,8 @@ impl Metrics {
             alarms: Named::new(alarms),
             frames: Counter::default(),
             frames_lost: Counter::default(),
+            frames_stale: Counter::default(),
+            frames_damaged: Counter::default(),
             triggers_missed: Counter::default(),
             triggers_bounced: Counter::default(),
             ready: AtomicU64::new(0),
@@ -253,7 +259,7 @@ impl Metrics {
         page.head("ready", "gauge", "1 while a new trigger can be served.");
         page.value("ready", &[], self.ready.load(Relaxed));
 
-        let counters: [(&str, &str, &Counter); 10] = [
+        let counters: [(&str, &str, &Counter); 12] = [
             ("parts_total", "Parts decided.", &self.parts),
             ("parts_passed_total", "Parts that passed.", &self.passed),
             ("frames_total", "Frames received.", &self.frames),
@@ -261,6 +267,16 @@ impl Metrics {
                 "frames_lost_total",
                 "Frames lost by the camera's counter.",
                 &self.frames_lost,
+            ),
+            (
+                "frames_stale_total",
+                "Frames with a time that cannot be true.",
+                &self.frames_stale,
+            ),
+            (
+                "frames_damaged_total",
+                "Frames that arrived damaged.",
+                &self.frames_damaged,
             ),
             (
                 "triggers_missed_total",

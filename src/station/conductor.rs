@@ -13,6 +13,7 @@ use crate::line::gate::{
     Counters, Decision, Fault, Judgement, Line, Nanos, Output, PartId, Reason, SettingsError, Span,
 };
 use crate::line::keepalive::Keepalive;
+use crate::line::pairing::Unused;
 use crate::record::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
 };
@@ -25,6 +26,9 @@ use std::time::{Duration, SystemTime};
 
 /// The alarm's name in log and metrics.
 pub(super) const REJECTS: &str = "rejects";
+
+/// A camera with wrong stamps is told of this often.
+const BETWEEN_WARNINGS: Nanos = Nanos::from_millis(10_000);
 
 /// Longest sleep: how late a request to stop is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
@@ -97,6 +101,7 @@ struct Desk<'a> {
     known: Box<[Option<Known>; REMEMBERED]>,
     decided: Vec<Decision, 64>,
     gate_after: Option<Nanos>,
+    tell_stale_at: Nanos,
     outputs_failed: bool,
     orphaned: bool,
     /// A frame could not be handed to the judge: its part's number.
@@ -127,6 +132,7 @@ impl<'a> Conductor<'a> {
                 known: Box::new([None; REMEMBERED]),
                 decided: Vec::new(),
                 gate_after,
+                tell_stale_at: Nanos(0),
                 outputs_failed: false,
                 orphaned: false,
                 undelivered: None,
@@ -378,12 +384,36 @@ impl Desk<'_> {
                     self.company.judge.unpark();
                 }
             }
-            Command::Free((frame, _), _) => self.release(frame),
+            Command::Free((frame, in_hand), why) => {
+                match why {
+                    Some(Unused::Stale) => self.note_stale(&frame, in_hand),
+                    Some(Unused::Damaged) => self.company.metrics.frames_damaged.inc(),
+                    _ => {}
+                }
+                self.release(frame);
+            }
         }
     }
 
     fn acknowledge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, now: Nanos) {
         c.acknowledge(now, &mut |x| self.carry_out(x));
+    }
+
+    /// A camera whose stamps are wrong leaves every part without a picture; somebody must be told why.
+    fn note_stale(&mut self, frame: &RawFrame, in_hand: Nanos) {
+        self.company.metrics.frames_stale.inc();
+        if self.now >= self.tell_stale_at {
+            self.tell_stale_at = self.now.after(BETWEEN_WARNINGS);
+            log::warn!(
+                "a frame is stamped {} us before it was in hand ({} ns): its time is in the future, older than capture.delivery_ms, or not newer than the frame before; no part is given it",
+                in_hand
+                    .0
+                    .cast_signed()
+                    .wrapping_sub(frame.time_ns.cast_signed())
+                    / 1_000,
+                frame.time_ns
+            );
+        }
     }
 
     /// The queue has room for every frame there is; were it full, the pool would shrink by one.

@@ -183,6 +183,8 @@ impl ControlEnds<'_> {
             "rejected": rejected,
             "frames": metrics.frames.get(),
             "frames_lost": metrics.frames_lost.get(),
+            "frames_stale": metrics.frames_stale.get(),
+            "frames_damaged": metrics.frames_damaged.get(),
             "score": metrics.score.get(),
         })
     }
