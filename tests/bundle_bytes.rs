@@ -11,7 +11,7 @@ use partgate::product::{
     RefinementEvidence, SectionBytes, SectionKind, Signature, Training, Validation, write,
 };
 use partgate::refine::RefinementShape;
-use partgate::score::{Border, Measure, NeighbourhoodShape, PositionMask, Rule};
+use partgate::score::{Border, Measure, NeighbourhoodForm, NeighbourhoodShape, PositionMask, Rule};
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
 use proptest::prelude::*;
 use std::sync::OnceLock;
@@ -332,10 +332,14 @@ fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -> Method {
                 grid: GRID as u32,
                 dimensions: DIMENSIONS as u32,
                 window: 5,
-                bottleneck: 3,
+                bottleneck: if v.roi { 3 } else { DIMENSIONS as u32 },
                 hidden: 7,
                 entries: entries as u32,
-                place: v.roi,
+                form: if v.roi {
+                    NeighbourhoodForm::Edge { place: v.ignore }
+                } else {
+                    NeighbourhoodForm::Paper { layers: 5 }
+                },
                 precision: Precision::Int8,
             },
             measure: match v.rule {

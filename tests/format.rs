@@ -5,7 +5,7 @@
 use partgate::backbone::{Precision, Threads};
 use partgate::inspection::Inspector;
 use partgate::product::{DType, FORMAT, GoldenKind, Manifest, Product, SectionKind, Signature};
-use partgate::score::{Border, Measure, Rule};
+use partgate::score::{Border, Measure, NeighbourhoodForm, Rule};
 use partgate::verdict::{BoundMethod, Verdict};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -239,7 +239,9 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     let shape = near.shape;
     assert_eq!((shape.grid, shape.dimensions, shape.window), (8, 11, 3));
     assert_eq!((shape.bottleneck, shape.hidden, shape.entries), (4, 8, 10));
-    assert!(shape.place && shape.precision == Precision::Int8);
+    assert!(
+        shape.form == NeighbourhoodForm::Edge { place: true } && shape.precision == Precision::Int8
+    );
     assert_eq!((near.measure, near.rows), (Measure::Ratio, 24));
     assert_eq!((near.temperature, near.threshold), (1.0, 0.125));
     assert_eq!(near.lost_share, Some(0.015625));

@@ -4,7 +4,7 @@ use super::manifest::{
     Candidate, Choice, DensityEvidence, Method, NeighbourhoodEvidence, PositionEvidence,
     RefinementEvidence,
 };
-use crate::score::{Measure, Rule};
+use crate::score::{Measure, NeighbourhoodForm, Rule};
 
 fn percent(share: f64) -> String {
     // Three significant digits at most: 0.1 %, 4.17 %, 98 %.
@@ -52,8 +52,14 @@ fn neighbourhood(n: &NeighbourhoodEvidence) -> String {
             percent(lost)
         )
     });
+    let form = match shape.form {
+        NeighbourhoodForm::Edge { .. } => String::new(),
+        NeighbourhoodForm::Paper { layers } => {
+            format!(" of the paper's form, {layers} layers of {},", shape.hidden)
+        }
+    };
     format!(
-        "{} network over {} x {} cells without the middle one, {} kinds of row, {:.3} GMAC; a row counts with a {what} above {:.2e} (temperature {}){lost}; held-out cross-entropy {:.2} nats",
+        "{} network{form} over {} x {} cells without the middle one, {} kinds of row, {:.3} GMAC; a row counts with a {what} above {:.2e} (temperature {}){lost}; held-out cross-entropy {:.2} nats",
         shape.precision,
         shape.window,
         shape.window,

@@ -14,7 +14,7 @@ pub use conditions::{Condition, Likelihood, Measure, SightingTable};
 pub use ignore::IgnoreMask;
 pub use map::MapOperator;
 pub use nearest::{Neighbour, PackedBank};
-pub use neighbourhood::{NeighbourhoodNetwork, NeighbourhoodShape};
+pub use neighbourhood::{NeighbourhoodForm, NeighbourhoodNetwork, NeighbourhoodShape};
 pub use position::{MaskError, PositionMask};
 
 use crate::network::{NetworkError, Threads};

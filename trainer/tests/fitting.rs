@@ -12,6 +12,7 @@ use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::Product;
+use partgate::score::NeighbourhoodForm;
 use partgate::seed::Rng;
 use serde_json::Value;
 use std::path::Path;
@@ -101,6 +102,44 @@ fn networks_and_choices_are_the_same_every_time() {
         assert!(first == fitted("2", "2", "0"), "{method}: 2 threads");
         assert!(first == fitted("3", "1", "0"), "{method}: again");
         assert!(first != fitted("4", "2", "1"), "{method}: another seed");
+    }
+}
+
+/// The published form of the neighbourhood network, made small: one bundle for any number of
+/// threads, which says its form and judges as it did here.
+#[test]
+fn the_papers_network_travels_in_the_bundle() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 8);
+    let fitted = |run: &str, more: &[&str]| {
+        let bundle = bench.at(run).join("part.pgp");
+        let method = ["--method", "coverage", "--place-lost", "0"];
+        let paper = ["--network", "paper", "--network-width", "24"];
+        let all = [
+            &method[..],
+            &SHORT,
+            &paper,
+            &["--network-layers", "3"],
+            more,
+        ];
+        let ran = fit(&bench.at("parts"), &bundle, &all.concat()).exits(0);
+        (bundle, ran)
+    };
+    let (bundle, _) = fitted("1", &["--threads", "1"]);
+    let (again, ran) = fitted("2", &["--threads", "2", "--json"]);
+    let bytes = [&bundle, &again].map(|path| std::fs::read(path).expect("bundle"));
+    assert!(bytes[0] == bytes[1], "threads");
+    let (product, mut inspector) = inspector(&bundle);
+    let near = product.manifest().method.neighbourhood.as_ref();
+    let near = near.expect("a neighbourhood");
+    assert_eq!(near.shape.form, NeighbourhoodForm::Paper { layers: 3 });
+    assert_eq!(near.shape.hidden, 24);
+    assert!(near.held_out_loss.is_finite() && near.best_temperature > 0.0);
+    let told = &ran.json()["neighbourhood"]["shape"];
+    assert_eq!(told["place"]["paper_layers"], 3);
+    for outcome in inspector.selftest(&product).expect("goldens") {
+        assert!(outcome.agrees, "{outcome:?}");
+        assert_eq!(outcome.score, outcome.expected_score);
     }
 }
 

@@ -176,8 +176,10 @@ fn a_fit_on_photographs_separates_them() {
 /// seen at most the stated share is rejected, in as many of repeated splits as the confidence says.
 #[test]
 fn good_tiles_are_rejected_no_more_often_than_stated() {
-    const SPLITS: u64 = 8;
+    const SPLITS: u64 = 6;
     const FITTED: usize = 300;
+    // Every one is a run of the network in every split, and no cache helps.
+    const JUDGED: usize = 250;
     let Some(set) = data("mtd") else { return };
     let goods: Vec<PathBuf> = ["train/good", "test/good"]
         .iter()
@@ -189,7 +191,7 @@ fn good_tiles_are_rejected_no_more_often_than_stated() {
     for split in 0..SPLITS {
         let folder = bench.at("split");
         let order = Rng::new(split).permutation(goods.len());
-        for (rank, &image) in order.iter().enumerate() {
+        for (rank, &image) in order.iter().take(FITTED + JUDGED).enumerate() {
             let role = if rank < FITTED { "train" } else { "test" };
             let to = folder.join(role).join("good");
             std::fs::create_dir_all(&to).expect("folder");
@@ -227,10 +229,10 @@ fn good_tiles_are_rejected_no_more_often_than_stated() {
     let beyond = rates.iter().filter(|&&rate| rate > stated).count();
     let mean = rates.iter().sum::<f64>() / SPLITS as f64;
     println!(
-        "mtd: at most {stated} of goods stated from {FITTED}; seen on the {} others {rates:.4?}, mean {mean:.4}",
-        goods.len() - FITTED
+        "mtd: at most {stated} of goods stated from {FITTED}; seen on {JUDGED} others {rates:.4?}, mean {mean:.4}"
     );
-    // The stated 95 % are one split in twenty; three of eight would come about 6 times in 1000.
+    // The stated 95 % are one split in twenty, and counting on 250 tiles makes it one in eleven
+    // (three of them above all of 300 others); three of six would come about once in 80 times.
     assert!(beyond <= 2, "{beyond} of {SPLITS} splits");
     assert!(mean <= stated);
 }

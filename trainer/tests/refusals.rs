@@ -111,6 +111,28 @@ fn settings_that_cannot_work_are_3_and_say_what_would() {
         (&["--ring", "33"], "--ring"),
         (&["--entries", "1"], "--entries 1"),
         (&["--network-steps", "0"], "--network-steps 0"),
+        (&["--network-width", "64"], "--network paper"),
+        (
+            &["--network", "paper", "--network-width", "0"],
+            "--network-width 0",
+        ),
+        (
+            &["--network", "paper", "--network-layers", "1"],
+            "--network-layers 1",
+        ),
+        (
+            &[
+                "--network",
+                "paper",
+                "--network-width",
+                "4096",
+                "--network-layers",
+                "64",
+                "--method",
+                "neighbourhood",
+            ],
+            "512 MiB at most",
+        ),
     ] {
         let size = ["--size", "128"];
         let usual = if arguments.contains(&"--size") {

@@ -385,6 +385,22 @@ fn a_fit_that_the_memory_does_not_suffice_for_is_3_before_any_work() {
     assert!(!bench.at("part.pgp.part").exists());
 }
 
+/// Each thread trains a network of its own: 256 of 41 million weights, ten times over, are 400 GiB.
+#[test]
+fn the_published_network_is_refused_where_it_does_not_fit() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 3);
+    let paths = ["parts", "part.pgp", "cache"].map(|name| text(&bench.at(name)));
+    let network = ["--network", "paper", "--method", "coverage"];
+    let more = ["--cache", &paths[2], "--size", "128", "--threads", "256"];
+    train(&[&["fit", &paths[0], "-o", &paths[1]], &network[..], &more].concat())
+        .exits(3)
+        .tells("a fit on 3 images at 128 px with --network paper")
+        .tells("--network-width");
+    assert!(!bench.at("cache").exists());
+    assert!(!bench.at("part.pgp").exists());
+}
+
 #[test]
 fn the_limit_drops_what_was_not_used_for_longest() {
     let bench = Bench::new();

@@ -9,7 +9,7 @@ use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::member::OtherMember;
 use crate::fit::rules::RuleSpec;
-use crate::fit::{self, CacheSettings, FeatureSettings, Settings};
+use crate::fit::{self, CacheSettings, FeatureSettings, NetworkForm, Settings};
 use clap::{Args, ValueEnum};
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::capture::folder::read_frame;
@@ -46,6 +46,14 @@ pub(crate) enum Method {
 enum Switch {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NetworkName {
+    /// A bottleneck, the ring of cells around, two more layers: for boards
+    Edge,
+    /// As published, fully connected layers over all features of the cells around: needs a host
+    Paper,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -149,9 +157,19 @@ pub(crate) struct MethodArgs {
     /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
     #[arg(long, value_name = "CELLS")]
     ring: Option<usize>,
-    /// Rows of the distribution coreset, which place and neighbourhood are told by
-    #[arg(long, value_name = "ROWS", default_value_t = 512)]
-    entries: usize,
+    /// Rows of the distribution coreset, which place and neighbourhood are told by [default: 512;
+    /// 2048 with --network paper]
+    #[arg(long, value_name = "ROWS")]
+    entries: Option<usize>,
+    /// Form of the neighbourhood network, where a rule has one
+    #[arg(long, value_enum, default_value = "edge")]
+    network: NetworkName,
+    /// With --network paper: channels of each layer [default: 2048]
+    #[arg(long, value_name = "CHANNELS")]
+    network_width: Option<usize>,
+    /// With --network paper: layers in all [default: 10]
+    #[arg(long, value_name = "N")]
+    network_layers: Option<usize>,
     /// Training steps of the neighbourhood network
     #[arg(long, value_name = "N", default_value_t = 400)]
     network_steps: usize,
@@ -319,8 +337,25 @@ impl MethodArgs {
         if self.window.is_some_and(|w| w > 511) || self.sightings.is_some_and(|s| s > 1_000_000) {
             return bad("--window: at most 511 cells; --sightings: at most 1000000".into());
         }
-        if !(2..=65_536).contains(&self.entries) {
-            return bad(format!("--entries {}: 2 to 65536", self.entries));
+        if !(2..=65_536).contains(&self.entries()) {
+            return bad(format!("--entries {}: 2 to 65536", self.entries()));
+        }
+        let sized = self.network_width.is_some() || self.network_layers.is_some();
+        match self.network() {
+            NetworkForm::Edge if sized => {
+                return bad(
+                    "--network-width, --network-layers: only with --network paper; the edge form has one size".into(),
+                );
+            }
+            NetworkForm::Edge => {}
+            NetworkForm::Paper { width, layers } => {
+                if !(1..=4096).contains(&width) {
+                    return bad(format!("--network-width {width}: 1 to 4096"));
+                }
+                if !(2..=64).contains(&layers) {
+                    return bad(format!("--network-layers {layers}: 2 to 64"));
+                }
+            }
         }
         let lost = |percent: f64| (0.0..=50.0).contains(&percent);
         if !lost(self.place_lost) || !lost(self.near_lost) {
@@ -359,6 +394,24 @@ impl MethodArgs {
             return bad("--sigma: 0 to 256 pixels".into());
         }
         Ok(())
+    }
+
+    fn network(&self) -> NetworkForm {
+        match self.network {
+            NetworkName::Edge => NetworkForm::Edge,
+            NetworkName::Paper => NetworkForm::Paper {
+                width: self.network_width.unwrap_or(2048),
+                layers: self.network_layers.unwrap_or(10),
+            },
+        }
+    }
+
+    fn entries(&self) -> usize {
+        let usual = match self.network {
+            NetworkName::Edge => 512,
+            NetworkName::Paper => 2048,
+        };
+        self.entries.unwrap_or(usual)
     }
 
     fn density(&self) -> f32 {
@@ -421,7 +474,8 @@ impl MethodArgs {
                     matches!(r, Switch::On)
                 }),
             ring: self.ring,
-            entries: self.entries,
+            entries: self.entries(),
+            network: self.network(),
             network_steps: self.network_steps,
             sigma: self.sigma,
             bank_ratio: self.bank_ratio,

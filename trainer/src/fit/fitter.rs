@@ -1,7 +1,6 @@
 //! A bank and everything that conditions it, fitted on some of the images: once on all of them for
 //! the product, once a fold without the fold's images for held-out figures.
 
-use super::Settings;
 use super::coreset::{Vectors, k_centre_greedy};
 use super::density;
 use super::features::Features;
@@ -12,12 +11,13 @@ use super::position::{
 };
 use super::rules::{Calibration, RuleSpec};
 use super::training::Learning;
+use super::{NetworkForm, Settings};
 use crate::error::TrainError;
 use partgate::backbone::Precision;
 use partgate::network::Threads;
 use partgate::product::PositionEvidence;
 use partgate::score::{
-    Condition, IgnoreMask, Likelihood, Measure, Neighbour, NeighbourhoodNetwork,
+    Condition, IgnoreMask, Likelihood, Measure, Neighbour, NeighbourhoodForm, NeighbourhoodNetwork,
     NeighbourhoodShape, PackedBank, PositionMask, Scorer, SightingTable,
 };
 use rayon::prelude::*;
@@ -92,6 +92,35 @@ impl Wanted {
             places: specs.iter().any(RuleSpec::places),
             network: specs.iter().any(RuleSpec::network),
             spacing: specs.iter().any(|s| s.density > 0.0),
+        }
+    }
+}
+
+impl Settings {
+    /// The neighbourhood network's size on a grid of `grid` x `grid` cells for `entries` rows of D.
+    pub(crate) fn network_shape(
+        &self,
+        grid: usize,
+        dimensions: usize,
+        entries: usize,
+        precision: Precision,
+    ) -> NeighbourhoodShape {
+        let (form, bottleneck, hidden) = match self.network {
+            NetworkForm::Edge => (NeighbourhoodForm::Edge { place: false }, 24, 128),
+            NetworkForm::Paper { width, layers } => {
+                let layers = layers as u32;
+                (NeighbourhoodForm::Paper { layers }, dimensions, width)
+            }
+        };
+        NeighbourhoodShape {
+            grid: grid as u32,
+            dimensions: dimensions as u32,
+            window: self.ring.unwrap_or(default_window(grid).max(5)) as u32,
+            bottleneck: bottleneck as u32,
+            hidden: hidden as u32,
+            entries: entries as u32,
+            form,
+            precision,
         }
     }
 }
@@ -226,7 +255,13 @@ impl Fitter<'_> {
             fitted.place = place_table(&sightings, self.window());
         }
         if wanted.network {
-            let shape = self.network_shape(fitted.entries);
+            let features = &self.features;
+            let shape = self.settings.network_shape(
+                features.grid,
+                features.dimensions,
+                fitted.entries,
+                self.precision,
+            );
             let cells = self.features.cells();
             // Targets by image index, as training draws images.
             let mut by_image = vec![0u16; self.features.images * cells];
@@ -237,7 +272,11 @@ impl Fitter<'_> {
             }
             let learning = Learning {
                 steps: self.settings.network_steps,
-                rate: 3e-3,
+                rate: match self.settings.network {
+                    NetworkForm::Edge => 3e-3,
+                    // The published one.
+                    NetworkForm::Paper { .. } => 1e-3,
+                },
                 seed: self.settings.seed,
                 stream: NETWORK_STREAM + stream,
             };
@@ -257,23 +296,6 @@ impl Fitter<'_> {
             fitted.network = Some((onnx, shape));
         }
         Ok(())
-    }
-
-    /// The network's size for `entries` rows of D.
-    pub(crate) fn network_shape(&self, entries: usize) -> NeighbourhoodShape {
-        NeighbourhoodShape {
-            grid: self.features.grid as u32,
-            dimensions: self.features.dimensions as u32,
-            window: self
-                .settings
-                .ring
-                .unwrap_or(default_window(self.features.grid).max(5)) as u32,
-            bottleneck: 24,
-            hidden: 128,
-            entries: entries as u32,
-            place: false,
-            precision: self.precision,
-        }
     }
 
     /// What the models give to the row of D that each cell of `images` really is: by place

@@ -24,7 +24,8 @@ use partgate::product::{
 };
 use partgate::refine::RefinementShape;
 use partgate::score::{
-    Aggregator, Border, Measure, Neighbour, NeighbourhoodShape, PackedBank, Rule, SightingTable,
+    Aggregator, Border, Measure, Neighbour, NeighbourhoodForm, NeighbourhoodShape, PackedBank,
+    Rule, SightingTable,
 };
 use partgate::seed::Rng;
 use partgate::verdict::Thresholds;
@@ -259,7 +260,9 @@ fn fitted(features: &Features, rows: usize, entries: usize, precision: Precision
         bottleneck: 4,
         hidden: 8,
         entries: entries as u32,
-        place: precision == Precision::Int8,
+        form: NeighbourhoodForm::Edge {
+            place: precision == Precision::Int8,
+        },
         precision,
     };
     let learning = Learning {

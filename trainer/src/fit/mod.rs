@@ -51,6 +51,20 @@ use rules::RuleSpec;
 use serde::Serialize;
 use study::Study;
 
+/// Form of the neighbourhood network, and the size of what is not always the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkForm {
+    /// For boards.
+    Edge,
+    /// As published, for hosts.
+    Paper {
+        /// Channels of each layer.
+        width: usize,
+        /// Layers in all.
+        layers: usize,
+    },
+}
+
 /// Everything a fit is told.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -75,6 +89,7 @@ pub(crate) struct Settings {
     pub(crate) refine: bool,
     /// Rows of the distribution coreset at most.
     pub(crate) entries: usize,
+    pub(crate) network: NetworkForm,
     /// Training steps of the neighbourhood network.
     pub(crate) network_steps: usize,
     /// Blur of the map, pixels; `None` takes the published 8 at 480 px in proportion.

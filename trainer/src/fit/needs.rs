@@ -5,10 +5,13 @@ use super::catalogue::BackboneFile;
 use super::golden::GOLDEN_AREA;
 use super::member::MemberPlan;
 use super::rules::RuleSpec;
-use super::{Settings, choice};
+use super::{NetworkForm, Settings, choice};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use image::{ImageDecoder, ImageReader};
+use partgate::backbone::Precision;
+use partgate::product::MAX_FILE;
+use partgate::score::NeighbourhoodShape;
 use std::path::Path;
 
 const MIB: u64 = 1 << 20;
@@ -23,6 +26,12 @@ const PACKED_SHARE: u64 = 4;
 /// Values a cell that a training step of the neighbourhood network holds for a batch: layers and
 /// logits, forwards and backwards.
 const STEP_VALUES: u64 = 2 * 6 * 1024;
+/// Copies of the weights of the paper's form while it learns (themselves, masked, gradients, Adam's
+/// two moments, some twice while a step replaces them), is written and loaded: of 11 million
+/// weights 7.3 were seen.
+const LEARNING_COPIES: u64 = 10;
+/// Values a cell and channel of each of its layers, forwards and backwards, times the images a step.
+const LAYER_VALUES: u64 = 2 * 16;
 /// Of a bundle, what is not counted one by one: manifest, maps, the networks besides the backbone.
 const SMALL_THINGS: u64 = 8 * MIB;
 
@@ -40,6 +49,50 @@ struct Sizes {
     /// Some rule that is fitted needs the neighbourhood network.
     network: bool,
     entries: u64,
+    /// The network in the paper's form; the other one is small.
+    paper: Option<Paper>,
+}
+
+/// What the paper's form of the neighbourhood network takes.
+#[derive(Clone, Copy)]
+struct Paper {
+    weights: u64,
+    /// Of its file.
+    bytes: u64,
+    /// Values of all layers a cell.
+    channels: u64,
+}
+
+impl Paper {
+    /// Refuses a file that no bundle could hold.
+    fn new(shape: &NeighbourhoodShape, layers: usize) -> Result<Self, TrainError> {
+        let weights = shape.weights();
+        let bytes = match shape.precision {
+            Precision::F32 => 4 * weights,
+            Precision::Int8 => weights,
+        };
+        if bytes > MAX_FILE {
+            return Err(TrainError::Setting(format!(
+                "--network paper: {} layers of {} over {} x {} cells of {} values are {} MiB of weights, and a bundle holds {} MiB at most; take fewer with --network-width, --network-layers or --ring{}",
+                layers,
+                shape.hidden,
+                shape.window,
+                shape.window,
+                shape.dimensions,
+                bytes / MIB,
+                MAX_FILE / MIB,
+                match shape.precision {
+                    Precision::F32 => ", or an int8 backbone (a quarter)",
+                    Precision::Int8 => "",
+                }
+            )));
+        }
+        Ok(Self {
+            weights,
+            bytes,
+            channels: layers as u64 * u64::from(shape.hidden),
+        })
+    }
 }
 
 impl Sizes {
@@ -56,17 +109,33 @@ impl Sizes {
             Some(rule) => vec![rule],
             None => choice::candidates(settings.density),
         };
+        let rows = rows
+            .max(settings.min_bank as u64)
+            .min(settings.max_bank as u64)
+            .min(all);
+        let dimensions: u64 = spec.taps.iter().map(|t| u64::from(t.channels)).sum();
+        let network = rules.iter().any(RuleSpec::network);
+        let paper = match settings.network {
+            NetworkForm::Paper { layers, .. } if network => {
+                let shape = settings.network_shape(
+                    spec.grid(input.side()),
+                    dimensions as usize,
+                    rows.min(settings.entries as u64) as usize,
+                    spec.precision,
+                );
+                Some(Paper::new(&shape, layers)?)
+            }
+            _ => None,
+        };
         Ok(Self {
             cells,
             all,
-            dimensions: spec.taps.iter().map(|t| u64::from(t.channels)).sum(),
-            rows: rows
-                .max(settings.min_bank as u64)
-                .min(settings.max_bank as u64)
-                .min(all),
+            dimensions,
+            rows,
             places: rules.iter().any(RuleSpec::places),
-            network: rules.iter().any(RuleSpec::network),
+            network,
             entries: settings.entries as u64,
+            paper,
         })
     }
 
@@ -79,7 +148,7 @@ impl Sizes {
         } else {
             0
         };
-        bank + places
+        bank + places + self.paper.map_or(0, |paper| paper.bytes)
     }
 
     /// Rows of D.
@@ -126,6 +195,12 @@ fn memory_bytes(
         // The logits and their gradients grow with D.
         work += threads * cells * STEP_VALUES.max(16 * sizes.entries()) * 4;
     }
+    if let Some(paper) = sizes.paper {
+        let step = paper.channels * cells * LAYER_VALUES;
+        work += threads * (paper.weights * LEARNING_COPIES + step) * 4;
+        // Every bank keeps its network's file.
+        work += banks * paper.bytes;
+    }
     if settings.refine {
         // Scores, changed shares and refined scores of every good image.
         work += all * 12;
@@ -167,8 +242,17 @@ pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), Tr
         Some(available_mib) if needed_mib > available_mib => {
             let sides = plans.iter().map(|p| p.settings.features.input.side());
             let sides: Vec<String> = sides.map(|side| side.to_string()).collect();
+            let paper = match plans[0].settings.network {
+                NetworkForm::Edge => "",
+                NetworkForm::Paper { .. } => {
+                    " with --network paper (a smaller --network-width, --network-layers or --threads takes less)"
+                }
+            };
             Err(TrainError::Memory {
-                what: format!("a fit on {images} images at {} px", sides.join(" + ")),
+                what: format!(
+                    "a fit on {images} images at {} px{paper}",
+                    sides.join(" + ")
+                ),
                 needed_mib,
                 available_mib,
             })
@@ -225,6 +309,33 @@ mod tests {
             })
             .collect();
         settings.members().expect("members")
+    }
+
+    fn paper(width: usize, backbone: &str) -> Result<u64, TrainError> {
+        let mut settings = default_settings();
+        settings.backbone = backbone.into();
+        settings.entries = 2048;
+        settings.network = NetworkForm::Paper { width, layers: 10 };
+        memory_mib(&settings.members().expect("members"), 100, 2)
+    }
+
+    /// 43 million weights at the published width over this backbone and 1024 rows of D.
+    #[test]
+    fn the_papers_form_is_reckoned_with() {
+        let int8 = "efficientnet-lite0-int8";
+        let edge = memory_mib(&plans(&[]), 100, 2).expect("a need");
+        let (small, published) = (paper(64, int8), paper(2048, int8));
+        let (small, published) = (small.expect("a need"), published.expect("a need"));
+        assert!(edge < small && small < 2 * edge, "{edge} {small}");
+        // Two threads learn it, with all that Adam remembers; six banks keep it.
+        assert!(published > 3200, "{published}");
+        // As f32 no bundle could hold the widest.
+        let error = paper(4096, "efficientnet-lite0-f32").expect_err("too large");
+        let told = error.to_string();
+        assert!(
+            told.contains("--network-width") && told.contains("512 MiB"),
+            "{told}"
+        );
     }
 
     #[test]

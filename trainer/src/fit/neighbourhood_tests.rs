@@ -36,8 +36,17 @@ fn shape(window: u32, place: bool) -> NeighbourhoodShape {
         bottleneck: 5,
         hidden: 12,
         entries: 9,
-        place,
+        form: NeighbourhoodForm::Edge { place },
         precision: Precision::F32,
+    }
+}
+
+fn paper(window: u32, layers: u32) -> NeighbourhoodShape {
+    NeighbourhoodShape {
+        bottleneck: D as u32,
+        hidden: 24,
+        form: NeighbourhoodForm::Paper { layers },
+        ..shape(window, false)
     }
 }
 
@@ -79,8 +88,16 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// one bit of what is said of itself or of cells further away.
 #[test]
 fn a_cell_has_no_say_in_what_it_ought_to_be() {
-    for (seed, window, place) in [(1, 3, false), (2, 5, true), (3, 5, false)] {
-        let (features, model) = trained(seed, shape(window, place), 20);
+    for (seed, shape) in [
+        (1, shape(3, false)),
+        (2, shape(5, true)),
+        (3, shape(5, false)),
+        (4, paper(3, 2)),
+        (5, paper(5, 4)),
+        (6, paper(3, 10)),
+    ] {
+        let window = shape.window;
+        let (features, model) = trained(seed, shape, 20);
         for precision in [Precision::F32, Precision::Int8] {
             let mut network = loaded(&model, precision);
             let mut rng = Rng::stream(seed, 9);
@@ -93,7 +110,7 @@ fn a_cell_has_no_say_in_what_it_ought_to_be() {
                     *v += 6.0 * rng.gaussian();
                 }
                 let after = look(&mut network, &changed);
-                let what = format!("{precision} window {window} cell {x}");
+                let what = format!("{precision} {:?} window {window} cell {x}", shape.form);
                 assert_eq!(bits(&after[x]), bits(&before[x]), "{what}: itself");
                 let mut any = false;
                 for cell in 0..CELLS {
@@ -111,21 +128,29 @@ fn a_cell_has_no_say_in_what_it_ought_to_be() {
                 assert!(any, "{what}: nobody noticed");
             }
             // Rectifiers and rounding hide a change now and then.
-            assert!(told * 10 >= asked * 9, "{precision}: {told} of {asked}");
+            assert!(
+                told * 10 >= asked * 9,
+                "{precision} {:?}: {told} of {asked}",
+                shape.form
+            );
         }
     }
 }
 
 #[test]
 fn the_file_is_the_network_that_was_trained() {
-    for place in [false, true] {
-        let (features, model) = trained(4, shape(5, place), 25);
+    for shape in [shape(5, false), shape(5, true), paper(5, 2), paper(3, 6)] {
+        let (features, model) = trained(4, shape, 25);
         let device = Device::flex().autodiff();
         let hole = hole(model.shape.window as usize, &device);
         let mut network = loaded(&model, Precision::F32);
         for image in 0..IMAGES {
             let input = standardised(&features, &[image], &model.shift, &model.scale, &device);
-            let here = values(model.layers.forward(input, &model.shape, &hole).logits);
+            let here = values({
+                let moments = Some(&model.moments[..]);
+                let layers = &model.layers;
+                layers.forward(input, &model.shape, &hole, moments).logits
+            });
             let there = look(&mut network, features.image(image)).concat();
             for (a, b) in here.iter().zip(&there) {
                 assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{a} {b}");
@@ -147,8 +172,13 @@ fn probabilities(logits: &[f32]) -> Vec<f64> {
 
 #[test]
 fn int8_says_nearly_what_f32_says() {
-    for seed in [5, 6, 7] {
-        let (features, model) = trained(seed, shape(5, seed == 6), 120);
+    for (seed, shape) in [
+        (5, shape(5, false)),
+        (6, shape(5, true)),
+        (7, shape(5, false)),
+        (8, paper(5, 4)),
+    ] {
+        let (features, model) = trained(seed, shape, 120);
         let mut float = loaded(&model, Precision::F32);
         let mut int8 = loaded(&model, Precision::Int8);
         assert!(int8.kernels().rounded_activations > 0);
@@ -184,15 +214,52 @@ fn int8_says_nearly_what_f32_says() {
 
 #[test]
 fn the_same_seed_is_the_same_file_and_another_is_not() {
-    let file = |seed| trained(seed, shape(3, true), 5).1.onnx(true);
-    assert!(file(1) == file(1));
-    assert!(file(1) != file(2));
+    for shape in [shape(3, true), paper(3, 4)] {
+        let file = |seed| trained(seed, shape, 5).1.onnx(true);
+        assert!(file(1) == file(1));
+        assert!(file(1) != file(2));
+    }
+}
+
+/// Layers wide enough that the products, and what backpropagation sums, are shared out.
+#[test]
+fn threads_change_no_byte_of_the_papers_form() {
+    let wide = NeighbourhoodShape {
+        hidden: 384,
+        ..paper(5, 4)
+    };
+    let file = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.expect("threads");
+        pool.install(|| trained(1, wide, 4).1.onnx(false))
+    };
+    let one = file(1);
+    assert!(one == file(2) && one == file(3));
+}
+
+/// Trained as it was, the network is not what it would be with its normalisations left out.
+#[test]
+fn normalisation_has_a_say() {
+    let (_, model) = trained(1, paper(3, 4), 20);
+    assert_eq!(model.moments.len(), 3);
+    let as_trained = model.onnx(false);
+    let other = NeighbourhoodModel {
+        moments: trained(2, paper(3, 4), 20).1.moments,
+        ..model
+    };
+    assert!(other.onnx(false) != as_trained);
 }
 
 /// Without the neighbours' word there is nothing to learn here but how often each row is seen.
 #[test]
 fn neighbours_are_learnt_from() {
-    let (features, model) = trained(8, shape(5, false), 200);
+    for shape in [shape(5, false), paper(5, 4)] {
+        learnt_from(shape);
+    }
+}
+
+fn learnt_from(shape: NeighbourhoodShape) {
+    let (features, model) = trained(8, shape, 200);
     let (_, targets) = images(8, 9);
     let mut network = loaded(&model, Precision::F32);
     let mut loss = 0.0;

@@ -14,8 +14,8 @@ use partgate::product::{
     DType, DensityEvidence, NeighbourhoodEvidence, Product, SectionKind, Signature, write,
 };
 use partgate::score::{
-    Measure, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank, PositionMask, Rule, Scorer,
-    SightingTable,
+    Measure, NeighbourhoodForm, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank, PositionMask,
+    Rule, Scorer, SightingTable,
 };
 use partgate::seed::Rng;
 
@@ -81,7 +81,9 @@ impl World {
             bottleneck: 5,
             hidden: 16,
             entries: ENTRIES as u32,
-            place: seed.is_multiple_of(3),
+            form: NeighbourhoodForm::Edge {
+                place: seed.is_multiple_of(3),
+            },
             precision: if seed.is_multiple_of(2) {
                 Precision::F32
             } else {
