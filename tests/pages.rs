@@ -30,7 +30,7 @@ fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().expect("folder");
     let pages = folder.path().join("new/pages");
     let report = partgate(&["man", &text(&pages), "--json"]).exits(0).json();
-    let told = report["pages"].as_array().expect("pages").len();
+    let told = report.as_array().expect("paths").len();
     let top = std::fs::read_to_string(pages.join("partgate.1")).expect("partgate.1");
     assert!(top.contains(".TH partgate 1"), "{top}");
     assert!(top.contains("Exit codes"), "{top}");

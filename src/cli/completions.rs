@@ -26,6 +26,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         &mut script,
     );
     let script = String::from_utf8(script).map_err(Failure::unexpected)?;
+    if out.json() {
+        let shell = arguments.shell.to_string();
+        out.json_page(&serde_json::json!({ "shell": shell, "script": script }))?;
+        return Ok(Code::Done);
+    }
     for line in script.lines() {
         out.line(line)?;
     }

@@ -31,6 +31,8 @@ struct Stages {
     seen: Vec<[Tensor<1>; 2]>,
 }
 
+// A few hundred bytes of handles, once a network: a box would buy nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 enum Layers {
     Edge(Edge),
