@@ -437,7 +437,10 @@ proptest! {
         let counters = run.controller.counters();
         prop_assert!(counters.balance(0));
         prop_assert_eq!(run.decisions().len() as u64, counters.parts);
-        prop_assert_eq!(answered + counters.late_verdicts, wanted);
+        // Nobody answers for a part that left the belt before its frame came to the judge; that frame
+        // is skipped.
+        let told = answered + counters.late_verdicts;
+        prop_assert!(told <= wanted && wanted <= told + frames.skipped, "{told} of {wanted}");
         prop_assert_eq!(counters.repeated_verdicts + counters.foreign_verdicts, 0);
     }
 }
