@@ -481,18 +481,40 @@ fn a_vision_process_that_can_never_start_ends_the_line_and_says_why() {
     std::fs::write(&path, bytes).expect("write");
     let plant = Plant::new(&Belt::SLOW.config(&path));
     let mut running = plant.start();
+    assert_eq!(running.await_end().code(), Some(4), "as `score` ends");
+    let said = plant.said();
+    assert_eq!(said.matches("broken.pgp").count(), 1, "once: {said}");
+    assert!(
+        said.contains("starting it again would not change that"),
+        "{said}"
+    );
+    the_line_was_never_on(&plant);
+    assert!(children_of(running.supervisor()).is_empty());
+}
+
+#[test]
+fn devices_are_tried_five_times_before_the_line_is_given_up() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
+    let address = port.local_addr().expect("address");
+    let config = Belt::SLOW.config(bundle::demo().as_ref());
+    let plant = Plant::new(&format!("{config}\n[metrics]\nlisten = \"{address}\"\n"));
+    let mut running = plant.start();
     assert_eq!(running.await_end().code(), Some(1));
     let said = plant.said();
+    assert_eq!(said.matches(&address.to_string()).count(), 5, "{said}");
     assert!(
         said.contains("ended 5 times in a row before the line was ready"),
         "{said}"
     );
-    assert!(said.contains("broken.pgp"), "{said}");
+    the_line_was_never_on(&plant);
+    assert!(children_of(running.supervisor()).is_empty());
+}
+
+fn the_line_was_never_on(plant: &Plant) {
     assert!(
         plant
             .heard()
             .iter()
             .all(|c| !(c.on && (c.line == "ready" || c.line == "pass")))
     );
-    assert!(children_of(running.supervisor()).is_empty());
 }

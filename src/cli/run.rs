@@ -18,8 +18,8 @@ use partgate::record::{
 };
 use partgate::station;
 use partgate::station::{
-    LinkedOutputs, ProductJudge, Station, Supervision, TriggerSource, controller_settings, inputs,
-    outputs, sanity, source, supervise,
+    LinkedOutputs, ProductJudge, Station, Supervision, SupervisorError, TriggerSource,
+    controller_settings, inputs, outputs, sanity, source, supervise,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 /// FAULT on) and it is started again. SIGTERM and Ctrl-C end both in an orderly way.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 the vision process could not be kept running or a device\nfailed, 3 the configuration, 4 the bundle, 5 the product does not score here as in the fit (the line\nstays not ready; only `selftest` ends with it)."
+    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle. With a product that does not score here as in\nthe fit the line stays not ready; `selftest` ends with 5 then."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration
@@ -43,6 +43,10 @@ pub(crate) struct Arguments {
     #[arg(long, hide = true)]
     vision: bool,
 }
+
+/// What the vision process ends with when its configuration or its bundle is at fault. Devices may be
+/// there at the next attempt, so that what they do is [`Code::Unexpected`].
+const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
@@ -73,6 +77,7 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
     let settings = Supervision {
         lease: config.supervisor.lease,
         restart: config.supervisor.restart,
+        lasting: &[Code::Input as i32, Code::Bundle as i32],
     };
     let verbosity = match log::max_level() {
         log::LevelFilter::Off | log::LevelFilter::Error => "-q",
@@ -90,7 +95,11 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
         command.stdin(link).spawn()
     };
     let mut open_outputs = || -> Result<Box<dyn Outputs>, _> { Ok(outputs(config)?) };
-    supervise(settings, &mut open_outputs, &mut start, stop).map_err(Failure::unexpected)
+    supervise(settings, &mut open_outputs, &mut start, stop).map_err(|error| {
+        let same = |code: &Code| matches!(error, SupervisorError::Lasting(c) if c == *code as i32);
+        let code = LASTING.into_iter().find(same).unwrap_or(Code::Unexpected);
+        Failure::Error(code, error.into())
+    })
 }
 
 /// The vision process.
@@ -148,11 +157,14 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         .metrics
         .map(|address| MetricsServer::start(address, metrics.clone()))
         .transpose()
-        .map_err(Failure::input)?;
+        .map_err(Failure::unexpected)?;
     let keepalive =
-        Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::input)?;
+        Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::unexpected)?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
-    let triggers = match (config.trigger.kind, inputs(config).map_err(Failure::input)?) {
+    let triggers = match (
+        config.trigger.kind,
+        inputs(config).map_err(Failure::unexpected)?,
+    ) {
         (TriggerKind::Timer { every }, inputs) => TriggerSource::Clock { every, inputs },
         (_, Some(inputs)) => TriggerSource::Inputs(inputs),
         (_, None) => TriggerSource::Socket,
@@ -176,7 +188,7 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         alive_every: config.supervisor.lease / 4,
         control: config.access.control.clone(),
     };
-    let summary = station.run(stop).map_err(Failure::input)?;
+    let summary = station.run(stop).map_err(Failure::unexpected)?;
     drop(server);
     log::info!(
         "{} parts, {} passed, {} rejected, {} under way at the end",

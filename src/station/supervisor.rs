@@ -39,6 +39,8 @@ pub struct Supervision {
     pub lease: Duration,
     /// Pause before the vision process is started again.
     pub restart: Duration,
+    /// Exit codes after which starting it again cannot help: what it was given is wrong.
+    pub lasting: &'static [i32],
 }
 
 /// Why there can be no supervision.
@@ -61,6 +63,11 @@ pub enum SupervisorError {
         "the vision process ended {0} times in a row before the line was ready; its own message says why"
     )]
     NeverReady(u32),
+    /// What the vision process was given cannot be used, and will not be the next time.
+    #[error(
+        "the vision process ended with exit code {0}, and starting it again would not change that; its own message says why"
+    )]
+    Lasting(i32),
 }
 
 /// Ends before the line was ever ready, in a row, that are one too many.
@@ -111,11 +118,16 @@ pub fn supervise(
             await_end(&mut child);
         }
         let _ = child.kill();
-        if let Ok(status) = child.wait() {
+        let status = child.wait();
+        if let Ok(status) = &status {
             log::info!("vision process ended: {status}");
         }
         if life.stopped {
             break;
+        }
+        let code = status.ok().and_then(|s| s.code());
+        if let Some(code) = code.filter(|c| settings.lasting.contains(c)) {
+            return Err(SupervisorError::Lasting(code));
         }
         hopeless = if life.ready { 0 } else { hopeless + 1 };
         if hopeless >= HOPELESS {

@@ -54,6 +54,9 @@ struct Stretch {
     to: u64,
     /// Its beginning is at the ejector.
     open: bool,
+    /// When it became known, which may be after its beginning was at the ejector: an edge that was
+    /// lost is noticed at the next one.
+    known: Nanos,
 }
 
 /// The next thing that happens by itself.
@@ -512,11 +515,13 @@ impl<const N: usize> Gate<N> {
                 from,
                 to,
                 open: false,
+                known: self.clock,
             },
             Some(s) => Stretch {
                 from: s.from.min(from),
                 to: s.to.max(to),
                 open: s.open,
+                known: if from < s.from { self.clock } else { s.known },
             },
         });
     }

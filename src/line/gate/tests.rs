@@ -394,6 +394,27 @@ fn lost_edges_reject_the_stretch_that_the_parts_may_lie_on() {
 }
 
 #[test]
+fn an_edge_that_is_missed_too_late_makes_no_output_late() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    line.trigger();
+    // The part after it leaves the ejector before the next edge tells that there was one.
+    line.run(250);
+    let told = line.clock;
+    line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
+    line.run(300);
+    let set = |o: &Output| match *o {
+        Output::Set { line, on, due, .. } => (line == Line::Reject && on).then_some(due.0),
+        _ => None,
+    };
+    let mut rejects = line.said.iter().filter(|(at, _)| *at >= told);
+    let first = rejects.find_map(|(at, o)| set(o).map(|due| (*at, due)));
+    assert_eq!(first, Some((told, told)));
+    assert_eq!(line.gate.counters().late_outputs, 0);
+    assert_eq!(line.gate.counters().passed, 0);
+}
+
+#[test]
 fn an_output_that_comes_late_is_a_fault_and_passes_nothing() {
     let mut line = Belt::new(by_time(Ejector::Reject));
     line.settle();

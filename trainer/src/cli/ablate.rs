@@ -136,6 +136,8 @@ struct Ablation<'a> {
     /// The plain bank as a member, for the ensemble.
     plain: Option<FittedMember>,
     rows: Vec<Row>,
+    /// Whether the table is printed as JSON, at the end.
+    json: bool,
 }
 
 impl Ablation<'_> {
@@ -148,7 +150,7 @@ impl Ablation<'_> {
             &self.frames,
         )?;
         let figures = &report.figures;
-        self.rows.push(Row {
+        let row = Row {
             name,
             image_auroc: figures.image_auroc,
             pixel_auroc: figures.pixel_auroc,
@@ -159,7 +161,12 @@ impl Ablation<'_> {
             bundle_bytes: product.size(),
             ms,
             ms_ratio: ms / plain,
-        });
+        };
+        // At once: the whole takes long, and what was measured is not lost with the rest.
+        if !self.json {
+            print_row(&row);
+        }
+        self.rows.push(row);
         if self.baseline.is_none() {
             self.baseline = Some(product);
         }
@@ -295,30 +302,28 @@ fn mib(bytes: usize) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn print(table: &Table) {
-    println!(
-        "{} good images fitted, {} tested; `auto` takes {}: {}\n",
-        table.images, table.tested, table.chosen, table.reason
-    );
+fn print_head(images: usize, tested: usize) {
+    println!("{images} good images fitted, {tested} tested\n");
     println!(
         "| rule or change | image AUROC | pixel AUROC | AUPRO | false rejects | escapes | scoring GMAC | bundle MiB | ms a frame | over patchcore |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    for row in &table.rows {
-        println!(
-            "| {} | {} | {} | {} | {} | {} | {:.3} | {:.2} | {:.1} | {:.2} |",
-            row.name,
-            percent(row.image_auroc),
-            percent(row.pixel_auroc),
-            percent(row.aupro),
-            percent(row.false_reject_rate),
-            percent(row.escape_rate),
-            row.scoring_gmac,
-            mib(row.bundle_bytes),
-            row.ms,
-            row.ms_ratio
-        );
-    }
+}
+
+fn print_row(row: &Row) {
+    println!(
+        "| {} | {} | {} | {} | {} | {} | {:.3} | {:.2} | {:.1} | {:.2} |",
+        row.name,
+        percent(row.image_auroc),
+        percent(row.pixel_auroc),
+        percent(row.aupro),
+        percent(row.false_reject_rate),
+        percent(row.escape_rate),
+        row.scoring_gmac,
+        mib(row.bundle_bytes),
+        row.ms,
+        row.ms_ratio
+    );
 }
 
 /// The further members of the ensemble's line: those named, or one of another size; none, and a
@@ -376,7 +381,11 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         baseline: None,
         plain: None,
         rows: Vec::new(),
+        json: args.common.json,
     };
+    if !args.common.json {
+        print_head(goods.paths.len(), tests.len());
+    }
     let (chosen, reason) = ablation.rules(&settings)?;
     if !args.rules_only {
         let plain = [RuleSpec::BASELINE];
@@ -420,7 +429,7 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     if args.common.json {
         print_json(&table)
     } else {
-        print(&table);
+        println!("\n`auto` takes {}: {}", table.chosen, table.reason);
         Ok(())
     }
 }

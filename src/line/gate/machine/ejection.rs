@@ -19,10 +19,13 @@ impl<const N: usize> Gate<N> {
     }
 
     pub(super) fn happen(&mut self, due: Due, at: Nanos, emit: &mut impl FnMut(Output)) {
+        // What the outputs are late against: nothing can be done before it is known.
+        let mut asked = at;
         match due {
             Due::StretchBegins => {
                 if let Some(stretch) = &mut self.stretch {
                     stretch.open = true;
+                    asked = asked.max(stretch.known);
                 }
                 self.note_lateness(at, emit);
             }
@@ -73,7 +76,7 @@ impl<const N: usize> Gate<N> {
                 };
             }
         }
-        self.show(at, emit);
+        self.show(asked, emit);
     }
 
     /// The front part is at its gate.
