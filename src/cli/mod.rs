@@ -18,7 +18,6 @@ mod run;
 mod score;
 mod selftest;
 mod simulate;
-mod soak;
 mod tell;
 mod terminal;
 

@@ -70,6 +70,20 @@ impl Kind {
         Kind::ProcessDeath,
     ];
 
+    /// Whether a line in real time can meet it: that one has a single judge, no encoder, and lives in
+    /// the process that would have to die.
+    pub const fn is_real(self) -> bool {
+        !matches!(
+            self,
+            Kind::RepeatedVerdict | Kind::DeadEncoder | Kind::ProcessDeath
+        )
+    }
+
+    /// The kinds that a line in real time can meet.
+    pub fn in_real_time() -> impl Iterator<Item = Kind> {
+        Self::ALL.into_iter().filter(|k| k.is_real())
+    }
+
     /// Name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -21,8 +21,8 @@ pub use faults::Kind;
 pub use model::LineModel;
 pub use outcome::{Outcome, Times};
 pub use plant::{
-    ComparingJudge, JudgingTimes, LineFigures, LineTrial, Picture, SOAK_KINDS, Soak, SoakError,
-    SoakOutcome, judging_times, rendered_pictures, soak, try_line,
+    ComparingJudge, JudgingTimes, LineFigures, LineTrial, Picture, Soak, SoakError, SoakOutcome,
+    judging_times, rendered_pictures, soak, try_line,
 };
 
 use crate::seed::Rng;

@@ -19,5 +19,5 @@ mod trial;
 
 pub use camera::{Picture, rendered_pictures};
 pub use comparing::ComparingJudge;
-pub use soak::{SOAK_KINDS, Soak, SoakError, SoakOutcome, soak};
+pub use soak::{Soak, SoakError, SoakOutcome, soak};
 pub use trial::{JudgingTimes, LineFigures, LineTrial, judging_times, try_line};

@@ -32,33 +32,13 @@ const NEWS: Nanos = Nanos::from_millis(1000);
 /// No frame number of one life is one of another.
 const LIFE: u64 = 1 << 40;
 
-/// The kinds of faults that can be injected in real time.
-pub const SOAK_KINDS: [Kind; 16] = [
-    Kind::LostFrame,
-    Kind::LateFrame,
-    Kind::RepeatedFrame,
-    Kind::DamagedFrame,
-    Kind::WrongStamp,
-    Kind::Unplug,
-    Kind::Bounce,
-    Kind::DoubleTrigger,
-    Kind::Crowding,
-    Kind::LostTrigger,
-    Kind::SlowTrigger,
-    Kind::SlowInference,
-    Kind::StuckInference,
-    Kind::FailedInference,
-    Kind::GateStall,
-    Kind::LostOutputs,
-];
-
 /// What a soak is made of.
 pub struct Soak {
     /// How long.
     pub duration: Duration,
     /// Of arrivals and faults.
     pub seed: u64,
-    /// What is injected; kinds outside [`SOAK_KINDS`] are passed over.
+    /// What is injected; kinds that are not [`Kind::is_real`] are passed over.
     pub kinds: Vec<Kind>,
     /// What parts look like, in turn.
     pub pictures: Vec<Picture>,

@@ -1,19 +1,18 @@
 //! `partgate simulate --real-time`: the running line's threads in real time, under faults.
 
-use super::demo::PRODUCT;
-use super::failure::{Code, Failure};
-use super::load;
-use super::memory::rss_bytes;
-use super::simulate::{SimulationFailed, listed};
-use super::terminal::{Colour, Out};
+use super::counted::{Counted, faults, injected, listed, proved, reasons, tell_unverified};
+use crate::cli::demo::PRODUCT;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::load;
+use crate::cli::memory::rss_bytes;
+use crate::cli::terminal::Out;
 use partgate::capture::decode::decode;
 use partgate::frame::Frame;
-use partgate::line::gate::{Fault, Reason};
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, Quantiles, RecordOptions, Recorder};
 use partgate::simulator::{
-    ComparingJudge, Kind, Picture, SOAK_KINDS, Soak, SoakOutcome, rendered_pictures, soak,
+    ComparingJudge, Kind, Picture, Soak, SoakOutcome, rendered_pictures, soak,
 };
 use partgate::station::{Judge, ProductJudge};
 use serde::Serialize;
@@ -48,11 +47,11 @@ struct Report {
     defective_passed: u64,
     good_thrown_out: u64,
     balance_exact: bool,
-    reasons: BTreeMap<&'static str, u64>,
-    injected: BTreeMap<&'static str, u64>,
+    reasons: Counted,
+    injected: Counted,
     not_injected: Vec<&'static str>,
-    faults: BTreeMap<&'static str, u64>,
-    frames: BTreeMap<&'static str, u64>,
+    faults: Counted,
+    frames: Counted,
     late_outputs: u64,
     trigger_to_verdict: Quantiles,
     trigger_to_output: Quantiles,
@@ -165,14 +164,7 @@ pub(super) fn run(
         print(&report, out)?;
     }
     out.finish()?;
-    if report.passed_unverified > 0 {
-        let passed = SimulationFailed::Passed(report.passed_unverified);
-        return Err(Failure::unexpected(passed));
-    }
-    if !report.balance_exact {
-        return Err(Failure::unexpected(SimulationFailed::Unbalanced));
-    }
-    Ok(Code::Done)
+    proved(report.passed_unverified, report.balance_exact)
 }
 
 /// The judge, and the score that its metrics are drawn against.
@@ -232,23 +224,14 @@ fn report(outcome: &SoakOutcome, seed: u64, kinds: &[Kind], rss: Memory) -> Repo
         defective_passed: outcome.defective_passed,
         good_thrown_out: line.good_thrown_out,
         balance_exact: line.balances(),
-        reasons: Reason::ALL
-            .into_iter()
-            .map(|r| (r.name(), counters.rejected[r as usize]))
-            .collect(),
-        injected: SOAK_KINDS
-            .into_iter()
-            .map(|k| (k.name(), line.injected[k as usize]))
-            .collect(),
+        reasons: reasons(counters),
+        injected: injected(Kind::in_real_time(), line),
         not_injected: kinds
             .iter()
-            .filter(|k| !SOAK_KINDS.contains(k))
+            .filter(|k| !k.is_real())
             .map(|k| k.name())
             .collect(),
-        faults: Fault::ALL
-            .into_iter()
-            .map(|f| (f.name(), counters.faults[f.index()]))
-            .collect(),
+        faults: faults(counters),
         frames: BTreeMap::from([
             ("frames", frames.frames),
             ("unclaimed", frames.unclaimed),
@@ -266,14 +249,7 @@ fn report(outcome: &SoakOutcome, seed: u64, kinds: &[Kind], rss: Memory) -> Repo
 }
 
 fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
-    let verdict = if report.passed_unverified == 0 {
-        let good = "nothing passed without an OK verdict of its own";
-        out.paint(good, Colour::Good)
-    } else {
-        let bad = format!("{} parts passed UNVERIFIED", report.passed_unverified);
-        out.paint(bad, Colour::Bad)
-    };
-    out.line(verdict)?;
+    tell_unverified(report.passed_unverified, out)?;
     out.line(format_args!(
         "{:.0} s in real time, seed {}; gate {:.0} ms after the sensor, judging {:.1} ms (median at the start)",
         report.seconds, report.seed, report.gate_ms, report.judging_median_ms

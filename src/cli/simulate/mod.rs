@@ -1,19 +1,21 @@
 //! `partgate simulate`: the gate under every fault there is, in virtual time.
 
+mod counted;
+mod soak;
+
 use super::failure::{Code, Failure};
 use super::ms;
 use super::progress::Progress;
-use super::soak;
 use super::terminal::{Colour, Out};
 use clap::Args;
-use partgate::line::gate::{Fault, Reason};
+use counted::{
+    Counted, SimulationFailed, faults, injected, listed, proved, reasons, tell_unverified,
+};
 use partgate::simulator::{Kind, LineModel, Outcome, Stuck, Times, seed_of, simulate};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use thiserror::Error;
 
 /// Run the line's own gate against a simulated plant whose devices fail
 ///
@@ -88,16 +90,6 @@ fn kinds(text: &str) -> Result<Kinds, String> {
     }
 }
 
-#[derive(Debug, Error)]
-pub(super) enum SimulationFailed {
-    #[error("{0} parts passed without an OK verdict of their own")]
-    Passed(u64),
-    #[error("the counters do not balance")]
-    Unbalanced,
-    #[error(transparent)]
-    Stuck(#[from] Stuck),
-}
-
 #[derive(Serialize)]
 struct Quantiles {
     p50_us: f64,
@@ -137,9 +129,9 @@ struct Report {
     passed_unverified: u64,
     balance_exact: bool,
     good_thrown_out: u64,
-    reasons: BTreeMap<&'static str, u64>,
-    injected: BTreeMap<&'static str, u64>,
-    faults: BTreeMap<&'static str, u64>,
+    reasons: Counted,
+    injected: Counted,
+    faults: Counted,
     trigger_to_output: Quantiles,
     output_lateness: Quantiles,
     late_outputs: u64,
@@ -180,18 +172,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         passed_unverified: all.passed_unverified,
         balance_exact: all.balances(),
         good_thrown_out: all.good_thrown_out,
-        reasons: Reason::ALL
-            .into_iter()
-            .map(|r| (r.name(), all.counters.rejected[r as usize]))
-            .collect(),
-        injected: Kind::ALL
-            .into_iter()
-            .map(|k| (k.name(), all.injected[k as usize]))
-            .collect(),
-        faults: Fault::ALL
-            .into_iter()
-            .map(|f| (f.name(), all.counters.faults[f.index()]))
-            .collect(),
+        reasons: reasons(&all.counters),
+        injected: injected(Kind::ALL.into_iter(), &all),
+        faults: faults(&all.counters),
         trigger_to_output: (&all.trigger_to_output).into(),
         output_lateness: (&all.lateness).into(),
         late_outputs: all.counters.late_outputs,
@@ -206,15 +189,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         print(&report, out)?;
     }
     out.finish()?;
-    if report.passed_unverified > 0 {
-        return Err(Failure::unexpected(SimulationFailed::Passed(
-            report.passed_unverified,
-        )));
-    }
-    if !report.balance_exact {
-        return Err(Failure::unexpected(SimulationFailed::Unbalanced));
-    }
-    Ok(Code::Done)
+    proved(report.passed_unverified, report.balance_exact)
 }
 
 /// Every line on as many threads as there are processors; the result does not depend on them.
@@ -265,18 +240,7 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         ))?;
     }
     out.line("")?;
-    let verdict = if report.passed_unverified == 0 {
-        out.paint(
-            "nothing passed without an OK verdict of its own",
-            Colour::Good,
-        )
-    } else {
-        out.paint(
-            format!("{} parts passed UNVERIFIED", report.passed_unverified),
-            Colour::Bad,
-        )
-    };
-    out.line(verdict)?;
+    tell_unverified(report.passed_unverified, out)?;
     out.line(format_args!(
         "{} parts: {} passed, {} rejected, {} under way when the process died; the balance is {}",
         report.parts,
@@ -297,17 +261,6 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         "{:.1} hours of production in {:.1} s; seed {}",
         report.virtual_hours, report.seconds, report.seed
     ))
-}
-
-/// What there is of each, in a line.
-pub(super) fn listed(map: &BTreeMap<&'static str, u64>) -> String {
-    let parts = map.iter().filter(|(_, n)| **n > 0);
-    let parts: Vec<_> = parts.map(|(name, n)| format!("{name} {n}")).collect();
-    if parts.is_empty() {
-        "none".to_string()
-    } else {
-        parts.join(", ")
-    }
 }
 
 #[cfg(test)]

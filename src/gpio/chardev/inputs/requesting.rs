@@ -1,0 +1,166 @@
+//! Asks the kernel for input lines, chip by chip, debounced by it or not.
+
+use super::super::debouncer::Debouncer;
+use super::super::sequence::Sequence;
+use super::super::{CONSUMER, check_distinct, explain, used_for};
+use super::{Bias, Debounce, EDGE_WORDS, InputLine, LONGEST_DEBOUNCE, OpenChip, READ, Watched};
+use crate::clock;
+use crate::gpio::chips::{FoundLine, find};
+use crate::gpio::error::{GpioError, errno};
+use crate::line::gate::Nanos;
+use gpiocdev::Request;
+use gpiocdev::line::{EdgeDetection, Value};
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// The largest event buffer that the kernel gives; it caps what is asked for.
+const KERNEL_BUFFER: u32 = 1024;
+
+pub(super) fn request_all(lines: &[InputLine]) -> Result<Vec<OpenChip>, GpioError> {
+    let mut uses = Vec::new();
+    for line in lines {
+        let asked = line.debounce.period();
+        if asked > LONGEST_DEBOUNCE {
+            return Err(GpioError::DebounceTooLong {
+                used_for: line.input.name(),
+                asked_us: asked.as_micros(),
+                longest_us: LONGEST_DEBOUNCE.as_micros(),
+            });
+        }
+        uses.push((find(&line.spec)?, line.input.name()));
+    }
+    check_distinct(&uses)?;
+    let mut chips: Vec<OpenChip> = Vec::new();
+    for (found, _) in &uses {
+        if chips.iter().any(|open| open.chip == found.chip) {
+            continue;
+        }
+        let on_chip: Vec<(&InputLine, FoundLine)> = lines
+            .iter()
+            .zip(&uses)
+            .filter(|(_, (line, _))| line.path == found.path)
+            .map(|(line, (found, _))| (line, found.clone()))
+            .collect();
+        chips.push(request(&on_chip)?);
+    }
+    Ok(chips)
+}
+
+/// Requests the lines of one chip; with kernel debouncing where asked for, or else without.
+fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
+    let uses: Vec<(FoundLine, &'static str)> = lines
+        .iter()
+        .map(|(line, found)| (found.clone(), line.input.name()))
+        .collect();
+    let by_kernel = lines
+        .iter()
+        .any(|(line, _)| matches!(line.debounce, Debounce::Kernel(p) if !p.is_zero()));
+    let opened = clock::now();
+    match ask(lines, by_kernel) {
+        Ok(request) => open_chip(lines, request, opened, by_kernel),
+        // Busy, forbidden and gone are no matter of debouncing.
+        Err(e)
+            if by_kernel
+                && !matches!(
+                    errno(&e),
+                    Some(Errno::BUSY | Errno::ACCESS | Errno::PERM | Errno::NODEV)
+                ) =>
+        {
+            let opened = clock::now();
+            // If that fails too, the reason is the first one's no more.
+            let request = ask(lines, false).map_err(|source| explain(&uses, source))?;
+            log::warn!(
+                "{} ({}): the driver refuses to debounce ({e}); this program does it",
+                uses.first().map_or("", |(line, _)| line.chip.as_str()),
+                used_for(&uses)
+            );
+            open_chip(lines, request, opened, false)
+        }
+        Err(source) => Err(explain(&uses, source)),
+    }
+}
+
+fn ask(lines: &[(&InputLine, FoundLine)], debounce_by_kernel: bool) -> gpiocdev::Result<Request> {
+    let mut builder = Request::builder();
+    builder
+        .with_consumer(CONSUMER)
+        .with_kernel_event_buffer_size(KERNEL_BUFFER);
+    for (line, found) in lines {
+        let (period, by_kernel) = filter(line.debounce, debounce_by_kernel);
+        builder
+            .on_chip(found.path.clone())
+            .with_line(found.offset)
+            .as_input()
+            .with_edge_detection(if period.is_zero() || by_kernel {
+                EdgeDetection::RisingEdge
+            } else {
+                EdgeDetection::BothEdges
+            })
+            .with_bias(match line.bias {
+                Bias::AsIs => None,
+                Bias::PullUp => Some(gpiocdev::line::Bias::PullUp),
+                Bias::PullDown => Some(gpiocdev::line::Bias::PullDown),
+                Bias::Disabled => Some(gpiocdev::line::Bias::Disabled),
+            });
+        if by_kernel {
+            builder.with_debounce_period(period);
+        }
+        if line.active_low {
+            builder.as_active_low();
+        }
+    }
+    builder.request()
+}
+
+/// The period, and whether the kernel filters.
+fn filter(debounce: Debounce, kernel_can: bool) -> (Duration, bool) {
+    let period = debounce.period();
+    let by_kernel = kernel_can && matches!(debounce, Debounce::Kernel(_)) && !period.is_zero();
+    (period, by_kernel)
+}
+
+fn open_chip(
+    lines: &[(&InputLine, FoundLine)],
+    request: Request,
+    opened: Nanos,
+    kernel_can: bool,
+) -> Result<OpenChip, GpioError> {
+    let mut open = OpenChip {
+        chip: lines
+            .first()
+            .map(|(_, found)| found.chip.clone())
+            .unwrap_or_default(),
+        request,
+        opened,
+        watched: Vec::with_capacity(lines.len()),
+        words: [0; READ * EDGE_WORDS],
+        next_word: 0,
+        end_word: 0,
+        head: None,
+    };
+    for (line, found) in lines {
+        let (period, by_kernel) = filter(line.debounce, kernel_can);
+        let debouncer = if period.is_zero() || by_kernel {
+            None
+        } else {
+            let level = open.request.value(found.offset);
+            let level = level.map_err(|source| open.lost(Some(source)))?;
+            Some(Debouncer::new(clock::nanos(period), level == Value::Active))
+        };
+        if by_kernel {
+            log::info!(
+                "{} line {} ({}): debounced by the kernel over {period:?}; without a filter in the chip its edges are stamped that much later, rounded up to the kernel's tick",
+                found.chip,
+                found.offset,
+                line.input.name(),
+            );
+        }
+        open.watched.push(Watched {
+            input: line.input,
+            offset: found.offset,
+            sequence: Sequence::default(),
+            debouncer,
+        });
+    }
+    Ok(open)
+}
