@@ -228,6 +228,7 @@ fn from_trigger_to_output_nothing_is_taken() {
         product: ProductLabel::new("demo", ""),
         alive_every: Duration::from_millis(20),
         control: None,
+        latch: None,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = Arc::clone(&stop);

@@ -381,7 +381,7 @@ fn the_page_is_prometheus_text_and_everything_else_is_refused() {
     metrics.part(&part(2, None));
     metrics.score(0.5, 1.0);
     metrics.score(f32::NAN, 1.0);
-    metrics.fault("camera");
+    metrics.fault("camera", true);
     let server =
         MetricsServer::start(([127, 0, 0, 1], 0).into(), Arc::clone(&metrics)).expect("listen");
     let (status, body) = ask(&server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -5,6 +5,7 @@ use super::open;
 use super::terminal::Out;
 use clap::Args;
 use partgate::capture::decode::decode;
+use partgate::clock;
 use partgate::config::{LineConfig, TriggerKind};
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
@@ -18,7 +19,7 @@ use partgate::record::{
 };
 use partgate::station;
 use partgate::station::{
-    LinkedOutputs, ProductJudge, Station, Supervision, SupervisorError, TriggerSource,
+    AlarmLatch, LinkedOutputs, ProductJudge, Station, Supervision, SupervisorError, TriggerSource,
     controller_settings, inputs, outputs, sanity, source, supervise,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -66,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             arguments.config.display()
         ))?;
         out.finish()?;
+        station::hold_memory();
         hold(&config, arguments, &stop)?;
     }
     Ok(Code::Done)
@@ -105,7 +107,14 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
 /// The vision process.
 fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     station::ordinary_priority();
+    station::hold_memory();
     let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;
+    // First of all, so that whoever watches waits for the product to be loaded.
+    let mut keepalive =
+        Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::unexpected)?;
+    if let Err(error) = keepalive.loading(station::START_LIMIT, clock::now()) {
+        log::warn!("{error}");
+    }
     let product = open(&config.product)?;
     if matches!(product.signature(), Signature::Unsigned) {
         log::warn!(
@@ -158,8 +167,6 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         .map(|address| MetricsServer::start(address, metrics.clone()))
         .transpose()
         .map_err(Failure::unexpected)?;
-    let keepalive =
-        Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::unexpected)?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
     let triggers = match (
         config.trigger.kind,
@@ -187,6 +194,7 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         product: label,
         alive_every: config.supervisor.lease / 4,
         control: config.access.control.clone(),
+        latch: Some(AlarmLatch::new(&config.record.folder)),
     };
     let summary = station.run(stop).map_err(Failure::unexpected)?;
     drop(server);

@@ -5,6 +5,7 @@ use super::terminal::Out;
 use clap::{Args, ValueEnum};
 use partgate::config::LineConfig;
 use partgate::station::ask;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -24,7 +25,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Word {
-    /// Counters, READY, faults
+    /// READY, the faults and alarms that are there now, counters
     Status,
     /// The alarm has been looked at: READY may come back
     Acknowledge,
@@ -51,6 +52,13 @@ enum TellError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "{}: this user may not; run it as the line's user (`sudo -u partgate`), or join its group", path.display()
+    )]
+    Forbidden {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the line refuses: {0}")]
     Refused(String),
 }
@@ -64,9 +72,10 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         )));
     };
     let answer = ask(&socket, arguments.word.text()).map_err(|source| {
-        Failure::unexpected(TellError::Silent {
-            path: socket.clone(),
-            source,
+        let path = socket.clone();
+        Failure::unexpected(match source.kind() {
+            ErrorKind::PermissionDenied => TellError::Forbidden { path, source },
+            _ => TellError::Silent { path, source },
         })
     })?;
     let refused = serde_json::from_str::<serde_json::Value>(&answer)

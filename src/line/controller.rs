@@ -149,9 +149,10 @@ impl<F> Controller<F> {
         self.gate.level(line)
     }
 
-    /// Whether capture, inference and outputs are as they should be: what a watchdog may be told.
+    /// Whether judging and the outputs work, so that a watchdog may be told. A camera that is gone is
+    /// not among what a watchdog could mend: it is asked for again and again already.
     pub fn fresh(&self) -> bool {
-        let stuck = [Fault::Camera, Fault::Inference, Fault::Outputs];
+        let stuck = [Fault::Inference, Fault::Outputs];
         !stuck.into_iter().any(|f| self.gate.faults().has(f))
     }
 
@@ -299,6 +300,12 @@ impl<F> Controller<F> {
             self.pair(clock, emit, |pairing, emit| pairing.camera_lost(emit));
         }
         self.tick(clock, emit);
+    }
+
+    /// An alarm that was raised before this start still stands.
+    pub fn raise_alarm(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        self.gate
+            .raise_alarm(clock, &mut |o| emit(Command::Gate(o)));
     }
 
     /// A person has looked at the alarm.

@@ -7,7 +7,7 @@ use super::log::LogCounts;
 use crate::line::gate::Reason;
 use std::fmt::Write;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Upper limits of the score over the product's NG threshold.
 const RATIO_LIMITS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0];
@@ -54,11 +54,12 @@ impl Gauge {
     }
 }
 
-/// Counters by a fixed set of names.
+/// What comes and goes, by a fixed set of names: how often, and whether it is there now.
 #[derive(Debug)]
 struct Named {
     names: Box<[&'static str]>,
     counts: Box<[Counter]>,
+    present: Box<[AtomicBool]>,
 }
 
 impl Named {
@@ -66,13 +67,23 @@ impl Named {
         Self {
             names: names.into(),
             counts: names.iter().map(|_| Counter::default()).collect(),
+            present: names.iter().map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
-    fn inc(&self, name: &str) {
-        if let Some(i) = self.names.iter().position(|n| *n == name) {
+    fn set(&self, name: &str, present: bool) {
+        let Some(i) = self.names.iter().position(|n| *n == name) else {
+            return;
+        };
+        if present {
             self.counts[i].inc();
         }
+        self.present[i].store(present, Relaxed);
+    }
+
+    fn present(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        let present = self.present.iter().map(|p| p.load(Relaxed));
+        self.names.iter().copied().zip(present)
     }
 
     fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -110,8 +121,6 @@ pub struct Metrics {
     pub drift_mean: Gauge,
     /// The product's own mean score.
     pub drift_reference: Gauge,
-    /// 1 while the drift alarm stands.
-    pub drift_alarm: Gauge,
     ratios: [Counter; RATIO_LIMITS.len() + 1],
     ratio_sum_millionths: Counter,
     latencies: [Histogram; Latency::ALL.len()],
@@ -146,7 +155,6 @@ impl Metrics {
             score: Gauge::default(),
             drift_mean: Gauge::default(),
             drift_reference: Gauge::default(),
-            drift_alarm: Gauge::default(),
             ratios: Default::default(),
             ratio_sum_millionths: Counter::default(),
             latencies: Default::default(),
@@ -196,14 +204,24 @@ impl Metrics {
         self.rejected[reason as usize].get()
     }
 
-    /// A fault appeared.
-    pub fn fault(&self, name: &str) {
-        self.faults.inc(name);
+    /// A fault appeared, and is counted, or went away.
+    pub fn fault(&self, name: &str, present: bool) {
+        self.faults.set(name, present);
     }
 
-    /// An alarm appeared.
-    pub fn alarm(&self, name: &str) {
-        self.alarms.inc(name);
+    /// The faults that are there now.
+    pub fn faults(&self) -> impl Iterator<Item = &'static str> {
+        self.faults.present().filter(|f| f.1).map(|f| f.0)
+    }
+
+    /// An alarm appeared, and is counted, or went away.
+    pub fn alarm(&self, name: &str, present: bool) {
+        self.alarms.set(name, present);
+    }
+
+    /// The alarms that are there now.
+    pub fn alarms(&self) -> impl Iterator<Item = &'static str> {
+        self.alarms.present().filter(|a| a.1).map(|a| a.0)
     }
 
     /// READY went on or off.
@@ -315,11 +333,21 @@ impl Metrics {
         page.by_name("parts_rejected_total", help, "reason", rejected);
         page.by_name("faults_total", "Faults raised.", "kind", self.faults.all());
         page.by_name("alarms_total", "Alarms raised.", "kind", self.alarms.all());
+        let now = [
+            ("fault", "1 while the fault is there.", &self.faults),
+            ("alarm", "1 while the alarm stands.", &self.alarms),
+        ];
+        for (name, help, named) in now {
+            page.head(name, "gauge", help);
+            for (kind, present) in named.present() {
+                page.value(name, &[("kind", kind)], u8::from(present));
+            }
+        }
         page.by_name("images_kept_total", "Images kept.", "decision", kept);
         let help = "Images that were to be kept and are not.";
         page.by_name("images_dropped_total", help, "why", dropped);
 
-        let gauges: [(&str, &str, &Gauge); 5] = [
+        let gauges: [(&str, &str, &Gauge); 4] = [
             (
                 "images_bytes",
                 "Disk space of kept images.",
@@ -335,11 +363,6 @@ impl Metrics {
                 "drift_score_reference",
                 "The product's own mean score.",
                 &self.drift_reference,
-            ),
-            (
-                "drift_alarm",
-                "1 while the drift alarm stands.",
-                &self.drift_alarm,
             ),
         ];
         for (name, help, gauge) in gauges {

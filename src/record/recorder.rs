@@ -197,17 +197,13 @@ impl Recorder {
         if let Some(mean) = drift.mean() {
             self.metrics.drift_mean.set(mean);
         }
-        let raised = drift.raised();
         let rise = drift.rise_percent().unwrap_or(0.0);
-        self.metrics.drift_alarm.set(f64::from(u8::from(raised)));
         let kind = match change {
             None => return,
-            Some(DriftChange::Raised) => {
-                self.metrics.alarm("drift");
-                EventKind::Alarm
-            }
+            Some(DriftChange::Raised) => EventKind::Alarm,
             Some(DriftChange::Cleared) => EventKind::AlarmCleared,
         };
+        self.metrics.alarm("drift", kind == EventKind::Alarm);
         let detail = format_args!(
             "mean score of passed parts is {rise:.1} % over the product's own; clean lens and lamps, check the fixture"
         );

@@ -42,13 +42,15 @@ pub enum Kind {
     LostOutputs,
     /// The encoder gives no counts while the belt moves.
     DeadEncoder,
+    /// Sensor and encoder are dead together while the belt moves: a fuse that feeds both.
+    DeadInputs,
     /// The vision process dies at once and is started again.
     ProcessDeath,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::LostFrame,
         Kind::LateFrame,
         Kind::RepeatedFrame,
@@ -67,15 +69,23 @@ impl Kind {
         Kind::GateStall,
         Kind::LostOutputs,
         Kind::DeadEncoder,
+        Kind::DeadInputs,
         Kind::ProcessDeath,
     ];
+
+    /// Whether a line wired to reject survives it. A gate that is not called cannot start a pulse in time,
+    /// and nobody rejects what no sensor saw: such a line lets the part go. That is why it is not the
+    /// wiring to choose.
+    pub(super) const fn spares_reject_wiring(self) -> bool {
+        !matches!(self, Kind::GateStall | Kind::DeadInputs)
+    }
 
     /// Whether a line in real time can meet it: that one has a single judge, no encoder, and lives in
     /// the process that would have to die.
     pub const fn is_real(self) -> bool {
         !matches!(
             self,
-            Kind::RepeatedVerdict | Kind::DeadEncoder | Kind::ProcessDeath
+            Kind::RepeatedVerdict | Kind::DeadEncoder | Kind::DeadInputs | Kind::ProcessDeath
         )
     }
 
@@ -105,6 +115,7 @@ impl Kind {
             Kind::GateStall => "gate_stall",
             Kind::LostOutputs => "lost_outputs",
             Kind::DeadEncoder => "dead_encoder",
+            Kind::DeadInputs => "dead_inputs",
             Kind::ProcessDeath => "process_death",
         }
     }
@@ -116,6 +127,7 @@ impl Kind {
             | Kind::StuckInference
             | Kind::LostOutputs
             | Kind::DeadEncoder
+            | Kind::DeadInputs
             | Kind::ProcessDeath => 1500,
             Kind::GateStall | Kind::SlowTrigger | Kind::LostTrigger | Kind::Crowding => 300,
             _ => 100,

@@ -15,8 +15,6 @@ pub(super) const PITCH: u64 = 100 * MS;
 pub(super) const COUNT: u64 = 5 * MS;
 /// How fast the belt answers READY.
 pub(super) const REACTION: u64 = 15 * MS;
-/// A line falls by itself after so long without a word of the vision process.
-pub(super) const LEASE: u64 = 100 * MS;
 
 /// One way to build a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,7 +68,7 @@ fn each_fault_alone_is_survived_and_was_there() {
             injected[usize::from(model.ejector == Ejector::Pass)] +=
                 outcome.injected[kind as usize];
         }
-        let reject_too = kind != Kind::GateStall;
+        let reject_too = kind.spares_reject_wiring();
         assert!(
             injected[1] > 0 && (injected[0] > 0) == reject_too,
             "{}",

@@ -5,7 +5,7 @@ mod devices;
 
 use super::belt::Belt;
 use super::faults::{Injector, Kind};
-use super::model::{COUNT, GATE, LEASE, LineModel, MS, PITCH, PULSE, REACTION};
+use super::model::{COUNT, GATE, LineModel, MS, PITCH, PULSE, REACTION};
 use super::outcome::Outcome;
 use crate::line::controller::{Command, Controller};
 use crate::line::gate::{Decision, Ejector, Fault, Judgement, Line, Nanos, Output, PartId, Reason};
@@ -63,6 +63,7 @@ enum Event {
     Outputs(bool),
     Camera(bool),
     Encoder(bool),
+    Inputs(bool),
 }
 
 /// What stands at a place of the belt.
@@ -113,6 +114,7 @@ pub(super) struct World {
     outputs_work: bool,
     camera_works: bool,
     encoder_works: bool,
+    inputs_work: bool,
     lost_edges: u32,
     last_edge_lost: bool,
     last_trigger_delivery: u64,
@@ -125,9 +127,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(model: LineModel, parts: u64, seed: u64, kinds: &[Kind]) -> Self {
-        // A gate that is not called cannot start a pulse in time, however it is written: a line that
-        // is wired to reject lets such a part go. That is why it is not the wiring to choose.
-        let survives = |k: &Kind| model.ejector == Ejector::Pass || *k != Kind::GateStall;
+        let survives = |k: &Kind| model.ejector == Ejector::Pass || k.spares_reject_wiring();
         let kinds: Vec<Kind> = kinds.iter().copied().filter(survives).collect();
         let mut world = Self {
             model,
@@ -152,6 +152,7 @@ impl World {
             outputs_work: true,
             camera_works: true,
             encoder_works: true,
+            inputs_work: true,
             lost_edges: 0,
             last_edge_lost: false,
             last_trigger_delivery: 0,
@@ -258,7 +259,7 @@ impl World {
             Place::Centre => self.meet_ejector(),
             Place::Count => {
                 self.next_count += COUNT;
-                if self.encoder_works {
+                if self.encoder_works && self.inputs_work {
                     let later = self.now + 5 * US + self.rng.below(20) as u64 * US;
                     let at = self.now;
                     self.deliver(later, Delivery::Encoder { at, lost: 0 });
@@ -301,6 +302,7 @@ impl World {
                 self.deliver(noticed, Delivery::Fault(Fault::Camera, !works));
             }
             Event::Encoder(works) => self.encoder_works = works,
+            Event::Inputs(works) => self.inputs_work = works,
         }
     }
 
@@ -391,6 +393,7 @@ impl World {
                 due,
                 until,
             }) => self.set_line(line, on, due.0, until),
+            Command::Gate(Output::Extend { until }) => self.pass_until(until),
             Command::Gate(Output::Decided(decision)) => self.decided(&decision),
             Command::Gate(Output::Fault { .. } | Output::Alarm(_)) | Command::Free(..) => {}
             Command::Judge { part, frame, .. } => self.judge(part, frame),
@@ -410,10 +413,17 @@ impl World {
         }
         let mut levels = self.levels;
         levels.on[line as usize] = on;
-        if line == Line::Pass {
-            levels.pass_until = until.map_or(self.now + LEASE, |t| t.0 + 100 * US);
-        }
         self.levels_change(levels);
+        if line == Line::Pass {
+            self.pass_until(until.unwrap_or(Nanos(0)));
+        }
+    }
+
+    /// Whoever holds the lines ends PASS by then.
+    fn pass_until(&mut self, until: Nanos) {
+        if self.outputs_work {
+            self.levels.pass_until = until.0 + 100 * US;
+        }
     }
 
     fn levels_change(&mut self, levels: Levels) {

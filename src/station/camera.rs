@@ -33,6 +33,8 @@ pub(super) struct CameraEnds<'a> {
     pub(super) gate: Thread,
     /// Frames for which there was no room.
     pub(super) no_room: &'a AtomicU64,
+    /// When this thread last went round, nanoseconds.
+    pub(super) alive: &'a AtomicU64,
 }
 
 /// Runs until `stop`. `source` has been opened once, so that its frames' size is known.
@@ -58,6 +60,7 @@ pub(super) fn run(
     let mut last = clock::now();
     let mut controls_at = last;
     while !stop.load(Ordering::Relaxed) {
+        ends.alive.store(clock::now().0, Ordering::Relaxed);
         if !open {
             match source.open() {
                 Ok(()) => {

@@ -6,7 +6,7 @@
 use super::link::LinkError;
 use super::rails::{Answer, Arrival, FromCamera, Item, Job, Word, said};
 use crate::capture::source::RawFrame;
-use crate::clock;
+use crate::clock::{self, Suspension};
 use crate::line::controller::{Command, Controller, ControllerSettings};
 use crate::line::devices::{DeviceError, Input, Outputs};
 use crate::line::gate::{
@@ -30,6 +30,12 @@ pub(super) const REJECTS: &str = "rejects";
 /// A camera with wrong stamps is told of this often.
 const BETWEEN_WARNINGS: Nanos = Nanos::from_millis(10_000);
 
+/// A camera's thread goes round ten times a second; one that has not for so long hangs in its driver.
+const CAMERA_SILENT: Nanos = Nanos::from_millis(2_000);
+/// Opening a camera may take seconds; after these only a new process helps.
+const CAMERA_STUCK: Nanos = Nanos::from_millis(10_000);
+/// Time that the machine slept and that parts may have moved unseen.
+const SLEPT: Nanos = Nanos::from_millis(5);
 /// Longest sleep: how late a request to stop is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
@@ -70,6 +76,10 @@ pub(super) struct Company<'a> {
     pub(super) alive_every: Nanos,
     pub(super) judge: &'a Thread,
     pub(super) recorder: &'a Thread,
+    /// When the camera's thread last went round.
+    pub(super) camera_alive: &'a AtomicU64,
+    /// An alarm of an earlier process stands.
+    pub(super) alarm_stands: bool,
 }
 
 /// See the module.
@@ -78,7 +88,12 @@ pub(super) struct Conductor<'a> {
     desk: Desk<'a>,
     ends: Arriving<'a>,
     next_alive: Nanos,
-    announced_ready: bool,
+    /// What the camera's thread said last.
+    camera_works: bool,
+    camera_hangs: bool,
+    suspension: Suspension,
+    /// What systemd was last told of READY.
+    announced: Option<bool>,
     /// What the metrics know of the counters.
     told: Counters,
 }
@@ -145,7 +160,10 @@ impl<'a> Conductor<'a> {
                 words: ends.words,
             },
             next_alive: now,
-            announced_ready: false,
+            camera_works: false,
+            camera_hangs: false,
+            suspension: Suspension::watch(),
+            announced: None,
             told: Counters::default(),
         })
     }
@@ -157,15 +175,25 @@ impl<'a> Conductor<'a> {
             self.desk.set(line, level, None);
         }
         self.act(|c, now, desk| {
+            if desk.company.alarm_stands {
+                c.raise_alarm(now, &mut |x| desk.carry_out(x));
+            }
             // The camera has to show itself first.
             c.fault(Fault::Camera, true, now, &mut |x| desk.carry_out(x));
             c.fault(Fault::Starting, false, now, &mut |x| desk.carry_out(x));
         });
         while !stop.load(Ordering::Relaxed) && !self.desk.orphaned {
+            if self.suspension.lasted() > SLEPT {
+                log::error!(
+                    "this machine was suspended: nobody knows where parts are; starting anew"
+                );
+                break;
+            }
             self.take_what_came();
+            self.watch_the_camera();
             self.act(|c, now, desk| c.tick(now, &mut |x| desk.carry_out(x)));
             self.tell_that_it_lives();
-            let due = clock::until(self.controller.deadline());
+            let due = clock::until(self.controller.deadline().min(self.next_alive));
             if !self.something_waits() {
                 std::thread::park_timeout(due.min(LONGEST_SLEEP));
             }
@@ -246,6 +274,9 @@ impl<'a> Conductor<'a> {
             });
         }
         while let Some(came) = self.ends.camera.dequeue() {
+            if let FromCamera::Works(works) = came {
+                self.camera_works = works;
+            }
             self.act(|c, now, desk| match came {
                 FromCamera::Frame(frame, in_hand) => {
                     let (exposed, damaged) = (Nanos(frame.time_ns), frame.damaged);
@@ -259,6 +290,22 @@ impl<'a> Conductor<'a> {
                 FromCamera::Works(works) => {
                     c.fault(Fault::Camera, !works, now, &mut |x| desk.carry_out(x));
                 }
+            });
+        }
+    }
+
+    /// A camera's thread that hangs in the driver cannot say so itself.
+    fn watch_the_camera(&mut self) {
+        let seen = Nanos(self.desk.company.camera_alive.load(Ordering::Relaxed));
+        let hangs = clock::now().since(seen) > CAMERA_SILENT;
+        if hangs != self.camera_hangs {
+            self.camera_hangs = hangs;
+            if hangs {
+                log::error!("camera: its driver does not answer");
+            }
+            let broken = hangs || !self.camera_works;
+            self.act(|c, now, desk| {
+                c.fault(Fault::Camera, broken, now, &mut |x| desk.carry_out(x));
             });
         }
     }
@@ -280,14 +327,22 @@ impl<'a> Conductor<'a> {
                 .add(counters.lost_triggers - told.lost_triggers);
             *told = counters;
         }
-        let fresh = self.controller.fresh();
+        let seen = Nanos(self.desk.company.camera_alive.load(Ordering::Relaxed));
+        let fresh = self.controller.fresh() && now.since(seen) < CAMERA_STUCK;
         if let Some(keepalive) = &mut self.desk.company.keepalive {
             if fresh && let Err(error) = keepalive.kick(now) {
                 log::error!("{error}");
             }
-            if self.controller.ready() && !self.announced_ready {
-                self.announced_ready = true;
-                if let Err(error) = keepalive.ready("the line may run") {
+            let ready = self.controller.ready();
+            if self.announced != Some(ready) {
+                let status = status(&self.controller);
+                let told = match self.announced {
+                    // The service has started when the gate runs; whether the line may is another matter.
+                    None => keepalive.serving(&status),
+                    Some(_) => keepalive.status(&status),
+                };
+                self.announced = Some(ready);
+                if let Err(error) = told {
                     log::warn!("{error}");
                 }
             }
@@ -320,6 +375,7 @@ impl Desk<'_> {
                     self.event(kind, "line", "");
                 }
             }
+            Command::Gate(Output::Extend { until }) => self.set(Line::Pass, true, Some(until)),
             Command::Gate(Output::Decided(decision)) => {
                 if self.decided.push(decision).is_err() {
                     // More at once than is told of singly: told of now, before its output is timed.
@@ -334,23 +390,23 @@ impl Desk<'_> {
                     EventKind::FaultCleared
                 };
                 self.event(kind, fault.name(), "");
-                if present {
-                    self.company.metrics.fault(fault.name());
-                }
+                self.company.metrics.fault(fault.name(), present);
                 if present && fault != Fault::Starting {
                     log::warn!("fault: {}", fault.name());
                 }
             }
             Command::Gate(Output::Alarm(raised)) => {
                 let kind = if raised {
+                    log::warn!(
+                        "alarm: too many rejects; it stands until it is acknowledged (`partgate tell CONFIG acknowledge`, or the acknowledge input)"
+                    );
                     EventKind::Alarm
                 } else {
+                    log::info!("the alarm was acknowledged");
                     EventKind::Acknowledged
                 };
                 self.event(kind, REJECTS, "");
-                if raised {
-                    self.company.metrics.alarm(REJECTS);
-                }
+                self.company.metrics.alarm(REJECTS, raised);
             }
             Command::Judge {
                 part,
@@ -505,4 +561,15 @@ impl Desk<'_> {
             self.company.recorder.unpark();
         }
     }
+}
+
+/// READY or why not, for `systemctl status`.
+fn status<F>(controller: &Controller<F>) -> String {
+    if controller.ready() {
+        return "READY: the line may run".into();
+    }
+    let faults = controller.faults();
+    let alarm = controller.alarm().then_some("alarm");
+    let why: std::vec::Vec<&str> = faults.iter().map(Fault::name).chain(alarm).collect();
+    format!("not READY: {}", why.join(", "))
 }

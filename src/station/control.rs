@@ -9,6 +9,7 @@ use crate::line::gate::Reason;
 use crate::record::Metrics;
 use heapless::spsc::Producer;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +68,9 @@ impl Control {
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
+        // Its group may command the line, whatever the mask for new files; its folder says who else.
+        let group = std::fs::Permissions::from_mode(0o660);
+        std::fs::set_permissions(path, group).map_err(failed)?;
         Ok(Self {
             listener,
             path: path.to_path_buf(),
@@ -178,6 +182,8 @@ impl ControlEnds<'_> {
             "ok": true,
             "pid": std::process::id(),
             "ready": metrics.ready(),
+            "faults": metrics.faults().collect::<Vec<_>>(),
+            "alarms": metrics.alarms().collect::<Vec<_>>(),
             "parts": metrics.parts.get(),
             "passed": metrics.passed.get(),
             "rejected": rejected,

@@ -21,6 +21,7 @@ mod control;
 mod devices;
 mod inference;
 mod judge;
+mod latch;
 mod link;
 mod priority;
 mod rails;
@@ -33,9 +34,10 @@ pub use devices::{
     DeviceSetupError, controller_settings, inputs, outputs, sanity, source, v4l2_settings,
 };
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
+pub use latch::AlarmLatch;
 pub use link::{LinkError, LinkedOutputs};
-pub use priority::ordinary as ordinary_priority;
-pub use supervisor::{Supervision, SupervisorError, supervise};
+pub use priority::{hold_memory, ordinary as ordinary_priority};
+pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
 
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
@@ -106,6 +108,8 @@ pub struct Station {
     pub alive_every: Duration,
     /// The control socket's file.
     pub control: Option<PathBuf>,
+    /// Where an alarm outlives this process.
+    pub latch: Option<AlarmLatch>,
 }
 
 /// Why a line cannot run.
@@ -166,6 +170,7 @@ impl Station {
             product,
             alive_every,
             control,
+            latch,
         } = self;
         settings.gate.check(crate::line::controller::MAX_PARTS)?;
         source.open()?;
@@ -201,6 +206,8 @@ impl Station {
         let (free_judge_in, free_judge_out) = free_judge.split();
         let (free_recorder_in, free_recorder_out) = free_recorder.split();
         let no_room = AtomicU64::new(0);
+        let camera_alive = AtomicU64::new(clock::now().0);
+        let alarm_stands = latch.as_ref().is_some_and(AlarmLatch::stands);
         let gate = std::thread::current();
 
         if !self_test_passed {
@@ -214,6 +221,7 @@ impl Station {
                 pictures: pictures_out,
                 free: free_recorder_in,
                 lost: &entries_lost,
+                latch,
             };
             let recorder_thread = spawn(scope, "record", move || {
                 recording::run(recorder, ends, stop);
@@ -237,6 +245,7 @@ impl Station {
                 free: [free_gate_out, free_judge_out, free_recorder_out],
                 gate: gate.clone(),
                 no_room: &no_room,
+                alive: &camera_alive,
             };
             let camera_settings = CameraSettings {
                 timeout: camera_timeout,
@@ -294,6 +303,8 @@ impl Station {
                 alive_every: clock::nanos(alive_every),
                 judge: &judge_thread,
                 recorder: &recorder_thread,
+                camera_alive: &camera_alive,
+                alarm_stands,
             };
             let mut conductor = Conductor::new(settings, outputs, ends, company)?;
             conductor.run(stop);

@@ -1,5 +1,7 @@
-//! Real-time priority where the system permits it.
+//! Real-time priority, and memory that is not paged out, where the system permits it.
 
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, getrlimit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use thread_priority::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue,
@@ -42,5 +44,15 @@ pub fn ordinary() {
         if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
             log::debug!("ordinary priority: {error:?}");
         }
+    }
+}
+
+/// Keeps this process's memory from being paged out, now and later, so that a gate that slept wakes
+/// in time. Only where there is no limit on it: under one, taking memory would fail later on.
+pub fn hold_memory() {
+    if getrlimit(Resource::Memlock).current.is_some() {
+        log::debug!("memory may be paged out: LimitMEMLOCK is not infinity; board/systemd has it");
+    } else if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
+        log::warn!("memory may be paged out: {error}");
     }
 }

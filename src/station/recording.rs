@@ -1,5 +1,7 @@
 //! The recorder's thread. It may be slow, and the disk full: nobody waits for it.
 
+use super::conductor::REJECTS;
+use super::latch::AlarmLatch;
 use super::rails::{Item, Picture};
 use crate::capture::source::RawFrame;
 use crate::clock;
@@ -21,6 +23,8 @@ pub(super) struct RecorderEnds<'a> {
     pub(super) free: Producer<'a, RawFrame>,
     /// Entries for which the queue had no room.
     pub(super) lost: &'a AtomicU64,
+    /// Where an alarm outlives this process.
+    pub(super) latch: Option<AlarmLatch>,
 }
 
 /// Records until `stop` and everything is written.
@@ -59,6 +63,14 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
                     }
                 }
                 Item::Event(event) => {
+                    match (event.kind, &ends.latch) {
+                        // Drift has alarms, too, which nobody acknowledges.
+                        (EventKind::Alarm, Some(latch)) if event.subject.as_str() == REJECTS => {
+                            latch.set(true);
+                        }
+                        (EventKind::Acknowledged, Some(latch)) => latch.set(false),
+                        _ => {}
+                    }
                     if let Some(recorder) = &mut recorder {
                         recorder.event(&event, now);
                     }

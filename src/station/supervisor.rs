@@ -23,7 +23,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// A vision process that has said nothing yet may take this long to load its product.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub const START_LIMIT: Duration = Duration::from_secs(120);
 /// How often a request to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -219,8 +219,8 @@ fn attend(
         ready: false,
         stopped: false,
     };
-    let started = clock::now();
-    let mut lease_until = started.after(clock::nanos(START_LIMIT));
+    let mut patience = START_LIMIT;
+    let mut lease_until = clock::now().after(clock::nanos(patience));
     let mut pass_until: Option<Nanos> = None;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -238,11 +238,13 @@ fn attend(
                 Err(LinkError::Gone) => return Err((life, "the vision process has ended".into())),
                 Err(error) => return Err((life, error.to_string())),
             };
-            lease_until = clock::now().after(clock::nanos(settings.lease));
+            patience = settings.lease;
+            lease_until = clock::now().after(clock::nanos(patience));
             if let Message::Set { line, on, until } = message {
                 life.ready |= line == Line::Ready && on;
-                // Heard of too late: the part has gone by, and the next one must not profit.
-                let over = until.is_some_and(|until| clock::now() >= until);
+                // Heard of too late: the part has gone by, and the next one must not profit. There is no
+                // PASS without an end.
+                let over = until.is_none_or(|until| clock::now() >= until);
                 let on = on && !(line == Line::Pass && over);
                 if line == Line::Pass {
                     pass_until = until.filter(|_| on);
@@ -254,7 +256,7 @@ fn attend(
         }
         let now = clock::now();
         if now >= lease_until {
-            let silent = settings.lease.as_millis();
+            let silent = patience.as_millis();
             return Err((
                 life,
                 format!("no word from the vision process for {silent} ms"),

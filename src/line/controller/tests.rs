@@ -335,7 +335,8 @@ fn a_lost_camera_gives_back_its_frames_and_its_parts_go_without() {
     assert_eq!(run.freed(), []);
     run.fault(Fault::Camera, true);
     assert_eq!(run.freed(), [(1, Some(Unused::Unclaimed))]);
-    assert!(!run.controller.level(Line::Busy) && !run.controller.fresh());
+    assert!(!run.controller.level(Line::Busy));
+    assert!(run.controller.fresh(), "a watchdog brings no camera back");
     // A camera whose stamps begin anew is believed.
     run.fault(Fault::Camera, false);
     let exposed = run.clock - 25 * MS;

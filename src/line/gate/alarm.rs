@@ -48,6 +48,13 @@ impl Alarm {
         new
     }
 
+    /// An alarm of an earlier process stands. True when there was none here.
+    pub(super) const fn raise(&mut self) -> bool {
+        let new = !self.raised;
+        self.raised = true;
+        new
+    }
+
     pub(super) const fn raised(&self) -> bool {
         self.raised
     }

@@ -69,6 +69,7 @@ enum Due {
     HoldEnds,
     RejectEnds,
     PassEnds,
+    PassUnseen,
     OkEnds,
     PassingFaultsEnd,
     EncoderSilent,
@@ -101,6 +102,10 @@ pub struct Gate<const N: usize> {
     /// Ends of pulses, in the pulse's unit.
     reject_until: Option<u64>,
     pass_until: Option<u64>,
+    /// When PASS was last asked for by a part.
+    pass_since: Nanos,
+    /// When whoever holds the lines lets PASS fall, if nothing more is heard.
+    pass_told: Nanos,
     ok_until: Option<u64>,
     /// REJECT stays on up to this part's gate, because the ejector would have no rest before it.
     bridge: Option<PartId>,
@@ -143,6 +148,8 @@ impl<const N: usize> Gate<N> {
             stretch: None,
             reject_until: None,
             pass_until: None,
+            pass_since: now,
+            pass_told: Nanos(0),
             ok_until: None,
             bridge: None,
             rejected_until: None,
@@ -242,6 +249,7 @@ impl<const N: usize> Gate<N> {
             on(by_pulse, self.reject_until, Due::RejectEnds),
             on(by_pulse, self.pass_until, Due::PassEnds),
             on(by_pulse, self.ok_until, Due::OkEnds),
+            on(by_time, self.pass_unseen_at().map(|t| t.0), Due::PassUnseen),
             on(
                 by_time,
                 self.passing_faults_until.map(|t| t.0),
@@ -314,7 +322,7 @@ impl<const N: usize> Gate<N> {
         self.last_trigger = Some(at);
         let still = last.is_some_and(|l| l.counts == at.counts);
         let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
-        if self.gate.unit == Unit::Counts && still && apart {
+        if self.counts() && still && apart {
             // Two parts at one count: the belt moves and the encoder does not. The fault must pass by
             // itself: a belt that stands because of it would never count again.
             self.passing_fault(Fault::Encoder, emit);
@@ -350,6 +358,12 @@ impl<const N: usize> Gate<N> {
         }
         self.tick(clock, emit);
         let waits = self.find(id).is_some_and(|p| p.state == State::Waiting);
+        if !waits && let Some(part) = self.find(id) {
+            // The judge is not asked, so that nobody will answer: it must not count as waiting.
+            part.wanted = false;
+            self.catch_up_with_judge(emit);
+            self.tick(clock, emit);
+        }
         waits.then_some(id)
     }
 
@@ -430,6 +444,16 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
+    /// An alarm that was raised before this gate was made still stands.
+    pub fn raise_alarm(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.tick(clock, emit);
+        if self.alarm.raise() {
+            self.counters.alarms += 1;
+            emit(Output::Alarm(true));
+        }
+        self.tick(clock, emit);
+    }
+
     /// A person has looked at the alarm.
     pub fn acknowledge(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
@@ -462,6 +486,19 @@ impl<const N: usize> Gate<N> {
         {
             tracked.state = State::Rejected(reason);
         }
+    }
+
+    /// Whether the encoder tells where parts are or how long the ejector acts.
+    fn counts(&self) -> bool {
+        self.gate.unit == Unit::Counts || self.pulse.unit == Unit::Counts
+    }
+
+    /// Where the pulse is in counts: when PASS falls because no count was seen. An encoder that
+    /// dies, and a belt that stops under it, must not leave PASS on for the next part.
+    fn pass_unseen_at(&self) -> Option<Nanos> {
+        let counted = self.pulse.unit == Unit::Counts && self.pass_until.is_some();
+        let seen = self.counted_at.max(self.pass_since);
+        counted.then(|| seen.after(self.settings.pass_unseen()))
     }
 
     /// Whether a part that is triggered now can get a verdict that counts.

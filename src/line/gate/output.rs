@@ -31,9 +31,14 @@ pub enum Output {
         on: bool,
         /// When this was due; now, or earlier when the gate was called late.
         due: Nanos,
-        /// When the line is to fall by itself if nothing more is heard. Only where the length of
-        /// the pulse is a time.
+        /// When the line is to fall by itself if nothing more is heard. PASS that goes on has it
+        /// always, other lines never.
         until: Option<Nanos>,
+    },
+    /// PASS, which is on, stays on until then: the pulse is longer, or the belt is seen to move.
+    Extend {
+        /// When PASS is to fall by itself if nothing more is heard.
+        until: Nanos,
     },
     /// A part reached its gate.
     Decided(Decision),

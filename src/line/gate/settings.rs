@@ -106,6 +106,13 @@ impl Settings {
         matches!(self.gate, Span::Counts(_))
     }
 
+    /// Where the pulse is in counts: PASS falls when no count was seen for so long, a quarter of the
+    /// least pitch. A pulse that takes at most three quarters of it on the fastest belt is over before
+    /// the next part is at the ejector, even if the encoder dies while it lasts.
+    pub const fn pass_unseen(&self) -> Nanos {
+        Nanos(self.min_pitch.0 / 4)
+    }
+
     /// # Errors
     /// [`SettingsError`] naming the first setting that is off; `room` is the gate's array size.
     pub fn check(&self, room: usize) -> Result<(), SettingsError> {

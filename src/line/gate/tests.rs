@@ -372,6 +372,83 @@ fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
 }
 
 #[test]
+fn an_encoder_that_dies_under_pass_ends_it_for_good() {
+    for gate in [Span::Time(Nanos(100 * MS)), Span::Counts(Counts(100))] {
+        let pulse = Span::Counts(Counts(15));
+        let mut line = Belt::new(settings(gate, pulse, Ejector::Pass));
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, Judgement::Ok);
+        line.run(103);
+        assert!(line.gate.level(Line::Pass), "{gate:?}");
+        // Time goes on without a count.
+        let died = line.clock;
+        while line.clock < died + 12 * MS {
+            line.clock = line.gate.deadline().0.clamp(line.clock, died + 12 * MS);
+            let (clock, said) = (line.clock, &mut line.said);
+            line.gate.tick(Nanos(clock), &mut |o| said.push((clock, o)));
+        }
+        let off = line.on(Line::Pass).pop().expect("PASS was on").1;
+        assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);
+        // The belt had moved unseen: what comes now lies elsewhere.
+        line.run(5);
+        assert!(!line.gate.level(Line::Pass), "{gate:?}");
+    }
+}
+
+#[test]
+fn a_pass_always_tells_when_it_ends_by_itself() {
+    for pulse in [Span::Time(Nanos(15 * MS)), Span::Counts(Counts(15))] {
+        let mut line = Belt::new(settings(Span::Time(Nanos(100 * MS)), pulse, Ejector::Pass));
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, Judgement::Ok);
+        line.run(130);
+        let mut until = 0;
+        for &(at, said) in &line.said {
+            match said {
+                Output::Set {
+                    line: Line::Pass,
+                    on: true,
+                    until: told,
+                    ..
+                } => until = told.expect("an end").0,
+                Output::Set {
+                    line: Line::Pass, ..
+                } => {
+                    assert!(at <= until, "{pulse:?}");
+                    until = 0;
+                }
+                Output::Extend { until: told } => {
+                    assert!(at < until && until < told.0, "{pulse:?}");
+                    until = told.0;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(line.on(Line::Pass).len(), 1, "{pulse:?}");
+        assert_eq!(until, 0);
+    }
+}
+
+#[test]
+fn a_part_that_the_judge_is_not_asked_for_does_not_keep_the_line_waiting() {
+    let gate = Span::Counts(Counts(100));
+    let mut settings = settings(gate, Span::Counts(Counts(15)), Ejector::Pass);
+    settings.max_waiting = 1;
+    let mut line = Belt::new(settings);
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.run(30);
+    assert_eq!(line.trigger(), None, "more wait than may");
+    assert!(line.gate.faults().has(Fault::Overrun));
+    // The belt stands because READY is off: no count comes any more.
+    line.verdict(part, Judgement::Ok);
+    assert!(line.gate.faults().is_empty());
+    assert!(line.gate.ready());
+}
+
+#[test]
 fn lost_edges_reject_the_stretch_that_the_parts_may_lie_on() {
     let mut line = Belt::new(by_time(Ejector::Reject));
     line.settle();

@@ -10,6 +10,7 @@ mod watchdog;
 
 use super::gate::Nanos;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use thiserror::Error;
 
 use service::Service;
@@ -121,12 +122,25 @@ impl Keepalive {
         Ok(Self { service, watchdog })
     }
 
-    /// A part can be served: tells systemd that the start is over, with a line for
-    /// `systemctl status`.
+    /// Kicks begin only after `at_most`: a product is being loaded. Tells systemd to wait for so long,
+    /// and kicks everyone once. A hardware watchdog with less time than that resets the board.
+    ///
+    /// # Errors
+    /// [`KeepaliveError`] of the watcher that did not take it.
+    pub fn loading(&mut self, at_most: Duration, now: Nanos) -> Result<(), KeepaliveError> {
+        let service = self.service.as_ref().map_or(Ok(()), |s| s.wait(at_most));
+        self.kick(now).and(service)
+    }
+
+    /// The gate runs: tells systemd that the start is over and that kicks come from now on, with a
+    /// line for `systemctl status`.
     ///
     /// # Errors
     /// [`KeepaliveError::Notify`].
-    pub fn ready(&self, status: &str) -> Result<(), KeepaliveError> {
+    pub fn serving(&self, status: &str) -> Result<(), KeepaliveError> {
+        if let Some(service) = &self.service {
+            service.wait_as_usual()?;
+        }
         self.tell("READY=1\n", status)
     }
 
@@ -212,7 +226,8 @@ mod tests {
     fn without_watchers_everything_does_nothing() {
         let mut alive = Keepalive::with(|_| None, None).unwrap();
         assert!(!alive.watched());
-        alive.ready("running").unwrap();
+        alive.loading(Duration::from_secs(30), Nanos(1)).unwrap();
+        alive.serving("running").unwrap();
         alive.kick(Nanos(5)).unwrap();
         alive.stopping("done").unwrap();
         assert_eq!(alive.describe(), "nobody watches this process");

@@ -104,6 +104,23 @@ impl Service {
         }
     }
 
+    /// The next kick may come as late as `at_most` from now (systemd 233 or later; an older one
+    /// ignores it).
+    pub(super) fn wait(&self, at_most: Duration) -> Result<(), KeepaliveError> {
+        match self.watchdog {
+            Some((_, usual)) => {
+                let us = at_most.max(usual).as_micros();
+                self.send(format!("WATCHDOG_USEC={us}\nWATCHDOG=1").as_bytes())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes [`Service::wait`] back.
+    pub(super) fn wait_as_usual(&self) -> Result<(), KeepaliveError> {
+        self.wait(Duration::ZERO)
+    }
+
     fn send(&self, text: &[u8]) -> Result<(), KeepaliveError> {
         match self.socket.send(text) {
             Ok(_) => Ok(()),
@@ -179,7 +196,18 @@ mod tests {
         let mut alive = Keepalive::with(named(path.to_str().unwrap(), &variables), None).unwrap();
         assert!(alive.watched());
         assert!(alive.describe().contains("400ms"), "{}", alive.describe());
-        alive.ready("lid.pgp, 30 frames a second").unwrap();
+        let start = Nanos::from_millis(100);
+        alive.loading(Duration::from_secs(30), start).unwrap();
+        assert_eq!(
+            received(&systemd).unwrap(),
+            "WATCHDOG_USEC=30000000\nWATCHDOG=1"
+        );
+        assert_eq!(received(&systemd).unwrap(), "WATCHDOG=1");
+        alive.serving("lid.pgp, 30 frames a second").unwrap();
+        assert_eq!(
+            received(&systemd).unwrap(),
+            "WATCHDOG_USEC=400000\nWATCHDOG=1"
+        );
         assert_eq!(
             received(&systemd).unwrap(),
             "READY=1\nSTATUS=lid.pgp, 30 frames a second"
@@ -204,7 +232,7 @@ mod tests {
         let systemd = UnixDatagram::bind_addr(&address).unwrap();
         let alive = Keepalive::with(named(&format!("@{name}"), &[]), None).unwrap();
         assert!(!alive.watched(), "no WATCHDOG_USEC");
-        alive.ready("here").unwrap();
+        alive.serving("here").unwrap();
         assert_eq!(received(&systemd).unwrap(), "READY=1\nSTATUS=here");
     }
 

@@ -351,6 +351,7 @@ impl Plant<'_> {
             product: ProductLabel::new("soak", ""),
             alive_every: Duration::from_millis(50),
             control: None,
+            latch: None,
         };
         Ok(Life {
             running: Running::start(station)?,

@@ -144,6 +144,7 @@ pub fn try_line(
         product: ProductLabel::new("bench", ""),
         alive_every: Duration::from_millis(50),
         control: None,
+        latch: None,
     })?;
     let limit = clock::now().after(clock::nanos(READY_WITHIN));
     while !view.level(Line::Ready) && running.runs() && clock::now() < limit {

@@ -26,6 +26,9 @@ impl World {
     }
 
     fn edge(&mut self, now: u64, number: u64) {
+        if !self.inputs_work {
+            return;
+        }
         // The kernel tells of a lost edge with the next one. A line that is wired to reject must hear of
         // it before that part is at the ejector: two in a row could be too long, and after the last
         // part nothing comes. A line that is wired to pass needs no such mercy.
@@ -94,6 +97,11 @@ impl World {
             self.at(now, Event::Encoder(false));
             let back = now + self.faults.between(2 * MS, 1000 * MS);
             self.at(back, Event::Encoder(true));
+        }
+        if self.inputs_work && self.faults.strikes(Kind::DeadInputs) {
+            self.at(now, Event::Inputs(false));
+            let back = now + self.faults.between(50 * MS, 1500 * MS);
+            self.at(back, Event::Inputs(true));
         }
         if self.outputs_work && self.controller.is_some() && self.faults.strikes(Kind::LostOutputs)
         {

@@ -39,7 +39,7 @@ impl<const N: usize> Gate<N> {
                 self.start_reject(at);
             }
             Due::RejectEnds => self.end_reject(),
-            Due::PassEnds => {
+            Due::PassEnds | Due::PassUnseen => {
                 self.pass_until = None;
                 self.note_lateness(at, emit);
             }
@@ -110,6 +110,7 @@ impl<const N: usize> Gate<N> {
             self.counters.passed += 1;
             let end = self.pulse.after(place);
             self.pass_until = Some(end);
+            self.pass_since = at;
             self.ok_until = Some(end);
         }
         emit(Output::Decided(Decision {
@@ -198,6 +199,23 @@ impl<const N: usize> Gate<N> {
         }
     }
 
+    /// PASS on, or on for longer. Counts lengthen it all the time; that is told four times in
+    /// [`super::super::settings::Settings::pass_unseen`].
+    fn pass(&mut self, until: Nanos, due: Nanos, emit: &mut impl FnMut(Output)) {
+        let step = match self.pulse.unit {
+            Unit::Time => Nanos(0),
+            Unit::Counts => Nanos(self.settings.pass_unseen().0 / 4),
+        };
+        if !self.level(Line::Pass) {
+            self.set(Line::Pass, true, due, Some(until), emit);
+        } else if until > self.pass_told.after(step) {
+            emit(Output::Extend { until });
+        } else {
+            return;
+        }
+        self.pass_told = until;
+    }
+
     /// Brings READY and what hangs on it up to date, then the lines.
     pub(super) fn show(&mut self, due: Nanos, emit: &mut impl FnMut(Output)) {
         let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
@@ -220,15 +238,16 @@ impl<const N: usize> Gate<N> {
             self.rejected_until = Some(self.gate.unit.of(self.now));
         }
         // When outputs are late or gone, nothing that they show can be trusted.
-        let distrusted = self.faults.has(Fault::Outputs) || self.faults.has(Fault::LateOutput);
+        let distrusted = self.faults.has(Fault::Outputs)
+            || self.faults.has(Fault::LateOutput)
+            || (self.pulse.unit == Unit::Counts && self.faults.has(Fault::Inputs));
         if rejecting || distrusted {
             // For good: what lies at the ejector later is another part.
             self.pass_until = None;
         }
-        let passing = self.pass_until;
-        let until = match (self.pulse.unit, passing) {
-            (Unit::Time, Some(end)) => Some(Nanos(end)),
-            _ => None,
+        let passing = match self.pulse.unit {
+            Unit::Time => self.pass_until.map(Nanos),
+            Unit::Counts => self.pass_unseen_at(),
         };
         // Off before on: PASS and REJECT are never on together.
         let fault =
@@ -238,8 +257,8 @@ impl<const N: usize> Gate<N> {
             self.set(Line::Pass, false, due, None, emit);
         }
         self.set(Line::Reject, rejecting, due, None, emit);
-        if passing.is_some() {
-            self.set(Line::Pass, true, due, until, emit);
+        if let Some(until) = passing {
+            self.pass(until, due, emit);
         }
         self.set(Line::Ok, self.ok_until.is_some(), due, None, emit);
         self.set(Line::Busy, self.waiting() > 0, due, None, emit);
