@@ -212,6 +212,7 @@ fn from_trigger_to_output_nothing_is_taken() {
         settings: settings(),
         source: Box::new(WatchedSource(source, Arc::clone(&taken))),
         camera_timeout: Duration::from_secs(1),
+        camera_wired: false,
         triggers: TriggerSource::Inputs(Box::new(WatchedInputs(inputs, Arc::clone(&taken)))),
         outputs: Box::new(WatchedOutputs(outputs, Arc::clone(&taken))),
         judge: Box::new(WatchedJudge(

@@ -1,9 +1,11 @@
 //! `partgate config`: what a line's configuration may say, and whether one says it.
 
-use super::failure::{Code, Failure};
+use super::failure::{Code, Failure, causes};
 use super::terminal::{Colour, Out};
 use clap::{Args, Subcommand};
 use partgate::config::{Board, ConfigError, LineConfig, Pin, Problem, example, known_keys};
+use partgate::product::Product;
+use partgate::station::{DeviceSetupError, sanity};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -103,7 +105,13 @@ fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
     out.when_left(Code::Input);
     let (problems, warnings) = match LineConfig::open(file) {
         Ok(config) if arguments.syntax_only => (Vec::new(), config.warnings()),
-        Ok(config) => (config.check_files(), config.warnings()),
+        Ok(config) => {
+            let mut problems = config.check_files();
+            if problems.is_empty() {
+                problems.extend(unfit_limits(&config));
+            }
+            (problems, config.warnings())
+        }
         Err(ConfigError::Problems { problems, .. }) => (problems, Vec::new()),
         Err(error) => return Err(Failure::input(error)),
     };
@@ -141,6 +149,21 @@ fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
         })?;
     }
     Ok(if ok { Code::Done } else { Code::Input })
+}
+
+/// The limits of `[sanity]` that the product's own good parts do not keep: `run` refuses them.
+fn unfit_limits(config: &LineConfig) -> Option<Problem> {
+    let product = Product::open(&config.product).ok()?;
+    let error = sanity(config, &product).err()?;
+    let key = match &error {
+        DeviceSetupError::Unfit { key, .. } => format!("sanity.{key}"),
+        _ => "sanity".into(),
+    };
+    Some(Problem {
+        line: config.line_of(&key).unwrap_or(1),
+        message: causes(&error).join(": "),
+        key,
+    })
 }
 
 fn print_text(text: &str, out: &mut Out) -> Result<Code, Failure> {

@@ -1,6 +1,7 @@
 //! Commands: each parses its arguments, calls the library and prints. Nothing is judged here.
 
 mod bench;
+mod capture;
 mod completions;
 mod config;
 mod demo;
@@ -89,6 +90,7 @@ enum Command {
     Run(run::Arguments),
     Simulate(simulate::Arguments),
     Tell(tell::Arguments),
+    Capture(capture::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -173,6 +175,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, &mut out),
         Command::Simulate(arguments) => simulate::run(&arguments, &mut out),
         Command::Tell(arguments) => tell::run(&arguments, &mut out),
+        Command::Capture(arguments) => capture::run(&arguments, &mut out),
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
         Command::Completions(arguments) => completions::run(&arguments, &mut out),

@@ -6,7 +6,7 @@ use super::terminal::Out;
 use clap::Args;
 use partgate::capture::decode::decode;
 use partgate::clock;
-use partgate::config::{LineConfig, TriggerKind};
+use partgate::config::{CameraSource, LineConfig, TriggerKind};
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::line::devices::Outputs;
@@ -177,14 +177,19 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         (_, None) => TriggerSource::Socket,
     };
     let checks = sanity(config, &product).map_err(Failure::input)?;
+    let mut judge = ProductJudge::new(product, inspector, checks);
+    if matches!(&config.camera.source, CameraSource::V4l2(camera) if !camera.allow_identical) {
+        judge = judge.never_alike();
+    }
     let station = Station {
         settings: controller_settings(config),
         source: source(config).map_err(Failure::input)?,
         camera_timeout: config.camera.timeout,
+        camera_wired: config.camera.on_trigger(),
         triggers,
         socket_triggers: config.trigger.kind == TriggerKind::Socket,
         outputs: Box::new(outputs),
-        judge: Box::new(ProductJudge::new(product, inspector, checks)),
+        judge: Box::new(judge),
         self_test_passed,
         recorder: Some(recorder),
         metrics,

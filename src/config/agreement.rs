@@ -18,7 +18,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     wiring(settings, problems);
     alarm(settings, problems);
     plant(settings, problems);
-    lease(settings, problems);
+    pulse(settings, problems);
 }
 
 /// Notes that a key which is in the file does nothing as the file stands.
@@ -50,13 +50,12 @@ fn camera(camera: &CameraSettings, problems: &mut Problems) {
         useless(problems, "camera.width", &camera.width, v4l2);
         useless(problems, "camera.height", &camera.height, v4l2);
         useless(problems, "camera.format", &camera.format, v4l2);
+        let identical = &camera.allow_identical;
+        useless(problems, "camera.allow_identical", identical, v4l2);
         if let Some(line) = camera.controls_line {
             let message = format!("has an effect only with {v4l2}; remove it or change that");
             problems.note(line, "camera.controls", message);
         }
-    } else {
-        let others = "camera.source = \"folder\" or \"rendered\": a real camera is triggered by wire or runs freely";
-        useless(problems, "camera.on_trigger", &camera.on_trigger, others);
     }
     let folder = "camera.source = \"folder\"";
     if source == SourceName::Folder {
@@ -205,6 +204,10 @@ fn units(settings: &Settings, problems: &mut Problems) {
     if gate.after.ms.given() && gate.after.counts.given() {
         // Told above; which one was meant is not known.
     } else if gate.after.counts.given() {
+        let silence = &gate.encoder_silence_ms;
+        let line = gate.after.counts.line.unwrap_or(gate.line);
+        let why = "gate.after_counts (an encoder that dies and comes back leaves every part in another's place; 0 is never, for a belt that stands still now and then and an encoder that is trusted)";
+        needed(problems, "gate.encoder_silence_ms", silence, line, why);
         useless(
             problems,
             "gate.spin_up_ms",
@@ -301,20 +304,22 @@ fn capacity(settings: &Settings, problems: &mut Problems) {
             _ => None,
         },
     };
-    if let Some(parts) = parts
-        && parts > capacity as f64
+    // READY promises that one more could be tracked, so that one place is never taken.
+    if let Some(parts) = parts.map_or(Some(1.0), Some)
+        && parts + 1.0 > capacity as f64
     {
-        let cure = if parts > MAX_CAPACITY as f64 {
+        let least = parts + 1.0;
+        let cure = if least > MAX_CAPACITY as f64 {
             format!(
                 "more than {MAX_CAPACITY} cannot be tracked: the sensor must be nearer to the ejector, or parts further apart"
             )
         } else {
-            format!("allowed: {parts} to {MAX_CAPACITY} parts")
+            format!("allowed: {least} to {MAX_CAPACITY} parts")
         };
         problems.note(
             line,
             "gate.capacity",
-            format!("{capacity} parts are too few: {parts} fit between sensor and ejector at the closest pitch; {cure}"),
+            format!("{capacity} parts are too few: {parts} fit between sensor and ejector at the closest pitch, and one place is kept free; {cure}"),
         );
     }
     if let Some(waiting) = settings.inference.max_waiting.value
@@ -388,21 +393,24 @@ fn plant(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-/// Where the pulse is a time, the supervisor ends each PASS itself; where it is in counts only the
-/// lease does, when the gate has died.
-fn lease(settings: &Settings, problems: &mut Problems) {
-    if !settings.gate.pulse.counts.given() {
-        return;
-    }
-    let lease = &settings.supervisor.lease_ms;
-    let pitch = &settings.trigger.min_pitch_ms;
-    if let (Some(ms), Some(least)) = (lease.value, pitch.value)
-        && ms >= least
+/// A pulse that reaches the next part rejects it, and so on until there is a gap.
+fn pulse(settings: &Settings, problems: &mut Problems) {
+    let pulse = &settings.gate.pulse;
+    let pitch = settings.trigger.min_pitch_ms.value;
+    let reaches = "the pulse for one part would reach the next one";
+    if let (Some(ms), Some(pitch), Some(line)) = (pulse.ms.value, pitch, pulse.ms.line)
+        && ms >= pitch
     {
-        let message = format!(
-            "{ms} ms is not shorter than trigger.min_pitch_ms = {least} ms: with gate.pulse_counts a PASS that a dead gate left on would reach the next part; make it shorter, or give gate.pulse_ms"
-        );
-        let line = lease.line.or(pitch.line).unwrap_or(1);
-        problems.note(line, "supervisor.lease_ms", message);
+        let message =
+            format!("{ms} ms is not shorter than trigger.min_pitch_ms = {pitch} ms: {reaches}");
+        problems.note(line, "gate.pulse_ms", message);
+    }
+    let every = settings.trigger.every_counts.value;
+    if let (Some(counts), Some(every), Some(line)) = (pulse.counts.value, every, pulse.counts.line)
+        && counts >= every
+    {
+        let message =
+            format!("{counts} is not less than trigger.every_counts = {every}: {reaches}");
+        problems.note(line, "gate.pulse_counts", message);
     }
 }

@@ -221,6 +221,8 @@ fn camera(
                 width: width?,
                 height: height?,
                 format: settings.format.value?,
+                on_trigger,
+                allow_identical: settings.allow_identical.value?,
                 controls: Controls {
                     exposure: settings.exposure_us.value.map(Duration::from_micros),
                     gain: settings.gain.value.and_then(|v| i64::try_from(v).ok()),
@@ -305,7 +307,7 @@ fn lines(settings: &LineSettings, board: Option<&Board>, document: &mut Document
                 continue;
             }
         };
-        let same = |other: &LineSpec| other.wire() == spec.wire();
+        let same = |other: &LineSpec| other.same_wire(&spec);
         if let Some((other, _)) = found.iter().find(|(_, other)| same(other)) {
             let message =
                 format!("{text:?} is wired to lines.{other} already; a line has one meaning");

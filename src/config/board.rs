@@ -40,6 +40,22 @@ impl LineSpec {
             (_, _, name) => format!("line {}", name.as_deref().unwrap_or_default()),
         }
     }
+
+    /// Whether both are certainly one wire, as far as their texts tell: two ways to write a chip, and
+    /// a name with and without its chip. What only the machine knows is `doctor`'s.
+    pub fn same_wire(&self, other: &Self) -> bool {
+        let chip = |spec: &Self| {
+            let chip = spec.chip.as_deref()?;
+            Some(chip.strip_prefix("/dev/").unwrap_or(chip).to_string())
+        };
+        let chips = match (chip(self), chip(other)) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        let named = self.name.is_some() && self.name == other.name;
+        let numbered = self.offset.is_some() && self.offset == other.offset;
+        chips && (named || numbered)
+    }
 }
 
 /// The pull resistor of an input.

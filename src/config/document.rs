@@ -311,10 +311,13 @@ impl Document {
     ) -> Setting<u64> {
         let allowed = spaced(format!("{} to {}", range.start(), range.end()), unit);
         self.setting(section, key, absent, &allowed, |value| {
-            let number = whole(value)?;
+            let number = match value {
+                DeValue::Integer(_) => whole(value).and_then(|number| u64::try_from(number).ok()),
+                DeValue::Float(_) => return Some(Err("is not a whole number".into())),
+                _ => return None,
+            };
             Some(
-                u64::try_from(number)
-                    .ok()
+                number
                     .filter(|number| range.contains(number))
                     .ok_or_else(|| "is out of range".to_string()),
             )

@@ -147,7 +147,23 @@ fn read_file(file: &Path) -> Result<String, ConfigError> {
             limit: MAX_FILE,
         });
     }
-    std::fs::read_to_string(file).map_err(read)
+    let bytes = std::fs::read(file).map_err(read)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let sound = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..sound]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count();
+        ConfigError::Problems {
+            file: file.to_path_buf(),
+            problems: vec![Problem {
+                line,
+                key: String::new(),
+                message: "not UTF-8: a letter here is in another encoding; save the file as UTF-8"
+                    .into(),
+            }],
+        }
+    })
 }
 
 #[cfg(test)]

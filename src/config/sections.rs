@@ -19,6 +19,23 @@ pub struct Camera {
     pub timeout: Duration,
 }
 
+impl Camera {
+    /// Whether the camera exposes once a part, so that silence says nothing.
+    pub fn on_trigger(&self) -> bool {
+        match &self.source {
+            CameraSource::V4l2(camera) => camera.on_trigger,
+            CameraSource::Folder { on_trigger, .. } | CameraSource::Rendered { on_trigger, .. } => {
+                *on_trigger
+            }
+        }
+    }
+
+    /// From frame to frame of a camera that runs freely.
+    pub fn interval(&self) -> Option<Nanos> {
+        (!self.on_trigger()).then_some(Nanos((1e9 / self.fps) as u64))
+    }
+}
+
 /// The kinds of source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CameraSource {
@@ -53,6 +70,10 @@ pub struct V4l2Camera {
     pub height: u32,
     /// None: the best that the camera offers.
     pub format: Option<PixelFormat>,
+    /// A wire makes it expose once a part: that no frame comes says nothing then.
+    pub on_trigger: bool,
+    /// Two parts may have the same picture to the byte; else the second is UNKNOWN.
+    pub allow_identical: bool,
     /// `[camera.controls]`.
     pub controls: Controls,
 }

@@ -33,6 +33,7 @@ pub(super) struct CameraSettings {
     pub(super) timeout_ms: Setting<f64>,
     pub(super) folder: Setting<String>,
     pub(super) on_trigger: Setting<bool>,
+    pub(super) allow_identical: Setting<bool>,
     pub(super) seed: Setting<u64>,
     pub(super) defective_percent: Setting<f64>,
     /// Line of `[camera.controls]`, where it is in the file.
@@ -269,6 +270,7 @@ fn camera<'i>(document: &mut Document, top: &mut Section<'i>) -> CameraSettings 
     );
     let folder = document.text(s, "folder", "a folder", Absent::Leaves("none"), anything);
     let on_trigger = document.flag(s, "on_trigger", Absent::Means(false));
+    let allow_identical = document.flag(s, "allow_identical", Absent::Means(false));
     let seed = document.whole(s, "seed", 0..=i64::MAX as u64, "", Absent::Means(1));
     let defective_percent = document.decimal(
         s,
@@ -301,6 +303,7 @@ fn camera<'i>(document: &mut Document, top: &mut Section<'i>) -> CameraSettings 
         timeout_ms,
         folder,
         on_trigger,
+        allow_identical,
         seed,
         defective_percent,
         controls_line,
@@ -390,9 +393,9 @@ fn gate<'i>(document: &mut Document, top: &mut Section<'i>) -> GateSettings {
         encoder_silence_ms: document.decimal(
             s,
             "encoder_silence_ms",
-            1.0..=LONGEST_MS,
-            "ms",
-            never(),
+            0.0..=LONGEST_MS,
+            "ms, 0 is never",
+            none(),
         ),
     };
     document.close(s);

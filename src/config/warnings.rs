@@ -2,7 +2,7 @@
 
 use super::LineConfig;
 use super::problem::Problem;
-use crate::line::gate::{Nanos, Span};
+use crate::line::gate::{Ejector, Nanos, Span};
 
 fn ms(time: Nanos) -> f64 {
     time.0 as f64 / 1e6
@@ -29,14 +29,39 @@ impl LineConfig {
                 ),
             );
         }
-        if let Span::Time(pulse) = self.gate.pulse
-            && pulse >= pitch
+        if let Some(frame) = self.camera.interval()
+            && window < frame
         {
             note(
-                "gate.pulse_ms",
+                "capture.exposure_max_ms",
                 format!(
-                    "{} ms is not shorter than trigger.min_pitch_ms = {} ms: the pulse of one part reaches the next",
-                    ms(pulse),
+                    "the window of {} ms from capture.exposure_min_ms is shorter than one frame interval of a camera that runs freely, {:.1} ms at camera.fps: some parts will have no frame",
+                    ms(window),
+                    ms(frame)
+                ),
+            );
+        }
+        if let Span::Time(after) = self.gate.after {
+            let left = after.since(capture.exposure_max.after(capture.delivery));
+            let alarmed = self.alarm.consecutive_rejects > 0;
+            if !alarmed && crate::clock::nanos(self.inference.timeout) > left {
+                note(
+                    "inference.timeout_ms",
+                    format!(
+                        "{} ms is longer than the {} ms that a part's judging may take before its gate: a judge that is always too late rejects every part, and with alarm.consecutive_rejects = 0 nobody is told",
+                        self.inference.timeout.as_secs_f64() * 1e3,
+                        ms(left)
+                    ),
+                );
+            }
+        }
+        let lease = crate::clock::nanos(self.supervisor.lease);
+        if self.gate.ejector == Ejector::Reject && lease >= pitch {
+            note(
+                "supervisor.lease_ms",
+                format!(
+                    "{} ms is not shorter than trigger.min_pitch_ms = {} ms: with gate.ejector = \"reject\" the parts at the ejector pass until a hanging program is noticed",
+                    ms(lease),
                     ms(pitch)
                 ),
             );

@@ -249,13 +249,13 @@ impl Images {
     }
 
     fn store(&mut self, entry: &PartEntry, frame: &RawFrame) -> Result<PathBuf, KeepError> {
-        let kept_as = ending(frame);
+        let kept_as = file_ending(frame);
         let bytes: &[u8] = match kept_as {
             Some(_) => &frame.bytes,
             None => {
                 let decoded = (self.decode)(frame).map_err(KeepError::Decode)?;
                 self.encoded.clear();
-                encode(&decoded, &mut self.encoded).map_err(KeepError::Encode)?;
+                encode_png(&decoded, &mut self.encoded).map_err(KeepError::Encode)?;
                 &self.encoded
             }
         };
@@ -325,7 +325,7 @@ impl std::fmt::Debug for Images {
 }
 
 /// The file ending of a frame that is kept as it came; None where it has to be encoded.
-fn ending(frame: &RawFrame) -> Option<&'static str> {
+pub fn file_ending(frame: &RawFrame) -> Option<&'static str> {
     match frame.format {
         PixelFormat::Mjpeg => Some("jpg"),
         PixelFormat::File => Some(match &frame.bytes[..] {
@@ -340,7 +340,11 @@ fn ending(frame: &RawFrame) -> Option<&'static str> {
     }
 }
 
-fn encode(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
+/// Appends `frame` to `into` as a PNG file of its own depth and channels.
+///
+/// # Errors
+/// The encoder's.
+pub fn encode_png(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
     use ExtendedColorType::{L8, L16, Rgb8, Rgb16};
     let encoder = PngEncoder::new_with_quality(into, CompressionType::Fast, FilterType::Adaptive);
     let (width, height) = (frame.width() as u32, frame.height() as u32);

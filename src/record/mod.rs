@@ -24,7 +24,9 @@ pub use entry::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,
 };
 pub use histogram::{Histogram, Quantiles};
-pub use images::{Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler};
+pub use images::{
+    Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler, encode_png, file_ending,
+};
 pub use metrics::{Counter, Gauge, Metrics};
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};

@@ -21,11 +21,13 @@
 //!   the shift is unknown, and that is a finding of its own: a check that cannot see must not pass.
 
 mod place;
+mod repeats;
 
 #[cfg(test)]
 mod tests;
 
 pub use place::Shift;
+pub use repeats::Repeats;
 
 use crate::frame::{Frame, Pixels};
 use place::{Place, Placement};
@@ -123,6 +125,11 @@ pub enum Finding {
         /// Best correlation with the reference at any place looked at, -1 to 1.
         correlation: f64,
     },
+    /// The same picture as before, to the byte: no camera takes that of another part.
+    Repeated {
+        /// So many judged pictures ago.
+        ago: usize,
+    },
 }
 
 impl Finding {
@@ -134,6 +141,7 @@ impl Finding {
             Finding::Blurred { .. } => "blurred",
             Finding::Shifted { .. } => "shifted",
             Finding::Placeless { .. } => "placeless",
+            Finding::Repeated { .. } => "repeated",
         }
     }
 
@@ -144,6 +152,7 @@ impl Finding {
             Finding::Saturated { .. } => "max_saturated_percent",
             Finding::Blurred { .. } => "min_sharpness",
             Finding::Shifted { .. } | Finding::Placeless { .. } => "max_shift_percent",
+            Finding::Repeated { .. } => "allow_identical",
         }
     }
 }
@@ -165,6 +174,12 @@ impl std::fmt::Display for Finding {
                 f,
                 "its place cannot be told: correlation with the golden image {correlation:.2}"
             ),
+            Finding::Repeated { ago } => {
+                write!(
+                    f,
+                    "the same bytes as {ago} pictures before: a frozen camera"
+                )
+            }
         }
     }
 }

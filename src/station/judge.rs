@@ -6,7 +6,7 @@ use crate::frame::Frame;
 use crate::inspection::{InspectionError, Inspector};
 use crate::line::gate::{Judgement, Reason};
 use crate::product::Product;
-use crate::sanity::{Finding, Sanity};
+use crate::sanity::{Finding, Repeats, Sanity};
 use crate::verdict::Verdict;
 use thiserror::Error;
 
@@ -66,6 +66,7 @@ pub struct ProductJudge {
     product: Product,
     inspector: Inspector,
     sanity: Option<Sanity>,
+    repeats: Option<Repeats>,
     frame: Frame,
 }
 
@@ -76,8 +77,16 @@ impl ProductJudge {
             product,
             inspector,
             sanity,
+            repeats: None,
             frame: Frame::blank(),
         }
+    }
+
+    /// With a real camera, whose pictures are never alike: one that comes again is UNKNOWN.
+    #[must_use]
+    pub fn never_alike(mut self) -> Self {
+        self.repeats = Some(Repeats::default());
+        self
     }
 }
 
@@ -88,10 +97,8 @@ impl Judge for ProductJudge {
         if !self.product.expects_size(width, height) {
             return Err(JudgeError::OtherView { width, height });
         }
-        let finding = self
-            .sanity
-            .as_mut()
-            .and_then(|s| s.check(&self.frame).finding);
+        let repeated = self.repeats.as_mut().and_then(|r| r.check(&raw.bytes));
+        let finding = repeated.or_else(|| self.sanity.as_mut()?.check(&self.frame).finding);
         let inspection = self.inspector.inspect(&self.frame)?;
         // A picture that is none is UNKNOWN, unless it is plainly NG as well.
         let judgement = match (inspection.verdict, &finding) {

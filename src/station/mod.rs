@@ -82,6 +82,9 @@ pub struct Station {
     pub source: Box<dyn FrameSource>,
     /// A free-running camera that is silent for so long is lost.
     pub camera_timeout: Duration,
+    /// A wire makes the camera expose once a part. (One that this program makes expose says so
+    /// itself, [`FrameSource::flash`].)
+    pub camera_wired: bool,
     /// Where triggers come from.
     pub triggers: TriggerSource,
     /// The output lines.
@@ -157,6 +160,7 @@ impl Station {
             settings,
             mut source,
             camera_timeout,
+            camera_wired,
             triggers,
             outputs,
             mut judge,
@@ -176,7 +180,7 @@ impl Station {
         source.open()?;
         log::info!("camera: {}", source.describe());
         let flash = source.flash();
-        let on_trigger = flash.is_some();
+        let on_trigger = camera_wired || flash.is_some();
         let flash: SharedFlash = Mutex::new(flash);
         let control = control.as_deref().map(Control::bind).transpose()?;
         let keeps_ok = move |part| sampler.is_some_and(|s| s.takes(part));

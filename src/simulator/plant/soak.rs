@@ -338,6 +338,7 @@ impl Plant<'_> {
             settings: self.pace.settings(),
             source: Box::new(source),
             camera_timeout: Duration::from_secs(1),
+            camera_wired: false,
             triggers: TriggerSource::Inputs(Box::new(inputs)),
             outputs: Box::new(outputs),
             judge: Box::new(judge),

@@ -131,6 +131,7 @@ pub fn try_line(
         settings: pace.settings(),
         source: Box::new(camera),
         camera_timeout: Duration::from_secs(1),
+        camera_wired: false,
         triggers: TriggerSource::Inputs(Box::new(inputs)),
         outputs: Box::new(outputs),
         judge: Box::new(Lent(Arc::clone(judge))),

@@ -1,0 +1,208 @@
+//! `partgate capture`: pictures from a line's own camera, to fit a product on.
+
+use super::failure::{Code, Failure};
+use super::output_folder;
+use super::progress::Progress;
+use super::terminal::Out;
+use clap::Args;
+use partgate::capture::decode::decode;
+use partgate::capture::source::{Flash, FrameSource, RawFrame};
+use partgate::clock;
+use partgate::config::LineConfig;
+use partgate::frame::Frame;
+use partgate::line::gate::Nanos;
+use partgate::record::{encode_png, file_ending};
+use partgate::station::source;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Frames after the opening that are not kept: exposure and white balance settle.
+const SETTLING: usize = 10;
+/// A part has so long to come where a wire makes the camera expose.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Damaged frames in a row that are too many.
+const BROKEN: u32 = 30;
+
+/// Take pictures with a line's camera, as `run` would take them, to fit a product on
+///
+/// Opens the camera that the configuration names, with its format, size, rate and controls, and
+/// writes what it sees into a folder: JPEG as the camera sent it, anything else as PNG. Nothing is
+/// judged, and no line is touched. A camera has one user: stop the line first. A camera that runs
+/// freely gives a picture every --every; one that a wire triggers, one a part.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  partgate capture line.toml photos/lid --count 100 --every 2000\n  partgate-train fit photos/lid -o lid.pgp\n\nJSON: camera, folder, pictures, damaged, width, height.\n\nExit codes: 0 done, 1 the camera fails or gives no pictures, 3 the configuration or the folder."
+)]
+pub(crate) struct Arguments {
+    /// The line's configuration; its product need not be there yet
+    config: PathBuf,
+    /// New or empty folder to write into
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Pictures to take
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// Milliseconds from picture to picture
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    every: u32,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    camera: String,
+    folder: &'a Path,
+    pictures: u32,
+    damaged: u32,
+    width: usize,
+    height: usize,
+}
+
+#[derive(Debug, Error)]
+enum CaptureFailed {
+    #[error("{camera}: no picture for {} s{hint}", waited.as_secs_f64())]
+    Silent {
+        camera: String,
+        waited: Duration,
+        hint: &'static str,
+    },
+    #[error("{camera}: {BROKEN} damaged frames in a row; check cable and bandwidth")]
+    Damaged { camera: String },
+}
+
+/// The camera, and how long it may be silent.
+struct Camera {
+    source: Box<dyn FrameSource>,
+    flash: Option<Box<dyn Flash>>,
+    frame: RawFrame,
+    patience: Duration,
+    hint: &'static str,
+    damaged: u32,
+}
+
+impl Camera {
+    fn open(config: &LineConfig) -> Result<Self, Failure> {
+        let mut source = source(config).map_err(Failure::input)?;
+        source.open().map_err(Failure::unexpected)?;
+        log::info!("camera: {}", source.describe());
+        let wired = config.camera.on_trigger();
+        Ok(Self {
+            flash: source.flash(),
+            frame: RawFrame::with_capacity(source.frame_bytes()),
+            source,
+            patience: if wired {
+                PATIENCE
+            } else {
+                config.camera.timeout
+            },
+            hint: if wired {
+                "; does its trigger input get a signal (camera.on_trigger)?"
+            } else {
+                "; is it triggered by a wire (camera.on_trigger)?"
+            },
+            damaged: 0,
+        })
+    }
+
+    /// The next whole frame.
+    fn next(&mut self) -> Result<(), Failure> {
+        let from = clock::now();
+        if let Some(flash) = &mut self.flash {
+            flash.fire(from.0);
+        }
+        let (mut broken, until) = (0, from.after(clock::nanos(self.patience)));
+        loop {
+            let came = self.source.next(&mut self.frame, clock::until(until));
+            if !came.map_err(Failure::unexpected)? {
+                return Err(Failure::unexpected(CaptureFailed::Silent {
+                    camera: self.source.describe(),
+                    waited: self.patience,
+                    hint: self.hint,
+                }));
+            }
+            if !self.frame.damaged {
+                return Ok(());
+            }
+            (broken, self.damaged) = (broken + 1, self.damaged + 1);
+            if broken == BROKEN {
+                let camera = self.source.describe();
+                return Err(Failure::unexpected(CaptureFailed::Damaged { camera }));
+            }
+        }
+    }
+
+    /// Empties a camera that runs freely until `time`: what it holds by then is old.
+    fn wait(&mut self, time: Nanos) -> Result<(), Failure> {
+        if self.flash.is_some() {
+            std::thread::sleep(clock::until(time));
+            return Ok(());
+        }
+        while clock::now() < time {
+            let came = self.source.next(&mut self.frame, clock::until(time));
+            came.map_err(Failure::unexpected)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
+    let folder = &arguments.folder;
+    output_folder::make_empty(folder)?;
+    let mut camera = Camera::open(&config)?;
+    let runs_freely = !config.camera.on_trigger();
+    if runs_freely {
+        for _ in 0..SETTLING {
+            camera.next()?;
+        }
+    }
+    let every = Nanos::from_millis(arguments.every.into());
+    let mut pixels = Frame::blank();
+    let mut bytes = Vec::new();
+    let mut progress = Progress::new("taking pictures", arguments.count as usize);
+    let mut due = clock::now();
+    for number in 1..=arguments.count {
+        if number > 1 && (runs_freely || camera.flash.is_some()) {
+            due = due.after(every);
+            camera.wait(due)?;
+        }
+        camera.next()?;
+        // A frame that cannot be decoded is no picture to fit on, in whatever form it is kept.
+        decode(&camera.frame, &mut pixels).map_err(Failure::unexpected)?;
+        let name = |ending| folder.join(format!("{number:06}.{ending}"));
+        match file_ending(&camera.frame) {
+            Some(ending) => output_folder::write(&name(ending), &camera.frame.bytes)?,
+            None => {
+                bytes.clear();
+                encode_png(&pixels, &mut bytes).map_err(Failure::unexpected)?;
+                output_folder::write(&name("png"), &bytes)?;
+            }
+        }
+        progress.step();
+    }
+    drop(progress);
+    let report = Report {
+        camera: camera.source.describe(),
+        folder,
+        pictures: arguments.count,
+        damaged: camera.damaged,
+        width: pixels.width(),
+        height: pixels.height(),
+    };
+    if out.json() {
+        out.json_page(&report)?;
+    } else {
+        out.line(format_args!(
+            "{}: {} pictures of {} x {} from {}; {} damaged frames left out",
+            folder.display(),
+            report.pictures,
+            report.width,
+            report.height,
+            report.camera,
+            report.damaged
+        ))?;
+    }
+    Ok(Code::Done)
+}
