@@ -12,7 +12,10 @@ use command::{Ran, program, text};
 use line::{MS, Plant, Running, level_at, on_between};
 use partgate::capture::rendered::Renderer;
 use partgate::clock;
-use serde_json::Value;
+use partgate::line::gate::Nanos;
+use partgate::station::ask;
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -214,6 +217,44 @@ fn an_alarm_stops_the_line_until_it_is_acknowledged() {
         (2, 2),
         "{log:#?}"
     );
+}
+
+#[test]
+fn an_alarm_outlives_the_process_that_raised_it() {
+    let alarm = "consecutive_rejects = 2\nstop_line = true";
+    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let running = plant.start();
+    running.await_clear();
+    for _ in 0..2 {
+        plant.trigger();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let raised = running.await_status("the alarm", |s| s["alarms"] == json!(["rejects"]));
+    assert_eq!(raised["ready"], false);
+    let marker = plant.at("record/alarm");
+    let written = clock::now();
+    while !marker.exists() {
+        assert!(clock::until(written.after(Nanos::from_millis(20_000))) > Duration::ZERO);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let first = running.await_vision(None);
+    kill_process(first, Signal::KILL).expect("it lives");
+    running.await_vision(Some(first));
+    let from = clock::now().0;
+    while ask(&plant.at("control.sock"), "status").is_err() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Everything but the alarm is over, and still READY stays off.
+    let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["rejects"]);
+    running.await_status("only the alarm stands", works);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(running.ask("status")["ready"], false);
+    assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
+    tell(&plant, "acknowledge").exits(0);
+    let ready = running.await_status("READY", |s| s["ready"] == true);
+    assert_eq!(ready["alarms"], json!([]));
+    running.stop();
+    assert!(!marker.exists(), "{}", marker.display());
 }
 
 #[test]

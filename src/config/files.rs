@@ -37,7 +37,12 @@ impl LineConfig {
         let product = match Product::open(&self.product) {
             Ok(product) => Some(product),
             Err(error) => {
-                note("product", chain(&error));
+                let cure = if self.product.exists() {
+                    ""
+                } else {
+                    "; copy the bundle there, or name another: paths are relative to the configuration"
+                };
+                note("product", chain(&error) + cure);
                 None
             }
         };
@@ -47,7 +52,7 @@ impl LineConfig {
                 .filter(|p| !p.expects_size(width, height))?;
             let [w, h] = product.manifest().training.smallest;
             Some(format!(
-                "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}"
+                "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on such as these"
             ))
         };
         match &self.camera.source {

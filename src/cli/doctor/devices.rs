@@ -95,7 +95,7 @@ fn watchdog(root: &Path, device: Option<&Path>) -> Finding {
         );
     };
     // Opening it would start it: a machine that is only looked at must not reset.
-    if let Err(finding) = node(check, device, "watchdog") {
+    if let Err(finding) = node(check, device, "partgate") {
         return *finding;
     }
     let name = device.file_name().and_then(|name| name.to_str());

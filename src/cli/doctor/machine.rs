@@ -190,7 +190,7 @@ fn unit(root: &Path) -> Finding {
         return Finding::warning(
             check,
             "no partgate.service: nobody starts the line after a power failure",
-            "install the Debian package, or copy board/systemd/partgate.service to /etc/systemd/system",
+            "install the Debian package; by hand, board/udev/60-partgate.rules begins with the commands for user and groups, then copy board/systemd/partgate.service to /etc/systemd/system",
         );
     };
     let wants = root.join("etc/systemd/system/multi-user.target.wants");

@@ -19,10 +19,7 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         &["missing"],
     );
     refuses(
-        &[
-            ("pulse_ms = 40 ", "pulse_counts = 60 #"),
-            ("lease_ms = 200", "lease_ms = 99"),
-        ],
+        &[("pulse_ms = 40 ", "pulse_counts = 60 #")],
         "pulse_counts",
         "gate.pulse_counts",
         &["lines.encoder"],
@@ -31,6 +28,7 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         &[
             ("after_ms = 400 ", "after_counts = 800 #"),
             ("spin_up_ms", "# spin_up_ms"),
+            ("# encoder_silence_ms", "encoder_silence_ms"),
             with_encoder,
         ],
         "min_off_ms",
@@ -42,6 +40,17 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         "min_off_ms",
         "gate.min_off_ms",
         &["not shorter"],
+    );
+    refuses(
+        &[
+            ("after_ms = 400 ", "after_counts = 800 #"),
+            ("min_off_ms = 10 ", "min_off_counts = 20 #"),
+            ("spin_up_ms", "# spin_up_ms"),
+            with_encoder,
+        ],
+        "after_counts",
+        "gate.encoder_silence_ms",
+        &["0 is never"],
     );
     let text = changed(&[
         ("after_ms = 400 ", "after_counts = 800 #"),
@@ -88,18 +97,25 @@ fn times_that_cannot_be_kept_are_refused() {
         "capture.exposure_max_ms",
         &["before capture.exposure_min_ms"],
     );
-    let counts = [
-        ("pulse_ms = 40 ", "pulse_counts = 60 #"),
-        ("# encoder = ", "encoder = "),
-    ];
     refuses(
-        &counts,
-        "lease_ms",
-        "supervisor.lease_ms",
-        &["trigger.min_pitch_ms = 100 ms", "next part"],
+        &[("pulse_ms = 40", "pulse_ms = 100")],
+        "pulse_ms",
+        "gate.pulse_ms",
+        &["trigger.min_pitch_ms = 100 ms", "reach the next"],
     );
-    let short = [&counts[..], &[("lease_ms = 200", "lease_ms = 99")]].concat();
-    assert!(parse(&changed(&short)).is_ok());
+    refuses(
+        &[
+            ("kind = \"gpio\" ", "kind = \"encoder\" "),
+            ("debounce_us = 200 ", "# "),
+            ("# every_counts", "every_counts"),
+            ("\ntrigger = ", "\n# trigger = "),
+            ("pulse_ms = 40 ", "pulse_counts = 400 #"),
+            ("# encoder = ", "encoder = "),
+        ],
+        "pulse_counts",
+        "gate.pulse_counts",
+        &["trigger.every_counts = 400", "reach the next"],
+    );
 }
 
 #[test]
@@ -115,8 +131,23 @@ fn what_works_but_protects_less_is_a_warning_with_its_line() {
     assert_eq!(keys(&[]), []);
     assert_eq!(keys(&[("delivery_ms = 50", "delivery_ms = 60")]), delivery);
     assert_eq!(keys(&[("delivery_ms = 50", "delivery_ms = 59")]), []);
-    let pulse = ("pulse_ms = 40", "pulse_ms = 100");
-    assert_eq!(keys(&[pulse]), at("gate.pulse_ms", "pulse_ms"));
+    let window = ("exposure_max_ms = 40", "exposure_max_ms = 33");
+    let short = at("capture.exposure_max_ms", "exposure_max_ms");
+    assert_eq!(keys(&[window]), short);
+    assert_eq!(keys(&[window, ("# on_trigger", "on_trigger")]), []);
+    let quiet = ("consecutive_rejects = 10", "consecutive_rejects = 0");
+    let timeout = vec![(
+        "inference.timeout_ms".to_string(),
+        line_of(EXAMPLE, "timeout_ms = 1000            # judging"),
+    )];
+    assert_eq!(keys(&[quiet]), timeout);
+    let reject = [
+        ("ejector = \"pass\"", "ejector = \"reject\""),
+        ("# reject = ", "reject = "),
+    ];
+    assert_eq!(keys(&reject), at("supervisor.lease_ms", "lease_ms"));
+    let quick = ("lease_ms = 200", "lease_ms = 99");
+    assert_eq!(keys(&[reject[0], reject[1], quick]), []);
 }
 
 #[test]
@@ -149,14 +180,14 @@ fn a_plant_stands_for_all_lines_and_has_both_paths() {
 
 #[test]
 fn every_part_on_its_way_has_a_place() {
-    // 400 ms at a pitch of 100 ms: parts at 0, 100, 200, 300 and 400 ms.
-    let text = changed(&[("capacity = 64", "capacity = 5")]);
+    // 400 ms at a pitch of 100 ms: parts at 0, 100, 200, 300 and 400 ms, and the place that READY keeps.
+    let text = changed(&[("capacity = 64", "capacity = 6")]);
     assert!(parse(&text).is_ok(), "{:?}", problems(&text));
     refuses(
-        &[("capacity = 64", "capacity = 4")],
+        &[("capacity = 64", "capacity = 5")],
         "capacity",
         "gate.capacity",
-        &["5 fit", "5 to 256"],
+        &["5 fit", "6 to 256"],
     );
     refuses(
         &[("after_ms = 400", "after_ms = 60000")],
@@ -208,10 +239,23 @@ fn a_key_that_does_nothing_is_an_error() {
         &["\"folder\""],
     );
     refuses(
-        &[("# on_trigger", "on_trigger")],
-        "on_trigger",
-        "camera.on_trigger",
-        &["triggered by wire"],
+        &[
+            ("source = \"v4l2\" ", "source = \"rendered\" "),
+            ("device = ", "# device = "),
+            ("width = ", "# width = "),
+            ("height = ", "# height = "),
+            ("format = ", "# format = "),
+            ("[camera.controls] ", "# "),
+            ("exposure_us = 2000", "# "),
+            ("gain = ", "# gain = "),
+            ("focus = ", "# focus = "),
+            ("white_balance_k", "# white_balance_k"),
+            ("power_line_frequency", "# power_line_frequency"),
+            ("# allow_identical", "allow_identical"),
+        ],
+        "allow_identical",
+        "camera.allow_identical",
+        &["\"v4l2\""],
     );
     refuses(
         &[("# encoder_silence_ms", "encoder_silence_ms")],

@@ -10,6 +10,25 @@ fn a_line_has_one_meaning_and_a_pin_one_line() {
         "lines.busy",
         &["lines.ready"],
     );
+    // Pin 29 by its name, with and without the chip.
+    for wire in ["line PQ.05", "tegra234-gpio:PQ.05"] {
+        let named = format!("busy = \"{wire}\"");
+        refuses(
+            &[("busy = \"pin 32\"", &named)],
+            "busy",
+            "lines.busy",
+            &["lines.ready"],
+        );
+    }
+    refuses(
+        &[
+            ("busy = \"pin 32\"", "busy = \"/dev/gpiochip0:5\""),
+            ("ready = \"pin 29\"", "ready = \"gpiochip0:5\""),
+        ],
+        "busy",
+        "lines.busy",
+        &["lines.ready"],
+    );
     refuses(
         &[("busy = \"pin 32\"", "busy = \"pin 30\"")],
         "busy",

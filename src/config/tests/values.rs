@@ -52,6 +52,18 @@ fn wrong_types_and_ranges_name_value_range_and_unit() {
         &["\"wide\" is text"],
     );
     refuses(
+        &[("width = 1280", "width = 1280.5")],
+        "width",
+        "camera.width",
+        &["1280.5 is not a whole number"],
+    );
+    refuses(
+        &[("width = 1280", "width = 99999999999999999999")],
+        "width",
+        "camera.width",
+        &["is out of range"],
+    );
+    refuses(
         &[("fps = 30.0", "fps = nan")],
         "fps",
         "camera.fps",
@@ -182,4 +194,11 @@ fn files_that_are_none_are_refused() {
         LineConfig::open(&file),
         Err(ConfigError::TooLarge { .. })
     ));
+    let file = dir.path().join("latin.toml");
+    std::fs::write(&file, b"# first\n# gr\xfc\xdfe\n").expect("write");
+    let error = LineConfig::open(&file).expect_err("not UTF-8").to_string();
+    assert!(
+        error.contains("line 2") && error.contains("UTF-8"),
+        "{error}"
+    );
 }

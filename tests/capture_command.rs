@@ -1,0 +1,68 @@
+//! `partgate capture`: what it writes is what the line's camera shows, and what it cannot do it says.
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod bundle;
+mod command;
+
+use command::{Bench, field, partgate};
+use partgate::capture::folder::read_frame;
+use std::path::Path;
+
+fn config(camera: &str) -> String {
+    format!(
+        "product = \"none.pgp\"\nboard = \"generic-x86\"\n[camera]\n{camera}\n\
+         [trigger]\nkind = \"socket\"\nmin_pitch_ms = 100\n[capture]\nexposure_max_ms = 40\n\
+         delivery_ms = 30\n[gate]\nafter_ms = 400\npulse_ms = 40\nejector = \"pass\"\n\
+         [lines]\npass = \"line pass\"\n[control]\nsocket = \"control.sock\"\n\
+         [record]\nfolder = \"record\"\n"
+    )
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("folder");
+    let name = |e: std::io::Result<std::fs::DirEntry>| e.expect("entry").file_name();
+    let mut names: Vec<_> = entries.map(|e| name(e).to_string_lossy().into()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn pictures_of_the_lines_camera_become_files() {
+    for on_trigger in ["true", "false"] {
+        let bench = Bench::new();
+        let camera = format!("source = \"rendered\"\nseed = 3\non_trigger = {on_trigger}");
+        let line = bench.write("line.toml", config(&camera).as_bytes());
+        let folder = bench.at("photos");
+        let (line, photos) = (line.to_string_lossy(), folder.to_string_lossy());
+        let few = ["--count", "3", "--every", "10", "--json"];
+        let taken = partgate(&[&["capture", &line, &photos][..], &few].concat()).exits(0);
+        assert_eq!(names(&folder), ["000001.png", "000002.png", "000003.png"]);
+        let report = taken.json();
+        assert_eq!(field(&report, "pictures"), 3);
+        for name in names(&folder) {
+            let frame = read_frame(&folder.join(name)).expect("a picture");
+            assert_eq!(field(&report, "width"), frame.width());
+            assert_eq!(field(&report, "height"), frame.height());
+        }
+        // What is there is not mixed with what comes.
+        partgate(&["capture", &line, &photos])
+            .exits(3)
+            .tells("not empty");
+    }
+}
+
+#[test]
+fn a_camera_that_is_not_there_is_named() {
+    let bench = Bench::new();
+    let camera = "source = \"folder\"\nfolder = \"nothing\"";
+    let line = bench.write("line.toml", config(camera).as_bytes());
+    let folder = bench.at("photos");
+    partgate(&[
+        "capture",
+        &line.to_string_lossy(),
+        &folder.to_string_lossy(),
+    ])
+    .exits(1)
+    .tells("nothing");
+}
