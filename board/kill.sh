@@ -1,7 +1,7 @@
 #!/bin/sh
 # Kills the vision process of a running line 1,000 times at random instants and proves that no part
 # passes without an OK of its own: tests/killed_line.rs, with the demonstration's product instead of
-# the small one. Takes about an hour; prints how long READY took to fall and to come back.
+# the small one. Takes about twenty minutes; prints how long READY took to fall and to come back.
 #
 #   board/kill.sh [KILLS] [PRODUCT.pgp]
 set -eu

@@ -1,13 +1,15 @@
-//! The state machine itself: what comes in. What follows from it at the ejector is in `ejection`.
+//! The state machine itself: what comes in. What follows from it at the ejector is in `ejection`, what
+//! becomes of parts that cannot be tracked one by one in `untracked`.
 
 mod ejection;
+mod untracked;
 
 use super::alarm::Alarm;
 use super::along::{Along, Unit};
 use super::counters::Counters;
 use super::fault::{Fault, Faults};
 use super::lines::Line;
-use super::output::{Decision, Output};
+use super::output::Output;
 use super::part::{Judgement, PartId, Reason};
 use super::settings::{Settings, SettingsError};
 use super::time::{Counts, Nanos, Position};
@@ -508,78 +510,6 @@ impl<const N: usize> Gate<N> {
             // Places stay true while the belt stands; only faults spoil them.
             Unit::Counts => self.faults.is_empty(),
         }
-    }
-
-    fn lose_triggers(
-        &mut self,
-        last: Option<Position>,
-        at: Position,
-        lost: u64,
-        emit: &mut impl FnMut(Output),
-    ) {
-        // Each of them lies somewhere between the last part that was seen and this one.
-        let last = self.gate.after(last.unwrap_or(self.now));
-        let from = last.min(self.gate.after(at));
-        for _ in 0..lost {
-            self.counters.triggers += 1;
-            self.counters.lost_triggers += 1;
-            let id = self.number();
-            self.reject_stretch(from, self.gate.after(at));
-            self.reject_untracked(id, at, None, Reason::Overload, emit);
-        }
-    }
-
-    /// Stops tracking part by part: everything from the first tracked part to `last` is rejected
-    /// as one stretch, and there is room again. Waiting for it instead could wait for ever, on a
-    /// line that stands still because READY is off.
-    fn give_up_all(&mut self, last: Tracked, emit: &mut impl FnMut(Output)) {
-        let first = self.parts.front().map_or(last.gate, |p| p.gate);
-        self.reject_stretch(first, last.gate);
-        self.bridge = None;
-        while let Some(part) = self.parts.pop_front() {
-            let reason = match part.state {
-                State::Rejected(reason) => reason,
-                State::Waiting | State::Ok => Reason::Overload,
-            };
-            self.reject_untracked(part.id, part.trigger, part.verdict_at, reason, emit);
-        }
-        self.reject_untracked(last.id, last.trigger, None, Reason::Overload, emit);
-    }
-
-    fn reject_stretch(&mut self, from: u64, to: u64) {
-        self.stretch = Some(match self.stretch {
-            None => Stretch {
-                from,
-                to,
-                open: false,
-                known: self.clock,
-            },
-            Some(s) => Stretch {
-                from: s.from.min(from),
-                to: s.to.max(to),
-                open: s.open,
-                known: if from < s.from { self.clock } else { s.known },
-            },
-        });
-    }
-
-    fn reject_untracked(
-        &mut self,
-        part: PartId,
-        trigger: Position,
-        verdict_at: Option<Nanos>,
-        reason: Reason,
-        emit: &mut impl FnMut(Output),
-    ) {
-        self.counters.untracked += 1;
-        self.counters.rejected[reason as usize] += 1;
-        emit(Output::Decided(Decision {
-            part,
-            trigger,
-            due: self.clock,
-            verdict_at,
-            rejected: Some(reason),
-        }));
     }
 
     fn set_fault(&mut self, fault: Fault, present: bool, emit: &mut impl FnMut(Output)) {

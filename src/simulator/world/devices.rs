@@ -11,14 +11,16 @@ impl World {
         let (now, place) = (self.now, self.next_arrival);
         self.put_on_belt(place, GATE);
         let number = self.next_number;
-        let crowded = self.faults.strikes(Kind::Crowding);
+        // A part that no sensor sees, closer to one that is seen than parts can be, goes by under its PASS:
+        // nobody can know.
+        let crowded = self.inputs_work && self.faults.strikes(Kind::Crowding);
         self.next_arrival = place
             + if crowded {
                 self.faults.between(5 * MS, PITCH / 2)
             } else {
                 PITCH + self.rng.below((2 * PITCH) as usize) as u64
             };
-        self.break_something(now);
+        self.break_something(now, crowded);
         self.edge(now, number);
         if self.camera_works {
             self.expose(now, number);
@@ -87,7 +89,7 @@ impl World {
     }
 
     /// The faults that last.
-    fn break_something(&mut self, now: u64) {
+    fn break_something(&mut self, now: u64, crowded: bool) {
         if self.camera_works && self.faults.strikes(Kind::Unplug) {
             self.at(now, Event::Camera(false));
             let back = now + self.faults.between(200 * MS, 1500 * MS);
@@ -98,7 +100,7 @@ impl World {
             let back = now + self.faults.between(2 * MS, 1000 * MS);
             self.at(back, Event::Encoder(true));
         }
-        if self.inputs_work && self.faults.strikes(Kind::DeadInputs) {
+        if self.inputs_work && !crowded && self.faults.strikes(Kind::DeadInputs) {
             self.at(now, Event::Inputs(false));
             let back = now + self.faults.between(50 * MS, 1500 * MS);
             self.at(back, Event::Inputs(true));

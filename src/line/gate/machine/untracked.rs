@@ -1,0 +1,81 @@
+//! Parts that cannot be tracked one by one: edges that were lost, and more parts than there is room for.
+//! All of the line that they may lie on is rejected.
+
+use super::super::output::{Decision, Output};
+use super::super::part::{PartId, Reason};
+use super::super::time::{Nanos, Position};
+use super::{Gate, State, Stretch, Tracked};
+
+impl<const N: usize> Gate<N> {
+    pub(super) fn lose_triggers(
+        &mut self,
+        last: Option<Position>,
+        at: Position,
+        lost: u64,
+        emit: &mut impl FnMut(Output),
+    ) {
+        // Each of them lies somewhere between the last part that was seen and this one.
+        let last = self.gate.after(last.unwrap_or(self.now));
+        let from = last.min(self.gate.after(at));
+        for _ in 0..lost {
+            self.counters.triggers += 1;
+            self.counters.lost_triggers += 1;
+            let id = self.number();
+            self.reject_stretch(from, self.gate.after(at));
+            self.reject_untracked(id, at, None, Reason::Overload, emit);
+        }
+    }
+
+    /// Stops tracking part by part: everything from the first tracked part to `last` is rejected
+    /// as one stretch, and there is room again. Waiting for it instead could wait for ever, on a
+    /// line that stands still because READY is off.
+    pub(super) fn give_up_all(&mut self, last: Tracked, emit: &mut impl FnMut(Output)) {
+        let first = self.parts.front().map_or(last.gate, |p| p.gate);
+        self.reject_stretch(first, last.gate);
+        self.bridge = None;
+        while let Some(part) = self.parts.pop_front() {
+            let reason = match part.state {
+                State::Rejected(reason) => reason,
+                State::Waiting | State::Ok => Reason::Overload,
+            };
+            self.reject_untracked(part.id, part.trigger, part.verdict_at, reason, emit);
+        }
+        self.reject_untracked(last.id, last.trigger, None, Reason::Overload, emit);
+    }
+
+    pub(super) fn reject_stretch(&mut self, from: u64, to: u64) {
+        self.stretch = Some(match self.stretch {
+            None => Stretch {
+                from,
+                to,
+                open: false,
+                known: self.clock,
+            },
+            Some(s) => Stretch {
+                from: s.from.min(from),
+                to: s.to.max(to),
+                open: s.open,
+                known: if from < s.from { self.clock } else { s.known },
+            },
+        });
+    }
+
+    pub(super) fn reject_untracked(
+        &mut self,
+        part: PartId,
+        trigger: Position,
+        verdict_at: Option<Nanos>,
+        reason: Reason,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.counters.untracked += 1;
+        self.counters.rejected[reason as usize] += 1;
+        emit(Output::Decided(Decision {
+            part,
+            trigger,
+            due: self.clock,
+            verdict_at,
+            rejected: Some(reason),
+        }));
+    }
+}
