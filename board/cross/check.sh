@@ -20,8 +20,8 @@ binary="" reference="" tests=yes
 while [ $# -gt 0 ]; do
     [ $# -gt 1 ] || fail "$1 wants a value; the head of this file has the usage"
     case $1 in
-        --binary) binary=$2 ;;
-        --reference) reference=$2 ;;
+        --binary) binary=$(realpath -e "$2") || fail "$2: no such program" ;;
+        --reference) reference=$(realpath -e "$2") || fail "$2: no such program" ;;
         --tests) tests=$2 ;;
         *) fail "unknown argument $1; the head of this file has the usage" ;;
     esac
@@ -56,7 +56,7 @@ try "self-test of $(basename "$bundle")" qemu-aarch64-static "$binary" selftest 
 score() {
     local to=$1
     shift
-    (cd "$work/rendered/test" && "$@" score "$bundle" ./*/*.png) > "$to"
+    (cd "$work/rendered/test" && "$@" score --threads 1 "$bundle" ./*/*.png) > "$to"
 }
 score "$work/here.jsonl" "$reference"
 try "rendered parts judged" score "$work/there.jsonl" qemu-aarch64-static "$binary"

@@ -28,8 +28,8 @@ while [ $# -gt 0 ]; do
     [ $# -gt 1 ] || fail "$1 is unknown or wants a value; the head of this file has the usage"
     case $1 in
         --arch) arch=$2 ;;
-        --binary) binary=$2 ;;
-        --reference) reference=$2 ;;
+        --binary) binary=$(realpath -e "$2") || fail "$2: no such program" ;;
+        --reference) reference=$(realpath -e "$2") || fail "$2: no such program" ;;
         --task) task=$2 ;;
         *) fail "unknown argument $1; the head of this file has the usage" ;;
     esac
