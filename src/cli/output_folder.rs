@@ -1,7 +1,8 @@
 //! Folders that commands write into.
 
 use super::failure::Failure;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -70,12 +71,17 @@ pub(crate) fn make_empty(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes one file.
+/// Writes one file, or leaves none: half a picture would be taken for one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes).map_err(|source| {
+    let failed = |source| {
         Failure::input(OutputError::Write {
             path: path.into(),
             source,
         })
+    };
+    let mut file = File::create(path).map_err(failed)?;
+    file.write_all(bytes).map_err(|source| {
+        let _ = std::fs::remove_file(path);
+        failed(source)
     })
 }
