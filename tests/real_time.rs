@@ -78,13 +78,11 @@ fn the_line_is_measured_at_every_rate() {
         );
         assert_eq!(number(rate, "trigger_to_output.count"), parts);
     }
-    // Whichever it is: it must be one of those at which nothing was late.
-    let kept = rates.iter().filter(|r| number(r, "late") == 0.0);
-    let best = kept
-        .map(|r| number(r, "parts_per_second"))
-        .fold(None, |b, r| Some(b.map_or(r, |b: f64| b.max(r))));
+    // A rate above one at which something was late was luck, on a busy machine above all.
+    let kept = rates.iter().take_while(|r| number(r, "late") == 0.0);
+    let best = kept.last().map(|r| number(r, "parts_per_second"));
     let told = field(&report, "highest_parts_per_second").as_f64();
-    assert_eq!(told, best);
+    assert_eq!(told, best, "{report}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Real-time priority, and memory that is not paged out, where the system permits it.
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getpriority_process, getrlimit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use thread_priority::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue,
@@ -39,12 +39,24 @@ pub(super) fn real_time(priority: u8) {
 /// else from running. To be called before the judge's threads are made.
 pub fn ordinary() {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
-    if let Ok(value) = ThreadPriorityValue::try_from(0) {
-        let priority = ThreadPriority::Crossplatform(value);
-        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
-            log::debug!("ordinary priority: {error:?}");
+    let nice = getpriority_process(None).ok();
+    match nice.and_then(|nice| of_niceness(nice, policy)) {
+        Some(priority) => {
+            let set = set_thread_priority_and_policy(thread_native_id(), priority, policy);
+            if let Err(error) = set {
+                log::debug!("ordinary priority: {error:?}");
+            }
         }
+        None => log::debug!("ordinary priority: this thread's niceness cannot be read"),
     }
+}
+
+/// What a niceness is called by `thread_priority`, which sets both at once and has a scale of its own
+/// (0 is niceness 19: a judge that runs only where nobody else wants to).
+fn of_niceness(nice: i32, policy: ThreadSchedulePolicy) -> Option<ThreadPriority> {
+    let scale = (0..=u8::MAX).filter_map(|v| ThreadPriorityValue::try_from(v).ok());
+    let mut priorities = scale.map(ThreadPriority::Crossplatform);
+    priorities.find(|p| p.to_posix(policy).is_ok_and(|its| its == nice))
 }
 
 /// Keeps this process's memory from being paged out, now and later, so that a gate that slept wakes
@@ -54,5 +66,40 @@ pub fn hold_memory() {
         log::debug!("memory may be paged out: LimitMEMLOCK is not infinity; board/systemd has it");
     } else if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
         log::warn!("memory may be paged out: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::setpriority_process;
+    use thread_priority::thread_schedule_policy;
+
+    #[test]
+    fn an_ordinary_thread_is_as_nice_as_before() {
+        // Niceness belongs to a thread on Linux; anybody may raise it.
+        for raised in [0, 1, 4, 19] {
+            let thread = std::thread::spawn(move || {
+                let nice = getpriority_process(None).expect("niceness") + raised;
+                let nice = nice.min(19);
+                setpriority_process(None, nice).expect("raised");
+                real_time(LINES);
+                ordinary();
+                assert_eq!(getpriority_process(None), Ok(nice));
+                let policy = thread_schedule_policy().expect("policy");
+                let other = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+                assert_eq!(policy, other);
+            });
+            thread.join().expect("checks");
+        }
+    }
+
+    #[test]
+    fn every_niceness_has_a_name() {
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+        for nice in -20..=19 {
+            let named = of_niceness(nice, policy).expect("a name");
+            assert_eq!(named.to_posix(policy), Ok(nice));
+        }
     }
 }
