@@ -7,7 +7,11 @@ mod command;
 
 use command::{Bench, field, partgate};
 use partgate::capture::folder::read_frame;
+use partgate::capture::source::RawFrame;
+use partgate::config::LineConfig;
+use partgate::station::source;
 use std::path::Path;
+use std::time::Duration;
 
 fn config(camera: &str) -> String {
     format!(
@@ -50,6 +54,62 @@ fn pictures_of_the_lines_camera_become_files() {
             .exits(3)
             .tells("not empty");
     }
+}
+
+#[test]
+fn a_recording_is_played_as_it_was_taken() {
+    let bench = Bench::new();
+    let camera = "source = \"rendered\"\nseed = 3\nfps = 50";
+    let line = bench.write("line.toml", config(camera).as_bytes());
+    let (line, taken) = (line.to_string_lossy(), bench.at("taken"));
+    let arguments = ["--count", "4", "--every", "0", "--recording"];
+    partgate(
+        &[
+            &["capture", &line, &taken.to_string_lossy()][..],
+            &arguments,
+        ]
+        .concat(),
+    )
+    .exits(0);
+    assert!(taken.join("frames.jsonl").is_file());
+    let camera = format!("source = \"recorded\"\nfolder = \"{}\"", taken.display());
+    let second = bench.write("second.toml", config(&camera).as_bytes());
+    let mut source = source(&LineConfig::open(&second).expect("configuration")).expect("source");
+    source.open().expect("open");
+    let mut frame = RawFrame::with_capacity(source.frame_bytes());
+    let mut times = Vec::new();
+    for name in [
+        "000001.png",
+        "000002.png",
+        "000003.png",
+        "000004.png",
+        "000001.png",
+    ] {
+        assert!(
+            source
+                .next(&mut frame, Duration::from_secs(60))
+                .expect("frame")
+        );
+        assert_eq!(
+            frame.bytes,
+            std::fs::read(taken.join(name)).expect("file"),
+            "{name}"
+        );
+        times.push(frame.time_ns);
+    }
+    // Fifty a second, of which none may have been missed or some: the distances are whole frames.
+    for pair in times[..4].windows(2) {
+        let frames = (pair[1] - pair[0]) as f64 / 20e6;
+        assert!(
+            (frames - frames.round()).abs() < 0.01 && frames > 0.5,
+            "{times:?}"
+        );
+    }
+    // A folder without times is named, and what would be wrong about the line as well.
+    std::fs::remove_file(taken.join("frames.jsonl")).expect("removed");
+    partgate(&["config", "check", &second.to_string_lossy()])
+        .exits(3)
+        .tells("frames.jsonl");
 }
 
 #[test]

@@ -444,6 +444,23 @@ fn sigterm_leaves_the_lines_unattended_and_the_record_ends_with_a_stop() {
     assert!(!plant.at("control.sock").exists());
 }
 
+/// A terminal that is closed sends SIGHUP, to both processes.
+#[test]
+fn no_signal_that_can_be_taken_leaves_the_lines_at_their_last_level() {
+    for signal in [Signal::HUP, Signal::QUIT, Signal::INT] {
+        let plant = small_line();
+        let mut running = plant.start();
+        running.await_ready();
+        let vision = running.await_vision(None);
+        running.signal(signal);
+        let _ = kill_process(vision, signal);
+        assert!(running.await_end().success(), "{signal:?}");
+        let (heard, now) = (plant.heard(), clock::now().0);
+        assert!(!level_at(&heard, "ready", now), "{signal:?}");
+        assert!(level_at(&heard, "fault", now), "{signal:?}");
+    }
+}
+
 #[test]
 fn without_its_supervisor_the_vision_process_ends_by_itself() {
     let plant = small_line();

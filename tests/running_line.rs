@@ -186,6 +186,31 @@ fn timer_triggers_come_by_themselves() {
 }
 
 #[test]
+fn every_so_many_counts_of_the_encoder_are_a_part() {
+    let camera =
+        "source = \"rendered\"\nfps = 20\ntimeout_ms = 20000\nseed = 1\ndefective_percent = 0.0";
+    let trigger = "kind = \"encoder\"\nevery_counts = 20\nmin_pitch_ms = 80";
+    let plant = small_line(Says::Ok, camera, trigger, NO_ALARM);
+    let running = plant.start();
+    running.await_clear();
+    // 20 counts in 300 ms and more, three times.
+    for _ in 0..60 {
+        assert!(plant.edge("encoder", clock::now().0));
+        std::thread::sleep(Duration::from_millis(15));
+    }
+    let status = running.await_status("three parts", |s| decided(s) == 3);
+    assert_eq!(count(&status, "parts"), 3, "{status}");
+    // A frame may come too late on a busy machine; that none belongs to any part may not be.
+    assert!(count(&status, "passed") >= 1, "{status}");
+    assert_eq!(
+        count(&status, "passed") + rejected(&status, "no_frame"),
+        3,
+        "{status}"
+    );
+    running.stop();
+}
+
+#[test]
 fn an_alarm_stops_the_line_until_it_is_acknowledged() {
     let alarm = "consecutive_rejects = 3\nstop_line = true";
     let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);

@@ -11,7 +11,7 @@
 use super::folder_source::{largest, read_into};
 use super::pace::{nanoseconds, now_ns, wait_until};
 use super::source::{CaptureError, FrameSource, RawFrame};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
@@ -24,12 +24,25 @@ pub const INDEX: &str = "frames.jsonl";
 const LARGEST_INDEX: u64 = 1 << 27;
 
 /// One line of the list.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     file: PathBuf,
     time_ns: u64,
     sequence: u64,
+}
+
+/// The list's line for a frame: its file inside the folder, when it was exposed (nanoseconds of any
+/// clock that does not step) and the camera's counter.
+pub fn index_line(file: &Path, time_ns: u64, sequence: u64) -> String {
+    let line = Line {
+        file: file.to_path_buf(),
+        time_ns,
+        sequence,
+    };
+    // A path that is no text cannot be listed; ours are numbers.
+    let text = serde_json::to_string(&line).unwrap_or_default();
+    text + "\n"
 }
 
 /// A recording, played with its own spacing. Gaps in the recorded sequence numbers are gaps again.

@@ -6,6 +6,7 @@ use super::progress::Progress;
 use super::terminal::Out;
 use clap::Args;
 use partgate::capture::decode::decode;
+use partgate::capture::recorded::{INDEX, index_line};
 use partgate::capture::source::{Flash, FrameSource, RawFrame};
 use partgate::clock;
 use partgate::config::LineConfig;
@@ -33,7 +34,7 @@ const BROKEN: u32 = 30;
 /// freely gives a picture every --every; one that a wire triggers, one a part.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate capture line.toml photos/lid --count 100 --every 2000\n  partgate-train fit photos/lid -o lid.pgp\n\nJSON: camera, folder, pictures, damaged, width, height.\n\nExit codes: 0 done, 1 the camera fails or gives no pictures, 3 the configuration or the folder."
+    after_help = "Examples:\n  partgate capture line.toml photos/lid --count 100 --every 2000\n  partgate-train fit photos/lid -o lid.pgp\n  partgate capture line.toml played --count 300 --every 0 --recording\n\nJSON: camera, folder, pictures, damaged, width, height.\n\nExit codes: 0 done, 1 the camera fails or gives no pictures, 3 the configuration or the folder."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration; its product need not be there yet
@@ -44,6 +45,10 @@ pub(crate) struct Arguments {
     /// Pictures to take
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     count: u32,
+    /// Write the pictures' times beside them (frames.jsonl), so that `camera.source = "recorded"` can
+    /// play them to a line again
+    #[arg(long)]
+    recording: bool,
     /// Milliseconds from picture to picture
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     every: u32,
@@ -163,6 +168,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let mut bytes = Vec::new();
     let mut progress = Progress::new("taking pictures", arguments.count as usize);
     let mut due = clock::now();
+    let mut index = String::new();
     for number in 1..=arguments.count {
         if number > 1 && (runs_freely || camera.flash.is_some()) {
             due = due.after(every);
@@ -171,18 +177,24 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         camera.next()?;
         // A frame that cannot be decoded is no picture to fit on, in whatever form it is kept.
         decode(&camera.frame, &mut pixels).map_err(Failure::unexpected)?;
-        let name = |ending| folder.join(format!("{number:06}.{ending}"));
-        match file_ending(&camera.frame) {
-            Some(ending) => output_folder::write(&name(ending), &camera.frame.bytes)?,
+        let ending = file_ending(&camera.frame);
+        let file = format!("{number:06}.{}", ending.unwrap_or("png"));
+        match ending {
+            Some(_) => output_folder::write(&folder.join(&file), &camera.frame.bytes)?,
             None => {
                 bytes.clear();
                 encode_png(&pixels, &mut bytes).map_err(Failure::unexpected)?;
-                output_folder::write(&name("png"), &bytes)?;
+                output_folder::write(&folder.join(&file), &bytes)?;
             }
         }
+        let (time_ns, sequence) = (camera.frame.time_ns, camera.frame.sequence);
+        index += &index_line(Path::new(&file), time_ns, sequence);
         progress.step();
     }
     drop(progress);
+    if arguments.recording {
+        output_folder::write(&folder.join(INDEX), index.as_bytes())?;
+    }
     let report = Report {
         camera: camera.source.describe(),
         folder,

@@ -12,7 +12,7 @@ use partgate::inspection::Inspector;
 use partgate::line::devices::Outputs;
 use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
-use partgate::product::{GoldenKind, Product, Signature};
+use partgate::product::{Product, Signature};
 use partgate::record::{
     Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordOptions,
     Recorder,
@@ -22,8 +22,9 @@ use partgate::station::{
     AlarmLatch, LinkedOutputs, ProductJudge, Station, Supervision, SupervisorError, TriggerSource,
     controller_settings, inputs, outputs, sanity, source, supervise,
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::path::PathBuf;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -53,7 +54,9 @@ const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
+    // Whatever would end the program by default: a terminal that is closed (SIGHUP) must not leave the
+    // lines at their last level.
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
         signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
     }
     if arguments.vision {
@@ -75,7 +78,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
 
 /// The supervisor.
 fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
-    let program = std::env::current_exe().map_err(Failure::unexpected)?;
+    // This very program, also when a package has replaced its file meanwhile: two versions might not
+    // mean the same by what they tell each other.
+    let program = Path::new("/proc/self/exe");
     let settings = Supervision {
         lease: config.supervisor.lease,
         restart: config.supervisor.restart,
@@ -89,8 +94,12 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
         log::LevelFilter::Trace => "-vvv",
     };
     let mut start = |link: Stdio| {
-        let mut command = Command::new(&program);
-        command.arg("run").arg("--vision").arg(&arguments.config);
+        let mut command = Command::new(program);
+        command
+            .arg0("partgate")
+            .arg("run")
+            .arg("--vision")
+            .arg(&arguments.config);
         if !verbosity.is_empty() {
             command.arg(verbosity);
         }
@@ -106,6 +115,8 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
 
 /// The vision process.
 fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
+    // The kernel named it after the link that it was started by.
+    let _ = rustix::thread::set_name(c"partgate");
     station::ordinary_priority();
     station::hold_memory();
     let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;
@@ -213,21 +224,17 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The alarm on rising scores, against the golden good images' mean.
+/// The alarm on rising scores, against the median of the good images that the product was made of,
+/// each scored without having been in the bank: what is in the bank scores lower.
 fn drift(config: &LineConfig, product: &Product) -> Result<Option<Drift>, Failure> {
     let Some(settings) = config.drift else {
         return Ok(None);
     };
-    let good = product.manifest().goldens.iter();
-    let good: Vec<f64> = good
-        .filter(|g| g.kind == GoldenKind::Good)
-        .map(|g| f64::from(g.score))
-        .collect();
-    let reference = good.iter().sum::<f64>() / good.len() as f64;
+    let [_, reference, _] = product.manifest().training.held_out;
     let options = DriftOptions {
         window: settings.window,
         rise_percent: settings.rise_percent,
-        reference,
+        reference: reference.into(),
     };
     Drift::new(options).map(Some).map_err(Failure::input)
 }

@@ -57,11 +57,16 @@ fn camera(camera: &CameraSettings, problems: &mut Problems) {
             problems.note(line, "camera.controls", message);
         }
     }
-    let folder = "camera.source = \"folder\"";
-    if source == SourceName::Folder {
+    let folder = "camera.source = \"folder\" or \"recorded\"";
+    if matches!(source, SourceName::Folder | SourceName::Recorded) {
         needed(problems, "camera.folder", &camera.folder, line, folder);
     } else {
         useless(problems, "camera.folder", &camera.folder, folder);
+    }
+    if source == SourceName::Recorded {
+        let other = "a camera.source whose frames' times are not recorded";
+        useless(problems, "camera.fps", &camera.fps, other);
+        useless(problems, "camera.on_trigger", &camera.on_trigger, other);
     }
     if source != SourceName::Rendered {
         let rendered = "camera.source = \"rendered\"";
@@ -72,6 +77,7 @@ fn camera(camera: &CameraSettings, problems: &mut Problems) {
     let waits = camera.on_trigger.value == Some(true);
     if let (Some(timeout), Some(fps)) = (camera.timeout_ms.value, camera.fps.value)
         && !waits
+        && source != SourceName::Recorded
         && timeout <= 1000.0 / fps
     {
         let line = camera.timeout_ms.line.or(camera.fps.line).unwrap_or(line);
@@ -109,6 +115,15 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
         needed(problems, "trigger.every_ms", &trigger.every_ms, line, timer);
     } else {
         useless(problems, "trigger.every_ms", &trigger.every_ms, timer);
+    }
+    let camera = &settings.camera;
+    if let (TriggerName::Encoder, Some(true), Some(SourceName::Folder | SourceName::Rendered)) =
+        (kind, camera.on_trigger.value, camera.source.value)
+    {
+        // Who makes these sources expose sees edges, not which count begins a part.
+        let line = camera.on_trigger.line.unwrap_or(line);
+        let message = "with trigger.kind = \"encoder\" no part would have a frame: folder and rendered sources expose at edges, the timer and the socket; remove it (frames come at camera.fps), or change trigger.kind";
+        problems.note(line, "camera.on_trigger", message);
     }
     let encoder = "trigger.kind = \"encoder\"";
     let counts = &trigger.every_counts;

@@ -188,6 +188,9 @@ fn camera(
             folder: beside(settings.folder.value?),
             on_trigger,
         },
+        SourceName::Recorded => CameraSource::Recorded {
+            folder: beside(settings.folder.value?),
+        },
         SourceName::Rendered => CameraSource::Rendered {
             seed: settings.seed.value?,
             defective_percent: settings.defective_percent.value?,

@@ -4,6 +4,8 @@ use super::LineConfig;
 use super::problem::Problem;
 use super::sections::CameraSource;
 use crate::capture::folder::{images_under, read_frame};
+use crate::capture::recorded::RecordedSource;
+use crate::capture::source::FrameSource;
 use crate::product::Product;
 use std::error::Error;
 
@@ -76,6 +78,11 @@ impl LineConfig {
                     }
                 },
             },
+            CameraSource::Recorded { folder } => {
+                if let Err(error) = RecordedSource::new(folder, true).open() {
+                    note("camera.folder", chain(&error));
+                }
+            }
             CameraSource::Rendered { .. } => {}
         }
         problems.sort();

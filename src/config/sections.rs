@@ -27,12 +27,14 @@ impl Camera {
             CameraSource::Folder { on_trigger, .. } | CameraSource::Rendered { on_trigger, .. } => {
                 *on_trigger
             }
+            CameraSource::Recorded { .. } => false,
         }
     }
 
-    /// From frame to frame of a camera that runs freely.
+    /// From frame to frame of a camera that runs freely; a recording's times are its own.
     pub fn interval(&self) -> Option<Nanos> {
-        (!self.on_trigger()).then_some(Nanos((1e9 / self.fps) as u64))
+        let by_rate = !self.on_trigger() && !matches!(self.source, CameraSource::Recorded { .. });
+        by_rate.then_some(Nanos((1e9 / self.fps) as u64))
     }
 }
 
@@ -47,6 +49,11 @@ pub enum CameraSource {
         folder: PathBuf,
         /// Expose at every trigger instead of at [`Camera::fps`].
         on_trigger: bool,
+    },
+    /// A recording: image files and the times at which they were taken, again and again.
+    Recorded {
+        /// The folder with [`INDEX`](crate::capture::recorded::INDEX).
+        folder: PathBuf,
     },
     /// The demo's part, rendered.
     Rendered {

@@ -5,12 +5,14 @@ use super::document::{Absent, Document, Section, Setting};
 use super::sections::{Lines, MAX_CAPACITY, MAX_RATE_WINDOW};
 use crate::capture::source::PixelFormat;
 use crate::line::gate::Ejector;
+use crate::record::LARGEST_WINDOW;
 
 /// Sources by name only; what each needs is in other keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SourceName {
     V4l2,
     Folder,
+    Recorded,
     Rendered,
 }
 
@@ -231,6 +233,7 @@ fn camera<'i>(document: &mut Document, top: &mut Section<'i>) -> CameraSettings 
     let sources = [
         ("v4l2", SourceName::V4l2),
         ("folder", SourceName::Folder),
+        ("recorded", SourceName::Recorded),
         ("rendered", SourceName::Rendered),
     ];
     let formats = [
@@ -462,7 +465,13 @@ fn drift<'i>(document: &mut Document, top: &mut Section<'i>) -> DriftSettings {
     let s = &mut section;
     let settings = DriftSettings {
         present: s.present(),
-        window: document.whole(s, "window", 10..=1_000_000, "parts", Absent::Means(200)),
+        window: document.whole(
+            s,
+            "window",
+            10..=LARGEST_WINDOW as u64,
+            "parts",
+            Absent::Means(200),
+        ),
         rise_percent: document.decimal(s, "rise_percent", 0.1..=1000.0, "%", Absent::Means(20.0)),
     };
     document.close(s);

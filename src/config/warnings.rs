@@ -3,6 +3,10 @@
 use super::LineConfig;
 use super::problem::Problem;
 use crate::line::gate::{Ejector, Nanos, Span};
+use std::time::Duration;
+
+/// Leaves the vision process a second to come up and say so.
+const LONGEST_RESTART: Duration = Duration::from_millis(1000);
 
 fn ms(time: Nanos) -> f64 {
     time.0 as f64 / 1e6
@@ -54,6 +58,16 @@ impl LineConfig {
                     ),
                 );
             }
+        }
+        if self.supervisor.restart > LONGEST_RESTART {
+            note(
+                "supervisor.restart_ms",
+                format!(
+                    "{} ms without a vision process, which is who kicks systemd's watchdog: the packaged unit (WatchdogSec=2s) starts the whole service anew meanwhile; up to {} ms it does not",
+                    self.supervisor.restart.as_millis(),
+                    LONGEST_RESTART.as_millis()
+                ),
+            );
         }
         let lease = crate::clock::nanos(self.supervisor.lease);
         if self.gate.ejector == Ejector::Reject && lease >= pitch {

@@ -105,6 +105,18 @@ pub enum GpioError {
         /// The label that its holder gave.
         holder: String,
     },
+    /// A pull resistor that the kernel grants and the driver does not have.
+    #[error(
+        "{chip} line {offset} ({used_for}): this driver cannot set a pull-up or pull-down, and says nothing; set it in the board's pin configuration or by a resistor, and take the name out of lines.pull_up and lines.pull_down"
+    )]
+    NoPull {
+        /// Chip.
+        chip: String,
+        /// Line.
+        offset: u32,
+        /// What it was wanted for.
+        used_for: &'static str,
+    },
     /// The kernel is too old.
     #[error("{chip} does not know the second GPIO user interface; Linux 5.10 or later is needed")]
     OldKernel {

@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 /// Most parts that a window may hold.
-const LARGEST_WINDOW: usize = 65_536;
+pub const LARGEST_WINDOW: usize = 65_536;
 
 /// When drift is told.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -19,7 +19,7 @@ mod server;
 mod wall;
 
 pub use self::log::{EventLog, LogCounts, LogOptions, MAX_LINE};
-pub use drift::{Drift, DriftChange, DriftError, DriftOptions};
+pub use drift::{Drift, DriftChange, DriftError, DriftOptions, LARGEST_WINDOW};
 pub use entry::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,
 };

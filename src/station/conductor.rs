@@ -204,7 +204,9 @@ impl<'a> Conductor<'a> {
             self.desk.set(line, line.when_unattended(), None);
         }
         if let Some(keepalive) = self.desk.company.keepalive.take() {
-            let _ = keepalive.stopping("the line's program ends");
+            // Not STOPPING=1, which is the supervisor's to say: systemd would wait for the whole
+            // service to end, and kill the next vision process and the supervisor when its time is over.
+            let _ = keepalive.status("the vision process ends");
             let _ = keepalive.end();
         }
     }

@@ -3,6 +3,7 @@
 use crate::capture::Exposure;
 use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
+use crate::capture::recorded::RecordedSource;
 use crate::capture::rendered_source::{Production, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;
@@ -121,6 +122,7 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
         CameraSource::Folder { folder, on_trigger } => {
             Box::new(FolderSource::new(folder, exposure(*on_trigger)))
         }
+        CameraSource::Recorded { folder } => Box::new(RecordedSource::new(folder, true)),
         CameraSource::Rendered {
             seed,
             defective_percent,

@@ -49,12 +49,13 @@ impl AlarmLatch {
     }
 
     fn raise(&self) -> io::Result<()> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
         let text = "An alarm was raised. `partgate tell CONFIG acknowledge` removes this file.\n";
         std::fs::write(&self.path, text)?;
-        std::fs::File::open(&self.path)?.sync_all()
+        std::fs::File::open(&self.path)?.sync_all()?;
+        // Its name too has to outlive a power cut.
+        std::fs::File::open(folder)?.sync_all()
     }
 }
 

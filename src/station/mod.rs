@@ -36,7 +36,7 @@ pub use devices::{
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
 pub use latch::AlarmLatch;
 pub use link::{LinkError, LinkedOutputs};
-pub use priority::{hold_memory, ordinary as ordinary_priority};
+pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
 pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
 
 use crate::capture::source::{CaptureError, FrameSource};

@@ -9,7 +9,8 @@ use thread_priority::{
 };
 
 /// Above everything that computes, below the kernel's own threads (50 where interrupts are threads).
-pub(super) const LINES: u8 = 46;
+/// The supervisor's thread, which is the highest.
+pub const LINES: u8 = 46;
 pub(super) const GATE: u8 = 45;
 pub(super) const TRIGGER: u8 = 44;
 pub(super) const CAMERA: u8 = 43;

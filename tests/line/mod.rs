@@ -77,6 +77,8 @@ impl Plant {
         };
         let trigger = if config.contains("kind = \"gpio\"") {
             "trigger = \"line trigger\"\n"
+        } else if config.contains("kind = \"encoder\"") {
+            "encoder = \"line encoder\"\n"
         } else {
             ""
         };

@@ -3,7 +3,7 @@
 use super::controls::{Setting, plan};
 use super::listing::{controls, formats, open_node, reason, usable};
 use super::offer::{self, RATE_TOLERANCE};
-use super::stamp::{Sequence, monotonic_ns};
+use super::stamp::{Sequence, monotonic_ns, stamped_at_the_end};
 use super::{V4l2Settings, choice, fourcc, ioctl};
 use crate::capture::source::{
     CaptureError, FrameSource, PixelFormat, RawFrame, YuvCoding, YuvMatrix,
@@ -39,6 +39,8 @@ struct Opened {
     form: Form,
     controls: Vec<Setting>,
     sequence: Sequence,
+    /// Whether it was told that stamps are from the end of a frame.
+    told_end: bool,
 }
 
 /// What the driver granted.
@@ -314,6 +316,7 @@ impl FrameSource for V4l2Source {
             form,
             controls,
             sequence: Sequence::default(),
+            told_end: false,
         });
         debug!("opened {}", self.describe());
         Ok(())
@@ -348,6 +351,12 @@ impl FrameSource for V4l2Source {
                 return Err(self.failed(problem));
             }
         };
+        if stamped_at_the_end(meta.flags.bits()) && !std::mem::replace(&mut opened.told_end, true) {
+            warn!(
+                "{}: frames are stamped at their end, after exposure and readout: capture.exposure_min_ms and capture.exposure_max_ms count to there, and exposure_min_ms should not be below these two together, or a part may have a picture that was begun before its trigger",
+                self.name
+            );
+        }
         let form = &opened.form;
         let used = meta.bytesused as usize;
         let whole = match form.stride {

@@ -6,6 +6,15 @@
 const CLOCK_MASK: u32 = 0xe000;
 const CLOCK_MONOTONIC: u32 = 0x2000;
 
+/// Which instant of a frame is stamped (`V4L2_BUF_FLAG_TSTAMP_SRC_MASK`): the start of its exposure, or 0,
+/// when its last byte was there.
+const SOURCE_MASK: u32 = 0x7_0000;
+
+/// Whether a buffer's stamp is from the end of its frame, after exposure and readout.
+pub(super) fn stamped_at_the_end(flags: u32) -> bool {
+    flags & SOURCE_MASK == 0
+}
+
 /// A buffer's stamp as CLOCK_MONOTONIC nanoseconds.
 ///
 /// # Errors
@@ -74,6 +83,12 @@ mod tests {
         }
         assert!(monotonic_ns(CLOCK_MONOTONIC, -1, 0).is_err());
         assert!(monotonic_ns(CLOCK_MONOTONIC, i64::MAX, i64::MAX).is_err());
+    }
+
+    #[test]
+    fn the_stamped_instant_is_told() {
+        assert!(stamped_at_the_end(CLOCK_MONOTONIC | 1));
+        assert!(!stamped_at_the_end(CLOCK_MONOTONIC | 0x1_0000));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use super::devices::node;
 use super::finding::{Finding, Findings};
 use super::machine::read;
 use crate::cli::failure::causes;
+use partgate::capture::recorded::RecordedSource;
+use partgate::capture::source::FrameSource;
 use partgate::capture::v4l2::{Camera, V4l2Settings, cameras};
 use partgate::config::{CameraSource, LineConfig, V4l2Camera};
 use partgate::station::v4l2_settings;
@@ -29,6 +31,17 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
                     check,
                     error.to_string(),
                     "set camera.folder to a folder with image files",
+                ),
+            });
+        }
+        CameraSource::Recorded { folder } => {
+            let mut recording = RecordedSource::new(folder, true);
+            findings.push(match recording.open() {
+                Ok(()) => Finding::ok(check, recording.describe()),
+                Err(error) => Finding::failed(
+                    check,
+                    causes(&error).join(": "),
+                    "set camera.folder to a folder that `partgate capture --recording` made",
                 ),
             });
         }

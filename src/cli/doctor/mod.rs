@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     machine::check(root, config.as_ref().map(|c| &c.board), &mut findings);
     if let Some(config) = &config {
         devices::check(root, config, &mut findings);
-        places::check(config, &mut findings);
+        places::check(root, config, &mut findings);
         judge::check(config, arguments.runs, &mut findings);
     } else {
         findings.push(Finding::not_checked(

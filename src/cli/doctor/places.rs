@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 /// How long somebody who answers at all may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-pub(super) fn check(config: &LineConfig, findings: &mut Findings) {
+pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     let record = &config.record;
+    if let Some(finding) = sandbox(root, &record.folder) {
+        findings.push(finding);
+    }
     match std::fs::metadata(&record.folder) {
         Ok(about) if about.is_dir() => {
             findings.push(writing(&record.folder));
@@ -39,6 +42,46 @@ pub(super) fn check(config: &LineConfig, findings: &mut Findings) {
         Some(path) => control(path),
         None => Finding::not_checked("control socket", "control.socket is not set"),
     });
+}
+
+/// The packaged service writes in its own folders only; this program, run by a person, may write
+/// elsewhere and would not notice.
+fn sandbox(root: &Path, folder: &Path) -> Option<Finding> {
+    const OWN: [&str; 2] = ["/var/lib/partgate", "/run/partgate"];
+    const UNIT: &str = "partgate.service";
+    let folder = std::path::absolute(folder).ok()?;
+    let real = folder.canonicalize().unwrap_or(folder);
+    let systems = [
+        "usr/lib/systemd/system",
+        "lib/systemd/system",
+        "etc/systemd/system",
+    ];
+    let units = systems.map(|at| root.join(at).join(UNIT));
+    let unit = units.into_iter().find(|unit| unit.is_file())?;
+    let drop_ins = root.join("etc/systemd/system").join(format!("{UNIT}.d"));
+    let drop_ins = std::fs::read_dir(drop_ins).into_iter().flatten().flatten();
+    let files = std::iter::once(unit).chain(drop_ins.map(|entry| entry.path()));
+    let texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
+    let more: Vec<String> = texts
+        .flat_map(|text| {
+            let lines = text
+                .lines()
+                .filter_map(|l| l.trim().strip_prefix("ReadWritePaths="));
+            let paths = lines.flat_map(str::split_ascii_whitespace);
+            let paths = paths.map(|p| p.trim_start_matches(['-', '+']).to_string());
+            paths.collect::<Vec<_>>()
+        })
+        .collect();
+    let mut allowed = OWN.into_iter().chain(more.iter().map(String::as_str));
+    if allowed.any(|path| real.starts_with(path)) {
+        return None;
+    }
+    let shown = real.display();
+    Some(Finding::warning(
+        "record folder",
+        format!("{shown}: the packaged service may not write there, whatever this user may"),
+        format!("`systemctl edit partgate`: [Service] ReadWritePaths={shown}"),
+    ))
 }
 
 /// The nearest folder above `path` that is there.
@@ -322,6 +365,34 @@ mod tests {
         std::fs::create_dir(&gone).expect("folder");
         std::fs::write(gone.join("b"), [0; 24]).expect("write");
         assert_eq!(used(dir.path()), 1024);
+    }
+
+    #[test]
+    fn a_record_outside_the_services_sandbox_is_told() {
+        let root = tempfile::tempdir().expect("folder");
+        let folder = Path::new("/data/record");
+        let write = |file: &str, text: &str| {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        let told = |folder| sandbox(root.path(), Path::new(folder)).map(|f| f.fix);
+        // Without the package nobody restricts anything.
+        assert_eq!(told("/data/record"), None);
+        write(
+            "lib/systemd/system/partgate.service",
+            include_str!("../../../board/systemd/partgate.service"),
+        );
+        let fix = told("/data/record").flatten().expect("told");
+        assert!(fix.contains("ReadWritePaths=/data/record"), "{fix}");
+        assert_eq!(told("/var/lib/partgate/record"), None);
+        let drop_in = "[Service]\nReadWritePaths=/data/other -/data\n";
+        write(
+            "etc/systemd/system/partgate.service.d/override.conf",
+            drop_in,
+        );
+        assert!(sandbox(root.path(), folder).is_none());
+        assert!(told("/database").is_some());
     }
 
     #[test]

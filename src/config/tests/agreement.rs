@@ -141,6 +141,9 @@ fn what_works_but_protects_less_is_a_warning_with_its_line() {
         line_of(EXAMPLE, "timeout_ms = 1000            # judging"),
     )];
     assert_eq!(keys(&[quiet]), timeout);
+    let slow = ("restart_ms = 200", "restart_ms = 1001");
+    assert_eq!(keys(&[slow]), at("supervisor.restart_ms", "restart_ms"));
+    assert_eq!(keys(&[("restart_ms = 200", "restart_ms = 1000")]), []);
     let reject = [
         ("ejector = \"pass\"", "ejector = \"reject\""),
         ("# reject = ", "reject = "),
@@ -300,4 +303,33 @@ fn triggers_have_what_they_need() {
         "alarm.stop_line",
         &["lines.acknowledge"],
     );
+}
+
+#[test]
+fn sources_without_a_device_have_their_own_rules() {
+    let line = |camera: &str, kind: &str| {
+        let text = format!(
+            "product = \"p.pgp\"\nboard = \"generic-x86\"\n[camera]\n{camera}\n[trigger]\n{kind}\n\
+             min_pitch_ms = 100\n[capture]\nexposure_max_ms = 40\ndelivery_ms = 50\n[gate]\n\
+             after_ms = 400\npulse_ms = 40\nejector = \"pass\"\n[lines]\nencoder = \"line e\"\n\
+             pass = \"line p\"\n[control]\nsocket = \"s\"\n[record]\nfolder = \"r\"\n"
+        );
+        problems(&text).join("\n")
+    };
+    let (encoder, socket) = ("kind = \"encoder\"\nevery_counts = 20", "kind = \"socket\"");
+    let once = "source = \"rendered\"\non_trigger = true";
+    assert!(line(once, encoder).contains("camera.on_trigger: with trigger.kind"));
+    assert_eq!(line(once, socket), "");
+    assert_eq!(line("source = \"rendered\"", encoder), "");
+    let recorded = "source = \"recorded\"\nfolder = \"f\"";
+    assert_eq!(line(recorded, socket), "");
+    assert_eq!(line(recorded, encoder), "");
+    assert!(line("source = \"recorded\"", socket).contains("camera.folder: missing"));
+    for useless in ["fps = 10", "on_trigger = true", "seed = 2", "width = 640"] {
+        let found = line(&format!("{recorded}\n{useless}"), socket);
+        assert!(
+            found.contains("has an effect only with"),
+            "{useless}: {found}"
+        );
+    }
 }

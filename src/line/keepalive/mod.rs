@@ -1,7 +1,8 @@
 //! Telling whoever watches that the gate lives: systemd, and the hardware watchdog.
 //!
-//! The gate thread calls [`Keepalive::kick`] and calls it only while capture and inference are
-//! fresh. Whatever hangs, the kicks stop: systemd then restarts the service, and the hardware
+//! The gate thread calls [`Keepalive::kick`], and only while the judge works, the outputs can be set
+//! and the camera's thread goes round (a camera that is gone is no reason to reset a board:
+//! docs/line.md, Watchdogs). Whatever hangs, the kicks stop: systemd then restarts the service, and the hardware
 //! watchdog, which does not need a working kernel, resets the board. Both leave the output lines to
 //! the wiring, which must stop the line (docs/wiring.md).
 
@@ -153,14 +154,6 @@ impl Keepalive {
         self.tell("", status)
     }
 
-    /// An orderly end has begun; kicks may go on.
-    ///
-    /// # Errors
-    /// [`KeepaliveError::Notify`].
-    pub fn stopping(&self, status: &str) -> Result<(), KeepaliveError> {
-        self.tell("STOPPING=1\n", status)
-    }
-
     fn tell(&self, what: &str, status: &str) -> Result<(), KeepaliveError> {
         match &self.service {
             Some(service) => service.tell(what, status),
@@ -229,7 +222,6 @@ mod tests {
         alive.loading(Duration::from_secs(30), Nanos(1)).unwrap();
         alive.serving("running").unwrap();
         alive.kick(Nanos(5)).unwrap();
-        alive.stopping("done").unwrap();
         assert_eq!(alive.describe(), "nobody watches this process");
         alive.end().unwrap();
     }

@@ -219,8 +219,6 @@ mod tests {
         assert_eq!(kicks, ["WATCHDOG=1"; 3]);
         alive.status("two\nlines").unwrap();
         assert_eq!(received(&systemd).unwrap(), "STATUS=two lines");
-        alive.stopping("").unwrap();
-        assert_eq!(received(&systemd).unwrap(), "STOPPING=1\nSTATUS=");
         alive.end().unwrap();
         assert_eq!(received(&systemd), None);
     }

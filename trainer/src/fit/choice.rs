@@ -180,6 +180,40 @@ fn exchanged(
     Some((out, changed))
 }
 
+/// What `work` makes of some of the images, at most `most`, side by side, in their order. The bar is
+/// called `what`.
+pub(super) fn of_chosen<T: Send>(
+    fitter: &Fitter<'_>,
+    extractor: &Extractor,
+    images: &GoodImages,
+    (most, what): (usize, &'static str),
+    work: impl Fn(usize, &mut Extractor) -> Result<Vec<T>, TrainError> + Sync,
+) -> Result<Vec<T>, TrainError> {
+    let n = images.paths.len();
+    let mut chosen = Rng::stream(fitter.settings.seed, DAMAGE_STREAM).permutation(n);
+    chosen.truncate(most.min(n));
+    chosen.sort_unstable();
+    let progress = Progress::new(what, chosen.len() as u64);
+    let share = chosen.len().div_ceil(rayon::current_num_threads()).max(1);
+    let mut workers = Vec::new();
+    for run in chosen.chunks(share) {
+        workers.push((extractor.another(&fitter.settings.features)?, run));
+    }
+    let made: Vec<Vec<T>> = workers
+        .into_par_iter()
+        .map(|(mut extractor, run)| {
+            let mut out = Vec::new();
+            for &image in run {
+                out.extend(work(image, &mut extractor)?);
+                progress.advance(1);
+            }
+            Ok(out)
+        })
+        .collect::<Result<_, TrainError>>()?;
+    progress.finish();
+    Ok(made.into_iter().flatten().collect())
+}
+
 /// Damages copies of some of the images and extracts their features.
 pub(crate) fn damaged_copies(
     fitter: &Fitter<'_>,
@@ -187,102 +221,99 @@ pub(crate) fn damaged_copies(
     images: &GoodImages,
     most: usize,
 ) -> Result<Vec<DamagedCopy>, TrainError> {
+    of_chosen(
+        fitter,
+        extractor,
+        images,
+        (most, "damage"),
+        |image, extractor| copies_of(image, fitter, extractor, images),
+    )
+}
+
+/// Damaged copies of one image.
+fn copies_of(
+    image: usize,
+    fitter: &Fitter<'_>,
+    extractor: &mut Extractor,
+    images: &GoodImages,
+) -> Result<Vec<DamagedCopy>, TrainError> {
     let n = images.paths.len();
-    let mut chosen = Rng::stream(fitter.settings.seed, DAMAGE_STREAM).permutation(n);
-    chosen.truncate(most.min(n));
-    chosen.sort_unstable();
-    let progress = Progress::new("damage", chosen.len() as u64);
-    let share = chosen.len().div_ceil(rayon::current_num_threads()).max(1);
-    let mut workers = Vec::new();
-    for run in chosen.chunks(share) {
-        workers.push((extractor.another(&fitter.settings.features)?, run));
-    }
-    let copies: Vec<Vec<DamagedCopy>> = workers
-        .into_par_iter()
-        .map(|(mut extractor, run)| {
-            let mut out = Vec::new();
-            for &image in run {
-                let seed = Rng::stream(fitter.settings.seed, DAMAGE_STREAM + 100 + image as u64)
-                    .next_u64();
-                let mut rng = Rng::new(seed);
-                let frame = read_frame(&images.paths[image])?;
-                let donors: Vec<Frame> = (0..DONORS.min(n - 1))
-                    .map(|_| {
-                        let other = (image + 1 + rng.below(n - 1)) % n;
-                        Ok(read_frame(&images.paths[other])?)
-                    })
-                    .collect::<Result<_, TrainError>>()?;
-                let donors: Vec<&Frame> = donors.iter().collect();
-                let damager = match Damager::new(&frame, &donors, None) {
-                    Ok(damager) => damager,
-                    Err(e) => {
-                        log::warn!("{}: not damaged: {e}", images.paths[image].display());
-                        continue;
-                    }
-                };
-                let families = [
-                    (Family::Surface, Harm::Surface),
-                    (Family::Misplaced, Harm::Misplaced),
-                ];
-                for ((family, harm), count) in families.into_iter().zip(COPIES) {
-                    for number in 0..count {
-                        // A picture with nothing to misplace gives fewer copies.
-                        let Ok(damaged) = damager.damage(family, rng.next_u64()) else {
-                            continue;
-                        };
-                        let changed = changed_cells(&damaged.frame, &damaged.changed, fitter);
-                        // Damage where nothing is inspected says nothing.
-                        if changed.iter().all(|&c| c == 0.0) {
-                            continue;
-                        }
-                        let mut features =
-                            vec![0.0; fitter.features.cells() * fitter.features.dimensions];
-                        extractor
-                            .run(&damaged.frame, &mut features)
-                            .map_err(|source| TrainError::Image {
-                                path: images.paths[image].clone(),
-                                source,
-                            })?;
-                        out.push(DamagedCopy {
-                            id: CopyId {
-                                image,
-                                harm,
-                                number,
-                            },
-                            features,
-                            changed,
-                        });
-                    }
-                }
-                let good = fitter.features.image(image);
-                for number in 0..EXCHANGES {
-                    if let Some((features, changed)) =
-                        exchanged(good, fitter.features.grid, &fitter.ignored_cells, &mut rng)
-                    {
-                        out.push(DamagedCopy {
-                            id: CopyId {
-                                image,
-                                harm: Harm::Exchanged,
-                                number,
-                            },
-                            features,
-                            changed,
-                        });
-                    }
-                }
-                progress.advance(1);
-            }
-            Ok(out)
+    let seed = Rng::stream(fitter.settings.seed, DAMAGE_STREAM + 100 + image as u64).next_u64();
+    let mut rng = Rng::new(seed);
+    let frame = read_frame(&images.paths[image])?;
+    let donors: Vec<Frame> = (0..DONORS.min(n - 1))
+        .map(|_| {
+            let other = (image + 1 + rng.below(n - 1)) % n;
+            Ok(read_frame(&images.paths[other])?)
         })
         .collect::<Result<_, TrainError>>()?;
-    progress.finish();
-    Ok(copies.into_iter().flatten().collect())
+    let donors: Vec<&Frame> = donors.iter().collect();
+    let damager = match Damager::new(&frame, &donors, None) {
+        Ok(damager) => damager,
+        Err(e) => {
+            log::warn!("{}: not damaged: {e}", images.paths[image].display());
+            return Ok(Vec::new());
+        }
+    };
+    let mut out = Vec::new();
+    let families = [
+        (Family::Surface, Harm::Surface),
+        (Family::Misplaced, Harm::Misplaced),
+    ];
+    for ((family, harm), count) in families.into_iter().zip(COPIES) {
+        for number in 0..count {
+            // A picture with nothing to misplace gives fewer copies.
+            let Ok(damaged) = damager.damage(family, rng.next_u64()) else {
+                continue;
+            };
+            let changed = changed_cells(&damaged.frame, &damaged.changed, fitter);
+            // Damage where nothing is inspected says nothing.
+            if changed.iter().all(|&c| c == 0.0) {
+                continue;
+            }
+            let mut features = vec![0.0; fitter.features.cells() * fitter.features.dimensions];
+            extractor
+                .run(&damaged.frame, &mut features)
+                .map_err(|source| TrainError::Image {
+                    path: images.paths[image].clone(),
+                    source,
+                })?;
+            out.push(DamagedCopy {
+                id: CopyId {
+                    image,
+                    harm,
+                    number,
+                },
+                features,
+                changed,
+            });
+        }
+    }
+    let good = fitter.features.image(image);
+    for number in 0..EXCHANGES {
+        if let Some((features, changed)) =
+            exchanged(good, fitter.features.grid, &fitter.ignored_cells, &mut rng)
+        {
+            out.push(DamagedCopy {
+                id: CopyId {
+                    image,
+                    harm: Harm::Exchanged,
+                    number,
+                },
+                features,
+                changed,
+            });
+        }
+    }
+    Ok(out)
 }
 
 /// Image scores of every good image under the fold that was fitted without it.
+/// `done` is told how many more there are.
 pub(crate) fn held_out_scores(
     study: &Study<'_>,
     spec: RuleSpec,
+    done: &dyn Fn(u64),
 ) -> Result<Vec<(f32, Vec<f32>)>, TrainError> {
     let (fitter, calibration) = (&study.fitter, &study.calibration);
     let mut scores = vec![(0.0, Vec::new()); fitter.features.images];
@@ -293,6 +324,7 @@ pub(crate) fn held_out_scores(
         for (&image, score) in fold.held.iter().zip(found) {
             scores[image] = score;
         }
+        done(fold.held.len() as u64);
     }
     Ok(scores)
 }
@@ -303,14 +335,27 @@ pub(crate) fn damaged_scores(
     copies: &[&DamagedCopy],
     spec: RuleSpec,
 ) -> Result<Vec<(f32, Vec<f32>)>, TrainError> {
+    let copies: Vec<_> = copies
+        .iter()
+        .map(|copy| (copy.id.image, &copy.features[..]))
+        .collect();
+    copy_scores(study, &copies, spec)
+}
+
+/// The same of any copies, each an image's number and features.
+pub(super) fn copy_scores(
+    study: &Study<'_>,
+    copies: &[(usize, &[f32])],
+    spec: RuleSpec,
+) -> Result<Vec<(f32, Vec<f32>)>, TrainError> {
     let (fitter, calibration) = (&study.fitter, &study.calibration);
     let mut scores = vec![(0.0, Vec::new()); copies.len()];
     for fold in &study.folds {
         let mine: Vec<usize> = (0..copies.len())
-            .filter(|&i| fold.held.binary_search(&copies[i].id.image).is_ok())
+            .filter(|&i| fold.held.binary_search(&copies[i].0).is_ok())
             .collect();
         let found = fitter.score(&fold.fitted, spec, calibration, mine.len(), |i| {
-            &copies[mine[i]].features
+            copies[mine[i]].1
         })?;
         for (&copy, score) in mine.iter().zip(found) {
             scores[copy] = score;
@@ -334,7 +379,7 @@ struct Judged {
 fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Judged, TrainError> {
     let first =
         |scores: Vec<(f32, Vec<f32>)>| -> Vec<f32> { scores.into_iter().map(|s| s.0).collect() };
-    let goods = first(held_out_scores(study, spec)?);
+    let goods = first(held_out_scores(study, spec, &|_| ())?);
     let damaged = first(damaged_scores(
         study,
         &copies.iter().collect::<Vec<_>>(),

@@ -4,6 +4,7 @@
 use super::Settings;
 use super::catalogue::{self, BackboneFile};
 use super::choice::CopyId;
+use super::moved::ShiftSensitivity;
 use super::rules::RuleSpec;
 use super::study::HeldOut;
 use crate::error::TrainError;
@@ -139,6 +140,8 @@ pub(crate) struct FittedMember {
     pub(crate) image_sizes: usize,
     /// Images whose features came from the cache.
     pub(crate) cached_images: usize,
+    /// Where the rule was chosen.
+    pub(crate) shift: Option<ShiftSensitivity>,
     /// Without the held-out scores, which are the product's.
     pub(super) training: Training,
     pub(super) sections: Vec<SectionBytes>,

@@ -16,6 +16,7 @@ mod golden;
 #[cfg(test)]
 mod made_up_products;
 pub(crate) mod member;
+mod moved;
 mod needs;
 mod neighbourhood;
 mod outliers;
@@ -41,6 +42,7 @@ use bundle::Assembled;
 use choice::{choose, copies_for_choice};
 use ensemble::EnsembleReport;
 use member::{FittedMember, MemberPlan, OtherMember};
+use moved::ShiftSensitivity;
 use outliers::{Outlier, outliers};
 use partgate::product::{
     Choice, DensityEvidence, NeighbourhoodEvidence, PositionEvidence, RefinementEvidence,
@@ -146,6 +148,9 @@ pub(crate) struct FitReport {
     pub(crate) method: Vec<(&'static str, String)>,
     /// How `--method auto` decided.
     pub(crate) choice: Option<Choice>,
+    /// What parts that lie a little aside cost, where `--method auto` decided; of the first member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shift: Option<ShiftSensitivity>,
     /// The members of an ensemble and what they gain by each other; what stands above is the first
     /// member's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -283,6 +288,7 @@ pub(crate) fn fit(
         density: manifest.method.density,
         refinement: manifest.method.refinement,
         choice: manifest.method.choice,
+        shift: first.shift.clone(),
         ensemble: joined.map(|joined| EnsembleReport::new(&members, joined)),
         thresholds: manifest.thresholds,
         baseline_thresholds: manifest.baseline_thresholds,
@@ -317,11 +323,17 @@ fn fit_member(
     } else {
         Vec::new()
     };
-    let (spec, choice) = match settings.rule {
-        Some(spec) => (spec, None),
+    let (spec, choice, shift) = match settings.rule {
+        Some(spec) => (spec, None, None),
         None => {
-            let (spec, choice) = choose(&study, &candidates, &copies)?;
-            (spec, Some(choice))
+            let (spec, mut choice) = choose(&study, &candidates, &copies)?;
+            let shift = ShiftSensitivity::of(&study, images, spec)?;
+            if let Some(shift) = &shift {
+                // The bundle's reader has a place for words, and old ones read it.
+                choice.reason += "; ";
+                choice.reason += &shift.in_words();
+            }
+            (spec, Some(choice), shift)
         }
     };
     seconds.choice += since.elapsed().as_secs_f64();
@@ -343,7 +355,9 @@ fn fit_member(
     let since = std::time::Instant::now();
     let fitted = study.whole(&[spec])?;
     seconds.bank += since.elapsed().as_secs_f64();
-    study.member(&fitted, spec, choice, held_out, refined.as_ref(), judged)
+    let mut member = study.member(&fitted, spec, choice, held_out, refined.as_ref(), judged)?;
+    member.shift = shift;
+    Ok(member)
 }
 
 impl Settings {

@@ -5,7 +5,7 @@ use super::catalogue::BackboneFile;
 use super::golden::GOLDEN_AREA;
 use super::member::MemberPlan;
 use super::rules::RuleSpec;
-use super::{NetworkForm, Settings, choice};
+use super::{NetworkForm, Settings, choice, moved};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use image::{ImageDecoder, ImageReader};
@@ -157,10 +157,10 @@ impl Sizes {
     }
 }
 
-/// Damaged copies at most.
+/// Damaged and moved copies at most.
 fn copies(images: usize) -> u64 {
     let each = choice::COPIES.iter().sum::<usize>() + choice::EXCHANGES;
-    (choice::IMAGES.min(images) * each) as u64
+    (choice::IMAGES.min(images) * each + moved::IMAGES.min(images) * moved::SHIFTS.len()) as u64
 }
 
 /// The most memory that fitting a member on `images` images takes, bytes: features, and the work of
@@ -309,6 +309,13 @@ mod tests {
             })
             .collect();
         settings.members().expect("members")
+    }
+
+    /// What issue and README promise, with everything on.
+    #[test]
+    fn a_thousand_images_fit_into_four_gibibytes() {
+        let needed = memory_mib(&plans(&[]), 1000, 2).expect("a need");
+        assert!(needed < 4096, "{needed} MiB");
     }
 
     fn paper(width: usize, backbone: &str) -> Result<u64, TrainError> {

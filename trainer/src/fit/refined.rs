@@ -36,7 +36,7 @@ pub(crate) fn refine(
 ) -> Result<Option<Refined>, TrainError> {
     let fitter = &study.fitter;
     let (features, settings) = (&fitter.features, fitter.settings);
-    let goods = held_out_scores(study, spec)?;
+    let goods = held_out_scores(study, spec, &|_| ())?;
     // Exchanged features have no look of their own that a network could learn.
     let copies: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
     if copies.is_empty() {

@@ -75,14 +75,19 @@ impl<'a> Study<'a> {
     /// Scores of every good image under `spec`, each by the fold that was fitted without it.
     pub(crate) fn held_out(&self, spec: RuleSpec) -> Result<HeldOut, TrainError> {
         let risk = self.fitter.settings.risk;
-        let (scores, cells): (Vec<f32>, _) = held_out_scores(self, spec)?.into_iter().unzip();
+        let rules = 1 + u64::from(spec != RuleSpec::BASELINE);
+        let progress = Progress::new("held out", rules * self.fitter.features.images as u64);
+        let done = |images| progress.advance(images);
+        let found = held_out_scores(self, spec, &done)?;
+        let (scores, cells): (Vec<f32>, _) = found.into_iter().unzip();
         let baseline_thresholds = (spec != RuleSpec::BASELINE)
             .then(|| {
-                let found = held_out_scores(self, RuleSpec::BASELINE)?;
+                let found = held_out_scores(self, RuleSpec::BASELINE, &done)?;
                 let scores: Vec<f32> = found.into_iter().map(|s| s.0).collect();
                 thresholds_from(&scores, risk)
             })
             .transpose()?;
+        progress.finish();
         Ok(HeldOut {
             thresholds: thresholds_from(&scores, risk)?,
             scores,
@@ -184,6 +189,7 @@ impl<'a> Study<'a> {
             dimensions: features.dimensions,
             image_sizes: features.sizes,
             cached_images: features.cached,
+            shift: None,
             training: Training {
                 images: features.images as u32,
                 cells: fitter.members(&all).len() as u64,

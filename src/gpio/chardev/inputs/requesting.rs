@@ -9,6 +9,7 @@ use crate::gpio::chips::{FoundLine, find};
 use crate::gpio::error::{GpioError, errno};
 use crate::line::gate::Nanos;
 use gpiocdev::Request;
+use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, Value};
 use rustix::io::Errno;
 use std::time::Duration;
@@ -55,6 +56,15 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
     let by_kernel = lines
         .iter()
         .any(|(line, _)| matches!(line.debounce, Debounce::Kernel(p) if !p.is_zero()));
+    for (line, found) in lines {
+        if matches!(line.bias, Bias::PullUp | Bias::PullDown) && ignores_bias(&chip_label(found)) {
+            return Err(GpioError::NoPull {
+                chip: found.chip.clone(),
+                offset: found.offset,
+                used_for: line.input.name(),
+            });
+        }
+    }
     let opened = clock::now();
     match ask(lines, by_kernel) {
         Ok(request) => open_chip(lines, request, opened, by_kernel),
@@ -78,6 +88,19 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
         }
         Err(source) => Err(explain(&uses, source)),
     }
+}
+
+fn chip_label(line: &FoundLine) -> String {
+    let info = Chip::from_path(&line.path).and_then(|chip| chip.info());
+    // Who cannot be asked is asked for the line next, and says why then.
+    info.map(|info| info.label).unwrap_or_default()
+}
+
+/// Whether a chip's driver has no resistors to set. The kernel grants them all the same (`gpio_set_bias`
+/// takes "not supported" for done), and reports them as set.
+fn ignores_bias(label: &str) -> bool {
+    // gpio-tegra186, of every Jetson since the TX2: pulls are the pin controller's.
+    label.starts_with("tegra") && label.contains("gpio")
 }
 
 fn ask(lines: &[(&InputLine, FoundLine)], debounce_by_kernel: bool) -> gpiocdev::Result<Request> {
@@ -163,4 +186,30 @@ fn open_chip(
         });
     }
     Ok(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jetsons_have_no_pulls_to_set() {
+        for label in [
+            "tegra234-gpio",
+            "tegra234-gpio-aon",
+            "tegra194-gpio",
+            "tegra186-gpio",
+        ] {
+            assert!(ignores_bias(label), "{label}");
+        }
+        for label in [
+            "",
+            "gpio-sim.0",
+            "INT33C7:00",
+            "pinctrl-bcm2711",
+            "9030000.pl061",
+        ] {
+            assert!(!ignores_bias(label), "{label}");
+        }
+    }
 }

@@ -1,0 +1,214 @@
+//! Shift sensitivity: what a part that lies a little aside costs.
+//!
+//! A condition by place expects a part where good ones lay. How much that asks of a fixture is told
+//! by held-out good images moved by a few per cent of their side; what comes in at an edge is the
+//! edge's own pixels again.
+
+use super::choice::{copy_scores, of_chosen};
+use super::features::Extractor;
+use super::rules::RuleSpec;
+use super::study::Study;
+use crate::dataset::GoodImages;
+use crate::error::TrainError;
+use partgate::capture::folder::{FolderError, read_frame};
+use partgate::frame::{Frame, FrameError, Pixels};
+use serde::Serialize;
+
+/// How far good images are moved, per cent of the side.
+pub(super) const SHIFTS: [usize; 3] = [1, 2, 4];
+/// Images that are moved, at most.
+pub(super) const IMAGES: usize = 24;
+
+/// Score of moved held-out good images over their score in place, less one: the median, for each of
+/// 1, 2 and 4 % of the side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ShiftSensitivity {
+    pub(crate) images: usize,
+    /// With the rule that was taken, before any refinement.
+    pub(crate) taken: [f64; 3],
+    /// With the plain bank.
+    pub(crate) plain: [f64; 3],
+}
+
+impl ShiftSensitivity {
+    /// Moves some of the good images and compares; `None` where every image is as it was (a picture
+    /// of one colour) or there are none.
+    pub(crate) fn of(
+        study: &Study<'_>,
+        images: &GoodImages,
+        spec: RuleSpec,
+    ) -> Result<Option<Self>, TrainError> {
+        let copies = moved_copies(study, &study.extractor, images)?;
+        let count = copies.iter().filter(|copy| copy.shift == 0).count();
+        let taken = rises(study, &copies, spec)?;
+        let plain = rises(study, &copies, RuleSpec::BASELINE)?;
+        Ok(taken.zip(plain).map(|(taken, plain)| Self {
+            images: count,
+            taken,
+            plain,
+        }))
+    }
+
+    pub(crate) fn in_words(&self) -> String {
+        let told = |rises: [f64; 3]| {
+            let [a, b, c] = rises.map(|rise| format!("{:+.1}", 100.0 * rise));
+            format!("{a}, {b} and {c} %")
+        };
+        format!(
+            "{} held-out goods moved by 1, 2 and 4 % of the side change their score by {} (median), with the plain bank by {}",
+            self.images,
+            told(self.taken),
+            told(self.plain)
+        )
+    }
+}
+
+/// A moved good image.
+struct MovedCopy {
+    image: usize,
+    /// Index into [`SHIFTS`].
+    shift: usize,
+    /// `[cells, dimensions]`.
+    features: Vec<f32>,
+}
+
+/// To the right, down, left and up in turn, so that no direction decides.
+fn offset(image: usize, share: usize, frame: &Frame) -> (i64, i64) {
+    let pixels = |side: usize| (side * share).div_ceil(100) as i64;
+    let (x, y) = (pixels(frame.width()), pixels(frame.height()));
+    [(x, 0), (0, y), (-x, 0), (0, -y)][image % 4]
+}
+
+/// `frame` moved by so many pixels to the right and down.
+fn moved(frame: &Frame, by: (i64, i64)) -> Result<Frame, FrameError> {
+    let (w, h) = (frame.width(), frame.height());
+    let pixels = match frame.pixels() {
+        Pixels::Gray8(s) => Pixels::Gray8(moved_samples(s, (w, h, 1), by)),
+        Pixels::Gray16(s) => Pixels::Gray16(moved_samples(s, (w, h, 1), by)),
+        Pixels::Rgb8(s) => Pixels::Rgb8(moved_samples(s, (w, h, 3), by)),
+        Pixels::Rgb16(s) => Pixels::Rgb16(moved_samples(s, (w, h, 3), by)),
+    };
+    Frame::new(w, h, pixels)
+}
+
+fn moved_samples<T: Copy>(
+    samples: &[T],
+    (w, h, channels): (usize, usize, usize),
+    (dx, dy): (i64, i64),
+) -> Vec<T> {
+    let from =
+        |at: usize, by: i64, side: usize| (at as i64 - by).clamp(0, side as i64 - 1) as usize;
+    let mut out = Vec::with_capacity(samples.len());
+    for y in 0..h {
+        let row = from(y, dy, h) * w;
+        for x in 0..w {
+            let at = (row + from(x, dx, w)) * channels;
+            out.extend_from_slice(&samples[at..at + channels]);
+        }
+    }
+    out
+}
+
+fn moved_copies(
+    study: &Study<'_>,
+    extractor: &Extractor,
+    images: &GoodImages,
+) -> Result<Vec<MovedCopy>, TrainError> {
+    let features = &study.fitter.features;
+    of_chosen(
+        &study.fitter,
+        extractor,
+        images,
+        (IMAGES, "moved"),
+        |image, extractor| {
+            let path = &images.paths[image];
+            let frame = read_frame(path)?;
+            let mut out = Vec::new();
+            for (shift, share) in SHIFTS.into_iter().enumerate() {
+                let moved = moved(&frame, offset(image, share, &frame)).map_err(|source| {
+                    let path = path.clone();
+                    FolderError::Frame { path, source }
+                })?;
+                let mut values = vec![0.0; features.cells() * features.dimensions];
+                extractor
+                    .run(&moved, &mut values)
+                    .map_err(|source| TrainError::Image {
+                        path: path.clone(),
+                        source,
+                    })?;
+                out.push(MovedCopy {
+                    image,
+                    shift,
+                    features: values,
+                });
+            }
+            Ok(out)
+        },
+    )
+}
+
+/// The median rise of each shift; `None` where no image has a score to rise from.
+fn rises(
+    study: &Study<'_>,
+    copies: &[MovedCopy],
+    spec: RuleSpec,
+) -> Result<Option<[f64; 3]>, TrainError> {
+    let features = &study.fitter.features;
+    let score = |pairs: Vec<(usize, &[f32])>| -> Result<Vec<f32>, TrainError> {
+        let found = copy_scores(study, &pairs, spec)?;
+        Ok(found.into_iter().map(|found| found.0).collect())
+    };
+    let before = score(
+        copies
+            .iter()
+            .map(|c| (c.image, features.image(c.image)))
+            .collect(),
+    )?;
+    let after = score(copies.iter().map(|c| (c.image, &c.features[..])).collect())?;
+    let mut rises: [Vec<f64>; 3] = Default::default();
+    for ((copy, &before), &after) in copies.iter().zip(&before).zip(&after) {
+        if before > 0.0 {
+            rises[copy.shift].push(f64::from(after) / f64::from(before) - 1.0);
+        }
+    }
+    if rises.iter().any(Vec::is_empty) {
+        return Ok(None);
+    }
+    Ok(Some(rises.map(|mut rises| {
+        rises.sort_by(f64::total_cmp);
+        let n = rises.len();
+        (rises[(n - 1) / 2] + rises[n / 2]) / 2.0
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moved_picture_is_the_picture_aside_and_its_edge_again() {
+        let rows = |w: usize, h: usize| Pixels::Gray8((0..w * h).map(|i| i as u8).collect());
+        let frame = Frame::new(3, 2, rows(3, 2)).expect("frame");
+        for (by, want) in [
+            ((0, 0), [0, 1, 2, 3, 4, 5]),
+            ((1, 0), [0, 0, 1, 3, 3, 4]),
+            ((-1, 0), [1, 2, 2, 4, 5, 5]),
+            ((0, 1), [0, 1, 2, 0, 1, 2]),
+            ((0, -9), [3, 4, 5, 3, 4, 5]),
+        ] {
+            let out = moved(&frame, by).expect("frame");
+            assert_eq!(out.pixels(), &Pixels::Gray8(want.to_vec()), "{by:?}");
+        }
+        let colour = Frame::new(2, 1, Pixels::Rgb16(vec![1, 2, 3, 4, 5, 6])).expect("frame");
+        let out = moved(&colour, (1, 0)).expect("frame");
+        assert_eq!(out.pixels(), &Pixels::Rgb16(vec![1, 2, 3, 1, 2, 3]));
+    }
+
+    #[test]
+    fn every_shift_moves_by_a_pixel_at_least_and_in_every_direction() {
+        let frame = Frame::new(50, 400, Pixels::Gray8(vec![0; 20_000])).expect("frame");
+        let offsets: Vec<_> = (0..4).map(|image| offset(image, 1, &frame)).collect();
+        assert_eq!(offsets, [(1, 0), (0, 4), (-1, 0), (0, -4)]);
+        assert_eq!(offset(1, 4, &frame), (0, 16));
+    }
+}
