@@ -1,15 +1,9 @@
 //! Frames from image files: PNG, JPEG, BMP and TIFF, grey or colour, 8 or 16 bit.
 
 use crate::frame::{Frame, FrameError, MAX_AREA, MAX_SIDE, Pixels};
-use image::error::DecodingError;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// File name endings that are read, in lower case.
 pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
@@ -245,43 +239,6 @@ pub fn read_frame(path: &Path) -> Result<Frame, FolderError> {
     decode_frame(&bytes, path)
 }
 
-/// Decodes a JPEG and refuses one whose data are damaged: by default, and so through `image`, the decoder
-/// fills what it cannot read with grey, behind which a defect would be hidden.
-fn decode_jpeg(bytes: &[u8]) -> Result<(usize, usize, Pixels), image::ImageError> {
-    let failed = |error| {
-        let format = ImageFormat::Jpeg.into();
-        image::ImageError::Decoding(DecodingError::new(format, error))
-    };
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(MAX_SIDE)
-        .set_max_height(MAX_SIDE);
-    let mut head = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    head.decode_headers().map_err(failed)?;
-    let (Some((width, height)), Some(space)) = (head.dimensions(), head.input_colorspace()) else {
-        return Err(failed(DecodeErrors::FormatStatic("no image header")));
-    };
-    if width * height > MAX_AREA {
-        return Err(failed(DecodeErrors::FormatStatic("too many pixels")));
-    }
-    let grey = space == ColorSpace::Luma;
-    let out = if grey {
-        ColorSpace::Luma
-    } else {
-        ColorSpace::RGB
-    };
-    let options = options.jpeg_set_out_colorspace(out);
-    let samples = JpegDecoder::new_with_options(ZCursor::new(bytes), options)
-        .decode()
-        .map_err(failed)?;
-    let pixels = if grey {
-        Pixels::Gray8(samples)
-    } else {
-        Pixels::Rgb8(samples)
-    };
-    Ok((width, height, pixels))
-}
-
 /// Decodes an image held in memory; `name` is what errors call it.
 ///
 /// # Errors
@@ -306,11 +263,6 @@ pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, FolderError> {
     }
     if !single {
         return Err(FolderError::Several { path });
-    }
-    if reader.format() == Some(ImageFormat::Jpeg) {
-        let (width, height, pixels) = decode_jpeg(bytes).map_err(decode_error)?;
-        return Frame::new(width, height, pixels)
-            .map_err(|source| FolderError::Frame { path, source });
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE as u32);
@@ -397,46 +349,6 @@ mod tests {
                 decode_frame(&whole[..cut], name).is_err(),
                 "cut at {cut} accepted"
             );
-        }
-    }
-
-    #[test]
-    fn a_jpeg_whose_data_stop_early_is_an_error_in_spite_of_its_end_marker() {
-        for grey in [true, false] {
-            let mut whole = std::io::Cursor::new(Vec::new());
-            let noise =
-                |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)) as u8;
-            if grey {
-                ImageBuffer::from_fn(96, 96, |x, y| Luma([noise(x, y)]))
-                    .write_to(&mut whole, ImageFormat::Jpeg)
-            } else {
-                ImageBuffer::from_fn(96, 96, |x, y| Rgb([noise(x, y), noise(y, x), 7]))
-                    .write_to(&mut whole, ImageFormat::Jpeg)
-            }
-            .expect("encode");
-            let whole = whole.into_inner();
-            let name = Path::new("frame.jpg");
-            let of_image = image::load_from_memory(&whole)
-                .expect("decoded")
-                .into_bytes();
-            let frame = decode_frame(&whole, name).expect("whole");
-            assert!(matches!(frame.pixels(), Pixels::Gray8(b) | Pixels::Rgb8(b) if *b == of_image));
-            // What a camera sends behind the end is no matter.
-            let padded = [&whole[..], &[0; 64]].concat();
-            assert!(decode_frame(&padded, name).is_ok());
-            let scan = whole
-                .windows(2)
-                .position(|w| w == [0xff, 0xda])
-                .expect("scan");
-            // The last row of blocks cannot be told from a whole one.
-            let cuts = (scan + 64..whole.len() * 4 / 5).step_by(7);
-            let accepted: Vec<usize> = cuts
-                .filter(|&cut| {
-                    let cut = [&whole[..cut], &[0xff, 0xd9]].concat();
-                    decode_frame(&cut, name).is_ok()
-                })
-                .collect();
-            assert_eq!(accepted, [0; 0], "of {}", whole.len());
         }
     }
 

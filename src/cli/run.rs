@@ -116,7 +116,7 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
 /// The vision process.
 fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     // The kernel named it after the link that it was started by.
-    let _ = rustix::thread::set_name(c"partgate");
+    let _ = std::fs::write("/proc/self/comm", "partgate");
     station::ordinary_priority();
     station::hold_memory();
     let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;

@@ -122,7 +122,7 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
     {
         // Who makes these sources expose sees edges, not which count begins a part.
         let line = camera.on_trigger.line.unwrap_or(line);
-        let message = "with trigger.kind = \"encoder\" no part would have a frame: folder and rendered sources expose at edges, the timer and the socket; remove it (frames come at camera.fps), or change trigger.kind";
+        let message = "with trigger.kind = \"encoder\" no part would have a frame: folder and rendered sources expose at edges, the timer and the socket; leave it out (frames come at camera.fps then), or change trigger.kind";
         problems.note(line, "camera.on_trigger", message);
     }
     let encoder = "trigger.kind = \"encoder\"";
