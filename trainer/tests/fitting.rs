@@ -219,6 +219,24 @@ fn a_part_in_a_fixture_gets_a_condition_of_place() {
     assert!(method.position.is_some(), "{}: {choice:#?}", method.rule);
     assert_eq!(report["choice"]["reason"], choice.reason.as_str());
     assert_eq!(choice.candidates[0].rule.to_string(), "patchcore");
+    // Parts that lie at one place: moved ones score higher, the farther the more.
+    let moved = &report["shift"];
+    assert_eq!(moved["images"], 24);
+    let rises: Vec<f64> = moved["taken"]
+        .as_array()
+        .expect("rises")
+        .iter()
+        .filter_map(|r| r.as_f64())
+        .collect();
+    assert!(
+        rises.len() == 3 && rises[0] < rises[2] && rises[2] > 0.0,
+        "{moved}"
+    );
+    assert!(
+        choice.reason.contains("moved by 1, 2 and 4 % of the side"),
+        "{}",
+        choice.reason
+    );
     assert_eq!(choice.images, 32);
     assert!(
         choice.damaged.iter().all(|&n| n > 0),
