@@ -11,31 +11,46 @@ pub type DeviceError = Box<dyn std::error::Error + Send + Sync>;
 pub enum Input {
     /// A part is present.
     Trigger,
-    /// The belt moved by one encoder count.
+    /// The belt moved by one encoder count; with [`Input::EncoderB`] the first of two channels.
     Encoder,
+    /// The second channel of a quadrature encoder.
+    EncoderB,
+    /// A part is at the ejector, or fell into the reject bin: what the gate did is confirmed.
+    Confirm,
     /// A person acknowledges an alarm.
     Acknowledge,
 }
 
 impl Input {
     /// All inputs.
-    pub const ALL: [Input; 3] = [Input::Trigger, Input::Encoder, Input::Acknowledge];
+    pub const ALL: [Input; 5] = [
+        Input::Trigger,
+        Input::Encoder,
+        Input::EncoderB,
+        Input::Confirm,
+        Input::Acknowledge,
+    ];
 
     /// Name in configurations, logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Input::Trigger => "trigger",
             Input::Encoder => "encoder",
+            Input::EncoderB => "encoder_b",
+            Input::Confirm => "confirm",
             Input::Acknowledge => "acknowledge",
         }
     }
 }
 
-/// An input went from off to on.
+/// An input went on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// Which input.
     pub input: Input,
+    /// Whether it went on. Off-edges come of the trigger, whose length matters, and of both channels
+    /// of a quadrature encoder; of other inputs on-edges alone.
+    pub on: bool,
     /// When, by the kernel.
     pub at: Nanos,
     /// Edges of this input that the kernel had to drop since the last one that was read. The line
@@ -50,6 +65,25 @@ pub trait Inputs: Send {
     /// # Errors
     /// When the device is gone; the line drops READY and asks again.
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError>;
+
+    /// The level of `input` now; None where it is not wired or its level cannot be read.
+    ///
+    /// # Errors
+    /// As [`Inputs::wait`].
+    fn level(&mut self, input: Input) -> Result<Option<bool>, DeviceError> {
+        let _ = input;
+        Ok(None)
+    }
+}
+
+/// The way round whoever holds the output lines: a second process may let them fall, never raise
+/// them. PASS and READY off, REJECT and FAULT on; nothing else. Takes no memory and does not wait.
+pub trait SafeOutputs: Send {
+    /// Sets `line` to [`Line::when_unattended`], unless the line is not wired.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn fall(&mut self, line: Line) -> Result<(), DeviceError>;
 }
 
 /// Output lines. The gate thread alone sets them; it must not wait here.

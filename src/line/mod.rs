@@ -3,11 +3,13 @@
 //! - [`gate`]: the pure state machine that decides.
 //! - [`pairing`]: which frame shows which part.
 //! - [`controller`]: gate, pairing and the judge's queue in one; as pure.
+//! - [`holder`]: who holds the output lines, and how two processes notice that the other is late.
 //! - [`devices`]: what the line needs of the outside world.
 //! - [`keepalive`]: systemd and the hardware watchdog.
 
 pub mod controller;
 pub mod devices;
 pub mod gate;
+pub mod holder;
 pub mod keepalive;
 pub mod pairing;

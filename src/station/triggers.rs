@@ -96,7 +96,13 @@ pub(super) fn run(
         {
             next = Some(at.after(every));
             let input = Input::Trigger;
-            ends.see(Edge { input, at, lost: 0 }, stop);
+            let edge = Edge {
+                input,
+                on: true,
+                at,
+                lost: 0,
+            };
+            ends.see(edge, stop);
         }
     }
 }

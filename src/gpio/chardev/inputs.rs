@@ -331,7 +331,12 @@ impl Watched {
     /// The edge that the line is to see, if any.
     fn edge(&mut self, rising: bool, at: Nanos, lost: u32) -> Option<Edge> {
         let input = self.input;
-        let edge = |at, lost| Edge { input, at, lost };
+        let edge = |at, lost| Edge {
+            input,
+            on: true,
+            at,
+            lost,
+        };
         match &mut self.debouncer {
             None => rising.then_some(edge(at, lost)),
             Some(debouncer) => {
@@ -352,6 +357,7 @@ impl Watched {
         let at = self.debouncer.as_mut()?.settle(now)?;
         Some(Edge {
             input: self.input,
+            on: true,
             at,
             lost: 0,
         })

@@ -84,6 +84,7 @@ impl SimulatedInputs {
         let slot = &shared.slots[head % shared.slots.len()];
         let what = slot.what.load(Ordering::Relaxed);
         let edge = Edge {
+            on: true,
             input: Input::ALL[(what >> 32) as usize % Input::ALL.len()],
             at: Nanos(slot.at.load(Ordering::Relaxed)),
             lost: (what & u64::from(u32::MAX)) as u32,

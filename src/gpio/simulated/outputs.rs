@@ -19,17 +19,17 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change as one word, so that no reader ever sees half of one: 60 bits of time (36 years
-    /// since boot), 3 of line, 1 of level.
+    /// A change as one word, so that no reader ever sees half of one: 59 bits of time (18 years
+    /// since boot), 4 of line, 1 of level.
     fn pack(self) -> u64 {
-        self.at.0 << 4 | (self.line as u64) << 1 | u64::from(self.on)
+        self.at.0 << 5 | (self.line as u64) << 1 | u64::from(self.on)
     }
 
     fn unpack(word: u64) -> Option<Self> {
         Some(Self {
-            line: *Line::ALL.get((word >> 1 & 7) as usize)?,
+            line: *Line::ALL.get((word >> 1 & 15) as usize)?,
             on: word & 1 == 1,
-            at: Nanos(word >> 4),
+            at: Nanos(word >> 5),
         })
     }
 }

@@ -204,7 +204,12 @@ fn parse(text: &[u8]) -> Option<Edge> {
         Some(word) => word.parse().ok()?,
         None => 0,
     };
-    words.next().is_none().then_some(Edge { input, at, lost })
+    words.next().is_none().then_some(Edge {
+        input,
+        on: true,
+        at,
+        lost,
+    })
 }
 
 impl Inputs for TextInputs {
@@ -366,11 +371,13 @@ mod tests {
         plant.send(b"19 lever").unwrap();
         let trigger = Edge {
             input: Input::Trigger,
+            on: true,
             at: Nanos(17),
             lost: 0,
         };
         let encoder = Edge {
             input: Input::Encoder,
+            on: true,
             at: Nanos(18),
             lost: 3,
         };
@@ -394,11 +401,11 @@ mod tests {
         }
 
         #[test]
-        fn written_edges_are_read_back(at: u64, lost: u32, which in 0usize..3) {
+        fn written_edges_are_read_back(at: u64, lost: u32, which in 0usize..Input::ALL.len()) {
             let input = Input::ALL[which];
             let text = format!("{at} {} {lost}", input.name());
             prop_assert!(text.len() <= LONGEST);
-            prop_assert_eq!(parse(text.as_bytes()), Some(Edge { input, at: Nanos(at), lost }));
+            prop_assert_eq!(parse(text.as_bytes()), Some(Edge { input, on: true, at: Nanos(at), lost }));
         }
     }
 }

@@ -24,11 +24,18 @@ pub enum Fault {
     LateOutput,
     /// The product's golden images do not score here as they did in the fit.
     SelfTest,
+    /// The process that holds the output lines does not answer, or was late.
+    Supervisor,
+    /// The event log cannot be written, and the line must not run without it.
+    Record,
+    /// A part was not confirmed at the ejector, or one was there that nobody knew of. It stays until a
+    /// person acknowledges it.
+    Confirm,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Starting,
         Fault::Camera,
         Fault::Inference,
@@ -39,6 +46,9 @@ impl Fault {
         Fault::Outputs,
         Fault::LateOutput,
         Fault::SelfTest,
+        Fault::Supervisor,
+        Fault::Record,
+        Fault::Confirm,
     ];
 
     /// Name in logs and metrics.
@@ -54,6 +64,9 @@ impl Fault {
             Fault::Outputs => "outputs",
             Fault::LateOutput => "late_output",
             Fault::SelfTest => "self_test",
+            Fault::Supervisor => "supervisor",
+            Fault::Record => "record",
+            Fault::Confirm => "confirm",
         }
     }
 

@@ -19,11 +19,17 @@ pub enum Line {
     Fault,
     /// Toggles while the gate lives and everything that it depends on is fresh.
     Heartbeat,
+    /// A pulse for each trigger that was taken as a part.
+    TriggerAck,
+    /// A pulse for each part whose end is decided; OK is steady while it is on.
+    ResultValid,
+    /// The event log cannot be written.
+    RecordLost,
 }
 
 impl Line {
     /// All lines.
-    pub const ALL: [Line; 7] = [
+    pub const ALL: [Line; 10] = [
         Line::Ready,
         Line::Busy,
         Line::Ok,
@@ -31,6 +37,9 @@ impl Line {
         Line::Pass,
         Line::Fault,
         Line::Heartbeat,
+        Line::TriggerAck,
+        Line::ResultValid,
+        Line::RecordLost,
     ];
 
     /// Name in configurations, logs and metrics.
@@ -43,11 +52,23 @@ impl Line {
             Line::Pass => "pass",
             Line::Fault => "fault",
             Line::Heartbeat => "heartbeat",
+            Line::TriggerAck => "trigger_ack",
+            Line::ResultValid => "result_valid",
+            Line::RecordLost => "record_lost",
         }
     }
 
     /// What the line must show when nobody is in charge: the process is starting, dead or stuck.
     pub const fn when_unattended(self) -> bool {
         matches!(self, Line::Reject | Line::Fault)
+    }
+
+    /// Whether taking the level `on` can only stop parts, never let one pass.
+    pub const fn is_safe(self, on: bool) -> bool {
+        match self {
+            Line::Pass | Line::Ready => !on,
+            Line::Reject | Line::Fault => on,
+            _ => false,
+        }
     }
 }

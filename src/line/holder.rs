@@ -1,0 +1,315 @@
+//! The two processes that stand between the gate and the output lines, and how each knows that the
+//! other is late. Pure: no clock, no socket, no lines. The supervisor runs [`Holder`], the vision
+//! process runs [`Watch`], and the simulator runs both.
+//!
+//! - The vision process says what the lines are to be. Every command has a number and the time at
+//!   which it was said; PASS has its end.
+//! - The holder carries commands out, ends PASS by itself, and answers with the number of the last one
+//!   that is done.
+//! - What can only stop parts (PASS and READY off, REJECT and FAULT on) the vision process does itself
+//!   as well, at once and round the holder ([`SafeOutputs`](super::devices::SafeOutputs)). What can let
+//!   a part pass only the holder does.
+//! - A holder that finds itself late lets the lines fall, and takes nothing that could let a part pass
+//!   until the vision process has heard of it: commands carry the number of the last such incident.
+//! - A holder that does not answer is late, whether or not it knows: the vision process lets the lines
+//!   fall round it.
+
+use super::gate::{Line, Nanos};
+
+/// What the holder must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderSettings {
+    /// The lines fall after so long without a word from the vision process.
+    pub lease: Nanos,
+    /// A command that is carried out later than this, or a holder that is run later than this, is an
+    /// incident.
+    pub late: Nanos,
+    /// A vision process that has said nothing yet may take this long.
+    pub start: Nanos,
+    /// The holder looks round at least this often.
+    pub look: Nanos,
+}
+
+/// What the vision process says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It lives.
+    Alive,
+    /// A line takes a level; PASS that goes on falls by itself at `until`.
+    Set {
+        /// Which.
+        line: Line,
+        /// On or off.
+        on: bool,
+        /// PASS is never on without an end.
+        until: Option<Nanos>,
+    },
+}
+
+/// A command as it goes to the holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// From 1, one more each time.
+    pub number: u64,
+    /// The last incident of the holder that the vision process knows of.
+    pub incident: u32,
+    /// When it was said.
+    pub at: Nanos,
+    /// What.
+    pub what: What,
+}
+
+/// What the holder answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Everything up to this command is done.
+    pub number: u64,
+    /// Incidents so far.
+    pub incident: u32,
+    /// How late the holder was in the last of them.
+    pub late: Nanos,
+}
+
+/// What the holder does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A line takes a level.
+    Set(Line, bool),
+    /// The vision process is told.
+    Answer(Answer),
+    /// The vision process has said nothing for so long: it is not believed again.
+    Silent(Nanos),
+}
+
+/// Carries out what the vision process says, for as long as it speaks and in time.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    settings: HolderSettings,
+    lease_until: Nanos,
+    patience: Nanos,
+    pass_until: Option<Nanos>,
+    /// It had to be run by then.
+    next_look: Nanos,
+    number: u64,
+    unanswered: bool,
+    incident: u32,
+    late: Nanos,
+    was_ready: bool,
+}
+
+/// In the order in which they are to fall: what lets parts by first.
+pub const FALL: [Line; 10] = [
+    Line::Pass,
+    Line::Ready,
+    Line::Reject,
+    Line::Fault,
+    Line::ResultValid,
+    Line::Ok,
+    Line::TriggerAck,
+    Line::Busy,
+    Line::Heartbeat,
+    Line::RecordLost,
+];
+
+impl Holder {
+    /// Of lines that show what they show unattended.
+    pub fn new(settings: HolderSettings, now: Nanos) -> Self {
+        Self {
+            lease_until: now.after(settings.start),
+            patience: settings.start,
+            pass_until: None,
+            next_look: now.after(settings.look),
+            number: 0,
+            unanswered: false,
+            incident: 0,
+            late: Nanos(0),
+            was_ready: false,
+            settings,
+        }
+    }
+
+    /// Whether READY was ever on.
+    pub fn was_ready(&self) -> bool {
+        self.was_ready
+    }
+
+    /// How often it was late.
+    pub fn incidents(&self) -> u32 {
+        self.incident
+    }
+
+    /// When [`tick`](Self::tick) must be called, whatever is heard before.
+    pub fn deadline(&self) -> Nanos {
+        let end = self.pass_until.unwrap_or(Nanos::MAX);
+        self.lease_until.min(end).min(self.next_look)
+    }
+
+    /// A command has arrived.
+    pub fn hear(&mut self, command: Command, now: Nanos, act: &mut impl FnMut(Act)) {
+        self.look(now, act);
+        let underway = now.since(command.at);
+        if underway > self.settings.late {
+            self.was_late(underway, act);
+        }
+        self.patience = self.settings.lease;
+        self.lease_until = now.after(self.patience);
+        self.number = command.number;
+        self.unanswered = true;
+        let What::Set { line, on, until } = command.what else {
+            return;
+        };
+        let knows = command.incident == self.incident;
+        if !knows && !line.is_safe(on) {
+            return;
+        }
+        if line != Line::Pass {
+            self.was_ready |= line == Line::Ready && on;
+            act(Act::Set(line, on));
+            return;
+        }
+        // Heard of too late, its part has gone by, and the next one must not profit.
+        let until = until.filter(|until| on && now < *until);
+        self.pass_until = until;
+        act(Act::Set(Line::Pass, until.is_some()));
+    }
+
+    /// Lets everything happen that is due, and answers what was heard.
+    pub fn tick(&mut self, now: Nanos, act: &mut impl FnMut(Act)) {
+        self.look(now, act);
+        if core::mem::take(&mut self.unanswered) {
+            act(Act::Answer(Answer {
+                number: self.number,
+                incident: self.incident,
+                late: self.late,
+            }));
+        }
+        if now >= self.lease_until {
+            act(Act::Silent(self.patience));
+        }
+    }
+
+    fn look(&mut self, now: Nanos, act: &mut impl FnMut(Act)) {
+        let due = self.pass_until.map_or(self.next_look, |p| p.min(self.next_look));
+        let late = now.since(due);
+        if late > self.settings.late {
+            self.was_late(late, act);
+        }
+        if self.pass_until.is_some_and(|until| now >= until) {
+            self.pass_until = None;
+            act(Act::Set(Line::Pass, false));
+        }
+        self.next_look = now.after(self.settings.look);
+    }
+
+    /// Nobody knows what the lines showed meanwhile, nor what went by.
+    fn was_late(&mut self, by: Nanos, act: &mut impl FnMut(Act)) {
+        self.incident = self.incident.wrapping_add(1);
+        self.late = by;
+        self.unanswered = true;
+        self.pass_until = None;
+        for line in [Line::Pass, Line::Ready, Line::Reject, Line::Fault] {
+            act(Act::Set(line, line.when_unattended()));
+        }
+    }
+}
+
+/// Commands whose times are remembered; a power of two.
+const REMEMBERED: usize = 128;
+/// How soon PASS is let fall again while the holder may still raise it.
+const AGAIN: Nanos = Nanos::from_millis(1);
+
+/// What the vision process knows of the holder.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    late: Nanos,
+    /// The last command's number.
+    said: u64,
+    answered: u64,
+    incident: u32,
+    /// When each command was said, by its number.
+    times: [Nanos; REMEMBERED],
+    /// The last command on PASS took it away: its number.
+    revoked: Option<u64>,
+    again: Nanos,
+}
+
+impl Watch {
+    /// A holder that takes longer than `late` to answer is late.
+    pub fn new(late: Nanos) -> Self {
+        Self {
+            late,
+            said: 0,
+            answered: 0,
+            incident: 0,
+            times: [Nanos(0); REMEMBERED],
+            revoked: None,
+            again: Nanos::MAX,
+        }
+    }
+
+    /// `what`, ready to be sent at `now`.
+    pub fn command(&mut self, what: What, now: Nanos) -> Command {
+        self.said += 1;
+        self.times[self.said as usize % REMEMBERED] = now;
+        if let What::Set {
+            line: Line::Pass,
+            on,
+            ..
+        } = what
+        {
+            self.revoked = (!on).then_some(self.said);
+            self.again = if on { Nanos::MAX } else { now.after(AGAIN) };
+        }
+        Command {
+            number: self.said,
+            incident: self.incident,
+            at: now,
+            what,
+        }
+    }
+
+    /// The holder has answered. True when it was late: everything has to be said to it again, and
+    /// nobody knows what went by.
+    pub fn answer(&mut self, answer: Answer) -> bool {
+        self.answered = self.answered.max(answer.number.min(self.said));
+        if self.revoked.is_some_and(|number| number <= self.answered) {
+            self.revoked = None;
+            self.again = Nanos::MAX;
+        }
+        let new = answer.incident != self.incident;
+        self.incident = answer.incident;
+        new
+    }
+
+    /// Whether the holder ought to have answered by `now`.
+    pub fn overdue(&self, now: Nanos) -> bool {
+        self.waits_since().is_some_and(|since| now.since(since) > self.late)
+    }
+
+    /// Whether PASS must be let fall round the holder once more: it may have raised it on a command
+    /// that was taken back since.
+    pub fn must_fall_again(&mut self, now: Nanos) -> bool {
+        let due = self.revoked.is_some() && now >= self.again;
+        if due {
+            self.again = now.after(AGAIN);
+        }
+        due
+    }
+
+    /// When to look again.
+    pub fn deadline(&self) -> Nanos {
+        let overdue = self
+            .waits_since()
+            .map_or(Nanos::MAX, |since| since.after(self.late).after(Nanos(1)));
+        self.again.min(overdue)
+    }
+
+    /// When the first command was said that is not answered.
+    fn waits_since(&self) -> Option<Nanos> {
+        let oldest = (self.answered + 1).max(self.said.saturating_sub(REMEMBERED as u64 - 1));
+        (oldest <= self.said).then(|| self.times[oldest as usize % REMEMBERED])
+    }
+}
+
+#[cfg(test)]
+mod tests;
