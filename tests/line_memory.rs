@@ -151,6 +151,11 @@ fn settings() -> ControllerSettings {
             heartbeat: Nanos::from_millis(100),
             spin_up: Nanos(0),
             encoder_silence: Nanos(0),
+            occupied_max: None,
+            count_min: Nanos(0),
+            confirm: None,
+            ack: Nanos(0),
+            valid: Nanos(0),
             fault_hold: Nanos::from_millis(100),
             alarm: AlarmSettings {
                 consecutive: 0,

@@ -8,7 +8,8 @@ use super::gate::{
     Counters, Counts, Fault, Faults, Gate, Judgement, Line, Nanos, Output, PartId, Position,
     Reason, Settings, SettingsError, Span,
 };
-use super::pairing::{Paired, Pairing, PairingSettings, Unused};
+use super::pairing::{FrameInfo, Paired, Pairing, PairingSettings, Unused};
+use super::quadrature::{Moved, Quadrature};
 use heapless::Deque;
 
 #[cfg(test)]
@@ -18,6 +19,8 @@ mod tests;
 pub const MAX_PARTS: usize = 256;
 /// Frames kept for a trigger that is still on its way.
 pub const KEPT_FRAMES: usize = 4;
+/// Encoder counts whose times are remembered; a power of two.
+const COUNT_TIMES: usize = 256;
 /// Parts whose frame waits for the judge at most.
 pub const MAX_JOBS: usize = 32;
 
@@ -69,8 +72,10 @@ pub struct FrameCounters {
     pub frames: u64,
     /// No part was in front of the camera.
     pub unclaimed: u64,
-    /// Not newer than a frame before.
+    /// Not newer than a frame before, or with a stamp that cannot be true.
     pub stale: u64,
+    /// Came before.
+    pub repeated: u64,
     /// Could show two parts.
     pub ambiguous: u64,
     /// Damaged on the way.
@@ -91,6 +96,9 @@ pub struct Controller<F> {
     /// Running mean of how long judging takes.
     usual_judging: Nanos,
     counts: Counts,
+    /// When each of the last counts was reached.
+    count_times: [Nanos; COUNT_TIMES],
+    quadrature: Quadrature,
     next_part_at: u64,
     frames: FrameCounters,
 }
@@ -108,6 +116,8 @@ impl<F> Controller<F> {
             judging: None,
             usual_judging: Nanos(0),
             counts: Counts(0),
+            count_times: [Nanos(0); COUNT_TIMES],
+            quadrature: Quadrature::default(),
             next_part_at: settings.every_counts.unwrap_or(u64::MAX),
             frames: FrameCounters::default(),
             settings,
@@ -191,15 +201,105 @@ impl<F> Controller<F> {
         clock: Nanos,
         emit: &mut impl FnMut(Command<F>),
     ) {
-        let place = Position {
-            time: at,
-            counts: self.counts,
+        let Some(place) = self.place_at(at) else {
+            // So late that nobody knows where the belt was: as if it had been lost.
+            self.triggers_lost(lost.saturating_add(1), clock, emit);
+            return;
         };
         let wanted = self
             .gate
             .trigger(place, lost, clock, &mut |o| emit(Command::Gate(o)));
         if let Some(part) = wanted {
             self.pair(clock, emit, |pairing, emit| pairing.trigger(part, at, emit));
+        }
+        self.tick(clock, emit);
+    }
+
+    /// Where the belt was at `time`: what reaches this program late is placed where it happened. None
+    /// when that is not remembered.
+    fn place_at(&self, time: Nanos) -> Option<Position> {
+        let mut counts = self.counts;
+        for _ in 0..COUNT_TIMES {
+            if counts.0 == 0 || self.count_times[counts.0 as usize % COUNT_TIMES] <= time {
+                return Some(Position { time, counts });
+            }
+            counts.0 -= 1;
+        }
+        None
+    }
+
+    fn here(&self, clock: Nanos) -> Position {
+        Position {
+            time: clock,
+            counts: self.counts,
+        }
+    }
+
+    /// The trigger's sensor is free again since `at`; `lost` edges before that were not seen.
+    pub fn release(
+        &mut self,
+        at: Nanos,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        let place = self.place_at(at).unwrap_or(self.here(clock));
+        self.gate
+            .release(place, lost, clock, &mut |o| emit(Command::Gate(o)));
+        self.tick(clock, emit);
+    }
+
+    /// The level of the trigger's input was read, and no edge of it waits to be told.
+    pub fn level_read(&mut self, on: bool, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        let here = self.here(clock);
+        self.gate
+            .level_read(on, here, clock, &mut |o| emit(Command::Gate(o)));
+        self.tick(clock, emit);
+    }
+
+    /// The confirming sensor saw a part at `at`; `lost` edges before it were not told.
+    pub fn confirm(
+        &mut self,
+        at: Nanos,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        let place = self.place_at(at).unwrap_or(self.here(clock));
+        self.gate
+            .confirm(place, lost, clock, &mut |o| emit(Command::Gate(o)));
+        self.tick(clock, emit);
+    }
+
+    /// The holder of the output lines was late: nobody knows what went by.
+    pub fn outputs_were_late(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        self.gate
+            .outputs_were_late(clock, &mut |o| emit(Command::Gate(o)));
+        self.tick(clock, emit);
+    }
+
+    /// An edge of one channel (`second`: B) of a quadrature encoder; `lost` edges before it were not
+    /// told.
+    pub fn quadrature(
+        &mut self,
+        second: bool,
+        on: bool,
+        at: Nanos,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        let moved = if second {
+            self.quadrature.b(on)
+        } else {
+            self.quadrature.a(on)
+        };
+        if moved == Moved::Unsure || lost > 0 {
+            self.gate
+                .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
+        }
+        if moved == Moved::Forward {
+            self.encoder(at, 0, clock, emit);
         }
         self.tick(clock, emit);
     }
@@ -212,8 +312,13 @@ impl<F> Controller<F> {
         clock: Nanos,
         emit: &mut impl FnMut(Command<F>),
     ) {
+        let before = self.counts.0;
         self.counts.0 += 1 + u64::from(lost);
         let counts = self.counts;
+        // More than are remembered would write each place twice.
+        for count in (before.max(counts.0.saturating_sub(COUNT_TIMES as u64)) + 1)..=counts.0 {
+            self.count_times[count as usize % COUNT_TIMES] = at;
+        }
         self.gate
             .encoder(counts, at, clock, &mut |o| emit(Command::Gate(o)));
         if let Some(every) = self.settings.every_counts
@@ -243,14 +348,13 @@ impl<F> Controller<F> {
     pub fn frame(
         &mut self,
         frame: F,
-        exposed: Nanos,
-        damaged: bool,
+        info: FrameInfo,
         clock: Nanos,
         emit: &mut impl FnMut(Command<F>),
     ) {
         self.frames.frames += 1;
         self.pair(clock, emit, |pairing, emit| {
-            pairing.frame(frame, exposed, damaged, clock, emit);
+            pairing.frame(frame, info, clock, emit);
         });
         self.tick(clock, emit);
     }
@@ -352,6 +456,7 @@ impl<F> Controller<F> {
                 match why {
                     Unused::Unclaimed => frames.unclaimed += 1,
                     Unused::Stale => frames.stale += 1,
+                    Unused::Repeated => frames.repeated += 1,
                     Unused::Ambiguous => frames.ambiguous += 1,
                     Unused::Damaged => frames.damaged += 1,
                 }

@@ -3,10 +3,28 @@
 //! A frame belongs to a part when its kernel time lies in the part's window after the trigger. With
 //! a camera that is triggered by wire the window is where the exposure must fall; with one that
 //! runs freely it begins at the capture delay, and the first frame in it is taken. A frame is used
-//! once, and a frame that could show two parts shows neither for sure.
+//! once, and a frame that could show two parts shows neither for sure. A frame that comes again, told by
+//! the driver's number or by its content, shows no part: neither one that was used nor one that was
+//! not believed or not wanted.
 
 use super::gate::{Nanos, PartId, Reason};
-use heapless::Deque;
+use heapless::{Deque, HistoryBuf};
+
+/// Frames whose content is remembered.
+const CONTENTS: usize = 64;
+
+/// What is known of a frame besides its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameInfo {
+    /// When it was exposed, by its stamp.
+    pub exposed: Nanos,
+    /// The driver's number, which grows from frame to frame.
+    pub sequence: u64,
+    /// A digest of its pixels; None where different parts may look alike to the bit.
+    pub content: Option<u64>,
+    /// Its content is damaged.
+    pub damaged: bool,
+}
 
 /// The window, and how long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +43,10 @@ pub enum Unused {
     /// No part was in front of the camera.
     Unclaimed,
     /// Not newer than a frame before it, longer under way than frames may be, or stamped in the
-    /// future: repeated, left over from before a pause, or stamped by a clock that was set.
+    /// future: left over from before a pause, or stamped by a clock that was set.
     Stale,
+    /// A frame with its number or a later one came before, or one with the same content.
+    Repeated,
     /// It could show two parts.
     Ambiguous,
     /// Its content is damaged.
@@ -65,6 +85,9 @@ pub struct Pairing<F, const PARTS: usize, const FRAMES: usize> {
     wanted: Deque<Wanted, PARTS>,
     kept: Deque<(Nanos, F), FRAMES>,
     newest: Option<Nanos>,
+    /// The driver's newest number, of frames that were believed and of those that were not.
+    sequence: Option<u64>,
+    contents: HistoryBuf<u64, CONTENTS>,
 }
 
 impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
@@ -75,6 +98,8 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
             wanted: Deque::new(),
             kept: Deque::new(),
             newest: None,
+            sequence: None,
+            contents: HistoryBuf::new(),
         }
     }
 
@@ -114,16 +139,37 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         }
     }
 
+    /// Whether this frame, or one after it, came before. It is remembered whatever becomes of it: one
+    /// that was not believed may look fresh when it comes again.
+    fn came_before(&mut self, info: &FrameInfo) -> bool {
+        let old = self.sequence.is_some_and(|newest| info.sequence <= newest);
+        self.sequence = self.sequence.max(Some(info.sequence));
+        let Some(content) = info.content else {
+            return old;
+        };
+        let known = self.contents.oldest_ordered().any(|c| *c == content);
+        if !known {
+            self.contents.write(content);
+        }
+        old || known
+    }
+
     /// A frame came at `clock`. Its time is believed only where it could be true: however wrong a
     /// stamp is, it is off by less than `delivery`.
     pub fn frame(
         &mut self,
         frame: F,
-        exposed: Nanos,
-        damaged: bool,
+        info: FrameInfo,
         clock: Nanos,
         emit: &mut (impl FnMut(Paired<F>) + ?Sized),
     ) {
+        let FrameInfo {
+            exposed, damaged, ..
+        } = info;
+        if self.came_before(&info) {
+            emit(Paired::Free(frame, Unused::Repeated));
+            return;
+        }
         let possible = exposed <= clock && clock <= exposed.after(self.settings.delivery);
         if !possible || self.newest.is_some_and(|newest| exposed <= newest) {
             emit(Paired::Free(frame, Unused::Stale));
@@ -207,6 +253,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
             emit(Paired::Free(frame, Unused::Unclaimed));
         }
         self.newest = None;
+        self.sequence = None;
     }
 
     fn overdue(&self, wanted: Wanted) -> Nanos {
@@ -243,6 +290,16 @@ mod tests {
 
     type Small = Pairing<u64, 8, 4>;
 
+    /// Of a frame whose driver numbers it as the test does.
+    fn info(sequence: u64, exposed: u64, damaged: bool) -> FrameInfo {
+        FrameInfo {
+            exposed: Nanos(exposed),
+            sequence,
+            content: None,
+            damaged,
+        }
+    }
+
     fn run(steps: impl FnOnce(&mut Small, &mut dyn FnMut(Paired<u64>))) -> Vec<Paired<u64>> {
         let mut said = Vec::new();
         steps(&mut Small::new(SETTINGS), &mut |p| said.push(p));
@@ -258,11 +315,11 @@ mod tests {
         }];
         let said = run(|p, e| {
             p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-            p.frame(7, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.frame(7, info(7, 110, false), Nanos(120), &mut |x| e(x));
         });
         assert_eq!(said, expected);
         let said = run(|p, e| {
-            p.frame(7, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.frame(7, info(7, 110, false), Nanos(120), &mut |x| e(x));
             p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
         });
         assert_eq!(said, expected);
@@ -277,7 +334,7 @@ mod tests {
         ] {
             let said = run(|p, e| {
                 p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-                p.frame(7, frame, damaged, Nanos(120), &mut |x| e(x));
+                p.frame(7, info(7, frame.0, damaged), Nanos(120), &mut |x| e(x));
                 p.tick(Nanos(200), &mut |x| e(x));
             });
             assert!(
@@ -293,7 +350,7 @@ mod tests {
         let said = run(|p, e| {
             p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
             p.trigger(PartId(2), Nanos(104), &mut |x| e(x));
-            p.frame(7, Nanos(112), false, Nanos(120), &mut |x| e(x));
+            p.frame(7, info(7, 112, false), Nanos(120), &mut |x| e(x));
         });
         assert_eq!(
             said,
@@ -309,9 +366,9 @@ mod tests {
     fn a_frame_is_used_once_and_a_repeated_one_is_stale() {
         let said = run(|p, e| {
             p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-            p.frame(7, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.frame(7, info(7, 110, false), Nanos(120), &mut |x| e(x));
             p.trigger(PartId(2), Nanos(101), &mut |x| e(x));
-            p.frame(8, Nanos(110), false, Nanos(120), &mut |x| e(x));
+            p.frame(8, info(8, 110, false), Nanos(120), &mut |x| e(x));
             p.tick(Nanos(200), &mut |x| e(x));
         });
         assert_eq!(said[1], Paired::Free(8, Unused::Stale));
@@ -323,10 +380,81 @@ mod tests {
         for (stamp, clock) in [(110, 109), (110, 141)] {
             let said = run(|p, e| {
                 p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-                p.frame(7, Nanos(stamp), false, Nanos(clock), &mut |x| e(x));
+                p.frame(7, info(7, stamp, false), Nanos(clock), &mut |x| e(x));
             });
             assert_eq!(said, [Paired::Free(7, Unused::Stale)]);
         }
+    }
+
+    /// Simulator, seed 10: a frame stamped in the future is not believed; the same frame again, later,
+    /// looked fresh and was judged for the next part.
+    #[test]
+    fn a_frame_that_was_not_believed_is_not_believed_when_it_comes_again() {
+        for content in [None, Some(99)] {
+            let said = run(|p, e| {
+                let first = FrameInfo {
+                    content,
+                    ..info(7, 165, false)
+                };
+                p.frame(70, first, Nanos(120), &mut |x| e(x));
+                p.trigger(PartId(2), Nanos(155), &mut |x| e(x));
+                // By its number, or where the driver gives it a new one by its content.
+                let again = FrameInfo {
+                    sequence: if content.is_some() { 8 } else { 7 },
+                    ..first
+                };
+                p.frame(71, again, Nanos(170), &mut |x| e(x));
+                p.tick(Nanos(300), &mut |x| e(x));
+            });
+            assert_eq!(
+                said,
+                [
+                    Paired::Free(70, Unused::Stale),
+                    Paired::Free(71, Unused::Repeated),
+                    Paired::Missing(PartId(2), Reason::NoFrame),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_frozen_camera_shows_no_second_part_for_as_long_as_it_is_remembered() {
+        let said = run(|p, e| {
+            for n in 0..CONTENTS as u64 {
+                let at = 100 + 100 * n;
+                let frame = FrameInfo {
+                    content: Some(5),
+                    ..info(n, at + 10, false)
+                };
+                p.trigger(PartId(n), Nanos(at), &mut |x| e(x));
+                p.frame(n, frame, Nanos(at + 12), &mut |x| e(x));
+                p.tick(Nanos(at + 90), &mut |x| e(x));
+            }
+        });
+        let matches = said.iter().filter(|p| matches!(p, Paired::Match { .. }));
+        assert_eq!(matches.count(), 1);
+    }
+
+    #[test]
+    fn a_camera_that_was_lost_counts_anew_but_its_old_pictures_are_still_known() {
+        let said = run(|p, e| {
+            let old = FrameInfo {
+                content: Some(1),
+                ..info(900, 50, false)
+            };
+            p.frame(1, old, Nanos(60), &mut |x| e(x));
+            p.camera_lost(&mut |x| e(x));
+            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            let left_over = FrameInfo {
+                sequence: 0,
+                exposed: Nanos(108),
+                ..old
+            };
+            p.frame(2, left_over, Nanos(112), &mut |x| e(x));
+            p.frame(3, info(1, 110, false), Nanos(114), &mut |x| e(x));
+        });
+        assert!(said.contains(&Paired::Free(2, Unused::Repeated)));
+        assert!(matches!(said.last(), Some(Paired::Match { frame: 3, .. })));
     }
 
     proptest! {
@@ -351,7 +479,7 @@ mod tests {
                         frame += 1;
                         let at = if odd { clock - dt } else { clock };
                         times.insert(frame, at);
-                        pairing.frame(frame, Nanos(at), odd && dt > 15, Nanos(clock), &mut |x| said.push(x));
+                        pairing.frame(frame, info(frame, at, odd && dt > 15), Nanos(clock), &mut |x| said.push(x));
                     }
                     _ => {
                         let deadline = pairing.deadline();

@@ -91,6 +91,11 @@ impl LineModel {
                 heartbeat: Nanos(100 * MS),
                 spin_up: Nanos(2 * REACTION),
                 encoder_silence: Nanos(3 * COUNT),
+                occupied_max: None,
+                count_min: Nanos(0),
+                confirm: None,
+                ack: Nanos(0),
+                valid: Nanos(0),
                 fault_hold: Nanos(100 * MS),
                 alarm: AlarmSettings {
                     consecutive: 0,

@@ -353,7 +353,13 @@ impl World {
             } => {
                 if self.camera_works {
                     self.call(|c, clock, emit| {
-                        c.frame(physical, Nanos(exposed), damaged, clock, &mut |x| emit(x));
+                        let info = crate::line::pairing::FrameInfo {
+                            exposed: Nanos(exposed),
+                            sequence: physical,
+                            content: None,
+                            damaged,
+                        };
+                        c.frame(physical, info, clock, &mut |x| emit(x));
                     });
                 }
             }

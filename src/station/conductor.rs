@@ -13,7 +13,7 @@ use crate::line::gate::{
     Counters, Decision, Fault, Judgement, Line, Nanos, Output, PartId, Reason, SettingsError, Span,
 };
 use crate::line::keepalive::Keepalive;
-use crate::line::pairing::Unused;
+use crate::line::pairing::{FrameInfo, Unused};
 use crate::record::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
 };
@@ -254,6 +254,7 @@ impl<'a> Conductor<'a> {
                         c.encoder(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
                     }
                     Input::Acknowledge => desk.acknowledge(c, now),
+                    Input::EncoderB | Input::Confirm => {}
                 },
                 Arrival::Inputs(failed) => {
                     c.fault(Fault::Inputs, failed, now, &mut |x| desk.carry_out(x));
@@ -281,11 +282,16 @@ impl<'a> Conductor<'a> {
             }
             self.act(|c, now, desk| match came {
                 FromCamera::Frame(frame, in_hand) => {
-                    let (exposed, damaged) = (Nanos(frame.time_ns), frame.damaged);
+                    let info = FrameInfo {
+                        exposed: Nanos(frame.time_ns),
+                        sequence: frame.sequence,
+                        content: None,
+                        damaged: frame.damaged,
+                    };
                     let metrics = &desk.company.metrics;
                     metrics.frames.inc();
                     metrics.frames_lost.add(u64::from(frame.lost_before));
-                    c.frame((frame, in_hand), exposed, damaged, now, &mut |x| {
+                    c.frame((frame, in_hand), info, now, &mut |x| {
                         desk.carry_out(x);
                     });
                 }
@@ -444,7 +450,7 @@ impl Desk<'_> {
             }
             Command::Free((frame, in_hand), why) => {
                 match why {
-                    Some(Unused::Stale) => self.note_stale(&frame, in_hand),
+                    Some(Unused::Stale | Unused::Repeated) => self.note_stale(&frame, in_hand),
                     Some(Unused::Damaged) => self.company.metrics.frames_damaged.inc(),
                     _ => {}
                 }

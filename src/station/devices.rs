@@ -80,6 +80,11 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             heartbeat: gate.heartbeat,
             spin_up: gate.spin_up,
             encoder_silence: gate.encoder_silence,
+            occupied_max: None,
+            count_min: crate::line::gate::Nanos(0),
+            confirm: None,
+            ack: crate::line::gate::Nanos(0),
+            valid: crate::line::gate::Nanos(0),
             fault_hold: gate.fault_hold,
             alarm: AlarmSettings {
                 consecutive: config.alarm.consecutive_rejects,

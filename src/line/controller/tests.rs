@@ -23,6 +23,11 @@ fn settings() -> ControllerSettings {
             heartbeat: Nanos(50 * MS),
             spin_up: Nanos(0),
             encoder_silence: Nanos(0),
+            occupied_max: None,
+            count_min: Nanos(0),
+            confirm: None,
+            ack: Nanos(0),
+            valid: Nanos(0),
             fault_hold: Nanos(40 * MS),
             alarm: AlarmSettings {
                 consecutive: 0,
@@ -95,10 +100,19 @@ impl Run {
     fn frame_of(&mut self, exposed: u64, damaged: bool) -> u64 {
         self.frames += 1;
         let now = self.now();
-        self.controller
-            .frame(self.frames, Nanos(exposed), damaged, now, &mut |c| {
+        self.controller.frame(
+            self.frames,
+            FrameInfo {
+                exposed: Nanos(exposed),
+                sequence: self.frames,
+                content: None,
+                damaged,
+            },
+            now,
+            &mut |c| {
                 self.said.push(c);
-            });
+            },
+        );
         self.frames
     }
 

@@ -32,6 +32,16 @@ pub struct Counters {
     pub late_outputs: u64,
     /// Reject pulses that had to start before the ejector had its rest.
     pub short_rests: u64,
+    /// Encoder counts that came closer than counts can be.
+    pub implausible_counts: u64,
+    /// Parts at the sensor whose edge never came: found by the input's level.
+    pub found_by_level: u64,
+    /// Times that the sensor was covered for longer than a part is.
+    pub covered_too_long: u64,
+    /// Parts that were not confirmed in time.
+    pub unconfirmed: u64,
+    /// Confirmations of no known part.
+    pub surplus_confirmations: u64,
     /// Faults raised, by [`Fault::ALL`].
     pub faults: [u64; Fault::ALL.len()],
     /// Alarms raised.

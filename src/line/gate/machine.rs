@@ -1,7 +1,9 @@
 //! The state machine itself: what comes in. What follows from it at the ejector is in `ejection`, what
 //! becomes of parts that cannot be tracked one by one in `untracked`.
 
+mod confirming;
 mod ejection;
+mod sensor;
 mod untracked;
 
 use super::alarm::Alarm;
@@ -13,7 +15,9 @@ use super::output::Output;
 use super::part::{Judgement, PartId, Reason};
 use super::settings::{Settings, SettingsError};
 use super::time::{Counts, Nanos, Position};
+use confirming::Confirming;
 use heapless::Deque;
+use sensor::Sensor;
 
 /// A part between sensor and ejector.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,8 @@ struct Tracked {
     wanted: bool,
     /// When the judge answered, whatever it said.
     verdict_at: Option<Nanos>,
+    /// The confirming sensor has seen it.
+    confirmed: bool,
     state: State,
 }
 
@@ -77,6 +83,10 @@ enum Due {
     EncoderSilent,
     FaultShown,
     Heartbeat,
+    CoveredTooLong,
+    Unconfirmed,
+    AckEnds,
+    ValidEnds,
 }
 
 /// The gate: tracks up to `N` parts.
@@ -111,6 +121,15 @@ pub struct Gate<const N: usize> {
     ok_until: Option<u64>,
     /// REJECT stays on up to this part's gate, because the ejector would have no rest before it.
     bridge: Option<PartId>,
+    sensor: Sensor,
+    confirming: Confirming<N>,
+    ack_until: Option<Nanos>,
+    valid_until: Option<Nanos>,
+    /// A pulse of TRIGGER-ACK or RESULT-VALID begins while the one before lasts: it falls first.
+    ack_anew: bool,
+    valid_anew: bool,
+    /// When the line was last ready, where that tells how the belt runs.
+    ready_since: Nanos,
     /// Where REJECT fell, in the gate's unit.
     rejected_until: Option<u64>,
     alarm: Alarm,
@@ -154,6 +173,13 @@ impl<const N: usize> Gate<N> {
             pass_told: Nanos(0),
             ok_until: None,
             bridge: None,
+            sensor: Sensor::new(),
+            confirming: Confirming::new(),
+            ack_until: None,
+            valid_until: None,
+            ack_anew: false,
+            valid_anew: false,
+            ready_since: now,
             rejected_until: None,
             alarm: Alarm::new(settings.alarm),
             heartbeat_at: now.after(settings.heartbeat),
@@ -260,6 +286,10 @@ impl<const N: usize> Gate<N> {
             on(by_time, silent, Due::EncoderSilent),
             on(by_time, shown, Due::FaultShown),
             on(by_time, Some(self.heartbeat_at.0), Due::Heartbeat),
+            on(by_gate, self.covered_too_long_at(), Due::CoveredTooLong),
+            on(by_gate, self.unconfirmed_at(), Due::Unconfirmed),
+            on(by_time, self.ack_until.map(|t| t.0), Due::AckEnds),
+            on(by_time, self.valid_until.map(|t| t.0), Due::ValidEnds),
         ]
         .into_iter()
         .flatten()
@@ -289,7 +319,16 @@ impl<const N: usize> Gate<N> {
         if counts <= self.now.counts {
             return;
         }
-        self.counted_at = at.min(self.clock);
+        let at = at.min(self.clock);
+        let delta = counts.0 - self.now.counts.0;
+        let least = self.settings.count_min.0.saturating_mul(delta);
+        if self.now.counts.0 > 0 && at.since(self.counted_at).0 < least {
+            // Noise, or a wheel that jumps: the belt did not move as far as the counts say.
+            self.counters.implausible_counts += 1;
+            self.passing_fault(Fault::Encoder, emit);
+            self.lose_places();
+        }
+        self.counted_at = at;
         while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= counts.0) {
             self.now.counts = self.now.counts.max(Counts(place));
             self.happen(due, self.counted_at, emit);
@@ -297,6 +336,17 @@ impl<const N: usize> Gate<N> {
         self.now.counts = counts;
         if self.hold == Hold::Blind {
             self.hold = Hold::Until(self.gate.after(self.now));
+        }
+        self.tick(clock, emit);
+    }
+
+    /// The encoder may have moved without a count, or counted without moving.
+    pub fn encoder_unsure(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.tick(clock, emit);
+        if self.counts() {
+            self.counters.implausible_counts += 1;
+            self.passing_fault(Fault::Encoder, emit);
+            self.lose_places();
         }
         self.tick(clock, emit);
     }
@@ -328,8 +378,9 @@ impl<const N: usize> Gate<N> {
             // Two parts at one count: the belt moves and the encoder does not. The fault must pass by
             // itself: a belt that stands because of it would never count again.
             self.passing_fault(Fault::Encoder, emit);
-            self.hold = Hold::Blind;
+            self.lose_places();
         }
+        self.sensor.covered(at);
         let id = self.number();
         let mut state = if self.accepting() {
             State::Waiting
@@ -344,11 +395,14 @@ impl<const N: usize> Gate<N> {
         let tracked = Tracked {
             id,
             trigger: at,
-            gate: self.gate.after(at),
+            gate: self.confirming.shifted(self.gate.after(at)),
             wanted: state == State::Waiting,
             verdict_at: None,
+            confirmed: false,
             state,
         };
+        self.ack_anew = self.ack_until.is_some();
+        self.ack_until = (self.settings.ack.0 > 0).then(|| self.clock.after(self.settings.ack));
         // The last free place is kept free: READY promises that a new part can be tracked.
         if self.parts.len() + 1 >= self.settings.capacity || self.parts.push_back(tracked).is_err()
         {
@@ -446,6 +500,15 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
+    /// The holder of the output lines was late, or they were set late: nobody knows what went by, nor
+    /// what it met.
+    pub fn outputs_were_late(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.tick(clock, emit);
+        self.counters.late_outputs += 1;
+        self.passing_fault(Fault::LateOutput, emit);
+        self.tick(clock, emit);
+    }
+
     /// An alarm that was raised before this gate was made still stands.
     pub fn raise_alarm(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
@@ -462,6 +525,7 @@ impl<const N: usize> Gate<N> {
         if self.alarm.acknowledge() {
             emit(Output::Alarm(false));
         }
+        self.set_fault(Fault::Confirm, false, emit);
         self.tick(clock, emit);
     }
 
@@ -507,8 +571,9 @@ impl<const N: usize> Gate<N> {
     fn accepting(&self) -> bool {
         match self.gate.unit {
             Unit::Time => self.ready,
-            // Places stay true while the belt stands; only faults spoil them.
-            Unit::Counts => self.faults.is_empty(),
+            // Places stay true while the belt stands; only faults spoil them. Nobody is to feed parts
+            // while the alarm stands.
+            Unit::Counts => self.faults.is_empty() && !self.alarm.stops_the_line(),
         }
     }
 
@@ -520,8 +585,26 @@ impl<const N: usize> Gate<N> {
         if present {
             self.counters.faults[fault.index()] += 1;
             self.reject_all();
+            // Parts may have gone by unseen, or met an ejector that did something else: where the
+            // gate is by the clock, READY's fall does the same.
+            let unseen = [
+                Fault::Inputs,
+                Fault::Supervisor,
+                Fault::LateOutput,
+                Fault::Confirm,
+            ];
+            if unseen.contains(&fault) {
+                self.hold = Hold::On;
+            }
         }
         self.fault_shown_until = self.clock.after(self.settings.fault_hold);
+    }
+
+    /// Nobody knows where parts lie until the encoder counts again and the belt has emptied.
+    fn lose_places(&mut self) {
+        if self.hold != Hold::On {
+            self.hold = Hold::Blind;
+        }
     }
 
     fn reject_all(&mut self) {

@@ -33,5 +33,5 @@ pub use lines::Line;
 pub use machine::Gate;
 pub use output::{Decision, Output};
 pub use part::{Judgement, PartId, Reason};
-pub use settings::{AlarmSettings, Ejector, Settings, SettingsError};
+pub use settings::{AlarmSettings, ConfirmKind, ConfirmSettings, Ejector, Settings, SettingsError};
 pub use time::{Counts, Nanos, Position, Span};

@@ -25,6 +25,25 @@ pub struct AlarmSettings {
     pub stop_line: bool,
 }
 
+/// What a confirming sensor sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmKind {
+    /// At the ejector's entry: one edge for each part, whatever becomes of it.
+    Part,
+    /// In the reject bin: one edge for each part that is thrown out.
+    Reject,
+}
+
+/// A sensor that confirms what the gate did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfirmSettings {
+    /// What it sees.
+    pub kind: ConfirmKind,
+    /// How far from its gate a part may be confirmed, in the gate's unit: before and after it for
+    /// [`ConfirmKind::Part`], after it for [`ConfirmKind::Reject`].
+    pub tolerance: Span,
+}
+
 /// The line as the gate sees it. Check with [`Settings::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -55,6 +74,18 @@ pub struct Settings {
     /// unseen, and everything is thrown out until what lay on it has left. 0: never; then an
     /// encoder that dies can let a part pass in another's place.
     pub encoder_silence: Nanos,
+    /// A part covers the sensor at most this long, in the gate's unit; longer means parts that touch.
+    /// None: not watched.
+    pub occupied_max: Option<Span>,
+    /// Two encoder counts are never closer; what is closer is noise, and nobody knows where parts
+    /// are. 0: not watched.
+    pub count_min: Nanos,
+    /// A sensor that confirms what the gate did.
+    pub confirm: Option<ConfirmSettings>,
+    /// Length of TRIGGER-ACK.
+    pub ack: Nanos,
+    /// Length of RESULT-VALID.
+    pub valid: Nanos,
     /// FAULT stays on at least this long, so that a PLC sees it.
     pub fault_hold: Nanos,
     /// When to call a person.
@@ -77,6 +108,8 @@ pub enum SettingsError {
     MaxWaiting,
     /// Not bounce <= min_pitch.
     Pitch,
+    /// In another unit than the gate: its name.
+    Unit(&'static str),
     /// The alarm's window is over 256 or below its number of rejects.
     Window,
 }
@@ -90,6 +123,7 @@ impl core::fmt::Display for SettingsError {
             ),
             Self::Capacity { room } => write!(f, "capacity must be 1 to {room}"),
             Self::MaxWaiting => f.write_str("max_waiting must be 1 to the capacity"),
+            Self::Unit(what) => write!(f, "{what} must be in the gate's unit (time or counts)"),
             Self::Pitch => f.write_str("bounce must not be longer than min_pitch"),
             Self::Window => {
                 f.write_str("the alarm's window must be at most 256 and at least its rejects")
@@ -139,6 +173,13 @@ impl Settings {
         }
         if self.max_waiting == 0 || self.max_waiting > self.capacity {
             return Err(SettingsError::MaxWaiting);
+        }
+        let same = |span| matches!(span, Span::Counts(_)) == self.by_counts();
+        if !self.occupied_max.is_none_or(same) {
+            return Err(SettingsError::Unit("occupied_max"));
+        }
+        if !self.confirm.is_none_or(|c| same(c.tolerance)) {
+            return Err(SettingsError::Unit("confirm.tolerance"));
         }
         if self.bounce > self.min_pitch {
             return Err(SettingsError::Pitch);

@@ -26,6 +26,11 @@ fn settings(gate: Span, pulse: Span, ejector: Ejector) -> Settings {
         heartbeat: Nanos(50 * MS),
         spin_up: Nanos(0),
         encoder_silence: Nanos(0),
+        occupied_max: None,
+        count_min: Nanos(0),
+        confirm: None,
+        ack: Nanos(0),
+        valid: Nanos(0),
         fault_hold: Nanos(40 * MS),
         alarm: AlarmSettings {
             consecutive: 0,

@@ -42,6 +42,11 @@ impl Pace {
                 heartbeat: Nanos::from_millis(250),
                 spin_up: Nanos(0),
                 encoder_silence: Nanos(0),
+                occupied_max: None,
+                count_min: Nanos(0),
+                confirm: None,
+                ack: Nanos(0),
+                valid: Nanos(0),
                 fault_hold: Nanos::from_millis(200),
                 alarm: AlarmSettings {
                     consecutive: 0,

@@ -11,7 +11,7 @@ use super::{Due, Gate, Hold, State};
 
 impl<const N: usize> Gate<N> {
     /// Whether whatever is at the ejector now is thrown out.
-    fn rejecting(&self) -> bool {
+    pub(super) fn rejecting(&self) -> bool {
         self.reject_until.is_some()
             || self.hold != Hold::Off
             || self.stretch.is_some_and(|s| s.open)
@@ -50,14 +50,20 @@ impl<const N: usize> Gate<N> {
                 self.set_fault(Fault::Overload, false, emit);
                 self.set_fault(Fault::Encoder, false, emit);
             }
-            Due::EncoderSilent => self.hold = Hold::Blind,
+            Due::EncoderSilent => self.lose_places(),
+            Due::CoveredTooLong => self.covered_too_long(),
+            Due::Unconfirmed => self.unconfirmed(emit),
+            Due::AckEnds => self.ack_until = None,
+            Due::ValidEnds => self.valid_until = None,
             Due::FaultShown => self.fault_shown_until = Nanos(0),
             Due::Heartbeat => {
                 let stuck = [
                     Fault::Starting,
                     Fault::Camera,
                     Fault::Inference,
+                    Fault::Inputs,
                     Fault::Outputs,
+                    Fault::Supervisor,
                 ];
                 if !stuck.into_iter().any(|f| self.faults.has(f)) {
                     self.set(
@@ -104,6 +110,7 @@ impl<const N: usize> Gate<N> {
         if let Some(reason) = rejected {
             self.counters.rejected[reason as usize] += 1;
             self.pass_until = None;
+            self.ok_until = None;
             self.note_lateness(at, emit);
             self.start_reject(at);
         } else {
@@ -113,6 +120,10 @@ impl<const N: usize> Gate<N> {
             self.pass_since = at;
             self.ok_until = Some(end);
         }
+        self.valid_anew = self.valid_until.is_some();
+        self.valid_until =
+            (self.settings.valid.0 > 0).then(|| self.clock.after(self.settings.valid));
+        self.await_confirmation(&part, rejected);
         emit(Output::Decided(Decision {
             part: part.id,
             trigger: part.trigger,
@@ -120,15 +131,22 @@ impl<const N: usize> Gate<N> {
             verdict_at: part.verdict_at,
             rejected,
         }));
-        let judged = !matches!(
-            rejected,
-            Some(Reason::NotReady | Reason::Neighbour | Reason::DoubleTrigger | Reason::Overload)
-        );
-        if judged && self.alarm.judged(rejected.is_some()) {
+        self.watch_rejects(rejected, emit);
+        self.catch_up_with_judge(emit);
+    }
+
+    /// Counts for the alarm: everything but what has a fault of its own that says why, or suffers for
+    /// its neighbour.
+    pub(super) fn watch_rejects(
+        &mut self,
+        rejected: Option<Reason>,
+        emit: &mut impl FnMut(Output),
+    ) {
+        let counts = !matches!(rejected, Some(Reason::NotReady | Reason::Neighbour));
+        if counts && self.alarm.judged(rejected.is_some()) {
             self.counters.alarms += 1;
             emit(Output::Alarm(true));
         }
-        self.catch_up_with_judge(emit);
     }
 
     /// The ejector ought to have been rejecting since `at`; was it, as wired?
@@ -224,13 +242,16 @@ impl<const N: usize> Gate<N> {
             self.hold = Hold::On;
             self.reject_all();
         }
+        if ready && !self.ready {
+            self.ready_since = self.clock;
+        }
         self.ready = ready;
         if ready && self.hold == Hold::On {
             let here = Position {
                 time: self.clock.after(self.settings.spin_up),
                 counts: self.now.counts,
             };
-            self.hold = Hold::Until(self.gate.after(here));
+            self.hold = Hold::Until(self.confirming.shifted(self.gate.after(here)));
         }
         let rejecting = self.rejecting();
         let was = self.levels[Line::Reject as usize];
@@ -260,7 +281,22 @@ impl<const N: usize> Gate<N> {
         if let Some(until) = passing {
             self.pass(until, due, emit);
         }
+        // RESULT-VALID rises only once OK shows the result, and never over two results.
+        if core::mem::take(&mut self.valid_anew) || self.valid_until.is_none() {
+            self.set(Line::ResultValid, false, due, None, emit);
+        }
         self.set(Line::Ok, self.ok_until.is_some(), due, None, emit);
+        self.set(
+            Line::ResultValid,
+            self.valid_until.is_some(),
+            due,
+            None,
+            emit,
+        );
+        if core::mem::take(&mut self.ack_anew) {
+            self.set(Line::TriggerAck, false, due, None, emit);
+        }
+        self.set(Line::TriggerAck, self.ack_until.is_some(), due, None, emit);
         self.set(Line::Busy, self.waiting() > 0, due, None, emit);
         self.set(Line::Fault, fault, due, None, emit);
     }

@@ -14,14 +14,16 @@ impl<const N: usize> Gate<N> {
         lost: u64,
         emit: &mut impl FnMut(Output),
     ) {
-        // Each of them lies somewhere between the last part that was seen and this one.
-        let last = self.gate.after(last.unwrap_or(self.now));
-        let from = last.min(self.gate.after(at));
+        // Each of them lies somewhere between the last part that was seen and this one; where none was,
+        // anywhere before it.
+        let to = self.confirming.shifted(self.gate.after(at));
+        let last = last.map_or(0, |last| self.confirming.shifted(self.gate.after(last)));
+        let from = last.min(to);
         for _ in 0..lost {
             self.counters.triggers += 1;
             self.counters.lost_triggers += 1;
             let id = self.number();
-            self.reject_stretch(from, self.gate.after(at));
+            self.reject_stretch(from, to);
             self.reject_untracked(id, at, None, Reason::Overload, emit);
         }
     }
@@ -77,5 +79,6 @@ impl<const N: usize> Gate<N> {
             verdict_at,
             rejected: Some(reason),
         }));
+        self.watch_rejects(Some(reason), emit);
     }
 }

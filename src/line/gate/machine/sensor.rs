@@ -1,0 +1,141 @@
+//! What the trigger's sensor tells besides its edges: its level, and for how long it is covered. A part
+//! whose edge was lost still covers it; parts that touch cover it for longer than one part does.
+
+use super::super::along::{Along, Unit};
+use super::super::output::Output;
+use super::super::part::{PartId, Reason};
+use super::super::time::{Nanos, Position};
+use super::Gate;
+
+/// What is known of the sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// Nothing yet.
+    Unknown,
+    Free,
+    /// Since here.
+    Covered(Position),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sensor {
+    level: Level,
+    /// The level was read and was not as the edges say. An edge may be on its way, so that only a
+    /// second look counts.
+    doubted: bool,
+    /// It is covered for longer than a part is: whatever goes by is rejected.
+    too_long: bool,
+}
+
+impl Sensor {
+    pub(super) const fn new() -> Self {
+        Self {
+            level: Level::Unknown,
+            doubted: false,
+            too_long: false,
+        }
+    }
+
+    /// An on-edge was seen.
+    pub(super) fn covered(&mut self, at: Position) {
+        self.doubted = false;
+        if !self.too_long {
+            self.level = Level::Covered(at);
+        }
+    }
+}
+
+impl<const N: usize> Gate<N> {
+    /// The sensor is free again since `at`; `lost` edges before that were not seen.
+    pub fn release(
+        &mut self,
+        at: Position,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.tick(clock, emit);
+        if lost > 0 {
+            self.lose_triggers(self.last_trigger, at, u64::from(lost), emit);
+        }
+        self.sensor.doubted = false;
+        self.free(at);
+        self.tick(clock, emit);
+    }
+
+    /// The sensor's level was read, and no edge of it waits to be told.
+    pub fn level_read(
+        &mut self,
+        on: bool,
+        at: Position,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.tick(clock, emit);
+        let as_known = match self.sensor.level {
+            Level::Unknown => {
+                self.sensor.level = if on { Level::Covered(at) } else { Level::Free };
+                true
+            }
+            Level::Free => !on,
+            Level::Covered(_) => on,
+        };
+        let twice = self.sensor.doubted;
+        self.sensor.doubted = !as_known && !twice;
+        if !as_known && twice {
+            if on {
+                // A part is there whose edge never came.
+                self.counters.found_by_level += 1;
+                self.lose_triggers(self.last_trigger, at, 1, emit);
+                self.sensor.level = Level::Covered(at);
+            } else {
+                self.free(at);
+            }
+        }
+        self.tick(clock, emit);
+    }
+
+    fn free(&mut self, at: Position) {
+        self.sensor.level = Level::Free;
+        if core::mem::take(&mut self.sensor.too_long)
+            && let Some(stretch) = &mut self.stretch
+        {
+            stretch.to = self.gate.after(at);
+        }
+    }
+
+    /// Where the sensor has been covered for longer than a part does, in the gate's unit.
+    pub(super) fn covered_too_long_at(&self) -> Option<u64> {
+        let Level::Covered(since) = self.sensor.level else {
+            return None;
+        };
+        let longest = Along::new(self.settings.occupied_max?);
+        if self.sensor.too_long {
+            return None;
+        }
+        if self.gate.unit == Unit::Counts {
+            return Some(longest.after(since));
+        }
+        // By the clock only while the belt runs: one that stands with a part before the sensor says
+        // nothing of its length. What lies on it is thrown out anyway.
+        let runs_since = self.ready_since.after(self.settings.spin_up);
+        let since = Position {
+            time: since.time.max(runs_since),
+            ..since
+        };
+        self.ready.then(|| longest.after(since))
+    }
+
+    /// More than one part may be there: the last one and all that follow go until it is free.
+    pub(super) fn covered_too_long(&mut self) {
+        let Level::Covered(since) = self.sensor.level else {
+            return;
+        };
+        self.sensor.too_long = true;
+        self.counters.covered_too_long += 1;
+        let last = PartId(self.counters.parts);
+        self.reject(last, Reason::DoubleTrigger);
+        let from = self.gate.after(since);
+        self.reject_stretch(from, u64::MAX);
+    }
+}
