@@ -19,6 +19,12 @@ fn splitmix64(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// `value` with its bits mixed: one step of SplitMix64, whose outputs pass for independent draws.
+pub fn mix(value: u64) -> u64 {
+    let mut state = value;
+    splitmix64(&mut state)
+}
+
 impl Rng {
     /// A generator for `seed`; any value is fine, 0 included.
     pub fn new(seed: u64) -> Self {

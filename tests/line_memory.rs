@@ -171,6 +171,7 @@ fn settings() -> ControllerSettings {
         },
         judging: Nanos::from_millis(20_000),
         every_counts: None,
+        indexed: false,
     }
 }
 

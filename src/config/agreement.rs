@@ -142,6 +142,9 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
         needed(problems, "trigger.every_counts", counts, line, encoder);
     } else {
         useless(problems, "trigger.every_counts", counts, encoder);
+        if let Some(index) = line_setting(settings, "index") {
+            useless(problems, "lines.index", index, encoder);
+        }
     }
     if kind == TriggerName::Socket {
         let socket = "trigger.kind = \"socket\"";

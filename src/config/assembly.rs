@@ -413,6 +413,7 @@ fn lines(settings: &LineSettings, board: Option<&Board>, document: &mut Document
         trigger: take("trigger"),
         encoder: take("encoder"),
         encoder_b: take("encoder_b"),
+        index: take("index"),
         confirm: take("confirm"),
         acknowledge: take("acknowledge"),
         ready: take("ready"),

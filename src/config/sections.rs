@@ -317,6 +317,8 @@ pub struct Lines {
     pub encoder: Option<LineSpec>,
     /// The encoder's second channel.
     pub encoder_b: Option<LineSpec>,
+    /// Where triggers by the encoder count from: a part is at its place in a nest.
+    pub index: Option<LineSpec>,
     /// A part is at the ejector, or fell into the reject bin.
     pub confirm: Option<LineSpec>,
     /// A person acknowledges an alarm.
@@ -345,8 +347,14 @@ pub struct Lines {
 
 impl Lines {
     /// Names of the inputs, as in the file.
-    pub const INPUTS: [&'static str; 5] =
-        ["trigger", "encoder", "encoder_b", "confirm", "acknowledge"];
+    pub const INPUTS: [&'static str; 6] = [
+        "trigger",
+        "encoder",
+        "encoder_b",
+        "index",
+        "confirm",
+        "acknowledge",
+    ];
     /// Names of the outputs, as in the file.
     pub const OUTPUTS: [&'static str; 10] = [
         "ready",
@@ -367,6 +375,7 @@ impl Lines {
             "trigger" => self.trigger.as_ref(),
             "encoder" => self.encoder.as_ref(),
             "encoder_b" => self.encoder_b.as_ref(),
+            "index" => self.index.as_ref(),
             "confirm" => self.confirm.as_ref(),
             "acknowledge" => self.acknowledge.as_ref(),
             "ready" => self.ready.as_ref(),

@@ -35,6 +35,8 @@ pub struct ControllerSettings {
     pub judging: Nanos,
     /// Where parts come at fixed distances of the encoder instead of from a sensor.
     pub every_counts: Option<u64>,
+    /// An index input says where these distances begin.
+    pub indexed: bool,
 }
 
 /// What is to be done.
@@ -100,6 +102,8 @@ pub struct Controller<F> {
     count_times: [Nanos; COUNT_TIMES],
     quadrature: Quadrature,
     next_part_at: u64,
+    /// An index was seen since the start, or none is wired.
+    phased: bool,
     frames: FrameCounters,
 }
 
@@ -119,6 +123,7 @@ impl<F> Controller<F> {
             count_times: [Nanos(0); COUNT_TIMES],
             quadrature: Quadrature::default(),
             next_part_at: settings.every_counts.unwrap_or(u64::MAX),
+            phased: !settings.indexed,
             frames: FrameCounters::default(),
             settings,
         })
@@ -137,6 +142,11 @@ impl<F> Controller<F> {
     /// Parts that are tracked.
     pub fn under_way(&self) -> usize {
         self.gate.under_way()
+    }
+
+    /// Encoder counts so far.
+    pub fn counts(&self) -> u64 {
+        self.counts.0
     }
 
     /// Whether a new part can be served.
@@ -322,6 +332,7 @@ impl<F> Controller<F> {
         self.gate
             .encoder(counts, at, clock, &mut |o| emit(Command::Gate(o)));
         if let Some(every) = self.settings.every_counts
+            && self.phased
             && counts.0 >= self.next_part_at
         {
             // Where the parts lie does not change by counts that nobody saw; those that went by
@@ -332,6 +343,38 @@ impl<F> Controller<F> {
             self.trigger(at, lost, clock, emit);
         }
         self.tick(clock, emit);
+    }
+
+    /// A part is at the place that triggers count from.
+    pub fn index(&mut self, at: Nanos, lost: u32, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        let Some(every) = self.settings.every_counts else {
+            return;
+        };
+        let place = self.place_at(at).unwrap_or(self.here(clock));
+        let counts = place.counts.0;
+        let next = self.next_part_at;
+        // Either the part that is to come, or the one that was triggered just now.
+        let (early, late) = (
+            next.saturating_sub(counts),
+            counts.saturating_sub(next.saturating_sub(every)),
+        );
+        let off = early.min(late);
+        let mut gate = |o| emit(Command::Gate(o));
+        if !self.phased {
+            // Parts have gone by that nothing told of.
+            self.phased = true;
+            self.gate.unwatched(place, clock, &mut gate);
+        } else if lost > 0 || off > (every / 16).max(1) {
+            // The encoder and the belt do not agree on how far it is from part to part.
+            self.gate.encoder_unsure(clock, &mut gate);
+            self.gate.unwatched(place, clock, &mut gate);
+        } else if late < early {
+            self.next_part_at = counts + every;
+            self.tick(clock, emit);
+            return;
+        }
+        self.next_part_at = counts + every;
+        self.trigger(at, 0, clock, emit);
     }
 
     /// Edges of the trigger were lost, and none came after them.

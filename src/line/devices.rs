@@ -15,6 +15,8 @@ pub enum Input {
     Encoder,
     /// The second channel of a quadrature encoder.
     EncoderB,
+    /// A part is at its place in a nest: where triggers by the encoder count from.
+    Index,
     /// A part is at the ejector, or fell into the reject bin: what the gate did is confirmed.
     Confirm,
     /// A person acknowledges an alarm.
@@ -23,10 +25,11 @@ pub enum Input {
 
 impl Input {
     /// All inputs.
-    pub const ALL: [Input; 5] = [
+    pub const ALL: [Input; 6] = [
         Input::Trigger,
         Input::Encoder,
         Input::EncoderB,
+        Input::Index,
         Input::Confirm,
         Input::Acknowledge,
     ];
@@ -37,6 +40,7 @@ impl Input {
             Input::Trigger => "trigger",
             Input::Encoder => "encoder",
             Input::EncoderB => "encoder_b",
+            Input::Index => "index",
             Input::Confirm => "confirm",
             Input::Acknowledge => "acknowledge",
         }

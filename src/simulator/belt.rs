@@ -1,11 +1,14 @@
-//! A belt that runs or stands. Places are nanoseconds of running belt, so that at full speed a
-//! place and the time at which it is reached are the same number.
+//! A belt that runs, at this or that speed, or stands. Places are nanoseconds of a belt at full speed.
+
+use super::line::FULL;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Belt {
     since: u64,
     place: u64,
     running: bool,
+    /// Of [`FULL`].
+    speed: u64,
 }
 
 impl Belt {
@@ -14,24 +17,40 @@ impl Belt {
             since: 0,
             place: 0,
             running: true,
+            speed: FULL,
         }
     }
 
     pub(super) fn place(&self, now: u64) -> u64 {
-        self.place + if self.running { now - self.since } else { 0 }
+        let moved = if self.running {
+            (now - self.since) * self.speed / FULL
+        } else {
+            0
+        };
+        self.place + moved
     }
 
-    pub(super) fn set(&mut self, running: bool, now: u64) {
+    pub(super) fn runs(&self) -> bool {
+        self.running
+    }
+
+    pub(super) fn set(&mut self, running: bool, speed: u64, now: u64) {
         *self = Self {
             since: now,
             place: self.place(now),
             running,
+            speed,
         };
+    }
+
+    pub(super) fn speed(&self) -> u64 {
+        self.speed
     }
 
     /// When `place` is reached, if the belt goes on as it does.
     pub(super) fn reaches(&self, place: u64) -> Option<u64> {
+        let left = place.saturating_sub(self.place);
         self.running
-            .then(|| self.since + place.saturating_sub(self.place))
+            .then(|| self.since + (left * FULL).div_ceil(self.speed))
     }
 }

@@ -16,6 +16,8 @@ pub enum Kind {
     DamagedFrame,
     /// The frame's stamp is off by up to 120 ms, either way: a clock was stepped.
     WrongStamp,
+    /// The camera repeats an old picture with new stamps for a while.
+    FrozenCamera,
     /// The camera is gone for a while.
     Unplug,
     /// The sensor's edge bounces.
@@ -24,10 +26,22 @@ pub enum Kind {
     DoubleTrigger,
     /// Two parts closer than parts can be.
     Crowding,
+    /// Two parts that touch: the sensor sees one long one.
+    Touching,
     /// The kernel had to drop a trigger edge, and says so with the next.
     LostTrigger,
     /// The trigger reaches the program late.
     SlowTrigger,
+    /// The chip of the inputs is gone for a while, and the program is told so.
+    UnpluggedInputs,
+    /// Sensor and encoder are dead together while the belt moves: a fuse that feeds both. Nobody is told.
+    DeadInputs,
+    /// The encoder gives no counts while the belt moves.
+    DeadEncoder,
+    /// The encoder gives counts without a movement.
+    EncoderNoise,
+    /// The encoder's wheel slips: it gives fewer counts than the belt moves.
+    EncoderSlip,
     /// Judging takes several times as long.
     SlowInference,
     /// Judging stands still for up to two seconds.
@@ -38,54 +52,78 @@ pub enum Kind {
     RepeatedVerdict,
     /// The gate's thread is not run for up to 50 ms.
     GateStall,
-    /// The output lines cannot be set for a while.
+    /// The vision process is not run for 0.05 to 2 s.
+    VisionStall,
+    /// The process that holds the outputs is not run for 0.05 to 2 s.
+    SupervisorStall,
+    /// Neither process is run for 0.05 to 1.5 s.
+    BothStall,
+    /// The outputs cannot be set for a while; they keep their levels, or fall.
     LostOutputs,
-    /// The encoder gives no counts while the belt moves.
-    DeadEncoder,
-    /// Sensor and encoder are dead together while the belt moves: a fuse that feeds both.
-    DeadInputs,
     /// The vision process dies at once and is started again.
     ProcessDeath,
+    /// The process that holds the outputs dies; the service is started again.
+    SupervisorDeath,
+    /// Both processes die at once; the outputs keep their levels until the service is started again.
+    BothDeath,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 30] = [
         Kind::LostFrame,
         Kind::LateFrame,
         Kind::RepeatedFrame,
         Kind::DamagedFrame,
         Kind::WrongStamp,
+        Kind::FrozenCamera,
         Kind::Unplug,
         Kind::Bounce,
         Kind::DoubleTrigger,
         Kind::Crowding,
+        Kind::Touching,
         Kind::LostTrigger,
         Kind::SlowTrigger,
+        Kind::UnpluggedInputs,
+        Kind::DeadInputs,
+        Kind::DeadEncoder,
+        Kind::EncoderNoise,
+        Kind::EncoderSlip,
         Kind::SlowInference,
         Kind::StuckInference,
         Kind::FailedInference,
         Kind::RepeatedVerdict,
         Kind::GateStall,
+        Kind::VisionStall,
+        Kind::SupervisorStall,
+        Kind::BothStall,
         Kind::LostOutputs,
-        Kind::DeadEncoder,
-        Kind::DeadInputs,
         Kind::ProcessDeath,
+        Kind::SupervisorDeath,
+        Kind::BothDeath,
     ];
 
-    /// Whether a line wired to reject survives it. A gate that is not called cannot start a pulse in time,
-    /// and nobody rejects what no sensor saw: such a line lets the part go. That is why it is not the
-    /// wiring to choose.
-    pub(super) const fn spares_reject_wiring(self) -> bool {
-        !matches!(self, Kind::GateStall | Kind::DeadInputs)
-    }
-
-    /// Whether a line in real time can meet it: that one has a single judge, no encoder, and lives in
-    /// the process that would have to die.
+    /// Whether a line in real time can meet it: that one has a single judge, no encoder, and lives in one
+    /// process.
     pub const fn is_real(self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Kind::RepeatedVerdict | Kind::DeadEncoder | Kind::DeadInputs | Kind::ProcessDeath
+            Kind::LostFrame
+                | Kind::LateFrame
+                | Kind::RepeatedFrame
+                | Kind::DamagedFrame
+                | Kind::WrongStamp
+                | Kind::Unplug
+                | Kind::Bounce
+                | Kind::DoubleTrigger
+                | Kind::Crowding
+                | Kind::LostTrigger
+                | Kind::SlowTrigger
+                | Kind::SlowInference
+                | Kind::StuckInference
+                | Kind::FailedInference
+                | Kind::GateStall
+                | Kind::LostOutputs
         )
     }
 
@@ -102,35 +140,81 @@ impl Kind {
             Kind::RepeatedFrame => "repeated_frame",
             Kind::DamagedFrame => "damaged_frame",
             Kind::WrongStamp => "wrong_stamp",
+            Kind::FrozenCamera => "frozen_camera",
             Kind::Unplug => "unplug",
             Kind::Bounce => "bounce",
             Kind::DoubleTrigger => "double_trigger",
             Kind::Crowding => "crowding",
+            Kind::Touching => "touching",
             Kind::LostTrigger => "lost_trigger",
             Kind::SlowTrigger => "slow_trigger",
+            Kind::UnpluggedInputs => "unplugged_inputs",
+            Kind::DeadInputs => "dead_inputs",
+            Kind::DeadEncoder => "dead_encoder",
+            Kind::EncoderNoise => "encoder_noise",
+            Kind::EncoderSlip => "encoder_slip",
             Kind::SlowInference => "slow_inference",
             Kind::StuckInference => "stuck_inference",
             Kind::FailedInference => "failed_inference",
             Kind::RepeatedVerdict => "repeated_verdict",
             Kind::GateStall => "gate_stall",
+            Kind::VisionStall => "vision_stall",
+            Kind::SupervisorStall => "supervisor_stall",
+            Kind::BothStall => "both_stall",
             Kind::LostOutputs => "lost_outputs",
-            Kind::DeadEncoder => "dead_encoder",
-            Kind::DeadInputs => "dead_inputs",
             Kind::ProcessDeath => "process_death",
+            Kind::SupervisorDeath => "supervisor_death",
+            Kind::BothDeath => "both_death",
         }
     }
 
-    /// One in how many parts meets it when it is injected.
+    /// Kinds by their names: all, none, or names separated by commas.
+    ///
+    /// # Errors
+    /// A text that names the one that is not known, and those that are.
+    pub fn list(text: &str) -> Result<Vec<Self>, String> {
+        let named = |name: &str| {
+            let found = Self::ALL.into_iter().find(|k| k.name() == name);
+            found.ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.into_iter().map(Self::name).collect();
+                format!("no fault is called `{name}`; known: {}", known.join(", "))
+            })
+        };
+        match text {
+            "all" => Ok(Self::ALL.to_vec()),
+            "none" => Ok(Vec::new()),
+            list => list.split(',').map(|name| named(name.trim())).collect(),
+        }
+    }
+
+    /// One in how many parts meets it on average, when it is injected.
     pub(super) const fn one_in(self) -> usize {
         match self {
-            Kind::Unplug
-            | Kind::StuckInference
-            | Kind::LostOutputs
-            | Kind::DeadEncoder
+            Kind::LostFrame
+            | Kind::LateFrame
+            | Kind::RepeatedFrame
+            | Kind::DamagedFrame
+            | Kind::WrongStamp
+            | Kind::Bounce
+            | Kind::DoubleTrigger
+            | Kind::SlowInference
+            | Kind::FailedInference
+            | Kind::RepeatedVerdict => 100,
+            Kind::Crowding | Kind::LostTrigger | Kind::SlowTrigger | Kind::GateStall => 300,
+            Kind::Touching | Kind::EncoderNoise => 600,
+            Kind::EncoderSlip => 1000,
+            Kind::FrozenCamera
+            | Kind::Unplug
+            | Kind::UnpluggedInputs
             | Kind::DeadInputs
+            | Kind::DeadEncoder
+            | Kind::StuckInference
+            | Kind::VisionStall
+            | Kind::SupervisorStall
+            | Kind::LostOutputs
             | Kind::ProcessDeath => 1500,
-            Kind::GateStall | Kind::SlowTrigger | Kind::LostTrigger | Kind::Crowding => 300,
-            _ => 100,
+            Kind::BothStall | Kind::SupervisorDeath => 3000,
+            Kind::BothDeath => 4000,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What came of a simulated line.
 
 use super::faults::Kind;
+use crate::line::controller::FrameCounters;
 use crate::line::gate::{Counters, Fault, Reason};
 
 /// Times in steps of 1/64 of their size: memory does not grow with what is counted.
@@ -93,8 +94,18 @@ pub struct Outcome {
     pub physical: u64,
     /// Parts that the ejector let pass.
     pub passed_physically: u64,
-    /// Parts that the ejector let pass without an OK verdict on their own picture: must be 0.
+    /// Parts that the ejector let pass without an OK verdict on their own picture, although a program
+    /// could have known and acted: must be 0.
     pub passed_unverified: u64,
+    /// The number of the first of them on its line.
+    pub first_failure: Option<u64>,
+    /// Parts that passed without an OK of their own, of which the plant proves that no program could
+    /// have prevented it: wired to pass, wired to reject; by [`Kind::ALL`].
+    pub beyond: [[u64; Kind::ALL.len()]; 2],
+    /// Times that the holder of the outputs was late and knew it.
+    pub incidents: u64,
+    /// Frames that came before and were not taken.
+    pub repeated_frames: u64,
     /// Good parts that were thrown out.
     pub good_thrown_out: u64,
     /// Faults injected, by [`Kind::ALL`].
@@ -111,7 +122,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// A life of the process ends.
-    pub(super) fn close(&mut self, counters: &Counters, under_way: u64) {
+    pub(super) fn close(&mut self, counters: &Counters, frames: &FrameCounters, under_way: u64) {
+        self.repeated_frames += frames.repeated;
         self.unbalanced += u64::from(!counters.balance(under_way));
         self.lost_at_death += under_way;
         self.add_counters(counters);
@@ -133,6 +145,11 @@ impl Outcome {
             (&mut all.late_outputs, other.late_outputs),
             (&mut all.short_rests, other.short_rests),
             (&mut all.alarms, other.alarms),
+            (&mut all.implausible_counts, other.implausible_counts),
+            (&mut all.found_by_level, other.found_by_level),
+            (&mut all.covered_too_long, other.covered_too_long),
+            (&mut all.unconfirmed, other.unconfirmed),
+            (&mut all.surplus_confirmations, other.surplus_confirmations),
         ] {
             *sum += count;
         }
@@ -152,6 +169,13 @@ impl Outcome {
         self.physical += other.physical;
         self.passed_physically += other.passed_physically;
         self.passed_unverified += other.passed_unverified;
+        self.incidents += other.incidents;
+        self.repeated_frames += other.repeated_frames;
+        for (sums, counts) in self.beyond.iter_mut().zip(&other.beyond) {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
         self.good_thrown_out += other.good_thrown_out;
         for (sum, count) in self.injected.iter_mut().zip(other.injected) {
             *sum += count;

@@ -1,47 +1,81 @@
-//! The plant and the devices of a simulated line, in virtual time: belt, parts, sensor, camera,
-//! judge, ejector. What it drives is the running line's own [`Controller`].
+//! A simulated line in virtual time: belt, parts, sensor, encoder, camera and judge on one side, the
+//! ejector on the other, and between them the running line's own [`Controller`], [`Holder`] and
+//! [`Watch`], in two processes that stall and die.
+//!
+//! - `ledger`: what really happened to each part, kept by the plant alone.
+//! - `sensing`, `seeing`: what the program is told, and what breaks that.
+//! - `processes`: the two processes and the link between them.
 
-mod devices;
+mod ledger;
+mod processes;
+mod seeing;
+mod sensing;
 
 use super::belt::Belt;
-use super::faults::{Injector, Kind};
-use super::model::{COUNT, GATE, LineModel, MS, PITCH, PULSE, REACTION};
+use super::draws::Draws;
+use super::faults::Kind;
+use super::line::{FULL, Line, MS, Trigger, US};
 use super::outcome::Outcome;
-use crate::line::controller::{Command, Controller};
-use crate::line::gate::{Decision, Ejector, Fault, Judgement, Line, Nanos, Output, PartId, Reason};
-use crate::seed::Rng;
+use super::trace::Trace;
+use crate::line::gate::{Fault, Judgement, PartId, Reason};
+use crate::line::holder;
+use ledger::Part;
+use processes::{Supervisor, Vision};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
-const US: u64 = 1_000;
-
-/// A part on the belt, until it has passed the ejector.
-#[derive(Clone, Copy, Debug)]
-struct Physical {
-    number: u64,
-    /// Belt place at which it meets the ejector.
-    centre: u64,
-    truth: Judgement,
-    /// The line decided to let it pass, on an OK that was spoken on its own picture.
-    verified: bool,
+/// A frame: which it is, the part that it shows (0: none), and what is odd about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shot {
+    id: u64,
+    shows: u64,
+    odd: Option<Kind>,
 }
 
-/// What the program gets to know, and when.
+/// An edge of an input.
+#[derive(Clone, Copy, Debug)]
+enum Edge {
+    /// The trigger goes on, for this part (0: none of its own).
+    On(u64),
+    Off,
+    Count,
+    Quarter {
+        second: bool,
+        on: bool,
+    },
+    Index,
+    Confirm,
+}
+
+impl Edge {
+    /// Which input's losses it tells.
+    const fn input(self) -> usize {
+        match self {
+            Edge::On(_) | Edge::Off => 0,
+            Edge::Count | Edge::Quarter { second: false, .. } => 1,
+            Edge::Quarter { second: true, .. } => 2,
+            Edge::Index => 3,
+            Edge::Confirm => 4,
+        }
+    }
+}
+
+/// What the vision process gets to know, and when.
 #[derive(Clone, Copy, Debug)]
 enum Delivery {
-    Trigger {
+    Edge {
+        edge: Edge,
         at: u64,
-        lost: u32,
-        /// None for an edge behind which there is no part of its own.
-        physical: Option<u64>,
     },
-    Encoder {
-        at: u64,
-        lost: u32,
-    },
+    /// The trigger's level was read.
+    Level(bool),
+    /// A trigger by command or clock, for this part (0: none).
+    Command(u64),
     Frame {
-        physical: u64,
-        exposed: u64,
+        shot: Shot,
+        stamp: u64,
+        sequence: u64,
+        content: Option<u64>,
         damaged: bool,
     },
     Verdict {
@@ -50,139 +84,202 @@ enum Delivery {
         verdict: Result<Judgement, Reason>,
     },
     Fault(Fault, bool),
+    Acknowledge,
+    Answer(holder::Answer),
+    LinkGone,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// To the program, if the process of that life still lives.
+    /// To the vision process of that life.
     Deliver(Delivery, u64),
     Belt(bool),
-    /// The lines fall to what they show unattended, if the same life is still dead.
-    Unattended,
-    Restart,
-    Outputs(bool),
+    Speed,
+    /// The clock's trigger.
+    Tick,
+    FrameTick,
     Camera(bool),
+    Thaw,
     Encoder(bool),
+    /// Sensor and encoder, nobody is told.
     Inputs(bool),
+    /// The chip of the inputs, and the program is told.
+    Chip(bool),
+    Slip(u64),
+    Noise(u8),
+    Outputs(bool),
+    /// The vision process of that life runs again.
+    VisionRuns,
+    SupervisorRuns,
+    /// The supervisor sees that the vision process has ended.
+    LinkClosed(u64),
+    VisionStarts(u64),
+    ServiceStarts,
 }
 
 /// What stands at a place of the belt.
+#[derive(Clone, Copy, Debug)]
 enum Place {
-    Sensor,
+    Front,
+    Rear,
+    Gate,
     Centre,
     Count,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Levels {
-    on: [bool; Line::ALL.len()],
-    /// When PASS falls by itself.
-    pass_until: u64,
-}
+/// How often each kind of fault strikes, one in so many parts; 0: never.
+pub(super) type Rates = [u64; Kind::ALL.len()];
 
-impl Levels {
-    fn unattended() -> Self {
-        Self {
-            on: Line::ALL.map(Line::when_unattended),
-            pass_until: 0,
-        }
-    }
+/// What is broken at the moment.
+#[derive(Clone, Copy, Debug)]
+struct Broken {
+    camera: bool,
+    frozen: Option<Shot>,
+    encoder: bool,
+    inputs: bool,
+    chip: bool,
+    /// The wheel slips: of 100 counts so many are missing.
+    slip: u64,
+    outputs: bool,
 }
 
 pub(super) struct World {
-    model: LineModel,
+    line: Line,
+    draws: Draws,
+    rates: Rates,
     now: u64,
     order: u64,
     events: BinaryHeap<Reverse<(u64, u64, usize)>>,
     /// The bodies of `events`, by their last field; reused.
     bodies: Vec<Event>,
     vacant: Vec<usize>,
-    rng: Rng,
-    faults: Injector,
+    /// Draws that belong to no part: one number each.
+    drawn: u64,
     belt: Belt,
-    next_arrival: u64,
-    next_count: u64,
-    next_number: u64,
     parts: u64,
-    on_belt: VecDeque<Physical>,
-    controller: Option<Controller<u64>>,
-    life: u64,
-    wake: u64,
-    /// The gate's thread is not run before this.
-    stalled_until: u64,
-    levels: Levels,
-    outputs_work: bool,
-    camera_works: bool,
-    encoder_works: bool,
-    inputs_work: bool,
-    lost_edges: u32,
-    last_edge_lost: bool,
+    next_front: u64,
+    next_count: u64,
+    /// Quarters of a count so far, and the channels' levels.
+    quarter: u64,
+    channels: [bool; 2],
+    slipped: u64,
+    next_number: u64,
+    /// From the sensor to the ejector, in their order.
+    on_belt: VecDeque<Part>,
+    /// How many of them are past the gate's place.
+    past_gate: usize,
+    /// The sensor is covered up to here on the belt.
+    covered_to: Option<u64>,
+    broken: Broken,
+    /// Edges that the kernel dropped and has not told of, by input; what waits in its buffer.
+    lost: [u32; 5],
+    lost_parts: Vec<u64>,
+    kernel: VecDeque<(Edge, u64)>,
     last_trigger_delivery: u64,
-    /// Part number to physical part, of this life.
-    triggered: HashMap<u64, u64>,
-    /// Parts whose first OK came from a picture of this physical part.
-    ok: HashMap<u64, u64>,
+    frames: u64,
+    sequence: u64,
+    levels: [bool; crate::line::gate::Line::ALL.len()],
+    vision: Vision,
+    supervisor: Supervisor,
+    latch: bool,
+    /// What the program said and is still to be done; reused.
+    said: Vec<crate::line::controller::Command<Shot>>,
+    ledger: ledger::Ledger,
+    pub(super) trace: Trace,
     pub(super) outcome: Outcome,
 }
 
 impl World {
-    pub(super) fn new(model: LineModel, parts: u64, seed: u64, kinds: &[Kind]) -> Self {
-        let survives = |k: &Kind| model.ejector == Ejector::Pass || k.spares_reject_wiring();
-        let kinds: Vec<Kind> = kinds.iter().copied().filter(survives).collect();
+    pub(super) fn new(line: Line, parts: u64, seed: u64, rates: Rates, trace: Trace) -> Self {
         let mut world = Self {
-            model,
+            draws: Draws::new(seed),
+            rates,
             now: 0,
             order: 0,
             events: BinaryHeap::new(),
             bodies: Vec::new(),
             vacant: Vec::new(),
-            rng: Rng::stream(seed, 1),
-            faults: Injector::new(&kinds, seed),
+            drawn: 0,
             belt: Belt::running(),
-            next_arrival: PITCH,
-            next_count: COUNT,
-            next_number: 0,
             parts,
+            next_front: line.pitch,
+            next_count: line.count,
+            quarter: 0,
+            channels: [false; 2],
+            slipped: 0,
+            next_number: 0,
             on_belt: VecDeque::new(),
-            controller: None,
-            life: 0,
-            wake: u64::MAX,
-            stalled_until: 0,
-            levels: Levels::unattended(),
-            outputs_work: true,
-            camera_works: true,
-            encoder_works: true,
-            inputs_work: true,
-            lost_edges: 0,
-            last_edge_lost: false,
+            past_gate: 0,
+            covered_to: None,
+            broken: Broken {
+                camera: false,
+                frozen: None,
+                encoder: false,
+                inputs: false,
+                chip: false,
+                slip: 0,
+                outputs: false,
+            },
+            lost: [0; 5],
+            lost_parts: Vec::new(),
+            kernel: VecDeque::new(),
             last_trigger_delivery: 0,
-            triggered: HashMap::new(),
-            ok: HashMap::new(),
+            frames: 0,
+            sequence: 0,
+            levels: crate::line::gate::Line::ALL.map(crate::line::gate::Line::when_unattended),
+            vision: Vision::none(),
+            supervisor: Supervisor::none(),
+            latch: false,
+            said: Vec::new(),
+            ledger: ledger::Ledger::default(),
+            trace,
             outcome: Outcome::default(),
+            line,
         };
         // What somebody left on the belt before the program started.
-        for k in 0..3 {
-            let place = GATE / 4 * (k + 1);
-            world.put_on_belt(place.saturating_sub(GATE), place);
+        for k in 1..4 {
+            let front = 0;
+            let way = world.line.way * k / 4;
+            world.put_on_belt(front, way);
         }
-        world.restart();
+        if world.line.trigger == Trigger::Encoder {
+            world.next_front = world.line.nest;
+        }
+        if world.line.trigger == Trigger::Timer {
+            world.at(world.line.pitch, Event::Tick);
+        }
+        if world.line.frame_every > 0 {
+            world.at(world.line.frame_every, Event::FrameTick);
+        }
+        if world.line.slowest < FULL {
+            world.at(0, Event::Speed);
+        }
+        world.start_service();
         world
     }
 
-    fn put_on_belt(&mut self, sensor: u64, centre_from_sensor: u64) {
-        let defective = self.rng.below(10) == 0;
-        let truth = match (defective, self.rng.below(50)) {
-            (true, _) => Judgement::Ng,
-            (false, 0) => Judgement::Unknown,
-            (false, _) => Judgement::Ok,
-        };
-        self.next_number += 1;
-        self.on_belt.push_back(Physical {
-            number: self.next_number,
-            centre: sensor + centre_from_sensor + PULSE / 2,
-            truth,
-            verified: false,
-        });
+    /// A number in `low..high` that belongs to no part.
+    fn draw(&mut self, low: u64, high: u64) -> u64 {
+        self.drawn += 1;
+        self.draws.between(1, self.drawn, low, high)
+    }
+
+    /// A number in `low..high` for what `kind` does to part `number`.
+    fn of(&self, kind: Kind, number: u64, low: u64, high: u64) -> u64 {
+        self.draws.between(0x1000 + kind as u64, number, low, high)
+    }
+
+    /// Whether `kind` strikes at part `number`.
+    fn strikes(&mut self, kind: Kind, number: u64) -> bool {
+        let one_in = self.rates[kind as usize];
+        let strikes = self.draws.one_in(0x2000 + kind as u64, number, one_in);
+        if strikes {
+            self.outcome.injected[kind as usize] += 1;
+            let now = self.now;
+            self.trace
+                .note(now, || format!("FAULT {} at part {number}", kind.name()));
+        }
+        strikes
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -199,8 +296,12 @@ impl World {
     }
 
     fn deliver(&mut self, time: u64, delivery: Delivery) {
-        let life = self.life;
+        let life = self.vision.life;
         self.at(time, Event::Deliver(delivery, life));
+    }
+
+    fn here(&self) -> u64 {
+        self.belt.place(self.now)
     }
 
     /// Runs to the end; false when the line stood still for a minute and never recovered.
@@ -208,14 +309,14 @@ impl World {
         let mut moved = 0;
         loop {
             let place = self.next_place();
-            let event = self.events.peek().map(|Reverse((time, ..))| *time);
-            let wake = if self.controller.is_some() {
-                self.wake.max(self.stalled_until)
-            } else {
-                u64::MAX
-            };
-            let at_place = place.as_ref().map_or(u64::MAX, |(time, _)| *time);
-            let next = at_place.min(event.unwrap_or(u64::MAX)).min(wake);
+            let event = self
+                .events
+                .peek()
+                .map_or(u64::MAX, |Reverse((time, ..))| *time);
+            let vision = self.vision.wakes();
+            let supervisor = self.supervisor.wakes();
+            let at_place = place.map_or(u64::MAX, |(time, _)| time);
+            let next = at_place.min(event).min(vision).min(supervisor);
             if next == u64::MAX || next > moved + 60_000 * MS {
                 return false;
             }
@@ -229,24 +330,38 @@ impl World {
                     self.finish();
                     return true;
                 }
-            } else if Some(next) == event {
+            } else if next == event {
                 if let Some(Reverse((_, _, slot))) = self.events.pop() {
                     self.vacant.push(slot);
                     self.happen(self.bodies[slot]);
                 }
+            } else if next == supervisor {
+                self.run_supervisor();
             } else {
-                self.call(|c, clock, emit| c.tick(clock, &mut |x| emit(x)));
+                self.run_vision();
+            }
+            if self.ledger.failed && self.trace.wanted() {
+                self.finish();
+                return true;
             }
         }
     }
 
     fn next_place(&self) -> Option<(u64, Place)> {
-        let arrival = (self.next_number < self.parts).then_some(self.next_arrival);
+        let by_belt = matches!(
+            self.line.trigger,
+            Trigger::Sensor | Trigger::Socket | Trigger::Encoder
+        );
+        let front = (by_belt && self.next_number < self.parts).then_some(self.next_front);
+        let gate = self.on_belt.get(self.past_gate).map(|p| p.gate);
         let centre = self.on_belt.front().map(|p| p.centre);
+        let count = self.line.encoder.then_some(self.next_count);
         [
-            (arrival, Place::Sensor),
+            (count, Place::Count),
+            (front, Place::Front),
+            (self.covered_to, Place::Rear),
+            (gate, Place::Gate),
             (centre, Place::Centre),
-            (Some(self.next_count), Place::Count),
         ]
         .into_iter()
         .filter_map(|(at, place)| Some((self.belt.reaches(at?)?, place)))
@@ -255,235 +370,132 @@ impl World {
 
     fn reach(&mut self, place: Place) {
         match place {
-            Place::Sensor => self.sensor(),
-            Place::Centre => self.meet_ejector(),
-            Place::Count => {
-                self.next_count += COUNT;
-                if self.encoder_works && self.inputs_work {
-                    let later = self.now + 5 * US + self.rng.below(20) as u64 * US;
-                    let at = self.now;
-                    self.deliver(later, Delivery::Encoder { at, lost: 0 });
+            Place::Front => self.front_arrives(),
+            Place::Rear => self.rear_leaves(),
+            Place::Gate => {
+                let now = self.now;
+                if let Some(part) = self.on_belt.get_mut(self.past_gate) {
+                    part.gate_at = now;
                 }
+                self.past_gate += 1;
+                self.confirm_part();
             }
+            Place::Centre => self.meet_ejector(),
+            Place::Count => self.count(),
         }
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver(delivery, life) => {
-                if life != self.life || self.controller.is_none() {
-                    // It was on its way to a process that is dead.
-                } else if self.now < self.stalled_until {
-                    self.at(self.stalled_until, event);
-                } else {
-                    self.hand_over(delivery);
+                if life == self.vision.life {
+                    self.take(delivery);
                 }
             }
-            Event::Belt(runs) => self.belt.set(runs, self.now),
-            Event::Unattended => self.levels_change(Levels::unattended()),
-            Event::Restart => self.restart(),
-            Event::Outputs(work) => {
-                self.outputs_work = work;
-                if work {
-                    let mut levels = Levels::unattended();
-                    if let Some(controller) = &self.controller {
-                        levels.on = Line::ALL.map(|line| controller.level(line));
-                        levels.on[Line::Pass as usize] = false;
-                        self.levels_change(levels);
-                    }
-                } else {
-                    self.levels_change(Levels::unattended());
-                }
-                self.deliver(self.now + MS, Delivery::Fault(Fault::Outputs, !work));
-            }
-            Event::Camera(works) => {
-                self.camera_works = works;
-                let noticed = self.now + self.faults.between(20 * MS, 60 * MS);
-                self.deliver(noticed, Delivery::Fault(Fault::Camera, !works));
-            }
-            Event::Encoder(works) => self.encoder_works = works,
-            Event::Inputs(works) => self.inputs_work = works,
-        }
-    }
-
-    fn die(&mut self) {
-        self.close_life();
-        self.controller = None;
-        self.triggered.clear();
-        self.ok.clear();
-        self.life += 1;
-        // The supervisor's turn.
-        self.at(self.now + MS, Event::Unattended);
-        self.at(self.now + 300 * MS, Event::Restart);
-    }
-
-    fn restart(&mut self) {
-        let started = Controller::new(self.model.settings(), Nanos(self.now));
-        // The models are checked by a test; one that is off has no line.
-        self.controller = started.ok();
-        self.wake = self.now;
-        self.lost_edges = 0;
-        self.stalled_until = 0;
-        self.deliver(self.now + 100 * MS, Delivery::Fault(Fault::Starting, false));
-        if !self.camera_works {
-            self.deliver(self.now + 20 * MS, Delivery::Fault(Fault::Camera, true));
-        }
-    }
-
-    fn hand_over(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::Trigger { at, lost, physical } => {
-                let before = self.part_count();
-                self.call(|c, clock, emit| c.trigger(Nanos(at), lost, clock, &mut |x| emit(x)));
-                let after = self.part_count();
-                // The lost ones come first; the last number is this edge's.
-                if after > before + u64::from(lost)
-                    && let Some(physical) = physical
-                {
-                    self.triggered.insert(after, physical);
-                }
-            }
-            Delivery::Encoder { at, lost } => {
-                self.call(|c, clock, emit| c.encoder(Nanos(at), lost, clock, &mut |x| emit(x)));
-            }
-            Delivery::Frame {
-                physical,
-                exposed,
-                damaged,
-            } => {
-                if self.camera_works {
-                    self.call(|c, clock, emit| {
-                        let info = crate::line::pairing::FrameInfo {
-                            exposed: Nanos(exposed),
-                            sequence: physical,
-                            content: None,
-                            damaged,
-                        };
-                        c.frame(physical, info, clock, &mut |x| emit(x));
+            Event::Belt(runs) => {
+                if runs != self.belt.runs() {
+                    let speed = self.belt.speed();
+                    self.belt.set(runs, speed, self.now);
+                    let now = self.now;
+                    self.trace.note(now, || {
+                        format!("belt {}", if runs { "runs" } else { "stands" })
                     });
                 }
             }
-            Delivery::Verdict {
-                part,
-                shown,
-                verdict,
-            } => {
-                if verdict == Ok(Judgement::Ok) {
-                    self.ok.entry(part.0).or_insert(shown);
-                }
-                self.call(|c, clock, emit| c.verdict(part, verdict, clock, &mut |x| emit(x)));
+            Event::Speed => {
+                let speed = self.draw(self.line.slowest, FULL + 1);
+                self.belt.set(self.belt.runs(), speed, self.now);
+                let later = self.now + self.draw(300 * MS, 3000 * MS);
+                self.at(later, Event::Speed);
             }
-            Delivery::Fault(fault, present) => {
-                self.call(|c, clock, emit| c.fault(fault, present, clock, &mut |x| emit(x)));
+            Event::Tick => self.tick_trigger(),
+            Event::FrameTick => self.frame_tick(),
+            Event::Camera(works) => {
+                self.broken.camera = !works;
+                let noticed = self.now + self.draw(20 * MS, 60 * MS);
+                self.deliver(noticed, Delivery::Fault(Fault::Camera, !works));
+            }
+            Event::Thaw => self.broken.frozen = None,
+            Event::Encoder(works) => self.broken.encoder = !works,
+            Event::Inputs(work) => self.broken.inputs = !work,
+            Event::Chip(works) => self.chip(works),
+            Event::Slip(percent) => self.broken.slip = percent,
+            Event::Noise(left) => self.noise(left),
+            Event::Outputs(work) => self.outputs(work),
+            Event::VisionRuns => self.vision_runs(),
+            Event::SupervisorRuns => self.supervisor_runs(),
+            Event::LinkClosed(life) => self.link_closed(life),
+            Event::VisionStarts(life) => self.vision_starts(life),
+            Event::ServiceStarts => self.start_service(),
+        }
+    }
+
+    /// The faults that last, at the arrival of part `number`.
+    fn break_something(&mut self, number: u64) {
+        let now = self.now;
+        if !self.broken.camera && self.strikes(Kind::Unplug, number) {
+            self.at(now, Event::Camera(false));
+            let back = now + self.of(Kind::Unplug, number, 200 * MS, 1500 * MS);
+            self.at(back, Event::Camera(true));
+        }
+        if self.broken.frozen.is_none() && self.strikes(Kind::FrozenCamera, number) {
+            self.freeze(number);
+        }
+        if self.line.encoder {
+            if !self.broken.encoder && self.strikes(Kind::DeadEncoder, number) {
+                self.at(now, Event::Encoder(false));
+                let back = now + self.of(Kind::DeadEncoder, number, 2 * MS, 1000 * MS);
+                self.at(back, Event::Encoder(true));
+            }
+            if self.strikes(Kind::EncoderNoise, number) {
+                let count = self.of(Kind::EncoderNoise, number, 1, 24) as u8;
+                self.at(now, Event::Noise(count));
+            }
+            if self.broken.slip == 0 && self.strikes(Kind::EncoderSlip, number) {
+                let percent = self.of(Kind::EncoderSlip, number, 3, 70);
+                self.at(now, Event::Slip(percent));
+                let back = now + self.draw(100 * MS, 2000 * MS);
+                self.at(back, Event::Slip(0));
             }
         }
-    }
-
-    fn part_count(&self) -> u64 {
-        self.controller.as_ref().map_or(0, |c| c.counters().parts)
-    }
-
-    /// Calls the program and does what it says.
-    fn call(
-        &mut self,
-        what: impl FnOnce(&mut Controller<u64>, Nanos, &mut dyn FnMut(Command<u64>)),
-    ) {
-        let Some(mut controller) = self.controller.take() else {
-            return;
-        };
-        let clock = Nanos(self.now);
-        what(&mut controller, clock, &mut |command| match command {
-            Command::Gate(Output::Set {
-                line,
-                on,
-                due,
-                until,
-            }) => self.set_line(line, on, due.0, until),
-            Command::Gate(Output::Extend { until }) => self.pass_until(until),
-            Command::Gate(Output::Decided(decision)) => self.decided(&decision),
-            Command::Gate(Output::Fault { .. } | Output::Alarm(_)) | Command::Free(..) => {}
-            Command::Judge { part, frame, .. } => self.judge(part, frame),
-        });
-        let jitter = 10 * US + self.rng.below(50) as u64 * US;
-        self.wake = controller.deadline().0.max(self.now).saturating_add(jitter);
-        self.outcome.most_tracked = self.outcome.most_tracked.max(controller.under_way() as u64);
-        self.controller = Some(controller);
-    }
-
-    fn set_line(&mut self, line: Line, on: bool, due: u64, until: Option<Nanos>) {
-        if matches!(line, Line::Pass | Line::Reject) && on {
-            self.outcome.lateness.record(self.now.saturating_sub(due));
+        let wired = self.line.trigger == Trigger::Sensor || self.line.encoder;
+        if wired && !self.broken.inputs && self.strikes(Kind::DeadInputs, number) {
+            self.at(now, Event::Inputs(false));
+            let back = now + self.of(Kind::DeadInputs, number, 50 * MS, 1500 * MS);
+            self.at(back, Event::Inputs(true));
         }
-        if !self.outputs_work {
-            return;
+        if wired && !self.broken.chip && self.strikes(Kind::UnpluggedInputs, number) {
+            self.at(now, Event::Chip(false));
+            let back = now + self.of(Kind::UnpluggedInputs, number, 50 * MS, 1500 * MS);
+            self.at(back, Event::Chip(true));
         }
-        let mut levels = self.levels;
-        levels.on[line as usize] = on;
-        self.levels_change(levels);
-        if line == Line::Pass {
-            self.pass_until(until.unwrap_or(Nanos(0)));
+        if !self.broken.outputs && self.strikes(Kind::LostOutputs, number) {
+            self.at(now, Event::Outputs(false));
+            let back = now + self.of(Kind::LostOutputs, number, 100 * MS, 1000 * MS);
+            self.at(back, Event::Outputs(true));
         }
-    }
-
-    /// Whoever holds the lines ends PASS by then.
-    fn pass_until(&mut self, until: Nanos) {
-        if self.outputs_work {
-            self.levels.pass_until = until.0 + 100 * US;
-        }
-    }
-
-    fn levels_change(&mut self, levels: Levels) {
-        let ready = |l: &Levels| l.on[Line::Ready as usize];
-        if self.model.stops && ready(&self.levels) != ready(&levels) {
-            self.at(self.now + REACTION, Event::Belt(ready(&levels)));
-        }
-        self.levels = levels;
-    }
-
-    fn decided(&mut self, decision: &Decision) {
-        let part = decision.part.0;
-        let physical = self.triggered.remove(&part);
-        let shown = self.ok.remove(&part);
-        let waited = self.now.saturating_sub(decision.trigger.time.0);
-        self.outcome.trigger_to_output.record(waited);
-        if decision.rejected.is_none()
-            && physical.is_some()
-            && physical == shown
-            && let Some(there) = self.on_belt.iter_mut().find(|p| Some(p.number) == physical)
-        {
-            there.verified = there.truth == Judgement::Ok;
-        }
-    }
-
-    /// The front part is at the ejector.
-    fn meet_ejector(&mut self) {
-        let Some(part) = self.on_belt.pop_front() else {
-            return;
-        };
-        let passes = match self.model.ejector {
-            Ejector::Pass => {
-                self.levels.on[Line::Pass as usize] && self.now < self.levels.pass_until
-            }
-            Ejector::Reject => !self.levels.on[Line::Reject as usize],
-        };
-        let outcome = &mut self.outcome;
-        outcome.physical += 1;
-        outcome.passed_physically += u64::from(passes);
-        outcome.passed_unverified += u64::from(passes && !part.verified);
-        outcome.good_thrown_out += u64::from(!passes && part.truth == Judgement::Ok);
-    }
-
-    /// The counters of a process that ends.
-    fn close_life(&mut self) {
-        if let Some(controller) = &self.controller {
-            let under_way = controller.under_way() as u64;
-            self.outcome.close(controller.counters(), under_way);
-        }
+        self.break_processes(number);
     }
 
     fn finish(&mut self) {
         self.close_life();
         self.outcome.virtual_ns = self.now;
-        self.outcome.injected = self.faults.injected;
     }
 }
+
+/// A program that is not there, or not run, for so long.
+#[derive(Clone, Copy, Debug, Default)]
+struct Away {
+    from: u64,
+    to: u64,
+}
+
+impl Away {
+    /// Whether it was away all the time from `from` up to now, give or take what waking takes.
+    const fn all_since(self, from: u64, now: u64) -> bool {
+        self.from <= from && self.to.saturating_add(2 * MS) > now
+    }
+}
+
+/// Waking takes so long.
+const JITTER: (u64, u64) = (10 * US, 60 * US);

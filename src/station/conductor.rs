@@ -254,7 +254,7 @@ impl<'a> Conductor<'a> {
                         c.encoder(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
                     }
                     Input::Acknowledge => desk.acknowledge(c, now),
-                    Input::EncoderB | Input::Confirm => {}
+                    Input::EncoderB | Input::Index | Input::Confirm => {}
                 },
                 Arrival::Inputs(failed) => {
                     c.fault(Fault::Inputs, failed, now, &mut |x| desk.carry_out(x));

@@ -13,7 +13,7 @@ use crate::gpio::simulated::{TextInputs, TextOutputs};
 use crate::gpio::{self, ChardevInputs, ChardevOutputs, Debounce, InputLine, OutputLine};
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
-use crate::line::gate::{AlarmSettings, Line, Settings};
+use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
@@ -80,11 +80,17 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             heartbeat: gate.heartbeat,
             spin_up: gate.spin_up,
             encoder_silence: gate.encoder_silence,
-            occupied_max: None,
-            count_min: crate::line::gate::Nanos(0),
-            confirm: None,
-            ack: crate::line::gate::Nanos(0),
-            valid: crate::line::gate::Nanos(0),
+            occupied_max: config.trigger.occupied_max,
+            count_min: gate.count_min.unwrap_or_default(),
+            confirm: config.confirm.map(|confirm| ConfirmSettings {
+                kind: match confirm.kind {
+                    config::ConfirmKind::Part => ConfirmKind::Part,
+                    config::ConfirmKind::Reject => ConfirmKind::Reject,
+                },
+                tolerance: confirm.tolerance,
+            }),
+            ack: config.handshake.ack,
+            valid: config.handshake.valid,
             fault_hold: gate.fault_hold,
             alarm: AlarmSettings {
                 consecutive: config.alarm.consecutive_rejects,
@@ -99,6 +105,7 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             delivery: config.capture.delivery,
         },
         judging: clock::nanos(config.inference.timeout),
+        indexed: config.lines.index.is_some(),
         every_counts: match config.trigger.kind {
             TriggerKind::Encoder { every } => Some(every.0),
             _ => None,

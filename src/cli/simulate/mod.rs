@@ -1,44 +1,60 @@
 //! `partgate simulate`: the gate under every fault there is, in virtual time.
 
 mod counted;
+mod search;
 mod soak;
 
 use super::failure::{Code, Failure};
 use super::ms;
-use super::progress::Progress;
 use super::terminal::{Colour, Out};
 use clap::Args;
-use counted::{
-    Counted, SimulationFailed, faults, injected, listed, proved, reasons, tell_unverified,
-};
-use partgate::simulator::{Kind, LineModel, Outcome, Stuck, Times, seed_of, simulate};
+use counted::{Counted, faults, injected, listed, proved, reasons, tell_unverified};
+use partgate::simulator::{Case, Kind, Outcome, Times, classes};
+use search::{Found, Plan, search};
 use serde::Serialize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Run the line's own gate against a simulated plant whose devices fail
+/// Run the line's own gate against a simulated plant whose devices and processes fail
 ///
-/// The parts are shared among twelve lines: gate and pulse by clock and by encoder, ejector wired to
-/// pass and to reject, belts that stop when READY falls and belts that do not. The plant knows which
-/// part lies where; whatever the ejector lets by without an OK verdict on that very part's picture is
-/// counted as passed_unverified, and makes the command fail. Time is virtual: a million parts, a day
-/// of production, take minutes, and the latencies are those of the simulated devices, not of this
-/// machine (`partgate bench --line` measures those).
+/// The parts are shared among lines of up to 5,000 parts each. Every line's settings are drawn from all
+/// that `config check` accepts: gate and pulse by clock or encoder, ejector wired to pass or to reject,
+/// trigger by sensor, encoder, command or clock, cameras that run freely or are triggered. Half of the
+/// kinds of faults strike each line, each at a rate of its own. Both processes are simulated with the
+/// socket between them; outputs keep their level when nobody sets them. The plant knows which part lies
+/// where; whatever the ejector lets by without an OK verdict on that very part's picture counts as
+/// passed_unverified, and makes the command fail. What no program could have known or prevented, as the
+/// plant proves, is counted by kind and wiring as beyond_knowledge.
+///
+/// Every run begins with the cases that failed once. A failing line is made as small as it still fails,
+/// and printed with its configuration, its last seconds and the command that plays it again. Time is
+/// virtual: a million parts, days of production, take minutes.
 ///
 /// With --real-time one line runs with all its threads in real time, judging pictures by the built-in
 /// product, for as long as is asked. Process death is not part of it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 1000000 --seed 1 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n  partgate simulate --real-time 30m --seed 1\n\nJSON: parts, passed, rejected, passed_unverified, balance_exact, good_thrown_out, injected.KIND,\nfaults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us, output_lateness.{...}, lines, seconds,\nvirtual_hours.\n\nExit codes: 0 done, 1 something passed unverified, the counters do not balance, or a line never\nrecovered."
+    after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 200000 --seed 1 --seeds 1000 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n  partgate simulate --hours 8 --keep failed.txt\n  partgate simulate --replay 'line=7 parts=300 faults=lost_trigger'\n  partgate simulate --real-time 30m --seed 1\n\nJSON: parts, passed, rejected, passed_unverified, beyond_knowledge.{pass,reject}.KIND, balance_exact,\ngood_thrown_out, injected.KIND, faults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us,\noutput_lateness.{...}, lines, failures, seconds, virtual_hours.\n\nExit codes: 0 done, 1 something passed unverified, the counters do not balance, or a line never\nrecovered."
 )]
 pub(crate) struct Arguments {
-    /// Parts in all
+    /// Parts of each seed
     #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(12..=1_000_000_000))]
     parts: u64,
     /// Seed: the same seed is the same run
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// So many seeds, from --seed on
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seeds: u64,
+    /// Go on with seed after seed for so many hours
+    #[arg(long, value_name = "H", conflicts_with_all = ["seeds", "real_time"])]
+    hours: Option<f64>,
+    /// Append failing cases to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "real_time")]
+    keep: Option<PathBuf>,
+    /// Play one case again and print its last seconds
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["parts", "seed", "seeds", "hours", "keep", "real_time"])]
+    replay: Option<Case>,
     /// Faults to inject: all, none, or names separated by commas
     #[arg(long, value_name = "KINDS", default_value = "all", value_parser = kinds)]
     faults: Kinds,
@@ -73,21 +89,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 struct Kinds(Vec<Kind>);
 
 fn kinds(text: &str) -> Result<Kinds, String> {
-    let named = |name: &str| Kind::ALL.into_iter().find(|k| k.name() == name);
-    match text {
-        "all" => Ok(Kinds(Kind::ALL.to_vec())),
-        "none" => Ok(Kinds(Vec::new())),
-        list => list
-            .split(',')
-            .map(|name| {
-                named(name.trim()).ok_or_else(|| {
-                    let known: Vec<_> = Kind::ALL.into_iter().map(Kind::name).collect();
-                    format!("no fault is called `{name}`; known: {}", known.join(", "))
-                })
-            })
-            .collect::<Result<_, _>>()
-            .map(Kinds),
-    }
+    Kind::list(text).map(Kinds)
 }
 
 #[derive(Serialize)]
@@ -109,36 +111,69 @@ impl From<&Times> for Quantiles {
     }
 }
 
+/// Lines of one class.
 #[derive(Serialize)]
-struct LineReport {
+struct ClassReport {
     line: String,
-    seed: u64,
+    lines: u64,
     parts: u64,
     passed: u64,
     passed_unverified: u64,
+    beyond_knowledge: u64,
     good_thrown_out: u64,
+}
+
+/// By wiring, each by kind.
+#[derive(Serialize)]
+struct Beyond {
+    pass: Counted,
+    reject: Counted,
+}
+
+#[derive(Serialize)]
+struct FailureReport {
+    case: String,
+    configuration: String,
+    trace: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Report {
     seed: u64,
+    seeds: u64,
     parts: u64,
     passed: u64,
     rejected: u64,
     lost_at_process_death: u64,
     passed_unverified: u64,
+    beyond_knowledge: Beyond,
     balance_exact: bool,
     good_thrown_out: u64,
+    at_ejector: u64,
     reasons: Counted,
     injected: Counted,
     faults: Counted,
+    supervisor_late: u64,
+    repeated_frames: u64,
+    found_by_level: u64,
+    covered_too_long: u64,
+    implausible_counts: u64,
     trigger_to_output: Quantiles,
     output_lateness: Quantiles,
     late_outputs: u64,
     most_tracked: u64,
-    lines: Vec<LineReport>,
+    lines: Vec<ClassReport>,
+    failures: Vec<FailureReport>,
     virtual_hours: f64,
     seconds: f64,
+}
+
+fn beyond(outcome: &Outcome, wiring: usize) -> Counted {
+    let counts = outcome.beyond[wiring];
+    let some = Kind::ALL
+        .into_iter()
+        .map(|k| (k.name(), counts[k as usize]));
+    some.filter(|(_, n)| *n > 0).collect()
 }
 
 /// Runs the command.
@@ -147,100 +182,144 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         let (seed, kinds) = (arguments.seed, &arguments.faults.0);
         return soak::run(duration, seed, kinds, arguments.quick_judge, out);
     }
-    let started = Instant::now();
-    let outcomes = all_lines(arguments);
-    let mut all = Outcome::default();
-    let mut lines = Vec::new();
-    for (index, (model, outcome)) in LineModel::ALL.into_iter().zip(outcomes).enumerate() {
-        let outcome = outcome.map_err(|e| Failure::unexpected(SimulationFailed::Stuck(e)))?;
-        lines.push(LineReport {
-            line: model.name(),
-            seed: seed_of(arguments.seed, index),
-            parts: outcome.physical,
-            passed: outcome.passed_physically,
-            passed_unverified: outcome.passed_unverified,
-            good_thrown_out: outcome.good_thrown_out,
-        });
-        all.merge(&outcome);
+    if let Some(case) = &arguments.replay {
+        return replay(case, out);
     }
-    let report = Report {
+    let started = Instant::now();
+    let found = search(&Plan {
         seed: arguments.seed,
-        parts: all.counters.parts,
-        passed: all.counters.passed,
-        rejected: all.counters.rejected_in_all(),
-        lost_at_process_death: all.lost_at_death,
-        passed_unverified: all.passed_unverified,
-        balance_exact: all.balances(),
-        good_thrown_out: all.good_thrown_out,
-        reasons: reasons(&all.counters),
-        injected: injected(Kind::ALL.into_iter(), &all),
-        faults: faults(&all.counters),
-        trigger_to_output: (&all.trigger_to_output).into(),
-        output_lateness: (&all.lateness).into(),
-        late_outputs: all.counters.late_outputs,
-        most_tracked: all.most_tracked,
-        lines,
-        virtual_hours: all.virtual_ns as f64 / 3.6e12,
-        seconds: ms(started.elapsed()) / 1e3,
-    };
+        seeds: arguments.seeds,
+        until: arguments
+            .hours
+            .map(|hours| started + Duration::from_secs_f64((hours * 3600.0).clamp(0.0, 1e7))),
+        parts: arguments.parts,
+        kinds: &arguments.faults.0,
+        keep: arguments.keep.as_deref(),
+    })?;
+    let report = report(arguments.seed, &found, started.elapsed());
     if out.json() {
         out.json_page(&report)?;
     } else {
         print(&report, out)?;
     }
     out.finish()?;
+    found.stuck.map_or(Ok(()), |stuck| {
+        Err(Failure::unexpected(counted::SimulationFailed::Stuck(stuck)))
+    })?;
     proved(report.passed_unverified, report.balance_exact)
 }
 
-/// Every line on as many threads as there are processors; the result does not depend on them.
-fn all_lines(arguments: &Arguments) -> Vec<Result<Outcome, Stuck>> {
-    let models = LineModel::ALL;
-    let share = arguments.parts / models.len() as u64;
-    let rest = arguments.parts % models.len() as u64;
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    let progress = Mutex::new(Progress::new("simulating lines", models.len()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(models.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(model) = models.get(index).copied() else {
-                        break;
-                    };
-                    let parts = share + if index == 0 { rest } else { 0 };
-                    let seed = seed_of(arguments.seed, index);
-                    let outcome = simulate(model, parts, seed, &arguments.faults.0);
-                    if let Ok(mut results) = results.lock() {
-                        results.push((index, outcome));
-                    }
-                    if let Ok(mut progress) = progress.lock() {
-                        progress.step();
-                    }
-                }
-            });
+fn report(seed: u64, found: &Found, took: Duration) -> Report {
+    let mut all = Outcome::default();
+    let mut lines = Vec::new();
+    for (name, (count, outcome)) in classes().into_iter().zip(&found.classes) {
+        lines.push(ClassReport {
+            line: name,
+            lines: *count,
+            parts: outcome.physical,
+            passed: outcome.passed_physically,
+            passed_unverified: outcome.passed_unverified,
+            beyond_knowledge: outcome.beyond.iter().flatten().sum(),
+            good_thrown_out: outcome.good_thrown_out,
+        });
+        all.merge(outcome);
+    }
+    Report {
+        seed,
+        seeds: found.seeds,
+        parts: all.counters.parts,
+        passed: all.counters.passed,
+        rejected: all.counters.rejected_in_all(),
+        lost_at_process_death: all.lost_at_death,
+        passed_unverified: all.passed_unverified,
+        beyond_knowledge: Beyond {
+            pass: beyond(&all, 0),
+            reject: beyond(&all, 1),
+        },
+        balance_exact: all.balances(),
+        good_thrown_out: all.good_thrown_out,
+        at_ejector: all.physical,
+        reasons: reasons(&all.counters),
+        injected: injected(Kind::ALL.into_iter(), &all),
+        faults: faults(&all.counters),
+        supervisor_late: all.incidents,
+        repeated_frames: all.repeated_frames,
+        found_by_level: all.counters.found_by_level,
+        covered_too_long: all.counters.covered_too_long,
+        implausible_counts: all.counters.implausible_counts,
+        trigger_to_output: (&all.trigger_to_output).into(),
+        output_lateness: (&all.lateness).into(),
+        late_outputs: all.counters.late_outputs,
+        most_tracked: all.most_tracked,
+        lines,
+        failures: found
+            .failures
+            .iter()
+            .map(|failure| FailureReport {
+                case: failure.case.to_string(),
+                configuration: failure.configuration.clone(),
+                trace: failure.trace.clone(),
+            })
+            .collect(),
+        virtual_hours: all.virtual_ns as f64 / 3.6e12,
+        seconds: ms(took) / 1e3,
+    }
+}
+
+/// One case, with its configuration and its last seconds.
+fn replay(case: &Case, out: &mut Out) -> Result<Code, Failure> {
+    let outcome = case.run();
+    if !out.json() {
+        out.line(out.paint(case.to_string(), Colour::Soft))?;
+        out.line(case.configuration())?;
+        for entry in case.trace(3) {
+            out.line(entry)?;
         }
-    });
-    let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, outcome)| outcome).collect()
+        out.line("")?;
+    }
+    let (_, outcome) =
+        outcome.map_err(|stuck| Failure::unexpected(counted::SimulationFailed::Stuck(stuck)))?;
+    if out.json() {
+        out.json_page(&serde_json::json!({
+            "case": case.to_string(),
+            "configuration": case.configuration(),
+            "trace": case.trace(3),
+            "passed_unverified": outcome.passed_unverified,
+            "balance_exact": outcome.balances(),
+            "beyond_knowledge": {"pass": beyond(&outcome, 0), "reject": beyond(&outcome, 1)},
+        }))?;
+    } else {
+        tell_unverified(outcome.passed_unverified, out)?;
+    }
+    out.finish()?;
+    proved(outcome.passed_unverified, outcome.balances())
 }
 
 fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     let header = format!(
-        "{:58}  {:>9}  {:>9}  {:>10}  {:>8}",
-        "line", "parts", "passed", "unverified", "good out"
+        "{:44}  {:>6}  {:>10}  {:>10}  {:>10}  {:>8}  {:>9}",
+        "lines", "number", "parts", "passed", "unverified", "beyond", "good out"
     );
     out.line(out.paint(header, Colour::Soft))?;
     for line in &report.lines {
         out.line(format_args!(
-            "{:58}  {:>9}  {:>9}  {:>10}  {:>8}",
-            line.line, line.parts, line.passed, line.passed_unverified, line.good_thrown_out
+            "{:44}  {:>6}  {:>10}  {:>10}  {:>10}  {:>8}  {:>9}",
+            line.line,
+            line.lines,
+            line.parts,
+            line.passed,
+            line.passed_unverified,
+            line.beyond_knowledge,
+            line.good_thrown_out
         ))?;
     }
     out.line("")?;
     tell_unverified(report.passed_unverified, out)?;
+    out.line(format_args!(
+        "beyond knowledge (no program could have prevented it; docs/line.md): wired to pass: {}; wired to reject: {}",
+        listed(&report.beyond_knowledge.pass),
+        listed(&report.beyond_knowledge.reject)
+    ))?;
     out.line(format_args!(
         "{} parts: {} passed, {} rejected, {} under way when the process died; the balance is {}",
         report.parts,
@@ -257,9 +336,27 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         "ejector switched after its schedule (virtual): p50 {:.0} us, p99 {:.0}, p99.9 {:.0}, max {:.0}",
         lateness.p50_us, lateness.p99_us, lateness.p999_us, lateness.max_us
     ))?;
+    for failure in &report.failures {
+        out.line("")?;
+        out.line(out.paint(
+            format!("partgate simulate --replay '{}'", failure.case),
+            Colour::Bad,
+        ))?;
+        out.line(&failure.configuration)?;
+        for entry in &failure.trace {
+            out.line(entry)?;
+        }
+    }
     out.line(format_args!(
-        "{:.1} hours of production in {:.1} s; seed {}",
-        report.virtual_hours, report.seconds, report.seed
+        "{:.1} hours of production in {:.1} s; {} from {} on",
+        report.virtual_hours,
+        report.seconds,
+        if report.seeds == 1 {
+            "1 seed".to_string()
+        } else {
+            format!("{} seeds", report.seeds)
+        },
+        report.seed
     ))
 }
 

@@ -43,6 +43,7 @@ fn settings() -> ControllerSettings {
         },
         judging: Nanos(50 * MS),
         every_counts: None,
+        indexed: false,
     }
 }
 

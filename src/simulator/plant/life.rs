@@ -62,6 +62,7 @@ impl Pace {
             },
             judging: self.judging,
             every_counts: None,
+            indexed: false,
         }
     }
 }

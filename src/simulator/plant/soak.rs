@@ -369,7 +369,7 @@ impl Plant<'_> {
         self.ledger.pass(clock::now(), false, Nanos::MAX);
         self.outcome
             .line
-            .close(&summary.counters, summary.under_way);
+            .close(&summary.counters, &summary.frames, summary.under_way);
         let (all, frames) = (&mut self.outcome.frames, summary.frames);
         all.frames += frames.frames;
         all.unclaimed += frames.unclaimed;

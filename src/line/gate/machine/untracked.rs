@@ -28,6 +28,18 @@ impl<const N: usize> Gate<N> {
         }
     }
 
+    /// Nothing told of parts before `at`: whatever lies between it and the ejector goes.
+    pub fn unwatched(&mut self, at: Position, clock: Nanos, emit: &mut impl FnMut(Output)) {
+        self.tick(clock, emit);
+        self.reject_stretch(
+            0,
+            self.confirming
+                .shifted(self.gate.after(at))
+                .saturating_sub(1),
+        );
+        self.tick(clock, emit);
+    }
+
     /// Stops tracking part by part: everything from the first tracked part to `last` is rejected
     /// as one stretch, and there is room again. Waiting for it instead could wait for ever, on a
     /// line that stands still because READY is off.

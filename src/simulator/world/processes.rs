@@ -1,0 +1,793 @@
+//! The two processes between gate and ejector, and the link between them: each may be stopped or die at
+//! any instant. Outputs keep their level when nobody sets them.
+
+use super::{Away, Delivery, Edge, Event, JITTER, Shot, World};
+use crate::line::controller::{Command, Controller};
+use crate::line::gate::{Fault, Faults, Judgement, Line, Nanos, Output};
+use crate::line::holder::{self, Act, FALL, Holder, Watch, What};
+use crate::line::pairing::FrameInfo;
+use crate::simulator::faults::Kind;
+use crate::simulator::line::{MS, US};
+use std::collections::VecDeque;
+
+/// Commands that the socket holds.
+const SOCKET: usize = 42;
+/// From the start of a vision process until its product is loaded.
+const LOADING: u64 = 150 * MS;
+
+pub(super) struct Vision {
+    controller: Option<Box<Controller<Shot>>>,
+    watch: Watch,
+    pub(super) life: u64,
+    wake: u64,
+    next_alive: u64,
+    overdue: bool,
+    /// The gate's thread, or the whole process, is not run before these.
+    gate_until: u64,
+    process_until: u64,
+    away: Away,
+    /// Faults that come from outside, which a new process has to be told again.
+    outside: Faults,
+}
+
+impl Vision {
+    pub(super) fn none() -> Self {
+        Self {
+            controller: None,
+            watch: Watch::new(Nanos(0)),
+            life: 0,
+            wake: u64::MAX,
+            next_alive: u64::MAX,
+            overdue: false,
+            gate_until: 0,
+            process_until: 0,
+            away: Away::default(),
+            outside: Faults::NONE,
+        }
+    }
+
+    pub(super) fn wakes(&self) -> u64 {
+        if self.controller.is_some() {
+            self.wake.max(self.gate_until).max(self.process_until)
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Whether the gate's thread is not run.
+    pub(super) fn stopped(&self, now: u64) -> bool {
+        now < self.gate_until || now < self.process_until
+    }
+
+    pub(super) fn process_stopped(&self, now: u64) -> bool {
+        now < self.process_until
+    }
+
+    pub(super) fn alive(&self) -> bool {
+        self.controller.is_some()
+    }
+
+    /// Whether a process holds the inputs open and takes itself for well informed.
+    pub(super) fn watches(&self) -> bool {
+        self.controller
+            .as_ref()
+            .is_some_and(|c| !c.faults().has(Fault::Inputs) && !c.faults().has(Fault::Starting))
+    }
+
+    pub(super) fn away(&self) -> Away {
+        self.away
+    }
+
+    fn deadline(&self) -> u64 {
+        let controller = self
+            .controller
+            .as_ref()
+            .map_or(u64::MAX, |c| c.deadline().0);
+        controller.min(self.watch.deadline().0).min(self.next_alive)
+    }
+}
+
+pub(super) struct Supervisor {
+    holder: Option<Holder>,
+    link: VecDeque<(u64, holder::Command)>,
+    wake: u64,
+    until: u64,
+    away: Away,
+}
+
+impl Supervisor {
+    pub(super) fn none() -> Self {
+        Self {
+            holder: None,
+            link: VecDeque::new(),
+            wake: u64::MAX,
+            until: 0,
+            away: Away::default(),
+        }
+    }
+
+    pub(super) fn wakes(&self) -> u64 {
+        if self.holder.is_none() {
+            return u64::MAX;
+        }
+        let arrives = self.link.front().map_or(u64::MAX, |(at, _)| *at);
+        self.wake.min(arrives).max(self.until)
+    }
+
+    pub(super) fn alive(&self) -> bool {
+        self.holder.is_some()
+    }
+
+    pub(super) fn away(&self) -> Away {
+        self.away
+    }
+}
+
+impl Away {
+    /// It is away from here to there; what was away just before is still the same absence.
+    fn extend(&mut self, from: u64, to: u64) {
+        if self.to < from {
+            self.from = from;
+        }
+        self.to = self.to.max(to);
+    }
+}
+
+impl World {
+    fn jitter(&mut self) -> u64 {
+        self.draw(JITTER.0, JITTER.1)
+    }
+
+    // ---- starting and ending
+
+    /// The service manager starts the supervisor, which takes the lines and starts a vision process.
+    pub(super) fn start_service(&mut self) {
+        let now = self.now;
+        self.supervisor.link.clear();
+        self.supervisor.until = 0;
+        self.supervisor.away.to = now;
+        if self.broken.outputs {
+            // It asks for the lines again and again.
+            let later = now + 100 * MS;
+            self.supervisor.away.to = later;
+            self.at(later, Event::ServiceStarts);
+            return;
+        }
+        self.trace.note(now, || "the service starts".into());
+        self.fall_all();
+        self.start_vision();
+    }
+
+    fn start_vision(&mut self) {
+        let now = self.now;
+        self.supervisor.holder = Some(Holder::new(self.line.holder, Nanos(now)));
+        self.supervisor.link.clear();
+        self.supervisor.wake = now;
+        self.vision.life += 1;
+        let life = self.vision.life;
+        let loaded = now + self.line.restart + LOADING;
+        self.vision.away.extend(now, loaded);
+        self.at(loaded, Event::VisionStarts(life));
+    }
+
+    pub(super) fn vision_starts(&mut self, life: u64) {
+        if life != self.vision.life || self.vision.alive() || !self.supervisor.alive() {
+            return;
+        }
+        let now = self.now;
+        self.trace.note(now, || "a vision process runs".into());
+        // The models are checked by a test; one that is off has no line.
+        let started = Controller::new(self.line.settings, Nanos(now));
+        self.vision.controller = started.ok().map(Box::new);
+        self.vision.watch = Watch::new(self.line.holder.late);
+        self.vision.overdue = false;
+        self.vision.gate_until = 0;
+        self.vision.process_until = 0;
+        self.vision.away.to = now;
+        self.vision.next_alive = now;
+        self.kernel.clear();
+        self.lost = [0; 5];
+        self.lost_parts.clear();
+        for line in Line::ALL {
+            let on = line.when_unattended();
+            self.say(What::Set {
+                line,
+                on,
+                until: None,
+            });
+        }
+        if self.latch {
+            self.call(|c, now, emit| c.raise_alarm(now, &mut |x| emit(x)));
+            self.acknowledge_soon();
+        }
+        for (fault, broken) in [
+            (Fault::Camera, self.broken.camera),
+            (Fault::Inputs, self.broken.chip),
+        ] {
+            if broken {
+                self.deliver(now + 5 * MS, Delivery::Fault(fault, true));
+            }
+        }
+        self.deliver(now + 20 * MS, Delivery::Fault(Fault::Starting, false));
+        self.run_vision();
+    }
+
+    /// A person comes to look.
+    fn acknowledge_soon(&mut self) {
+        let later = self.now + self.draw(300 * MS, 3000 * MS);
+        self.deliver(later, Delivery::Acknowledge);
+    }
+
+    pub(super) fn close_life(&mut self) {
+        if let Some(controller) = &self.vision.controller {
+            let under_way = controller.under_way() as u64;
+            let (counters, frames) = (*controller.counters(), *controller.frames());
+            self.outcome.close(&counters, &frames, under_way);
+        }
+    }
+
+    fn vision_ends(&mut self, why: &str) {
+        if !self.vision.alive() {
+            return;
+        }
+        let now = self.now;
+        self.trace
+            .note(now, || format!("the vision process ends: {why}"));
+        self.close_life();
+        self.vision.controller = None;
+        // What was on its way to it is lost, and what it knew.
+        self.vision.life += 1;
+        for part in &mut self.on_belt {
+            part.ok_at = None;
+            part.watched = false;
+        }
+        self.vision.away.extend(now, u64::MAX);
+        if self.supervisor.alive() {
+            let life = self.vision.life;
+            let noticed = now + self.draw(200 * US, 4 * MS);
+            self.at(noticed, Event::LinkClosed(life));
+        }
+    }
+
+    /// The supervisor sees that the vision process is gone.
+    pub(super) fn link_closed(&mut self, life: u64) {
+        if life != self.vision.life || !self.supervisor.alive() {
+            return;
+        }
+        if self.now < self.supervisor.until {
+            let later = self.supervisor.until;
+            self.at(later, Event::LinkClosed(life));
+            return;
+        }
+        self.supervisor_lets_go("the link is closed");
+    }
+
+    /// The lines fall, the vision process is killed, and another one is started.
+    fn supervisor_lets_go(&mut self, why: &str) {
+        let now = self.now;
+        self.trace
+            .note(now, || format!("the supervisor lets the lines fall: {why}"));
+        self.vision_ends("it is killed");
+        self.fall_all();
+        if self.broken.outputs {
+            // It opens the outputs again before anything else.
+            self.supervisor.holder = None;
+            self.supervisor.away.extend(now, u64::MAX);
+            self.at(now + 100 * MS, Event::ServiceStarts);
+        } else {
+            self.start_vision();
+        }
+    }
+
+    pub(super) fn break_processes(&mut self, number: u64) {
+        let now = self.now;
+        // Long and short ones alike: lengths are drawn by their logarithm.
+        let length = |world: &Self, kind, most: u64| {
+            let power = world.of(kind, number, 0, 1000);
+            50 * MS + most * power * power / 1_000_000
+        };
+        if self.strikes(Kind::GateStall, number) {
+            let until = now + self.of(Kind::GateStall, number, 5 * MS, 50 * MS);
+            self.stop_vision(until, false);
+        }
+        if self.strikes(Kind::VisionStall, number) {
+            let until = now + length(self, Kind::VisionStall, 1950 * MS);
+            self.stop_vision(until, true);
+        }
+        if self.strikes(Kind::SupervisorStall, number) {
+            let until = now + length(self, Kind::SupervisorStall, 1950 * MS);
+            self.stop_supervisor(until);
+        }
+        if self.strikes(Kind::BothStall, number) {
+            let until = now + length(self, Kind::BothStall, 1450 * MS);
+            self.stop_vision(until, true);
+            self.stop_supervisor(until);
+        }
+        if self.strikes(Kind::ProcessDeath, number) {
+            self.vision_ends("it dies");
+        }
+        if self.strikes(Kind::SupervisorDeath, number) {
+            self.supervisor_dies();
+        }
+        if self.strikes(Kind::BothDeath, number) {
+            self.vision_ends("both die");
+            self.supervisor_dies();
+        }
+    }
+
+    fn stop_vision(&mut self, until: u64, process: bool) {
+        if !self.vision.alive() {
+            return;
+        }
+        let stop = if process {
+            &mut self.vision.process_until
+        } else {
+            &mut self.vision.gate_until
+        };
+        *stop = until.max(*stop);
+        self.vision.away.extend(self.now, until);
+        self.at(until, Event::VisionRuns);
+    }
+
+    fn stop_supervisor(&mut self, until: u64) {
+        if self.supervisor.alive() {
+            self.supervisor.until = until.max(self.supervisor.until);
+            self.supervisor.away.extend(self.now, until);
+            self.at(until, Event::SupervisorRuns);
+        }
+    }
+
+    fn supervisor_dies(&mut self) {
+        if !self.supervisor.alive() {
+            return;
+        }
+        let now = self.now;
+        self.trace.note(now, || "the supervisor dies".into());
+        self.supervisor.holder = None;
+        self.supervisor.link.clear();
+        self.supervisor.until = 0;
+        self.supervisor.away.extend(now, u64::MAX);
+        let noticed = now + self.draw(50 * US, 20 * MS);
+        self.deliver(noticed, Delivery::LinkGone);
+        let again = now + self.draw(150 * MS, 1000 * MS);
+        self.at(again, Event::ServiceStarts);
+    }
+
+    // ---- the outputs
+
+    pub(super) fn outputs(&mut self, work: bool) {
+        self.broken.outputs = !work;
+        let now = self.now;
+        if work {
+            self.ledger.outputs_away.to = now;
+        } else {
+            self.ledger.outputs_away.extend(now, u64::MAX);
+            // An expander that lost its supply falls; one that hangs keeps its levels.
+            if self.draw(0, 2) == 0 {
+                for line in FALL {
+                    self.set_physical(line, line.when_unattended());
+                }
+            }
+        }
+    }
+
+    fn fall_all(&mut self) {
+        for line in FALL {
+            self.set_level(line, line.when_unattended());
+        }
+    }
+
+    /// False when it cannot be set.
+    fn set_level(&mut self, line: Line, on: bool) -> bool {
+        if self.broken.outputs {
+            return false;
+        }
+        self.set_physical(line, on);
+        true
+    }
+
+    fn set_physical(&mut self, line: Line, on: bool) {
+        let level = &mut self.levels[line as usize];
+        if *level == on {
+            return;
+        }
+        *level = on;
+        let now = self.now;
+        if line != Line::Heartbeat && line != Line::Busy {
+            self.trace.note(now, || {
+                format!("{} {}", line.name(), if on { "on" } else { "off" })
+            });
+        }
+        if line == Line::Ready && self.line.stops {
+            let then = now + self.line.reaction;
+            self.at(then, Event::Belt(on));
+        }
+    }
+
+    // ---- the supervisor
+
+    pub(super) fn supervisor_runs(&mut self) {
+        self.supervisor.wake = self.supervisor.wake.min(self.now);
+    }
+
+    pub(super) fn run_supervisor(&mut self) {
+        let now = self.now;
+        let Some(mut holder) = self.supervisor.holder.take() else {
+            return;
+        };
+        let mut acts: heapless::Vec<Act, 64> = heapless::Vec::new();
+        // It takes one message at a time, and may be stopped between any two.
+        if let Some((_, command)) = self
+            .supervisor
+            .link
+            .front()
+            .copied()
+            .filter(|(at, _)| *at <= now)
+        {
+            self.supervisor.link.pop_front();
+            if let What::Set {
+                line: Line::Pass,
+                on: true,
+                until: Some(until),
+            } = command.what
+            {
+                self.ledger.pass_until = until.0;
+            }
+            holder.hear(command, Nanos(now), &mut |act| {
+                let _ = acts.push(act);
+            });
+        }
+        if !self
+            .supervisor
+            .link
+            .front()
+            .is_some_and(|(at, _)| *at <= now)
+        {
+            holder.tick(Nanos(now), &mut |act| {
+                let _ = acts.push(act);
+            });
+        }
+        self.outcome.incidents += u64::from(
+            acts.iter()
+                .any(|a| matches!(a, Act::Set(Line::Fault, true))),
+        );
+        let jitter = self.jitter();
+        self.supervisor.wake = holder.deadline().0.max(now) + jitter;
+        self.supervisor.holder = Some(holder);
+        for act in acts {
+            match act {
+                Act::Set(line, on) => {
+                    if !self.set_level(line, on) {
+                        self.supervisor_lets_go("the outputs are gone");
+                        return;
+                    }
+                }
+                Act::Answer(answer) => {
+                    let later = now + self.jitter();
+                    self.deliver(later, Delivery::Answer(answer));
+                }
+                Act::Silent(_) => {
+                    self.supervisor_lets_go("the vision process is silent");
+                    return;
+                }
+            }
+        }
+    }
+
+    // ---- the vision process
+
+    pub(super) fn vision_runs(&mut self) {
+        if !self.vision.alive() || self.vision.stopped(self.now) {
+            return;
+        }
+        // Edges wait in the kernel and are read in their order.
+        while let Some((edge, at)) = self.kernel.pop_front() {
+            self.hand_edge(edge, at);
+        }
+        self.run_vision();
+    }
+
+    pub(super) fn run_vision(&mut self) {
+        let now = Nanos(self.now);
+        if self.vision.watch.must_fall_again(now) {
+            self.set_level(Line::Pass, false);
+        }
+        let overdue = self.vision.watch.overdue(now);
+        if overdue != self.vision.overdue {
+            self.vision.overdue = overdue;
+            if overdue {
+                for line in [Line::Pass, Line::Ready, Line::Reject, Line::Fault] {
+                    self.set_level(line, line.when_unattended());
+                }
+            }
+            self.call(|c, now, emit| c.fault(Fault::Supervisor, overdue, now, &mut |x| emit(x)));
+        }
+        if self.now >= self.vision.next_alive {
+            self.vision.next_alive = self.now + self.line.alive_every;
+            self.say(What::Alive);
+        }
+        self.call(|c, now, emit| c.tick(now, &mut |x| emit(x)));
+    }
+
+    /// To the supervisor.
+    fn say(&mut self, what: What) {
+        if !self.vision.alive() || !self.supervisor.alive() {
+            return;
+        }
+        if self.supervisor.link.len() >= SOCKET {
+            self.fall_all();
+            self.vision_ends("the supervisor does not take what it is told");
+            return;
+        }
+        let command = self.vision.watch.command(what, Nanos(self.now));
+        let arrives = self.now + self.jitter();
+        let last = self.supervisor.link.back().map_or(0, |(at, _)| *at);
+        self.supervisor.link.push_back((arrives.max(last), command));
+    }
+
+    fn say_all_again(&mut self) {
+        for line in Line::ALL {
+            let on = self
+                .vision
+                .controller
+                .as_ref()
+                .is_some_and(|c| c.level(line));
+            if line != Line::Pass || !on {
+                self.say(What::Set {
+                    line,
+                    on,
+                    until: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, delivery: Delivery) {
+        if !self.vision.alive() {
+            return;
+        }
+        if let Delivery::Edge { edge, at } = delivery {
+            self.edge_arrives(edge, at);
+            return;
+        }
+        if self.vision.stopped(self.now) {
+            let later = self.vision.gate_until.max(self.vision.process_until);
+            self.deliver(later, delivery);
+            return;
+        }
+        match delivery {
+            Delivery::Edge { .. } => {}
+            Delivery::Level(on) => {
+                if self.level_is(on) {
+                    let before = self.found_by_level();
+                    self.call(|c, now, emit| c.level_read(on, now, &mut |x| emit(x)));
+                    if self.found_by_level() > before {
+                        let (number, now) = (self.next_number, self.now);
+                        self.reveal(number, now);
+                    }
+                }
+            }
+            Delivery::Command(number) => {
+                let now = self.now;
+                self.known(number, now);
+                self.call(|c, clock, emit| c.trigger(clock, 0, clock, &mut |x| emit(x)));
+            }
+            Delivery::Frame {
+                shot,
+                stamp,
+                sequence,
+                content,
+                damaged,
+            } => {
+                if !self.broken.camera {
+                    let info = FrameInfo {
+                        exposed: Nanos(stamp),
+                        sequence,
+                        content,
+                        damaged,
+                    };
+                    self.call(|c, now, emit| c.frame(shot, info, now, &mut |x| emit(x)));
+                }
+            }
+            Delivery::Verdict {
+                part,
+                shown,
+                verdict,
+            } => {
+                let now = self.now;
+                if verdict == Ok(Judgement::Ok)
+                    && let Some(shown) = self.part(shown)
+                {
+                    shown.ok_at.get_or_insert(now);
+                }
+                self.call(|c, now, emit| c.verdict(part, verdict, now, &mut |x| emit(x)));
+            }
+            Delivery::Fault(fault, present) => {
+                self.vision.outside.set(fault, present);
+                self.call(|c, now, emit| c.fault(fault, present, now, &mut |x| emit(x)));
+            }
+            Delivery::Acknowledge => {
+                self.call(|c, now, emit| c.acknowledge(now, &mut |x| emit(x)));
+            }
+            Delivery::Answer(answer) => {
+                if self.vision.watch.answer(answer) {
+                    self.call(|c, now, emit| c.outputs_were_late(now, &mut |x| emit(x)));
+                    self.say_all_again();
+                }
+                self.run_vision();
+            }
+            Delivery::LinkGone => {
+                self.fall_all();
+                self.vision_ends("its supervisor is gone");
+            }
+        }
+    }
+
+    fn found_by_level(&self) -> u64 {
+        let counters = self.vision.controller.as_ref().map(|c| c.counters());
+        counters.map_or(0, |c| c.found_by_level)
+    }
+
+    /// The program is told of part `number`, whose trigger is at `at`.
+    fn known(&mut self, number: u64, at: u64) {
+        let now = self.now;
+        if let Some(part) = self.part(number) {
+            part.trigger_at = at;
+            part.revealed.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn hand_edge(&mut self, edge: Edge, at: u64) {
+        let lost = self.take_lost(edge);
+        let stamp = Nanos(at);
+        match edge {
+            Edge::On(number) => {
+                self.known(number, at);
+                self.call(|c, now, emit| c.trigger(stamp, lost, now, &mut |x| emit(x)));
+            }
+            Edge::Off => self.call(|c, now, emit| c.release(stamp, lost, now, &mut |x| emit(x))),
+            Edge::Count => {
+                let gate = &self.line.settings.gate;
+                let (least, silence) = (gate.count_min.0, gate.encoder_silence.0);
+                self.ledger.counted(at, least, silence);
+                self.call(|c, now, emit| c.encoder(stamp, lost, now, &mut |x| emit(x)));
+            }
+            Edge::Quarter { second, on } => {
+                let unsure = self.implausible();
+                let counts = self.counts();
+                self.call(|c, now, emit| {
+                    c.quadrature(second, on, stamp, lost, now, &mut |x| emit(x));
+                });
+                if self.implausible() > unsure {
+                    self.ledger.violated(at);
+                }
+                if self.counts() > counts {
+                    let gate = &self.line.settings.gate;
+                    let (least, silence) = (gate.count_min.0, gate.encoder_silence.0);
+                    self.ledger.counted(at, least, silence);
+                }
+            }
+            Edge::Index => {
+                let unsure = self.implausible();
+                self.call(|c, now, emit| c.index(stamp, lost, now, &mut |x| emit(x)));
+                if self.implausible() > unsure {
+                    self.ledger.violated(at);
+                }
+            }
+            Edge::Confirm => {
+                self.call(|c, now, emit| c.confirm(stamp, lost, now, &mut |x| emit(x)))
+            }
+        }
+        if self.vision.alive() && self.covered_too_long() {
+            self.reveal_touching();
+        }
+    }
+
+    fn implausible(&self) -> u64 {
+        let counters = self.vision.controller.as_ref().map(|c| c.counters());
+        counters.map_or(0, |c| c.implausible_counts)
+    }
+
+    fn counts(&self) -> u64 {
+        self.vision.controller.as_ref().map_or(0, |c| c.counts())
+    }
+
+    fn covered_too_long(&mut self) -> bool {
+        let counters = self.vision.controller.as_ref().map(|c| c.counters());
+        let now = counters.map_or(0, |c| c.covered_too_long);
+        let before = std::mem::replace(&mut self.ledger.covered_too_long, now);
+        now > before
+    }
+
+    /// Calls the program and does what it says.
+    fn call(
+        &mut self,
+        what: impl FnOnce(&mut Controller<Shot>, Nanos, &mut dyn FnMut(Command<Shot>)),
+    ) {
+        let Some(mut controller) = self.vision.controller.take() else {
+            return;
+        };
+        let mut said = std::mem::take(&mut self.said);
+        what(&mut controller, Nanos(self.now), &mut |command| {
+            said.push(command)
+        });
+        self.outcome.most_tracked = self.outcome.most_tracked.max(controller.under_way() as u64);
+        self.vision.controller = Some(controller);
+        for command in said.drain(..) {
+            self.carry_out(command);
+        }
+        self.said = said;
+        let jitter = self.jitter();
+        self.vision.wake = self.vision.deadline().max(self.now).saturating_add(jitter);
+        if self.covered_too_long() {
+            self.reveal_touching();
+        }
+    }
+
+    fn carry_out(&mut self, command: Command<Shot>) {
+        if !self.vision.alive() {
+            return;
+        }
+        match command {
+            Command::Gate(Output::Set {
+                line,
+                on,
+                due,
+                until,
+            }) => {
+                if matches!(line, Line::Pass | Line::Reject) && on {
+                    self.outcome.lateness.record(self.now.saturating_sub(due.0));
+                }
+                // What can only stop parts, at once and round the supervisor.
+                if line.is_safe(on) {
+                    self.set_level(line, on);
+                }
+                self.say(What::Set { line, on, until });
+            }
+            Command::Gate(Output::Extend { until }) => self.say(What::Set {
+                line: Line::Pass,
+                on: true,
+                until: Some(until),
+            }),
+            Command::Gate(Output::Decided(decision)) => {
+                let waited = self.now.saturating_sub(decision.trigger.time.0);
+                self.outcome.trigger_to_output.record(waited);
+                let now = self.now;
+                self.trace.note(now, || {
+                    let why = decision.rejected.map_or("pass", |r| r.name());
+                    format!(
+                        "gate: its part {} of trigger {:.3}: {why}",
+                        decision.part.0,
+                        decision.trigger.time.0 as f64 / 1e6
+                    )
+                });
+            }
+            Command::Gate(Output::Fault { fault, present }) => {
+                let now = self.now;
+                self.trace.note(now, || {
+                    format!(
+                        "gate: fault {} {}",
+                        fault.name(),
+                        if present { "comes" } else { "goes" }
+                    )
+                });
+                if fault == Fault::Confirm && present {
+                    self.acknowledge_soon();
+                }
+            }
+            Command::Gate(Output::Alarm(raised)) => {
+                self.latch = raised;
+                if raised {
+                    self.acknowledge_soon();
+                }
+            }
+            Command::Free(..) => {}
+            Command::Judge {
+                part,
+                trigger,
+                frame,
+                ..
+            } => self.judge(part, trigger.0, frame),
+        }
+    }
+}
