@@ -172,6 +172,7 @@ fn settings() -> ControllerSettings {
         judging: Nanos::from_millis(20_000),
         every_counts: None,
         indexed: false,
+        by_command: false,
     }
 }
 

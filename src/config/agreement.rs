@@ -124,6 +124,10 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
     let timer = "trigger.kind = \"timer\"";
     if kind == TriggerName::Timer {
         needed(problems, "trigger.every_ms", &trigger.every_ms, line, timer);
+        if settings.gate.after.counts.given() {
+            let message = "\"timer\" with gate.after_counts: the clock makes parts while the belt stands as well, which never reach a gate in counts; use \"encoder\", or give gate.after_ms";
+            problems.note(line, "trigger.kind", message);
+        }
     } else {
         useless(problems, "trigger.every_ms", &trigger.every_ms, timer);
     }

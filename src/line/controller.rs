@@ -21,6 +21,10 @@ pub const MAX_PARTS: usize = 256;
 pub const KEPT_FRAMES: usize = 4;
 /// Encoder counts whose times are remembered; a power of two.
 const COUNT_TIMES: usize = 256;
+/// Where parts are told of by commands the controller is called so often, to notice when it was not.
+const LOOK: Nanos = Nanos::from_millis(20);
+/// A word that is heard so soon after this program was not run may have waited for it.
+const AFTER_STALL: Nanos = Nanos::from_millis(20);
 /// Parts whose frame waits for the judge at most.
 pub const MAX_JOBS: usize = 32;
 
@@ -37,6 +41,8 @@ pub struct ControllerSettings {
     pub every_counts: Option<u64>,
     /// An index input says where these distances begin.
     pub indexed: bool,
+    /// Parts are told of by commands, which nobody stamps.
+    pub by_command: bool,
 }
 
 /// What is to be done.
@@ -104,6 +110,13 @@ pub struct Controller<F> {
     next_part_at: u64,
     /// An index was seen since the start, or none is wired.
     phased: bool,
+    /// Triggers by count since the last index.
+    since_index: u32,
+    /// The controller was not called when it had to be: from when it had to until it was.
+    stall: (Nanos, Nanos),
+    /// When it has to be called, and was last.
+    due: Nanos,
+    called: Nanos,
     frames: FrameCounters,
 }
 
@@ -124,6 +137,10 @@ impl<F> Controller<F> {
             quadrature: Quadrature::default(),
             next_part_at: settings.every_counts.unwrap_or(u64::MAX),
             phased: !settings.indexed,
+            since_index: 0,
+            stall: (Nanos(0), Nanos(0)),
+            due: Nanos::MAX,
+            called: clock,
             frames: FrameCounters::default(),
             settings,
         })
@@ -185,11 +202,17 @@ impl<F> Controller<F> {
             _ => Nanos::MAX,
         };
         let first = self.gate.deadline().min(self.pairing.deadline());
-        first.min(judging)
+        let look = if self.settings.by_command {
+            self.called.after(LOOK)
+        } else {
+            Nanos::MAX
+        };
+        first.min(judging).min(look)
     }
 
     /// Lets everything happen that is due.
     pub fn tick(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        self.notice_stall(clock);
         if let Some((_, since)) = self.judging
             && since.after(self.settings.judging) <= clock
             && !self.gate.faults().has(Fault::Inference)
@@ -201,6 +224,7 @@ impl<F> Controller<F> {
         self.pair(clock, emit, |pairing, emit| pairing.tick(clock, emit));
         self.gate.tick(clock, &mut |o| emit(Command::Gate(o)));
         self.dispatch(clock, emit);
+        self.due = self.deadline();
     }
 
     /// A part was seen at `at`, kernel time; `lost` edges before it were not.
@@ -223,6 +247,33 @@ impl<F> Controller<F> {
             self.pair(clock, emit, |pairing, emit| pairing.trigger(part, at, emit));
         }
         self.tick(clock, emit);
+    }
+
+    /// A part is there, as somebody says over the control socket: it was heard of at `at`.
+    ///
+    /// Nobody stamps such a word on its way. One that is heard just after this program was not run may
+    /// have waited since then: its part lies anywhere in between.
+    pub fn command_trigger(&mut self, at: Nanos, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        self.notice_stall(clock);
+        let (from, to) = self.stall;
+        if to.0 > 0 && at >= from && at <= to.after(AFTER_STALL) {
+            let since = self.place_at(from).unwrap_or(Position::default());
+            let here = self.here(clock);
+            self.gate
+                .lost_since(since, here, clock, &mut |o| emit(Command::Gate(o)));
+            self.tick(clock, emit);
+            return;
+        }
+        self.trigger(at, 0, clock, emit);
+    }
+
+    /// Remembers when it was called later than it had to be.
+    fn notice_stall(&mut self, clock: Nanos) {
+        if clock.since(self.due) > self.settings.gate.late_output {
+            self.stall = (self.due, clock);
+        }
+        self.due = clock;
+        self.called = clock;
     }
 
     /// Where the belt was at `time`: what reaches this program late is placed where it happened. None
@@ -340,6 +391,12 @@ impl<F> Controller<F> {
             let gone_by = (counts.0 - self.next_part_at) / every.max(1);
             self.next_part_at += (gone_by + 1) * every.max(1);
             let lost = u32::try_from(gone_by).unwrap_or(u32::MAX);
+            self.since_index += 1;
+            if self.settings.indexed && self.since_index > 1 {
+                // Where the nests are is not known any more.
+                self.gate
+                    .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
+            }
             self.trigger(at, lost, clock, emit);
         }
         self.tick(clock, emit);
@@ -364,15 +421,17 @@ impl<F> Controller<F> {
             // Parts have gone by that nothing told of.
             self.phased = true;
             self.gate.unwatched(place, clock, &mut gate);
-        } else if lost > 0 || off > (every / 16).max(1) {
+        } else if lost > 0 || off > (every / 16).max(1) || (late < early && self.since_index == 0) {
             // The encoder and the belt do not agree on how far it is from part to part.
             self.gate.encoder_unsure(clock, &mut gate);
             self.gate.unwatched(place, clock, &mut gate);
         } else if late < early {
+            self.since_index = 0;
             self.next_part_at = counts + every;
             self.tick(clock, emit);
             return;
         }
+        self.since_index = 0;
         self.next_part_at = counts + every;
         self.trigger(at, 0, clock, emit);
     }

@@ -45,7 +45,8 @@ pub enum Unused {
     /// Not newer than a frame before it, longer under way than frames may be, or stamped in the
     /// future: left over from before a pause, or stamped by a clock that was set.
     Stale,
-    /// A frame with its number or a later one came before, or one with the same content.
+    /// A frame with its number or a later one came before, or one with the same content. So counts the
+    /// first frame after a start, where contents tell frames apart: what it might repeat is not known.
     Repeated,
     /// It could show two parts.
     Ambiguous,
@@ -88,6 +89,8 @@ pub struct Pairing<F, const PARTS: usize, const FRAMES: usize> {
     /// The driver's newest number, of frames that were believed and of those that were not.
     sequence: Option<u64>,
     contents: HistoryBuf<u64, CONTENTS>,
+    /// A frame came since the start.
+    started: bool,
 }
 
 impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
@@ -100,6 +103,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
             newest: None,
             sequence: None,
             contents: HistoryBuf::new(),
+            started: false,
         }
     }
 
@@ -147,11 +151,12 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         let Some(content) = info.content else {
             return old;
         };
+        let first = !core::mem::replace(&mut self.started, true);
         let known = self.contents.oldest_ordered().any(|c| *c == content);
         if !known {
             self.contents.write(content);
         }
-        old || known
+        old || known || first
     }
 
     /// A frame came at `clock`. Its time is believed only where it could be true: however wrong a
@@ -392,6 +397,7 @@ mod tests {
     fn a_frame_that_was_not_believed_is_not_believed_when_it_comes_again() {
         for content in [None, Some(99)] {
             let said = run(|p, e| {
+                start(p, e);
                 let first = FrameInfo {
                     content,
                     ..info(7, 165, false)
@@ -409,6 +415,7 @@ mod tests {
             assert_eq!(
                 said,
                 [
+                    Paired::Free(1, Unused::Repeated),
                     Paired::Free(70, Unused::Stale),
                     Paired::Free(71, Unused::Repeated),
                     Paired::Missing(PartId(2), Reason::NoFrame),
@@ -417,10 +424,33 @@ mod tests {
         }
     }
 
+    /// The first frame, which shows no part.
+    fn start(p: &mut Small, e: &mut dyn FnMut(Paired<u64>)) {
+        let first = FrameInfo {
+            content: Some(1000),
+            ..info(0, 1, false)
+        };
+        p.frame(1, first, Nanos(2), &mut |x| e(x));
+    }
+
+    #[test]
+    fn the_first_frame_after_a_start_shows_no_part_where_contents_are_told_apart() {
+        let said = run(|p, e| {
+            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            let frame = FrameInfo {
+                content: Some(5),
+                ..info(7, 110, false)
+            };
+            p.frame(7, frame, Nanos(120), &mut |x| e(x));
+        });
+        assert_eq!(said, [Paired::Free(7, Unused::Repeated)]);
+    }
+
     #[test]
     fn a_frozen_camera_shows_no_second_part_for_as_long_as_it_is_remembered() {
         let said = run(|p, e| {
-            for n in 0..CONTENTS as u64 {
+            start(p, e);
+            for n in 1..CONTENTS as u64 {
                 let at = 100 + 100 * n;
                 let frame = FrameInfo {
                     content: Some(5),

@@ -199,19 +199,31 @@ pub fn failure_of(case: &Case) -> Option<u64> {
 /// not fail.
 pub fn shrink(case: &Case) -> Option<Failure> {
     let mut best = case.clone();
-    best.parts = failure_of(case)?.min(case.parts);
     let mut tries = 0;
     let mut smaller = |best: &mut Case, candidate: Case| {
         tries += 1;
-        if tries < 200
-            && let Some(at) = failure_of(&candidate)
-        {
-            *best = candidate;
-            best.parts = at.min(best.parts);
-            return true;
+        if tries > 200 {
+            return false;
         }
-        false
+        let Some(at) = failure_of(&candidate) else {
+            return false;
+        };
+        *best = candidate;
+        // What comes behind the part may belong to it.
+        for more in [1, 20, 300] {
+            let mut shorter = best.clone();
+            shorter.parts = at + more;
+            if shorter.parts < best.parts && failure_of(&shorter).is_some() {
+                *best = shorter;
+                break;
+            }
+        }
+        true
     };
+    let whole = best.clone();
+    if !smaller(&mut best, whole) {
+        return None;
+    }
     // Which faults are drawn depends on the list where it is short: the drawn ones first.
     let rates = best.rates();
     let drawn: Vec<Kind> = best

@@ -379,6 +379,17 @@ impl Line {
         })
     }
 
+    /// How far beyond its window a part can still be seen, on the belt.
+    pub(super) const fn blur(&self) -> u64 {
+        self.pitch / 20
+    }
+
+    /// Whether no stamp that the program may believe can give a part the picture of another.
+    pub(super) const fn stamps_are_safe(&self) -> bool {
+        self.exposure_max - self.exposure_min + self.delivery + self.blur() + 2 * self.count
+            < self.pitch
+    }
+
     /// A class of lines in reports.
     pub(super) fn class(&self) -> usize {
         usize::from(self.counts_gate)

@@ -69,8 +69,12 @@ enum Delivery {
     },
     /// The trigger's level was read.
     Level(bool),
-    /// A trigger by command or clock, for this part (0: none).
-    Command(u64),
+    /// A trigger by command or clock, for this part (0: none), and when it was heard of.
+    Command {
+        number: u64,
+        at: Option<u64>,
+        by_clock: bool,
+    },
     Frame {
         shot: Shot,
         stamp: u64,
@@ -177,6 +181,7 @@ pub(super) struct World {
     kernel: VecDeque<(Edge, u64)>,
     last_trigger_delivery: u64,
     frames: u64,
+    last_shot: Option<Shot>,
     sequence: u64,
     levels: [bool; crate::line::gate::Line::ALL.len()],
     vision: Vision,
@@ -225,6 +230,7 @@ impl World {
             kernel: VecDeque::new(),
             last_trigger_delivery: 0,
             frames: 0,
+            last_shot: None,
             sequence: 0,
             levels: crate::line::gate::Line::ALL.map(crate::line::gate::Line::when_unattended),
             vision: Vision::none(),

@@ -263,7 +263,7 @@ impl<'a> Conductor<'a> {
         }
         while let Some(word) = self.ends.words.dequeue() {
             self.act(|c, now, desk| match word {
-                Word::Trigger(at) => c.trigger(at, 0, now, &mut |x| desk.carry_out(x)),
+                Word::Trigger(at) => c.command_trigger(at, now, &mut |x| desk.carry_out(x)),
                 Word::Acknowledge => desk.acknowledge(c, now),
                 Word::Fault(fault, present) => {
                     c.fault(fault, present, now, &mut |x| desk.carry_out(x));

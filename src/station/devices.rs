@@ -105,6 +105,7 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             delivery: config.capture.delivery,
         },
         judging: clock::nanos(config.inference.timeout),
+        by_command: config.trigger.kind == TriggerKind::Socket,
         indexed: config.lines.index.is_some(),
         every_counts: match config.trigger.kind {
             TriggerKind::Encoder { every } => Some(every.0),

@@ -44,6 +44,7 @@ fn settings() -> ControllerSettings {
         judging: Nanos(50 * MS),
         every_counts: None,
         indexed: false,
+        by_command: false,
     }
 }
 

@@ -119,6 +119,9 @@ pub struct Gate<const N: usize> {
     /// When whoever holds the lines lets PASS fall, if nothing more is heard.
     pass_told: Nanos,
     ok_until: Option<u64>,
+    /// A reject pulse by the clock was due to end while the belt stood: it has to last a pulse longer
+    /// once the belt moves.
+    stood: bool,
     /// REJECT stays on up to this part's gate, because the ejector would have no rest before it.
     bridge: Option<PartId>,
     sensor: Sensor,
@@ -172,6 +175,7 @@ impl<const N: usize> Gate<N> {
             pass_since: now,
             pass_told: Nanos(0),
             ok_until: None,
+            stood: false,
             bridge: None,
             sensor: Sensor::new(),
             confirming: Confirming::new(),
@@ -335,7 +339,10 @@ impl<const N: usize> Gate<N> {
         }
         self.now.counts = counts;
         if self.hold == Hold::Blind {
-            self.hold = Hold::Until(self.gate.after(self.now));
+            // By an encoder that was just found out: a quarter more, for what it may have counted wrongly
+            // without being noticed.
+            let margin = self.gate.length / 4;
+            self.hold = Hold::Until(self.gate.after(self.now).saturating_add(margin));
         }
         self.tick(clock, emit);
     }
@@ -374,7 +381,9 @@ impl<const N: usize> Gate<N> {
         self.last_trigger = Some(at);
         let still = last.is_some_and(|l| l.counts == at.counts);
         let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
-        if self.counts() && still && apart {
+        // Where the gate is by the clock, a belt may stand while READY is off and parts are told of.
+        let runs = self.ready || self.gate.unit == Unit::Counts;
+        if self.counts() && still && apart && runs {
             // Two parts at one count: the belt moves and the encoder does not. The fault must pass by
             // itself: a belt that stands because of it would never count again.
             self.passing_fault(Fault::Encoder, emit);
@@ -395,7 +404,7 @@ impl<const N: usize> Gate<N> {
         let tracked = Tracked {
             id,
             trigger: at,
-            gate: self.confirming.shifted(self.gate.after(at)),
+            gate: self.gate.after(at),
             wanted: state == State::Waiting,
             verdict_at: None,
             confirmed: false,

@@ -63,6 +63,7 @@ impl Pace {
             judging: self.judging,
             every_counts: None,
             indexed: false,
+            by_command: false,
         }
     }
 }

@@ -180,10 +180,7 @@ impl World {
         if let Some(kind) = part.misled {
             // A stamp that cannot be told from a true one; a picture that may come twice.
             let tellable = match kind {
-                Kind::WrongStamp => {
-                    self.line.exposure_max - self.line.exposure_min + self.line.delivery
-                        < self.line.pitch * 8 / 10
-                }
+                Kind::WrongStamp => self.line.stamps_are_safe(),
                 Kind::FrozenCamera | Kind::RepeatedFrame => self.line.never_alike,
                 _ => false,
             };
@@ -211,17 +208,28 @@ impl World {
         if !self.line.encoder {
             return None;
         }
-        let since = self.ledger.arrivals.front().copied();
-        let since = since.unwrap_or(part.arrived).min(part.arrived);
-        if self.ledger.violation.is_some_and(|at| at >= since) {
-            return None;
+        // Of a part that came at one of these times, whose PASS this may have been, or which it was.
+        // The program empties the belt by counts once it has found the encoder out, with a quarter to
+        // spare: more wrong counts than that, each of them plausible, are more than it can know.
+        let spare = self.line.way / self.line.count / 5;
+        if let Some(found_out) = self.ledger.violation {
+            let mut since = self.ledger.deviations.iter().rev();
+            let more = since.by_ref().take_while(|(at, _)| *at > found_out).count();
+            if more as u64 > spare {
+                return self.ledger.deviations.back().map(|(_, kind)| *kind);
+            }
         }
-        let mut lies = self.ledger.deviations.iter().rev();
-        let lies: Vec<_> = lies
-            .by_ref()
-            .take_while(|(at, _)| *at >= since)
-            .take(2)
-            .collect();
-        (lies.len() == 2).then(|| lies[0].1)
+        let came = self.ledger.arrivals.iter().copied();
+        came.chain([part.arrived]).find_map(|since| {
+            if self.ledger.violation.is_some_and(|at| at >= since) {
+                return None;
+            }
+            let (_, kind) = self
+                .ledger
+                .deviations
+                .back()
+                .filter(|(at, _)| *at >= since)?;
+            Some(*kind)
+        })
     }
 }

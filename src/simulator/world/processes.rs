@@ -237,7 +237,9 @@ impl World {
         self.vision.controller = None;
         // What was on its way to it is lost, and what it knew.
         self.vision.life += 1;
-        for part in &mut self.on_belt {
+        // A part that is past its gate, or as good as there, was decided by a process that knew it.
+        let decided = self.here() + self.line.pitch / 4;
+        for part in self.on_belt.iter_mut().filter(|p| p.gate > decided) {
             part.ok_at = None;
             part.watched = false;
         }
@@ -550,6 +552,13 @@ impl World {
             self.edge_arrives(edge, at);
             return;
         }
+        let mut delivery = delivery;
+        // The thread that hears of it goes on where the gate's does not.
+        if let Delivery::Command { at: at @ None, .. } = &mut delivery
+            && !self.vision.process_stopped(self.now)
+        {
+            *at = Some(self.now);
+        }
         if self.vision.stopped(self.now) {
             let later = self.vision.gate_until.max(self.vision.process_until);
             self.deliver(later, delivery);
@@ -567,10 +576,21 @@ impl World {
                     }
                 }
             }
-            Delivery::Command(number) => {
-                let now = self.now;
-                self.known(number, now);
-                self.call(|c, clock, emit| c.trigger(clock, 0, clock, &mut |x| emit(x)));
+            Delivery::Command {
+                number,
+                at,
+                by_clock,
+            } => {
+                let at = at.unwrap_or(self.now);
+                self.known(number, at);
+                let stamp = Nanos(at);
+                self.call(|c, clock, emit| {
+                    if by_clock {
+                        c.trigger(stamp, 0, clock, &mut |x| emit(x));
+                    } else {
+                        c.command_trigger(stamp, clock, &mut |x| emit(x));
+                    }
+                });
             }
             Delivery::Frame {
                 shot,
@@ -580,6 +600,7 @@ impl World {
                 damaged,
             } => {
                 if !self.broken.camera {
+                    self.last_shot = Some(shot);
                     let info = FrameInfo {
                         exposed: Nanos(stamp),
                         sequence,

@@ -6,17 +6,19 @@ use crate::simulator::faults::Kind;
 use crate::simulator::line::{MS, Trigger, US};
 
 impl World {
-    /// The part that the camera sees at a belt place: the last one whose front has passed.
+    /// The part that the camera sees at a belt place: the last one whose front has passed, until it has
+    /// left the picture.
     fn in_view(&self, place: u64) -> u64 {
+        // An index is as exact as the encoder.
         let early = if self.line.trigger == Trigger::Encoder {
-            self.line.pitch / 4
+            2 * self.line.count
         } else {
             0
         };
         let mut parts = self.on_belt.iter().rev();
         parts
             .find(|p| p.front <= place + early)
-            .filter(|p| place.saturating_sub(p.front) < self.line.pitch)
+            .filter(|p| place.saturating_sub(p.front) < self.line.exposure_max + self.line.blur())
             .map_or(0, |p| p.number)
     }
 
@@ -73,7 +75,7 @@ impl World {
         if self.strikes(Kind::WrongStamp, key) {
             stamp =
                 (exposed + self.of(Kind::WrongStamp, key, 0, 240 * MS)).saturating_sub(120 * MS);
-            shot.odd = Some(Kind::WrongStamp);
+            shot.odd = shot.odd.or(Some(Kind::WrongStamp));
         }
         let damaged = self.strikes(Kind::DamagedFrame, key);
         let content = self.line.never_alike.then_some(shot.id);
@@ -101,13 +103,14 @@ impl World {
         }
     }
 
+    /// The camera goes on with a picture that it delivered before.
     pub(super) fn freeze(&mut self, number: u64) {
-        let shows = self.in_view(self.here());
-        self.frames += 1;
+        let Some(last) = self.last_shot else {
+            return;
+        };
         self.broken.frozen = Some(Shot {
-            id: self.frames,
-            shows,
             odd: Some(Kind::FrozenCamera),
+            ..last
         });
         let thaw = self.now + self.of(Kind::FrozenCamera, number, 100 * MS, 1500 * MS);
         self.at(thaw, Event::Thaw);
@@ -119,9 +122,12 @@ impl World {
         if let Some(shown) = self.part(shot.shows) {
             shown_is_silent = shown.silent.filter(|_| shown.revealed.is_none());
         }
+        let by_encoder = self.line.trigger == Trigger::Encoder;
+        let apart = self.line.pitch / 3;
         let mut parts = self.on_belt.iter_mut();
-        if let Some(owner) = parts.find(|p| p.trigger_at == trigger)
-            && owner.number != shot.shows
+        if let Some(owner) = parts.find(|p| {
+            p.trigger_at == trigger || (by_encoder && p.arrived.abs_diff(trigger) < apart)
+        }) && owner.number != shot.shows
         {
             // Another part's picture. Whether that can be known the ledger says.
             owner.misled = shot.odd.or(shown_is_silent);

@@ -92,7 +92,7 @@ impl World {
                 let later = now + self.draws.between(5, number, 100 * US, 2 * MS);
                 let later = later.max(self.last_trigger_delivery + 1);
                 self.last_trigger_delivery = later;
-                self.command(later, number);
+                self.command(later, number, false);
                 self.expose(number);
             }
             Trigger::Encoder | Trigger::Timer => {}
@@ -100,8 +100,16 @@ impl World {
     }
 
     /// A trigger by command or clock, which nothing loses.
-    pub(super) fn command(&mut self, at: u64, number: u64) {
-        self.deliver(at, Delivery::Command(number));
+    pub(super) fn command(&mut self, at: u64, number: u64, by_clock: bool) {
+        let heard = by_clock.then_some(at);
+        self.deliver(
+            at,
+            Delivery::Command {
+                number,
+                at: heard,
+                by_clock,
+            },
+        );
     }
 
     /// The clock's trigger: what lies there is the part.
@@ -119,7 +127,7 @@ impl World {
             self.break_something(number);
         }
         let at = self.now + 5 * US;
-        self.command(at, number);
+        self.command(at, number, true);
         self.expose(number);
     }
 
@@ -239,6 +247,8 @@ impl World {
             }
         }
         if self.broken.chip {
+            // The program is told, but not at once.
+            self.ledger.deviates(self.now, Kind::UnpluggedInputs);
             return;
         }
         let now = self.now;

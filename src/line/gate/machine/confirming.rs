@@ -13,26 +13,19 @@ use heapless::Deque;
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
     gate: u64,
+    rejected: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Confirming<const N: usize> {
     awaited: Deque<Awaited, N>,
-    /// How far behind their reckoned place parts arrive, in the gate's unit.
-    shift: i64,
 }
 
 impl<const N: usize> Confirming<N> {
     pub(super) const fn new() -> Self {
         Self {
             awaited: Deque::new(),
-            shift: 0,
         }
-    }
-
-    /// Where a part arrives that is reckoned to arrive at `gate`.
-    pub(super) fn shifted(&self, gate: u64) -> u64 {
-        gate.saturating_add_signed(self.shift)
     }
 }
 
@@ -59,7 +52,7 @@ impl<const N: usize> Gate<N> {
         // surprises. Where edges were lost, parts may have been confirmed unheard.
         let blind = self.hold != Hold::Off || lost > 0;
         let found = match kind {
-            ConfirmKind::Part => self.confirm_part(place, tolerance),
+            ConfirmKind::Part => self.confirm_part(at, tolerance),
             ConfirmKind::Reject => self.confirm_reject(place, tolerance),
         };
         if lost > 0 {
@@ -72,35 +65,34 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    fn confirm_part(&mut self, place: u64, tolerance: u64) -> bool {
+    /// The part is where its edge says, wherever it was reckoned to be: it is decided there, or what was
+    /// decided begins there.
+    fn confirm_part(&mut self, at: Position, tolerance: u64) -> bool {
+        let place = self.gate.unit.of(at);
         let near = |gate: u64| gate.abs_diff(place) <= tolerance;
-        let mut gate = None;
         // Parts come in their order: the one that was decided first, then those still tracked.
-        if self
-            .confirming
-            .awaited
-            .front()
-            .is_some_and(|a| near(a.gate))
+        if let Some(decided) = self.confirming.awaited.front().copied()
+            && near(decided.gate)
         {
-            gate = self.confirming.awaited.pop_front().map(|a| a.gate);
-        } else if let Some(part) = self.parts.iter_mut().find(|p| !p.confirmed)
+            self.confirming.awaited.pop_front();
+            if decided.rejected {
+                self.start_reject(self.clock);
+            } else if !self.rejecting() && self.faults.is_empty() {
+                let end = self.pulse.after(at);
+                self.pass_until = Some(self.pass_until.map_or(end, |until| until.max(end)));
+                self.pass_since = self.clock;
+            }
+            return true;
+        }
+        if let Some(part) = self.parts.iter_mut().find(|p| !p.confirmed)
             && near(part.gate)
         {
             part.confirmed = true;
-            gate = Some(part.gate);
+            part.gate = part.gate.min(place);
+            return true;
         }
-        let Some(gate) = gate else {
-            // A stretch holds parts that are not tracked one by one.
-            return self.stretch.is_some_and(|s| s.open);
-        };
-        // Half of what it is off, so that one part's place does not move all others by its own.
-        let off = place.cast_signed().wrapping_sub(gate.cast_signed()) / 2;
-        self.confirming.shift += off;
-        let now = self.gate.unit.of(self.now);
-        for part in self.parts.iter_mut().filter(|p| !p.confirmed) {
-            part.gate = part.gate.saturating_add_signed(off).max(now);
-        }
-        true
+        // A stretch holds parts that are not tracked one by one.
+        self.stretch.is_some_and(|s| s.open)
     }
 
     fn confirm_reject(&mut self, place: u64, tolerance: u64) -> bool {
@@ -132,10 +124,10 @@ impl<const N: usize> Gate<N> {
             && !matches!(rejected, Some(Reason::NotReady | Reason::DoubleTrigger));
         if due && known {
             // As many places as tracked parts, and the oldest is overdue by then.
-            let _ = self
-                .confirming
-                .awaited
-                .push_back(Awaited { gate: part.gate });
+            let _ = self.confirming.awaited.push_back(Awaited {
+                gate: part.gate,
+                rejected: rejected.is_some(),
+            });
         }
     }
 
@@ -162,7 +154,6 @@ impl<const N: usize> Gate<N> {
     /// The line stands until a person has looked.
     fn stop_unconfirmed(&mut self, emit: &mut impl FnMut(Output)) {
         self.confirming.awaited.clear();
-        self.confirming.shift = 0;
         self.set_fault(Fault::Confirm, true, emit);
     }
 }

@@ -168,7 +168,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Begins or lengthens a reject pulse that was due at `at`.
-    fn start_reject(&mut self, at: Nanos) {
+    pub(super) fn start_reject(&mut self, at: Nanos) {
         if !self.levels[Line::Reject as usize] {
             self.counters.pulses += 1;
             let place = self.gate.unit.of(self.now);
@@ -186,8 +186,23 @@ impl<const N: usize> Gate<N> {
         self.reject_until = Some(self.reject_until.map_or(end, |e| e.max(end)));
     }
 
+    /// Whether the part that is being rejected may still be there although the clock says that it has
+    /// gone by: the encoder does not count, or did not a moment ago.
+    fn belt_stands(&mut self) -> bool {
+        let by_clock = self.gate.unit == Unit::Counts && self.pulse.unit == Unit::Time;
+        if !by_clock {
+            return false;
+        }
+        let stands = self.clock.since(self.counted_at).0 > self.pulse.length / 4;
+        core::mem::replace(&mut self.stood, stands) || stands
+    }
+
     /// The pulse is over, unless the ejector would have no rest before the next.
     fn end_reject(&mut self) {
+        if self.belt_stands() {
+            self.reject_until = Some(self.clock.0.saturating_add(self.pulse.length));
+            return;
+        }
         self.reject_until = None;
         let place = self.gate.unit.of(self.now);
         let soon = place.saturating_add(self.min_off);
@@ -251,7 +266,7 @@ impl<const N: usize> Gate<N> {
                 time: self.clock.after(self.settings.spin_up),
                 counts: self.now.counts,
             };
-            self.hold = Hold::Until(self.confirming.shifted(self.gate.after(here)));
+            self.hold = Hold::Until(self.gate.after(here));
         }
         let rejecting = self.rejecting();
         let was = self.levels[Line::Reject as usize];

@@ -16,8 +16,8 @@ impl<const N: usize> Gate<N> {
     ) {
         // Each of them lies somewhere between the last part that was seen and this one; where none was,
         // anywhere before it.
-        let to = self.confirming.shifted(self.gate.after(at));
-        let last = last.map_or(0, |last| self.confirming.shifted(self.gate.after(last)));
+        let to = self.gate.after(at);
+        let last = last.map_or(0, |last| self.gate.after(last));
         let from = last.min(to);
         for _ in 0..lost {
             self.counters.triggers += 1;
@@ -28,15 +28,23 @@ impl<const N: usize> Gate<N> {
         }
     }
 
+    /// A part came somewhere between `since` and `at`.
+    pub fn lost_since(
+        &mut self,
+        since: Position,
+        at: Position,
+        clock: Nanos,
+        emit: &mut impl FnMut(Output),
+    ) {
+        self.tick(clock, emit);
+        self.lose_triggers(Some(since), at, 1, emit);
+        self.tick(clock, emit);
+    }
+
     /// Nothing told of parts before `at`: whatever lies between it and the ejector goes.
     pub fn unwatched(&mut self, at: Position, clock: Nanos, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
-        self.reject_stretch(
-            0,
-            self.confirming
-                .shifted(self.gate.after(at))
-                .saturating_sub(1),
-        );
+        self.reject_stretch(0, self.gate.after(at).saturating_sub(1));
         self.tick(clock, emit);
     }
 
