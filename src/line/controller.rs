@@ -112,7 +112,7 @@ pub struct Controller<F> {
     phased: bool,
     /// Triggers by count since the last index.
     since_index: u32,
-    /// The controller was not called when it had to be: from when it had to until it was.
+    /// The controller was not called when it had to be: from the call before until it was.
     stall: (Nanos, Nanos),
     /// When it has to be called, and was last.
     due: Nanos,
@@ -270,7 +270,8 @@ impl<F> Controller<F> {
     /// Remembers when it was called later than it had to be.
     fn notice_stall(&mut self, clock: Nanos) {
         if clock.since(self.due) > self.settings.gate.late_output {
-            self.stall = (self.due, clock);
+            // It may have begun right after the last call.
+            self.stall = (self.called, clock);
         }
         self.due = clock;
         self.called = clock;

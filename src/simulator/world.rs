@@ -499,7 +499,7 @@ struct Away {
 impl Away {
     /// Whether it was away all the time from `from` up to now, give or take what waking takes.
     const fn all_since(self, from: u64, now: u64) -> bool {
-        self.from <= from && self.to.saturating_add(2 * MS) > now
+        self.from <= from + 4 * MS && self.to.saturating_add(2 * MS) > now
     }
 }
 

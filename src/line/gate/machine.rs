@@ -76,6 +76,7 @@ enum Due {
     StretchEnds,
     HoldEnds,
     RejectEnds,
+    RejectTailEnds,
     PassEnds,
     PassUnseen,
     OkEnds,
@@ -113,6 +114,10 @@ pub struct Gate<const N: usize> {
     stretch: Option<Stretch>,
     /// Ends of pulses, in the pulse's unit.
     reject_until: Option<u64>,
+    /// When the last reject pulse was due, and when it began.
+    reject_since: (Nanos, Nanos),
+    /// A pulse by counts that began late goes on until then: its counts were over before it began.
+    reject_tail: Option<Nanos>,
     pass_until: Option<u64>,
     /// When PASS was last asked for by a part.
     pass_since: Nanos,
@@ -171,6 +176,8 @@ impl<const N: usize> Gate<N> {
             hold: Hold::On,
             stretch: None,
             reject_until: None,
+            reject_since: (now, now),
+            reject_tail: None,
             pass_until: None,
             pass_since: now,
             pass_told: Nanos(0),
@@ -279,6 +286,7 @@ impl<const N: usize> Gate<N> {
             on(by_gate, self.parts.front().map(|p| p.gate), Due::Part),
             on(by_gate, hold, Due::HoldEnds),
             on(by_pulse, self.reject_until, Due::RejectEnds),
+            on(by_time, self.reject_tail.map(|t| t.0), Due::RejectTailEnds),
             on(by_pulse, self.pass_until, Due::PassEnds),
             on(by_pulse, self.ok_until, Due::OkEnds),
             on(by_time, self.pass_unseen_at().map(|t| t.0), Due::PassUnseen),

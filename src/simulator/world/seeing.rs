@@ -67,7 +67,8 @@ impl World {
             .draws
             .between(11, key, MS, (self.line.delivery * 8 / 10).max(MS + 1));
         let mut arrives = exposed + on_its_way;
-        if self.strikes(Kind::LateFrame, key) {
+        let late = self.strikes(Kind::LateFrame, key);
+        if late {
             let delivery = self.line.delivery;
             arrives += self.of(Kind::LateFrame, key, delivery, 4 * delivery);
         }
@@ -75,7 +76,13 @@ impl World {
         if self.strikes(Kind::WrongStamp, key) {
             stamp =
                 (exposed + self.of(Kind::WrongStamp, key, 0, 240 * MS)).saturating_sub(120 * MS);
-            shot.odd = shot.odd.or(Some(Kind::WrongStamp));
+            // One that is later than frames may be and stamped later than it was taken looks fresh.
+            let odd = if late {
+                Kind::LateFrame
+            } else {
+                Kind::WrongStamp
+            };
+            shot.odd = shot.odd.or(Some(odd));
         }
         let damaged = self.strikes(Kind::DamagedFrame, key);
         let content = self.line.never_alike.then_some(shot.id);

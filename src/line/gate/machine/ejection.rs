@@ -13,6 +13,7 @@ impl<const N: usize> Gate<N> {
     /// Whether whatever is at the ejector now is thrown out.
     pub(super) fn rejecting(&self) -> bool {
         self.reject_until.is_some()
+            || self.reject_tail.is_some()
             || self.hold != Hold::Off
             || self.stretch.is_some_and(|s| s.open)
             || self.bridge.is_some()
@@ -38,7 +39,11 @@ impl<const N: usize> Gate<N> {
                 self.hold = Hold::Off;
                 self.start_reject(at);
             }
-            Due::RejectEnds => self.end_reject(),
+            Due::RejectEnds => self.end_reject(at),
+            Due::RejectTailEnds => {
+                self.reject_tail = None;
+                self.look_ahead();
+            }
             Due::PassEnds | Due::PassUnseen => {
                 self.pass_until = None;
                 self.note_lateness(at, emit);
@@ -177,6 +182,7 @@ impl<const N: usize> Gate<N> {
                 self.counters.short_rests += 1;
             }
         }
+        self.reject_since = (at, at.max(self.clock));
         // A pulse that begins late is as long as any other.
         let begins = Position {
             time: at.max(self.clock),
@@ -198,12 +204,24 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The pulse is over, unless the ejector would have no rest before the next.
-    fn end_reject(&mut self) {
+    fn end_reject(&mut self, at: Nanos) {
         if self.belt_stands() {
             self.reject_until = Some(self.clock.0.saturating_add(self.pulse.length));
             return;
         }
         self.reject_until = None;
+        let (due, began) = self.reject_since;
+        let end = began.after(at.since(due));
+        if self.pulse.unit == Unit::Counts && end.since(self.clock) > self.settings.late_output {
+            // The counts of a pulse that began late were waiting already: it lasts as long all the same.
+            self.reject_tail = Some(end);
+            return;
+        }
+        self.look_ahead();
+    }
+
+    /// REJECT stays on where the ejector would have no rest before the next pulse.
+    fn look_ahead(&mut self) {
         let place = self.gate.unit.of(self.now);
         let soon = place.saturating_add(self.min_off);
         let mut next = self.parts.iter().take_while(|p| p.gate < soon);
