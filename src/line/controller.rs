@@ -302,6 +302,15 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
+    /// Whoever holds the output lines, or whoever says what they are to be, was late: nobody knows what
+    /// they showed, nor what went by.
+    pub fn outputs_were_late(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+        let was = self.gate.faults().has(Fault::Supervisor);
+        for present in [true, was] {
+            self.fault(Fault::Supervisor, present, clock, emit);
+        }
+    }
+
     /// An alarm that was raised before this start still stands.
     pub fn raise_alarm(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
         self.gate

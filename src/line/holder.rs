@@ -189,7 +189,9 @@ impl Holder {
     }
 
     fn look(&mut self, now: Nanos, act: &mut impl FnMut(Act)) {
-        let due = self.pass_until.map_or(self.next_look, |p| p.min(self.next_look));
+        let due = self
+            .pass_until
+            .map_or(self.next_look, |p| p.min(self.next_look));
         let late = now.since(due);
         if late > self.settings.late {
             self.was_late(late, act);
@@ -283,7 +285,8 @@ impl Watch {
 
     /// Whether the holder ought to have answered by `now`.
     pub fn overdue(&self, now: Nanos) -> bool {
-        self.waits_since().is_some_and(|since| now.since(since) > self.late)
+        self.waits_since()
+            .is_some_and(|since| now.since(since) > self.late)
     }
 
     /// Whether PASS must be let fall round the holder once more: it may have raised it on a command

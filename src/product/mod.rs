@@ -114,6 +114,14 @@ impl Product {
     /// # Errors
     /// [`ProductError`] naming the file and what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ProductError> {
+        Self::from_bytes(Self::read(path)?, &path.display().to_string())
+    }
+
+    /// The bytes of a bundle file, unchecked but for their number.
+    ///
+    /// # Errors
+    /// [`ProductError::File`], [`ProductError::TooLarge`].
+    pub fn read(path: &Path) -> Result<Vec<u8>, ProductError> {
         let file = |action, source| ProductError::File {
             path: path.to_path_buf(),
             action,
@@ -128,8 +136,7 @@ impl Product {
                 size,
             });
         }
-        let bytes = std::fs::read(path).map_err(|e| file("reading", e))?;
-        Self::from_bytes(bytes, &path.display().to_string())
+        std::fs::read(path).map_err(|e| file("reading", e))
     }
 
     /// Checks a bundle in memory; `name` is what errors call it.

@@ -1,6 +1,7 @@
 //! The camera's thread: opens the source, opens it again when it is lost, and hands every frame to
 //! the gate. It never waits without end, and never keeps the camera waiting.
 
+use super::alive::Word;
 use super::rails::{FromCamera, POOL, said};
 use crate::capture::source::{FrameSource, RawFrame};
 use crate::clock;
@@ -33,8 +34,8 @@ pub(super) struct CameraEnds<'a> {
     pub(super) gate: Thread,
     /// Frames for which there was no room.
     pub(super) no_room: &'a AtomicU64,
-    /// When this thread last went round, nanoseconds.
-    pub(super) alive: &'a AtomicU64,
+    /// When this thread last went round.
+    pub(super) alive: &'a Word,
 }
 
 /// Runs until `stop`. `source` has been opened once, so that its frames' size is known.
@@ -60,7 +61,7 @@ pub(super) fn run(
     let mut last = clock::now();
     let mut controls_at = last;
     while !stop.load(Ordering::Relaxed) {
-        ends.alive.store(clock::now().0, Ordering::Relaxed);
+        ends.alive.stamp();
         if !open {
             match source.open() {
                 Ok(()) => {

@@ -9,14 +9,17 @@ use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;
 use crate::clock;
 use crate::config::{self, CameraSource, LineConfig, TriggerKind};
-use crate::gpio::simulated::{TextInputs, TextOutputs};
-use crate::gpio::{self, ChardevInputs, ChardevOutputs, Debounce, InputLine, OutputLine};
+use crate::gpio::simulated::{TextInputs, TextOutputs, TextSafeOutputs};
+use crate::gpio::{
+    self, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, InputLine, OutputLine,
+};
 use crate::line::controller::ControllerSettings;
-use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
+use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
 use crate::line::gate::{AlarmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -233,6 +236,26 @@ pub fn outputs(config: &LineConfig) -> Result<Box<dyn Outputs>, DeviceSetupError
         })
         .collect::<Result<Vec<_>, DeviceSetupError>>()?;
     Ok(Box::new(ChardevOutputs::open(lines)?))
+}
+
+/// By which this process lets the output lines fall that another one holds: `requests` are the
+/// descriptors of that one, `places` where each line is in them.
+///
+/// # Errors
+/// [`DeviceSetupError`].
+pub fn safe_outputs(
+    config: &LineConfig,
+    requests: Vec<OwnedFd>,
+    places: [Option<(u8, u8)>; Line::ALL.len()],
+) -> Result<Box<dyn SafeOutputs>, DeviceSetupError> {
+    if let Some(plant) = &config.plant {
+        let named = |line: &Line| config.lines.named(line.name()).is_some();
+        let lines: Vec<Line> = Line::ALL.into_iter().filter(named).collect();
+        let plant = TextSafeOutputs::open(&plant.outputs, &lines)
+            .map_err(|e| DeviceSetupError::Plant(e.into()))?;
+        return Ok(Box::new(plant));
+    }
+    Ok(Box::new(ChardevSafeOutputs::new(requests, places)?))
 }
 
 /// The configured checks of a picture; None where there is none.

@@ -1,5 +1,6 @@
 //! The thread that waits for edges, or makes triggers by the clock.
 
+use super::alive::Word;
 use super::rails::{Arrival, said};
 use crate::capture::source::Flash;
 use crate::clock;
@@ -30,6 +31,8 @@ pub(super) struct TriggerEnds<'a> {
     pub(super) out: Producer<'a, Arrival>,
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
+    /// When this thread last went round.
+    pub(super) alive: &'a Word,
 }
 
 impl TriggerEnds<'_> {
@@ -46,6 +49,7 @@ impl TriggerEnds<'_> {
         let mut arrival = arrival;
         while let Err(back) = self.out.enqueue(arrival) {
             arrival = back;
+            self.alive.stamp();
             self.gate.unpark();
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -66,6 +70,7 @@ pub(super) fn run(
     let mut failed = false;
     let mut next = every.map(|every| clock::now().after(every));
     while !stop.load(Ordering::Relaxed) {
+        ends.alive.stamp();
         let wait = next.map_or(WAIT, |next| clock::until(next).min(WAIT));
         let came = match &mut inputs {
             Some(inputs) => inputs.wait(wait),

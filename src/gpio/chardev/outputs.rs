@@ -4,10 +4,11 @@ use super::{CONSUMER, check_distinct, explain};
 use crate::gpio::chips::{FoundLine, find};
 use crate::gpio::error::GpioError;
 use crate::gpio::spec::LineSpec;
-use crate::line::devices::{DeviceError, Outputs};
+use crate::line::devices::{DeviceError, Outputs, SharedLines};
 use crate::line::gate::Line;
 use gpiocdev::Request;
 use gpiocdev::line::Value;
+use std::os::fd::AsFd;
 
 /// How an output is driven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,6 +153,18 @@ impl Outputs for ChardevOutputs {
             chip.failed = true;
             chip.lost(line, Some(source)).into()
         })
+    }
+
+    fn shared(&self) -> Vec<SharedLines<'_>> {
+        let held = self.chips.iter();
+        held.filter_map(|chip| {
+            Some(SharedLines {
+                descriptor: chip.request.as_ref()?.as_fd(),
+                // A line's bit is its place in the request, which was made in this order.
+                lines: chip.lines.iter().map(|(line, _)| line.line).collect(),
+            })
+        })
+        .collect()
     }
 }
 

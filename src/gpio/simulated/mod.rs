@@ -13,7 +13,7 @@ mod text;
 pub use faulty::{FaultyInputs, InjectedFaults, InputFaults};
 pub use inputs::{InputFeed, SimulatedInputs};
 pub use outputs::{Change, OutputView, SimulatedOutputs};
-pub use text::{TextInputs, TextOutputs};
+pub use text::{TextInputs, TextOutputs, TextSafeOutputs};
 
 use std::path::PathBuf;
 use thiserror::Error;

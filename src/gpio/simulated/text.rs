@@ -5,7 +5,7 @@
 
 use super::SimulatedError;
 use crate::clock;
-use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
+use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs, SafeOutputs};
 use crate::line::gate::{Line, Nanos};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -27,25 +27,16 @@ enum Sink {
     Datagrams(UnixDatagram),
 }
 
-/// Output lines that tell every change to a FIFO, a unix datagram socket or a plain file.
-///
-/// At the start every line is told once, as when unattended; what follows are changes only. When
-/// this is dropped the lines go back there; when the process is killed, the reader of a FIFO sees
-/// its end. Nothing waits: a reader that does not keep up makes setting fail.
+/// The plant's end of the lines, and where it is.
 #[derive(Debug)]
-pub struct TextOutputs {
+struct Told {
     path: PathBuf,
     sink: Sink,
-    /// None for lines that are not wired.
-    levels: [Option<bool>; Line::ALL.len()],
 }
 
-impl TextOutputs {
-    /// Opens `path` for the given lines. What does not exist becomes a plain file.
-    ///
-    /// # Errors
-    /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
-    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+impl Told {
+    /// Opens `path`. What does not exist becomes a plain file.
+    fn open(path: &Path) -> Result<Self, SimulatedError> {
         let fail = |problem| {
             move |source| SimulatedError::Text {
                 path: path.into(),
@@ -75,16 +66,10 @@ impl TextOutputs {
                 ))?;
             Sink::Stream(file)
         };
-        let mut outputs = Self {
+        Ok(Self {
             path: path.into(),
             sink,
-            levels: [None; Line::ALL.len()],
-        };
-        for line in lines {
-            outputs.tell(*line, line.when_unattended())?;
-            outputs.levels[*line as usize] = Some(line.when_unattended());
-        }
-        Ok(outputs)
+        })
     }
 
     fn tell(&mut self, line: Line, on: bool) -> Result<(), SimulatedError> {
@@ -113,15 +98,44 @@ impl TextOutputs {
     }
 }
 
+/// Output lines that tell every level that they are set to to a FIFO, a unix datagram socket or a
+/// plain file: also one that they have already, since [`TextSafeOutputs`] may have changed it.
+///
+/// At the start every line is told once, as when unattended. When this is dropped the lines go back
+/// there; when the process is killed, the reader of a FIFO sees its end. Nothing waits: a reader that
+/// does not keep up makes setting fail.
+#[derive(Debug)]
+pub struct TextOutputs {
+    told: Told,
+    wired: [bool; Line::ALL.len()],
+}
+
+impl TextOutputs {
+    /// Opens `path` for the given lines. What does not exist becomes a plain file.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
+    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+        let mut outputs = Self {
+            told: Told::open(path)?,
+            wired: wired(lines),
+        };
+        for line in lines {
+            outputs.told.tell(*line, line.when_unattended())?;
+        }
+        Ok(outputs)
+    }
+}
+
+fn wired(lines: &[Line]) -> [bool; Line::ALL.len()] {
+    Line::ALL.map(|line| lines.contains(&line))
+}
+
 impl Outputs for TextOutputs {
     fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        match self.levels[line as usize] {
-            None => return Ok(()),
-            Some(level) if level == on => return Ok(()),
-            Some(_) => {}
+        if self.wired[line as usize] {
+            self.told.tell(line, on)?;
         }
-        self.tell(line, on)?;
-        self.levels[line as usize] = Some(on);
         Ok(())
     }
 }
@@ -132,6 +146,35 @@ impl Drop for TextOutputs {
             // With the plant gone nobody is left to tell.
             let _ = self.set(line, line.when_unattended());
         }
+    }
+}
+
+/// Lets the lines of [`TextOutputs`] fall from another process.
+#[derive(Debug)]
+pub struct TextSafeOutputs {
+    told: Told,
+    wired: [bool; Line::ALL.len()],
+}
+
+impl TextSafeOutputs {
+    /// Opens `path`, which another process has opened for `lines`. Nothing is told yet.
+    ///
+    /// # Errors
+    /// As [`TextOutputs::open`].
+    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+        Ok(Self {
+            told: Told::open(path)?,
+            wired: wired(lines),
+        })
+    }
+}
+
+impl SafeOutputs for TextSafeOutputs {
+    fn fall(&mut self, line: Line) -> Result<(), DeviceError> {
+        if self.wired[line as usize] {
+            self.told.tell(line, line.when_unattended())?;
+        }
+        Ok(())
     }
 }
 
@@ -261,12 +304,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_file_tells_the_start_every_change_and_the_end() {
+    fn a_plain_file_tells_the_start_every_level_of_both_processes_and_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         let mut outputs =
             TextOutputs::open(&path, &[Line::Ready, Line::Fault, Line::Heartbeat]).unwrap();
         outputs.set(Line::Ready, true).unwrap();
+        let mut other = TextSafeOutputs::open(&path, &[Line::Ready]).unwrap();
+        other.fall(Line::Ready).unwrap();
+        other.fall(Line::Pass).unwrap();
+        // Told again, although it was on before as far as this one knows.
         outputs.set(Line::Ready, true).unwrap();
         outputs.set(Line::Pass, true).unwrap();
         drop(outputs);
@@ -278,6 +325,10 @@ mod tests {
                 pair("heartbeat", "0"),
                 pair("ready", "1"),
                 pair("ready", "0"),
+                pair("ready", "1"),
+                pair("ready", "0"),
+                pair("fault", "1"),
+                pair("heartbeat", "0"),
             ]
         );
     }

@@ -109,7 +109,10 @@ fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_know
     assert!(last.late.0 >= 200 * MS, "{last:?}");
     assert!(watch.answer(last), "the other learns of it");
     assert!(!watch.answer(last), "once");
-    bench.hear(watch.command(set(Line::Ready, true), Nanos(256 * MS)), 256 * MS);
+    bench.hear(
+        watch.command(set(Line::Ready, true), Nanos(256 * MS)),
+        256 * MS,
+    );
     assert!(bench.on(Line::Ready));
 }
 
