@@ -1,6 +1,8 @@
 //! Whether the values of one file go together. Only values that are sound by themselves are
 //! compared, so that one mistake is told once.
 
+mod around;
+
 use super::document::Setting;
 use super::problem::Problems;
 use super::sections::MAX_CAPACITY;
@@ -19,6 +21,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     alarm(settings, problems);
     plant(settings, problems);
     pulse(settings, problems);
+    around::check(settings, problems);
 }
 
 /// Notes that a key which is in the file does nothing as the file stands.
@@ -52,6 +55,14 @@ fn camera(camera: &CameraSettings, problems: &mut Problems) {
         useless(problems, "camera.format", &camera.format, v4l2);
         let identical = &camera.allow_identical;
         useless(problems, "camera.allow_identical", identical, v4l2);
+        useless(
+            problems,
+            "camera.warmup_frames",
+            &camera.warmup_frames,
+            v4l2,
+        );
+        let every = &camera.controls_every_ms;
+        useless(problems, "camera.controls_every_ms", every, v4l2);
         if let Some(line) = camera.controls_line {
             let message = format!("has an effect only with {v4l2}; remove it or change that");
             problems.note(line, "camera.controls", message);
@@ -377,7 +388,11 @@ fn alarm(settings: &Settings, problems: &mut Problems) {
     let alarm = &settings.alarm;
     let acknowledged = settings.control.given()
         || line_setting(settings, "acknowledge").is_some_and(Setting::given);
-    let alarms = alarm.consecutive_rejects.value != Some(0) || alarm.rate_percent.given();
+    let alarms = alarm.consecutive_rejects.value != Some(0)
+        || alarm.rate_percent.given()
+        || alarm.restarts_per_hour.value != Some(0)
+        || settings.confirm.line.is_some()
+        || settings.challenge.line.is_some();
     if alarm.stop_line.value == Some(true) && alarms && !acknowledged {
         let line = alarm
             .stop_line

@@ -6,12 +6,13 @@ use super::document::{Document, Setting};
 use super::nearest::nearest;
 use super::problem::ConfigError;
 use super::sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines, Plant,
-    Record, Sanity, Supervisor, Trigger, TriggerKind, V4l2Camera,
+    Access, Alarm, Camera, CameraSource, Capture, Challenge, Confirm, Controls, Drift, Gate,
+    Handshake, Inference, Lines, Plant, Record, Sanity, Supervisor, Trigger, TriggerKind,
+    V4l2Camera,
 };
 use super::settings::{
-    CameraSettings, LineSettings, PlantSettings, Settings, SourceName, SpanSettings, TriggerName,
-    TriggerSettings,
+    CameraSettings, ChallengeSettings, ConfirmSettings, LineSettings, PlantSettings, Settings,
+    SourceName, SpanSettings, TriggerName, TriggerSettings,
 };
 use super::texts::is_path;
 use crate::line::gate::{Counts, Nanos, Span};
@@ -44,6 +45,8 @@ pub(super) fn assemble(
     let supervisor = settings.supervisor;
     let (lease_ms, restart_ms) = (supervisor.lease_ms.value, supervisor.restart_ms.value);
     let watchdog = watchdog(supervisor.watchdog_device, board.as_ref(), document);
+    let late_ms = supervisor.late_ms.value;
+    let handshake = settings.handshake;
     let (capture, gate, alarm) = (settings.capture, settings.gate, settings.alarm);
     let after = span(&gate.after)?;
     let no_rest = match after {
@@ -74,11 +77,19 @@ pub(super) fn assemble(
             fault_hold: nanos(gate.fault_hold_ms.value?),
             spin_up: nanos(gate.spin_up_ms.value?),
             encoder_silence: nanos(gate.encoder_silence_ms.value.unwrap_or(0.0)),
+            count_min: gate.count_min_us.value.map(Nanos::from_micros),
         },
+        confirm: confirm(&settings.confirm),
+        handshake: Handshake {
+            ack: nanos(handshake.ack_ms.value?),
+            valid: nanos(handshake.valid_ms.value?),
+        },
+        challenge: challenge(&settings.challenge),
         alarm: Alarm {
             consecutive_rejects: narrow(alarm.consecutive_rejects.value?),
             rate_percent: alarm.rate_percent.value,
             rate_window: size(alarm.rate_window.value?),
+            restarts_per_hour: narrow(alarm.restarts_per_hour.value?),
             stop_line: alarm.stop_line.value?,
         },
         inference: Inference {
@@ -104,6 +115,7 @@ pub(super) fn assemble(
         plant: plant(settings.plant, &beside),
         supervisor: Supervisor {
             lease: duration(lease_ms?),
+            late: duration(late_ms?),
             restart: duration(restart_ms?),
             watchdog,
         },
@@ -114,6 +126,7 @@ pub(super) fn assemble(
             images_quota: record.images_quota_mib.value?.saturating_mul(MIB),
             ok_sample_percent: record.ok_sample_percent.value?,
             min_free: record.min_free_mib.value?.saturating_mul(MIB),
+            required: record.required.value?,
         },
         access: Access {
             metrics: settings.metrics.value.and_then(|text| text.parse().ok()),
@@ -232,6 +245,8 @@ fn camera(
                 format: settings.format.value?,
                 on_trigger,
                 allow_identical: settings.allow_identical.value?,
+                warmup_frames: narrow(settings.warmup_frames.value?),
+                controls_every: duration(settings.controls_every_ms.value?),
                 controls: Controls {
                     exposure: settings.exposure_us.value.map(Duration::from_micros),
                     gain: settings.gain.value.and_then(|v| i64::try_from(v).ok()),
@@ -262,10 +277,29 @@ fn trigger(settings: &TriggerSettings) -> Option<Trigger> {
             every: Counts(settings.every_counts.value?),
         },
     };
+    let level = settings.level_ms.value?;
+    let watched = matches!(kind, TriggerKind::Gpio { .. }) && level > 0.0;
     Some(Trigger {
         kind,
+        occupied_max: span(&settings.occupied_max),
+        level: watched.then(|| nanos(level)),
         bounce: Nanos::from_micros(settings.bounce_us.value?),
         min_pitch: nanos(settings.min_pitch_ms.value?),
+    })
+}
+
+/// None, too, where a key of the section is missing: that is a problem already.
+fn confirm(settings: &ConfirmSettings) -> Option<Confirm> {
+    Some(Confirm {
+        kind: settings.kind.value?,
+        tolerance: span(&settings.tolerance)?,
+    })
+}
+
+fn challenge(settings: &ChallengeSettings) -> Option<Challenge> {
+    let hours = settings.every_hours.value?;
+    Some(Challenge {
+        every: Duration::from_secs_f64(hours * 3600.0),
     })
 }
 
@@ -384,6 +418,8 @@ fn lines(settings: &LineSettings, board: Option<&Board>, document: &mut Document
     Lines {
         trigger: take("trigger"),
         encoder: take("encoder"),
+        encoder_b: take("encoder_b"),
+        confirm: take("confirm"),
         acknowledge: take("acknowledge"),
         ready: take("ready"),
         busy: take("busy"),
@@ -392,5 +428,8 @@ fn lines(settings: &LineSettings, board: Option<&Board>, document: &mut Document
         pass: take("pass"),
         fault: take("fault"),
         heartbeat: take("heartbeat"),
+        trigger_ack: take("trigger_ack"),
+        result_valid: take("result_valid"),
+        record_lost: take("record_lost"),
     }
 }

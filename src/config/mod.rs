@@ -11,6 +11,7 @@ mod board;
 mod document;
 mod example;
 mod files;
+mod keys;
 mod nearest;
 mod problem;
 mod sections;
@@ -24,9 +25,9 @@ pub use document::Known;
 pub use example::{EXAMPLE, example};
 pub use problem::{ConfigError, Problem};
 pub use sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Controls, Drift, Gate, Inference, Lines,
-    MAX_CAPACITY, MAX_RATE_WINDOW, Plant, Record, Sanity, Supervisor, Trigger, TriggerKind,
-    V4l2Camera,
+    Access, Alarm, Camera, CameraSource, Capture, Challenge, Confirm, ConfirmKind, Controls, Drift,
+    Gate, Handshake, Inference, Lines, MAX_CAPACITY, MAX_RATE_WINDOW, Plant, Record, Sanity,
+    Supervisor, Trigger, TriggerKind, V4l2Camera,
 };
 
 pub use texts::Texts;
@@ -56,6 +57,12 @@ pub struct LineConfig {
     pub capture: Capture,
     /// When the ejector acts.
     pub gate: Gate,
+    /// What confirms that the ejector did what it was told; None: nothing.
+    pub confirm: Option<Confirm>,
+    /// How long the pulses for the PLC are.
+    pub handshake: Handshake,
+    /// How often a known-bad part must be rejected; None: off.
+    pub challenge: Option<Challenge>,
     /// When rejects are too many.
     pub alarm: Alarm,
     /// The judge.

@@ -81,6 +81,10 @@ pub struct V4l2Camera {
     pub on_trigger: bool,
     /// Two parts may have the same picture to the byte; else the second is UNKNOWN.
     pub allow_identical: bool,
+    /// The first frames after each opening are not used: exposure and gain settle in them.
+    pub warmup_frames: u32,
+    /// How often the controls are read while the line runs.
+    pub controls_every: Duration,
     /// `[camera.controls]`.
     pub controls: Controls,
 }
@@ -111,6 +115,12 @@ pub struct Trigger {
     pub bounce: Nanos,
     /// Parts are never closer.
     pub min_pitch: Nanos,
+    /// A part covers the sensor at most this long, in the unit of the gate: longer means parts that
+    /// touch, which are all rejected. None: not watched.
+    pub occupied_max: Option<Span>,
+    /// How often the level of the trigger input is read, so that a part whose edge was lost is found;
+    /// None: never, or there is no such input.
+    pub level: Option<Nanos>,
 }
 
 /// The kinds of trigger.
@@ -187,6 +197,42 @@ pub struct Gate {
     /// Only where the gate is by the encoder: no count for so long, and everything on the belt is
     /// thrown out; 0 is never.
     pub encoder_silence: Nanos,
+    /// Two counts of the encoder are never closer than this; None: not watched.
+    pub count_min: Option<Nanos>,
+}
+
+/// `[confirm]`: a sensor behind the gate that tells whether the ejector did what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirm {
+    /// What an edge of the sensor means.
+    pub kind: ConfirmKind,
+    /// How far from its expected place an edge may lie, in the unit of the gate.
+    pub tolerance: Span,
+}
+
+/// The kinds of confirmation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmKind {
+    /// The sensor is at the ejector's entry: one edge a part.
+    Part,
+    /// The sensor is in the reject bin: one edge a rejected part.
+    Reject,
+}
+
+/// `[handshake]`: pulses by which a PLC correlates parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// Length of TRIGGER-ACK.
+    pub ack: Nanos,
+    /// Length of RESULT-VALID.
+    pub valid: Nanos,
+}
+
+/// `[challenge]`: a known-bad part must be rejected from time to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// At least this often.
+    pub every: Duration,
 }
 
 /// Parts that can be tracked at most.
@@ -204,6 +250,8 @@ pub struct Alarm {
     pub rate_percent: Option<f64>,
     /// Parts, at most [`MAX_RATE_WINDOW`].
     pub rate_window: usize,
+    /// Restarts of the vision process within an hour above which the alarm is raised; 0 is never.
+    pub restarts_per_hour: u32,
     /// READY stays off until somebody acknowledges.
     pub stop_line: bool,
 }
@@ -267,6 +315,10 @@ pub struct Lines {
     pub trigger: Option<LineSpec>,
     /// Belt counts.
     pub encoder: Option<LineSpec>,
+    /// The encoder's second channel.
+    pub encoder_b: Option<LineSpec>,
+    /// A part is at the ejector, or fell into the reject bin.
+    pub confirm: Option<LineSpec>,
     /// A person acknowledges an alarm.
     pub acknowledge: Option<LineSpec>,
     /// The line may run.
@@ -283,13 +335,20 @@ pub struct Lines {
     pub fault: Option<LineSpec>,
     /// Toggles while everything is fresh.
     pub heartbeat: Option<LineSpec>,
+    /// A pulse for each trigger that was taken as a part.
+    pub trigger_ack: Option<LineSpec>,
+    /// A pulse for each part whose end is decided.
+    pub result_valid: Option<LineSpec>,
+    /// The event log cannot be written.
+    pub record_lost: Option<LineSpec>,
 }
 
 impl Lines {
     /// Names of the inputs, as in the file.
-    pub const INPUTS: [&'static str; 3] = ["trigger", "encoder", "acknowledge"];
+    pub const INPUTS: [&'static str; 5] =
+        ["trigger", "encoder", "encoder_b", "confirm", "acknowledge"];
     /// Names of the outputs, as in the file.
-    pub const OUTPUTS: [&'static str; 7] = [
+    pub const OUTPUTS: [&'static str; 10] = [
         "ready",
         "busy",
         "ok",
@@ -297,6 +356,9 @@ impl Lines {
         "pass",
         "fault",
         "heartbeat",
+        "trigger_ack",
+        "result_valid",
+        "record_lost",
     ];
 
     /// The line called `name` in the file.
@@ -304,6 +366,8 @@ impl Lines {
         match name {
             "trigger" => self.trigger.as_ref(),
             "encoder" => self.encoder.as_ref(),
+            "encoder_b" => self.encoder_b.as_ref(),
+            "confirm" => self.confirm.as_ref(),
             "acknowledge" => self.acknowledge.as_ref(),
             "ready" => self.ready.as_ref(),
             "busy" => self.busy.as_ref(),
@@ -312,6 +376,9 @@ impl Lines {
             "pass" => self.pass.as_ref(),
             "fault" => self.fault.as_ref(),
             "heartbeat" => self.heartbeat.as_ref(),
+            "trigger_ack" => self.trigger_ack.as_ref(),
+            "result_valid" => self.result_valid.as_ref(),
+            "record_lost" => self.record_lost.as_ref(),
             _ => None,
         }
     }
@@ -330,6 +397,9 @@ impl Lines {
 pub struct Supervisor {
     /// READY and PASS fall when the vision process is silent for so long.
     pub lease: Duration,
+    /// A command that is carried out later than this, or a supervisor that runs later than this, is
+    /// an incident: the lines fall and what lay on the stretch is rejected.
+    pub late: Duration,
     /// Pause before it is started again.
     pub restart: Duration,
     /// Hardware watchdog; None: not used.
@@ -351,6 +421,8 @@ pub struct Record {
     pub ok_sample_percent: f64,
     /// Below so many free bytes no images are kept.
     pub min_free: u64,
+    /// An event log that cannot be written stops the line.
+    pub required: bool,
 }
 
 /// `[metrics]` and `[control]`: who may ask.

@@ -119,15 +119,18 @@ fn every_profile_parses_and_its_example_is_valid() {
             .lines()
             .map(|line| {
                 let role = line.strip_prefix("# ").filter(|l| {
-                    ["encoder =", "acknowledge =", "reject ="]
-                        .iter()
-                        .any(|r| l.starts_with(r))
+                    let starts = |name: &&str| l.starts_with(&format!("{name} ="));
+                    Lines::INPUTS.iter().any(starts)
+                        || Lines::OUTPUTS.iter().any(starts)
+                        || ["[confirm]", "kind =", "tolerance_ms ="]
+                            .iter()
+                            .any(|start| l.starts_with(start))
                 });
                 role.unwrap_or(line).to_string() + "\n"
             })
             .collect();
         let config = parse(&all).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(config.lines.wired().count(), 10, "{name}");
+        assert_eq!(config.lines.wired().count(), 15, "{name}");
     }
 }
 

@@ -1,5 +1,6 @@
 mod agreement;
 mod any;
+mod around;
 mod boards;
 mod meaning;
 mod values;
