@@ -228,6 +228,9 @@ fn from_trigger_to_output_nothing_is_taken() {
         socket_triggers: false,
         product: ProductLabel::new("demo", ""),
         alive_every: Duration::from_millis(20),
+        late: partgate::line::gate::Nanos::from_millis(1_000),
+        record_required: false,
+        history: partgate::station::History::default(),
         control: None,
         latch: None,
     };

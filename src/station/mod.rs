@@ -355,13 +355,19 @@ impl Station {
                 product,
                 ng_threshold,
                 entries_lost: &entries_lost,
-                alive_every: clock::nanos(alive_every),
+                alarm: &alarm,
                 judge: &judge_thread,
                 recorder: &recorder_thread,
-                camera_alive: &alive.camera,
-                alarm_stands,
             };
-            let mut conductor = Conductor::new(settings, outputs, ends, company)?;
+            let watched = Watched {
+                alive: &alive,
+                control_triggers: socket_triggers && control.is_some(),
+                alive_every: clock::nanos(alive_every),
+                late,
+                record_lost: &record_lost,
+                record_required,
+            };
+            let mut conductor = Conductor::new(settings, outputs, ends, company, watched, history)?;
             conductor.run(stop);
             let controller = conductor.controller();
             Ok(Summary {

@@ -353,11 +353,6 @@ fn attend(
     let mut holder = Holder::new(rules, clock::now());
     let mut known = 0;
     loop {
-        let end = |why| Life {
-            ready: holder.was_ready(),
-            stopped: false,
-            why: Some(why),
-        };
         if stop.load(Ordering::Relaxed) {
             link.say(FromSupervisor::End);
             return Life {
@@ -408,6 +403,11 @@ fn attend(
         if let Some(late) = late {
             was_late(late);
         }
+        let end = |why| Life {
+            ready: holder.was_ready(),
+            stopped: false,
+            why: Some(why),
+        };
         if let Some(why) = broken {
             return end(why);
         }
