@@ -5,6 +5,7 @@ use super::open;
 use super::terminal::Out;
 use clap::Args;
 use partgate::capture::decode::decode;
+use partgate::capture::v4l2;
 use partgate::clock;
 use partgate::config::{CameraSource, LineConfig, TriggerKind};
 use partgate::frame::Frame;
@@ -53,6 +54,9 @@ const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
+    if matches!(config.camera.source, CameraSource::V4l2(_)) {
+        v4l2::built().map_err(Failure::input)?;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     // Whatever would end the program by default: a terminal that is closed (SIGHUP) must not leave the
     // lines at their last level.
