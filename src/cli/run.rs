@@ -4,6 +4,7 @@ use super::failure::{Code, Failure};
 use super::terminal::Out;
 use clap::Args;
 use partgate::capture::decode::decode;
+use partgate::capture::v4l2;
 use partgate::clock;
 use partgate::config::{CameraSource, LineConfig, TriggerKind};
 use partgate::frame::Frame;
@@ -66,6 +67,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             GivenError::Config(_) => Failure::input(error),
             _ => Failure::unexpected(error),
         })?;
+        if matches!(config.camera.source, CameraSource::V4l2(_)) {
+            v4l2::built().map_err(Failure::input)?;
+        }
         if let Some(control) = &config.access.control {
             station::ensure_alone(control).map_err(Failure::input)?;
         }
