@@ -13,9 +13,10 @@ mod counting;
 
 use counting::allocations;
 use partgate::gpio::{
-    Bias, ChardevInputs, ChardevOutputs, Debounce, Drive, GpioError, InputLine, OutputLine, chips,
+    Bias, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, Drive, GpioError, InputLine,
+    OutputLine, chips,
 };
-use partgate::line::devices::{Edge, Input, Inputs, Outputs};
+use partgate::line::devices::{Edge, Input, Inputs, Outputs, SafeOutputs};
 use partgate::line::gate::Line;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -315,6 +316,65 @@ fn outputs_start_unattended_follow_and_end_unattended() {
     let again = ChardevOutputs::open(vec![chip.output(Line::Reject, 7)]).expect("line");
     assert!(chip.wire(7), "on from the request itself");
     drop(again);
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is_gone() {
+    let (one, two) = (Chip::new("one"), Chip::new("two"));
+    let mut wired = vec![
+        one.output(Line::Busy, 5),
+        one.output(Line::Ready, 2),
+        two.output(Line::Reject, 0),
+        one.output(Line::Pass, 7),
+        two.output(Line::Fault, 3),
+    ];
+    wired[1].active_low = true;
+    let mut outputs = ChardevOutputs::open(wired).expect("lines");
+    let shared = outputs.shared();
+    assert_eq!(shared.len(), 2, "one request for each chip");
+    let mut places = [None; Line::ALL.len()];
+    let mut requests = Vec::new();
+    for (request, lines) in (0..).zip(&shared) {
+        let copy = lines.descriptor.try_clone_to_owned();
+        requests.push(copy.expect("descriptor"));
+        for (bit, line) in (0..).zip(&lines.lines) {
+            places[*line as usize] = Some((request, bit));
+        }
+    }
+    drop(shared);
+    let mut safe = ChardevSafeOutputs::new(requests, places).expect("places");
+    for (line, on) in [
+        (Line::Ready, true),
+        (Line::Pass, true),
+        (Line::Busy, true),
+        (Line::Reject, false),
+        (Line::Fault, false),
+    ] {
+        outputs.set(line, on).expect("set");
+    }
+    let wires = || {
+        (
+            [2, 5, 7].map(|offset| one.wire(offset)),
+            [0, 3].map(|offset| two.wire(offset)),
+        )
+    };
+    assert_eq!(wires(), ([false, true, true], [false, false]));
+    safe.fall(Line::Pass).expect("falls");
+    assert_eq!(wires(), ([false, true, false], [false, false]), "it alone");
+    safe.fall(Line::Reject).expect("falls");
+    safe.fall(Line::Heartbeat).expect("not wired, no matter");
+    assert_eq!(wires(), ([false, true, false], [true, false]));
+    // As when the process that requested them is killed: nothing of it runs.
+    std::mem::forget(outputs);
+    for line in [Line::Ready, Line::Fault, Line::Busy] {
+        safe.fall(line).expect("falls");
+    }
+    assert_eq!(
+        wires(),
+        ([true, false, false], [true, true]),
+        "READY is active low"
+    );
 }
 
 #[test]

@@ -317,6 +317,7 @@ impl<'a> Conductor<'a> {
             Ok(holding) => holding,
             Err(error) => {
                 self.desk.outputs_gone(&error);
+                self.ask_again = Nanos::MAX;
                 return;
             }
         };

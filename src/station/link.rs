@@ -37,6 +37,9 @@ const ENDS: u8 = 2;
 /// twenty-four messages a second and more; by default there is room for twelve.
 const SEND_BUFFER: usize = 32 << 10;
 
+/// Whoever holds the lines is asked at most so often.
+const NOT_SOONER: Nanos = Nanos::from_millis(1);
+
 /// Descriptors that go with a [`Handover`] at most.
 const DESCRIPTORS: usize = 16;
 
@@ -425,7 +428,8 @@ impl Outputs for LinkedOutputs {
             was_late,
             overdue,
             end: self.asked_to_end,
-            ask_again: self.watch.deadline(),
+            // One that is overdue stays so for a while, and is not waited for in circles.
+            ask_again: self.watch.deadline().max(now.after(NOT_SOONER)),
         })
     }
 

@@ -328,7 +328,6 @@ mod tests {
 
     fn record(folder: &Path) -> Record {
         Record {
-            required: false,
             folder: folder.to_path_buf(),
             log_max: 1 << 20,
             log_keep: 4,

@@ -108,9 +108,10 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     let (ours, mut outputs, fallen) = linked();
     outputs.alive().expect("sent");
     let said = command(&ours);
+    let soon = outputs.holding(said.at).expect("open");
+    assert_eq!(soon.ask_again, said.at.after(LATE).after(Nanos(1)));
     let soon = outputs.holding(said.at.after(LATE)).expect("open");
     assert!(!soon.overdue);
-    assert_eq!(soon.ask_again, said.at.after(LATE).after(Nanos(1)));
     let late = said.at.after(LATE).after(Nanos(1));
     assert!(outputs.holding(late).expect("open").overdue);
     let lines = [Line::Pass, Line::Ready, Line::Reject, Line::Fault];
