@@ -275,7 +275,10 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
                 break;
             }
             let mut running = plant.start();
-            plant.await_change("ready", true, killed_at.last().copied().unwrap_or(0));
+            let last = killed_at.last().copied().unwrap_or(0);
+            let ready = plant.await_change("ready", true, last);
+            // From when on parts pass.
+            plant.await_change("reject", false, ready);
             std::thread::sleep(share(belt.life, rng.unit()));
             let vision = running.await_vision(None);
             killed_at.push(clock::now().0);

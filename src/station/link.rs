@@ -221,11 +221,11 @@ impl End {
     }
 }
 
-/// Both ends.
+/// Both ends; the second is the vision process's standard input.
 ///
 /// # Errors
 /// When the system gives no sockets.
-pub(super) fn pair() -> std::io::Result<(SupervisorEnd, OwnedFd)> {
+pub fn pair() -> std::io::Result<(SupervisorEnd, OwnedFd)> {
     // Records with an end, so that a dead peer is told at once.
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -240,7 +240,7 @@ pub(super) fn pair() -> std::io::Result<(SupervisorEnd, OwnedFd)> {
 
 /// The supervisor's end.
 #[derive(Debug)]
-pub(super) struct SupervisorEnd(End);
+pub struct SupervisorEnd(End);
 
 impl SupervisorEnd {
     /// The next message; None when there is none now.
@@ -258,7 +258,7 @@ impl SupervisorEnd {
     ///
     /// # Errors
     /// When the system does not take it.
-    pub(super) fn hand_over(
+    pub fn hand_over(
         &self,
         handover: &Handover,
         descriptors: &[BorrowedFd<'_>],
@@ -298,7 +298,11 @@ impl VisionEnd {
         Self::new(socket.map_err(LinkError::System)?)
     }
 
-    fn new(socket: OwnedFd) -> Result<(Self, Handover, Vec<OwnedFd>), LinkError> {
+    /// The link that `socket` is, and what came with it.
+    ///
+    /// # Errors
+    /// As [`VisionEnd::from_stdin`].
+    pub fn new(socket: OwnedFd) -> Result<(Self, Handover, Vec<OwnedFd>), LinkError> {
         let mut bytes = [0; Handover::SIZE + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -47,7 +47,7 @@ pub use given::{Changes, Given, GivenError, Received};
 pub use handover::{EndedBy, Handover};
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
 pub use latch::{AlarmLatch, standing_at_start};
-pub use link::{LinkError, LinkedOutputs, VisionEnd};
+pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
 pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
 
