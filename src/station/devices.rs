@@ -4,7 +4,7 @@ use crate::capture::Exposure;
 use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
-use crate::capture::rendered_source::{Production, RenderedSource};
+use crate::capture::rendered_source::{Production, RENDERED, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::capture::v4l2;
 use crate::clock;
@@ -19,9 +19,6 @@ use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
 use std::time::Duration;
 use thiserror::Error;
-
-/// Parts that a rendered source draws before it starts; drawing takes milliseconds each.
-const RENDERED: usize = 24;
 
 /// Why a configuration makes no devices.
 #[derive(Debug, Error)]
