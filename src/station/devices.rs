@@ -193,6 +193,12 @@ pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetu
                 config::Bias::PullDown => gpio::Bias::PullDown,
             },
             debounce,
+            // As `Edge::on` promises.
+            off_edges: match input {
+                Input::Trigger => true,
+                Input::Encoder | Input::EncoderB => config.lines.encoder_b.is_some(),
+                Input::Confirm | Input::Acknowledge => false,
+            },
         });
     }
     if lines.is_empty() {
