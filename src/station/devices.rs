@@ -5,7 +5,7 @@ use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
 use crate::capture::rendered_source::{Production, RENDERED, RenderedSource};
-use crate::capture::source::{CaptureError, FrameSource};
+use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
 use crate::clock;
 use crate::config::{self, CameraSource, LineConfig, TriggerKind};
@@ -115,7 +115,14 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
         }
     };
     Ok(match &config.camera.source {
-        CameraSource::V4l2(camera) => v4l2::source(v4l2_settings(config, camera))?,
+        CameraSource::V4l2(camera) => Box::new(Handled::new(
+            v4l2::source(v4l2_settings(config, camera))?,
+            Handling {
+                warmup_frames: camera.warmup_frames,
+                controls_every: camera.controls_every,
+                never_alike: !camera.allow_identical,
+            },
+        )),
         CameraSource::Folder { folder, on_trigger } => {
             Box::new(FolderSource::new(folder, exposure(*on_trigger)))
         }
