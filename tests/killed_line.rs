@@ -554,3 +554,32 @@ fn the_line_was_never_on(plant: &Plant) {
             .all(|c| !(c.on && (c.line == "ready" || c.line == "pass")))
     );
 }
+
+#[test]
+fn a_second_line_on_one_record_folder_is_refused_and_told_whose_it_is() {
+    let plant = small_line();
+    let running = plant.start();
+    plant.await_change("ready", true, 0);
+    let first = std::fs::read_to_string(plant.at("line.toml")).expect("configuration");
+    let mut second = first.clone();
+    for own in ["control.sock", "\"outputs\"", "inputs.sock"] {
+        assert!(second.contains(own), "{own} in {second}");
+        second = second.replace(own, &own.replacen("s", "s2", 1));
+    }
+    assert!(second.contains("folder = \"record\""), "{second}");
+    std::fs::write(plant.at("second.toml"), second).expect("configuration");
+    let refused = command::program(&["run", "second.toml"])
+        .current_dir(plant.folder.path())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    let holder = format!("process {}", running.await_vision(None).as_raw_nonzero());
+    assert!(
+        said.contains(&holder) && said.contains("record.folder"),
+        "{said}"
+    );
+    // The first one runs on.
+    assert!(level_at(&plant.heard(), "ready", clock::now().0));
+    running.stop();
+}

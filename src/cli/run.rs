@@ -15,8 +15,8 @@ use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
 use partgate::record::{
-    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordOptions,
-    Recorder,
+    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordLock,
+    RecordLockError, RecordOptions, Recorder,
 };
 use partgate::station;
 use partgate::station::{
@@ -130,6 +130,7 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     if let Err(error) = keepalive.loading(station::START_LIMIT, clock::now()) {
         log::warn!("{error}");
     }
+    let _alone = record_alone(config)?;
     let product = open(&config.product)?;
     if matches!(product.signature(), Signature::Unsigned) {
         log::warn!(
@@ -226,6 +227,18 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         summary.under_way
     );
     Ok(())
+}
+
+/// The record folder for this line alone. One that cannot be written is told by who writes there.
+fn record_alone(config: &LineConfig) -> Result<Option<RecordLock>, Failure> {
+    match RecordLock::take(&config.record.folder) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ RecordLockError::Held { .. }) => Err(Failure::input(error)),
+        Err(error @ RecordLockError::Io { .. }) => {
+            log::warn!("{}", super::failure::causes(&error).join(": "));
+            Ok(None)
+        }
+    }
 }
 
 /// The alarm on rising scores, against the median of the good images that the product was made of,
