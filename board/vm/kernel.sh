@@ -3,7 +3,7 @@
 # lines that exist in software only, and busybox. Prints the folder they are in.
 #
 #   board/vm/kernel.sh amd64|arm64
-#   board/vm/kernel.sh --check amd64|arm64    only says which packages it would take; seconds
+#   board/vm/kernel.sh --check amd64|arm64    only says which packages it would take
 #
 # The camera is `vivid`, a module of Debian's own kernel. `gpio-sim` is left out of Debian's
 # configuration, so it is built here from Debian's source of the same kernel. All of it stays in a
@@ -50,10 +50,9 @@ work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 # What is listed is fetched at once, or the archive may have moved on.
-for one in "$architecture" "$host"; do
-    rm -f "$cache/apt-$one/fresh"
-    refresh "$one"
-done
+rm -f "$cache/apt-$architecture/fresh" "$cache/apt-$host/fresh"
+refresh "$architecture"
+refresh "$host"
 image=$(apt_of "$architecture" apt-cache depends "linux-image-$architecture" \
     | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -1)
 [ -n "$image" ] || fail "no package linux-image-$architecture: are Debian's sources in /etc/apt?"
