@@ -26,6 +26,7 @@ use partgate::clock;
 use partgate::line::gate::Judgement;
 use partgate::seed::Rng;
 use rustix::process::{Signal, kill_process};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -127,7 +128,9 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
 
     let (mut bad, mut good, mut passed, mut served, mut served_passed) = (0, 0, 0, 0, 0);
     let mut escaped = Vec::new();
+    let mut shown = HashSet::new();
     for &part in &parts {
+        shown.insert(truth.shown(part));
         let (from, to) = (part + belt.after, part + belt.after + PULSE);
         let middle = level_at(&heard, "pass", from + PULSE / 2);
         if truth.of(part).judgement != Judgement::Ok {
@@ -149,9 +152,10 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
         }
     }
     println!(
-        "{} parts: {bad} may not pass, {} of them passed; {good} may, {passed} of them passed; \
+        "{} parts, {} different ones: {bad} may not pass, {} of them passed; {good} may, {passed} of them passed; \
          {served_passed} of {served} while the line was ready all along",
         parts.len(),
+        shown.len(),
         escaped.len(),
     );
 
@@ -326,4 +330,33 @@ fn the_line_was_never_on(plant: &Plant) {
             .iter()
             .all(|c| !(c.on && (c.line == "ready" || c.line == "pass")))
     );
+}
+
+#[test]
+fn a_second_line_on_one_record_folder_is_refused_and_told_whose_it_is() {
+    let plant = small_line();
+    let running = plant.start();
+    plant.await_change("ready", true, 0);
+    let first = std::fs::read_to_string(plant.at("line.toml")).expect("configuration");
+    let mut second = first.clone();
+    for own in ["control.sock", "\"outputs\"", "inputs.sock"] {
+        assert!(second.contains(own), "{own} in {second}");
+        second = second.replace(own, &own.replacen("s", "s2", 1));
+    }
+    assert!(second.contains("folder = \"record\""), "{second}");
+    std::fs::write(plant.at("second.toml"), second).expect("configuration");
+    let refused = command::program(&["run", "second.toml"])
+        .current_dir(plant.folder.path())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    let holder = format!("process {}", running.await_vision(None).as_raw_nonzero());
+    assert!(
+        said.contains(&holder) && said.contains("record.folder"),
+        "{said}"
+    );
+    // The first one runs on.
+    assert!(level_at(&plant.heard(), "ready", clock::now().0));
+    running.stop();
 }

@@ -14,8 +14,8 @@ use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
 use partgate::record::{
-    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordOptions,
-    Recorder,
+    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordLock,
+    RecordLockError, RecordOptions, Recorder,
 };
 use partgate::station;
 use partgate::station::{
@@ -151,6 +151,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     if let Err(error) = keepalive.loading(station::START_LIMIT, clock::now()) {
         log::warn!("{error}");
     }
+    let _alone = record_alone(config)?;
     let name = config.product.display().to_string();
     let product = Product::from_bytes(bundle, &name).map_err(Failure::bundle)?;
     if matches!(product.signature(), Signature::Unsigned) {
@@ -278,6 +279,18 @@ fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> Hist
         } else {
             standing
         },
+    }
+}
+
+/// The record folder for this line alone. One that cannot be written is told by who writes there.
+fn record_alone(config: &LineConfig) -> Result<Option<RecordLock>, Failure> {
+    match RecordLock::take(&config.record.folder) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ RecordLockError::Held { .. }) => Err(Failure::input(error)),
+        Err(error @ RecordLockError::Io { .. }) => {
+            log::warn!("{}", super::failure::causes(&error).join(": "));
+            Ok(None)
+        }
     }
 }
 

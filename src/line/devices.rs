@@ -177,6 +177,30 @@ pub trait Outputs: Send {
         self.set(line, on)
     }
 
+    /// Sets several lines, those of one chip at one moment where the device can. Takes no memory. All
+    /// that can be set are, whatever fails.
+    ///
+    /// # Errors
+    /// As [`Outputs::set`]; the first of them.
+    fn set_all(&mut self, levels: &[(Line, bool)]) -> Result<(), DeviceError> {
+        let mut failed = None;
+        for &(line, on) in levels {
+            if let Err(error) = self.set(line, on) {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Reads every line back: one whose level is not what was set, as after an expander was reset.
+    /// None where all are as set, and of devices that cannot be read. Takes no memory.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+        Ok(None)
+    }
+
     /// Tells whoever holds the lines that the gate lives.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use crate::capture::Exposure;
 use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
-use crate::capture::rendered_source::{Production, RenderedSource};
-use crate::capture::source::{CaptureError, FrameSource};
+use crate::capture::rendered_source::{Production, RENDERED, RenderedSource};
+use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
 use crate::clock;
 use crate::config::{self, CameraSource, LineConfig, TriggerKind};
@@ -22,9 +22,6 @@ use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
-
-/// Parts that a rendered source draws before it starts; drawing takes milliseconds each.
-const RENDERED: usize = 24;
 
 /// Why a configuration makes no devices.
 #[derive(Debug, Error)]
@@ -121,7 +118,14 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
         }
     };
     Ok(match &config.camera.source {
-        CameraSource::V4l2(camera) => v4l2::source(v4l2_settings(config, camera))?,
+        CameraSource::V4l2(camera) => Box::new(Handled::new(
+            v4l2::source(v4l2_settings(config, camera))?,
+            Handling {
+                warmup_frames: camera.warmup_frames,
+                controls_every: camera.controls_every,
+                never_alike: !camera.allow_identical,
+            },
+        )),
         CameraSource::Folder { folder, on_trigger } => {
             Box::new(FolderSource::new(folder, exposure(*on_trigger)))
         }
@@ -199,6 +203,12 @@ pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetu
                 config::Bias::PullDown => gpio::Bias::PullDown,
             },
             debounce,
+            // As `Edge::on` promises.
+            off_edges: match input {
+                Input::Trigger => true,
+                Input::Encoder | Input::EncoderB => config.lines.encoder_b.is_some(),
+                Input::Confirm | Input::Acknowledge => false,
+            },
         });
     }
     if lines.is_empty() {

@@ -37,6 +37,11 @@ pub const START_LIMIT: Duration = Duration::from_secs(120);
 /// How often a request to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Output lines are read back so often: an expander that was reset shows other levels unseen.
+const READ_BACK: Nanos = Nanos::from_millis(500);
+/// The vision process lets lines fall by itself and says so at once: what differs for longer is wrong.
+const READ_AGAIN: Nanos = Nanos::from_millis(100);
+
 /// Messages that are taken before anything else is looked at.
 const MESSAGES: usize = 64;
 /// A process that was asked to end has so long for its records; the lines have fallen before.
@@ -214,8 +219,11 @@ pub fn supervise(
         if hopeless >= HOPELESS {
             return Err(SupervisorError::NeverReady(hopeless));
         }
-        if let Err(error) = fallen {
-            log::error!("output lines lost: {error}; opening them again");
+        let lost = matches!(&life.why, Some((EndedBy::Outputs, _)));
+        if lost || fallen.is_err() {
+            if let Err(error) = fallen {
+                log::error!("output lines lost: {error}; opening them again");
+            }
             drop(outputs);
             outputs = reopen(open_outputs, stop).map_err(SupervisorError::Outputs)?;
         }
@@ -352,6 +360,8 @@ fn attend(
     };
     let mut holder = Holder::new(rules, clock::now());
     let mut known = 0;
+    let mut differed = None;
+    let mut read_back_at = clock::now().after(READ_BACK);
     loop {
         if stop.load(Ordering::Relaxed) {
             link.say(FromSupervisor::End);
@@ -410,6 +420,26 @@ fn attend(
         };
         if let Some(why) = broken {
             return end(why);
+        }
+        let now = clock::now();
+        if heard.is_ok() && now >= read_back_at {
+            let found = match outputs.differs() {
+                Ok(found) => found,
+                Err(error) => return end((EndedBy::Outputs, error.to_string())),
+            };
+            if let Some(line) = found.filter(|line| differed == Some(*line)) {
+                let name = line.name();
+                let why = format!(
+                    "line {name} does not show what it was set to; was its chip reset, or is the line short-circuited?"
+                );
+                return end((EndedBy::Outputs, why));
+            }
+            differed = found;
+            read_back_at = now.after(if found.is_some() {
+                READ_AGAIN
+            } else {
+                READ_BACK
+            });
         }
         match heard {
             Ok(()) => {}

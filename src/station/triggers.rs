@@ -37,8 +37,12 @@ pub(super) struct TriggerEnds<'a> {
 
 impl TriggerEnds<'_> {
     fn see(&mut self, edge: Edge, stop: &AtomicBool) {
-        if edge.input == Input::Trigger {
+        if edge.input == Input::Trigger && edge.on {
             fire(self.flash, edge.at);
+        }
+        // The gate does not take off-edges yet; what was lost before one it must hear of.
+        if !edge.on && edge.lost == 0 {
+            return;
         }
         self.hand_over(Arrival::Edge(edge), stop);
     }
