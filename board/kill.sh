@@ -1,13 +1,31 @@
 #!/bin/sh
-# Kills the vision process of a running line 1,000 times at random instants and proves that no part
-# passes without an OK of its own: tests/killed_line.rs, with the demonstration's product instead of
-# the small one. Takes about twenty minutes; prints how long READY took to fall and to come back.
+# Kills the vision process of a running line 1,000 times at random instants, kills the supervisor as
+# often, and stops (SIGSTOP) either and both as often, and proves that no part passes without an OK of its
+# own: tests/killed_line.rs and tests/stopped_line.rs, with the demonstration's product instead of the
+# small one. Takes more than an hour; prints how long READY took to fall and to come back.
 #
-#   board/kill.sh [KILLS] [PRODUCT.pgp]
+#   board/kill.sh [KILLS [STOPS [PRODUCT.pgp]]]
+#
+# PRODUCT.pgp may stand in the place of STOPS. 0 leaves that part out.
 set -eu
 cd "$(dirname "$0")/.."
 PARTGATE_KILLS=${1:-1000}
-PARTGATE_KILLS_PRODUCT=$(realpath "${2:-calibration/demo.pgp}")
-export PARTGATE_KILLS PARTGATE_KILLS_PRODUCT
-exec cargo test --locked -p partgate --test killed_line -- --nocapture --exact \
-    killing_the_vision_process_proves_that_nothing_passes_by_itself
+case ${2:-} in
+*.pgp)
+    PARTGATE_STOPS=$PARTGATE_KILLS
+    product=$2
+    ;;
+*)
+    PARTGATE_STOPS=${2:-$PARTGATE_KILLS}
+    product=${3:-calibration/demo.pgp}
+    ;;
+esac
+PARTGATE_KILLS_PRODUCT=$(realpath "$product")
+export PARTGATE_KILLS PARTGATE_STOPS PARTGATE_KILLS_PRODUCT
+if [ "$PARTGATE_KILLS" != 0 ]; then
+    cargo test --locked -p partgate --test killed_line -- --nocapture --exact \
+        killing_the_vision_process_proves_that_nothing_passes_by_itself
+fi
+if [ "$PARTGATE_STOPS" != 0 ]; then
+    cargo test --locked -p partgate --test stopped_line -- --nocapture --test-threads 1
+fi

@@ -7,6 +7,7 @@ mod bundle;
 mod command;
 
 use command::{field, number, partgate, text};
+use partgate::capture::recorded::{INDEX, index_line};
 use partgate::capture::rendered::Renderer;
 use partgate::config::Board;
 use serde_json::Value;
@@ -78,7 +79,13 @@ fn the_example_of_every_board_is_accepted() {
         partgate(&["config", "check", "--syntax-only", &text(&file)]).exits(0);
         // The product of the example is nobody's, and that is told.
         let check = partgate(&["config", "check", "--json", &text(&file)]).exits(3);
-        assert_eq!(problem_keys(&check.json()), ["product"]);
+        let check = check.json();
+        let expected: &[&str] = if cfg!(feature = "v4l2") {
+            &["product"]
+        } else {
+            &["product", "camera.source"]
+        };
+        assert_eq!(problem_keys(&check), expected);
         let shown = partgate(&["config", "boards", board]).exits(0);
         assert!(shown.stdout.contains("verified: "), "{}", shown.stdout);
     }
@@ -159,16 +166,72 @@ fn the_bundle_and_the_pictures_are_looked_at() {
     assert_eq!(problem_keys(&found), ["camera.folder"]);
     assert!(found.to_string().contains("another view"), "{found}");
     let folder = "source = \"folder\"\nfolder = \"parts\"";
-    let camera = "source = \"v4l2\"\nwidth = 400\nheight = 100";
-    change(&file, folder, camera);
+    // Whichever picture of the folder it is.
+    std::fs::rename(
+        dir.path().join("parts/0.png"),
+        dir.path().join("parts/2.png"),
+    )
+    .expect("move");
+    assert_eq!(problem_keys(&check().exits(3).json()), ["camera.folder"]);
+    let recorded = "source = \"recorded\"\nfolder = \"parts\"";
+    change(&file, folder, recorded);
+    let frame = |name: &str, n: u64| index_line(Path::new(name), n, n);
+    let list = frame("1.png", 1) + &frame("2.png", 2);
+    std::fs::write(dir.path().join("parts").join(INDEX), list).expect("write");
     let found = check().exits(3).json();
-    assert_eq!(problem_keys(&found), ["camera.width"]);
+    assert_eq!(problem_keys(&found), ["camera.folder"]);
+    assert!(found.to_string().contains("2.png"), "{found}");
+    let mut before = recorded.to_string();
+    for (width, height, format, words) in [
+        (400, 100, "auto", "another view"),
+        (16384, 16384, "GREY", "more points than any judge"),
+        (321, 257, "YUYV", "in pairs"),
+    ] {
+        let camera =
+            format!("source = \"v4l2\"\nformat = \"{format}\"\nwidth = {width}\nheight = {height}");
+        change(&file, &before, &camera);
+        before = camera;
+        let found = check().exits(3).json();
+        let keys = problem_keys(&found);
+        let without: &[&str] = &["camera.source"];
+        let expected = [
+            if cfg!(feature = "v4l2") { &[] } else { without },
+            &["camera.width"],
+        ];
+        assert_eq!(keys, expected.concat(), "{found}");
+        assert!(found.to_string().contains(words), "{found}");
+    }
+    // The size of the board's profile, 1280 x 720, is told where the file asks for it.
+    let camera = "source = \"v4l2\"";
+    change(&file, &before, camera);
+    let found = check().exits(3).json();
+    assert!(
+        found.to_string().contains("size of board generic-x86"),
+        "{found}"
+    );
     change(&file, camera, folder);
     std::fs::remove_dir_all(dir.path().join("parts")).expect("remove");
     assert_eq!(problem_keys(&check().exits(3).json()), ["camera.folder"]);
     change(&file, "demo.pgp", "gone.pgp");
     let found = check().exits(3).json();
     assert_eq!(problem_keys(&found), ["product", "camera.folder"]);
+}
+
+#[cfg(not(feature = "v4l2"))]
+#[test]
+fn a_camera_in_a_build_without_cameras_is_refused_by_check_and_run() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    change(
+        &file,
+        "source = \"folder\"\nfolder = \"parts\"",
+        "source = \"v4l2\"\nwidth = 320\nheight = 256",
+    );
+    let check = partgate(&["config", "check", &text(&file)]).exits(3);
+    assert!(check.stdout.contains("--features v4l2"), "{}", check.stdout);
+    partgate(&["run", &text(&file)])
+        .exits(3)
+        .tells("--features v4l2");
 }
 
 #[test]

@@ -85,6 +85,17 @@ fn every_field_reads_as_it_was_written() {
     }
 }
 
+#[test]
+fn a_picture_that_does_not_hold_the_region_is_never_expected() {
+    let mut manifest = open().manifest().clone();
+    let [w, h] = manifest.training.smallest.map(|side| side as usize);
+    assert!(manifest.expects_size(w, h));
+    // Fitted on pictures of many sizes, so that any may come that the region lies in: it ends at 92.
+    manifest.training.largest = [400, 300];
+    assert!(manifest.expects_size(92, 92) && manifest.expects_size(1000, 100));
+    assert!(!manifest.expects_size(91, 1000) && !manifest.expects_size(1000, 91));
+}
+
 /// What the JSON cannot catch, because its names move with the code: what the values mean.
 #[test]
 fn what_the_fields_mean_has_not_moved() {

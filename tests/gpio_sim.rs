@@ -13,9 +13,10 @@ mod counting;
 
 use counting::allocations;
 use partgate::gpio::{
-    Bias, ChardevInputs, ChardevOutputs, Debounce, Drive, GpioError, InputLine, OutputLine, chips,
+    Bias, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, Drive, GpioError, InputLine,
+    OutputLine, chips,
 };
-use partgate::line::devices::{Edge, Input, Inputs, Outputs};
+use partgate::line::devices::{Edge, Input, Inputs, Outputs, SafeOutputs};
 use partgate::line::gate::Line;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,7 @@ impl Chip {
             active_low: false,
             bias: Bias::AsIs,
             debounce: Debounce::Off,
+            off_edges: input == Input::Trigger,
         }
     }
 
@@ -149,10 +151,17 @@ fn edges_arrive_in_order_with_the_kernels_times() {
         chip.pulse(1);
     }
     chip.pull(2, false);
-    let edges: Vec<Edge> = (0..12).map(|_| next(&mut inputs)).collect();
-    assert_eq!(edges[0].input, Input::Trigger);
-    assert!(edges[1..11].iter().all(|e| e.input == Input::Encoder));
-    assert_eq!(edges[11].input, Input::Acknowledge);
+    let edges: Vec<Edge> = (0..13).map(|_| next(&mut inputs)).collect();
+    // The trigger's length is seen: both of its edges come.
+    assert_eq!((edges[0].input, edges[0].on), (Input::Trigger, true));
+    assert_eq!((edges[1].input, edges[1].on), (Input::Trigger, false));
+    assert!(edges[1].at.since(edges[0].at).as_micros() >= KERNEL_SEES.as_micros() as u64 / 2);
+    assert!(
+        edges[2..12]
+            .iter()
+            .all(|e| e.input == Input::Encoder && e.on)
+    );
+    assert_eq!(edges[12].input, Input::Acknowledge);
     assert!(edges.is_sorted_by_key(|edge| edge.at));
     assert!(edges.iter().all(|edge| edge.lost == 0));
     assert_eq!(inputs.wait(Duration::ZERO).expect("quiet"), None);
@@ -171,12 +180,45 @@ fn edges_beyond_the_kernels_buffer_are_counted() {
     }
     let edges = rest(&mut inputs, Duration::from_millis(50));
     let lost: u64 = edges.iter().map(|edge| u64::from(edge.lost)).sum();
-    println!("{} of {EDGES} edges read, {lost} told as lost", edges.len());
+    let on = edges.iter().filter(|edge| edge.on).count() as u64;
+    println!("{on} of {EDGES} on-edges read, {lost} told as lost");
     assert!(lost > 0, "the buffer is smaller than that");
-    // A kernel that is short of time merges some before it counts them.
-    assert!((EDGES * 9 / 10..=EDGES).contains(&(edges.len() as u64 + lost)));
+    // A kernel that is short of time merges some before it counts them; of an odd number of lost
+    // edges the one half that is more counts.
+    assert!((EDGES * 9 / 10..=EDGES + 2).contains(&(on + lost)));
     chip.pulse(0);
     assert_eq!(next(&mut inputs).lost, 0);
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn levels_are_read_and_both_channels_of_an_encoder_tell_of_both_edges() {
+    let chip = Chip::new("levels");
+    let mut encoder = chip.input(Input::Encoder, 1);
+    encoder.off_edges = true;
+    let mut second = chip.input(Input::EncoderB, 2);
+    second.off_edges = true;
+    let mut low = chip.input(Input::Trigger, 0);
+    low.active_low = true;
+    let mut inputs = ChardevInputs::open(vec![low, encoder, second]).expect("lines");
+    for up in [true, false, true] {
+        chip.pull(0, up);
+        assert_eq!(inputs.level(Input::Trigger).expect("level"), Some(!up));
+    }
+    assert_eq!(inputs.level(Input::Confirm).expect("not wired"), None);
+    rest(&mut inputs, KERNEL_SEES);
+    // One period forwards.
+    for (line, up) in [(1, true), (2, true), (1, false), (2, false)] {
+        chip.pull(line, up);
+        std::thread::sleep(KERNEL_SEES);
+    }
+    let edges = rest(&mut inputs, KERNEL_SEES);
+    let seen: Vec<(Input, bool)> = edges.iter().map(|edge| (edge.input, edge.on)).collect();
+    let (a, b) = (Input::Encoder, Input::EncoderB);
+    assert_eq!(seen, [(a, true), (b, true), (a, false), (b, false)]);
+    chip.plug(false);
+    assert!(inputs.level(Input::Trigger).is_err());
+    chip.plug(true);
 }
 
 #[test]
@@ -220,7 +262,7 @@ fn bouncing_contacts_count_once() {
                 chip.pull(1, false);
                 chip.pull(2, false);
                 std::thread::sleep(PERIOD * 3);
-                let edges = rest(&mut inputs, Duration::ZERO);
+                let edges = rest(&mut inputs, KERNEL_SEES);
                 let (before, after) = (next(&mut marks).at, next(&mut marks).at);
                 let apart = closing.max(opening);
                 if apart < PERIOD {
@@ -234,7 +276,9 @@ fn bouncing_contacts_count_once() {
                     "this machine stands still too often for this test"
                 );
             };
-            assert_eq!(edges.len(), 1, "{debounce:?}, {bounce:?}: {edges:?}");
+            let seen: Vec<bool> = edges.iter().map(|edge| edge.on).collect();
+            assert_eq!(seen, [true, false], "{debounce:?}, {bounce:?}: {edges:?}");
+            assert!(edges[0].at < edges[1].at, "{edges:?}");
             let at = edges[0].at;
             println!(
                 "{debounce:?}, a bounce every {bounce:?}: stamped {} us after the contact began to close and {} us after it was closed",
@@ -310,11 +354,80 @@ fn outputs_start_unattended_follow_and_end_unattended() {
         outputs.set(Line::Ready, n % 2 == 0).expect("set");
     }
     println!("one set takes {:?}", started.elapsed() / 1000);
-    outputs.set(Line::Ready, true).expect("set");
+    outputs
+        .set_all(&[
+            (Line::Pass, false),
+            (Line::Ready, true),
+            (Line::Fault, false),
+        ])
+        .expect("set");
+    assert_eq!(wires(), [true, false, true, true]);
+    assert_eq!(outputs.level(Line::Fault).expect("level"), Some(false));
+    assert_eq!(outputs.differs().expect("levels"), None);
     drop(outputs);
+    assert_eq!(wires(), [false, false, true, false]);
     let again = ChardevOutputs::open(vec![chip.output(Line::Reject, 7)]).expect("line");
     assert!(chip.wire(7), "on from the request itself");
     drop(again);
+}
+
+#[test]
+#[ignore = "needs root and the kernel's gpio-sim"]
+fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is_gone() {
+    let (one, two) = (Chip::new("one"), Chip::new("two"));
+    let mut wired = vec![
+        one.output(Line::Busy, 5),
+        one.output(Line::Ready, 2),
+        two.output(Line::Reject, 0),
+        one.output(Line::Pass, 7),
+        two.output(Line::Fault, 3),
+    ];
+    wired[1].active_low = true;
+    let mut outputs = ChardevOutputs::open(wired).expect("lines");
+    let shared = outputs.shared();
+    assert_eq!(shared.len(), 2, "one request for each chip");
+    let mut places = [None; Line::ALL.len()];
+    let mut requests = Vec::new();
+    for (request, lines) in (0..).zip(&shared) {
+        let copy = lines.descriptor.try_clone_to_owned();
+        requests.push(copy.expect("descriptor"));
+        for (bit, line) in (0..).zip(&lines.lines) {
+            places[*line as usize] = Some((request, bit));
+        }
+    }
+    drop(shared);
+    let mut safe = ChardevSafeOutputs::new(requests, places).expect("places");
+    for (line, on) in [
+        (Line::Ready, true),
+        (Line::Pass, true),
+        (Line::Busy, true),
+        (Line::Reject, false),
+        (Line::Fault, false),
+    ] {
+        outputs.set(line, on).expect("set");
+    }
+    let wires = || {
+        (
+            [2, 5, 7].map(|offset| one.wire(offset)),
+            [0, 3].map(|offset| two.wire(offset)),
+        )
+    };
+    assert_eq!(wires(), ([false, true, true], [false, false]));
+    safe.fall(Line::Pass).expect("falls");
+    assert_eq!(wires(), ([false, true, false], [false, false]), "it alone");
+    safe.fall(Line::Reject).expect("falls");
+    safe.fall(Line::Heartbeat).expect("not wired, no matter");
+    assert_eq!(wires(), ([false, true, false], [true, false]));
+    // As when the process that requested them is killed: nothing of it runs.
+    std::mem::forget(outputs);
+    for line in [Line::Ready, Line::Fault, Line::Busy] {
+        safe.fall(line).expect("falls");
+    }
+    assert_eq!(
+        wires(),
+        ([true, false, false], [true, true]),
+        "READY is active low"
+    );
 }
 
 #[test]
@@ -329,6 +442,7 @@ fn outputs_survive_an_unplug_and_leave_other_chips_alone() {
     outputs.set(Line::Ready, true).expect("set");
     outputs.set(Line::Heartbeat, true).expect("set");
     gone.plug(false);
+    assert!(outputs.differs().is_err(), "nobody can tell");
     let error = outputs.set(Line::Ready, true).expect_err("gone");
     println!("{error}");
     assert!(error.to_string().contains("ready"), "{error}");
@@ -413,9 +527,11 @@ fn edges_and_outputs_take_no_memory() {
     let mut edges = 0;
     let (count, ()) = allocations(|| {
         while let Some(edge) = inputs.wait(Duration::from_millis(5)).expect("the chip") {
-            outputs
-                .set(Line::Pass, edge.at.0 % 2 == 0)
-                .expect("the chip");
+            let level = edge.at.0 % 2 == 0;
+            outputs.set(Line::Pass, level).expect("the chip");
+            outputs.set_all(&[(Line::Pass, !level)]).expect("the chip");
+            assert_eq!(outputs.differs().expect("the chip"), None);
+            inputs.level(Input::Trigger).expect("the chip");
             edges += 1;
         }
     });

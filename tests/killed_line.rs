@@ -12,34 +12,26 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "line/belt.rs"]
+mod belt;
 mod bundle;
 mod command;
 mod line;
 
+use belt::{Belt, LEASE_MS, PULSE, SEED, measured, milliseconds, run_belt, share, small_line};
 use line::{
     Change, MS, PATIENCE, Plant, change_after, children_of, level_at, lives, on_between, percentile,
 };
-use partgate::capture::source::RawFrame;
 use partgate::clock;
-use partgate::config::LineConfig;
-use partgate::inspection::Inspector;
 use partgate::line::gate::Judgement;
-use partgate::network::Threads;
-use partgate::product::Product;
 use partgate::seed::Rng;
-use partgate::station::{Judge, Judged, ProductJudge, source};
 use rustix::process::{Signal, kill_process};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const SEED: u64 = 20;
-/// A killed process cannot speak any more, so READY and PASS are off a lease after a kill, however
-/// busy the machine: that is the bound. They are off sooner, as soon as the kernel has ended the last
-/// of its threads; on a busy machine that takes a while. What the supervisor then needs is within
-/// these.
-const LEASE_MS: f64 = 200.0;
+/// What the supervisor needs once it knows.
 const SOON_MS: f64 = 50.0;
 /// And the line is ready again; the design's aim is 2,000 on a machine of its own. Where even the
 /// first start takes longer, no restart may take much more than that.
@@ -47,188 +39,6 @@ const RESTART_BOUND_MS: f64 = 10_000.0;
 /// Without `PARTGATE_KILLS` a busy machine stops killing after this, if it did [`FEWEST`].
 const ENOUGH: Duration = Duration::from_secs(60);
 const FEWEST: usize = 5;
-/// How long a part lies at the ejector.
-const PULSE: u64 = 40 * MS;
-
-/// The belt.
-#[derive(Clone, Copy, Debug)]
-struct Belt {
-    /// From sensor to ejector.
-    after: u64,
-    /// Parts are so far apart, and half as much again at most.
-    pitch: u64,
-    /// A ready line lives at most so long before it is killed.
-    life: u64,
-}
-
-impl Belt {
-    /// One that a machine can serve that judges a part in `judging`.
-    fn for_judging(judging: Duration) -> Self {
-        let judging = judging.as_nanos() as u64;
-        let pitch = (2 * judging).clamp(100 * MS, 1000 * MS);
-        let after = (4 * judging).clamp(300 * MS, 3000 * MS);
-        Self {
-            after,
-            pitch,
-            // Half of it on average; then parts that came in time are at the ejector.
-            life: 2 * after + 5 * pitch,
-        }
-    }
-
-    /// For tests in which hardly a part comes.
-    const SLOW: Self = Self {
-        after: 500 * MS,
-        pitch: 100 * MS,
-        life: 0,
-    };
-
-    fn config(self, product: &Path) -> String {
-        format!(
-            r#"product = "{}"
-board = "generic-x86"
-[camera]
-source = "rendered"
-on_trigger = true
-seed = 1
-defective_percent = 30.0
-[trigger]
-kind = "gpio"
-min_pitch_ms = {}
-[capture]
-exposure_max_ms = 40
-delivery_ms = 60
-[gate]
-after_ms = {}
-pulse_ms = {}
-ejector = "pass"
-late_output_ms = 10
-capacity = 64
-[alarm]
-consecutive_rejects = 0
-stop_line = false
-[inference]
-threads = 1
-timeout_ms = 3000
-max_waiting = 16
-[supervisor]
-lease_ms = {LEASE_MS:.1}
-restart_ms = 20
-"#,
-            product.display(),
-            self.pitch * 9 / 10 / MS,
-            self.after / MS,
-            PULSE / MS,
-        )
-    }
-}
-
-/// A plant whose line has the small product.
-fn small_line() -> Plant {
-    let plant = Plant::new(&Belt::SLOW.config(Path::new("small.pgp")));
-    std::fs::write(plant.at("small.pgp"), bundle::small()).expect("bundle");
-    plant
-}
-
-/// What makes the belt's sections a whole configuration.
-const ANY_LINES: &str = r#"
-[lines]
-trigger = "line trigger"
-ready = "line ready"
-pass = "line pass"
-[record]
-folder = "record"
-[plant]
-outputs = "outputs"
-inputs = "inputs"
-"#;
-
-/// Says of parts whether they may pass.
-struct Truth {
-    camera: Box<dyn partgate::capture::source::FrameSource>,
-    flash: Box<dyn partgate::capture::source::Flash>,
-    frame: RawFrame,
-    judge: ProductJudge,
-    known: HashMap<Vec<u8>, Judged>,
-}
-
-impl Truth {
-    /// Of the lines that `config` configures.
-    fn new(config: &Path) -> Self {
-        let config = LineConfig::open(config).expect("configuration");
-        let mut camera = source(&config).expect("camera");
-        camera.open().expect("camera");
-        let flash = camera.flash().expect("exposes on command");
-        let product = Product::open(&config.product).expect("product");
-        let threads = Threads::new(1).expect("threads");
-        let inspector = Inspector::new(&product, &threads).expect("inspector");
-        Self {
-            frame: RawFrame::with_capacity(camera.frame_bytes()),
-            camera,
-            flash,
-            judge: ProductJudge::new(product, inspector, None),
-            known: HashMap::new(),
-        }
-    }
-
-    /// What the product says of the part that was triggered at `at`.
-    fn of(&mut self, at: u64) -> Judged {
-        self.flash.fire(at);
-        let frame = &mut self.frame;
-        assert!(self.camera.next(frame, PATIENCE).expect("frame"));
-        if let Some(judged) = self.known.get(&frame.bytes) {
-            return judged.clone();
-        }
-        let judged = self.judge.judge(frame).expect("judged");
-        self.known.insert(frame.bytes.clone(), judged.clone());
-        judged
-    }
-}
-
-/// Parts that the camera shows before they come again.
-const RING: u64 = 24;
-
-/// How long judging takes on this machine as it is now: the slow ones of a few.
-fn judging(truth: &mut Truth) -> Duration {
-    let mut took: Vec<Duration> = (0..RING)
-        .map(|part| {
-            let started = Instant::now();
-            truth.of(part * 1000);
-            started.elapsed()
-        })
-        .collect();
-    took.sort();
-    took[took.len() * 9 / 10]
-}
-
-/// The small product with thresholds in the middle of what it says of the parts of `truth`.
-fn strict(truth: &mut Truth) -> Vec<u8> {
-    let mut scores: Vec<f32> = (0..RING).map(|part| truth.of(part * 1000).score).collect();
-    scores.sort_by(f32::total_cmp);
-    let (low, high) = (scores[scores.len() / 2 - 1], scores[scores.len() / 2]);
-    assert!(low < high, "{scores:?}");
-    let between = (low + high) / 2.0;
-    bundle::with_thresholds(between, high.max(between))
-}
-
-/// Lets parts pass the sensor until `stop`; when they did. Whether anybody took note or not.
-fn run_belt(belt: Belt, plant: &Plant, stop: &AtomicBool) -> Vec<u64> {
-    let mut rng = Rng::stream(SEED, 1);
-    let mut parts = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        parts.push(plant.trigger());
-        std::thread::sleep(share(belt.pitch, rng.between(1.0, 1.5)));
-    }
-    parts
-}
-
-fn share(of: u64, share: f32) -> Duration {
-    Duration::from_nanos(of).mul_f32(share)
-}
-
-fn milliseconds(from: u64, to: u64) -> f64 {
-    to.saturating_sub(from) as f64 / 1e6
-}
-
 fn summary(name: &str, values: &[f64]) -> String {
     format!(
         "{name}: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms of {}",
@@ -258,25 +68,8 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
     let number = |n: &String| n.parse().expect("PARTGATE_KILLS is a number");
     let most: usize = asked.as_ref().map_or(50, number);
     let scratch = tempfile::tempdir().expect("folder");
-    let small = scratch.path().join("small.pgp");
-    std::fs::write(&small, bundle::small()).expect("bundle");
-    let before = scratch.path().join("before.toml");
-    let of_product = |product: &Path| {
-        let config = Belt::SLOW.config(product) + ANY_LINES;
-        std::fs::write(&before, config).expect("configuration");
-        Truth::new(&before)
-    };
-    let (product, mut truth) = match std::env::var("PARTGATE_KILLS_PRODUCT") {
-        Ok(named) => (PathBuf::from(&named), of_product(Path::new(&named))),
-        Err(_) => {
-            let lenient = &mut of_product(&small);
-            std::fs::write(&small, strict(lenient)).expect("bundle");
-            (small.clone(), of_product(&small))
-        }
-    };
-    let judging = judging(&mut truth);
-    let belt = Belt::for_judging(judging);
-    println!("{}: judged in {judging:?}: {belt:?}", product.display());
+    let named = std::env::var_os("PARTGATE_KILLS_PRODUCT").map(PathBuf::from);
+    let (product, mut truth, belt) = measured(scratch.path(), named);
     let plant = Plant::new(&belt.config(&product));
     let running = plant.start();
     let mut rng = Rng::stream(SEED, 2);
@@ -335,7 +128,9 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
 
     let (mut bad, mut good, mut passed, mut served, mut served_passed) = (0, 0, 0, 0, 0);
     let mut escaped = Vec::new();
+    let mut shown = HashSet::new();
     for &part in &parts {
+        shown.insert(truth.shown(part));
         let (from, to) = (part + belt.after, part + belt.after + PULSE);
         let middle = level_at(&heard, "pass", from + PULSE / 2);
         if truth.of(part).judgement != Judgement::Ok {
@@ -357,9 +152,10 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
         }
     }
     println!(
-        "{} parts: {bad} may not pass, {} of them passed; {good} may, {passed} of them passed; \
+        "{} parts, {} different ones: {bad} may not pass, {} of them passed; {good} may, {passed} of them passed; \
          {served_passed} of {served} while the line was ready all along",
         parts.len(),
+        shown.len(),
         escaped.len(),
     );
 
@@ -534,4 +330,33 @@ fn the_line_was_never_on(plant: &Plant) {
             .iter()
             .all(|c| !(c.on && (c.line == "ready" || c.line == "pass")))
     );
+}
+
+#[test]
+fn a_second_line_on_one_record_folder_is_refused_and_told_whose_it_is() {
+    let plant = small_line();
+    let running = plant.start();
+    plant.await_change("ready", true, 0);
+    let first = std::fs::read_to_string(plant.at("line.toml")).expect("configuration");
+    let mut second = first.clone();
+    for own in ["control.sock", "\"outputs\"", "inputs.sock"] {
+        assert!(second.contains(own), "{own} in {second}");
+        second = second.replace(own, &own.replacen("s", "s2", 1));
+    }
+    assert!(second.contains("folder = \"record\""), "{second}");
+    std::fs::write(plant.at("second.toml"), second).expect("configuration");
+    let refused = command::program(&["run", "second.toml"])
+        .current_dir(plant.folder.path())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    let holder = format!("process {}", running.await_vision(None).as_raw_nonzero());
+    assert!(
+        said.contains(&holder) && said.contains("record.folder"),
+        "{said}"
+    );
+    // The first one runs on.
+    assert!(level_at(&plant.heard(), "ready", clock::now().0));
+    running.stop();
 }

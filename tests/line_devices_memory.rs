@@ -6,12 +6,16 @@
 mod counting;
 
 use counting::allocations;
+use partgate::clock;
 use partgate::gpio::simulated::{
     FaultyInputs, InputFaults, SimulatedInputs, SimulatedOutputs, TextInputs, TextOutputs,
+    TextSafeOutputs,
 };
 use partgate::line::devices::{Input, Inputs, Outputs};
 use partgate::line::gate::{Line, Nanos};
 use partgate::line::keepalive::Keepalive;
+use partgate::station::{Handover, LinkedOutputs, VisionEnd, link_pair};
+use rustix::net::{RecvFlags, recv};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -118,4 +122,37 @@ fn kicks_take_none() {
     });
     assert_eq!(count, 0);
     assert_eq!(std::fs::read(&device).expect("file").len(), 100);
+}
+
+#[test]
+fn outputs_in_other_hands_and_the_way_round_them_take_none() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (supervisor, theirs) = link_pair().expect("sockets");
+    supervisor
+        .hand_over(&Handover::default(), &[])
+        .expect("handed over");
+    let (end, _, _) = VisionEnd::new(theirs).expect("given");
+    let safe = TextSafeOutputs::open(&folder.path().join("plant"), &Line::ALL).expect("plant");
+    let mut outputs = LinkedOutputs::new(end, Nanos(1), Box::new(safe));
+    let mut heard = 0;
+    let (count, overdue) = allocations(|| {
+        let mut overdue = 0;
+        for n in 0..1000u64 {
+            let until = Some(clock::now().after(Nanos(1_000_000)));
+            outputs
+                .set_until(Line::Pass, n % 2 == 0, until)
+                .expect("sent");
+            outputs.set(Line::Fault, true).expect("sent");
+            outputs.alive().expect("sent");
+            let holding = outputs.holding(clock::now().after(Nanos(2_000_000)));
+            overdue += u32::from(holding.expect("open").overdue);
+            let mut message = [0; 64];
+            while recv(&supervisor, &mut message[..], RecvFlags::DONTWAIT).is_ok() {
+                heard += 1;
+            }
+        }
+        overdue
+    });
+    assert_eq!((heard, overdue), (3000, 1000));
+    assert_eq!(count, 0);
 }

@@ -172,6 +172,8 @@ fn settings() -> ControllerSettings {
         judging: Nanos::from_millis(20_000),
         every_counts: None,
         indexed: false,
+        level_every: None,
+        quadrature: false,
         by_command: false,
     }
 }
@@ -235,6 +237,9 @@ fn from_trigger_to_output_nothing_is_taken() {
         socket_triggers: false,
         product: ProductLabel::new("demo", ""),
         alive_every: Duration::from_millis(20),
+        late: partgate::line::gate::Nanos::from_millis(1_000),
+        record_required: false,
+        history: partgate::station::History::default(),
         control: None,
         latch: None,
     };

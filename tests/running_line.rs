@@ -16,15 +16,18 @@ use partgate::line::gate::Nanos;
 use partgate::station::ask;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// From sensor to ejector; generous, because the tests of a whole workspace run beside.
 const AFTER_MS: u64 = 2000;
 const PULSE_MS: u64 = 60;
+/// A machine that is busy with other tests is late by more than a board is.
+const LATE_MS: u64 = 400;
 
 /// A line of the small product whose sections that differ are given.
 fn config(camera: &str, trigger: &str, alarm: &str) -> String {
@@ -33,7 +36,7 @@ fn config(camera: &str, trigger: &str, alarm: &str) -> String {
          [capture]\nexposure_max_ms = 60\ndelivery_ms = 200\n[gate]\nafter_ms = {AFTER_MS}\n\
          pulse_ms = {PULSE_MS}\nejector = \"pass\"\nlate_output_ms = 30\n\
          [inference]\nthreads = 1\ntimeout_ms = 10000\nmax_waiting = 16\n[supervisor]\nlease_ms = 1000\n\
-         restart_ms = 20\n[alarm]\n{alarm}\n"
+         late_ms = {LATE_MS}\nrestart_ms = 20\n[alarm]\n{alarm}\n"
     )
 }
 
@@ -256,19 +259,12 @@ fn an_alarm_outlives_the_process_that_raised_it() {
     }
     let raised = running.await_status("the alarm", |s| s["alarms"] == json!(["rejects"]));
     assert_eq!(raised["ready"], false);
-    let marker = plant.at("record/alarm");
-    let written = clock::now();
-    while !marker.exists() {
-        assert!(clock::until(written.after(Nanos::from_millis(20_000))) > Duration::ZERO);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    await_alarm_file(&plant, "An alarm stands: rejects.");
     let first = running.await_vision(None);
     kill_process(first, Signal::KILL).expect("it lives");
     running.await_vision(Some(first));
     let from = clock::now().0;
-    while ask(&plant.at("control.sock"), "status").is_err() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    await_answer(&plant);
     // Everything but the alarm is over, and still READY stays off.
     let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["rejects"]);
     running.await_status("only the alarm stands", works);
@@ -279,7 +275,185 @@ fn an_alarm_outlives_the_process_that_raised_it() {
     let ready = running.await_status("READY", |s| s["ready"] == true);
     assert_eq!(ready["alarms"], json!([]));
     running.stop();
-    assert!(!marker.exists(), "{}", marker.display());
+    await_alarm_file(&plant, "No alarm stands.");
+}
+
+/// Waits until the alarm's file begins with `words`.
+fn await_alarm_file(plant: &Plant, words: &str) {
+    let until = clock::now().after(Nanos::from_millis(20_000));
+    loop {
+        let text = std::fs::read_to_string(plant.at("record/alarm")).unwrap_or_default();
+        if text.starts_with(words) {
+            return;
+        }
+        assert!(clock::until(until) > Duration::ZERO, "{text:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until a new vision process answers.
+fn await_answer(plant: &Plant) {
+    let until = clock::now().after(clock::nanos(line::PATIENCE));
+    while ask(&plant.at("control.sock"), "status").is_err() {
+        assert!(clock::until(until) > Duration::ZERO);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Kills the vision process and waits for the next one to answer.
+fn kill_vision(running: &Running<'_>) {
+    let first = running.await_vision(None);
+    kill_process(first, Signal::KILL).expect("it lives");
+    running.await_vision(Some(first));
+    await_answer(running.plant);
+}
+
+#[test]
+fn an_alarm_outlives_the_folder_that_says_so() {
+    let alarm = "consecutive_rejects = 2\nstop_line = true";
+    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let running = plant.start();
+    running.await_clear();
+    run_parts(&running, 2);
+    running.await_status("the alarm", |s| s["alarms"] == json!(["rejects"]));
+    await_alarm_file(&plant, "An alarm stands: rejects.");
+    // The supervisor remembers it for the next vision process.
+    let from = clock::now().0;
+    std::fs::remove_dir_all(plant.at("record")).expect("removed");
+    kill_vision(&running);
+    let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["rejects"]);
+    running.await_status("only the alarm stands", works);
+    assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
+    await_alarm_file(&plant, "An alarm stands: rejects.");
+    // And so does a line that was started anew, with nothing left of its folder: not to know is not
+    // the same as no alarm.
+    running.stop();
+    std::fs::remove_dir_all(plant.at("record")).expect("removed");
+    let from = clock::now().0;
+    let running = plant.start();
+    await_answer(&plant);
+    let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["unknown"]);
+    running.await_status("only the alarm stands", works);
+    assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
+    assert!(
+        plant
+            .said()
+            .contains("acknowledge` (once, if this is its first start)")
+    );
+    tell(&plant, "acknowledge").exits(0);
+    let ready = running.await_status("READY", |s| s["ready"] == true);
+    assert_eq!(ready["alarms"], json!([]));
+    await_alarm_file(&plant, "No alarm stands.");
+    running.stop();
+}
+
+#[test]
+fn a_crash_loop_raises_an_alarm_that_stops_the_line() {
+    let alarm = "consecutive_rejects = 3\nstop_line = true\nrestarts_per_hour = 2";
+    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let running = plant.start();
+    running.await_clear();
+    for restart in 1..=3 {
+        // One that must not pass, and then the crash that keeps the count of rejects from rising.
+        run_parts(&running, 1);
+        kill_vision(&running);
+        let status = running.await_status("no fault", |s| s["faults"] == json!([]));
+        assert_eq!(count(&status, "restarts"), restart);
+        let alarms = if restart < 3 {
+            json!([])
+        } else {
+            json!(["restarts"])
+        };
+        assert_eq!(status["alarms"], alarms, "{status}");
+        assert_eq!(status["ready"], restart < 3);
+    }
+    tell(&plant, "acknowledge").exits(0);
+    running.await_status("READY", |s| s["ready"] == true);
+    // Counting has begun anew.
+    kill_vision(&running);
+    let status = running.await_status("READY", |s| s["ready"] == true);
+    assert_eq!(status["alarms"], json!([]));
+    running.stop();
+    let log = plant.log();
+    let restarted = log.iter().filter(|e| e["event"] == "restarted").count();
+    assert_eq!(restarted, 4, "{log:#?}");
+    let alarms = log.iter().filter(|e| e["event"] == "alarm");
+    assert!(alarms.clone().all(|e| e["subject"] == "restarts"));
+    assert_eq!(alarms.count(), 1);
+}
+
+#[test]
+fn a_restarted_process_judges_by_the_bytes_that_the_line_was_started_with() {
+    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let running = plant.start();
+    running.await_clear();
+    let (_, status) = run_parts(&running, 1);
+    assert_eq!(count(&status, "passed"), 1, "{status}");
+    // Another product, which passes nothing, and another lease.
+    std::fs::write(plant.at("small.pgp"), bundle::with_thresholds(0.0, 1e6)).expect("bundle");
+    let text = std::fs::read_to_string(plant.at("line.toml")).expect("configuration");
+    let edited = text.replace("lease_ms = 1000", "lease_ms = 25");
+    assert_ne!(edited, text);
+    std::fs::write(plant.at("line.toml"), edited).expect("configuration");
+    for round in 1..=2 {
+        let from = clock::now().0;
+        kill_vision(&running);
+        let ready = plant.await_change("ready", true, from);
+        plant.await_change("reject", false, ready);
+        let changed = json!(["configuration", "bundle"]);
+        let status = running.ask("status");
+        assert_eq!(status["changed_on_disk"], changed, "{status}");
+        let (_, status) = run_parts(&running, 1);
+        assert_eq!(count(&status, "passed"), 1, "{status}");
+        // Nothing flaps.
+        let now = clock::now().0;
+        let fell = line::change_after(&plant.heard(), "ready", false, ready);
+        assert!(fell.is_none_or(|at| at > now), "round {round}: {fell:?}");
+    }
+    running.stop();
+    let log = plant.log();
+    let told = log.iter().filter(|e| e["event"] == "changed_on_disk");
+    let told: Vec<&Value> = told.map(|e| &e["subject"]).collect();
+    assert_eq!(told, ["configuration", "bundle"], "each once");
+    assert_eq!(plant.said().matches("changed on disk").count(), 2);
+}
+
+#[test]
+fn one_who_holds_the_control_socket_keeps_nobody_waiting() {
+    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let running = plant.start();
+    running.await_clear();
+    let connect = || UnixStream::connect(plant.at("control.sock")).expect("connected");
+    // More than there is room for: silent ones, and one that asks and does not read.
+    let mut silent: Vec<UnixStream> = Vec::new();
+    let started = Instant::now();
+    for asked in 0..24 {
+        let mut peer = connect();
+        let half: &[u8] = if asked % 2 == 0 { b"" } else { b"sta" };
+        peer.write_all(half).expect("said");
+        silent.push(peer);
+        assert_eq!(running.ask("status")["ok"], true);
+    }
+    let mut deaf = connect();
+    deaf.set_nonblocking(true).expect("socket");
+    while deaf.write(b"status\n").is_ok() {}
+    assert_eq!(running.ask("status")["ok"], true);
+    tell(&plant, "acknowledge").exits(0);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    // Two commands in one go, and one that is too long.
+    let mut peer = connect();
+    peer.write_all(format!("acknowledge\nstatus\n{}\nstatus\n", "x".repeat(300)).as_bytes())
+        .expect("said");
+    peer.set_read_timeout(Some(line::PATIENCE)).expect("socket");
+    let answers: Vec<Value> = BufReader::new(peer)
+        .lines()
+        .take(4)
+        .map(|l| serde_json::from_str(&l.expect("an answer")).expect("JSON"))
+        .collect();
+    let ok: Vec<&Value> = answers.iter().map(|a| &a["ok"]).collect();
+    assert_eq!(ok, [true, true, false, true], "{answers:#?}");
+    running.stop();
 }
 
 #[test]
@@ -405,6 +579,40 @@ fn a_full_disk_does_not_stop_the_gate() {
         .rev()
         .find(|e| e.get("part").is_some());
     assert_eq!(last.expect("a part")["part"], 5);
+}
+
+/// Writing is made impossible by a folder in the place of the next log file: that works for root too.
+#[test]
+fn a_record_that_cannot_be_written_stops_a_line_that_needs_it_and_only_shows_on_another() {
+    for required in [true, false] {
+        let record =
+            format!("[record]\nfolder = \"record\"\nmin_free_mib = 0\nrequired = {required}\n");
+        let whole = config(RENDERED, BY_EDGE, NO_ALARM) + &record;
+        let plant = small_plant(Says::Ok, &whole);
+        let running = plant.start();
+        running.await_clear();
+        assert_eq!(running.ask("status")["record_lost"], false);
+        let from = clock::now().0;
+        // The folder goes, and a file stands where it was.
+        std::fs::remove_dir_all(plant.at("record")).expect("removed");
+        std::fs::write(plant.at("record"), "in the way").expect("file");
+        plant.trigger();
+        let lost = running.await_status("the record is lost", |s| s["record_lost"] == true);
+        plant.await_change("record_lost", true, from);
+        if required {
+            plant.await_change("ready", false, from);
+            running.await_status("fault", |s| s["faults"] == json!(["record"]));
+        } else {
+            assert_eq!(lost["ready"], true, "{lost}");
+        }
+        std::fs::remove_file(plant.at("record")).expect("removed");
+        let from = clock::now().0;
+        running.await_status("it is there again", |s| s["record_lost"] == false);
+        plant.await_change("record_lost", false, from);
+        running.await_status("READY", |s| s["ready"] == true);
+        running.stop();
+        assert!(plant.log().iter().any(|e| e["event"] == "gap"));
+    }
 }
 
 #[test]

@@ -3,10 +3,17 @@
 # lines that exist in software only, and busybox. Prints the folder they are in.
 #
 #   board/vm/kernel.sh amd64|arm64
+#   board/vm/kernel.sh --check amd64|arm64    only says which packages it would take
 #
 # The camera is `vivid`, a module of Debian's own kernel. `gpio-sim` is left out of Debian's
 # configuration, so it is built here from Debian's source of the same kernel. All of it stays in a
 # cache folder: the first time takes a minute or two, later none.
+#
+# The archive is not always in step: the newest image may be there for one architecture and not for the
+# other, and its `linux-kbuild` gone already, because that package is replaced where the others are
+# added. So the newest kernel is taken of which every package exists in one version; where there is none,
+# the newest whose tools (linux-kbuild) are of another version of the same series: they are host programs
+# that know nothing of the kernel's version, which comes from the headers.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,39 +22,83 @@ cache=${PARTGATE_CACHE:-$root/target/board}
 # shellcheck source=board/vm/debian.sh
 source "$here/debian.sh"
 
-architecture=${1:?usage: kernel.sh amd64|arm64}
+check=
+if [ "${1:-}" = --check ]; then
+    check=yes
+    shift
+fi
+architecture=${1:?usage: kernel.sh [--check] amd64|arm64}
 case $architecture in
     amd64) kernel_arch=x86 compiler=x86_64-linux-gnu-gcc package=gcc ;;
     arm64) kernel_arch=arm64 compiler=aarch64-linux-gnu-gcc package=gcc-aarch64-linux-gnu ;;
     *) fail "architecture $architecture: amd64 and arm64 are known" ;;
 esac
 machine=$cache/kernel-$architecture
-if [ -e "$machine/complete" ]; then
+if [ -z "$check" ] && [ -e "$machine/complete" ]; then
     echo "$machine"
     exit
 fi
 needs apt-get apt
-needs make make
-needs xz xz-utils
-needs "$compiler" "$package"
+if [ -z "$check" ]; then
+    needs make make
+    needs xz xz-utils
+    needs "$compiler" "$package"
+fi
 mkdir -p "$cache"
 host=$(dpkg --print-architecture)
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
+# What is listed is fetched at once, or the archive may have moved on.
+rm -f "$cache/apt-$architecture/fresh" "$cache/apt-$host/fresh"
 refresh "$architecture"
+refresh "$host"
 image=$(apt_of "$architecture" apt-cache depends "linux-image-$architecture" \
     | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -1)
 [ -n "$image" ] || fail "no package linux-image-$architecture: are Debian's sources in /etc/apt?"
-release=${image#linux-image-}                       # 6.1.0-56-amd64
-series=$(cut -d. -f1,2 <<<"$release")               # 6.1
-version=$(apt_of "$architecture" apt-cache show "$image" | sed -n 's/^Version: //p' | head -1)
-echo "kernel $release ($version)" >&2
+series=$(cut -d. -f1,2 <<<"${image#linux-image-}")   # 6.1
 
-unpack "$architecture" "$image" "$work/image"
-unpack "$architecture" "linux-headers-$release" "$work/headers"
-unpack "$architecture" "linux-headers-${release%"-$architecture"}-common" "$work/headers"
-unpack "$host" "linux-kbuild-$series=$version" "$work/headers"
+# versions ARCHITECTURE PACKAGE: those that the archive has, newest first.
+versions() {
+    apt_of "$1" apt-cache madison "$2" 2>/dev/null | cut -d'|' -f2 | tr -d ' ' | sort -Vru
+}
+images() {
+    apt_of "$architecture" apt-cache pkgnames "linux-image-$series." \
+        | grep -E "^linux-image-[0-9.]+-[0-9]+-$architecture\$" | sort -Vr
+}
+sources=$(versions "$architecture" "linux-source-$series")
+tools=$(versions "$host" "linux-kbuild-$series")
+[ -n "$tools" ] || fail "no package linux-kbuild-$series for $host"
+# has LIST VERSION
+has() {
+    grep -qxF -- "$2" <<<"$1"
+}
+# Of the images whose headers and source exist in their version: the first with tools of that version,
+# or else the first of all.
+release='' version='' kbuild=''
+for candidate in $(images); do
+    name=${candidate#linux-image-}                  # 6.1.0-56-amd64
+    of=$(versions "$architecture" "$candidate" | head -1)
+    has "$(versions "$architecture" "linux-headers-$name")" "$of" || continue
+    has "$(versions "$architecture" "linux-headers-${name%"-$architecture"}-common")" "$of" || continue
+    has "$sources" "$of" || continue
+    if has "$tools" "$of"; then
+        release=$name version=$of kbuild=$of
+        break
+    fi
+    [ -n "$release" ] || release=$name version=$of kbuild=$(head -1 <<<"$tools")
+done
+[ -n "$release" ] \
+    || fail "no kernel $series of which image, headers and source exist in one version for $architecture: the archive is between two releases; try again tomorrow"
+echo "kernel $release ($version), built with linux-kbuild-$series $kbuild" >&2
+if [ -n "$check" ]; then
+    exit
+fi
+
+unpack "$architecture" "linux-image-$release=$version" "$work/image"
+unpack "$architecture" "linux-headers-$release=$version" "$work/headers"
+unpack "$architecture" "linux-headers-${release%"-$architecture"}-common=$version" "$work/headers"
+unpack "$host" "linux-kbuild-$series=$kbuild" "$work/headers"
 unpack "$architecture" "linux-source-$series=$version" "$work/source"
 unpack "$architecture" busybox-static "$work/busybox"
 [ "$host" = "$architecture" ] || unpack "$host" busybox-static "$work/busybox-host"
@@ -89,7 +140,7 @@ take() {
         base=${base%.ko}
         [ "${base//-/_}" != "$name" ] || echo "$path"
     done | head -1)
-    [ -n "$file" ] || fail "the module $name is not in $image"
+    [ -n "$file" ] || fail "the module $name is not in linux-image-$release"
     for needed in $(needs_of "$file"); do
         take "$needed"
     done

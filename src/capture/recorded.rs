@@ -77,6 +77,11 @@ impl RecordedSource {
         }
     }
 
+    /// The pictures in the order of the list; empty before it is opened.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     fn failed(&self, problem: impl Into<String>) -> CaptureError {
         CaptureError::Open {
             source_name: self.folder.join(INDEX).display().to_string(),

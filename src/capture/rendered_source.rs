@@ -2,7 +2,7 @@
 
 use super::folder_source::describe;
 use super::pace::{Exposure, Pacer, nanoseconds};
-use super::rendered::{Defect, RenderedPart, Renderer};
+use super::rendered::{Defect, RenderedPart, Renderer, SIZE};
 use super::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
 use crate::seed::Rng;
 use std::sync::Arc;
@@ -13,8 +13,16 @@ const FIRST_GOOD: u64 = 3_000_000;
 const FIRST_DEFECTIVE: u64 = 4_000_000;
 /// Key of the random stream that says which parts are defective.
 const ORDER: u64 = 0x7072_6f64_5f6f_7264;
+/// Key of the random stream that says which part lies before the sensor at a trigger.
+const SHOWN: u64 = 0x7368_6f77_6e5f_6174;
 /// Most parts that may be drawn beforehand: 240 KiB each.
 const MOST_PARTS: usize = 4096;
+
+/// Parts that the rendered camera of a configuration shows.
+pub const RENDERED: usize = 120;
+/// So many parts are drawn before the start, which takes 10 to 30 ms each. Of more each is drawn when
+/// it is first to be shown, or while nothing is.
+const DRAWN_FIRST: usize = 24;
 
 /// What is made: which part is good and which is not, told by a seed. Cheap to copy, so that a
 /// simulation can ask what its camera has shown.
@@ -68,11 +76,12 @@ impl Production {
     }
 
     /// Which of the parts, from 0, lies before the sensor at `trigger_ns` (CLOCK_MONOTONIC) where
-    /// the camera exposes on triggers: `(trigger_ns / 1000) % parts`. It follows from the time
-    /// alone, so a plant that outlives the program knows what every one of its cameras showed. Good
-    /// for [`Self::defect`] and [`Self::is_defective`].
+    /// the camera exposes on triggers: drawn by a hash of the time in microseconds, so that triggers
+    /// at even distances show all parts too. It follows from seed and time alone, so a plant that
+    /// outlives the program knows what every one of its cameras showed. Good for [`Self::defect`] and
+    /// [`Self::is_defective`].
     pub fn shown_at(&self, trigger_ns: u64) -> usize {
-        self.slot(trigger_ns / 1000)
+        Rng::stream(self.seed ^ SHOWN, trigger_ns / 1000).below(self.parts.len())
     }
 
     fn slot(&self, sequence: u64) -> usize {
@@ -89,12 +98,16 @@ impl Production {
     }
 }
 
-/// Frames of a [`Production`], [`PixelFormat::Rgb24`]. All its parts are drawn at the first open.
+/// Frames of a [`Production`], [`PixelFormat::Rgb24`]. Up to 24 parts are drawn at the first open; of
+/// more, each when it is first shown, which makes that frame late by 10 to 30 ms.
 pub struct RenderedSource {
     production: Production,
     exposure: Exposure,
     pacer: Option<Pacer>,
-    drawn: Vec<RenderedPart>,
+    /// By place; None: not drawn yet.
+    drawn: Vec<Option<RenderedPart>>,
+    /// Which of them a frame has shown.
+    shown: Vec<bool>,
 }
 
 impl RenderedSource {
@@ -105,12 +118,18 @@ impl RenderedSource {
             exposure,
             pacer: None,
             drawn: Vec::new(),
+            shown: Vec::new(),
         }
     }
 
     /// What is made.
     pub fn production(&self) -> &Production {
         &self.production
+    }
+
+    /// How many different parts its frames have shown so far.
+    pub fn different_shown(&self) -> usize {
+        self.shown.iter().filter(|shown| **shown).count()
     }
 }
 
@@ -120,7 +139,10 @@ impl FrameSource for RenderedSource {
     fn open(&mut self) -> Result<(), CaptureError> {
         if self.drawn.is_empty() {
             let slots = 0..self.production.parts();
-            self.drawn = slots.map(|slot| self.production.draw(slot)).collect();
+            let first = slots.len() <= DRAWN_FIRST;
+            let draw = |slot| first.then(|| self.production.draw(slot));
+            self.drawn = slots.map(draw).collect();
+            self.shown = vec![false; self.drawn.len()];
         }
         if self.pacer.is_none() {
             let pacer = Pacer::new(self.exposure).map_err(|problem| CaptureError::Open {
@@ -143,6 +165,11 @@ impl FrameSource for RenderedSource {
             });
         };
         let Some(exposed) = pacer.next(at_most) else {
+            // Nothing is shown now: time for a part that is not drawn yet.
+            let mut places = self.drawn.iter_mut().enumerate();
+            if let Some((slot, place)) = places.find(|(_, part)| part.is_none()) {
+                *place = Some(self.production.draw(slot));
+            }
             return Ok(false);
         };
         let slot = match self.exposure {
@@ -152,9 +179,13 @@ impl FrameSource for RenderedSource {
                 self.production.shown_at(trigger_ns)
             }
         };
-        let Some(part) = self.drawn.get(slot) else {
+        let Some(part) = self.drawn.get_mut(slot) else {
             return Ok(false);
         };
+        let part = part.get_or_insert_with(|| self.production.draw(slot));
+        if let Some(shown) = self.shown.get_mut(slot) {
+            *shown = true;
+        }
         let taken = part.rgb.len().min(into.bytes.capacity());
         into.bytes.clear();
         into.bytes.extend_from_slice(&part.rgb[..taken]);
@@ -168,26 +199,32 @@ impl FrameSource for RenderedSource {
     }
 
     fn frame_bytes(&self) -> usize {
-        self.drawn
-            .iter()
-            .map(|part| part.rgb.len())
-            .max()
-            .unwrap_or(0)
+        3 * SIZE.0 * SIZE.1
     }
 
     fn describe(&self) -> String {
         let parts = self.production.parts.iter();
         let defective = parts.filter(|part| part.is_some()).count();
         format!(
-            "{NAME}: {} of seed {}, {defective} defective, {}",
+            "{NAME}: {} of seed {}, {defective} defective, {} shown so far, {}",
             self.production.parts(),
             self.production.seed,
+            self.different_shown(),
             describe(self.exposure)
         )
     }
 
     fn flash(&mut self) -> Option<Box<dyn Flash>> {
         self.pacer.as_mut()?.flash()
+    }
+}
+
+/// What was seen of a production is part of what a run proves.
+impl Drop for RenderedSource {
+    fn drop(&mut self) {
+        if self.different_shown() > 0 {
+            log::info!("{}", self.describe());
+        }
     }
 }
 
@@ -255,17 +292,73 @@ mod tests {
             (source, flash)
         };
         let (mut runs_on, mut flash) = start();
-        for (sequence, (time, slot)) in times.into_iter().zip([1, 3, 2, 2, 3, 1]).enumerate() {
+        for (sequence, time) in times.into_iter().enumerate() {
+            let slot = production.shown_at(time);
             flash.fire(time);
             let shown = next(&mut runs_on);
             let (mut anew, mut flash) = start();
             flash.fire(time);
             assert_eq!(next(&mut anew).0, shown.0);
             assert_eq!((shown.1, shown.2), (sequence as u64, time + 2_500_000));
-            assert_eq!(production.shown_at(time), slot);
             let part = production.draw(slot);
             assert_eq!(part.defect.is_some(), production.is_defective(slot as u64));
             assert_eq!(shown.0, Pixels::Rgb8(part.rgb));
+        }
+        // Within a microsecond it is the same part.
+        assert_eq!(production.shown_at(2_000), production.shown_at(2_999));
+        let slots = times.map(|time| production.shown_at(time));
+        let different: std::collections::HashSet<_> = slots.into_iter().collect();
+        assert_eq!(runs_on.different_shown(), different.len());
+        let told = format!("{} shown so far", different.len());
+        assert!(runs_on.describe().contains(&told), "{}", runs_on.describe());
+    }
+
+    #[test]
+    fn of_many_parts_each_is_drawn_when_it_is_first_shown() {
+        let production = Production::new(3, DRAWN_FIRST + 1, 50.0);
+        let delay = Duration::ZERO;
+        let mut source = RenderedSource::new(production.clone(), Exposure::OnTrigger { delay });
+        source.open().expect("open");
+        let drawn = |source: &RenderedSource| source.drawn.iter().flatten().count();
+        assert_eq!(drawn(&source), 0);
+        let mut flash = source.flash().expect("flash");
+        flash.fire(1_000);
+        let shown = next(&mut source);
+        assert_eq!(
+            shown.0,
+            Pixels::Rgb8(production.draw(production.shown_at(1_000)).rgb)
+        );
+        assert_eq!(drawn(&source), 1);
+        let mut raw = RawFrame::with_capacity(source.frame_bytes());
+        let came = source.next(&mut raw, Duration::ZERO).expect("open");
+        assert!(!came);
+        assert_eq!(drawn(&source), 2, "while nothing is shown");
+    }
+
+    /// A timer of 400 ms once showed three parts for ever, none of them defective.
+    #[test]
+    fn triggers_at_even_distances_show_many_parts_and_the_share_that_is_defective() {
+        let (parts, percent) = (RENDERED, 20.0);
+        for every_ms in [1u64, 24, 150, 400, 1000] {
+            for seed in 1..=4 {
+                let production = Production::new(seed, parts, percent);
+                let start = 1_234_567_891_011;
+                let slots = (0..600).map(|n| production.shown_at(start + n * every_ms * 1_000_000));
+                let slots: Vec<usize> = slots.collect();
+                let different: std::collections::HashSet<_> = slots.iter().collect();
+                assert!(
+                    different.len() > parts * 9 / 10,
+                    "{every_ms} ms: {}",
+                    different.len()
+                );
+                // Six standard deviations of 600 draws with one chance in five: 59.
+                let is_defective = |slot: &&usize| production.is_defective(**slot as u64);
+                let defective = slots.iter().filter(is_defective).count();
+                assert!(
+                    (61..=179).contains(&defective),
+                    "{every_ms} ms: {defective} of 600"
+                );
+            }
         }
     }
 }

@@ -69,6 +69,17 @@ pub struct RawFrame {
     pub lost_before: u32,
     /// The driver says that the content is damaged (V4L2_BUF_FLAG_ERROR), or it is cut short.
     pub damaged: bool,
+    /// [`content`] of the bytes, where the source's pictures are never alike: two frames with the same
+    /// one are one picture that came twice. None where that says nothing.
+    pub content: Option<u64>,
+}
+
+/// Tells pictures apart: the same bytes give the same number, others hardly ever. Much faster than a
+/// cryptographic digest; against what a camera does by mistake, not against somebody who forges.
+pub fn content(bytes: &[u8]) -> u64 {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let halves = u64::from(crc32fast::hash(first)) << 32 | u64::from(crc32fast::hash(second));
+    halves ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl RawFrame {
@@ -85,6 +96,7 @@ impl RawFrame {
             sequence: 0,
             lost_before: 0,
             damaged: false,
+            content: None,
         }
     }
 }
@@ -126,6 +138,71 @@ pub enum CaptureError {
     },
 }
 
+/// How the thread that owns a source handles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handling {
+    /// So many frames after each opening are not used: exposure and gain settle in them.
+    pub warmup_frames: u32,
+    /// Between two calls of [`FrameSource::check_controls`].
+    pub controls_every: Duration,
+    /// No two pictures are alike to the byte, so that one that is like another came twice.
+    pub never_alike: bool,
+}
+
+impl Default for Handling {
+    /// Frames are good from the first one on, and may be alike.
+    fn default() -> Self {
+        Self {
+            warmup_frames: 0,
+            controls_every: Duration::from_secs(1),
+            never_alike: false,
+        }
+    }
+}
+
+/// A source that is handled otherwise than it would ask for.
+pub struct Handled {
+    inner: Box<dyn FrameSource>,
+    handling: Handling,
+}
+
+impl Handled {
+    /// `inner` with `handling`.
+    pub fn new(inner: Box<dyn FrameSource>, handling: Handling) -> Self {
+        Self { inner, handling }
+    }
+}
+
+impl FrameSource for Handled {
+    fn open(&mut self) -> Result<(), CaptureError> {
+        self.inner.open()
+    }
+
+    fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
+        self.inner.next(into, at_most)
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.inner.frame_bytes()
+    }
+
+    fn check_controls(&mut self) -> Result<(), CaptureError> {
+        self.inner.check_controls()
+    }
+
+    fn handling(&self) -> Handling {
+        self.handling
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        self.inner.flash()
+    }
+}
+
 /// Where frames come from. One thread owns it.
 pub trait FrameSource: Send {
     /// Opens, or opens again after [`CaptureError::Lost`]; returns within a bounded time. Frames
@@ -154,6 +231,11 @@ pub trait FrameSource: Send {
         Ok(())
     }
 
+    /// How the camera's thread is to handle it.
+    fn handling(&self) -> Handling {
+        Handling::default()
+    }
+
     /// Source, format, size and rate as opened, for logs and `doctor`.
     fn describe(&self) -> String;
 
@@ -168,4 +250,27 @@ pub trait FrameSource: Send {
 pub trait Flash: Send {
     /// A part was seen at `time_ns`, CLOCK_MONOTONIC.
     fn fire(&mut self, time_ns: u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_differ_anywhere_have_another_content() {
+        let picture: Vec<u8> = (0..10_001u32).map(|n| (n * 31 / 8) as u8).collect();
+        let of = content(&picture);
+        assert_eq!(of, content(&picture.clone()));
+        for at in [0, 1, 4_999, 5_000, 5_001, 10_000] {
+            let mut other = picture.clone();
+            other[at] ^= 1;
+            assert_ne!(content(&other), of, "byte {at}");
+        }
+        assert_ne!(content(&picture[..10_000]), of);
+        // Halves that change places, and pictures of one value.
+        let (a, b) = ([7u8; 64], [9u8; 64]);
+        assert_ne!(content(&[a, b].concat()), content(&[b, a].concat()));
+        assert_ne!(content(&[0; 64]), content(&[0; 66]));
+        assert_ne!(content(&[]), content(&[0]));
+    }
 }

@@ -1,26 +1,27 @@
 //! `partgate run`: a production line.
 
 use super::failure::{Code, Failure};
-use super::open;
 use super::terminal::Out;
 use clap::Args;
 use partgate::capture::decode::decode;
+use partgate::capture::v4l2;
 use partgate::clock;
 use partgate::config::{CameraSource, LineConfig, TriggerKind};
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
-use partgate::line::devices::Outputs;
+use partgate::line::devices::{Outputs, Standing};
 use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
 use partgate::record::{
-    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordOptions,
-    Recorder,
+    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordLock,
+    RecordLockError, RecordOptions, Recorder,
 };
 use partgate::station;
 use partgate::station::{
-    AlarmLatch, LinkedOutputs, ProductJudge, Station, Supervision, SupervisorError, TriggerSource,
-    controller_settings, inputs, outputs, sanity, source, supervise,
+    AlarmLatch, Given, GivenError, Handover, History, LinkedOutputs, ProductJudge, Received,
+    Station, Supervision, SupervisorError, TriggerSource, VisionEnd, controller_settings, inputs,
+    outputs, safe_outputs, sanity, source, standing_at_start, supervise,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::os::unix::process::CommandExt;
@@ -52,7 +53,6 @@ const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
-    let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
     let stop = Arc::new(AtomicBool::new(false));
     // Whatever would end the program by default: a terminal that is closed (SIGHUP) must not leave the
     // lines at their last level.
@@ -60,8 +60,16 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
     }
     if arguments.vision {
-        see(&config, &stop)?;
+        see(arguments, &stop)?;
     } else {
+        let (mut given, config) = Given::read(&arguments.config).map_err(|error| match error {
+            GivenError::Product(_) => Failure::bundle(error),
+            GivenError::Config(_) => Failure::input(error),
+            _ => Failure::unexpected(error),
+        })?;
+        if matches!(config.camera.source, CameraSource::V4l2(_)) {
+            v4l2::built().map_err(Failure::input)?;
+        }
         if let Some(control) = &config.access.control {
             station::ensure_alone(control).map_err(Failure::input)?;
         }
@@ -71,18 +79,24 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         ))?;
         out.finish()?;
         station::hold_memory();
-        hold(&config, arguments, &stop)?;
+        hold(&config, &mut given, arguments, &stop)?;
     }
     Ok(Code::Done)
 }
 
 /// The supervisor.
-fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
+fn hold(
+    config: &LineConfig,
+    given: &mut Given,
+    arguments: &Arguments,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
     // This very program, also when a package has replaced its file meanwhile: two versions might not
     // mean the same by what they tell each other.
     let program = Path::new("/proc/self/exe");
     let settings = Supervision {
         lease: config.supervisor.lease,
+        late: config.supervisor.late,
         restart: config.supervisor.restart,
         lasting: &[Code::Input as i32, Code::Bundle as i32],
     };
@@ -106,7 +120,7 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
         command.stdin(link).spawn()
     };
     let mut open_outputs = || -> Result<Box<dyn Outputs>, _> { Ok(outputs(config)?) };
-    supervise(settings, &mut open_outputs, &mut start, stop).map_err(|error| {
+    supervise(settings, given, &mut open_outputs, &mut start, stop).map_err(|error| {
         let same = |code: &Code| matches!(error, SupervisorError::Lasting(c) if c == *code as i32);
         let code = LASTING.into_iter().find(same).unwrap_or(Code::Unexpected);
         Failure::Error(code, error.into())
@@ -114,19 +128,32 @@ fn hold(config: &LineConfig, arguments: &Arguments, stop: &AtomicBool) -> Result
 }
 
 /// The vision process.
-fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
+fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     // The kernel named it after the link that it was started by.
     let _ = std::fs::write("/proc/self/comm", "partgate");
     station::ordinary_priority();
     station::hold_memory();
-    let outputs = LinkedOutputs::from_stdin().map_err(Failure::unexpected)?;
+    let (link, handover, descriptors) = VisionEnd::from_stdin().map_err(Failure::unexpected)?;
+    // What is on disk now is of no importance: the line was started with these bytes.
+    let received = Received::new(descriptors, handover.with_board, &arguments.config);
+    let Received {
+        config,
+        bundle,
+        requests,
+    } = received.map_err(Failure::unexpected)?;
+    let config = &config;
+    let safe = safe_outputs(config, requests, handover.places).map_err(Failure::unexpected)?;
+    let late = clock::nanos(config.supervisor.late);
+    let outputs = LinkedOutputs::new(link, late, safe);
     // First of all, so that whoever watches waits for the product to be loaded.
     let mut keepalive =
         Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::unexpected)?;
     if let Err(error) = keepalive.loading(station::START_LIMIT, clock::now()) {
         log::warn!("{error}");
     }
-    let product = open(&config.product)?;
+    let _alone = record_alone(config)?;
+    let name = config.product.display().to_string();
+    let product = Product::from_bytes(bundle, &name).map_err(Failure::bundle)?;
     if matches!(product.signature(), Signature::Unsigned) {
         log::warn!(
             "{}: UNSIGNED: nobody vouches for this product",
@@ -192,6 +219,7 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
     if matches!(&config.camera.source, CameraSource::V4l2(camera) if !camera.allow_identical) {
         judge = judge.never_alike();
     }
+    let latch = AlarmLatch::new(&config.record.folder);
     let station = Station {
         settings: controller_settings(config),
         source: source(config).map_err(Failure::input)?,
@@ -210,7 +238,10 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         product: label,
         alive_every: config.supervisor.lease / 4,
         control: config.access.control.clone(),
-        latch: Some(AlarmLatch::new(&config.record.folder)),
+        late,
+        record_required: config.record.required,
+        history: history(config, &handover, &latch),
+        latch: Some(latch),
     };
     let summary = station.run(stop).map_err(Failure::unexpected)?;
     drop(server);
@@ -222,6 +253,45 @@ fn see(config: &LineConfig, stop: &AtomicBool) -> Result<(), Failure> {
         summary.under_way
     );
     Ok(())
+}
+
+/// What was before this process; the alarm that stands.
+fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> History {
+    let alarm = &config.alarm;
+    let limit = alarm.restarts_per_hour;
+    let standing = standing_at_start(latch.read(), handover.alarm, alarm.stop_line);
+    let often = limit > 0 && handover.restarts_within_hour > limit;
+    if standing == Standing::Unknown {
+        log::warn!(
+            "{}: missing or not to be read, so nobody knows whether an alarm stood: the line waits for `partgate tell {} acknowledge` (once, if this is its first start)",
+            latch.path().display(),
+            config.file.display()
+        );
+    }
+    History {
+        restarts: handover.restarts,
+        ended_by: handover.ended_by,
+        supervisor_late: handover.late,
+        changed: handover.changed,
+        newly_changed: handover.newly_changed,
+        alarm: if standing == Standing::None && often {
+            Standing::Restarts
+        } else {
+            standing
+        },
+    }
+}
+
+/// The record folder for this line alone. One that cannot be written is told by who writes there.
+fn record_alone(config: &LineConfig) -> Result<Option<RecordLock>, Failure> {
+    match RecordLock::take(&config.record.folder) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ RecordLockError::Held { .. }) => Err(Failure::input(error)),
+        Err(error @ RecordLockError::Io { .. }) => {
+            log::warn!("{}", super::failure::causes(&error).join(": "));
+            Ok(None)
+        }
+    }
 }
 
 /// The alarm on rising scores, against the median of the good images that the product was made of,

@@ -450,4 +450,48 @@ fn pulse(settings: &Settings, problems: &mut Problems) {
             format!("{counts} is not less than trigger.every_counts = {every}: {reaches}");
         problems.note(line, "gate.pulse_counts", message);
     }
+    counted_pass(settings, problems);
+}
+
+/// PASS in counts lasts as long as the belt takes for them, and a sensor says nothing of how many
+/// counts there are from part to part.
+fn counted_pass(settings: &Settings, problems: &mut Problems) {
+    let gate = &settings.gate;
+    let sensor = settings.trigger.kind.value != Some(TriggerName::Encoder);
+    let (Some(counts), Some(line), Some(pitch), Some(Ejector::Pass), true) = (
+        gate.pulse.counts.value,
+        gate.pulse.counts.line,
+        settings.trigger.min_pitch_ms.value,
+        gate.ejector.value,
+        sensor && !gate.pulse.ms.given(),
+    ) else {
+        return;
+    };
+    let key = "gate.pulse_counts";
+    let fastest = gate.count_min_us.value.map(|us| us as f64 / 1000.0);
+    if let Some(shortest) = fastest.map(|ms| ms * counts as f64)
+        && shortest >= 0.75 * pitch
+    {
+        let least = gate.count_min_us.value.unwrap_or_default();
+        let message = format!(
+            "{counts} counts take {shortest} ms on the fastest belt (gate.count_min_us = {least}), which is not less than three quarters of trigger.min_pitch_ms = {pitch} ms: PASS would be on when the next part is there"
+        );
+        problems.note(line, key, message);
+        return;
+    }
+    let slowest = slowest_count(gate.encoder_silence_ms.value, pitch);
+    if fastest.is_none() && counts as f64 * slowest >= pitch {
+        let message = format!(
+            "nothing says how long {counts} counts take, so PASS could be on when the next part is there, trigger.min_pitch_ms = {pitch} ms later; give gate.count_min_us (the fastest belt), or a gate.encoder_silence_ms below {:.3} with gate.after_counts (the slowest), or gate.pulse_ms instead, or trigger.kind = \"encoder\"",
+            pitch / counts as f64
+        );
+        problems.note(line, key, message);
+    }
+}
+
+/// The longest time between two counts while PASS is on, ms: the gate takes PASS away when it sees no
+/// count for a quarter of the pitch, and throws out everything after `silence` where that is set.
+pub(super) fn slowest_count(silence: Option<f64>, pitch: f64) -> f64 {
+    let silence = silence.filter(|ms| *ms > 0.0).unwrap_or(f64::INFINITY);
+    silence.min(pitch / 4.0)
 }

@@ -14,6 +14,7 @@ use super::settings::{
     CameraSettings, ChallengeSettings, ConfirmSettings, LineSettings, PlantSettings, Settings,
     SourceName, SpanSettings, TriggerName, TriggerSettings,
 };
+use super::texts::is_path;
 use crate::line::gate::{Counts, Nanos, Span};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -152,8 +153,13 @@ fn span(settings: &SpanSettings) -> Option<Span> {
 
 fn board(setting: &Setting<String>, folder: &Path, document: &mut Document) -> Option<Board> {
     let (text, line) = (setting.value.as_deref()?, setting.line.unwrap_or(1));
-    if text.contains('/') || text.ends_with(".toml") {
-        return match Board::open(&folder.join(text)) {
+    if is_path(text) {
+        let path = folder.join(text);
+        let board = match document.profile.take() {
+            Some(profile) => Board::parse(&profile, &path),
+            None => Board::open(&path),
+        };
+        return match board {
             Ok(board) => Some(board),
             Err(error) => {
                 let message = format!("no usable profile: {}", told(&error));

@@ -87,6 +87,8 @@ pub(super) struct Document {
     strangers: Vec<Stranger>,
     /// Every section that was asked for, dotted.
     sections: Vec<&'static str>,
+    /// The text of the board profile that the file names, where it was read already.
+    pub(super) profile: Option<String>,
 }
 
 /// A key that nobody asked for.
@@ -114,6 +116,7 @@ impl Document {
             places: Vec::new(),
             strangers: Vec::new(),
             sections: Vec::new(),
+            profile: None,
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {

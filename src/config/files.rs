@@ -5,9 +5,14 @@ use super::problem::Problem;
 use super::sections::CameraSource;
 use crate::capture::folder::{images_under, read_frame};
 use crate::capture::recorded::RecordedSource;
+use crate::capture::rendered;
 use crate::capture::source::FrameSource;
+use crate::capture::source::PixelFormat;
+use crate::capture::v4l2;
+use crate::frame::{MAX_AREA, MAX_SIDE};
 use crate::product::Product;
 use std::error::Error;
+use std::path::PathBuf;
 
 /// An error with its causes, in one line.
 fn chain(error: &dyn Error) -> String {
@@ -24,9 +29,33 @@ fn chain(error: &dyn Error) -> String {
     text.replace('\n', " ")
 }
 
+/// Pictures that are looked at one by one; reading them all would take minutes.
+const LOOKED_AT: usize = 16;
+
+/// What is wrong with the first of these files that is no picture or not of a size that `fits`. Of
+/// many a sample is read, the first and the last among them.
+fn first_unfit(
+    files: &[PathBuf],
+    fits: &impl Fn(usize, usize) -> Option<String>,
+) -> Option<String> {
+    let step = files.len().div_ceil(LOOKED_AT).max(1);
+    let sample = files.iter().step_by(step).chain(files.last());
+    for file in sample {
+        match read_frame(file) {
+            Err(error) => return Some(chain(&error)),
+            Ok(frame) => {
+                if let Some(message) = fits(frame.width(), frame.height()) {
+                    return Some(format!("{}: {message}", file.display()));
+                }
+            }
+        }
+    }
+    None
+}
+
 impl LineConfig {
-    /// Opens the bundle and looks at the pictures' size and at the folder of a folder source; what
-    /// is wrong, sorted by line. Devices are `doctor`'s.
+    /// Opens the bundle and looks at the pictures' size, at the folder of a folder source, and at
+    /// whether this build has cameras; what is wrong, sorted by line. Devices are `doctor`'s.
     pub fn check_files(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut note = |key: &str, message: String| {
@@ -52,38 +81,81 @@ impl LineConfig {
             let product = product
                 .as_ref()
                 .filter(|p| !p.expects_size(width, height))?;
-            let [w, h] = product.manifest().training.smallest;
-            Some(format!(
-                "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on such as these"
-            ))
+            let manifest = product.manifest();
+            let [w, h] = manifest.training.smallest;
+            Some(match manifest.input.roi {
+                Some(roi) if manifest.training.smallest != manifest.training.largest => format!(
+                    "pictures of {width} x {height} do not hold the region that the product looks at: {} x {} pixels from {}, {}",
+                    roi.width, roi.height, roi.x, roi.y
+                ),
+                _ => format!(
+                    "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on such as these"
+                ),
+            })
         };
         match &self.camera.source {
             CameraSource::V4l2(camera) => {
-                if let Some(message) = fits(camera.width as usize, camera.height as usize) {
-                    note("camera.width", message);
+                if let Err(error) = v4l2::built() {
+                    note("camera.source", chain(&error));
+                }
+                // Where the board's profile gave the size, the file's line is the source's.
+                let given = self
+                    .line_of("camera.width")
+                    .or(self.line_of("camera.height"));
+                let key = match given {
+                    Some(_) if self.line_of("camera.width").is_some() => "camera.width",
+                    Some(_) => "camera.height",
+                    None => "camera.source",
+                };
+                let (width, height) = (camera.width as usize, camera.height as usize);
+                if width.saturating_mul(height) > MAX_AREA || width.max(height) > MAX_SIDE {
+                    let message = format!(
+                        "pictures of {width} x {height} have more points than any judge here takes, {MAX_AREA}"
+                    );
+                    note(key, message);
+                } else if camera.format == Some(PixelFormat::Yuyv) && width % 2 == 1 {
+                    let message = format!(
+                        "camera.format = \"YUYV\" holds points in pairs, so that no picture of {width} points a row can be decoded; give an even width"
+                    );
+                    note(key, message);
+                } else if let Some(message) = fits(width, height) {
+                    let whose = if given.is_none() {
+                        format!("size of board {}: ", self.board.name)
+                    } else {
+                        String::new()
+                    };
+                    note(key, whose + &message);
                 }
             }
             CameraSource::Folder { folder, .. } => match images_under(folder) {
                 Err(error) => note("camera.folder", chain(&error)),
-                Ok(images) => match images.first().map(|first| read_frame(first)) {
-                    None => note(
-                        "camera.folder",
-                        format!("{}: no images in this folder", folder.display()),
-                    ),
-                    Some(Err(error)) => note("camera.folder", chain(&error)),
-                    Some(Ok(frame)) => {
-                        if let Some(message) = fits(frame.width(), frame.height()) {
+                Ok(images) if images.is_empty() => note(
+                    "camera.folder",
+                    format!("{}: no images in this folder", folder.display()),
+                ),
+                Ok(images) => {
+                    if let Some(message) = first_unfit(&images, &fits) {
+                        note("camera.folder", message);
+                    }
+                }
+            },
+            CameraSource::Recorded { folder } => {
+                let mut source = RecordedSource::new(folder, true);
+                match source.open() {
+                    Err(error) => note("camera.folder", chain(&error)),
+                    Ok(()) => {
+                        if let Some(message) = first_unfit(source.files(), &fits) {
                             note("camera.folder", message);
                         }
                     }
-                },
-            },
-            CameraSource::Recorded { folder } => {
-                if let Err(error) = RecordedSource::new(folder, true).open() {
-                    note("camera.folder", chain(&error));
                 }
             }
-            CameraSource::Rendered { .. } => {}
+            CameraSource::Rendered { .. } => {
+                let (width, height) = rendered::SIZE;
+                if let Some(message) = fits(width, height) {
+                    note("camera.source", message);
+                }
+            }
         }
         problems.sort();
         problems

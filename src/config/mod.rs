@@ -16,6 +16,7 @@ mod nearest;
 mod problem;
 mod sections;
 mod settings;
+mod texts;
 mod value;
 mod warnings;
 
@@ -28,6 +29,8 @@ pub use sections::{
     Gate, Handshake, Inference, Lines, MAX_CAPACITY, MAX_RATE_WINDOW, Plant, Record, Sanity,
     Supervisor, Trigger, TriggerKind, V4l2Camera,
 };
+
+pub use texts::Texts;
 
 use document::Document;
 use settings::Settings;
@@ -95,7 +98,21 @@ impl LineConfig {
     /// # Errors
     /// As [`LineConfig::open`].
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        Self::of(text, None, file)
+    }
+
+    /// Reads `texts`, which were read before: no file is opened.
+    ///
+    /// # Errors
+    /// As [`LineConfig::open`].
+    pub fn of_texts(texts: &Texts, file: &Path) -> Result<Self, ConfigError> {
+        let profile = texts.profile.as_ref().map(|(_, text)| text.as_str());
+        Self::of(&texts.line, profile, file)
+    }
+
+    fn of(text: &str, profile: Option<&str>, file: &Path) -> Result<Self, ConfigError> {
         let (mut document, table) = Document::parse(text).map_err(|p| p.into_error(file))?;
+        document.profile = profile.map(str::to_string);
         let mut top = document.top(&table);
         let settings = Settings::read(&mut document, &mut top);
         document.close(&top);

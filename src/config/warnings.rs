@@ -1,8 +1,9 @@
 //! What a configuration may say, but perhaps should not.
 
-use super::LineConfig;
+use super::agreement::slowest_count;
 use super::problem::Problem;
-use crate::line::gate::{Ejector, Nanos, Span};
+use super::{LineConfig, TriggerKind};
+use crate::line::gate::{Counts, Ejector, Nanos, Span};
 use std::time::Duration;
 
 /// Leaves the vision process a second to come up and say so.
@@ -80,7 +81,67 @@ impl LineConfig {
                 ),
             );
         }
+        self.wiring(&mut note);
+        self.counting(&mut note);
         found.sort();
         found
+    }
+
+    /// What the wiring leaves open.
+    fn wiring(&self, note: &mut impl FnMut(&str, String)) {
+        let lines = &self.lines;
+        if lines.heartbeat.is_none() {
+            note(
+                "lines",
+                "no lines.heartbeat: when the supervisor itself is killed, or the kernel hangs, most chips keep READY and PASS at their last level, and nothing else tells the PLC".into(),
+            );
+        }
+        for (name, line, what) in [
+            ("ready", &lines.ready, "runs the line"),
+            ("pass", &lines.pass, "spares every part"),
+        ] {
+            if line.as_ref().is_some_and(|line| line.active_low) {
+                let message = format!(
+                    "{name:?} is on at the low level: a board without power, in reset or booting has its pins low or floating, which then {what}; choose a driver that is energised by the high level"
+                );
+                note("lines.active_low", message);
+            }
+        }
+    }
+
+    /// What counts of an encoder leave open.
+    fn counting(&self, note: &mut impl FnMut(&str, String)) {
+        let gate = &self.gate;
+        let of_another = match gate.ejector {
+            Ejector::Pass => "a part gets the PASS of another",
+            Ejector::Reject => "the REJECT of a part meets another, and the part passes",
+        };
+        if let Span::Counts(_) = gate.after {
+            if gate.encoder_silence == Nanos(0) {
+                let message = format!(
+                    "0: an encoder that dies while the belt goes on, and comes back, leaves every part in another's place: {of_another}"
+                );
+                note("gate.encoder_silence_ms", message);
+            }
+            if gate.count_min.is_none() && self.lines.encoder_b.is_none() {
+                let message = format!(
+                    "an encoder that gains counts by noise moves every part on the belt: {of_another}; give gate.count_min_us, or a second channel as lines.encoder_b"
+                );
+                note("gate.after_counts", message);
+            }
+        }
+        let (Span::Counts(Counts(counts)), Ejector::Pass) = (gate.pulse, gate.ejector) else {
+            return;
+        };
+        let pitch = ms(self.trigger.min_pitch);
+        let silence = Some(ms(gate.encoder_silence));
+        let longest = counts as f64 * slowest_count(silence, pitch);
+        if !matches!(self.trigger.kind, TriggerKind::Encoder { .. }) && longest >= pitch {
+            let message = format!(
+                "on a belt slower than {:.0} counts a second PASS lasts longer than trigger.min_pitch_ms = {pitch} ms: it is over before the next part only where parts keep their distance on a slow belt, at least {counts} counts and a third",
+                counts as f64 * 1000.0 / pitch
+            );
+            note("gate.pulse_counts", message);
+        }
     }
 }

@@ -155,6 +155,20 @@ pub enum GpioError {
         /// What the system said, where it said anything.
         source: Option<gpiocdev::Error>,
     },
+    /// A line of another process cannot be let fall.
+    #[error("{used_for}: cannot be let fall; is its GPIO chip still there?")]
+    Fall {
+        /// The line.
+        used_for: &'static str,
+        /// What the system said.
+        source: gpiocdev_uapi::Error,
+    },
+    /// A line is said to be in a request that is not there: a bug, or another version of the program.
+    #[error("{used_for}: the request of this line was not handed over")]
+    NoRequest {
+        /// The line.
+        used_for: &'static str,
+    },
     /// An edge carries a time that CLOCK_MONOTONIC never showed while the line was watched.
     #[error(
         "{chip} line {offset} stamped an edge at {at_ns} ns, outside [{from_ns}, {to_ns}] of CLOCK_MONOTONIC; edges timed by another clock cannot be placed on the line"

@@ -5,7 +5,8 @@
 //! - [`ChardevInputs`], [`ChardevOutputs`]: real lines through the kernel's second user interface
 //!   (Linux 5.10 or later). Inputs and outputs are separate because two processes hold them: the
 //!   vision process waits for triggers, and a supervisor holds the outputs, so that READY falls
-//!   when the vision process dies.
+//!   when the vision process dies. [`ChardevSafeOutputs`]: by which the vision process lets the
+//!   supervisor's lines fall.
 //! - [`simulated`]: lines without hardware, the plant's side of them, and a fault injector.
 
 mod chardev;
@@ -15,7 +16,8 @@ pub mod simulated;
 mod spec;
 
 pub use chardev::{
-    Bias, ChardevInputs, ChardevOutputs, Debounce, Drive, InputLine, LONGEST_DEBOUNCE, OutputLine,
+    Bias, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, Drive, InputLine,
+    LONGEST_DEBOUNCE, OutputLine,
 };
 pub use chips::{ChipReport, LineReport, chips};
 pub use error::GpioError;

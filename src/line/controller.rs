@@ -41,6 +41,10 @@ pub struct ControllerSettings {
     pub every_counts: Option<u64>,
     /// An index input says where these distances begin.
     pub indexed: bool,
+    /// How often the level of the trigger's input is read; None: never.
+    pub level_every: Option<Nanos>,
+    /// The encoder has two channels.
+    pub quadrature: bool,
     /// Parts are told of by commands, which nobody stamps.
     pub by_command: bool,
 }
@@ -340,9 +344,24 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// An edge of one channel (`second`: B) of a quadrature encoder; `lost` edges before it were not
-    /// told.
-    pub fn quadrature(
+    /// An edge of the encoder's first or `second` channel; `lost` edges of it before were not told.
+    pub fn encoder_edge(
+        &mut self,
+        second: bool,
+        on: bool,
+        at: Nanos,
+        lost: u32,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        if self.settings.quadrature {
+            self.quarter(second, on, at, lost, clock, emit);
+        } else if on && !second {
+            self.encoder(at, lost, clock, emit);
+        }
+    }
+
+    fn quarter(
         &mut self,
         second: bool,
         on: bool,

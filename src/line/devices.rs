@@ -1,6 +1,7 @@
 //! What the line needs of the outside world. Rooms to the right implement it.
 
 use super::gate::{Line, Nanos};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Whatever a device says went wrong; its text names the pin or file and the fix.
@@ -90,6 +91,79 @@ pub trait SafeOutputs: Send {
     fn fall(&mut self, line: Line) -> Result<(), DeviceError>;
 }
 
+/// The alarm that stands until a person acknowledges it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Standing {
+    /// None.
+    #[default]
+    None,
+    /// Too many rejects.
+    Rejects,
+    /// The vision process was started again too often.
+    Restarts,
+    /// Nobody knows whether an alarm stands: what said so is gone.
+    Unknown,
+}
+
+impl Standing {
+    /// All of them, by their number.
+    pub const ALL: [Standing; 4] = [
+        Standing::None,
+        Standing::Rejects,
+        Standing::Restarts,
+        Standing::Unknown,
+    ];
+
+    /// Name of the alarm in logs and metrics; of none, "none".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Standing::None => "none",
+            Standing::Rejects => "rejects",
+            Standing::Restarts => "restarts",
+            Standing::Unknown => "unknown",
+        }
+    }
+
+    /// The one with this number.
+    pub fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// What is known of whoever holds the output lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// It has said that it was late, and by how much: it let the lines fall, takes nothing that could
+    /// let a part pass until everything is said to it again, and nobody knows what went by.
+    pub was_late: Option<Nanos>,
+    /// It ought to have answered and has not: the lines have fallen round it.
+    pub overdue: bool,
+    /// An orderly end was asked for.
+    pub end: bool,
+    /// When to ask again, whatever happens.
+    pub ask_again: Nanos,
+}
+
+impl Holding {
+    /// Outputs that this process holds itself.
+    pub const OWN: Self = Self {
+        was_late: None,
+        overdue: false,
+        end: false,
+        ask_again: Nanos::MAX,
+    };
+}
+
+/// A descriptor that drives output lines, and which, in the order of their bits.
+#[derive(Clone, Debug)]
+pub struct SharedLines<'a> {
+    /// What the kernel gave for the lines of one chip.
+    pub descriptor: BorrowedFd<'a>,
+    /// The line of each bit, from bit 0.
+    pub lines: Vec<Line>,
+}
+
 /// Output lines. The gate thread alone sets them; it must not wait here.
 pub trait Outputs: Send {
     /// Sets `line`, unless the line is not wired. Takes no memory.
@@ -107,11 +181,60 @@ pub trait Outputs: Send {
         self.set(line, on)
     }
 
+    /// Sets several lines, those of one chip at one moment where the device can. Takes no memory. All
+    /// that can be set are, whatever fails.
+    ///
+    /// # Errors
+    /// As [`Outputs::set`]; the first of them.
+    fn set_all(&mut self, levels: &[(Line, bool)]) -> Result<(), DeviceError> {
+        let mut failed = None;
+        for &(line, on) in levels {
+            if let Err(error) = self.set(line, on) {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Reads every line back: one whose level is not what was set, as after an expander was reset.
+    /// None where all are as set, and of devices that cannot be read. Takes no memory.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+        Ok(None)
+    }
+
     /// Tells whoever holds the lines that the gate lives.
     ///
     /// # Errors
     /// When nobody holds them any more.
     fn alive(&mut self) -> Result<(), DeviceError> {
         Ok(())
+    }
+
+    /// What whoever holds the lines has answered by `now`. To be called whenever the gate runs; takes
+    /// no memory.
+    ///
+    /// # Errors
+    /// When nobody holds them any more.
+    fn holding(&mut self, now: Nanos) -> Result<Holding, DeviceError> {
+        let _ = now;
+        Ok(Holding::OWN)
+    }
+
+    /// Whoever holds the lines remembers the alarm, should this process end.
+    ///
+    /// # Errors
+    /// When nobody holds them any more.
+    fn remember(&mut self, alarm: Standing) -> Result<(), DeviceError> {
+        let _ = alarm;
+        Ok(())
+    }
+
+    /// By what another process can let these lines fall ([`SafeOutputs`]); empty where there is no
+    /// such thing.
+    fn shared(&self) -> Vec<SharedLines<'_>> {
+        Vec::new()
     }
 }

@@ -56,6 +56,32 @@ pub struct Manifest {
     pub sections: Vec<Section>,
 }
 
+impl Manifest {
+    /// Whether a picture of `width` x `height` can be the view that the product was fitted on.
+    /// Where all training images had one size: the same size when a region of interest is cut
+    /// out in pixels, else the same aspect within 1 % (the picture is squeezed to a square, so
+    /// another aspect is another view). Sets of many sizes accept any that the region lies in.
+    pub fn expects_size(&self, width: usize, height: usize) -> bool {
+        let training = &self.training;
+        let ends = self.input.roi.map(|roi| {
+            let end = |from: u32, length: u32| u64::from(from) + u64::from(length);
+            (end(roi.x, roi.width), end(roi.y, roi.height))
+        });
+        if ends.is_some_and(|(right, below)| right > width as u64 || below > height as u64) {
+            return false;
+        }
+        let [w, h] = training.smallest.map(f64::from);
+        if training.smallest != training.largest || w == 0.0 || h == 0.0 {
+            return true;
+        }
+        let (width, height) = (width as f64, height as f64);
+        if self.input.roi.is_some() {
+            return (width, height) == (w, h);
+        }
+        (width * h / (height * w) - 1.0).abs() <= 0.01
+    }
+}
+
 /// How features become a score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Method {

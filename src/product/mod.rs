@@ -114,6 +114,14 @@ impl Product {
     /// # Errors
     /// [`ProductError`] naming the file and what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ProductError> {
+        Self::from_bytes(Self::read(path)?, &path.display().to_string())
+    }
+
+    /// The bytes of a bundle file, unchecked but for their number.
+    ///
+    /// # Errors
+    /// [`ProductError::File`], [`ProductError::TooLarge`].
+    pub fn read(path: &Path) -> Result<Vec<u8>, ProductError> {
         let file = |action, source| ProductError::File {
             path: path.to_path_buf(),
             action,
@@ -128,8 +136,7 @@ impl Product {
                 size,
             });
         }
-        let bytes = std::fs::read(path).map_err(|e| file("reading", e))?;
-        Self::from_bytes(bytes, &path.display().to_string())
+        std::fs::read(path).map_err(|e| file("reading", e))
     }
 
     /// Checks a bundle in memory; `name` is what errors call it.
@@ -300,21 +307,9 @@ impl Product {
         self.bytes.len()
     }
 
-    /// Whether a picture of `width` x `height` can be the view that the product was fitted on.
-    /// Where all training images had one size: the same size when a region of interest is cut
-    /// out in pixels, else the same aspect within 1 % (the picture is squeezed to a square, so
-    /// another aspect is another view). Sets of many sizes accept any.
+    /// See [`Manifest::expects_size`].
     pub fn expects_size(&self, width: usize, height: usize) -> bool {
-        let training = &self.manifest.training;
-        let [w, h] = training.smallest.map(f64::from);
-        if training.smallest != training.largest || w == 0.0 || h == 0.0 {
-            return true;
-        }
-        let (width, height) = (width as f64, height as f64);
-        if self.manifest.input.roi.is_some() {
-            return (width, height) == (w, h);
-        }
-        (width * h / (height * w) - 1.0).abs() <= 0.01
+        self.manifest.expects_size(width, height)
     }
 
     /// The members: one, or up to [`MAX_MEMBERS`] of an ensemble.

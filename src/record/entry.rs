@@ -276,6 +276,12 @@ pub enum EventKind {
     AlarmCleared,
     /// A person acknowledged an alarm.
     Acknowledged,
+    /// The vision process was started again.
+    Restarted,
+    /// One of the two processes was late.
+    WasLate,
+    /// A file that the line was started with is on disk otherwise now.
+    ChangedOnDisk,
     /// Another product was loaded.
     Product,
     /// Anything else worth keeping.
@@ -284,7 +290,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 11] = [
+    pub const ALL: [EventKind; 14] = [
         EventKind::Start,
         EventKind::Stop,
         EventKind::Ready,
@@ -294,6 +300,9 @@ impl EventKind {
         EventKind::Alarm,
         EventKind::AlarmCleared,
         EventKind::Acknowledged,
+        EventKind::Restarted,
+        EventKind::WasLate,
+        EventKind::ChangedOnDisk,
         EventKind::Product,
         EventKind::Note,
     ];
@@ -310,6 +319,9 @@ impl EventKind {
             EventKind::Alarm => "alarm",
             EventKind::AlarmCleared => "alarm_cleared",
             EventKind::Acknowledged => "acknowledged",
+            EventKind::Restarted => "restarted",
+            EventKind::WasLate => "was_late",
+            EventKind::ChangedOnDisk => "changed_on_disk",
             EventKind::Product => "product",
             EventKind::Note => "note",
         }

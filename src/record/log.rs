@@ -181,6 +181,11 @@ impl EventLog {
         self.counts
     }
 
+    /// Whether lines are being lost: something is owed, or the last attempt failed.
+    pub fn failing(&self) -> bool {
+        self.gap > 0 || self.pause_until.is_some() || self.sync_failed > 0
+    }
+
     /// The file being written.
     pub fn file(&self) -> Option<PathBuf> {
         let number = self.current.as_ref()?.number;

@@ -114,6 +114,14 @@ pub struct Metrics {
     pub triggers_missed: Counter,
     /// Triggers taken as bounces of the one before.
     pub triggers_bounced: Counter,
+    /// Vision processes that were started again since the line was started.
+    pub restarts: Counter,
+    /// Times that the process which holds the output lines was late.
+    pub supervisor_late: Counter,
+    /// Times that the process which sees and decides was late.
+    pub vision_late: Counter,
+    record_lost: AtomicBool,
+    changed: Named,
     ready: AtomicU64,
     /// The last score.
     pub score: Gauge,
@@ -151,6 +159,11 @@ impl Metrics {
             frames_damaged: Counter::default(),
             triggers_missed: Counter::default(),
             triggers_bounced: Counter::default(),
+            restarts: Counter::default(),
+            supervisor_late: Counter::default(),
+            vision_late: Counter::default(),
+            record_lost: AtomicBool::new(false),
+            changed: Named::new(&["configuration", "board", "bundle"]),
             ready: AtomicU64::new(0),
             score: Gauge::default(),
             drift_mean: Gauge::default(),
@@ -224,6 +237,26 @@ impl Metrics {
         self.alarms.present().filter(|a| a.1).map(|a| a.0)
     }
 
+    /// The event log cannot be written, or can again.
+    pub fn record_lost(&self, lost: bool) {
+        self.record_lost.store(lost, Relaxed);
+    }
+
+    /// Whether the event log cannot be written.
+    pub fn is_record_lost(&self) -> bool {
+        self.record_lost.load(Relaxed)
+    }
+
+    /// `configuration`, `board` or `bundle` is on disk otherwise than when the line was started.
+    pub fn changed_on_disk(&self, name: &str) {
+        self.changed.set(name, true);
+    }
+
+    /// What is on disk otherwise than when the line was started.
+    pub fn all_changed_on_disk(&self) -> impl Iterator<Item = &'static str> {
+        self.changed.present().filter(|c| c.1).map(|c| c.0)
+    }
+
     /// READY went on or off.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(u64::from(ready), Relaxed);
@@ -277,7 +310,7 @@ impl Metrics {
         page.head("ready", "gauge", "1 while a new trigger can be served.");
         page.value("ready", &[], self.ready.load(Relaxed));
 
-        let counters: [(&str, &str, &Counter); 12] = [
+        let counters: [(&str, &str, &Counter); 13] = [
             ("parts_total", "Parts decided.", &self.parts),
             ("parts_passed_total", "Parts that passed.", &self.passed),
             ("frames_total", "Frames received.", &self.frames),
@@ -306,6 +339,11 @@ impl Metrics {
                 "Triggers taken as bounces.",
                 &self.triggers_bounced,
             ),
+            (
+                "restarts_total",
+                "Vision processes that were started again since the line was started.",
+                &self.restarts,
+            ),
             ("log_lines_total", "Log lines written.", &self.log_lines),
             ("log_lines_lost_total", "Log lines lost.", &self.log_lost),
             (
@@ -333,9 +371,20 @@ impl Metrics {
         page.by_name("parts_rejected_total", help, "reason", rejected);
         page.by_name("faults_total", "Faults raised.", "kind", self.faults.all());
         page.by_name("alarms_total", "Alarms raised.", "kind", self.alarms.all());
+        let help = "Times that a process of the line was late.";
+        let late = [
+            ("supervisor", self.supervisor_late.get()),
+            ("vision", self.vision_late.get()),
+        ];
+        page.by_name("late_total", help, "process", late);
         let now = [
             ("fault", "1 while the fault is there.", &self.faults),
             ("alarm", "1 while the alarm stands.", &self.alarms),
+            (
+                "changed_on_disk",
+                "1 while it is on disk otherwise than when the line was started.",
+                &self.changed,
+            ),
         ];
         for (name, help, named) in now {
             page.head(name, "gauge", help);
@@ -343,6 +392,9 @@ impl Metrics {
                 page.value(name, &[("kind", kind)], u8::from(present));
             }
         }
+        let help = "1 while the event log cannot be written.";
+        page.head("record_lost", "gauge", help);
+        page.value("record_lost", &[], u8::from(self.is_record_lost()));
         page.by_name("images_kept_total", "Images kept.", "decision", kept);
         let help = "Images that were to be kept and are not.";
         page.by_name("images_dropped_total", help, "why", dropped);

@@ -11,6 +11,7 @@ mod entry;
 mod histogram;
 mod images;
 mod kept;
+mod lock;
 mod log;
 mod metrics;
 mod reader;
@@ -27,6 +28,7 @@ pub use histogram::{Histogram, Quantiles};
 pub use images::{
     Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler, encode_png, file_ending,
 };
+pub use lock::{LOCK, RecordLock, RecordLockError};
 pub use metrics::{Counter, Gauge, Metrics};
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};

@@ -182,6 +182,11 @@ impl Recorder {
         &self.images
     }
 
+    /// Whether what happens cannot be written down.
+    pub fn lost(&self) -> bool {
+        self.log.failing()
+    }
+
     /// The log, for reports.
     pub fn log(&self) -> &EventLog {
         &self.log

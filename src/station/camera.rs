@@ -1,8 +1,9 @@
 //! The camera's thread: opens the source, opens it again when it is lost, and hands every frame to
 //! the gate. It never waits without end, and never keeps the camera waiting.
 
+use super::alive::Word;
 use super::rails::{FromCamera, POOL, said};
-use crate::capture::source::{FrameSource, RawFrame};
+use crate::capture::source::{FrameSource, RawFrame, content};
 use crate::clock;
 use crate::line::gate::Nanos;
 use heapless::Vec;
@@ -15,8 +16,6 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_millis(100);
 /// Pause between two attempts to open a camera that is gone.
 const REOPEN: Duration = Duration::from_millis(200);
-/// Between two looks at whether exposure and the like are still as set.
-const CONTROLS_EVERY: Duration = Duration::from_secs(10);
 
 /// What the camera thread is told.
 pub(super) struct CameraSettings {
@@ -33,8 +32,8 @@ pub(super) struct CameraEnds<'a> {
     pub(super) gate: Thread,
     /// Frames for which there was no room.
     pub(super) no_room: &'a AtomicU64,
-    /// When this thread last went round, nanoseconds.
-    pub(super) alive: &'a AtomicU64,
+    /// When this thread last went round.
+    pub(super) alive: &'a Word,
 }
 
 /// Runs until `stop`. `source` has been opened once, so that its frames' size is known.
@@ -49,6 +48,9 @@ pub(super) fn run(
         let _ = pool.push(RawFrame::with_capacity(source.frame_bytes()));
     }
     let mut spare = RawFrame::with_capacity(source.frame_bytes());
+    let handling = source.handling();
+    // Frames after an opening that are still not used.
+    let mut warming = handling.warmup_frames;
     let mut open = true;
     let mut told_why = false;
     // A camera that opens and sends nothing would bring READY on and off for ever: one that runs
@@ -60,14 +62,16 @@ pub(super) fn run(
     let mut last = clock::now();
     let mut controls_at = last;
     while !stop.load(Ordering::Relaxed) {
-        ends.alive.store(clock::now().0, Ordering::Relaxed);
+        ends.alive.stamp();
         if !open {
             match source.open() {
                 Ok(()) => {
                     log::info!("camera: {}", source.describe());
                     open = true;
                     told_why = false;
+                    warming = handling.warmup_frames;
                     last = clock::now();
+                    controls_at = last;
                     works = settings.on_trigger;
                     if works {
                         ends.tell(FromCamera::Works(true), stop);
@@ -89,13 +93,21 @@ pub(super) fn run(
         let came = source.next(target, WAIT);
         let now = clock::now();
         let lost = match came {
+            Ok(true) if warming > 0 => {
+                warming -= 1;
+                last = now;
+                None
+            }
             Ok(true) => {
                 last = now;
                 if !std::mem::replace(&mut works, true) {
                     ends.tell(FromCamera::Works(true), stop);
                 }
                 match frame.take() {
-                    Some(frame) => ends.hand_over(frame, now, &mut pool),
+                    Some(mut frame) => {
+                        frame.content = handling.never_alike.then(|| content(&frame.bytes));
+                        ends.hand_over(frame, now, &mut pool);
+                    }
                     None => {
                         ends.no_room.fetch_add(1, Ordering::Relaxed);
                     }
@@ -113,7 +125,7 @@ pub(super) fn run(
             let _ = pool.push(frame);
         }
         let mut why = lost;
-        if why.is_none() && now.since(controls_at) > clock::nanos(CONTROLS_EVERY) {
+        if why.is_none() && now.since(controls_at) > clock::nanos(handling.controls_every) {
             controls_at = now;
             why = source.check_controls().err().map(|e| said(&e.into()));
         }
@@ -157,5 +169,187 @@ impl CameraEnds<'_> {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.gate.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alive::Alive;
+    use super::super::rails::Rails;
+    use super::*;
+    use crate::capture::source::{CaptureError, Handled, Handling};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Frames numbered from 0 at each opening, lost after `lives`; controls that change once.
+    struct Scripted {
+        lives: u64,
+        next: u64,
+        /// [`FrameSource::check_controls`] fails from this call on, until opened again.
+        change_at: u32,
+        checks: Arc<AtomicU32>,
+    }
+
+    impl FrameSource for Scripted {
+        fn open(&mut self) -> Result<(), CaptureError> {
+            self.next = 0;
+            Ok(())
+        }
+
+        fn next(&mut self, into: &mut RawFrame, _: Duration) -> Result<bool, CaptureError> {
+            std::thread::sleep(Duration::from_millis(1));
+            if self.next == self.lives {
+                return Err(CaptureError::Lost {
+                    source_name: "scripted".into(),
+                    problem: "as planned".into(),
+                });
+            }
+            into.sequence = self.next;
+            into.bytes.clear();
+            into.bytes.push((self.next / 2) as u8);
+            self.next += 1;
+            Ok(true)
+        }
+
+        fn frame_bytes(&self) -> usize {
+            8
+        }
+
+        fn check_controls(&mut self) -> Result<(), CaptureError> {
+            let call = self.checks.fetch_add(1, Ordering::Relaxed) + 1;
+            if call == self.change_at {
+                return Err(CaptureError::Changed {
+                    source_name: "scripted".into(),
+                    problem: "gain".into(),
+                });
+            }
+            Ok(())
+        }
+
+        fn describe(&self) -> String {
+            "scripted".into()
+        }
+    }
+
+    /// What the camera's thread says of such a source, until `enough`.
+    fn said_of(
+        lives: u64,
+        change_at: u32,
+        handling: Handling,
+        mut enough: impl FnMut(&[FromCamera]) -> bool,
+    ) -> (std::vec::Vec<FromCamera>, u32) {
+        let checks = Arc::new(AtomicU32::new(0));
+        let mut source = Handled::new(
+            Box::new(Scripted {
+                lives,
+                next: 0,
+                change_at,
+                checks: Arc::clone(&checks),
+            }),
+            handling,
+        );
+        source.open().expect("open");
+        let mut rails = Box::new(Rails::default());
+        let (out, mut heard) = rails.camera.split();
+        let (mut back, free_gate) = rails.free_gate.split();
+        let free = [
+            free_gate,
+            rails.free_judge.split().1,
+            rails.free_recorder.split().1,
+        ];
+        let (no_room, alive) = (AtomicU64::new(0), Alive::new());
+        let stop = AtomicBool::new(false);
+        let mut said = std::vec::Vec::new();
+        std::thread::scope(|scope| {
+            let ends = CameraEnds {
+                out,
+                free,
+                gate: std::thread::current(),
+                no_room: &no_room,
+                alive: &alive.camera,
+            };
+            let settings = CameraSettings {
+                timeout: PATIENCE,
+                on_trigger: false,
+            };
+            let stop = &stop;
+            scope.spawn(move || run(Box::new(source), &settings, ends, stop));
+            let until = clock::now().after(clock::nanos(PATIENCE));
+            while !enough(&said) && clock::now() < until {
+                match heard.dequeue() {
+                    Some(FromCamera::Frame(frame, at)) => {
+                        let mut copy = RawFrame::with_capacity(0);
+                        (copy.sequence, copy.content) = (frame.sequence, frame.content);
+                        said.push(FromCamera::Frame(copy, at));
+                        back.enqueue(frame).expect("room");
+                    }
+                    Some(word) => said.push(word),
+                    None => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(enough(&said), "{said:?}");
+        (said, checks.load(Ordering::Relaxed))
+    }
+
+    fn losses(said: &[FromCamera]) -> usize {
+        let lost = |word: &&FromCamera| matches!(word, FromCamera::Works(false));
+        said.iter().filter(lost).count()
+    }
+
+    #[test]
+    fn the_first_frames_after_each_opening_are_not_used() {
+        let handling = Handling {
+            warmup_frames: 3,
+            ..Handling::default()
+        };
+        let (said, _) = said_of(6, u32::MAX, handling, |said| losses(said) == 2);
+        let words: std::vec::Vec<String> = said
+            .iter()
+            .map(|word| match word {
+                FromCamera::Frame(frame, _) => frame.sequence.to_string(),
+                FromCamera::Works(works) => works.to_string(),
+            })
+            .collect();
+        let life = ["true", "3", "4", "5", "false"];
+        assert_eq!(words, [life, life].concat());
+    }
+
+    #[test]
+    fn controls_are_looked_at_as_often_as_configured() {
+        let handling = |ms| Handling {
+            controls_every: Duration::from_millis(ms),
+            ..Handling::default()
+        };
+        // The third look finds them changed: the camera is opened again.
+        let (_, looks) = said_of(u64::MAX, 3, handling(5), |said| losses(said) == 1);
+        assert!(looks >= 3);
+        let frames = |said: &[FromCamera]| said.len() > 50;
+        let (said, looks) = said_of(u64::MAX, 1, handling(60_000), frames);
+        assert_eq!((losses(&said), looks), (0, 0));
+    }
+
+    #[test]
+    fn a_picture_that_came_twice_is_known_by_its_content() {
+        let contents = |never_alike| -> std::vec::Vec<Option<u64>> {
+            let handling = Handling {
+                never_alike,
+                ..Handling::default()
+            };
+            let (said, _) = said_of(u64::MAX, u32::MAX, handling, |said| said.len() > 4);
+            let content = |word: &FromCamera| match word {
+                FromCamera::Frame(frame, _) => Some(frame.content),
+                FromCamera::Works(_) => None,
+            };
+            said.iter().filter_map(content).take(4).collect()
+        };
+        let alike = contents(true);
+        assert!(alike[0].is_some());
+        assert_eq!((alike[0], alike[2]), (alike[1], alike[3]));
+        assert_ne!(alike[1], alike[2]);
+        assert_eq!(contents(false), [None; 4]);
     }
 }

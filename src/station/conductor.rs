@@ -1,56 +1,37 @@
 //! The gate's thread: takes what the other threads bring to the controller, and does what it says.
 //!
 //! From the trigger to the output it takes no memory and no lock. It sleeps until something comes
-//! or something is due.
+//! or something is due. It also looks whether the others still go round, whether whoever holds the
+//! output lines answers, and whether it was itself run in time.
 
-use super::link::LinkError;
-use super::rails::{Answer, Arrival, FromCamera, Item, Job, Word, said};
+use super::History;
+use super::alive::{Alive, Word as AliveWord};
+use super::desk::{Company, Desk};
+use super::rails::{Answer, Arrival, FromCamera, Item, Job, Word};
 use crate::capture::source::RawFrame;
 use crate::clock::{self, Suspension};
-use crate::line::controller::{Command, Controller, ControllerSettings};
-use crate::line::devices::{DeviceError, Input, Outputs};
-use crate::line::gate::{
-    Counters, Decision, Fault, Judgement, Line, Nanos, Output, PartId, Reason, SettingsError, Span,
-};
-use crate::line::keepalive::Keepalive;
-use crate::line::pairing::{FrameInfo, Unused};
-use crate::record::{
-    EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
-};
-use heapless::Vec;
+use crate::line::controller::{Controller, ControllerSettings};
+use crate::line::devices::{Input, Outputs, Standing};
+use crate::line::gate::{Counters, Fault, Line, Nanos, SettingsError, Span};
+use crate::line::holder::FALL;
+use crate::line::pairing::FrameInfo;
+use crate::record::EventKind;
 use heapless::spsc::{Consumer, Producer};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::Thread;
-use std::time::{Duration, SystemTime};
-
-/// The alarm's name in log and metrics.
-pub(super) const REJECTS: &str = "rejects";
-
-/// A camera with wrong stamps is told of this often.
-const BETWEEN_WARNINGS: Nanos = Nanos::from_millis(10_000);
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A camera's thread goes round ten times a second; one that has not for so long hangs in its driver.
 const CAMERA_SILENT: Nanos = Nanos::from_millis(2_000);
-/// Opening a camera may take seconds; after these only a new process helps.
-const CAMERA_STUCK: Nanos = Nanos::from_millis(10_000);
+/// The threads of trigger, judge and control socket go round twenty times a second.
+const THREAD_SILENT: Nanos = Nanos::from_millis(500);
+/// A disk may take seconds for what it is given; one that takes longer records nothing.
+const RECORD_SILENT: Nanos = Nanos::from_millis(5_000);
+/// Opening a camera may take seconds; after these, a thread that hangs is mended by a new process only.
+const STUCK: Nanos = Nanos::from_millis(10_000);
 /// Time that the machine slept and that parts may have moved unseen.
 const SLEPT: Nanos = Nanos::from_millis(5);
 /// Longest sleep: how late a request to stop is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
-
-/// Parts whose judging is remembered until they are decided; a power of two.
-const REMEMBERED: usize = 512;
-
-/// What is known of a part before it is decided.
-#[derive(Clone, Copy)]
-struct Known {
-    part: PartId,
-    stamp: FrameStamp,
-    latencies: Latencies,
-    score: Option<f32>,
-    verdict: Option<Judgement>,
-}
 
 /// The gate thread's ends of all queues.
 pub(super) struct Ends<'a> {
@@ -63,23 +44,38 @@ pub(super) struct Ends<'a> {
     pub(super) free: Producer<'a, RawFrame>,
 }
 
-/// What the gate thread listens to and tells besides parts.
-pub(super) struct Company<'a> {
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) keepalive: Option<Keepalive>,
-    pub(super) product: ProductLabel,
-    /// The product's, for the metrics.
-    pub(super) ng_threshold: f32,
-    /// Entries for which the recorder's queue had no room.
-    pub(super) entries_lost: &'a AtomicU64,
+/// What the gate's thread watches.
+pub(super) struct Watched<'a> {
+    pub(super) alive: &'a Alive,
+    /// Triggers come from the control socket's thread.
+    pub(super) control_triggers: bool,
     /// Where it belongs to the gate's work that the holder of the lines hears of it.
     pub(super) alive_every: Nanos,
-    pub(super) judge: &'a Thread,
-    pub(super) recorder: &'a Thread,
-    /// When the camera's thread last went round.
-    pub(super) camera_alive: &'a AtomicU64,
-    /// An alarm of an earlier process stands.
-    pub(super) alarm_stands: bool,
+    /// To be run later than this is an incident.
+    pub(super) late: Nanos,
+    /// The event log cannot be written, says its thread.
+    pub(super) record_lost: &'a AtomicBool,
+    /// And then the line must not run.
+    pub(super) record_required: bool,
+}
+
+/// Who hangs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Hung {
+    camera: bool,
+    inputs: bool,
+    judge: bool,
+}
+
+/// Why the gate's thread ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Somebody asked for it.
+    Asked,
+    /// Nobody holds the lines any more.
+    Orphaned,
+    /// The machine slept.
+    Suspended,
 }
 
 /// See the module.
@@ -87,10 +83,23 @@ pub(super) struct Conductor<'a> {
     controller: Controller<(RawFrame, Nanos)>,
     desk: Desk<'a>,
     ends: Arriving<'a>,
+    watched: Watched<'a>,
+    history: History,
     next_alive: Nanos,
     /// What the camera's thread said last.
     camera_works: bool,
-    camera_hangs: bool,
+    /// What the trigger's thread said last.
+    inputs_failed: bool,
+    hung: Hung,
+    record_lost: bool,
+    /// Whoever holds the lines ought to have answered.
+    overdue: bool,
+    asked: bool,
+    ask_again: Nanos,
+    /// This thread has to be here again by then.
+    due_here: Nanos,
+    /// Before this, silence of other threads says nothing: all of this process was stopped.
+    excused_until: Nanos,
     suspension: Suspension,
     /// What systemd was last told of READY.
     announced: Option<bool>,
@@ -106,62 +115,42 @@ struct Arriving<'a> {
     words: Consumer<'a, Word>,
 }
 
-/// Where commands are carried out.
-struct Desk<'a> {
-    outputs: Box<dyn Outputs>,
-    jobs: Producer<'a, Job>,
-    items: Producer<'a, Item>,
-    free: Producer<'a, RawFrame>,
-    company: Company<'a>,
-    known: Box<[Option<Known>; REMEMBERED]>,
-    decided: Vec<Decision, 64>,
-    gate_after: Option<Nanos>,
-    tell_stale_at: Nanos,
-    outputs_failed: bool,
-    orphaned: bool,
-    /// A frame could not be handed to the judge: its part's number.
-    undelivered: Option<PartId>,
-    now: Nanos,
-}
-
 impl<'a> Conductor<'a> {
     pub(super) fn new(
         settings: ControllerSettings,
         outputs: Box<dyn Outputs>,
         ends: Ends<'a>,
         company: Company<'a>,
+        watched: Watched<'a>,
+        history: History,
     ) -> Result<Self, SettingsError> {
         let now = clock::now();
         let gate_after = match settings.gate.gate {
             Span::Time(after) => Some(after),
             Span::Counts(_) => None,
         };
+        let (jobs, items, free) = (ends.jobs, ends.items, ends.free);
         Ok(Self {
             controller: Controller::new(settings, now)?,
-            desk: Desk {
-                outputs,
-                jobs: ends.jobs,
-                items: ends.items,
-                free: ends.free,
-                company,
-                known: Box::new([None; REMEMBERED]),
-                decided: Vec::new(),
-                gate_after,
-                tell_stale_at: Nanos(0),
-                outputs_failed: false,
-                orphaned: false,
-                undelivered: None,
-                now,
-            },
+            desk: Desk::new(outputs, jobs, items, free, company, gate_after),
             ends: Arriving {
                 arrivals: ends.arrivals,
                 camera: ends.camera,
                 answers: ends.answers,
                 words: ends.words,
             },
+            watched,
+            history,
             next_alive: now,
             camera_works: false,
-            camera_hangs: false,
+            inputs_failed: false,
+            hung: Hung::default(),
+            record_lost: false,
+            overdue: false,
+            asked: false,
+            ask_again: Nanos::MAX,
+            due_here: now,
+            excused_until: now,
             suspension: Suspension::watch(),
             announced: None,
             told: Counters::default(),
@@ -174,40 +163,93 @@ impl<'a> Conductor<'a> {
             let level = self.controller.level(line);
             self.desk.set(line, level, None);
         }
+        self.begin();
+        self.due_here = clock::now();
+        let ending = loop {
+            if stop.load(Ordering::Relaxed) || self.asked {
+                break Ending::Asked;
+            }
+            if self.desk.orphaned {
+                break Ending::Orphaned;
+            }
+            if self.suspension.lasted() > SLEPT {
+                log::error!(
+                    "this machine was suspended: nobody knows where parts are; starting anew"
+                );
+                break Ending::Suspended;
+            }
+            self.look_at_the_clock();
+            self.watch_the_holder();
+            self.take_what_came();
+            self.watch_the_threads();
+            self.watch_the_record();
+            self.act(|c, now, desk| c.tick(now, &mut |x| desk.carry_out(x)));
+            self.tell_that_it_lives();
+            self.look_at_the_clock();
+            let next = self.controller.deadline().min(self.next_alive);
+            let due = clock::until(next.min(self.ask_again)).min(LONGEST_SLEEP);
+            if !self.something_waits() && !self.desk.orphaned {
+                self.due_here = clock::now().after(clock::nanos(due));
+                std::thread::park_timeout(due);
+            }
+        };
+        self.end(ending);
+    }
+
+    /// What an earlier process left behind.
+    fn begin(&mut self) {
+        let history = self.history;
+        let metrics = &self.desk.company.metrics;
+        metrics.restarts.add(u64::from(history.restarts));
+        metrics
+            .supervisor_late
+            .add(u64::from(history.supervisor_late));
+        for name in history.changed.names() {
+            metrics.changed_on_disk(name);
+        }
+        self.desk.now = clock::now();
+        for name in history.newly_changed.names() {
+            let detail = "the line goes on with what it was started with, until it is started anew";
+            self.desk.event(EventKind::ChangedOnDisk, name, detail);
+        }
+        if history.restarts > 0 {
+            let why = history.ended_by.words();
+            let detail = format_args!("restart {}: {why}", history.restarts);
+            self.desk.event(EventKind::Restarted, "vision", detail);
+        }
         self.act(|c, now, desk| {
-            if desk.company.alarm_stands {
+            if history.alarm == Standing::None {
+                desk.remember(Standing::None);
+            } else {
+                desk.next_alarm = history.alarm;
                 c.raise_alarm(now, &mut |x| desk.carry_out(x));
             }
             // The camera has to show itself first.
             c.fault(Fault::Camera, true, now, &mut |x| desk.carry_out(x));
             c.fault(Fault::Starting, false, now, &mut |x| desk.carry_out(x));
         });
-        while !stop.load(Ordering::Relaxed) && !self.desk.orphaned {
-            if self.suspension.lasted() > SLEPT {
-                log::error!(
-                    "this machine was suspended: nobody knows where parts are; starting anew"
-                );
-                break;
-            }
-            self.take_what_came();
-            self.watch_the_camera();
-            self.act(|c, now, desk| c.tick(now, &mut |x| desk.carry_out(x)));
-            self.tell_that_it_lives();
-            let due = clock::until(self.controller.deadline().min(self.next_alive));
-            if !self.something_waits() {
-                std::thread::park_timeout(due.min(LONGEST_SLEEP));
-            }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        if ending == Ending::Orphaned {
+            self.act(|c, now, desk| {
+                c.fault(Fault::Supervisor, true, now, &mut |x| desk.carry_out(x));
+            });
         }
         self.desk.set(Line::Pass, false, None);
         self.desk.set(Line::Ready, false, None);
-        for line in Line::ALL {
+        for line in FALL {
             self.desk.set(line, line.when_unattended(), None);
         }
         if let Some(keepalive) = self.desk.company.keepalive.take() {
             // Not STOPPING=1, which is the supervisor's to say: systemd would wait for the whole
             // service to end, and kill the next vision process and the supervisor when its time is over.
             let _ = keepalive.status("the vision process ends");
-            let _ = keepalive.end();
+            if ending == Ending::Asked {
+                let _ = keepalive.end();
+            }
+            // Else the hardware watchdog stays armed: nobody asked for this end, and what comes next
+            // has to show that it lives.
         }
     }
 
@@ -228,35 +270,110 @@ impl<'a> Conductor<'a> {
         let now = clock::now();
         self.desk.now = now;
         what(&mut self.controller, now, &mut self.desk);
-        while let Some(part) = self.desk.undelivered.take() {
-            let desk = &mut self.desk;
-            self.controller
-                .verdict(part, Err(Reason::Overload), now, &mut |x| desk.carry_out(x));
+        self.desk.finish(&mut self.controller);
+    }
+
+    /// This thread was run later than may be (stopped, swapped out, kept from the processor): nobody
+    /// knows what went by meanwhile.
+    fn look_at_the_clock(&mut self) {
+        let now = clock::now();
+        let late = now.since(self.due_here);
+        self.due_here = now;
+        if late > self.watched.late {
+            self.excused_until = now.after(THREAD_SILENT);
+            self.desk.company.metrics.vision_late.inc();
+            self.was_late("vision", late);
         }
-        if self.desk.outputs_failed && !self.controller.faults().has(Fault::Outputs) {
-            let desk = &mut self.desk;
-            self.controller
-                .fault(Fault::Outputs, true, now, &mut |x| desk.carry_out(x));
+    }
+
+    fn was_late(&mut self, who: &'static str, late: Nanos) {
+        let ms = late.as_micros() / 1_000;
+        log::error!(
+            "the {who} process was {ms} ms late: the lines fall, and what lies on the line is thrown out"
+        );
+        self.act(|c, now, desk| {
+            desk.event(EventKind::WasLate, who, format_args!("{ms} ms"));
+            c.outputs_were_late(now, &mut |x| desk.carry_out(x));
+        });
+        self.say_all_again();
+    }
+
+    /// Every level, for a holder of the lines that has let them fall.
+    fn say_all_again(&mut self) {
+        for line in FALL {
+            let level = match line {
+                // What may pass later says so later.
+                Line::Pass => false,
+                Line::RecordLost => self.record_lost,
+                Line::Heartbeat if self.desk.hung => continue,
+                line => self.controller.level(line),
+            };
+            self.desk.set(line, level, None);
         }
-        if !self.desk.decided.is_empty() {
-            self.desk.tell_of_decided();
+    }
+
+    fn watch_the_holder(&mut self) {
+        let now = clock::now();
+        let holding = match self.desk.outputs.holding(now) {
+            Ok(holding) => holding,
+            Err(error) => {
+                self.desk.outputs_gone(&error);
+                self.ask_again = Nanos::MAX;
+                return;
+            }
+        };
+        self.asked |= holding.end;
+        self.ask_again = holding.ask_again;
+        if let Some(late) = holding.was_late {
+            self.desk.company.metrics.supervisor_late.inc();
+            self.was_late("supervisor", late);
+        }
+        let overdue = holding.overdue;
+        if overdue != self.overdue || (overdue && holding.was_late.is_some()) {
+            self.overdue = overdue;
+            if overdue {
+                log::error!("the supervisor does not answer: the lines fall round it");
+            }
+            self.act(|c, now, desk| {
+                c.fault(Fault::Supervisor, overdue, now, &mut |x| desk.carry_out(x));
+            });
+            if !overdue {
+                self.say_all_again();
+            }
         }
     }
 
     fn take_what_came(&mut self) {
         while let Some(arrival) = self.ends.arrivals.dequeue() {
+            if let Arrival::Inputs(failed) = arrival {
+                self.inputs_failed = failed;
+            }
+            let failed = self.inputs_failed || self.hung.inputs;
             self.act(|c, now, desk| match arrival {
                 Arrival::Edge(edge) => match edge.input {
-                    Input::Trigger => {
+                    Input::Trigger if edge.on => {
                         c.trigger(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
                     }
-                    Input::Encoder => {
-                        c.encoder(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                    Input::Trigger => {
+                        c.release(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
                     }
-                    Input::Acknowledge => desk.acknowledge(c, now),
-                    Input::EncoderB | Input::Index | Input::Confirm => {}
+                    Input::Encoder | Input::EncoderB => {
+                        let second = edge.input == Input::EncoderB;
+                        c.encoder_edge(second, edge.on, edge.at, edge.lost, now, &mut |x| {
+                            desk.carry_out(x);
+                        });
+                    }
+                    Input::Index if edge.on => {
+                        c.index(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                    }
+                    Input::Confirm if edge.on => {
+                        c.confirm(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                    }
+                    Input::Acknowledge if edge.on => desk.acknowledge(c, now),
+                    Input::Index | Input::Confirm | Input::Acknowledge => {}
                 },
-                Arrival::Inputs(failed) => {
+                Arrival::Level(on) => c.level_read(on, now, &mut |x| desk.carry_out(x)),
+                Arrival::Inputs(_) => {
                     c.fault(Fault::Inputs, failed, now, &mut |x| desk.carry_out(x));
                 }
             });
@@ -285,7 +402,7 @@ impl<'a> Conductor<'a> {
                     let info = FrameInfo {
                         exposed: Nanos(frame.time_ns),
                         sequence: frame.sequence,
-                        content: None,
+                        content: frame.content,
                         damaged: frame.damaged,
                     };
                     let metrics = &desk.company.metrics;
@@ -302,26 +419,91 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// A camera's thread that hangs in the driver cannot say so itself.
-    fn watch_the_camera(&mut self) {
-        let seen = Nanos(self.desk.company.camera_alive.load(Ordering::Relaxed));
-        let hangs = clock::now().since(seen) > CAMERA_SILENT;
-        if hangs != self.camera_hangs {
-            self.camera_hangs = hangs;
-            if hangs {
-                log::error!("camera: its driver does not answer");
+    /// A thread that hangs, in a driver for instance, cannot say so itself.
+    fn watch_the_threads(&mut self) {
+        let now = clock::now();
+        if now < self.excused_until {
+            return;
+        }
+        let alive = self.watched.alive;
+        let silent = |word: &AliveWord, limit| word.silent_for(now) > limit;
+        let hung = Hung {
+            camera: silent(&alive.camera, CAMERA_SILENT),
+            inputs: silent(&alive.trigger, THREAD_SILENT)
+                || (self.watched.control_triggers && silent(&alive.control, THREAD_SILENT)),
+            // How long it may take for a part is the controller's to watch.
+            judge: !self.desk.judging && silent(&alive.judge, THREAD_SILENT),
+        };
+        let before = std::mem::replace(&mut self.hung, hung);
+        if hung == before {
+            return;
+        }
+        self.desk.hung = hung != Hung::default();
+        for (was, is, who) in [
+            (before.camera, hung.camera, "camera: its driver"),
+            (before.inputs, hung.inputs, "the thread of the triggers"),
+            (before.judge, hung.judge, "the judge's thread"),
+        ] {
+            if is && !was {
+                log::error!("{who} does not answer");
             }
-            let broken = hangs || !self.camera_works;
+        }
+        let (works, failed) = (self.camera_works, self.inputs_failed);
+        self.act(|c, now, desk| {
+            for (changed, fault, present) in [
+                (
+                    hung.camera != before.camera,
+                    Fault::Camera,
+                    hung.camera || !works,
+                ),
+                (
+                    hung.inputs != before.inputs,
+                    Fault::Inputs,
+                    hung.inputs || failed,
+                ),
+                (hung.judge != before.judge, Fault::Inference, hung.judge),
+            ] {
+                if changed {
+                    c.fault(fault, present, now, &mut |x| desk.carry_out(x));
+                }
+            }
+        });
+    }
+
+    /// What happens is not written down.
+    fn watch_the_record(&mut self) {
+        let now = clock::now();
+        let hangs =
+            now >= self.excused_until && self.watched.alive.record.silent_for(now) > RECORD_SILENT;
+        let lost = self.watched.record_lost.load(Ordering::Relaxed) || hangs;
+        if lost == self.record_lost {
+            return;
+        }
+        self.record_lost = lost;
+        self.desk.company.metrics.record_lost(lost);
+        self.desk.set(Line::RecordLost, lost, None);
+        if self.watched.record_required {
             self.act(|c, now, desk| {
-                c.fault(Fault::Camera, broken, now, &mut |x| desk.carry_out(x));
+                c.fault(Fault::Record, lost, now, &mut |x| desk.carry_out(x));
             });
         }
+    }
+
+    /// Whether everything that a watchdog could mend works.
+    fn fresh(&self, now: Nanos) -> bool {
+        let alive = self.watched.alive;
+        let control = self.watched.control_triggers && alive.control.silent_for(now) >= STUCK;
+        let stuck = control
+            || alive.camera.silent_for(now) >= STUCK
+            || alive.trigger.silent_for(now) >= STUCK
+            || (self.hung.judge && alive.judge.silent_for(now) >= STUCK);
+        self.controller.fresh() && !stuck
     }
 
     fn tell_that_it_lives(&mut self) {
         let now = clock::now();
         if now >= self.next_alive {
-            self.next_alive = now.after(self.desk.company.alive_every);
+            self.next_alive = now.after(self.watched.alive_every);
             if let Err(error) = self.desk.outputs.alive() {
                 self.desk.outputs_gone(&error);
             }
@@ -335,8 +517,7 @@ impl<'a> Conductor<'a> {
                 .add(counters.lost_triggers - told.lost_triggers);
             *told = counters;
         }
-        let seen = Nanos(self.desk.company.camera_alive.load(Ordering::Relaxed));
-        let fresh = self.controller.fresh() && now.since(seen) < CAMERA_STUCK;
+        let fresh = self.fresh(now);
         if let Some(keepalive) = &mut self.desk.company.keepalive {
             if fresh && let Err(error) = keepalive.kick(now) {
                 log::error!("{error}");
@@ -354,219 +535,6 @@ impl<'a> Conductor<'a> {
                     log::warn!("{error}");
                 }
             }
-        }
-    }
-}
-
-impl Desk<'_> {
-    fn carry_out(&mut self, command: Command<(RawFrame, Nanos)>) {
-        match command {
-            Command::Gate(Output::Set {
-                line,
-                on,
-                due,
-                until,
-            }) => {
-                self.set(line, on, until);
-                if on && matches!(line, Line::Pass | Line::Reject) {
-                    let late = clock::now().since(due);
-                    let lateness = self.company.metrics.latency(Latency::OutputLateness);
-                    lateness.record(late.as_micros());
-                }
-                if line == Line::Ready {
-                    self.company.metrics.set_ready(on);
-                    let kind = if on {
-                        EventKind::Ready
-                    } else {
-                        EventKind::NotReady
-                    };
-                    self.event(kind, "line", "");
-                }
-            }
-            Command::Gate(Output::Extend { until }) => self.set(Line::Pass, true, Some(until)),
-            Command::Gate(Output::Decided(decision)) => {
-                if self.decided.push(decision).is_err() {
-                    // More at once than is told of singly: told of now, before its output is timed.
-                    self.tell_of_decided();
-                    let _ = self.decided.push(decision);
-                }
-            }
-            Command::Gate(Output::Fault { fault, present }) => {
-                let kind = if present {
-                    EventKind::FaultRaised
-                } else {
-                    EventKind::FaultCleared
-                };
-                self.event(kind, fault.name(), "");
-                self.company.metrics.fault(fault.name(), present);
-                if present && fault != Fault::Starting {
-                    log::warn!("fault: {}", fault.name());
-                }
-            }
-            Command::Gate(Output::Alarm(raised)) => {
-                let kind = if raised {
-                    log::warn!(
-                        "alarm: too many rejects; it stands until it is acknowledged (`partgate tell CONFIG acknowledge`, or the acknowledge input)"
-                    );
-                    EventKind::Alarm
-                } else {
-                    log::info!("the alarm was acknowledged");
-                    EventKind::Acknowledged
-                };
-                self.event(kind, REJECTS, "");
-                self.company.metrics.alarm(REJECTS, raised);
-            }
-            Command::Judge {
-                part,
-                trigger,
-                frame: (frame, in_hand),
-                exposed,
-            } => {
-                let latencies = Latencies::NONE
-                    .with(Latency::TriggerToFrame, exposed.since(trigger))
-                    .with(Latency::Delivery, in_hand.since(exposed))
-                    .with(Latency::Waiting, self.now.since(in_hand));
-                self.known[part.0 as usize % REMEMBERED] = Some(Known {
-                    part,
-                    stamp: FrameStamp {
-                        time: exposed,
-                        sequence: frame.sequence,
-                    },
-                    latencies,
-                    score: None,
-                    verdict: None,
-                });
-                let job = Job {
-                    part,
-                    frame,
-                    gate: self.gate_after.map(|after| trigger.after(after)),
-                };
-                if let Err(job) = self.jobs.enqueue(job) {
-                    self.undelivered = Some(part);
-                    self.release(job.frame);
-                } else {
-                    self.company.judge.unpark();
-                }
-            }
-            Command::Free((frame, in_hand), why) => {
-                match why {
-                    Some(Unused::Stale | Unused::Repeated) => self.note_stale(&frame, in_hand),
-                    Some(Unused::Damaged) => self.company.metrics.frames_damaged.inc(),
-                    _ => {}
-                }
-                self.release(frame);
-            }
-        }
-    }
-
-    fn acknowledge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, now: Nanos) {
-        c.acknowledge(now, &mut |x| self.carry_out(x));
-    }
-
-    /// A camera whose stamps are wrong leaves every part without a picture; somebody must be told why.
-    fn note_stale(&mut self, frame: &RawFrame, in_hand: Nanos) {
-        self.company.metrics.frames_stale.inc();
-        if self.now >= self.tell_stale_at {
-            self.tell_stale_at = self.now.after(BETWEEN_WARNINGS);
-            log::warn!(
-                "a frame is stamped {} us before it was in hand ({} ns): its time is in the future, older than capture.delivery_ms, or not newer than the frame before; no part is given it",
-                in_hand
-                    .0
-                    .cast_signed()
-                    .wrapping_sub(frame.time_ns.cast_signed())
-                    / 1_000,
-                frame.time_ns
-            );
-        }
-    }
-
-    /// The queue has room for every frame there is; were it full, the pool would shrink by one.
-    fn release(&mut self, frame: RawFrame) {
-        let _ = self.free.enqueue(frame);
-    }
-
-    fn set(&mut self, line: Line, on: bool, until: Option<Nanos>) {
-        if let Err(error) = self.outputs.set_until(line, on, until) {
-            self.outputs_gone(&error);
-        }
-    }
-
-    fn outputs_gone(&mut self, error: &DeviceError) {
-        // The supervisor has dropped the lines and this process with them.
-        let let_go = matches!(error.downcast_ref(), Some(LinkError::Gone));
-        if !self.outputs_failed && let_go {
-            log::info!("the supervisor has let go of this process: it ends");
-        } else if !self.outputs_failed {
-            log::error!("output lines: {}", said(error));
-        }
-        self.outputs_failed = true;
-        self.orphaned |= error.is::<LinkError>();
-    }
-
-    fn note_answer(&mut self, answer: &Answer) -> Result<Judgement, Reason> {
-        let verdict = match &answer.judged {
-            Ok(judged) => Ok(judged.judgement),
-            Err(error) => Err(error.reason()),
-        };
-        if let Some(known) = &mut self.known[answer.part.0 as usize % REMEMBERED]
-            && known.part == answer.part
-        {
-            known.latencies.set(Latency::Judging, answer.took);
-            known.verdict = verdict.ok();
-            known.score = answer.judged.as_ref().ok().map(|j| j.score);
-        }
-        if let Ok(judged) = &answer.judged {
-            let threshold = self.company.ng_threshold;
-            self.company.metrics.score(judged.score, threshold);
-        }
-        verdict
-    }
-
-    /// Parts that were decided: their outputs are set by now.
-    fn tell_of_decided(&mut self) {
-        let set_at = clock::now();
-        let wall = SystemTime::now();
-        for at in 0..self.decided.len() {
-            let decision = self.decided[at];
-            let since = set_at.since(decision.trigger.time);
-            let mut entry = PartEntry::rejected(
-                decision.part,
-                decision.trigger.time,
-                wall.checked_sub(Duration::from_nanos(since.0))
-                    .unwrap_or(wall),
-                Reason::Late,
-            );
-            entry.reason = decision.rejected;
-            entry.product = self.company.product;
-            let known = self.known[decision.part.0 as usize % REMEMBERED].take();
-            if let Some(known) = known.filter(|k| k.part == decision.part) {
-                entry.frame = Some(known.stamp);
-                entry.latencies = known.latencies;
-                entry.score = known.score;
-                entry.verdict = known.verdict;
-            }
-            if let Some(at) = decision.verdict_at {
-                let waited = at.since(decision.trigger.time);
-                entry.latencies.set(Latency::TriggerToVerdict, waited);
-            }
-            entry.latencies.set(Latency::TriggerToOutput, since);
-            self.company.metrics.part(&entry);
-            self.hand_to_recorder(Item::Part(entry));
-        }
-        self.decided.clear();
-    }
-
-    fn event(&mut self, kind: EventKind, subject: &str, detail: impl std::fmt::Display) {
-        let event = EventEntry::new(kind, subject, detail, self.now);
-        self.hand_to_recorder(Item::Event(event));
-    }
-
-    /// A recorder that does not keep up loses lines, which are counted; the gate does not wait.
-    fn hand_to_recorder(&mut self, item: Item) {
-        if self.items.enqueue(item).is_err() {
-            self.company.entries_lost.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.company.recorder.unpark();
         }
     }
 }

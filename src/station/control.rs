@@ -2,12 +2,14 @@
 //!
 //! `status`, `trigger`, `acknowledge`. Whoever may write to the socket's file may command the line.
 
+use super::alive;
 use super::rails::Word;
 use super::triggers::{SharedFlash, fire};
 use crate::clock;
-use crate::line::gate::Reason;
+use crate::line::gate::{Nanos, Reason};
 use crate::record::Metrics;
 use heapless::spsc::Producer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,10 +21,14 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Longest command, bytes.
-const LONGEST: u64 = 256;
-/// A peer that says nothing for so long is left.
+const LONGEST: usize = 255;
+/// A peer that gives no command for so long is left.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
+/// Peers that are served at once.
+const PEERS: usize = 16;
+/// A peer that is owed so many bytes gets no more answers.
+const MOST_OWED: usize = 64 << 10;
 
 /// Why there is no control socket.
 #[derive(Debug, Error)]
@@ -113,44 +119,132 @@ pub(super) struct ControlEnds<'a> {
     pub(super) metrics: Arc<Metrics>,
     /// Whether triggers may come from here.
     pub(super) triggers: bool,
+    /// When this thread last went round.
+    pub(super) alive: &'a alive::Word,
 }
 
-/// Answers until `stop`.
+/// Somebody who is connected.
+struct Peer {
+    stream: UnixStream,
+    /// What it said since its last command.
+    said: heapless::Vec<u8, LONGEST>,
+    /// Its command is too long: an error is owed, and what follows up to the line's end is dropped.
+    too_long: bool,
+    /// What it has not taken yet of its answer.
+    owed: Vec<u8>,
+    /// When it last gave a whole command, or came.
+    since: Nanos,
+    /// It has said its last word.
+    ended: bool,
+}
+
+/// Answers until `stop`. Peers are served side by side, so that none keeps another waiting.
 pub(super) fn run(control: &Control, mut ends: ControlEnds<'_>, stop: &AtomicBool) {
-    // Peers are served one at a time: a person, or one PLC gateway. Each is cut off when silent.
+    let mut peers: heapless::Vec<Peer, PEERS> = heapless::Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        match control.listener.accept() {
-            Ok((stream, _)) => {
-                if let Err(error) = ends.serve(stream, stop) {
-                    log::debug!("control socket: {error}");
-                }
-            }
-            Err(_) => std::thread::sleep(LOOK),
+        ends.alive.stamp();
+        wait(control, &peers);
+        let now = clock::now();
+        while let Ok((stream, _)) = control.listener.accept() {
+            welcome(&mut peers, stream, now);
         }
+        peers.retain_mut(|peer| {
+            let idle = now.since(peer.since) > clock::nanos(PATIENCE);
+            let served = ends.serve(peer, now);
+            if let Err(error) = &served {
+                log::debug!("control socket: {error}");
+            }
+            served.is_ok() && !idle && !(peer.ended && peer.owed.is_empty())
+        });
+    }
+}
+
+/// Makes room where there is none: whoever gave a command last longest ago goes.
+fn welcome(peers: &mut heapless::Vec<Peer, PEERS>, stream: UnixStream, now: Nanos) {
+    if stream.set_nonblocking(true).is_err() {
+        return;
+    }
+    if peers.is_full() {
+        let oldest = (0..peers.len()).min_by_key(|&i| peers[i].since);
+        if let Some(oldest) = oldest {
+            peers.swap_remove(oldest);
+        }
+    }
+    let _ = peers.push(Peer {
+        stream,
+        said: heapless::Vec::new(),
+        too_long: false,
+        owed: Vec::new(),
+        since: now,
+        ended: false,
+    });
+}
+
+fn wait(control: &Control, peers: &[Peer]) {
+    let mut fds: heapless::Vec<PollFd<'_>, { PEERS + 1 }> = heapless::Vec::new();
+    let _ = fds.push(PollFd::new(&control.listener, PollFlags::IN));
+    for peer in peers {
+        // One that does not take its answer is not asked for more.
+        let flags = if peer.owed.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
+        };
+        let _ = fds.push(PollFd::new(&peer.stream, flags));
+    }
+    let timeout = Timespec::try_from(LOOK).ok();
+    // Interrupted or not: all of them are looked at next.
+    let _ = poll(&mut fds, timeout.as_ref());
+}
+
+/// A call that would have to wait has done nothing.
+fn unless_waiting(done: std::io::Result<usize>) -> std::io::Result<Option<usize>> {
+    match done {
+        Ok(n) => Ok(Some(n)),
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
 impl ControlEnds<'_> {
-    fn serve(&mut self, stream: UnixStream, stop: &AtomicBool) -> std::io::Result<()> {
-        stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut writer = stream.try_clone()?;
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        while !stop.load(Ordering::Relaxed) {
-            line.clear();
-            if reader.by_ref().take(LONGEST).read_line(&mut line)? == 0 {
+    /// Takes and answers what `peer` has said, without waiting.
+    fn serve(&mut self, peer: &mut Peer, now: Nanos) -> std::io::Result<()> {
+        peer.flush()?;
+        let mut bytes = [0; LONGEST];
+        // Not more than this in one go: others wait.
+        for _ in 0..4 {
+            if !peer.owed.is_empty() || peer.ended {
                 return Ok(());
             }
-            let answer = if line.ends_with('\n') {
-                self.answer(line.trim())
-            } else {
-                error("a command is one line of at most 255 bytes")
-            };
-            writeln!(writer, "{answer}")?;
+            match unless_waiting(peer.stream.read(&mut bytes))? {
+                None => return Ok(()),
+                Some(0) => peer.ended = true,
+                Some(n) => {
+                    for byte in &bytes[..n] {
+                        self.hear(peer, *byte, now);
+                    }
+                }
+            }
+            peer.flush()?;
         }
         Ok(())
+    }
+
+    fn hear(&mut self, peer: &mut Peer, byte: u8, now: Nanos) {
+        if byte != b'\n' {
+            peer.too_long |= peer.said.push(byte).is_err();
+            return;
+        }
+        peer.since = now;
+        let answer = match std::str::from_utf8(&peer.said) {
+            Ok(command) if !std::mem::take(&mut peer.too_long) => self.answer(command.trim()),
+            _ => error("a command is one line of at most 255 bytes"),
+        };
+        peer.said.clear();
+        if peer.owed.len() < MOST_OWED {
+            peer.owed.extend_from_slice(answer.to_string().as_bytes());
+            peer.owed.push(b'\n');
+        }
     }
 
     fn answer(&mut self, command: &str) -> serde_json::Value {
@@ -184,6 +278,13 @@ impl ControlEnds<'_> {
             "ready": metrics.ready(),
             "faults": metrics.faults().collect::<Vec<_>>(),
             "alarms": metrics.alarms().collect::<Vec<_>>(),
+            "restarts": metrics.restarts.get(),
+            "late": {
+                "supervisor": metrics.supervisor_late.get(),
+                "vision": metrics.vision_late.get(),
+            },
+            "record_lost": metrics.is_record_lost(),
+            "changed_on_disk": metrics.all_changed_on_disk().collect::<Vec<_>>(),
             "parts": metrics.parts.get(),
             "passed": metrics.passed.get(),
             "rejected": rejected,
@@ -201,6 +302,18 @@ impl ControlEnds<'_> {
         }
         self.gate.unpark();
         answer
+    }
+}
+
+impl Peer {
+    fn flush(&mut self) -> std::io::Result<()> {
+        while !self.owed.is_empty() {
+            match unless_waiting(self.stream.write(&self.owed))? {
+                None => break,
+                Some(n) => drop(self.owed.drain(..n)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,24 +4,24 @@ use crate::capture::Exposure;
 use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
-use crate::capture::rendered_source::{Production, RenderedSource};
-use crate::capture::source::{CaptureError, FrameSource};
+use crate::capture::rendered_source::{Production, RENDERED, RenderedSource};
+use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
 use crate::clock;
 use crate::config::{self, CameraSource, LineConfig, TriggerKind};
-use crate::gpio::simulated::{TextInputs, TextOutputs};
-use crate::gpio::{self, ChardevInputs, ChardevOutputs, Debounce, InputLine, OutputLine};
+use crate::gpio::simulated::{TextInputs, TextOutputs, TextSafeOutputs};
+use crate::gpio::{
+    self, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, InputLine, OutputLine,
+};
 use crate::line::controller::ControllerSettings;
-use crate::line::devices::{DeviceError, Input, Inputs, Outputs};
+use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
 use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
-
-/// Parts that a rendered source draws before it starts; drawing takes milliseconds each.
-const RENDERED: usize = 24;
 
 /// Why a configuration makes no devices.
 #[derive(Debug, Error)]
@@ -105,6 +105,8 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             delivery: config.capture.delivery,
         },
         judging: clock::nanos(config.inference.timeout),
+        level_every: config.trigger.level,
+        quadrature: config.lines.encoder_b.is_some(),
         by_command: config.trigger.kind == TriggerKind::Socket,
         indexed: config.lines.index.is_some(),
         every_counts: match config.trigger.kind {
@@ -131,7 +133,14 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
         }
     };
     Ok(match &config.camera.source {
-        CameraSource::V4l2(camera) => v4l2::source(v4l2_settings(config, camera))?,
+        CameraSource::V4l2(camera) => Box::new(Handled::new(
+            v4l2::source(v4l2_settings(config, camera))?,
+            Handling {
+                warmup_frames: camera.warmup_frames,
+                controls_every: camera.controls_every,
+                never_alike: !camera.allow_identical,
+            },
+        )),
         CameraSource::Folder { folder, on_trigger } => {
             Box::new(FolderSource::new(folder, exposure(*on_trigger)))
         }
@@ -209,6 +218,12 @@ pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetu
                 config::Bias::PullDown => gpio::Bias::PullDown,
             },
             debounce,
+            // As `Edge::on` promises.
+            off_edges: match input {
+                Input::Trigger => true,
+                Input::Encoder | Input::EncoderB => config.lines.encoder_b.is_some(),
+                Input::Index | Input::Confirm | Input::Acknowledge => false,
+            },
         });
     }
     if lines.is_empty() {
@@ -246,6 +261,26 @@ pub fn outputs(config: &LineConfig) -> Result<Box<dyn Outputs>, DeviceSetupError
         })
         .collect::<Result<Vec<_>, DeviceSetupError>>()?;
     Ok(Box::new(ChardevOutputs::open(lines)?))
+}
+
+/// By which this process lets the output lines fall that another one holds: `requests` are the
+/// descriptors of that one, `places` where each line is in them.
+///
+/// # Errors
+/// [`DeviceSetupError`].
+pub fn safe_outputs(
+    config: &LineConfig,
+    requests: Vec<OwnedFd>,
+    places: [Option<(u8, u8)>; Line::ALL.len()],
+) -> Result<Box<dyn SafeOutputs>, DeviceSetupError> {
+    if let Some(plant) = &config.plant {
+        let named = |line: &Line| config.lines.named(line.name()).is_some();
+        let lines: Vec<Line> = Line::ALL.into_iter().filter(named).collect();
+        let plant = TextSafeOutputs::open(&plant.outputs, &lines)
+            .map_err(|e| DeviceSetupError::Plant(e.into()))?;
+        return Ok(Box::new(plant));
+    }
+    Ok(Box::new(ChardevSafeOutputs::new(requests, places)?))
 }
 
 /// The configured checks of a picture; None where there is none.

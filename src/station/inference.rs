@@ -1,5 +1,6 @@
 //! The judge's thread: one frame at a time, then the next.
 
+use super::alive::Word;
 use super::judge::{Judge, Judged};
 use super::rails::{Answer, Job, Picture};
 use crate::capture::source::RawFrame;
@@ -22,11 +23,14 @@ pub(super) struct JudgeEnds<'a> {
     pub(super) recorder: Thread,
     /// Which pictures of OK parts are kept.
     pub(super) keeps_ok: &'a (dyn Fn(PartId) -> bool + Sync),
+    /// When this thread last went round.
+    pub(super) alive: &'a Word,
 }
 
 /// Judges until `stop`.
 pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
+        ends.alive.stamp();
         let Some(Job { part, frame, gate }) = ends.jobs.dequeue() else {
             std::thread::park_timeout(WAIT);
             continue;
@@ -34,6 +38,8 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
         let started = clock::now();
         let judged = judge.judge(&frame);
         let done = clock::now();
+        // Before the answer: from then on the gate asks for it again.
+        ends.alive.stamp();
         if let Err(error) = &judged {
             log::warn!("part {}: {error}", part.0);
         }
@@ -55,6 +61,7 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
         // that far behind, it would have called this stuck long before.
         while let Err(back) = ends.answers.enqueue(answer) {
             answer = back;
+            ends.alive.stamp();
             ends.gate.unpark();
             if stop.load(Ordering::Relaxed) {
                 return;

@@ -1,13 +1,29 @@
 //! An alarm stands until a person has looked, whatever becomes of the process that raised it: a file
-//! beside the event log says so to the next one.
+//! beside the event log says in words whether one stands.
+//!
+//! The file is there once a line ran. It is kept open and written over in place, so that a disk
+//! without room or inodes does not matter; where it is missing or cannot be read, nobody knows, and
+//! that is not the same as no alarm.
 
+use crate::line::devices::Standing;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// Always so many bytes, so that writing over them takes no new block.
+const SIZE: usize = 256;
+
 /// Whether an alarm stands, on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct AlarmLatch {
     path: PathBuf,
+    file: Option<File>,
+    /// What is to be there.
+    wanted: Option<Standing>,
+    /// Whether it is there.
+    written: bool,
+    told: bool,
 }
 
 impl AlarmLatch {
@@ -15,63 +31,203 @@ impl AlarmLatch {
     pub fn new(record: &Path) -> Self {
         Self {
             path: record.join("alarm"),
+            file: None,
+            wanted: None,
+            written: false,
+            told: false,
         }
     }
 
-    /// Whether an alarm was raised and nobody acknowledged it. Where that cannot be told, one was.
-    pub fn stands(&self) -> bool {
-        self.path.try_exists().unwrap_or_else(|error| {
-            log::error!(
-                "{}: cannot be looked at ({error}), so the alarm is taken to stand",
-                self.path.display()
-            );
-            true
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file says; [`Standing::Unknown`] where it is missing, empty or cannot be read.
+    pub fn read(&self) -> Standing {
+        let Ok(bytes) = std::fs::read(&self.path) else {
+            return Standing::Unknown;
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        if text.starts_with("No alarm stands.") {
+            return Standing::None;
+        }
+        let named = |alarm: &Standing| text.starts_with(beginning(*alarm));
+        // A version before this one wrote a file when an alarm was raised, and removed it later.
+        let old = || text.starts_with("An alarm was raised.");
+        let known = Standing::ALL.into_iter().find(named);
+        known.unwrap_or(if old() {
+            Standing::Rejects
+        } else {
+            Standing::Unknown
         })
     }
 
-    /// The alarm `stands`, or was acknowledged. What fails is told: the next start would not know.
-    pub(super) fn set(&self, stands: bool) {
-        let done = if stands {
-            self.raise()
-        } else {
-            match std::fs::remove_file(&self.path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-                _ => Ok(()),
-            }
+    /// Says in the file which `alarm` stands. What fails is told once, and tried again by
+    /// [`AlarmLatch::tick`].
+    pub fn set(&mut self, alarm: Standing) {
+        self.wanted = Some(alarm);
+        self.written = false;
+        self.tick();
+    }
+
+    /// Writes what could not be written, and makes the file again that somebody removed.
+    pub(super) fn tick(&mut self) {
+        let Some(alarm) = self.wanted else {
+            return;
         };
-        if let Err(error) = done {
-            let what = if stands { "raised" } else { "acknowledged" };
-            log::error!(
-                "{}: the next start will not know that the alarm was {what}: {error}",
-                self.path.display()
-            );
+        let removed = self.file.as_ref().is_some_and(|file| {
+            // Where the system does not say, the file is taken to be there.
+            rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0)
+        });
+        if removed {
+            self.file = None;
+            self.written = false;
+        }
+        if self.written {
+            return;
+        }
+        match self.write(alarm) {
+            Ok(()) => {
+                self.written = true;
+                self.told = false;
+            }
+            Err(error) if !std::mem::replace(&mut self.told, true) => {
+                log::error!(
+                    "{}: cannot be written ({error}); after a new start of the service nobody will know whether an alarm stands, and with alarm.stop_line the line waits for `partgate tell CONFIG acknowledge`",
+                    self.path.display()
+                );
+            }
+            Err(_) => {}
         }
     }
 
-    fn raise(&self) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let text = "An alarm was raised. `partgate tell CONFIG acknowledge` removes this file.\n";
-        std::fs::write(&self.path, text)?;
-        std::fs::File::open(&self.path)?.sync_all()?;
-        // Its name too has to outlive a power cut.
-        std::fs::File::open(folder)?.sync_all()
+    fn write(&mut self, alarm: Standing) -> io::Result<()> {
+        let new = self.file.is_none();
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let folder = self.path.parent().unwrap_or(Path::new("."));
+                std::fs::create_dir_all(folder)?;
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(false);
+                options.open(&self.path)?
+            }
+        };
+        let file = self.file.insert(file);
+        file.write_all_at(&text(alarm), 0)?;
+        if new {
+            // Its size, and its name, have to outlive a power cut too.
+            file.set_len(SIZE as u64)?;
+            file.sync_all()?;
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            return File::open(folder)?.sync_all();
+        }
+        file.sync_data()
+    }
+}
+
+fn beginning(alarm: Standing) -> &'static str {
+    match alarm {
+        Standing::None => "No alarm stands.",
+        Standing::Rejects => "An alarm stands: rejects.",
+        Standing::Restarts => "An alarm stands: restarts.",
+        Standing::Unknown => "An alarm stands: unknown.",
+    }
+}
+
+fn text(alarm: Standing) -> [u8; SIZE] {
+    let more = match alarm {
+        Standing::None => " partgate writes over this file when one is raised.",
+        Standing::Rejects => {
+            " Too many parts were rejected. `partgate tell CONFIG acknowledge` when somebody has looked."
+        }
+        Standing::Restarts => {
+            " The vision process was started again too often. `partgate tell CONFIG acknowledge` when somebody has looked."
+        }
+        Standing::Unknown => {
+            " This file was missing or could not be read at a start. `partgate tell CONFIG acknowledge` when somebody has looked."
+        }
+    };
+    let mut bytes = [b' '; SIZE];
+    let words = beginning(alarm).bytes().chain(more.bytes());
+    for (byte, word) in bytes.iter_mut().zip(words) {
+        *byte = word;
+    }
+    bytes[SIZE - 1] = b'\n';
+    bytes
+}
+
+/// What stands at the start of a vision process: what the last one told the supervisor weighs more
+/// than what the file says. Not to know stops a line whose alarms stop it.
+pub fn standing_at_start(file: Standing, told: Option<Standing>, stop_line: bool) -> Standing {
+    match told.unwrap_or(file) {
+        Standing::Unknown if !stop_line => Standing::None,
+        standing => standing,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn what_was_raised_stands_until_it_is_acknowledged() {
+    fn what_was_raised_stands_until_it_is_acknowledged_and_nothing_new_is_needed_on_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let latch = AlarmLatch::new(&folder.path().join("record"));
-        assert!(!latch.stands());
-        latch.set(false);
-        latch.set(true);
-        assert!(AlarmLatch::new(&folder.path().join("record")).stands());
-        latch.set(false);
-        assert!(!latch.stands());
+        let record = folder.path().join("record");
+        let mut latch = AlarmLatch::new(&record);
+        assert_eq!(latch.read(), Standing::Unknown, "no file");
+        latch.set(Standing::None);
+        let before = std::fs::metadata(latch.path()).unwrap();
+        for alarm in Standing::ALL {
+            latch.set(alarm);
+            assert_eq!(AlarmLatch::new(&record).read(), alarm);
+        }
+        latch.set(Standing::None);
+        assert_eq!(AlarmLatch::new(&record).read(), Standing::None);
+        let after = std::fs::metadata(latch.path()).unwrap();
+        assert_eq!(
+            (before.ino(), before.blocks(), before.len()),
+            (after.ino(), after.blocks(), after.len())
+        );
+    }
+
+    #[test]
+    fn not_to_know_is_not_no_alarm() {
+        let folder = tempfile::tempdir().unwrap();
+        let latch = AlarmLatch::new(folder.path());
+        for (text, says) in [
+            (
+                "An alarm was raised. `partgate tell CONFIG acknowledge` removes this file.\n",
+                Standing::Rejects,
+            ),
+            ("", Standing::Unknown),
+            ("\0\0\0\0", Standing::Unknown),
+            ("No alarm stands.", Standing::None),
+        ] {
+            std::fs::write(latch.path(), text).unwrap();
+            assert_eq!(latch.read(), says, "{text:?}");
+        }
+        let (none, rejects, unknown) = (Standing::None, Standing::Rejects, Standing::Unknown);
+        assert_eq!(standing_at_start(unknown, None, true), unknown);
+        assert_eq!(standing_at_start(unknown, None, false), none);
+        assert_eq!(standing_at_start(unknown, Some(none), true), none);
+        assert_eq!(standing_at_start(none, Some(rejects), true), rejects);
+        assert_eq!(standing_at_start(rejects, None, false), rejects);
+        // Acknowledged, and then the disk took nothing.
+        assert_eq!(standing_at_start(rejects, Some(none), true), none);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_under_a_running_line_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("record");
+        let mut latch = AlarmLatch::new(&record);
+        latch.set(Standing::Rejects);
+        std::fs::remove_dir_all(&record).unwrap();
+        assert_eq!(latch.read(), Standing::Unknown);
+        latch.tick();
+        assert_eq!(latch.read(), Standing::Rejects);
     }
 }

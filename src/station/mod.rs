@@ -3,22 +3,31 @@
 //!
 //! ```text
 //! supervisor process                    vision process
-//!   output lines  <--- link --- gate thread  <-- trigger thread <-- sensor, encoder
+//!   output lines  <--- link --> gate thread  <-- trigger thread <-- sensor, encoder
+//!        ^---- let fall round it ----+
 //!                                 |  ^   ^
 //!                      recorder <-+  |   +-- camera thread <-- camera
 //!                                    +------ inference thread
 //! ```
 //!
 //! - `conductor`: the gate's thread.
-//! - `camera`, `triggers`, `inference`: the threads that bring it what it needs.
+//! - `desk`: where it carries out what the controller says.
+//! - `camera`, `triggers`, `inference`: the threads that bring it what it needs; `alive`: whether they
+//!   still go round.
 //! - `control`: the socket for people and PLC gateways.
-//! - [`supervisor`](supervise): whatever happens to the vision process, the lines fall.
+//! - [`supervisor`](supervise): whatever happens to the vision process, the lines fall. `link`: what
+//!   the two say to each other; `handover`, `given`: what a new vision process is given.
+//! - `latch`: where an alarm outlives everything.
 //! - `devices`: from a configuration to devices.
 
+mod alive;
 mod camera;
 mod conductor;
 mod control;
+mod desk;
 mod devices;
+mod given;
+mod handover;
 mod inference;
 mod judge;
 mod latch;
@@ -31,29 +40,34 @@ mod triggers;
 
 pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{
-    DeviceSetupError, controller_settings, inputs, outputs, sanity, source, v4l2_settings,
+    DeviceSetupError, controller_settings, inputs, outputs, safe_outputs, sanity, source,
+    v4l2_settings,
 };
+pub use given::{Changes, Given, GivenError, Received};
+pub use handover::{EndedBy, Handover};
 pub use judge::{Judge, JudgeError, Judged, ProductJudge};
-pub use latch::AlarmLatch;
-pub use link::{LinkError, LinkedOutputs};
+pub use latch::{AlarmLatch, standing_at_start};
+pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
 pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
 
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
 use crate::line::controller::{ControllerSettings, FrameCounters};
-use crate::line::devices::{Inputs, Outputs};
-use crate::line::gate::{Counters, Fault, SettingsError};
+use crate::line::devices::{Inputs, Outputs, Standing};
+use crate::line::gate::{Counters, Fault, Nanos, SettingsError};
 use crate::line::keepalive::Keepalive;
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
+use alive::Alive;
 use camera::{CameraEnds, CameraSettings};
-use conductor::{Company, Conductor, Ends};
+use conductor::{Conductor, Ends, Watched};
 use control::{Control, ControlEnds};
+use desk::Company;
 use inference::JudgeEnds;
 use rails::{Rails, Word};
 use recording::RecorderEnds;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use thiserror::Error;
@@ -72,6 +86,23 @@ pub enum TriggerSource {
     },
     /// The control socket alone.
     Socket,
+}
+
+/// What was before this vision process, on the same line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Vision processes that were started again.
+    pub restarts: u32,
+    /// How the last one ended.
+    pub ended_by: EndedBy,
+    /// How often the supervisor was late.
+    pub supervisor_late: u32,
+    /// Files that are on disk otherwise than when the line was started.
+    pub changed: Changes,
+    /// Of these, what was not told yet.
+    pub newly_changed: Changes,
+    /// The alarm that stands.
+    pub alarm: Standing,
 }
 
 /// Everything that a running line is made of.
@@ -109,6 +140,12 @@ pub struct Station {
     pub product: ProductLabel,
     /// How often the holder of the lines hears that the gate lives.
     pub alive_every: Duration,
+    /// When the gate's thread is run later than this, what lies on the line is thrown out.
+    pub late: Nanos,
+    /// The line must not run while the event log cannot be written.
+    pub record_required: bool,
+    /// What was before.
+    pub history: History,
     /// The control socket's file.
     pub control: Option<PathBuf>,
     /// Where an alarm outlives this process.
@@ -134,7 +171,9 @@ pub enum StationError {
 
 /// Metrics that know the line's faults and alarms by name.
 pub fn metrics() -> Metrics {
-    Metrics::new(&Fault::ALL.map(Fault::name), &[conductor::REJECTS, "drift"])
+    let [_, alarms @ ..] = Standing::ALL.map(Standing::name);
+    let [a, b, c] = alarms;
+    Metrics::new(&Fault::ALL.map(Fault::name), &[a, b, c, "drift"])
 }
 
 /// What a line counted until it was stopped.
@@ -173,6 +212,9 @@ impl Station {
             socket_triggers,
             product,
             alive_every,
+            late,
+            record_required,
+            history,
             control,
             latch,
         } = self;
@@ -210,8 +252,10 @@ impl Station {
         let (free_judge_in, free_judge_out) = free_judge.split();
         let (free_recorder_in, free_recorder_out) = free_recorder.split();
         let no_room = AtomicU64::new(0);
-        let camera_alive = AtomicU64::new(clock::now().0);
-        let alarm_stands = latch.as_ref().is_some_and(AlarmLatch::stands);
+        let alive = Alive::new();
+        let record_lost = AtomicBool::new(false);
+        // No alarm's number: the recorder waits until the gate has said which stands.
+        let alarm = AtomicU8::new(u8::MAX);
         let gate = std::thread::current();
 
         if !self_test_passed {
@@ -226,6 +270,10 @@ impl Station {
                 free: free_recorder_in,
                 lost: &entries_lost,
                 latch,
+                alarm: &alarm,
+                record_lost: &record_lost,
+                gate: gate.clone(),
+                alive: &alive.record,
             };
             let recorder_thread = spawn(scope, "record", move || {
                 recording::run(recorder, ends, stop);
@@ -239,6 +287,7 @@ impl Station {
                 gate: gate.clone(),
                 recorder: recorder_thread.clone(),
                 keeps_ok: &keeps_ok,
+                alive: &alive.judge,
             };
             let judge_thread = spawn(scope, "judge", move || {
                 inference::run(&mut *judge, ends, stop);
@@ -249,7 +298,7 @@ impl Station {
                 free: [free_gate_out, free_judge_out, free_recorder_out],
                 gate: gate.clone(),
                 no_room: &no_room,
-                alive: &camera_alive,
+                alive: &alive.camera,
             };
             let camera_settings = CameraSettings {
                 timeout: camera_timeout,
@@ -264,7 +313,11 @@ impl Station {
                 out: arrivals_in,
                 gate: gate.clone(),
                 flash: &flash,
+                alive: &alive.trigger,
+                known: None,
+                doubted: false,
             };
+            let level_every = settings.level_every;
             let (inputs, every) = match triggers {
                 TriggerSource::Inputs(inputs) => (Some(inputs), None),
                 TriggerSource::Clock { every, inputs } => (inputs, Some(clock::nanos(every))),
@@ -272,7 +325,7 @@ impl Station {
             };
             spawn(scope, "trigger", move || {
                 priority::real_time(priority::TRIGGER);
-                triggers::run(inputs, every, ends, stop);
+                triggers::run(inputs, every, level_every, ends, stop);
             })?;
 
             if let Some(control) = &control {
@@ -282,6 +335,7 @@ impl Station {
                     flash: &flash,
                     metrics: metrics.clone(),
                     triggers: socket_triggers,
+                    alive: &alive.control,
                 };
                 spawn(scope, "control", move || {
                     control::run(control, ends, stop);
@@ -304,13 +358,19 @@ impl Station {
                 product,
                 ng_threshold,
                 entries_lost: &entries_lost,
-                alive_every: clock::nanos(alive_every),
+                alarm: &alarm,
                 judge: &judge_thread,
                 recorder: &recorder_thread,
-                camera_alive: &camera_alive,
-                alarm_stands,
             };
-            let mut conductor = Conductor::new(settings, outputs, ends, company)?;
+            let watched = Watched {
+                alive: &alive,
+                control_triggers: socket_triggers && control.is_some(),
+                alive_every: clock::nanos(alive_every),
+                late,
+                record_lost: &record_lost,
+                record_required,
+            };
+            let mut conductor = Conductor::new(settings, outputs, ends, company, watched, history)?;
             conductor.run(stop);
             let controller = conductor.controller();
             Ok(Summary {

@@ -15,6 +15,8 @@ pub(super) enum Arrival {
     Edge(Edge),
     /// The inputs failed (true) or work again.
     Inputs(bool),
+    /// The level of the trigger's input, read while no edge of it waits.
+    Level(bool),
 }
 
 /// To the gate from the camera thread.

@@ -1,20 +1,24 @@
 //! The recorder's thread. It may be slow, and the disk full: nobody waits for it.
 
-use super::conductor::REJECTS;
+use super::alive::Word;
 use super::latch::AlarmLatch;
 use super::rails::{Item, Picture};
 use crate::capture::source::RawFrame;
 use crate::clock;
+use crate::line::devices::Standing;
 use crate::line::gate::Nanos;
 use crate::record::{EventEntry, EventKind, PartEntry, Recorder};
 use heapless::Deque;
 use heapless::spsc::{Consumer, Producer};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 /// Pictures of judged parts that wait for their part's end.
 const HELD: usize = 6;
 const LOOK: Nanos = Nanos::from_millis(200);
+/// The record is sound again when everything was written for so long.
+const SOUND: Nanos = Nanos::from_millis(2_000);
 
 /// The recorder thread's ends.
 pub(super) struct RecorderEnds<'a> {
@@ -25,6 +29,13 @@ pub(super) struct RecorderEnds<'a> {
     pub(super) lost: &'a AtomicU64,
     /// Where an alarm outlives this process.
     pub(super) latch: Option<AlarmLatch>,
+    /// The alarm that stands, by its number; none is told yet where it is no alarm's.
+    pub(super) alarm: &'a AtomicU8,
+    /// Set while the event log cannot be written.
+    pub(super) record_lost: &'a AtomicBool,
+    pub(super) gate: Thread,
+    /// When this thread last went round.
+    pub(super) alive: &'a Word,
 }
 
 /// Records until `stop` and everything is written.
@@ -37,8 +48,19 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
             looked,
         );
     }
+    let mut latched = None;
+    let mut failed_at = None;
     loop {
+        ends.alive.stamp();
         let stopping = stop.load(Ordering::Relaxed);
+        // A word, not an entry of the queue: it cannot be lost.
+        let alarm = Standing::numbered(ends.alarm.load(Ordering::Relaxed));
+        if let (Some(latch), Some(alarm)) = (&mut ends.latch, alarm)
+            && latched != Some(alarm)
+        {
+            latched = Some(alarm);
+            latch.set(alarm);
+        }
         let mut idle = true;
         while let Some(picture) = ends.pictures.dequeue() {
             if let Err(picture) = held.push_back(picture) {
@@ -63,14 +85,6 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
                     }
                 }
                 Item::Event(event) => {
-                    match (event.kind, &ends.latch) {
-                        // Drift has alarms, too, which nobody acknowledges.
-                        (EventKind::Alarm, Some(latch)) if event.subject.as_str() == REJECTS => {
-                            latch.set(true);
-                        }
-                        (EventKind::Acknowledged, Some(latch)) => latch.set(false),
-                        _ => {}
-                    }
                     if let Some(recorder) = &mut recorder {
                         recorder.event(&event, now);
                     }
@@ -86,6 +100,20 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
                 recorder.missing(lost);
             }
             recorder.tick(now);
+            if let Some(latch) = &mut ends.latch {
+                latch.tick();
+            }
+        }
+        if let Some(recorder) = &recorder {
+            let was = ends.record_lost.load(Ordering::Relaxed);
+            if recorder.lost() {
+                failed_at = Some(now);
+            }
+            let lost = failed_at.is_some_and(|at| now.since(at) < SOUND);
+            if lost != was {
+                ends.record_lost.store(lost, Ordering::Relaxed);
+                ends.gate.unpark();
+            }
         }
         if idle {
             if stopping {

@@ -7,18 +7,28 @@
 //!   was silent is not believed again: nobody knows what it missed.
 //! - A PASS whose time is over falls here too, whether or not the vision process says so; and one
 //!   that is heard of too late is not set at all, for another part lies at the ejector by then.
+//! - It finds itself late: the lines fall, and it takes nothing that could let a part pass until the
+//!   vision process knows.
+//!
+//! These rules are [`Holder`]'s; here they meet the real lines and the real process. Every vision
+//! process is given the same bytes, and what is known of the ones before it.
 //!
 //! The thread that does this runs under real-time priority where that is permitted: it sleeps
-//! nearly always, and what it has to do at all it has to do now, however busy the machine is.
+//! nearly always, and what it has to do at all it has to do now, however busy the machine is. It writes
+//! no log, which could keep it waiting: that is the other thread's.
 
-use super::link::{self, LinkError, Message};
+use super::given::Given;
+use super::handover::{EndedBy, Handover};
+use super::link::{self, FromSupervisor, FromVision, LinkError};
 use super::priority;
 use crate::clock;
-use crate::line::devices::{DeviceError, Outputs};
+use crate::line::devices::{DeviceError, Outputs, Standing};
 use crate::line::gate::{Line, Nanos};
+use crate::line::holder::{Act, FALL, Holder, HolderSettings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::VecDeque;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -26,6 +36,11 @@ use thiserror::Error;
 pub const START_LIMIT: Duration = Duration::from_secs(120);
 /// How often a request to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Output lines are read back so often: an expander that was reset shows other levels unseen.
+const READ_BACK: Nanos = Nanos::from_millis(500);
+/// The vision process lets lines fall by itself and says so at once: what differs for longer is wrong.
+const READ_AGAIN: Nanos = Nanos::from_millis(100);
 
 /// Messages that are taken before anything else is looked at.
 const MESSAGES: usize = 64;
@@ -37,6 +52,8 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 pub struct Supervision {
     /// The lines fall after so long without a word.
     pub lease: Duration,
+    /// Whoever is run, or answers, later than this was late.
+    pub late: Duration,
     /// Pause before the vision process is started again.
     pub restart: Duration,
     /// Exit codes after which starting it again cannot help: what it was given is wrong.
@@ -77,6 +94,67 @@ const HOPELESS: u32 = 5;
 struct Life {
     ready: bool,
     stopped: bool,
+    /// Its end in words; None: it was asked to.
+    why: Option<(EndedBy, String)>,
+}
+
+/// What outlives a vision process.
+#[derive(Default)]
+struct Memory {
+    restarts: u32,
+    /// When they were, those of the last hour.
+    within_hour: VecDeque<Nanos>,
+    ended_by: EndedBy,
+    alarm: Option<Standing>,
+}
+
+const HOUR: Nanos = Nanos::from_millis(3_600_000);
+/// More restarts than these are not told apart, whatever the limit of the alarm.
+const MOST_RESTARTS: usize = 10_000;
+
+impl Memory {
+    fn started_again(&mut self, now: Nanos, ended_by: EndedBy) {
+        self.restarts = self.restarts.saturating_add(1);
+        self.ended_by = ended_by;
+        self.within_hour.push_back(now);
+        let old = |at: &Nanos| now.since(*at) > HOUR;
+        while self.within_hour.len() > MOST_RESTARTS || self.within_hour.front().is_some_and(old) {
+            self.within_hour.pop_front();
+        }
+    }
+
+    fn remember(&mut self, alarm: Standing) {
+        let before = self.alarm.replace(alarm).unwrap_or_default();
+        if before != Standing::None && alarm == Standing::None {
+            // Somebody has looked.
+            self.within_hour.clear();
+        }
+    }
+}
+
+/// How often this process was late, from the thread that notices to the one that tells.
+#[derive(Default)]
+struct Incidents {
+    count: AtomicU32,
+    late: AtomicU64,
+    told: AtomicU32,
+}
+
+impl Incidents {
+    fn note(&self, late: Nanos) {
+        self.late.store(late.0, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    fn tell(&self) {
+        let count = self.count.load(Ordering::Acquire);
+        if self.told.swap(count, Ordering::Relaxed) != count {
+            let ms = self.late.load(Ordering::Relaxed) / 1_000_000;
+            log::error!(
+                "the process that holds the output lines was {ms} ms late: the lines have fallen until the vision process knows ({count} times so far)"
+            );
+        }
+    }
 }
 
 /// Holds the lines and keeps a vision process running until `stop`.
@@ -85,38 +163,46 @@ struct Life {
 /// [`SupervisorError`].
 pub fn supervise(
     settings: Supervision,
+    given: &mut Given,
     open_outputs: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     start: &mut dyn FnMut(Stdio) -> std::io::Result<Child>,
     stop: &AtomicBool,
 ) -> Result<(), SupervisorError> {
     let mut outputs = open_outputs().map_err(SupervisorError::Outputs)?;
     let mut hopeless = 0;
+    let mut memory = Memory::default();
+    let incidents = Incidents::default();
     while !stop.load(Ordering::Relaxed) {
         let (ours, theirs) = link::pair().map_err(SupervisorError::Start)?;
+        hand_over(&ours, given, &*outputs, &memory, &incidents).map_err(SupervisorError::Start)?;
         let mut child = start(Stdio::from(theirs)).map_err(SupervisorError::Start)?;
         log::info!("vision process {} started", child.id());
-        let held = hold(settings, &ours, &mut *outputs, stop);
-        // Closing the link tells it to end; a stuck one is not asked twice.
-        drop(ours);
-        let (end, fallen) = match held {
+        let held = hold(
+            settings,
+            &ours,
+            &mut *outputs,
+            &mut memory,
+            &incidents,
+            stop,
+        );
+        let (life, fallen) = match held {
             Ok(held) => held,
             Err(error) => {
+                drop(ours);
                 await_end(&mut child);
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(error);
             }
         };
-        let life = match &end {
-            Ok(life) => life,
-            Err((life, why)) => {
-                log::error!("the lines have fallen: {why}");
-                life
-            }
-        };
+        if let Some((_, why)) = &life.why {
+            log::error!("the lines have fallen: {why}");
+        }
         if life.stopped {
             await_end(&mut child);
         }
+        // Closing the link tells it to end; a stuck one is not asked twice.
+        drop(ours);
         let _ = child.kill();
         let status = child.wait();
         if let Ok(status) = &status {
@@ -133,18 +219,52 @@ pub fn supervise(
         if hopeless >= HOPELESS {
             return Err(SupervisorError::NeverReady(hopeless));
         }
-        if let Err(error) = fallen {
-            log::error!("output lines lost: {error}; opening them again");
+        let lost = matches!(&life.why, Some((EndedBy::Outputs, _)));
+        if lost || fallen.is_err() {
+            if let Err(error) = fallen {
+                log::error!("output lines lost: {error}; opening them again");
+            }
             drop(outputs);
             outputs = reopen(open_outputs, stop).map_err(SupervisorError::Outputs)?;
         }
         pause(settings.restart, stop);
+        let ended_by = life.why.map_or(EndedBy::Itself, |(by, _)| by);
+        memory.started_again(clock::now(), ended_by);
     }
     Ok(())
 }
 
-/// Why nothing more is heard of a vision process.
-type End = Result<Life, (Life, String)>;
+/// Gives the next vision process what it needs, before it is started.
+fn hand_over(
+    link: &link::SupervisorEnd,
+    given: &mut Given,
+    outputs: &dyn Outputs,
+    memory: &Memory,
+    incidents: &Incidents,
+) -> std::io::Result<()> {
+    let (changed, newly_changed) = given.look();
+    let shared = outputs.shared();
+    let mut places = [None; Line::ALL.len()];
+    for (request, lines) in (0..).zip(&shared) {
+        for (bit, line) in (0..).zip(&lines.lines) {
+            places[*line as usize] = Some((request, bit));
+        }
+    }
+    let handover = Handover {
+        restarts: memory.restarts,
+        restarts_within_hour: u32::try_from(memory.within_hour.len()).unwrap_or(u32::MAX),
+        ended_by: memory.ended_by,
+        late: incidents.count.load(Ordering::Relaxed),
+        alarm: memory.alarm,
+        changed,
+        newly_changed,
+        with_board: given.with_board(),
+        places,
+    };
+    let kept = given.descriptors();
+    let descriptors: Vec<_> = kept.chain(shared.iter().map(|s| s.descriptor)).collect();
+    link.hand_over(&handover, &descriptors)
+}
 
 /// [`attend`]s and lets the lines fall. On a thread of its own, because the vision process would
 /// inherit the priority of the one that starts it.
@@ -152,16 +272,35 @@ fn hold(
     settings: Supervision,
     link: &link::SupervisorEnd,
     outputs: &mut dyn Outputs,
+    memory: &mut Memory,
+    incidents: &Incidents,
     stop: &AtomicBool,
-) -> Result<(End, Result<(), DeviceError>), SupervisorError> {
+) -> Result<(Life, Result<(), DeviceError>), SupervisorError> {
+    let teller = std::thread::current();
     std::thread::scope(|scope| {
         let lines = std::thread::Builder::new().name("partgate-lines".into());
         let thread = lines.spawn_scoped(scope, || {
             priority::real_time(priority::LINES);
-            let end = attend(settings, link, outputs, stop);
-            (end, fall(outputs))
+            let life = attend(
+                settings,
+                link,
+                outputs,
+                memory,
+                &mut |late| {
+                    incidents.note(late);
+                    teller.unpark();
+                },
+                stop,
+            );
+            let fallen = fall(outputs);
+            teller.unpark();
+            (life, fallen)
         });
         let thread = thread.map_err(SupervisorError::Thread)?;
+        while !thread.is_finished() {
+            std::thread::park_timeout(LOOK);
+            incidents.tell();
+        }
         thread.join().map_err(|_| SupervisorError::Failed)
     })
 }
@@ -195,14 +334,10 @@ fn pause(time: Duration, stop: &AtomicBool) {
     }
 }
 
-/// Every line shows what it shows unattended.
+/// Every line shows what it shows unattended, what lets parts by first.
 fn fall(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
     let mut failed = None;
-    // What lets parts by falls first.
-    for line in [Line::Pass, Line::Ready, Line::Reject] {
-        failed = outputs.set(line, line.when_unattended()).err().or(failed);
-    }
-    for line in [Line::Fault, Line::Ok, Line::Busy, Line::Heartbeat] {
+    for line in FALL {
         failed = outputs.set(line, line.when_unattended()).err().or(failed);
     }
     failed.map_or(Ok(()), Err)
@@ -213,60 +348,105 @@ fn attend(
     settings: Supervision,
     link: &link::SupervisorEnd,
     outputs: &mut dyn Outputs,
+    memory: &mut Memory,
+    was_late: &mut dyn FnMut(Nanos),
     stop: &AtomicBool,
-) -> End {
-    let mut life = Life {
-        ready: false,
-        stopped: false,
+) -> Life {
+    let rules = HolderSettings {
+        lease: clock::nanos(settings.lease),
+        late: clock::nanos(settings.late),
+        start: clock::nanos(START_LIMIT),
+        look: clock::nanos(LOOK),
     };
-    let mut patience = START_LIMIT;
-    let mut lease_until = clock::now().after(clock::nanos(patience));
-    let mut pass_until: Option<Nanos> = None;
+    let mut holder = Holder::new(rules, clock::now());
+    let mut known = 0;
+    let mut differed = None;
+    let mut read_back_at = clock::now().after(READ_BACK);
     loop {
         if stop.load(Ordering::Relaxed) {
-            life.stopped = true;
-            return Ok(life);
-        }
-        let now = clock::now();
-        let next = lease_until.min(pass_until.unwrap_or(Nanos::MAX));
-        wait(link, Duration::from_nanos(next.since(now).0).min(LOOK));
-        // However much it says: what is due here is not put off for longer than this.
-        for _ in 0..MESSAGES {
-            let message = match link.receive() {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(LinkError::Gone) => return Err((life, "the vision process has ended".into())),
-                Err(error) => return Err((life, error.to_string())),
+            link.say(FromSupervisor::End);
+            return Life {
+                ready: holder.was_ready(),
+                stopped: true,
+                why: None,
             };
-            patience = settings.lease;
-            lease_until = clock::now().after(clock::nanos(patience));
-            if let Message::Set { line, on, until } = message {
-                life.ready |= line == Line::Ready && on;
-                // Heard of too late: the part has gone by, and the next one must not profit. There is no
-                // PASS without an end.
-                let over = until.is_none_or(|until| clock::now() >= until);
-                let on = on && !(line == Line::Pass && over);
-                if line == Line::Pass {
-                    pass_until = until.filter(|_| on);
-                }
-                if let Err(error) = outputs.set(line, on) {
-                    return Err((life, format!("line {}: {error}", line.name())));
+        }
+        wait(link, clock::until(holder.deadline()).min(LOOK));
+        let mut broken = None;
+        let mut late = None;
+        let mut act = |act| match act {
+            Act::Set(line, on) => {
+                if let Err(error) = outputs.set(line, on)
+                    && broken.is_none()
+                {
+                    let why = format!("line {}: {error}", line.name());
+                    broken = Some((EndedBy::Outputs, why));
                 }
             }
+            Act::Answer(answer) => {
+                late = (answer.incident != known).then_some(answer.late);
+                known = answer.incident;
+                link.say(FromSupervisor::Answer(answer));
+            }
+            Act::Silent(patience) => {
+                let ms = patience.0 / 1_000_000;
+                let why = format!("no word from the vision process for {ms} ms");
+                broken = Some((EndedBy::Silence, why));
+            }
+        };
+        // However much it says: what is due here is not put off for longer than this.
+        let mut heard = Ok(());
+        for _ in 0..MESSAGES {
+            match link.receive() {
+                Ok(Some(FromVision::Command(command))) => {
+                    holder.hear(command, clock::now(), &mut act);
+                }
+                Ok(Some(FromVision::Alarm(alarm))) => memory.remember(alarm),
+                Ok(None) => break,
+                Err(error) => {
+                    heard = Err(error);
+                    break;
+                }
+            }
+        }
+        holder.tick(clock::now(), &mut act);
+        if let Some(late) = late {
+            was_late(late);
+        }
+        let end = |why| Life {
+            ready: holder.was_ready(),
+            stopped: false,
+            why: Some(why),
+        };
+        if let Some(why) = broken {
+            return end(why);
         }
         let now = clock::now();
-        if now >= lease_until {
-            let silent = patience.as_millis();
-            return Err((
-                life,
-                format!("no word from the vision process for {silent} ms"),
-            ));
-        }
-        if pass_until.is_some_and(|until| now >= until) {
-            pass_until = None;
-            if let Err(error) = outputs.set(Line::Pass, false) {
-                return Err((life, format!("line {}: {error}", Line::Pass.name())));
+        if heard.is_ok() && now >= read_back_at {
+            let found = match outputs.differs() {
+                Ok(found) => found,
+                Err(error) => return end((EndedBy::Outputs, error.to_string())),
+            };
+            if let Some(line) = found.filter(|line| differed == Some(*line)) {
+                let name = line.name();
+                let why = format!(
+                    "line {name} does not show what it was set to; was its chip reset, or is the line short-circuited?"
+                );
+                return end((EndedBy::Outputs, why));
             }
+            differed = found;
+            read_back_at = now.after(if found.is_some() {
+                READ_AGAIN
+            } else {
+                READ_BACK
+            });
+        }
+        match heard {
+            Ok(()) => {}
+            Err(LinkError::Gone) => {
+                return end((EndedBy::Itself, "the vision process has ended".into()));
+            }
+            Err(error) => return end((EndedBy::Words, error.to_string())),
         }
     }
 }
@@ -280,3 +460,6 @@ fn wait(link: &link::SupervisorEnd, at_most: Duration) {
     // Interrupted or not: the link is looked at next.
     let _ = poll(&mut fds, Some(&timeout));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The thread that waits for edges, or makes triggers by the clock.
 
+use super::alive::Word;
 use super::rails::{Arrival, said};
 use crate::capture::source::Flash;
 use crate::clock;
@@ -30,14 +31,39 @@ pub(super) struct TriggerEnds<'a> {
     pub(super) out: Producer<'a, Arrival>,
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
+    /// When this thread last went round.
+    pub(super) alive: &'a Word,
+    /// The trigger's level, as its edges say.
+    pub(super) known: Option<bool>,
+    /// It was read and was another.
+    pub(super) doubted: bool,
 }
 
 impl TriggerEnds<'_> {
     fn see(&mut self, edge: Edge, stop: &AtomicBool) {
-        if edge.input == Input::Trigger {
+        if edge.input == Input::Trigger && edge.on {
             fire(self.flash, edge.at);
         }
+        if edge.input == Input::Trigger {
+            self.known = Some(edge.on);
+            self.doubted = false;
+        }
         self.hand_over(Arrival::Edge(edge), stop);
+    }
+
+    /// The level was read, and no edge waited. Told where it is not what the edges say, and once more
+    /// where it is again.
+    fn see_level(&mut self, on: bool, stop: &AtomicBool) {
+        let known = *self.known.get_or_insert(on) == on;
+        if known && !self.doubted {
+            return;
+        }
+        let twice = !known && self.doubted;
+        self.doubted = !known && !twice;
+        if twice {
+            self.known = Some(on);
+        }
+        self.hand_over(Arrival::Level(on), stop);
     }
 
     /// Edges are never dropped: while the gate does not take them this thread waits, and the kernel
@@ -46,6 +72,7 @@ impl TriggerEnds<'_> {
         let mut arrival = arrival;
         while let Err(back) = self.out.enqueue(arrival) {
             arrival = back;
+            self.alive.stamp();
             self.gate.unpark();
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -60,13 +87,17 @@ impl TriggerEnds<'_> {
 pub(super) fn run(
     mut inputs: Option<Box<dyn Inputs>>,
     every: Option<Nanos>,
+    level_every: Option<Nanos>,
     mut ends: TriggerEnds<'_>,
     stop: &AtomicBool,
 ) {
     let mut failed = false;
     let mut next = every.map(|every| clock::now().after(every));
+    let mut level_at = level_every.map_or(Nanos::MAX, |every| clock::now().after(every));
     while !stop.load(Ordering::Relaxed) {
+        ends.alive.stamp();
         let wait = next.map_or(WAIT, |next| clock::until(next).min(WAIT));
+        let wait = wait.min(clock::until(level_at));
         let came = match &mut inputs {
             Some(inputs) => inputs.wait(wait),
             None => {
@@ -81,6 +112,11 @@ pub(super) fn run(
                 }
                 if let Some(edge) = edge {
                     ends.see(edge, stop);
+                } else if clock::now() >= level_at
+                    && let Some(every) = level_every
+                {
+                    level_at = clock::now().after(every);
+                    read_level(&mut inputs, &mut ends, stop);
                 }
             }
             Err(error) => {
@@ -104,5 +140,21 @@ pub(super) fn run(
             };
             ends.see(edge, stop);
         }
+    }
+}
+
+/// Reads the trigger's level. An edge that comes at the same time explains it: then the level is not
+/// told. A device that fails says so when it is waited on next.
+fn read_level(inputs: &mut Option<Box<dyn Inputs>>, ends: &mut TriggerEnds<'_>, stop: &AtomicBool) {
+    let Some(inputs) = inputs else {
+        return;
+    };
+    let Ok(Some(on)) = inputs.level(Input::Trigger) else {
+        return;
+    };
+    match inputs.wait(Duration::ZERO) {
+        Ok(Some(edge)) => ends.see(edge, stop),
+        Ok(None) => ends.see_level(on, stop),
+        Err(_) => {}
     }
 }

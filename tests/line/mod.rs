@@ -26,6 +26,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const MS: u64 = 1_000_000;
 
+/// What a line's alarm file says before its first start, as after an acknowledgement.
+pub(crate) const NO_ALARM_STANDS: &str = "No alarm stands.\n";
+
 /// An output line took a level, by the clock of the process that set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -84,7 +87,7 @@ impl Plant {
         };
         let common = "acknowledge = \"line acknowledge\"\n\
             ready = \"line ready\"\npass = \"line pass\"\nreject = \"line reject\"\n\
-            fault = \"line fault\"\n[control]\nsocket = \"control.sock\"\n\
+            fault = \"line fault\"\nrecord_lost = \"line record_lost\"\n[control]\nsocket = \"control.sock\"\n\
             [plant]\noutputs = \"outputs\"\ninputs = \"inputs.sock\"\n";
         let record = if config.contains("[record]") {
             ""
@@ -93,6 +96,9 @@ impl Plant {
         };
         let whole = format!("{config}\n[lines]\n{trigger}{common}{record}");
         std::fs::write(plant.at("line.toml"), whole).expect("configuration");
+        // Not a line's first start, which would wait to be acknowledged.
+        std::fs::create_dir_all(plant.at("record")).expect("folder");
+        std::fs::write(plant.at("record/alarm"), NO_ALARM_STANDS).expect("alarm file");
         plant
     }
 
@@ -190,11 +196,12 @@ fn listen(fifo: File, heard: &Heard, stop: &AtomicBool) {
                 let [at, line, level] = words[..] else {
                     panic!("not a change: {text:?}");
                 };
-                heard.lock().expect("tests").push(Change {
+                let change = Change {
                     at: at.parse().expect("a time"),
                     line: line.to_string(),
                     on: level == "1",
-                });
+                };
+                put_in_its_place(&mut heard.lock().expect("tests"), change);
                 text.clear();
             }
             Ok(_) => std::thread::sleep(Duration::from_micros(500)),
@@ -204,6 +211,25 @@ fn listen(fifo: File, heard: &Heard, stop: &AtomicBool) {
             Err(e) => panic!("outputs: {e}"),
         }
     }
+}
+
+/// Two processes write, each in its own order: sorted by time, and only what changes the line's level
+/// is kept.
+fn put_in_its_place(heard: &mut Vec<Change>, change: Change) {
+    let place = heard.iter().rposition(|c| c.at <= change.at);
+    let place = place.map_or(0, |before| before + 1);
+    let same = |c: &&Change| c.line == change.line;
+    let before = heard[..place].iter().rev().find(same);
+    if before.is_some_and(|c| c.on == change.on) {
+        return;
+    }
+    let after = heard[place..].iter().position(|c| c.line == change.line);
+    if let Some(after) = after.map(|after| place + after)
+        && heard[after].on == change.on
+    {
+        heard.remove(after);
+    }
+    heard.insert(place, change);
 }
 
 /// When `line` first became `on` after `from`.

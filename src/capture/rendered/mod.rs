@@ -49,6 +49,9 @@ const NOTICEABLE: f32 = 4.0;
 /// equal on both parts lies inside the defect all the same.
 const CLOSING: usize = 2;
 
+/// Columns and rows of every picture.
+pub const SIZE: (usize, usize) = (WIDTH, HEIGHT);
+
 /// A picture of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedPart {

@@ -3,7 +3,7 @@
 use super::controls::{Setting, plan};
 use super::listing::{controls, formats, open_node, reason, usable};
 use super::offer::{self, RATE_TOLERANCE};
-use super::stamp::{Sequence, monotonic_ns, stamped_at_the_end};
+use super::stamp::{Numbered, Sequence, monotonic_ns, stamped_at_the_end};
 use super::{V4l2Settings, choice, fourcc, ioctl};
 use crate::capture::source::{
     CaptureError, FrameSource, PixelFormat, RawFrame, YuvCoding, YuvMatrix,
@@ -41,6 +41,8 @@ struct Opened {
     sequence: Sequence,
     /// Whether it was told that stamps are from the end of a frame.
     told_end: bool,
+    /// Whether it was told that the driver does not count frames.
+    told_uncounted: bool,
 }
 
 /// What the driver granted.
@@ -317,6 +319,7 @@ impl FrameSource for V4l2Source {
             controls,
             sequence: Sequence::default(),
             told_end: false,
+            told_uncounted: false,
         });
         debug!("opened {}", self.describe());
         Ok(())
@@ -357,6 +360,18 @@ impl FrameSource for V4l2Source {
                 self.name
             );
         }
+        let numbered = match opened.sequence.take(meta.sequence) {
+            Ok(numbered) => numbered,
+            Err(problem) => return Err(self.lost(problem)),
+        };
+        if let Numbered::Uncounted(_) = numbered
+            && !std::mem::replace(&mut opened.told_uncounted, true)
+        {
+            warn!(
+                "{}: the driver does not count its frames: lost ones are not seen",
+                self.name
+            );
+        }
         let form = &opened.form;
         let used = meta.bytesused as usize;
         let whole = match form.stride {
@@ -372,7 +387,10 @@ impl FrameSource for V4l2Source {
         into.yuv = form.yuv;
         (into.width, into.height, into.stride) = (form.width, form.height, form.stride);
         into.time_ns = time_ns;
-        (into.sequence, into.lost_before) = opened.sequence.take(meta.sequence);
+        (into.sequence, into.lost_before) = match numbered {
+            Numbered::Next(number, lost) => (number, lost),
+            Numbered::Uncounted(number) => (number, 0),
+        };
         into.damaged = meta.flags.contains(Flags::ERROR) || !whole || taken < used;
         if into.damaged {
             debug!(

@@ -41,6 +41,17 @@ pub struct V4l2Settings {
     pub controls: Vec<(String, i64)>,
 }
 
+/// Whether this build can use cameras at all.
+///
+/// # Errors
+/// [`CaptureError::Open`], which names the feature, where it cannot.
+pub fn built() -> Result<(), CaptureError> {
+    #[cfg(feature = "v4l2")]
+    return Ok(());
+    #[cfg(not(feature = "v4l2"))]
+    Err(not_built("camera.source = \"v4l2\"".to_owned()))
+}
+
 /// A source for this camera, not yet opened.
 ///
 /// # Errors

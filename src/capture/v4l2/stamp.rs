@@ -45,26 +45,50 @@ pub(super) fn monotonic_ns(flags: u32, seconds: i64, microseconds: i64) -> Resul
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sequence {
     last: Option<u64>,
+    /// It has gone on before.
+    counts: bool,
+}
+
+/// A frame's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbered {
+    /// Without wraps, and how many were lost before it.
+    Next(u64, u32),
+    /// The driver does not count: always the same number so far.
+    Uncounted(u64),
 }
 
 impl Sequence {
-    /// Takes the next frame's number; gives it without wraps, and how many were lost before it. A
-    /// counter that stands still or goes back (a driver that does not count) loses nothing.
-    pub(super) fn take(&mut self, counter: u32) -> (u64, u32) {
+    /// Takes the next frame's number.
+    ///
+    /// # Errors
+    /// In words, when a counter that went on before stands still or goes back: the driver hands out a
+    /// frame again, or has started anew, and nobody knows which frames these are.
+    pub(super) fn take(&mut self, counter: u32) -> Result<Numbered, String> {
         let Some(last) = self.last else {
             self.last = Some(u64::from(counter));
-            return (u64::from(counter), 0);
+            return Ok(Numbered::Next(u64::from(counter), 0));
         };
         let step = counter.wrapping_sub(last as u32);
+        if step == 0 && !self.counts {
+            return Ok(Numbered::Uncounted(last));
+        }
         // Half the range ahead is behind.
         if step == 0 || step > u32::MAX / 2 {
-            let number = (last & !u64::from(u32::MAX)) | u64::from(counter);
-            self.last = Some(number);
-            return (number, 0);
+            let how = if step == 0 {
+                "stands still at"
+            } else {
+                "goes back to"
+            };
+            return Err(format!(
+                "the driver's frame counter {how} {counter} after {}: frames come again, or it started anew",
+                last as u32
+            ));
         }
+        self.counts = true;
         let number = last + u64::from(step);
         self.last = Some(number);
-        (number, step - 1)
+        Ok(Numbered::Next(number, step - 1))
     }
 }
 
@@ -94,12 +118,34 @@ mod tests {
     #[test]
     fn gaps_are_counted_across_the_wrap() {
         let mut sequence = Sequence::default();
-        assert_eq!(sequence.take(u32::MAX - 1), (u64::from(u32::MAX) - 1, 0));
-        assert_eq!(sequence.take(u32::MAX), (u64::from(u32::MAX), 0));
-        assert_eq!(sequence.take(2), ((1 << 32) + 2, 2));
-        assert_eq!(sequence.take(2), ((1 << 32) + 2, 0));
-        assert_eq!(sequence.take(3), ((1 << 32) + 3, 0));
-        assert_eq!(sequence.take(1), ((1 << 32) + 1, 0));
-        assert_eq!(sequence.take(5), ((1 << 32) + 5, 3));
+        let next = |number, lost| Ok(Numbered::Next(number, lost));
+        assert_eq!(
+            sequence.take(u32::MAX - 1),
+            next(u64::from(u32::MAX) - 1, 0)
+        );
+        assert_eq!(sequence.take(u32::MAX), next(u64::from(u32::MAX), 0));
+        assert_eq!(sequence.take(2), next((1 << 32) + 2, 2));
+        assert_eq!(sequence.take(3), next((1 << 32) + 3, 0));
+        assert_eq!(sequence.take(5), next((1 << 32) + 5, 1));
+    }
+
+    #[test]
+    fn a_counter_that_goes_back_or_stands_still_is_no_counter_to_go_by() {
+        for (again, how) in [(7, "stands still at 7"), (3, "goes back to 3")] {
+            let mut sequence = Sequence::default();
+            for counter in [6, 7] {
+                assert!(sequence.take(counter).is_ok());
+            }
+            let error = sequence.take(again).expect_err("taken");
+            assert!(error.contains(how), "{error}");
+        }
+        // A driver that never counts is none that hands out frames again.
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.take(0), Ok(Numbered::Next(0, 0)));
+        for _ in 0..3 {
+            assert_eq!(sequence.take(0), Ok(Numbered::Uncounted(0)));
+        }
+        assert_eq!(sequence.take(1), Ok(Numbered::Next(1, 0)));
+        assert!(sequence.take(1).is_err());
     }
 }

@@ -334,6 +334,7 @@ mod tests {
             images_quota: 100 << 20,
             ok_sample_percent: 1.0,
             min_free: 50 << 20,
+            required: false,
         }
     }
 

@@ -38,6 +38,8 @@ struct Report {
     judging_median_ms: f64,
     /// Parts that met the ejector.
     came: u64,
+    /// How many of them looked different.
+    different: u64,
     parts: u64,
     passed: u64,
     rejected: u64,
@@ -215,6 +217,8 @@ fn report(outcome: &SoakOutcome, seed: u64, kinds: &[Kind], rss: Memory) -> Repo
         gate_ms: outcome.gate.0 as f64 / 1e6,
         judging_median_ms: outcome.judging.0 as f64 / 1e6,
         came: line.physical,
+        // They come in turn.
+        different: line.physical.min(PARTS as u64),
         parts: counters.parts,
         passed: counters.passed,
         rejected: counters.rejected_in_all(),
@@ -255,8 +259,8 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         report.seconds, report.seed, report.gate_ms, report.judging_median_ms
     ))?;
     out.line(format_args!(
-        "at the ejector: {} parts, {} passed, {} good ones thrown out; {} defective ones passed",
-        report.came, report.passed_physically, report.good_thrown_out, report.defective_passed
+        "at the ejector: {} parts, {} different ones, {} passed, {} good ones thrown out; {} defective ones passed",
+        report.came, report.different, report.passed_physically, report.good_thrown_out, report.defective_passed
     ))?;
     out.line(format_args!(
         "the line: {} parts, {} passed, {} rejected, {} under way at the end of its {} lives; the balance is {}",

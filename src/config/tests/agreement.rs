@@ -19,7 +19,7 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         &["missing"],
     );
     refuses(
-        &[("pulse_ms = 40 ", "pulse_counts = 60 #")],
+        &[("pulse_ms = 40 ", "pulse_counts = 3 #")],
         "pulse_counts",
         "gate.pulse_counts",
         &["lines.encoder"],
@@ -332,4 +332,122 @@ fn sources_without_a_device_have_their_own_rules() {
             "{useless}: {found}"
         );
     }
+}
+
+#[test]
+fn a_pass_in_counts_is_over_before_the_next_part_or_refused() {
+    let pulse = |counts: &'static str| ("pulse_ms = 40 ", counts);
+    let encoder = ("# encoder = ", "encoder = ");
+    // As it was found: 200 counts lasted 1,000 ms, with parts every 150 ms.
+    let found = [
+        ("min_pitch_ms = 100", "min_pitch_ms = 150"),
+        pulse("pulse_counts = 200 #"),
+        encoder,
+    ];
+    refuses(
+        &found,
+        "pulse_counts",
+        "gate.pulse_counts",
+        &["gate.count_min_us", "gate.encoder_silence_ms below 0.750"],
+    );
+    let fastest = |us: &'static str| ("# count_min_us = 100", us);
+    refuses(
+        &[found[0], found[1], encoder, fastest("count_min_us = 600")],
+        "pulse_counts",
+        "gate.pulse_counts",
+        &["120 ms on the fastest belt", "three quarters"],
+    );
+    let keys = |changes: &[(&str, &str)]| -> Vec<String> {
+        let config = parse(&changed(changes)).unwrap_or_else(|e| panic!("{e}"));
+        config.warnings().into_iter().map(|w| w.key).collect()
+    };
+    // The fastest belt is known, a slow one is not.
+    let known = [found[0], found[1], encoder, fastest("count_min_us = 100")];
+    assert_eq!(keys(&known), ["gate.pulse_counts"]);
+    // A belt that moves at full speed or counts as lost.
+    let in_counts = [
+        ("after_ms = 400 ", "after_counts = 800 #"),
+        ("min_off_ms = 10 ", "min_off_counts = 20 #"),
+        ("spin_up_ms", "# spin_up_ms"),
+        encoder,
+        fastest("count_min_us = 100"),
+    ];
+    let fast = ("# encoder_silence_ms = 500", "encoder_silence_ms = 1.6");
+    let bounded = [&in_counts[..], &[fast, pulse("pulse_counts = 60 #")]].concat();
+    assert_eq!(keys(&bounded), [""; 0]);
+    // PASS falls when no count comes for a quarter of the pitch.
+    let short = [pulse("pulse_counts = 3 #"), encoder];
+    assert_eq!(keys(&short), [""; 0]);
+    // An encoder as trigger says how many counts parts are apart, and REJECT that is long rejects.
+    let by_counts = [
+        ("kind = \"gpio\" ", "kind = \"encoder\" "),
+        ("debounce_us = 200 ", "# "),
+        ("# every_counts", "every_counts"),
+        ("\ntrigger = ", "\n# trigger = "),
+        pulse("pulse_counts = 60 #"),
+        encoder,
+    ];
+    assert_eq!(keys(&by_counts), [""; 0]);
+    let reject = [
+        ("ejector = \"pass\"", "ejector = \"reject\""),
+        ("# reject = ", "reject = "),
+        ("lease_ms = 200", "lease_ms = 99"),
+    ];
+    assert_eq!(keys(&[&found[..], &reject].concat()), [""; 0]);
+}
+
+#[test]
+fn an_encoder_that_is_trusted_is_a_warning_that_says_what_follows() {
+    let told = |changes: &[(&str, &str)]| -> Vec<(String, String)> {
+        let config = parse(&changed(changes)).unwrap_or_else(|e| panic!("{e}"));
+        let warnings = config.warnings().into_iter();
+        warnings.map(|w| (w.key, w.message)).collect()
+    };
+    let counts = [
+        ("after_ms = 400 ", "after_counts = 800 #"),
+        ("min_off_ms = 10 ", "min_off_counts = 20 #"),
+        ("spin_up_ms", "# spin_up_ms"),
+        ("# encoder = ", "encoder = "),
+    ];
+    let silence = ("# encoder_silence_ms", "encoder_silence_ms");
+    let never = ("# encoder_silence_ms = 500", "encoder_silence_ms = 0");
+    let fastest = ("# count_min_us", "count_min_us");
+    let second = ("# encoder_b", "encoder_b");
+    let with = |more: &[(&'static str, &'static str)]| told(&[&counts, more].concat());
+    assert_eq!(with(&[silence, fastest]), []);
+    assert_eq!(with(&[silence, second]), []);
+    let noise = with(&[silence]);
+    assert_eq!(noise[0].0, "gate.after_counts");
+    assert!(noise[0].1.contains("the PASS of another"), "{noise:?}");
+    let dies = with(&[never, fastest]);
+    assert_eq!(dies[0].0, "gate.encoder_silence_ms");
+    assert!(dies[0].1.contains("the PASS of another"), "{dies:?}");
+    assert_eq!((noise.len(), dies.len()), (1, 1));
+}
+
+#[test]
+fn wiring_that_fails_to_stop_is_a_warning_that_says_why() {
+    let told = |changes: &[(&str, &str)]| -> Vec<(String, usize, String)> {
+        let config = parse(&changed(changes)).unwrap_or_else(|e| panic!("{e}"));
+        let warnings = config.warnings().into_iter();
+        warnings.map(|w| (w.key, w.line, w.message)).collect()
+    };
+    let found = told(&[("\nheartbeat = ", "\n# heartbeat = ")]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let (key, line, message) = &found[0];
+    assert_eq!(
+        (&**key, *line),
+        ("lines", line_of(EXAMPLE, "[lines]")),
+        "{message}"
+    );
+    assert!(message.contains("lines.heartbeat"), "{message}");
+    for name in ["ready", "pass"] {
+        let low = format!("active_low = [\"{name}\"]");
+        let found = told(&[("# active_low = [\"trigger\"]", &low)]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, "lines.active_low");
+        assert!(found[0].2.contains("without power"), "{found:?}");
+    }
+    let low = "active_low = [\"trigger\", \"fault\", \"busy\"]";
+    assert_eq!(told(&[("# active_low = [\"trigger\"]", low)]), []);
 }

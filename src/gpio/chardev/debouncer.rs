@@ -2,7 +2,8 @@
 
 use crate::line::gate::Nanos;
 
-/// Lets an on-edge through at once if the line had been quiet before it, and nothing else.
+/// Lets an on-edge through at once if the line had been quiet before it, and an off-edge once the line
+/// is quiet after it.
 ///
 /// Both edges of the line are looked at, so that a contact that bounces on release does not count
 /// as a new part. The time of the edge that passes is the kernel's own; the price is that a single
@@ -15,7 +16,7 @@ use crate::line::gate::Nanos;
 /// level before it: from off it can only be an on-edge, whatever it is called. From on it is a
 /// release, unless it is called rising: then either the release bounces, or an off-edge was missed
 /// and this is a new part. Which of the two shows once the line is quiet again, and the edge is held
-/// back until then.
+/// back until then. So is every release: it began with the burst's first edge.
 #[derive(Clone, Debug)]
 pub(super) struct Debouncer {
     period: Nanos,
@@ -23,8 +24,26 @@ pub(super) struct Debouncer {
     last: Option<Nanos>,
     /// The level as of that edge.
     on: bool,
-    /// An edge of which it is not yet known whether it counts.
-    held: Option<Nanos>,
+    /// The level as the line was told.
+    told: bool,
+    /// Edges after which the line is not quiet yet.
+    burst: Option<Burst>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    first: Nanos,
+    /// It began while the line was on.
+    from_on: bool,
+    /// And with an edge that is called rising.
+    rising: bool,
+}
+
+/// An edge that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) on: bool,
+    pub(super) at: Nanos,
 }
 
 impl Debouncer {
@@ -34,38 +53,61 @@ impl Debouncer {
             period,
             last: None,
             on,
-            held: None,
+            told: on,
+            burst: None,
         }
     }
 
-    /// Takes in an edge; the time of the on-edge that counts by now, if any.
-    pub(super) fn edge(&mut self, rising: bool, at: Nanos) -> Option<Nanos> {
-        let mut counts = None;
+    /// Takes in an edge; what counts by now: an edge that was held back, and this one. With edges
+    /// missing (`lost`) nothing is known of the line's quiet, and this one counts as it is called.
+    pub(super) fn edge(&mut self, rising: bool, at: Nanos, lost: bool) -> [Option<Counted>; 2] {
+        let (mut settled, mut counts) = (None, None);
         if self.quiet(at) {
-            counts = self.settle(at);
-            if !self.on {
-                counts = Some(at);
-            } else if rising {
-                self.held = Some(at);
-            }
+            settled = self.settle(at);
+            self.burst = Some(Burst {
+                first: at,
+                from_on: self.on,
+                rising,
+            });
+            counts = (!self.on).then_some(Counted { on: true, at });
         }
+        if lost && counts.is_none() {
+            self.burst = Some(Burst {
+                first: at,
+                from_on: false,
+                rising: false,
+            });
+            counts = Some(Counted { on: rising, at });
+        }
+        self.told = counts.map_or(self.told, |counted| counted.on);
         self.last = Some(at);
         self.on = rising;
-        counts
+        [settled, counts]
     }
 
     /// Decides on an edge that was held back, if the line was quiet until `now`.
-    pub(super) fn settle(&mut self, now: Nanos) -> Option<Nanos> {
-        if self.held.is_none() || !self.quiet(now) {
+    pub(super) fn settle(&mut self, now: Nanos) -> Option<Counted> {
+        if !self.quiet(now) {
             return None;
         }
-        let held = self.held.take();
-        if self.on { held } else { None }
+        let (burst, last) = (self.burst.take()?, self.last?);
+        let counts = match (self.told, self.on) {
+            (true, false) if burst.from_on => Some((false, burst.first)),
+            // A pulse within one burst, or one of which this is the last that is known.
+            (true, false) => Some((false, last)),
+            (false, true) => Some((true, burst.first)),
+            (true, true) if burst.from_on && burst.rising => Some((true, burst.first)),
+            _ => None,
+        };
+        self.told = self.on;
+        counts.map(|(on, at)| Counted { on, at })
     }
 
     /// When an edge that is held back can be decided on.
     pub(super) fn settles_at(&self) -> Option<Nanos> {
-        self.held.and(self.last).map(|last| last.after(self.period))
+        self.burst
+            .and(self.last)
+            .map(|last| last.after(self.period))
     }
 
     fn quiet(&self, at: Nanos) -> bool {
@@ -84,15 +126,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds (direction, microseconds) and a long quiet; returns the times that count.
-    fn counted(on: bool, edges: &[(bool, u64)]) -> Vec<u64> {
+    /// Feeds (direction, microseconds) and a long quiet; returns what counts: on and off, in
+    /// microseconds.
+    fn told(on: bool, edges: &[(bool, u64)]) -> Vec<(bool, u64)> {
         let mut debouncer = Debouncer::new(Nanos::from_micros(200), on);
-        let mut counted: Vec<Nanos> = edges
+        let mut counted: Vec<Counted> = edges
             .iter()
-            .filter_map(|(rising, us)| debouncer.edge(*rising, Nanos::from_micros(*us)))
+            .flat_map(|(rising, us)| debouncer.edge(*rising, Nanos::from_micros(*us), false))
+            .flatten()
             .collect();
         counted.extend(debouncer.settle(Nanos::MAX));
-        counted.iter().map(|at| at.as_micros()).collect()
+        let counted = counted.iter();
+        counted.map(|edge| (edge.on, edge.at.as_micros())).collect()
+    }
+
+    /// Of these the on-edges.
+    fn counted(on: bool, edges: &[(bool, u64)]) -> Vec<u64> {
+        let told = told(on, edges).into_iter();
+        told.filter_map(|(on, at)| on.then_some(at)).collect()
     }
 
     #[test]
@@ -109,6 +160,9 @@ mod tests {
             (true, 20_000),
         ];
         assert_eq!(counted(false, &edges), [1_000, 20_000]);
+        // The part covers the sensor from its first edge to the first one of its release.
+        let told = told(false, &edges);
+        assert_eq!(told, [(true, 1_000), (false, 9_000), (true, 20_000)]);
     }
 
     #[test]
@@ -143,21 +197,61 @@ mod tests {
             counted(false, &[(false, 5_000), (false, 9_000)]),
             [5_000, 9_000]
         );
+        let pulses = told(false, &[(false, 5_000), (true, 9_000), (false, 9_100)]);
+        assert_eq!(
+            pulses,
+            [(true, 5_000), (false, 5_000), (true, 9_000), (false, 9_100)]
+        );
         // A part that was there at the start leaves.
-        assert!(counted(true, &[(false, 5_000)]).is_empty());
+        assert_eq!(told(true, &[(false, 5_000)]), [(false, 5_000)]);
+        // A sensor that loses sight of a part for a moment has not seen it leave.
+        assert_eq!(told(true, &[(false, 5_000), (true, 5_100)]), []);
     }
 
     #[test]
     fn an_edge_is_held_back_until_the_line_is_quiet() {
         let mut debouncer = Debouncer::new(Nanos(100), true);
+        let on = |at| {
+            Some(Counted {
+                on: true,
+                at: Nanos(at),
+            })
+        };
+        let off = |at| {
+            Some(Counted {
+                on: false,
+                at: Nanos(at),
+            })
+        };
         assert_eq!(debouncer.settles_at(), None);
-        assert_eq!(debouncer.edge(true, Nanos(1_000)), None);
+        assert_eq!(debouncer.edge(true, Nanos(1_000), false), [None, None]);
         assert_eq!(debouncer.settles_at(), Some(Nanos(1_100)));
-        assert_eq!(debouncer.edge(true, Nanos(1_050)), None);
+        assert_eq!(debouncer.edge(true, Nanos(1_050), false), [None, None]);
         assert_eq!(debouncer.settle(Nanos(1_149)), None);
-        assert_eq!(debouncer.settle(Nanos(1_150)), Some(Nanos(1_000)));
+        assert_eq!(debouncer.settle(Nanos(1_150)), on(1_000));
         assert_eq!(debouncer.settles_at(), None);
         assert_eq!(debouncer.settle(Nanos(9_000)), None);
+        // An off-edge is told with the next on-edge at the latest, before it.
+        assert_eq!(debouncer.edge(false, Nanos(10_000), false), [None, None]);
+        let both = debouncer.edge(true, Nanos(20_000), false);
+        assert_eq!(both, [off(10_000), on(20_000)]);
+    }
+
+    #[test]
+    fn with_edges_missing_the_next_one_counts_as_it_is_called() {
+        let mut debouncer = Debouncer::new(Nanos(100), true);
+        let counted = |on, at| Some(Counted { on, at: Nanos(at) });
+        let release = debouncer.edge(false, Nanos(1_000), true);
+        assert_eq!(release, [None, counted(false, 1_000)]);
+        assert_eq!(debouncer.settle(Nanos(2_000)), None, "told already");
+        assert_eq!(
+            debouncer.edge(true, Nanos(3_000), false)[1],
+            counted(true, 3_000)
+        );
+        let within = debouncer.edge(true, Nanos(3_050), true);
+        assert_eq!(within, [None, counted(true, 3_050)]);
+        assert_eq!(debouncer.edge(false, Nanos(3_070), false), [None, None]);
+        assert_eq!(debouncer.settle(Nanos(9_000)), counted(false, 3_070));
     }
 
     proptest! {
@@ -175,20 +269,29 @@ mod tests {
             ),
         ) {
             let mut debouncer = Debouncer::new(Nanos(100), false);
-            let (mut at, mut came, mut counts) = (10_000, Vec::new(), Vec::new());
+            let (mut at, mut came, mut left, mut counts) =
+                (10_000, Vec::new(), Vec::new(), Vec::new());
             for (closing, opening, stays, gap) in parts {
                 came.push(Nanos(at));
                 for (bounces, level) in [(closing, true), (opening, false)] {
+                    if !level {
+                        left.push(Nanos(at));
+                    }
                     for (step, name) in bounces {
-                        counts.extend(debouncer.edge(name, Nanos(at)));
+                        counts.extend(debouncer.edge(name, Nanos(at), false).into_iter().flatten());
                         at += step;
                     }
-                    counts.extend(debouncer.edge(level, Nanos(at)));
+                    counts.extend(debouncer.edge(level, Nanos(at), false).into_iter().flatten());
                     at += if level { stays } else { gap };
                 }
             }
             counts.extend(debouncer.settle(Nanos::MAX));
-            prop_assert_eq!(counts, came);
+            let of = |on: bool| -> Vec<Nanos> {
+                counts.iter().filter(|edge| edge.on == on).map(|edge| edge.at).collect()
+            };
+            prop_assert_eq!(of(true), came);
+            prop_assert_eq!(of(false), left);
+            prop_assert!(counts.is_sorted_by_key(|edge| edge.at));
         }
 
         #[test]
@@ -200,9 +303,11 @@ mod tests {
             let (mut at, mut counts) = (0, Vec::new());
             for (step, rising) in steps {
                 at += step;
-                counts.extend(debouncer.edge(rising, Nanos(at)));
+                counts.extend(debouncer.edge(rising, Nanos(at), false).into_iter().flatten());
             }
             counts.extend(debouncer.settle(Nanos::MAX));
+            prop_assert!(counts.is_sorted_by_key(|edge| edge.at));
+            let counts: Vec<Nanos> = counts.iter().filter(|edge| edge.on).map(|edge| edge.at).collect();
             prop_assert!(counts.windows(2).all(|pair| pair[1].since(pair[0]).0 >= period));
         }
 

@@ -85,10 +85,14 @@ pub struct InputLine {
     pub bias: Bias,
     /// Filtering.
     pub debounce: Debounce,
+    /// Off-edges matter too: the length of a part, or both channels of a quadrature encoder. Where the
+    /// driver cannot tell of them the line goes without, and says so in the log.
+    pub off_edges: bool,
 }
 
-/// Input lines of the character device, and the on-edges of all of them: in the order of their
-/// times for lines of one chip, and nearly so for several.
+/// Input lines of the character device, and the edges of all of them that [`Edge::on`] promises: in the
+/// order of their times for lines of one chip, and nearly so for several. Off-edges of a line that
+/// this program debounces come once it is quiet, so later than their time by the period.
 ///
 /// When a chip goes away, [`Inputs::wait`] fails once and tries to open the lines again, by their
 /// specs and at most ten times a second, whenever it is called after that.
@@ -111,8 +115,9 @@ struct OpenChip {
     /// What of `words` is filled and not yet decoded, 64-bit words.
     next_word: usize,
     end_word: usize,
-    /// The next edge to hand out.
+    /// The next edge to hand out, and what came with it.
     head: Option<Edge>,
+    second: Option<Edge>,
 }
 
 #[derive(Debug)]
@@ -121,6 +126,10 @@ struct Watched {
     offset: u32,
     sequence: Sequence,
     debouncer: Option<Debouncer>,
+    /// Whether the kernel tells of both edges.
+    both: bool,
+    /// Whether the line wants to hear of off-edges.
+    off_edges: bool,
 }
 
 impl ChardevInputs {
@@ -210,8 +219,8 @@ impl ChardevInputs {
                 continue;
             }
             // Nothing was left to be read: up to `now` the lines were as quiet as they look.
-            let watched = self.chips.iter_mut().flat_map(|chip| &mut chip.watched);
-            if let Some(edge) = watched.filter_map(|line| line.settle(now)).next() {
+            let mut watched = self.chips.iter_mut().flat_map(|chip| &mut chip.watched);
+            if let Some(edge) = watched.find_map(|line| line.settle(now)) {
                 return Ok(Some(edge));
             }
             if now >= deadline {
@@ -264,6 +273,28 @@ impl Inputs for ChardevInputs {
             }
         }
     }
+
+    fn level(&mut self, input: Input) -> Result<Option<bool>, DeviceError> {
+        if self.chips.is_empty() && !self.lines.is_empty() {
+            return Err(self.away().into());
+        }
+        let mut lines = self.chips.iter().flat_map(|chip| {
+            let watched = chip.watched.iter();
+            watched.map(move |line| (chip, line))
+        });
+        let Some((chip, line)) = lines.find(|(_, line)| line.input == input) else {
+            return Ok(None);
+        };
+        match chip.request.value(line.offset) {
+            Ok(value) => Ok(Some(value == Value::Active)),
+            Err(source) => {
+                let error = chip.lost(Some(source));
+                self.chips.clear();
+                self.last_try = clock::now();
+                Err(error.into())
+            }
+        }
+    }
 }
 
 impl OpenChip {
@@ -284,6 +315,9 @@ impl OpenChip {
 
     /// Decodes up to the next edge that counts.
     fn fill_head(&mut self) -> Result<(), GpioError> {
+        if self.head.is_none() {
+            self.head = self.second.take();
+        }
         while self.head.is_none() && self.next_word < self.end_word {
             let words = &self.words[self.next_word..self.end_word];
             let event = self.request.edge_event_from_slice(words);
@@ -298,7 +332,11 @@ impl OpenChip {
                 continue;
             };
             let lost = line.sequence.lost_before(event.line_seqno);
-            self.head = line.edge(event.kind == EdgeKind::Rising, at, lost);
+            let [first, second] = line.edge(event.kind == EdgeKind::Rising, at, lost);
+            (self.head, self.second) = match first {
+                Some(_) => (first, second),
+                None => (second, None),
+            };
         }
         Ok(())
     }
@@ -328,24 +366,40 @@ impl OpenChip {
 }
 
 impl Watched {
-    /// The edge that the line is to see, if any.
-    fn edge(&mut self, rising: bool, at: Nanos, lost: u32) -> Option<Edge> {
+    /// The edges that the line is to see, in this order: one that was held back, and this one.
+    fn edge(&mut self, rising: bool, at: Nanos, lost: u32) -> [Option<Edge>; 2] {
         let input = self.input;
-        let edge = |at, lost| Edge {
+        let edge = |on, at, lost| Edge {
             input,
-            on: true,
+            on,
             at,
             lost,
         };
-        match &mut self.debouncer {
-            None => rising.then_some(edge(at, lost)),
+        // Of edges of both directions, every second one at least was an off-edge.
+        let lost_on = if self.both {
+            Debouncer::lost_on_edges(lost)
+        } else {
+            lost
+        };
+        let edges = match &mut self.debouncer {
+            None => [Some(edge(rising, at, lost_on)), None],
             Some(debouncer) => {
-                let counts = debouncer.edge(rising, at);
-                // With edges missing nothing is known of the line's quiet: this one stands for them.
-                let counts = counts.or((lost > 0).then_some(at));
-                counts.map(|at| edge(at, Debouncer::lost_on_edges(lost)))
+                let [held, counts] = debouncer.edge(rising, at, lost > 0);
+                [
+                    held.map(|held| edge(held.on, held.at, 0)),
+                    counts.map(|counts| edge(counts.on, counts.at, lost_on)),
+                ]
             }
+        };
+        edges.map(|edge| edge.and_then(|edge| self.wanted(edge)))
+    }
+
+    /// A line that is only debounced by both edges hears of on-edges, and of all that were lost.
+    fn wanted(&self, edge: Edge) -> Option<Edge> {
+        if self.off_edges || edge.on {
+            return Some(edge);
         }
+        (edge.lost > 0).then_some(Edge { on: true, ..edge })
     }
 
     fn settles_at(&self) -> Option<Nanos> {
@@ -354,11 +408,11 @@ impl Watched {
 
     /// An edge that was held back, if it counts after all.
     fn settle(&mut self, now: Nanos) -> Option<Edge> {
-        let at = self.debouncer.as_mut()?.settle(now)?;
-        Some(Edge {
+        let settled = self.debouncer.as_mut()?.settle(now)?;
+        self.wanted(Edge {
             input: self.input,
-            on: true,
-            at,
+            on: settled.on,
+            at: settled.at,
             lost: 0,
         })
     }
@@ -375,6 +429,7 @@ mod tests {
             active_low: false,
             bias: Bias::AsIs,
             debounce: Debounce::Off,
+            off_edges: true,
         }
     }
 
@@ -436,21 +491,54 @@ mod tests {
     }
 
     #[test]
-    fn lost_edges_always_reach_the_line() {
-        let mut plain = Watched {
-            input: Input::Trigger,
+    fn lost_edges_are_told_with_the_next_edge_on_or_off() {
+        let mut rising = Watched {
+            input: Input::Encoder,
             offset: 0,
             sequence: Sequence::default(),
             debouncer: None,
+            both: false,
+            off_edges: false,
         };
-        assert_eq!(plain.edge(true, Nanos(5), 3).map(|e| e.lost), Some(3));
+        let told = |[held, edge]: [Option<Edge>; 2]| {
+            assert_eq!(held, None);
+            edge.map(|edge| (edge.on, edge.at.0, edge.lost))
+        };
+        let first = |[edge, none]: [Option<Edge>; 2]| {
+            assert_eq!(none, None);
+            edge.map(|edge| (edge.on, edge.at.0, edge.lost))
+        };
+        assert_eq!(first(rising.edge(true, Nanos(5), 3)), Some((true, 5, 3)));
+        let mut both = Watched {
+            input: Input::Trigger,
+            both: true,
+            off_edges: true,
+            ..rising
+        };
+        assert_eq!(first(both.edge(true, Nanos(5), 3)), Some((true, 5, 2)));
+        assert_eq!(first(both.edge(false, Nanos(9), 1)), Some((false, 9, 1)));
         let mut filtered = Watched {
             debouncer: Some(Debouncer::new(Nanos(100), true)),
-            ..plain
+            ..both
         };
-        // A release tells of lost edges although it is no on-edge itself.
-        assert_eq!(filtered.edge(false, Nanos(500), 1).map(|e| e.lost), Some(1));
-        assert_eq!(filtered.edge(true, Nanos(550), 4).map(|e| e.lost), Some(2));
-        assert_eq!(filtered.edge(true, Nanos(560), 0), None);
+        let release = filtered.edge(false, Nanos(500), 1);
+        assert_eq!(told(release), Some((false, 500, 1)));
+        let within = filtered.edge(true, Nanos(550), 4);
+        assert_eq!(told(within), Some((true, 550, 2)));
+        assert_eq!(told(filtered.edge(true, Nanos(560), 0)), None);
+        // A button that is only debounced by both edges.
+        let button = || Watched {
+            input: Input::Acknowledge,
+            offset: 0,
+            sequence: Sequence::default(),
+            debouncer: Some(Debouncer::new(Nanos(100), true)),
+            both: true,
+            off_edges: false,
+        };
+        let mut released = button();
+        assert_eq!(released.edge(false, Nanos(500), 0), [None, None]);
+        assert_eq!(released.settle(Nanos(5_000)), None);
+        let lost = button().edge(false, Nanos(500), 1);
+        assert_eq!(told(lost), Some((true, 500, 1)));
     }
 }

@@ -3,10 +3,12 @@
 mod debouncer;
 mod inputs;
 mod outputs;
+mod safe;
 mod sequence;
 
 pub use inputs::{Bias, ChardevInputs, Debounce, InputLine, LONGEST_DEBOUNCE};
 pub use outputs::{ChardevOutputs, Drive, OutputLine};
+pub use safe::ChardevSafeOutputs;
 
 /// What every line is labelled with while this program holds it.
 const CONSUMER: &str = "partgate";

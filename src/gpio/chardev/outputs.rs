@@ -4,10 +4,13 @@ use super::{CONSUMER, check_distinct, explain};
 use crate::gpio::chips::{FoundLine, find};
 use crate::gpio::error::GpioError;
 use crate::gpio::spec::LineSpec;
-use crate::line::devices::{DeviceError, Outputs};
+use crate::line::devices::{DeviceError, Outputs, SharedLines};
 use crate::line::gate::Line;
-use gpiocdev::Request;
 use gpiocdev::line::Value;
+use gpiocdev::{Request, UapiCall};
+use gpiocdev_uapi::v2::{LineValues, get_line_values, set_line_values};
+use std::fs::File;
+use std::os::fd::AsFd;
 
 /// How an output is driven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub struct OutputLine {
 /// most chips leave the level as it was: only the wiring, and a supervisor that outlives the
 /// process, make that safe (docs/wiring.md).
 ///
-/// [`Outputs::set`] is one ioctl of one struct on the stack: it takes no memory unless it fails.
+/// [`Outputs::set`] is one ioctl of one struct on the stack, [`Outputs::set_all`] and
+/// [`Outputs::differs`] one for each chip: they take no memory unless they fail.
 #[derive(Debug)]
 pub struct ChardevOutputs {
     chips: Vec<HeldChip>,
@@ -51,16 +55,26 @@ pub struct ChardevOutputs {
 #[derive(Debug)]
 struct HeldChip {
     name: String,
+    /// In the order of the request, and what each was set to.
     lines: Vec<(OutputLine, u32)>,
+    set_to: LineValues,
     /// None while the chip is gone.
-    request: Option<Request>,
+    held: Option<Held>,
     failed: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    request: Request,
+    /// The same request once more, for calls on several lines: those of the library take memory.
+    values: File,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
     chip: usize,
-    offset: u32,
+    /// Which of the chip's request.
+    index: usize,
 }
 
 impl ChardevOutputs {
@@ -87,7 +101,7 @@ impl ChardevOutputs {
         let mut lines = Vec::new();
         for chip in self.chips.iter_mut().filter(|chip| chip.failed) {
             // Given back first: a request that still exists makes its own lines busy.
-            chip.request = None;
+            chip.held = None;
             lines.extend(chip.lines.iter().map(|(line, _)| line.clone()));
         }
         if lines.is_empty() {
@@ -115,11 +129,10 @@ impl ChardevOutputs {
             return Ok(None);
         };
         let chip = &self.chips[place.chip];
-        let value = match &chip.request {
-            Some(request) => request.value(place.offset),
-            None => return Err(chip.lost(line, None)),
+        let Some(held) = &chip.held else {
+            return Err(chip.lost(line, None));
         };
-        match value {
+        match held.request.value(chip.lines[place.index].1) {
             Ok(value) => Ok(Some(value == Value::Active)),
             Err(source) => Err(chip.lost(line, Some(source))),
         }
@@ -128,11 +141,8 @@ impl ChardevOutputs {
     fn find_places(&mut self) {
         self.places = [None; Line::ALL.len()];
         for (chip, held) in self.chips.iter().enumerate() {
-            for (line, offset) in &held.lines {
-                self.places[line.line as usize] = Some(Place {
-                    chip,
-                    offset: *offset,
-                });
+            for (index, (line, _)) in held.lines.iter().enumerate() {
+                self.places[line.line as usize] = Some(Place { chip, index });
             }
         }
     }
@@ -144,31 +154,112 @@ impl Outputs for ChardevOutputs {
             return Ok(());
         };
         let chip = &mut self.chips[place.chip];
-        let done = match &chip.request {
-            Some(request) => request.set_value(place.offset, value(on)),
-            None => return Err(chip.lost(line, None).into()),
+        let Some(held) = &chip.held else {
+            return Err(chip.lost(line, None).into());
         };
+        chip.set_to.set(place.index, on);
+        let done = held.request.set_value(chip.lines[place.index].1, value(on));
         done.map_err(|source| {
             chip.failed = true;
             chip.lost(line, Some(source)).into()
         })
     }
+
+    fn shared(&self) -> Vec<SharedLines<'_>> {
+        let held = self.chips.iter();
+        held.filter_map(|chip| {
+            Some(SharedLines {
+                descriptor: chip.held.as_ref()?.request.as_fd(),
+                // A line's bit is its place in the request, which was made in this order.
+                lines: chip.lines.iter().map(|(line, _)| line.line).collect(),
+            })
+        })
+        .collect()
+    }
+
+    fn set_all(&mut self, levels: &[(Line, bool)]) -> Result<(), DeviceError> {
+        let mut failed = None;
+        for (number, chip) in self.chips.iter_mut().enumerate() {
+            let mut change = LineValues::default();
+            let mut first = None;
+            for &(line, on) in levels {
+                let place = self.places[line as usize].filter(|place| place.chip == number);
+                if let Some(place) = place {
+                    change.set(place.index, on);
+                    first.get_or_insert(line);
+                }
+            }
+            let Some(first) = first else {
+                continue;
+            };
+            let done = match &chip.held {
+                Some(held) => set_line_values(&held.values, &change)
+                    .map_err(|e| Some(gpiocdev::Error::Uapi(UapiCall::SetLineValues, e))),
+                None => Err(None),
+            };
+            chip.set_to.bits = (chip.set_to.bits & !change.mask) | (change.bits & change.mask);
+            chip.set_to.mask |= change.mask;
+            if let Err(source) = done {
+                chip.failed = true;
+                failed.get_or_insert(chip.lost(first, source));
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+        for chip in &mut self.chips {
+            let Some((first, _)) = chip.lines.first() else {
+                continue;
+            };
+            let first = first.line;
+            let Some(held) = &chip.held else {
+                return Err(chip.lost(first, None).into());
+            };
+            let mut found = LineValues {
+                bits: 0,
+                mask: chip.set_to.mask,
+            };
+            if let Err(e) = get_line_values(&held.values, &mut found) {
+                chip.failed = true;
+                let source = gpiocdev::Error::Uapi(UapiCall::GetLineValues, e);
+                return Err(chip.lost(first, Some(source)).into());
+            }
+            if let Some(line) = chip.differing(found.bits) {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Drop for ChardevOutputs {
     fn drop(&mut self) {
-        for chip in &self.chips {
-            for (line, offset) in &chip.lines {
-                if let Some(request) = &chip.request {
-                    // A chip that is gone cannot be told, and nobody is left to tell of it.
-                    let _ = request.set_value(*offset, value(line.line.when_unattended()));
-                }
-            }
-        }
+        let unattended = Line::ALL.map(|line| (line, line.when_unattended()));
+        // A chip that is gone cannot be told, and nobody is left to tell of it.
+        let _ = self.set_all(&unattended);
     }
 }
 
 impl HeldChip {
+    /// The first line whose level in `found`, one bit a line, is not as it was set. What a line
+    /// leaves to a resistor, another may pull.
+    fn differing(&self, found: u64) -> Option<Line> {
+        let mut lines = self.lines.iter().enumerate();
+        let differing = lines.find(|(index, (line, _))| {
+            let of = |bits: u64| bits >> index & 1 == 1;
+            let on = of(self.set_to.bits);
+            let driven = match (line.drive, on != line.active_low) {
+                (Drive::PushPull, _) | (Drive::OpenDrain, false) | (Drive::OpenSource, true) => {
+                    true
+                }
+                (Drive::OpenDrain, true) | (Drive::OpenSource, false) => false,
+            };
+            driven && of(found) != on
+        });
+        differing.map(|(_, (line, _))| line.line)
+    }
+
     fn lost(&self, line: Line, source: Option<gpiocdev::Error>) -> GpioError {
         GpioError::Lost {
             chip: self.name.clone(),
@@ -229,7 +320,24 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
             .collect();
         explain(&uses, source)
     })?;
+    let fail = |source| {
+        let name = lines.first().map(|(_, found)| found.chip.clone());
+        GpioError::Lost {
+            chip: name.unwrap_or_default(),
+            used_for: lines
+                .first()
+                .map_or("", |(line, _)| line.line.name())
+                .into(),
+            source: Some(gpiocdev::Error::from(source)),
+        }
+    };
+    let values = request.as_fd().try_clone_to_owned().map_err(fail)?;
+    let mut set_to = LineValues::default();
+    for (index, (line, _)) in lines.iter().enumerate() {
+        set_to.set(index, line.line.when_unattended());
+    }
     Ok(HeldChip {
+        set_to,
         name: lines
             .first()
             .map(|(_, found)| found.chip.clone())
@@ -238,7 +346,10 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
             .into_iter()
             .map(|(line, found)| (line, found.offset))
             .collect(),
-        request: Some(request),
+        held: Some(Held {
+            request,
+            values: values.into(),
+        }),
         failed: false,
     })
 }
@@ -269,6 +380,7 @@ mod tests {
             outputs.set(line, true).unwrap();
             assert_eq!(outputs.level(line).unwrap(), None);
         }
+        assert_eq!(outputs.differs().unwrap(), None);
         assert!(!outputs.failed());
         outputs.reopen().unwrap();
     }
@@ -279,7 +391,8 @@ mod tests {
             chips: vec![HeldChip {
                 name: "gpiochip4711".into(),
                 lines: vec![(line(Line::Ready, "gpiochip4711:17"), 17)],
-                request: None,
+                set_to: LineValues::default(),
+                held: None,
                 failed: true,
             }],
             places: [None; Line::ALL.len()],
@@ -289,7 +402,42 @@ mod tests {
         assert!(error.contains("gpiochip4711 (ready): lost"), "{error}");
         assert!(outputs.level(Line::Ready).is_err());
         outputs.set(Line::Busy, true).unwrap();
+        outputs.set_all(&[(Line::Busy, true)]).unwrap();
+        let levels = [(Line::Busy, true), (Line::Ready, true)];
+        let error = outputs.set_all(&levels).unwrap_err().to_string();
+        assert!(error.contains("gpiochip4711 (ready): lost"), "{error}");
+        assert!(outputs.differs().is_err());
         assert!(outputs.reopen().is_err());
         assert!(outputs.failed(), "must be tried again");
+    }
+
+    #[test]
+    fn a_line_differs_where_it_is_driven_and_reads_another_level() {
+        let mut open_drain = line(Line::Ok, "gpiochip0:3");
+        open_drain.drive = Drive::OpenDrain;
+        let mut low = line(Line::Fault, "gpiochip0:4");
+        (low.drive, low.active_low) = (Drive::OpenDrain, true);
+        let lines = [
+            line(Line::Ready, "gpiochip0:1"),
+            line(Line::Pass, "gpiochip0:2"),
+            open_drain,
+            low,
+        ];
+        let mut chip = HeldChip {
+            name: "gpiochip0".into(),
+            lines: lines.into_iter().zip(1..).collect(),
+            set_to: LineValues::from_slice(&[true, false, true, true]),
+            held: None,
+            failed: false,
+        };
+        assert_eq!(chip.differing(0b1101), None);
+        assert_eq!(chip.differing(0b1100), Some(Line::Ready));
+        assert_eq!(chip.differing(0b1111), Some(Line::Pass));
+        // High is left to a resistor, and whoever shares the wire may pull it down.
+        assert_eq!(chip.differing(0b1001), None);
+        // On and low is driven.
+        assert_eq!(chip.differing(0b0101), Some(Line::Fault));
+        chip.set_to.set(2, false);
+        assert_eq!(chip.differing(0b1101), Some(Line::Ok));
     }
 }

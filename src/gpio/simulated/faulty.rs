@@ -234,7 +234,7 @@ impl<I: Inputs> FaultyInputs<I> {
         }
         self.lost[edge.input as usize] = 0;
         edge.lost = told;
-        if edge.input == Input::Trigger {
+        if edge.input == Input::Trigger && edge.on {
             if self.chance(self.faults.bounce) {
                 for _ in 0..=self.rng.below(MOST_BOUNCES) {
                     let by = self.some(self.faults.bounce_within);
@@ -289,6 +289,13 @@ impl<I: Inputs> Inputs for FaultyInputs<I> {
                 None => {}
             }
         }
+    }
+
+    fn level(&mut self, input: Input) -> Result<Option<bool>, DeviceError> {
+        if self.away_until.is_some_and(|until| clock::now() < until) {
+            return Err(SimulatedError::Unplugged("inputs").into());
+        }
+        self.inner.level(input)
     }
 }
 
@@ -365,6 +372,21 @@ mod tests {
         assert!(clock::now() >= second.at);
         assert_eq!(inputs.wait(Duration::from_millis(20)).unwrap(), None);
         assert_eq!(inputs.injected().duplicates(), 1);
+    }
+
+    #[test]
+    fn off_edges_and_levels_pass_and_do_not_bounce() {
+        let faults = InputFaults {
+            bounce: 1.0,
+            duplicate: 1.0,
+            ..InputFaults::default()
+        };
+        let (mut inputs, mut feed) = faulty(faults, 8);
+        feed.edge_off(Input::Trigger, clock::now());
+        let edges = drain(&mut inputs, Duration::from_millis(8));
+        assert_eq!(edges.len(), 1, "{edges:?}");
+        assert!(!edges[0].on);
+        assert_eq!(inputs.level(Input::Trigger).unwrap(), Some(false));
     }
 
     #[test]

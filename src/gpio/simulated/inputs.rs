@@ -8,7 +8,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long a wait on unplugged inputs takes, so that asking again and again is not a busy loop.
@@ -18,9 +18,14 @@ const UNPLUGGED_WAIT: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 struct Slot {
     at: AtomicU64,
-    /// Input in the upper half, lost edges in the lower.
+    /// Input and direction in the upper half, lost edges in the lower.
     what: AtomicU64,
 }
+
+/// Set in [`Slot::what`] for off-edges.
+const OFF: u64 = 1 << 63;
+/// Levels as [`Shared::levels`] holds them.
+const UNKNOWN: u8 = 2;
 
 #[derive(Debug)]
 struct Shared {
@@ -30,6 +35,8 @@ struct Shared {
     /// Edges put in so far.
     tail: AtomicUsize,
     unplugged: AtomicBool,
+    /// 0, 1 or [`UNKNOWN`], by input.
+    levels: [AtomicU8; Input::ALL.len()],
     /// Readable after every push; what `wait` sleeps on.
     wake: OwnedFd,
 }
@@ -62,6 +69,7 @@ impl SimulatedInputs {
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
             unplugged: AtomicBool::new(false),
+            levels: std::array::from_fn(|_| AtomicU8::new(UNKNOWN)),
             wake: wake.map_err(|e| SimulatedError::Text {
                 path: "eventfd".into(),
                 problem: "cannot be made",
@@ -84,8 +92,8 @@ impl SimulatedInputs {
         let slot = &shared.slots[head % shared.slots.len()];
         let what = slot.what.load(Ordering::Relaxed);
         let edge = Edge {
-            on: true,
-            input: Input::ALL[(what >> 32) as usize % Input::ALL.len()],
+            on: what & OFF == 0,
+            input: Input::ALL[((what & !OFF) >> 32) as usize % Input::ALL.len()],
             at: Nanos(slot.at.load(Ordering::Relaxed)),
             lost: (what & u64::from(u32::MAX)) as u32,
         };
@@ -120,12 +128,43 @@ impl Inputs for SimulatedInputs {
             }
         }
     }
+
+    fn level(&mut self, input: Input) -> Result<Option<bool>, DeviceError> {
+        if self.shared.unplugged.load(Ordering::Acquire) {
+            return Err(SimulatedError::Unplugged("inputs").into());
+        }
+        let level = self.shared.levels[input as usize].load(Ordering::Acquire);
+        Ok((level != UNKNOWN).then_some(level == 1))
+    }
 }
 
 impl InputFeed {
     /// An on-edge of `input` at `at`. False when there is no room: then it is dropped, and told as
     /// lost with the input's next edge, as the kernel does it.
     pub fn edge(&mut self, input: Input, at: Nanos) -> bool {
+        // A plant that never tells of off-edges has no levels.
+        let _ = self.shared.levels[input as usize].compare_exchange(
+            0,
+            1,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        self.push(input, true, at)
+    }
+
+    /// An off-edge of `input` at `at`; from the first one on the input has a level that can be read.
+    /// As [`InputFeed::edge`] where there is no room.
+    pub fn edge_off(&mut self, input: Input, at: Nanos) -> bool {
+        self.set_level(input, false);
+        self.push(input, false, at)
+    }
+
+    /// The level of `input` changes without an edge that anybody is told of.
+    pub fn set_level(&mut self, input: Input, on: bool) {
+        self.shared.levels[input as usize].store(u8::from(on), Ordering::Release);
+    }
+
+    fn push(&mut self, input: Input, on: bool, at: Nanos) -> bool {
         let shared = &*self.shared;
         let lost = &mut self.lost[input as usize];
         let tail = shared.tail.load(Ordering::Relaxed);
@@ -136,7 +175,8 @@ impl InputFeed {
         }
         let slot = &shared.slots[tail % shared.slots.len()];
         slot.at.store(at.0, Ordering::Relaxed);
-        let what = (input as u64) << 32 | u64::from(*lost);
+        let direction = if on { 0 } else { OFF };
+        let what = direction | (input as u64) << 32 | u64::from(*lost);
         slot.what.store(what, Ordering::Relaxed);
         *lost = 0;
         shared.tail.store(tail.wrapping_add(1), Ordering::Release);
@@ -180,19 +220,56 @@ mod tests {
 
     #[test]
     fn edges_come_out_as_they_went_in() {
-        let (mut inputs, mut feed) = SimulatedInputs::new(4).unwrap();
+        let (mut inputs, mut feed) = SimulatedInputs::new(16).unwrap();
         assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
-        for (n, input) in Input::ALL.into_iter().enumerate() {
-            assert!(feed.edge(input, Nanos(n as u64)));
+        let edges: Vec<Edge> = Input::ALL
+            .into_iter()
+            .flat_map(|input| [(input, true), (input, false)])
+            .zip(0..)
+            .map(|((input, on), n)| Edge {
+                input,
+                on,
+                at: Nanos(n),
+                lost: 0,
+            })
+            .collect();
+        for edge in &edges {
+            assert!(if edge.on {
+                feed.edge(edge.input, edge.at)
+            } else {
+                feed.edge_off(edge.input, edge.at)
+            });
         }
-        assert_eq!(feed.waiting(), 3);
-        for (n, input) in Input::ALL.into_iter().enumerate() {
-            let edge = inputs.wait(Duration::ZERO).unwrap().unwrap();
-            assert_eq!(
-                (edge.input, edge.at, edge.lost),
-                (input, Nanos(n as u64), 0)
-            );
+        assert_eq!(feed.waiting(), edges.len());
+        for edge in edges {
+            assert_eq!(inputs.wait(Duration::ZERO).unwrap(), Some(edge));
         }
+    }
+
+    #[test]
+    fn levels_are_known_once_the_plant_tells_of_off_edges() {
+        let (mut inputs, mut feed) = SimulatedInputs::new(2).unwrap();
+        let level = |inputs: &mut SimulatedInputs| inputs.level(Input::Trigger).unwrap();
+        assert_eq!(level(&mut inputs), None);
+        feed.edge(Input::Trigger, Nanos(1));
+        assert_eq!(level(&mut inputs), None, "it would stay on for ever");
+        feed.edge_off(Input::Trigger, Nanos(2));
+        assert_eq!(level(&mut inputs), Some(false));
+        // The ring is full: the edge is lost, the level is there.
+        assert!(!feed.edge(Input::Trigger, Nanos(3)));
+        assert_eq!(level(&mut inputs), Some(true));
+        feed.set_level(Input::Trigger, false);
+        assert_eq!(level(&mut inputs), Some(false));
+        assert_eq!(inputs.level(Input::Encoder).unwrap(), None);
+        for on in [true, false] {
+            assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().on, on);
+        }
+        // Lost edges are told with an off-edge as well.
+        feed.edge_off(Input::Trigger, Nanos(4));
+        let edge = inputs.wait(Duration::ZERO).unwrap().unwrap();
+        assert_eq!((edge.on, edge.lost), (false, 1));
+        feed.unplug();
+        assert!(inputs.level(Input::Trigger).is_err());
     }
 
     #[test]

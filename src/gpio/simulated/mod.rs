@@ -13,7 +13,7 @@ mod text;
 pub use faulty::{FaultyInputs, InjectedFaults, InputFaults};
 pub use inputs::{InputFeed, SimulatedInputs};
 pub use outputs::{Change, OutputView, SimulatedOutputs};
-pub use text::{TextInputs, TextOutputs};
+pub use text::{TextInputs, TextOutputs, TextSafeOutputs};
 
 use std::path::PathBuf;
 use thiserror::Error;
@@ -38,7 +38,7 @@ pub enum SimulatedError {
         source: std::io::Error,
     },
     /// A text that is no edge.
-    #[error("{}: {text:?} is no edge; write \"<monotonic_ns> <trigger|encoder|acknowledge> [<lost>]\"", path.display())]
+    #[error("{}: {text:?} is no edge; write \"<monotonic_ns> <trigger|encoder|encoder_b|confirm|acknowledge> [off] [<lost>]\", or \"<monotonic_ns> <input> level <0|1>\"", path.display())]
     NoEdge {
         /// The socket.
         path: PathBuf,

@@ -41,6 +41,8 @@ struct Shared {
     written: AtomicU64,
     /// One bit a line.
     levels: AtomicU32,
+    /// Lines that show another level than was set, one bit each.
+    lost: AtomicU32,
     unplugged: AtomicBool,
 }
 
@@ -75,6 +77,7 @@ impl SimulatedOutputs {
                 .collect(),
             written: AtomicU64::new(0),
             levels: AtomicU32::new(levels.fold(0, |bits, line| bits | bit(line))),
+            lost: AtomicU32::new(0),
             unplugged: AtomicBool::new(false),
         });
         let view = OutputView {
@@ -87,6 +90,7 @@ impl SimulatedOutputs {
 
     fn change(&mut self, line: Line, on: bool) {
         let shared = &*self.shared;
+        shared.lost.fetch_and(!bit(line), Ordering::AcqRel);
         let levels = shared.levels.load(Ordering::Relaxed);
         let changed = if on {
             levels | bit(line)
@@ -117,6 +121,14 @@ impl Outputs for SimulatedOutputs {
         self.change(line, on);
         Ok(())
     }
+
+    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+        if self.shared.unplugged.load(Ordering::Acquire) {
+            return Err(SimulatedError::Unplugged("outputs").into());
+        }
+        let lost = self.shared.lost.load(Ordering::Acquire);
+        Ok(Line::ALL.into_iter().find(|line| lost & bit(*line) != 0))
+    }
 }
 
 impl Drop for SimulatedOutputs {
@@ -141,6 +153,12 @@ impl OutputView {
     /// Changes that were overwritten before this view read them.
     pub fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// The wire of `line` takes the other level by itself, as behind an expander that was reset, until
+    /// it is set again. [`Self::level`] goes on to say what was set.
+    pub fn lose(&self, line: Line) {
+        self.shared.lost.fetch_or(bit(line), Ordering::AcqRel);
     }
 
     /// Makes setting fail, or work again.
@@ -180,6 +198,22 @@ impl Iterator for OutputView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_lost_its_level_differs_until_it_is_set_again() {
+        let (mut outputs, view) = SimulatedOutputs::new(8).unwrap();
+        outputs
+            .set_all(&[(Line::Ready, true), (Line::Pass, true)])
+            .unwrap();
+        assert!(view.level(Line::Ready) && view.level(Line::Pass));
+        assert_eq!(outputs.differs().unwrap(), None);
+        view.lose(Line::Pass);
+        assert_eq!(outputs.differs().unwrap(), Some(Line::Pass));
+        outputs.set(Line::Pass, true).unwrap();
+        assert_eq!(outputs.differs().unwrap(), None);
+        view.unplug(true);
+        assert!(outputs.differs().is_err());
+    }
 
     #[test]
     fn lines_start_unattended_and_go_back_there() {

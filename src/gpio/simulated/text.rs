@@ -1,11 +1,13 @@
 //! Lines between processes: one line of text a change.
 //!
 //! A test that starts a real `partgate run` plays the plant through these. Outputs arrive as
-//! `<monotonic_ns> <line> <0|1>`, inputs are sent as `<monotonic_ns> <input> [<lost>]`.
+//! `<monotonic_ns> <line> <0|1>`, inputs are sent as `<monotonic_ns> <input> [off] [<lost>]`: an on-edge
+//! or an off-edge. From its first off-edge on an input has a level that can be read; `<monotonic_ns>
+//! <input> level <0|1>` changes it without an edge, as when the kernel loses one.
 
 use super::SimulatedError;
 use crate::clock;
-use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
+use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs, SafeOutputs};
 use crate::line::gate::{Line, Nanos};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -16,8 +18,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longest text of one change or edge, bytes: 20 digits, the longest name, 10 digits, and what
-/// stands between.
+/// Longest text of one change or edge, bytes: 20 digits, the longest name, a word, 10 digits, and
+/// what stands between.
 const LONGEST: usize = 64;
 
 /// Where changes go.
@@ -27,25 +29,16 @@ enum Sink {
     Datagrams(UnixDatagram),
 }
 
-/// Output lines that tell every change to a FIFO, a unix datagram socket or a plain file.
-///
-/// At the start every line is told once, as when unattended; what follows are changes only. When
-/// this is dropped the lines go back there; when the process is killed, the reader of a FIFO sees
-/// its end. Nothing waits: a reader that does not keep up makes setting fail.
+/// The plant's end of the lines, and where it is.
 #[derive(Debug)]
-pub struct TextOutputs {
+struct Plant {
     path: PathBuf,
     sink: Sink,
-    /// None for lines that are not wired.
-    levels: [Option<bool>; Line::ALL.len()],
 }
 
-impl TextOutputs {
-    /// Opens `path` for the given lines. What does not exist becomes a plain file.
-    ///
-    /// # Errors
-    /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
-    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+impl Plant {
+    /// Opens `path`. What does not exist becomes a plain file.
+    fn open(path: &Path) -> Result<Self, SimulatedError> {
         let fail = |problem| {
             move |source| SimulatedError::Text {
                 path: path.into(),
@@ -75,16 +68,10 @@ impl TextOutputs {
                 ))?;
             Sink::Stream(file)
         };
-        let mut outputs = Self {
+        Ok(Self {
             path: path.into(),
             sink,
-            levels: [None; Line::ALL.len()],
-        };
-        for line in lines {
-            outputs.tell(*line, line.when_unattended())?;
-            outputs.levels[*line as usize] = Some(line.when_unattended());
-        }
-        Ok(outputs)
+        })
     }
 
     fn tell(&mut self, line: Line, on: bool) -> Result<(), SimulatedError> {
@@ -113,15 +100,44 @@ impl TextOutputs {
     }
 }
 
+/// Output lines that tell every level that they are set to to a FIFO, a unix datagram socket or a
+/// plain file: also one that they have already, since [`TextSafeOutputs`] may have changed it.
+///
+/// At the start every line is told once, as when unattended. When this is dropped the lines go back
+/// there; when the process is killed, the reader of a FIFO sees its end. Nothing waits: a reader that
+/// does not keep up makes setting fail.
+#[derive(Debug)]
+pub struct TextOutputs {
+    told: Plant,
+    wired: [bool; Line::ALL.len()],
+}
+
+impl TextOutputs {
+    /// Opens `path` for the given lines. What does not exist becomes a plain file.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
+    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+        let mut outputs = Self {
+            told: Plant::open(path)?,
+            wired: wired(lines),
+        };
+        for line in lines {
+            outputs.told.tell(*line, line.when_unattended())?;
+        }
+        Ok(outputs)
+    }
+}
+
+fn wired(lines: &[Line]) -> [bool; Line::ALL.len()] {
+    Line::ALL.map(|line| lines.contains(&line))
+}
+
 impl Outputs for TextOutputs {
     fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        match self.levels[line as usize] {
-            None => return Ok(()),
-            Some(level) if level == on => return Ok(()),
-            Some(_) => {}
+        if self.wired[line as usize] {
+            self.told.tell(line, on)?;
         }
-        self.tell(line, on)?;
-        self.levels[line as usize] = Some(on);
         Ok(())
     }
 }
@@ -135,11 +151,49 @@ impl Drop for TextOutputs {
     }
 }
 
+/// Lets the lines of [`TextOutputs`] fall from another process.
+#[derive(Debug)]
+pub struct TextSafeOutputs {
+    told: Plant,
+    wired: [bool; Line::ALL.len()],
+}
+
+impl TextSafeOutputs {
+    /// Opens `path`, which another process has opened for `lines`. Nothing is told yet.
+    ///
+    /// # Errors
+    /// As [`TextOutputs::open`].
+    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+        Ok(Self {
+            told: Plant::open(path)?,
+            wired: wired(lines),
+        })
+    }
+}
+
+impl SafeOutputs for TextSafeOutputs {
+    fn fall(&mut self, line: Line) -> Result<(), DeviceError> {
+        if self.wired[line as usize] {
+            self.told.tell(line, line.when_unattended())?;
+        }
+        Ok(())
+    }
+}
+
 /// Input lines whose edges arrive as datagrams.
 #[derive(Debug)]
 pub struct TextInputs {
     path: PathBuf,
     socket: UnixDatagram,
+    /// None until the plant tells.
+    levels: [Option<bool>; Input::ALL.len()],
+}
+
+/// What a datagram says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Edge(Edge),
+    Level(Input, bool),
 }
 
 impl TextInputs {
@@ -166,10 +220,11 @@ impl TextInputs {
         Ok(Self {
             path: path.into(),
             socket,
+            levels: [None; Input::ALL.len()],
         })
     }
 
-    fn receive(&self) -> Result<Option<Edge>, SimulatedError> {
+    fn receive(&self) -> Result<Option<Told>, SimulatedError> {
         let mut buffer = [0u8; LONGEST];
         let length = match self.socket.recv(&mut buffer) {
             Ok(length) => length,
@@ -185,7 +240,7 @@ impl TextInputs {
             }
         };
         match parse(&buffer[..length]) {
-            Some(edge) => Ok(Some(edge)),
+            Some(told) => Ok(Some(told)),
             None => Err(SimulatedError::NoEdge {
                 path: self.path.clone(),
                 text: String::from_utf8_lossy(&buffer[..length]).into_owned(),
@@ -194,30 +249,53 @@ impl TextInputs {
     }
 }
 
-fn parse(text: &[u8]) -> Option<Edge> {
+fn parse(text: &[u8]) -> Option<Told> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut words = text.split_ascii_whitespace();
+    let mut words = text.split_ascii_whitespace().peekable();
     let at = Nanos(words.next()?.parse().ok()?);
     let name = words.next()?;
     let input = Input::ALL.into_iter().find(|input| input.name() == name)?;
-    let lost = match words.next() {
-        Some(word) => word.parse().ok()?,
-        None => 0,
+    let told = if words.next_if_eq(&"level").is_some() {
+        let on = match words.next()? {
+            "0" => false,
+            "1" => true,
+            _ => return None,
+        };
+        Told::Level(input, on)
+    } else {
+        let on = words.next_if_eq(&"off").is_none();
+        let lost = match words.next() {
+            Some(word) => word.parse().ok()?,
+            None => 0,
+        };
+        Told::Edge(Edge {
+            input,
+            on,
+            at,
+            lost,
+        })
     };
-    words.next().is_none().then_some(Edge {
-        input,
-        on: true,
-        at,
-        lost,
-    })
+    words.next().is_none().then_some(told)
 }
 
 impl Inputs for TextInputs {
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
         let deadline = clock::now().after(clock::nanos(at_most));
         loop {
-            if let Some(edge) = self.receive()? {
-                return Ok(Some(edge));
+            match self.receive()? {
+                Some(Told::Edge(edge)) => {
+                    let level = &mut self.levels[edge.input as usize];
+                    // A plant that never tells of off-edges has no levels.
+                    if level.is_some() || !edge.on {
+                        *level = Some(edge.on);
+                    }
+                    return Ok(Some(edge));
+                }
+                Some(Told::Level(input, on)) => {
+                    self.levels[input as usize] = Some(on);
+                    continue;
+                }
+                None => {}
             }
             let timeout = Timespec::try_from(clock::until(deadline)).ok();
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -227,6 +305,10 @@ impl Inputs for TextInputs {
                 Err(e) => return Err(Box::new(std::io::Error::from(e))),
             }
         }
+    }
+
+    fn level(&mut self, input: Input) -> Result<Option<bool>, DeviceError> {
+        Ok(self.levels[input as usize])
     }
 }
 
@@ -261,12 +343,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_file_tells_the_start_every_change_and_the_end() {
+    fn a_plain_file_tells_the_start_every_level_of_both_processes_and_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         let mut outputs =
             TextOutputs::open(&path, &[Line::Ready, Line::Fault, Line::Heartbeat]).unwrap();
         outputs.set(Line::Ready, true).unwrap();
+        let mut other = TextSafeOutputs::open(&path, &[Line::Ready]).unwrap();
+        other.fall(Line::Ready).unwrap();
+        other.fall(Line::Pass).unwrap();
+        // Told again, although it was on before as far as this one knows.
         outputs.set(Line::Ready, true).unwrap();
         outputs.set(Line::Pass, true).unwrap();
         drop(outputs);
@@ -278,6 +364,10 @@ mod tests {
                 pair("heartbeat", "0"),
                 pair("ready", "1"),
                 pair("ready", "0"),
+                pair("ready", "1"),
+                pair("ready", "0"),
+                pair("fault", "1"),
+                pair("heartbeat", "0"),
             ]
         );
     }
@@ -386,6 +476,23 @@ mod tests {
         assert_eq!(inputs.wait(long).unwrap(), Some(encoder));
         let error = inputs.wait(long).unwrap_err().to_string();
         assert!(error.contains("19 lever"), "{error}");
+        assert_eq!(inputs.level(Input::Trigger).unwrap(), None);
+        plant.send(b"20 trigger off").unwrap();
+        plant.send(b"21 trigger off 2").unwrap();
+        plant.send(b"22 trigger level 1").unwrap();
+        plant.send(b"23 trigger level 2").unwrap();
+        for (at, lost) in [(20, 0), (21, 2)] {
+            let off = Edge {
+                on: false,
+                at: Nanos(at),
+                lost,
+                ..trigger
+            };
+            assert_eq!(inputs.wait(long).unwrap(), Some(off));
+            assert_eq!(inputs.level(Input::Trigger).unwrap(), Some(false));
+        }
+        assert!(inputs.wait(long).is_err(), "no level");
+        assert_eq!(inputs.level(Input::Trigger).unwrap(), Some(true));
         assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
         // A file that is no socket is not removed.
         let file = folder.path().join("precious");
@@ -401,11 +508,13 @@ mod tests {
         }
 
         #[test]
-        fn written_edges_are_read_back(at: u64, lost: u32, which in 0usize..Input::ALL.len()) {
+        fn written_edges_are_read_back(at: u64, lost: u32, on: bool, which in 0usize..Input::ALL.len()) {
             let input = Input::ALL[which];
-            let text = format!("{at} {} {lost}", input.name());
+            let off = if on { "" } else { "off " };
+            let text = format!("{at} {} {off}{lost}", input.name());
             prop_assert!(text.len() <= LONGEST);
-            prop_assert_eq!(parse(text.as_bytes()), Some(Edge { input, on: true, at: Nanos(at), lost }));
+            let edge = Edge { input, on, at: Nanos(at), lost };
+            prop_assert_eq!(parse(text.as_bytes()), Some(Told::Edge(edge)));
         }
     }
 }

@@ -44,6 +44,8 @@ fn settings() -> ControllerSettings {
         judging: Nanos(50 * MS),
         every_counts: None,
         indexed: false,
+        level_every: None,
+        quadrature: false,
         by_command: false,
     }
 }

@@ -63,6 +63,8 @@ impl Pace {
             judging: self.judging,
             every_counts: None,
             indexed: false,
+            level_every: None,
+            quadrature: false,
             by_command: false,
         }
     }

@@ -351,6 +351,9 @@ impl Plant<'_> {
             socket_triggers: false,
             product: ProductLabel::new("soak", ""),
             alive_every: Duration::from_millis(50),
+            late: crate::line::gate::Nanos::from_millis(1_000),
+            record_required: false,
+            history: crate::station::History::default(),
             control: None,
             latch: None,
         };

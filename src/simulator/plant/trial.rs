@@ -144,6 +144,9 @@ pub fn try_line(
         socket_triggers: false,
         product: ProductLabel::new("bench", ""),
         alive_every: Duration::from_millis(50),
+        late: crate::line::gate::Nanos::from_millis(1_000),
+        record_required: false,
+        history: crate::station::History::default(),
         control: None,
         latch: None,
     })?;

@@ -677,7 +677,7 @@ impl World {
                 let unsure = self.implausible();
                 let counts = self.counts();
                 self.call(|c, now, emit| {
-                    c.quadrature(second, on, stamp, lost, now, &mut |x| emit(x));
+                    c.encoder_edge(second, on, stamp, lost, now, &mut |x| emit(x));
                 });
                 if self.implausible() > unsure {
                     self.ledger.violated(at);

@@ -65,28 +65,90 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
             });
         }
     }
-    let opened = clock::now();
-    match ask(lines, by_kernel) {
-        Ok(request) => open_chip(lines, request, opened, by_kernel),
-        // Busy, forbidden and gone are no matter of debouncing.
-        Err(e)
-            if by_kernel
-                && !matches!(
-                    errno(&e),
+    // What is wanted, and what is taken where the driver refuses: no filter, then on-edges alone.
+    let wanted = Ask {
+        debounced: by_kernel,
+        both: lines.iter().any(|(line, _)| line.off_edges),
+    };
+    let mut ways: heapless::Vec<Ask, 3> = heapless::Vec::new();
+    for way in [
+        wanted,
+        Ask {
+            debounced: false,
+            ..wanted
+        },
+        Ask {
+            debounced: false,
+            both: false,
+        },
+    ] {
+        if !ways.contains(&way) {
+            let _ = ways.push(way);
+        }
+    }
+    let mut refused: Option<gpiocdev::Error> = None;
+    for way in ways {
+        let opened = clock::now();
+        match ask(lines, way) {
+            Ok(request) => {
+                if let Some(error) = refused {
+                    tell_of_less(&uses, wanted, way, &error);
+                }
+                return open_chip(lines, request, opened, way);
+            }
+            // Busy, forbidden and gone are no matter of filters and edges.
+            Err(error)
+                if matches!(
+                    errno(&error),
                     Some(Errno::BUSY | Errno::ACCESS | Errno::PERM | Errno::NODEV)
                 ) =>
-        {
-            let opened = clock::now();
-            // If that fails too, the reason is the first one's no more.
-            let request = ask(lines, false).map_err(|source| explain(&uses, source))?;
-            log::warn!(
-                "{} ({}): the driver refuses to debounce ({e}); this program does it",
-                uses.first().map_or("", |(line, _)| line.chip.as_str()),
-                used_for(&uses)
-            );
-            open_chip(lines, request, opened, false)
+            {
+                return Err(explain(&uses, error));
+            }
+            Err(error) => refused = Some(error),
         }
-        Err(source) => Err(explain(&uses, source)),
+    }
+    // If all fail, the reason is the first one's no more.
+    Err(match refused {
+        Some(error) => explain(&uses, error),
+        None => GpioError::Lost {
+            chip: uses
+                .first()
+                .map_or_else(String::new, |(line, _)| line.chip.clone()),
+            used_for: used_for(&uses),
+            source: None,
+        },
+    })
+}
+
+/// How a chip's lines are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ask {
+    /// The kernel filters, where that is configured.
+    debounced: bool,
+    /// Off-edges too, where they matter.
+    both: bool,
+}
+
+fn tell_of_less(
+    uses: &[(FoundLine, &'static str)],
+    wanted: Ask,
+    way: Ask,
+    error: &gpiocdev::Error,
+) {
+    let (chip, lines) = (
+        uses.first().map_or("", |(line, _)| line.chip.as_str()),
+        used_for(uses),
+    );
+    if wanted.debounced != way.debounced {
+        log::warn!(
+            "{chip} ({lines}): the driver refuses to debounce ({error}); this program does it"
+        );
+    }
+    if wanted.both != way.both {
+        log::warn!(
+            "{chip} ({lines}): the driver refuses to watch both edges ({error}); how long a part covers the sensor is not seen"
+        );
     }
 }
 
@@ -103,21 +165,21 @@ fn ignores_bias(label: &str) -> bool {
     label.starts_with("tegra") && label.contains("gpio")
 }
 
-fn ask(lines: &[(&InputLine, FoundLine)], debounce_by_kernel: bool) -> gpiocdev::Result<Request> {
+fn ask(lines: &[(&InputLine, FoundLine)], way: Ask) -> gpiocdev::Result<Request> {
     let mut builder = Request::builder();
     builder
         .with_consumer(CONSUMER)
         .with_kernel_event_buffer_size(KERNEL_BUFFER);
     for (line, found) in lines {
-        let (period, by_kernel) = filter(line.debounce, debounce_by_kernel);
+        let (period, by_kernel) = filter(line.debounce, way.debounced);
         builder
             .on_chip(found.path.clone())
             .with_line(found.offset)
             .as_input()
-            .with_edge_detection(if period.is_zero() || by_kernel {
-                EdgeDetection::RisingEdge
-            } else {
+            .with_edge_detection(if both_edges(line, way) {
                 EdgeDetection::BothEdges
+            } else {
+                EdgeDetection::RisingEdge
             })
             .with_bias(match line.bias {
                 Bias::AsIs => None,
@@ -135,6 +197,12 @@ fn ask(lines: &[(&InputLine, FoundLine)], debounce_by_kernel: bool) -> gpiocdev:
     builder.request()
 }
 
+/// Whether both edges of `line` are asked for: because they matter, or because this program debounces.
+fn both_edges(line: &InputLine, way: Ask) -> bool {
+    let (period, by_kernel) = filter(line.debounce, way.debounced);
+    (way.both && line.off_edges) || !(period.is_zero() || by_kernel)
+}
+
 /// The period, and whether the kernel filters.
 fn filter(debounce: Debounce, kernel_can: bool) -> (Duration, bool) {
     let period = debounce.period();
@@ -146,7 +214,7 @@ fn open_chip(
     lines: &[(&InputLine, FoundLine)],
     request: Request,
     opened: Nanos,
-    kernel_can: bool,
+    way: Ask,
 ) -> Result<OpenChip, GpioError> {
     let mut open = OpenChip {
         chip: lines
@@ -160,9 +228,10 @@ fn open_chip(
         next_word: 0,
         end_word: 0,
         head: None,
+        second: None,
     };
     for (line, found) in lines {
-        let (period, by_kernel) = filter(line.debounce, kernel_can);
+        let (period, by_kernel) = filter(line.debounce, way.debounced);
         let debouncer = if period.is_zero() || by_kernel {
             None
         } else {
@@ -183,6 +252,8 @@ fn open_chip(
             offset: found.offset,
             sequence: Sequence::default(),
             debouncer,
+            both: both_edges(line, way),
+            off_edges: line.off_edges,
         });
     }
     Ok(open)

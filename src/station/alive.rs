@@ -1,0 +1,48 @@
+//! When each thread last went round. A thread that hangs cannot say so itself: the gate's looks at
+//! these words.
+
+use crate::clock;
+use crate::line::gate::Nanos;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One thread's word, nanoseconds of CLOCK_MONOTONIC.
+#[derive(Debug)]
+pub(super) struct Word(AtomicU64);
+
+impl Word {
+    fn now() -> Self {
+        Self(AtomicU64::new(clock::now().0))
+    }
+
+    /// The calling thread goes round.
+    pub(super) fn stamp(&self) {
+        self.0.store(clock::now().0, Ordering::Relaxed);
+    }
+
+    /// How long it has not gone round at `now`.
+    pub(super) fn silent_for(&self, now: Nanos) -> Nanos {
+        now.since(Nanos(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// The words of all threads besides the gate's.
+#[derive(Debug)]
+pub(super) struct Alive {
+    pub(super) trigger: Word,
+    pub(super) camera: Word,
+    pub(super) judge: Word,
+    pub(super) record: Word,
+    pub(super) control: Word,
+}
+
+impl Alive {
+    pub(super) fn new() -> Self {
+        Self {
+            trigger: Word::now(),
+            camera: Word::now(),
+            judge: Word::now(),
+            record: Word::now(),
+            control: Word::now(),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+use super::*;
+use proptest::prelude::*;
+use std::sync::{Arc, Mutex};
+
+const LATE: Nanos = Nanos::from_millis(40);
+
+/// Which lines have fallen, in their order.
+type Fallen = Arc<Mutex<Vec<Line>>>;
+
+struct Noted(Fallen);
+
+impl SafeOutputs for Noted {
+    fn fall(&mut self, line: Line) -> Result<(), DeviceError> {
+        self.0.lock().expect("test").push(line);
+        Ok(())
+    }
+}
+
+/// A supervisor's end, outputs of a vision process, and what has fallen round the supervisor.
+fn linked() -> (SupervisorEnd, LinkedOutputs, Fallen) {
+    let (ours, theirs) = pair().expect("sockets");
+    ours.hand_over(&Handover::default(), &[])
+        .expect("handed over");
+    let (end, _, _) = VisionEnd::new(theirs).expect("given");
+    let fallen = Fallen::default();
+    let outputs = LinkedOutputs::new(end, LATE, Box::new(Noted(fallen.clone())));
+    (ours, outputs, fallen)
+}
+
+fn taken(fallen: &Fallen) -> Vec<Line> {
+    std::mem::take(&mut *fallen.lock().expect("test"))
+}
+
+fn command(end: &SupervisorEnd) -> Command {
+    match end.receive().expect("open") {
+        Some(FromVision::Command(command)) => command,
+        other => panic!("no command: {other:?}"),
+    }
+}
+
+#[test]
+fn a_new_vision_process_is_given_what_belongs_to_it() {
+    let (ours, theirs) = pair().expect("sockets");
+    let handover = Handover {
+        restarts: 3,
+        ..Handover::default()
+    };
+    let file = tempfile::tempfile().expect("file");
+    let null = std::fs::File::open("/dev/null").expect("file");
+    ours.hand_over(&handover, &[file.as_fd(), null.as_fd()])
+        .expect("handed over");
+    let (_, given, descriptors) = VisionEnd::new(theirs).expect("given");
+    assert_eq!(given, handover);
+    assert_eq!(descriptors.len(), 2);
+    std::io::Write::write_all(&mut &file, b"seen by both").expect("written");
+    let copy = std::fs::File::from(descriptors.into_iter().next().expect("first"));
+    assert_eq!(copy.metadata().expect("metadata").len(), 12);
+    let many = [null.as_fd(); DESCRIPTORS + 1];
+    assert!(ours.hand_over(&handover, &many).is_err());
+}
+
+#[test]
+fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
+    let (ours, mut outputs, _) = linked();
+    assert!(ours.receive().expect("open").is_none());
+    outputs.alive().expect("sent");
+    for line in Line::ALL {
+        outputs
+            .set_until(line, true, Some(Nanos(77)))
+            .expect("sent");
+    }
+    outputs.set(Line::Pass, false).expect("sent");
+    outputs.remember(Standing::Restarts).expect("sent");
+    assert_eq!(command(&ours).what, What::Alive);
+    for (line, number) in Line::ALL.into_iter().zip(2..) {
+        let command = command(&ours);
+        let until = Some(Nanos(77));
+        let what = What::Set {
+            line,
+            on: true,
+            until,
+        };
+        assert_eq!(command.what, what);
+        assert_eq!((command.number, command.incident), (number, 0));
+        assert!(command.at <= clock::now());
+    }
+    drop(outputs);
+    assert!(ours.receive().expect("the last but one").is_some());
+    let alarm = Some(FromVision::Alarm(Standing::Restarts));
+    assert_eq!(ours.receive().expect("the last one"), alarm);
+    assert!(matches!(ours.receive(), Err(LinkError::Gone)));
+}
+
+#[test]
+fn what_can_only_stop_parts_is_done_round_the_supervisor_and_nothing_else() {
+    let (_ours, mut outputs, fallen) = linked();
+    for line in Line::ALL {
+        for on in [false, true] {
+            outputs.set(line, on).expect("sent");
+        }
+    }
+    let safe = [Line::Ready, Line::Reject, Line::Pass, Line::Fault];
+    assert_eq!(taken(&fallen), safe);
+}
+
+#[test]
+fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
+    let (ours, mut outputs, fallen) = linked();
+    outputs.alive().expect("sent");
+    let said = command(&ours);
+    let soon = outputs.holding(said.at).expect("open");
+    assert_eq!(soon.ask_again, said.at.after(LATE).after(Nanos(1)));
+    let soon = outputs.holding(said.at.after(LATE)).expect("open");
+    assert!(!soon.overdue);
+    let late = said.at.after(LATE).after(Nanos(1));
+    assert!(outputs.holding(late).expect("open").overdue);
+    let lines = [Line::Pass, Line::Ready, Line::Reject, Line::Fault];
+    assert_eq!(taken(&fallen), lines);
+    assert!(outputs.holding(late).expect("open").overdue);
+    assert!(taken(&fallen).is_empty());
+    // It comes back, and knows how late it was.
+    ours.say(FromSupervisor::Answer(Answer {
+        number: said.number,
+        incident: 1,
+        late: Nanos(5),
+    }));
+    let back = outputs.holding(late).expect("open");
+    assert!(!back.overdue);
+    assert_eq!(back.was_late, Some(Nanos(5)));
+    outputs.alive().expect("sent");
+    assert_eq!(command(&ours).incident, 1, "the vision process knows of it");
+}
+
+#[test]
+fn pass_is_let_fall_again_until_the_supervisor_has_heard_of_its_end() {
+    let (ours, mut outputs, fallen) = linked();
+    outputs.set(Line::Pass, false).expect("sent");
+    let said = command(&ours);
+    taken(&fallen);
+    for ms in 1..4 {
+        let now = said.at.after(Nanos::from_millis(ms));
+        outputs.holding(now).expect("open");
+        assert_eq!(taken(&fallen), [Line::Pass], "{ms} ms");
+    }
+    ours.say(FromSupervisor::Answer(Answer {
+        number: said.number,
+        incident: 0,
+        late: Nanos(0),
+    }));
+    outputs
+        .holding(said.at.after(Nanos::from_millis(4)))
+        .expect("open");
+    assert!(taken(&fallen).is_empty());
+}
+
+#[test]
+fn a_supervisor_that_is_gone_or_deaf_is_an_error_not_a_wait_and_all_lines_fall() {
+    let (_ours, mut outputs, fallen) = linked();
+    let full = (0..1_000_000).find_map(|_| outputs.alive().err());
+    assert!(full.is_some_and(|e| e.to_string().contains("does not take")));
+    assert_eq!(taken(&fallen), FALL);
+    let (ours, mut outputs, fallen) = linked();
+    drop(ours);
+    assert!(outputs.holding(clock::now()).is_err());
+    assert_eq!(taken(&fallen), FALL);
+    assert!(outputs.alive().is_err());
+    assert!(taken(&fallen).is_empty(), "once");
+}
+
+#[test]
+fn an_orderly_end_is_told_even_when_the_supervisor_has_gone_since() {
+    let (ours, mut outputs, fallen) = linked();
+    assert!(!outputs.holding(clock::now()).expect("open").end);
+    ours.say(FromSupervisor::End);
+    drop(ours);
+    assert!(outputs.holding(clock::now()).expect("told").end);
+    assert!(taken(&fallen).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_either_end_stumble(
+        bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        genuine in proptest::option::of(0u8..8),
+    ) {
+        let mut bytes = bytes;
+        if let Some(kind) = genuine {
+            bytes.resize(SIZE, 0);
+            bytes[..2].copy_from_slice(&[VERSION, kind]);
+            bytes[2] %= 12;
+            bytes[3] %= 5;
+        }
+        if let Some(message) = FromVision::decode(&bytes) {
+            prop_assert_eq!(FromVision::decode(&message.encode()), Some(message));
+        }
+        if let Some(message) = FromSupervisor::decode(&bytes) {
+            prop_assert_eq!(FromSupervisor::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood_and_another_version_is_not(
+        number: u64, incident: u32, at: u64, until in proptest::option::of(any::<u64>()),
+        line in 0..Line::ALL.len(), on: bool, late: u64,
+    ) {
+        let what = What::Set { line: Line::ALL[line], on, until: until.map(Nanos) };
+        let said = FromVision::Command(Command { number, incident, at: Nanos(at), what });
+        let mut bytes = said.encode();
+        prop_assert_eq!(FromVision::decode(&bytes), Some(said));
+        bytes[0] ^= 1;
+        prop_assert_eq!(FromVision::decode(&bytes), None);
+        let answer = FromSupervisor::Answer(Answer { number, incident, late: Nanos(late) });
+        prop_assert_eq!(FromSupervisor::decode(&answer.encode()), Some(answer));
+    }
+}

@@ -1,0 +1,340 @@
+//! Stopping either process of a line, or both, or killing the one that holds the lines, lets nothing
+//! pass that must not, is told, and throws out what lay on the belt.
+//!
+//! Real processes in real time, as in tests/killed_line.rs. A stopped process (SIGSTOP, as by
+//! swapping, a debugger, a blocked write) runs on later as if nothing had been.
+//! `PARTGATE_STOPS=1000` stops and kills more often than continuous integration does, and
+//! `PARTGATE_KILLS_PRODUCT` names another product than the small one (board/kill.sh sets both).
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "line/belt.rs"]
+mod belt;
+mod bundle;
+mod command;
+mod line;
+
+use belt::{Belt, PULSE, SEED, Truth, measured, milliseconds, run_belt, share};
+use line::{Change, MS, PATIENCE, Plant, change_after, level_at, lives, on_between, percentile};
+use partgate::clock;
+use partgate::line::gate::Judgement;
+use partgate::seed::Rng;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Without `PARTGATE_STOPS` a busy machine stops after this, if it did [`FEWEST`].
+const ENOUGH: Duration = Duration::from_secs(60);
+const FEWEST: usize = 6;
+/// Stops that are longer than this are noticed, whatever the processes were at: a look that is due
+/// every 50 ms, and 40 ms that they may be late (supervisor.late_ms).
+const NOTICED: u64 = 150 * MS;
+/// What a process needs to notice it once it runs again, on a machine that is busy with other tests.
+const SOON: u64 = 100 * MS;
+
+/// How often to do it, and whether somebody asked for that number.
+fn number() -> (usize, bool) {
+    match std::env::var("PARTGATE_STOPS") {
+        Ok(n) => (n.parse().expect("PARTGATE_STOPS is a number"), true),
+        Err(_) => (12, false),
+    }
+}
+
+fn product() -> Option<PathBuf> {
+    std::env::var_os("PARTGATE_KILLS_PRODUCT").map(PathBuf::from)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Supervisor,
+    Vision,
+    Both,
+}
+
+/// A stop, from the first signal to the last.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    who: Who,
+    from: u64,
+    to: u64,
+}
+
+impl Stop {
+    /// Stops `pids` for `time`.
+    fn of(who: Who, pids: &[Pid], time: Duration) -> Self {
+        let from = clock::now().0;
+        for pid in pids {
+            kill_process(*pid, Signal::STOP).expect("stop");
+        }
+        std::thread::sleep(time);
+        for pid in pids {
+            // The vision process may have been killed for its silence.
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+        let to = clock::now().0;
+        Self { who, from, to }
+    }
+
+    fn long(&self) -> bool {
+        self.to - self.from >= NOTICED
+    }
+}
+
+/// What became of the parts.
+#[derive(Debug, Default)]
+struct Outcome {
+    bad: usize,
+    good: usize,
+    passed: usize,
+    /// Must not pass, and did.
+    escaped: Vec<u64>,
+    /// The same, while no process of the line ran: nothing could have been done.
+    unpreventable: Vec<u64>,
+}
+
+/// Of `parts`; while `dead` no process ran.
+fn outcome(
+    belt: Belt,
+    heard: &[Change],
+    parts: &[u64],
+    truth: &mut Truth,
+    dead: &[(u64, u64)],
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    for &part in parts {
+        let (from, to) = (part + belt.after, part + belt.after + PULSE);
+        if truth.of(part).judgement == Judgement::Ok {
+            outcome.good += 1;
+            outcome.passed += usize::from(level_at(heard, "pass", from + PULSE / 2));
+            continue;
+        }
+        outcome.bad += 1;
+        // The least touch of PASS is too much.
+        if level_at(heard, "pass", from + PULSE / 2) || on_between(heard, "pass", from, to) {
+            if dead.iter().any(|d| from <= d.1 && to >= d.0) {
+                outcome.unpreventable.push(part);
+            } else {
+                outcome.escaped.push(part);
+            }
+        }
+    }
+    outcome
+}
+
+#[test]
+fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
+    let (most, asked) = number();
+    let scratch = tempfile::tempdir().expect("folder");
+    let (product, mut truth, belt) = measured(scratch.path(), product());
+    let plant = Plant::new(&belt.config(&product));
+    let running = plant.start();
+    let mut rng = Rng::stream(SEED, 3);
+    let stop = AtomicBool::new(false);
+    let mut stops: Vec<Stop> = Vec::new();
+    let started = Instant::now();
+    let parts = std::thread::scope(|scope| {
+        let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
+        for round in 0..most {
+            if !asked && round >= FEWEST && started.elapsed() > ENOUGH {
+                println!("this machine is busy: {round} stops instead of {most}");
+                break;
+            }
+            let last = stops.last().map_or(0, |s| s.to);
+            await_level(&plant, "ready", last);
+            std::thread::sleep(share(belt.life, rng.unit()));
+            let time = Duration::from_millis(50).mul_f32(rng.between(1.0, 8.0));
+            let (supervisor, vision) = (running.supervisor(), running.await_vision(None));
+            stops.push(match round % 6 {
+                0 | 3 => Stop::of(Who::Supervisor, &[supervisor], time),
+                1 | 4 => Stop::of(Who::Vision, &[vision], time),
+                2 => Stop::of(Who::Supervisor, &[supervisor], share(2000 * MS, rng.unit())),
+                _ => {
+                    let both = [supervisor, vision];
+                    Stop::of(Who::Both, &both, Duration::from_millis(700))
+                }
+            });
+        }
+        let last = stops.last().map_or(0, |s| s.to);
+        await_level(&plant, "ready", last);
+        std::thread::sleep(share(2 * belt.life, 1.0));
+        stop.store(true, Ordering::Relaxed);
+        parts.join().expect("belt")
+    });
+    std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
+    let status = running.ask("status");
+    running.stop();
+    let heard = plant.heard();
+    let log = plant.log();
+
+    let dead: Vec<(u64, u64)> = stops
+        .iter()
+        .filter(|s| s.who == Who::Both)
+        .map(|s| (s.from, s.to + SOON))
+        .collect();
+    let parts_of = outcome(belt, &heard, &parts, &mut truth, &dead);
+    let ready_off: Vec<f64> = stops
+        .iter()
+        .filter(|s| s.long() && level_at(&heard, "ready", s.from))
+        .map(|s| {
+            let fell = change_after(&heard, "ready", false, s.from).expect("READY falls");
+            milliseconds(s.from, fell)
+        })
+        .collect();
+    println!(
+        "{} stops, {} of them of both processes; {} parts: {} may not pass, {} of them passed while \
+         a process ran; {} may, {} of them passed",
+        stops.len(),
+        dead.len(),
+        parts.len(),
+        parts_of.bad,
+        parts_of.escaped.len(),
+        parts_of.good,
+        parts_of.passed,
+    );
+    println!(
+        "stop to READY off: p50 {:.1} ms, max {:.1} ms of {}",
+        percentile(&ready_off, 50.0),
+        percentile(&ready_off, 100.0),
+        ready_off.len()
+    );
+    println!(
+        "both stopped for 700 ms: what PASS showed stayed on; {} parts met it within that time and \
+         {} ms after, which nothing can prevent",
+        parts_of.unpreventable.len(),
+        SOON / MS
+    );
+    println!("{status}");
+
+    let escaped = &parts_of.escaped;
+    assert!(
+        escaped.is_empty(),
+        "passed, and ought not to have: {escaped:?} of {stops:#?}"
+    );
+    assert!(parts_of.bad * 10 > parts.len(), "too few must not pass");
+    assert!(parts_of.passed > 0, "nothing passes any more");
+    for (stop, next) in stops.iter().zip(nexts(&stops)) {
+        if !stop.long() || !level_at(&heard, "ready", stop.from) {
+            continue;
+        }
+        let fell = change_after(&heard, "ready", false, stop.from).expect("READY falls");
+        assert!(fell < stop.to + SOON, "{stop:?}: {fell}");
+        let raised = on_between(&heard, "fault", stop.from, stop.to + 2 * SOON);
+        assert!(raised, "FAULT rises: {stop:?}");
+        let told = |e: &&Value| {
+            let at = e["at_ns"].as_u64().unwrap_or(0);
+            (stop.from..next).contains(&at)
+                && (e["event"] == "was_late" || e["event"] == "restarted")
+        };
+        assert!(log.iter().any(|e| told(&e)), "no event: {stop:?}");
+        // What lay between sensor and ejector then.
+        for part in &parts {
+            let gate = part + belt.after;
+            if *part < stop.to && gate > stop.to + SOON {
+                let passed = level_at(&heard, "pass", gate + PULSE / 2);
+                assert!(!passed, "lay on the belt: {part} under {stop:?}");
+            }
+        }
+    }
+    let counted = status["late"]["supervisor"].as_u64().expect("a count")
+        + status["late"]["vision"].as_u64().expect("a count")
+        + status["restarts"].as_u64().expect("a count");
+    assert!(counted > 0, "{status}");
+}
+
+fn nexts(stops: &[Stop]) -> impl Iterator<Item = u64> {
+    stops.iter().skip(1).map(|s| s.from).chain([u64::MAX])
+}
+
+/// Waits until `line` is on, at a time after `from`.
+fn await_level(plant: &Plant, line: &str, from: u64) {
+    let started = Instant::now();
+    // What was on all along may still fall: the process that was stopped has to notice.
+    while clock::now().0 < from + 5 * SOON || !level_at(&plant.heard(), line, u64::MAX) {
+        assert!(started.elapsed() < PATIENCE, "{line} is not on again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
+    let (most, asked) = number();
+    let scratch = tempfile::tempdir().expect("folder");
+    let (product, mut truth, belt) = measured(scratch.path(), product());
+    let plant = Plant::new(&belt.config(&product));
+    let mut rng = Rng::stream(SEED, 4);
+    let stop = AtomicBool::new(false);
+    let mut killed_at = Vec::new();
+    let started = Instant::now();
+    let parts = std::thread::scope(|scope| {
+        let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
+        for kill in 0..most {
+            if !asked && kill >= FEWEST && started.elapsed() > ENOUGH {
+                println!("this machine is busy: {kill} kills instead of {most}");
+                break;
+            }
+            let mut running = plant.start();
+            let last = killed_at.last().copied().unwrap_or(0);
+            let ready = plant.await_change("ready", true, last);
+            // From when on parts pass.
+            plant.await_change("reject", false, ready);
+            std::thread::sleep(share(belt.life, rng.unit()));
+            let vision = running.await_vision(None);
+            killed_at.push(clock::now().0);
+            running.signal(Signal::KILL);
+            running.await_end();
+            let waited = Instant::now();
+            while lives(vision) {
+                assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let (heard, now) = (plant.heard(), clock::now().0);
+            for (line, level) in [
+                ("ready", false),
+                ("pass", false),
+                ("reject", true),
+                ("fault", true),
+            ] {
+                assert_eq!(level_at(&heard, line, now), level, "{line}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        parts.join().expect("belt")
+    });
+    let heard = plant.heard();
+    let was = |line: &str| {
+        let on = |at: &&u64| level_at(&heard, line, **at);
+        let off = |at: &u64| change_after(&heard, line, false, *at).expect("it falls");
+        let delays = killed_at
+            .iter()
+            .filter(on)
+            .map(|at| milliseconds(*at, off(at)));
+        delays.collect::<Vec<f64>>()
+    };
+    let (ready_off, pass_off) = (was("ready"), was("pass"));
+    println!(
+        "{} kills of the supervisor; kill to READY off: p50 {:.1} ms, max {:.1} ms; PASS was on at {}, \
+         off after {:.1} ms at most",
+        killed_at.len(),
+        percentile(&ready_off, 50.0),
+        percentile(&ready_off, 100.0),
+        pass_off.len(),
+        percentile(&pass_off, 100.0),
+    );
+    let outcome = outcome(belt, &heard, &parts, &mut truth, &[]);
+    println!(
+        "{} parts: {} may not pass, {} of them passed; {} may, {} of them passed",
+        parts.len(),
+        outcome.bad,
+        outcome.escaped.len(),
+        outcome.good,
+        outcome.passed
+    );
+    assert!(outcome.escaped.is_empty(), "{:?}", outcome.escaped);
+    assert!(outcome.bad * 10 > parts.len(), "too few must not pass");
+    assert!(!ready_off.is_empty(), "killed while it was not ready");
+    let bound = (SOON / MS) as f64;
+    assert!(percentile(&ready_off, 100.0) < bound, "{ready_off:?}");
+    assert!(pass_off.iter().all(|ms| *ms < bound), "{pass_off:?}");
+}
