@@ -340,6 +340,10 @@ impl<const N: usize> Gate<N> {
             self.passing_fault(Fault::Encoder, emit);
             self.lose_places();
         }
+        if self.pulse.unit == Unit::Counts && at <= self.reject_since.0 {
+            // A count from before the pulse, heard of after it began: it is none of the pulse's.
+            self.reject_until = self.reject_until.map(|until| until.saturating_add(delta));
+        }
         self.counted_at = at;
         while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= counts.0) {
             self.now.counts = self.now.counts.max(Counts(place));
