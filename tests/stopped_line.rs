@@ -345,3 +345,36 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
     assert!(percentile(&ready_off, 100.0) < bound, "{ready_off:?}");
     assert!(pass_off.iter().all(|ms| *ms < bound), "{pass_off:?}");
 }
+
+/// The board is reset unless somebody goes on to show that the line lives: who may put an end to that.
+#[test]
+fn stopping_the_line_disarms_the_hardware_watchdog_and_killing_the_supervisor_does_not() {
+    let device = tempfile::NamedTempFile::new().expect("file");
+    let path = device.path();
+    let config = Belt::SLOW.config("small.pgp".as_ref());
+    let plant = Plant::new(&format!("{config}watchdog_device = {path:?}\n"));
+    std::fs::write(plant.at("small.pgp"), bundle::small()).expect("bundle");
+    let letters = || std::fs::read(path).expect("file");
+    let running = plant.start();
+    running.await_ready();
+    assert!(!letters().is_empty() && !letters().contains(&b'V'));
+    let started = Instant::now();
+    running.stop();
+    assert!(letters().contains(&b'V'), "somebody asked for this end");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(3), "it was told to: {took:?}");
+
+    std::fs::write(path, "").expect("file");
+    let from = clock::now().0;
+    let mut running = plant.start();
+    plant.await_change("ready", true, from);
+    let vision = running.await_vision(None);
+    running.signal(Signal::KILL);
+    running.await_end();
+    let waited = Instant::now();
+    while lives(vision) {
+        assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!letters().is_empty() && !letters().contains(&b'V'));
+}
