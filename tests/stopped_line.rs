@@ -14,7 +14,7 @@ mod bundle;
 mod command;
 mod line;
 
-use belt::{Belt, PULSE, SEED, Truth, measured, milliseconds, run_belt, share};
+use belt::{Belt, PULSE, SEED, Stops, Truth, measured, milliseconds, run_belt, share};
 use line::{Change, MS, PATIENCE, Plant, change_after, level_at, lives, on_between, percentile};
 use partgate::clock;
 use partgate::line::gate::Judgement;
@@ -135,6 +135,7 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
     let mut stops: Vec<Stop> = Vec::new();
     let started = Instant::now();
     let parts = std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
         let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
         for round in 0..most {
             if !asked && round >= FEWEST && started.elapsed() > ENOUGH {
@@ -275,6 +276,7 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
     let mut killed_at = Vec::new();
     let started = Instant::now();
     let parts = std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
         let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
         for kill in 0..most {
             if !asked && kill >= FEWEST && started.elapsed() > ENOUGH {
