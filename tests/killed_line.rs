@@ -18,7 +18,9 @@ mod bundle;
 mod command;
 mod line;
 
-use belt::{Belt, LEASE_MS, PULSE, SEED, measured, milliseconds, run_belt, share, small_line};
+use belt::{
+    Belt, LEASE_MS, PULSE, SEED, Stops, measured, milliseconds, run_belt, share, small_line,
+};
 use line::{
     Change, MS, PATIENCE, Plant, change_after, children_of, level_at, lives, on_between, percentile,
 };
@@ -77,6 +79,7 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
     let mut killed_at = Vec::new();
     let (started, start) = (Instant::now(), clock::now().0);
     let parts = std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
         let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
         let mut last = None;
         for kill in 0..most {

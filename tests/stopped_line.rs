@@ -14,7 +14,7 @@ mod bundle;
 mod command;
 mod line;
 
-use belt::{Belt, PULSE, SEED, Truth, measured, milliseconds, run_belt, share};
+use belt::{Belt, PULSE, SEED, Stops, Truth, measured, milliseconds, run_belt, share};
 use line::{Change, MS, PATIENCE, Plant, change_after, level_at, lives, on_between, percentile};
 use partgate::clock;
 use partgate::line::gate::Judgement;
@@ -135,6 +135,7 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
     let mut stops: Vec<Stop> = Vec::new();
     let started = Instant::now();
     let parts = std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
         let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
         for round in 0..most {
             if !asked && round >= FEWEST && started.elapsed() > ENOUGH {
@@ -174,14 +175,6 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         .map(|s| (s.from, s.to + SOON))
         .collect();
     let parts_of = outcome(belt, &heard, &parts, &mut truth, &dead);
-    let ready_off: Vec<f64> = stops
-        .iter()
-        .filter(|s| s.long() && level_at(&heard, "ready", s.from))
-        .map(|s| {
-            let fell = change_after(&heard, "ready", false, s.from).expect("READY falls");
-            milliseconds(s.from, fell)
-        })
-        .collect();
     println!(
         "{} stops, {} of them of both processes; {} parts: {} may not pass, {} of them passed while \
          a process ran; {} may, {} of them passed",
@@ -193,12 +186,15 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         parts_of.good,
         parts_of.passed,
     );
-    println!(
-        "stop to READY off: p50 {:.1} ms, max {:.1} ms of {}",
-        percentile(&ready_off, 50.0),
-        percentile(&ready_off, 100.0),
-        ready_off.len()
-    );
+    for who in [Who::Supervisor, Who::Vision, Who::Both] {
+        let ready_off = ready_off(&heard, &stops, who);
+        println!(
+            "{who:?} stopped to READY off: p50 {:.1} ms, max {:.1} ms of {}",
+            percentile(&ready_off, 50.0),
+            percentile(&ready_off, 100.0),
+            ready_off.len()
+        );
+    }
     println!(
         "both stopped for 700 ms: what PASS showed stayed on; {} parts met it within that time and \
          {} ms after, which nothing can prevent",
@@ -220,6 +216,10 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         }
         let fell = change_after(&heard, "ready", false, stop.from).expect("READY falls");
         assert!(fell < stop.to + SOON, "{stop:?}: {fell}");
+        if stop.who == Who::Supervisor {
+            // Round it: a word every 50 ms, 40 ms without an answer.
+            assert!(fell < stop.from + 90 * MS + SOON, "{stop:?}: {fell}");
+        }
         let raised = on_between(&heard, "fault", stop.from, stop.to + 2 * SOON);
         assert!(raised, "FAULT rises: {stop:?}");
         let told = |e: &&Value| {
@@ -241,6 +241,14 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         + status["late"]["vision"].as_u64().expect("a count")
         + status["restarts"].as_u64().expect("a count");
     assert!(counted > 0, "{status}");
+}
+
+/// From each long stop of `who` to READY off, ms.
+fn ready_off(heard: &[Change], stops: &[Stop], who: Who) -> Vec<f64> {
+    let of = |s: &&Stop| s.who == who && s.long() && level_at(heard, "ready", s.from);
+    let off = |s: &Stop| change_after(heard, "ready", false, s.from).expect("READY falls");
+    let stops = stops.iter().filter(of);
+    stops.map(|s| milliseconds(s.from, off(s))).collect()
 }
 
 fn nexts(stops: &[Stop]) -> impl Iterator<Item = u64> {
@@ -268,6 +276,7 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
     let mut killed_at = Vec::new();
     let started = Instant::now();
     let parts = std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
         let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
         for kill in 0..most {
             if !asked && kill >= FEWEST && started.elapsed() > ENOUGH {
@@ -337,4 +346,37 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
     let bound = (SOON / MS) as f64;
     assert!(percentile(&ready_off, 100.0) < bound, "{ready_off:?}");
     assert!(pass_off.iter().all(|ms| *ms < bound), "{pass_off:?}");
+}
+
+/// The board is reset unless somebody goes on to show that the line lives: who may put an end to that.
+#[test]
+fn stopping_the_line_disarms_the_hardware_watchdog_and_killing_the_supervisor_does_not() {
+    let device = tempfile::NamedTempFile::new().expect("file");
+    let path = device.path();
+    let config = Belt::SLOW.config("small.pgp".as_ref());
+    let plant = Plant::new(&format!("{config}watchdog_device = {path:?}\n"));
+    std::fs::write(plant.at("small.pgp"), bundle::small()).expect("bundle");
+    let letters = || std::fs::read(path).expect("file");
+    let running = plant.start();
+    running.await_ready();
+    assert!(!letters().is_empty() && !letters().contains(&b'V'));
+    let started = Instant::now();
+    running.stop();
+    assert!(letters().contains(&b'V'), "somebody asked for this end");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(3), "it was told to: {took:?}");
+
+    std::fs::write(path, "").expect("file");
+    let from = clock::now().0;
+    let mut running = plant.start();
+    plant.await_change("ready", true, from);
+    let vision = running.await_vision(None);
+    running.signal(Signal::KILL);
+    running.await_end();
+    let waited = Instant::now();
+    while lives(vision) {
+        assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!letters().is_empty() && !letters().contains(&b'V'));
 }

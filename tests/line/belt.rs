@@ -207,6 +207,15 @@ pub(crate) fn strict(truth: &mut Truth) -> Vec<u8> {
     bundle::with_thresholds(between, high.max(between))
 }
 
+/// Stops the belt when dropped: a test that fails ends.
+pub(crate) struct Stops<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Lets parts pass the sensor until `stop`; when they did. Whether anybody took note or not.
 pub(crate) fn run_belt(belt: Belt, plant: &Plant, stop: &AtomicBool) -> Vec<u64> {
     let mut rng = Rng::stream(SEED, 1);
