@@ -157,7 +157,9 @@ impl Line {
         };
         let judging = between(3, 26).min(pitch / MS * 6 / 10) * MS;
         let after = exposure_max + delivery + judging * between(2, 6) + between(5, 900) * MS;
-        let pulse = pitch * between(15, 55) / 100;
+        // Long enough for what the encoder's step and the slowest belt make of it.
+        let shortest = if encoder { 6 * count } else { 0 };
+        let pulse = (pitch * between(15, 55) / 100).max(shortest);
         let nest = pitch / count * count + count * between(1, 8);
         let min_pitch = pitch * between(80, 97) / 100;
         let max_waiting = between(2, 9);
@@ -227,7 +229,7 @@ impl Line {
             ms(exposure_max),
             ms(delivery)
         );
-        let (after_counts, pulse_counts) = (after / count, (pulse / count).max(1));
+        let (after_counts, pulse_counts) = (after / count, (pulse / count).max(3));
         let _ = if counts_gate {
             writeln!(
                 t,

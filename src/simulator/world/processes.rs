@@ -154,6 +154,8 @@ impl World {
             return;
         }
         self.trace.note(now, || "the service starts".into());
+        // Nothing of the old one is left when the service manager starts it again.
+        self.vision_ends("the service manager ends it");
         self.fall_all();
         self.start_vision();
     }

@@ -137,7 +137,7 @@ impl World {
         }) && owner.number != shot.shows
         {
             // Another part's picture. Whether that can be known the ledger says.
-            owner.misled = shot.odd.or(shown_is_silent);
+            owner.misled = shown_is_silent.or(shot.odd);
         }
         let key = self.draw(0, u64::MAX);
         let mut takes = self.line.judging + self.draws.between(13, key, 0, self.line.judging);
