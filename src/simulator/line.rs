@@ -132,7 +132,7 @@ impl Line {
         } else {
             FULL
         };
-        let count = (pitch / between(12, 40)).max(MS / 2) / US * US;
+        let count = (pitch / between(9, 26)).max(MS / 2) / US * US;
         let length = pitch * between(15, 60) / 100;
         let reaction = between(2, 40) * MS;
         let free = between(0, 100) < 35 && has("free_running");

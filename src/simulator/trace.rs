@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 /// Lines that are kept.
 const KEPT: usize = 4000;
+/// A line that stood still has little to say of its last seconds.
+const FEWEST: usize = 60;
 
 /// Notes of a run; nothing is kept, and nothing is written, where nobody wants them.
 #[derive(Clone, Debug, Default)]
@@ -35,13 +37,16 @@ impl Trace {
         self.notes.push_back((at, words()));
     }
 
-    /// The notes of the last `ns`, one an entry, each with its time in milliseconds.
+    /// The notes of the last `ns`, and at least the last [`FEWEST`], one an entry, each with its time in
+    /// milliseconds.
     pub(super) fn last(&self, ns: u64) -> Vec<String> {
         let end = self.notes.back().map_or(0, |(at, _)| *at);
         let from = end.saturating_sub(ns);
         self.notes
             .iter()
-            .filter(|(at, _)| *at >= from)
+            .enumerate()
+            .filter(|(n, (at, _))| *at >= from || n + FEWEST >= self.notes.len())
+            .map(|(_, note)| note)
             .map(|(at, words)| format!("{:14.3} ms  {words}", *at as f64 / 1e6))
             .collect()
     }

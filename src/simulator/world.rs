@@ -174,6 +174,10 @@ pub(super) struct World {
     past_gate: usize,
     /// The sensor is covered up to here on the belt.
     covered_to: Option<u64>,
+    /// Where that began.
+    covered_from: u64,
+    /// When the program is told of the inputs' chip.
+    chip_told: u64,
     broken: Broken,
     /// Edges that the kernel dropped and has not told of, by input; what waits in its buffer.
     lost: [u32; 5],
@@ -216,6 +220,8 @@ impl World {
             on_belt: VecDeque::new(),
             past_gate: 0,
             covered_to: None,
+            covered_from: 0,
+            chip_told: 0,
             broken: Broken {
                 camera: false,
                 frozen: None,

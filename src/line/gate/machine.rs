@@ -316,6 +316,13 @@ impl<const N: usize> Gate<N> {
             self.happen(due, Nanos(at), emit);
         }
         self.now.time = self.clock;
+        // What became known of a place that the belt has passed already, counts or not.
+        while let Some((_, due)) = self
+            .first(Unit::Counts)
+            .filter(|(place, _)| *place <= self.now.counts.0)
+        {
+            self.happen(due, self.counted_at, emit);
+        }
         self.show(self.clock, emit);
     }
 

@@ -136,7 +136,9 @@ impl World {
         let covered = self
             .covered_to
             .replace(rear.max(self.covered_to.unwrap_or(0)));
-        if covered.is_some() {
+        if covered.is_none() {
+            self.covered_from = front;
+        } else {
             // It touches the one before: there is no edge.
             self.silence(number, Kind::Touching);
             return;
@@ -300,7 +302,9 @@ impl World {
     pub(super) fn chip(&mut self, works: bool) {
         self.broken.chip = !works;
         self.lost = [0; 5];
-        let noticed = self.now + self.draw(MS, 60 * MS);
+        // It is told in the order in which it happens.
+        let noticed = (self.now + self.draw(MS, 60 * MS)).max(self.chip_told + 1);
+        self.chip_told = noticed;
         self.deliver(noticed, Delivery::Fault(Fault::Inputs, !works));
     }
 
@@ -363,11 +367,9 @@ impl World {
 
     /// The sensor was covered for longer than a part is: the program knows of all that cover it.
     pub(super) fn reveal_touching(&mut self) {
-        let now = self.now;
-        let here = self.here();
-        let length = self.line.length;
+        let (now, from) = (self.now, self.covered_from);
         for part in self.on_belt.iter_mut().rev() {
-            if part.front + 4 * length < here {
+            if part.front < from {
                 break;
             }
             if part.silent == Some(Kind::Touching) {
