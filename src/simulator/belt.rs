@@ -50,7 +50,11 @@ impl Belt {
     /// When `place` is reached, if the belt goes on as it does.
     pub(super) fn reaches(&self, place: u64) -> Option<u64> {
         let left = place.saturating_sub(self.place);
-        self.running
-            .then(|| self.since + (left * FULL).div_ceil(self.speed))
+        let takes = if self.speed == FULL {
+            left
+        } else {
+            (left * FULL).div_ceil(self.speed)
+        };
+        self.running.then(|| self.since + takes)
     }
 }

@@ -368,7 +368,11 @@ impl World {
         let gate = self.on_belt.get(self.past_gate).map(|p| p.gate);
         let centre = self.on_belt.front().map(|p| p.centre);
         let count = self.line.encoder.then_some(self.next_count);
-        [
+        if !self.belt.runs() {
+            return None;
+        }
+        // The nearest place is the first in time.
+        let (at, place) = [
             (count, Place::Count),
             (front, Place::Front),
             (self.covered_to, Place::Rear),
@@ -376,8 +380,9 @@ impl World {
             (centre, Place::Centre),
         ]
         .into_iter()
-        .filter_map(|(at, place)| Some((self.belt.reaches(at?)?, place)))
-        .min_by_key(|(time, _)| *time)
+        .filter_map(|(at, place)| Some((at?, place)))
+        .min_by_key(|(at, _)| *at)?;
+        Some((self.belt.reaches(at)?, place))
     }
 
     fn reach(&mut self, place: Place) {
