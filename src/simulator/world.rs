@@ -360,28 +360,34 @@ impl World {
     }
 
     fn next_place(&self) -> Option<(u64, Place)> {
-        let by_belt = matches!(
-            self.line.trigger,
-            Trigger::Sensor | Trigger::Socket | Trigger::Encoder
-        );
-        let front = (by_belt && self.next_number < self.parts).then_some(self.next_front);
-        let gate = self.on_belt.get(self.past_gate).map(|p| p.gate);
-        let centre = self.on_belt.front().map(|p| p.centre);
-        let count = self.line.encoder.then_some(self.next_count);
         if !self.belt.runs() {
             return None;
         }
-        // The nearest place is the first in time.
-        let (at, place) = [
-            (count, Place::Count),
-            (front, Place::Front),
-            (self.covered_to, Place::Rear),
-            (gate, Place::Gate),
-            (centre, Place::Centre),
-        ]
-        .into_iter()
-        .filter_map(|(at, place)| Some((at?, place)))
-        .min_by_key(|(at, _)| *at)?;
+        // The nearest place is the first in time. Asked for at every event.
+        let (mut at, mut place) = (u64::MAX, Place::Count);
+        let mut take = |candidate: u64, what: Place| {
+            if candidate < at {
+                (at, place) = (candidate, what);
+            }
+        };
+        if self.line.encoder {
+            take(self.next_count, Place::Count);
+        }
+        if self.line.trigger != Trigger::Timer && self.next_number < self.parts {
+            take(self.next_front, Place::Front);
+        }
+        if let Some(rear) = self.covered_to {
+            take(rear, Place::Rear);
+        }
+        if let Some(part) = self.on_belt.get(self.past_gate) {
+            take(part.gate, Place::Gate);
+        }
+        if let Some(part) = self.on_belt.front() {
+            take(part.centre, Place::Centre);
+        }
+        if at == u64::MAX {
+            return None;
+        }
         Some((self.belt.reaches(at)?, place))
     }
 

@@ -131,6 +131,9 @@ pub struct Gate<const N: usize> {
     bridge: Option<PartId>,
     sensor: Sensor,
     confirming: Confirming<N>,
+    /// Whether a part waits for its verdict, and whether that has to be looked at anew.
+    busy: bool,
+    busy_unsure: bool,
     ack_until: Option<Nanos>,
     valid_until: Option<Nanos>,
     /// A pulse of TRIGGER-ACK or RESULT-VALID begins while the one before lasts: it falls first.
@@ -186,6 +189,8 @@ impl<const N: usize> Gate<N> {
             bridge: None,
             sensor: Sensor::new(),
             confirming: Confirming::new(),
+            busy: false,
+            busy_unsure: false,
             ack_until: None,
             valid_until: None,
             ack_anew: false,
@@ -447,6 +452,7 @@ impl<const N: usize> Gate<N> {
             confirmed: false,
             state,
         };
+        self.busy_unsure = true;
         self.ack_anew = self.ack_until.is_some();
         self.ack_until = (self.settings.ack.0 > 0).then(|| self.clock.after(self.settings.ack));
         // The last free place is kept free: READY promises that a new part can be tracked.
@@ -463,6 +469,7 @@ impl<const N: usize> Gate<N> {
         if !waits && let Some(part) = self.find(id) {
             // The judge is not asked, so that nobody will answer: it must not count as waiting.
             part.wanted = false;
+            self.busy_unsure = true;
             self.catch_up_with_judge(emit);
             self.tick(clock, emit);
         }
@@ -504,6 +511,7 @@ impl<const N: usize> Gate<N> {
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);
+        self.busy_unsure = true;
         let (at, known) = (self.clock, 1..=self.counters.parts);
         match self.find(part) {
             Some(tracked) => {

@@ -95,6 +95,7 @@ impl<const N: usize> Gate<N> {
         let Some(part) = self.parts.pop_front() else {
             return;
         };
+        self.busy_unsure = true;
         let late = self.clock.since(at) > self.settings.late_output;
         let rejected = match part.state {
             State::Waiting => Some(Reason::Late),
@@ -330,7 +331,10 @@ impl<const N: usize> Gate<N> {
             self.set(Line::TriggerAck, false, due, None, emit);
         }
         self.set(Line::TriggerAck, self.ack_until.is_some(), due, None, emit);
-        self.set(Line::Busy, self.waiting() > 0, due, None, emit);
+        if core::mem::take(&mut self.busy_unsure) {
+            self.busy = self.waiting() > 0;
+        }
+        self.set(Line::Busy, self.busy, due, None, emit);
         self.set(Line::Fault, fault, due, None, emit);
     }
 }
