@@ -261,7 +261,10 @@ impl<F> Controller<F> {
         self.notice_stall(clock);
         let (from, to) = self.stall;
         if to.0 > 0 && at >= from && at <= to.after(AFTER_STALL) {
-            let since = self.place_at(from).unwrap_or(Position::default());
+            // A part before it may have been given its picture.
+            let window = self.settings.pairing.exposure_max;
+            let first = Nanos(from.0.saturating_sub(window.0));
+            let since = self.place_at(first).unwrap_or(Position::default());
             let here = self.here(clock);
             self.gate
                 .lost_since(since, here, clock, &mut |o| emit(Command::Gate(o)));

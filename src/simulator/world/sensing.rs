@@ -278,7 +278,11 @@ impl World {
             self.broken.encoder || self.broken.inputs || self.broken.chip,
         );
         if !dead && self.line.quadrature {
-            // There and back on one channel.
+            // There and back on one channel: nothing, unless the other one changes meanwhile.
+            let real = self.belt.reaches(self.next_count);
+            if real.is_some_and(|at| at <= now + 100 * US) {
+                self.ledger.deviates(now, Kind::EncoderNoise);
+            }
             let on = self.channels[0];
             self.count_edge(
                 Edge::Quarter {
