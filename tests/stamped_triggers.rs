@@ -125,7 +125,8 @@ fn a_word_that_waited_for_a_stopped_program_covers_the_stall_and_a_stamped_one_d
     let plant = plant();
     let running = plant.start();
     running.await_clear();
-    let stall = Duration::from_millis(600);
+    // Longer than an output may be late, and shorter than a thread may be silent.
+    let stall = Duration::from_millis(300);
     let from = clock::now().0;
     let heard = said_during_a_stall(&running, "trigger", stall);
     assert_eq!(heard["ok"], true);

@@ -35,13 +35,13 @@ const LAMPS: [Line; 7] = [
 
 #[derive(Debug, Error)]
 enum Refusal {
-    #[error("output `{0}` is not known; known are {}", LAMPS.map(Line::name).join(", "))]
-    Unknown(String),
+    #[error("output `{name}` is not known; known are {}", LAMPS.map(Line::name).join(", "))]
+    Unknown { name: String },
     #[error(
-        "output `{0}` would move the line, or let parts by, with nobody watching: hang the lamp on another one ({})",
+        "output `{name}` would move the line, or let parts by, with nobody watching: hang the lamp on another one ({})",
         LAMPS.map(Line::name).join(", ")
     )]
-    Moves(&'static str),
+    Moves { name: &'static str },
     #[error(
         "lines.{0} is not configured: hang a lamp on an output, configure it in [lines], and name it (--trigger-test=OUTPUT)"
     )]
@@ -159,9 +159,13 @@ impl Report {
 pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(file).map_err(Failure::input)?;
     let named = Line::ALL.into_iter().find(|line| line.name() == name);
-    let line = named.ok_or_else(|| Failure::input(Refusal::Unknown(name.into())))?;
+    let line = named.ok_or_else(|| {
+        let name = name.into();
+        Failure::input(Refusal::Unknown { name })
+    })?;
     if !LAMPS.contains(&line) {
-        return Err(Failure::input(Refusal::Moves(line.name())));
+        let name = line.name();
+        return Err(Failure::input(Refusal::Moves { name }));
     }
     if config.lines.named(line.name()).is_none() {
         return Err(Failure::input(Refusal::NotWired(line.name())));
