@@ -12,6 +12,7 @@ mod line;
 use command::{Ran, program};
 use line::{MS, Plant, Running, on_between};
 use serde_json::Value;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// From sensor to ejector; generous, because the tests of a whole workspace run beside.
@@ -40,7 +41,7 @@ fn plant(says: Says, hours: f64, passed: Option<u64>) -> Plant {
          min_pitch_ms = 80\n[capture]\nexposure_max_ms = 60\ndelivery_ms = 500\n[gate]\n\
          after_ms = {AFTER_MS}\npulse_ms = {PULSE_MS}\nejector = \"pass\"\nlate_output_ms = 100\n\
          [inference]\nthreads = 1\ntimeout_ms = 10000\nmax_waiting = 16\n[supervisor]\n\
-         lease_ms = 4000\nlate_ms = 1500\nrestart_ms = 20\n[alarm]\nconsecutive_rejects = 0\n\
+         lease_ms = 4000\nlate_ms = 1000\nrestart_ms = 20\n[alarm]\nconsecutive_rejects = 0\n\
          stop_line = true\n[challenge]\nevery_hours = {hours}\n"
     ));
     let product = match says {
@@ -85,6 +86,15 @@ fn await_event(plant: &Plant, kind: &str) -> Value {
         }
         assert!(started.elapsed() < line::PATIENCE, "no {kind} in the log");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until the line takes commands.
+fn await_socket(plant: &Plant) {
+    let started = Instant::now();
+    while UnixStream::connect(plant.at("control.sock")).is_err() {
+        assert!(started.elapsed() < line::PATIENCE, "no control socket");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -194,11 +204,15 @@ fn a_known_bad_part_that_is_judged_ok_raises_the_alarm_which_outlives_a_new_star
     assert!(told(&kept), "{kept}");
     running.stop();
 
+    let from = partgate::clock::now().0;
     let running = plant.start();
+    await_socket(&plant);
     let status = running.await_status("it stands", |s| alarms(s) == ["challenge"]);
     assert_eq!(status["challenge"]["needed"], true);
     tell(&plant, "acknowledge").exits(1).tells("challenge");
     running.stop();
+    let ready = line::change_after(&plant.heard(), "ready", true, from);
+    assert_eq!(ready, None, "the line waits for a challenge");
 }
 
 #[test]

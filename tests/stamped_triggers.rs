@@ -29,7 +29,7 @@ fn plant() -> Plant {
          min_pitch_ms = 80\n[capture]\nexposure_max_ms = 60\ndelivery_ms = 950\n[gate]\n\
          after_ms = {AFTER_MS}\npulse_ms = {PULSE_MS}\nejector = \"pass\"\nlate_output_ms = 100\n\
          [inference]\nthreads = 1\ntimeout_ms = 10000\nmax_waiting = 16\n[supervisor]\n\
-         lease_ms = 4000\nlate_ms = 2000\nrestart_ms = 20\n[alarm]\nconsecutive_rejects = 0\n\
+         lease_ms = 4000\nlate_ms = 1000\nrestart_ms = 20\n[alarm]\nconsecutive_rejects = 0\n\
          stop_line = false\n"
     ));
     let product = bundle::with_thresholds(1e6, 1e6);
