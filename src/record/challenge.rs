@@ -84,3 +84,39 @@ impl ChallengeFigures {
         self.needed.store(needed, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::record::Metrics;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    #[test]
+    fn the_page_counts_challenges_by_their_end_and_shows_no_age_where_nobody_knows() {
+        let metrics = Metrics::new(&[], &["challenge"]);
+        metrics.challenge.passed.inc();
+        metrics.challenge.void.add(2);
+        let page = metrics.page();
+        for line in [
+            "partgate_challenges_total{result=\"passed\"} 1\n",
+            "partgate_challenges_total{result=\"failed\"} 0\n",
+            "partgate_challenges_total{result=\"void\"} 2\n",
+        ] {
+            assert!(page.contains(line), "{line}: {page}");
+        }
+        assert!(!page.contains("\npartgate_challenge_age_seconds "));
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        metrics.challenge.set_passed_at(Some(now - 100));
+        let page = metrics.page();
+        let (_, after) = page
+            .split_once("\npartgate_challenge_age_seconds ")
+            .unwrap();
+        let age: u64 = after.split_once('\n').unwrap().0.parse().unwrap();
+        assert!((100..200).contains(&age), "{age}");
+        // The clock was set back: nobody knows.
+        let before = UNIX_EPOCH + Duration::from_secs(now - 200);
+        assert_eq!(metrics.challenge.age(before), None);
+    }
+}

@@ -479,6 +479,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_word_without_a_time_is_taken_as_lost_where_it_may_have_waited_for_this_thread_alone() {
+        let mut queue: heapless::spsc::Queue<Word, 8> = heapless::spsc::Queue::new();
+        let (words, mut heard) = queue.split();
+        let (flash, alive) = (SharedFlash::new(None), alive::Alive::new());
+        let mut ends = ControlEnds {
+            words,
+            gate: std::thread::current(),
+            flash: &flash,
+            metrics: Arc::new(crate::station::metrics()),
+            triggers: true,
+            late: Nanos::from_millis(100),
+            last: Nanos(0),
+            alive: &alive.control,
+        };
+        let long_ago = Nanos(clock::now().0 - 500_000_000);
+        let answer = ends.answer("trigger", long_ago);
+        assert_eq!(answer["lost"], true, "{answer}");
+        let word = heard.dequeue();
+        assert!(
+            matches!(word, Some(Word::LostTrigger(at)) if at == long_ago),
+            "{word:?}"
+        );
+        // Whoever stamps a word says when its part was there, however late the word is heard.
+        let stamped = Nanos(clock::now().0 - 400_000_000);
+        let answer = ends.answer(&format!("trigger {}", stamped.0), long_ago);
+        assert_eq!(answer["ok"], true, "{answer}");
+        let word = heard.dequeue();
+        assert!(
+            matches!(word, Some(Word::StampedTrigger(at)) if at == stamped),
+            "{word:?}"
+        );
+        // A peer that was silent when it was looked at a moment ago.
+        let answer = ends.answer("trigger", clock::now());
+        assert_eq!(answer["ok"], true, "{answer}");
+        assert!(matches!(heard.dequeue(), Some(Word::Trigger(_))));
+    }
+
+    #[test]
     fn a_time_that_cannot_be_a_parts_tells_since_when_the_part_may_have_been_there() {
         let ms = Nanos::from_millis;
         let (last, now) = (ms(9_500), ms(10_000));
