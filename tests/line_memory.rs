@@ -239,6 +239,7 @@ fn from_trigger_to_output_nothing_is_taken() {
         alive_every: Duration::from_millis(20),
         late: partgate::line::gate::Nanos::from_millis(1_000),
         record_required: false,
+        challenge_every: None,
         history: partgate::station::History::default(),
         control: None,
         latch: None,

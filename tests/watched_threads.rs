@@ -187,6 +187,7 @@ impl Bench {
             // A machine that is busy with other tests is late itself.
             late: Nanos::from_millis(2_000),
             record_required,
+            challenge_every: None,
             history: History::default(),
             control: None,
             latch: None,

@@ -240,6 +240,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         control: config.access.control.clone(),
         late,
         record_required: config.record.required,
+        challenge_every: config.challenge.map(|challenge| challenge.every),
         history: history(config, &handover, &latch),
         latch: Some(latch),
     };
@@ -274,6 +275,7 @@ fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> Hist
         supervisor_late: handover.late,
         changed: handover.changed,
         newly_changed: handover.newly_changed,
+        challenge: latch.challenge(),
         alarm: if standing == Standing::None && often {
             Standing::Restarts
         } else {

@@ -9,18 +9,21 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Ask a running line for its state, acknowledge its alarm, or trigger a part
+/// Ask a running line for its state, acknowledge its alarm, trigger a part or begin a challenge
 ///
 /// Prints the line's answer, one line of JSON.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate tell line.toml status\n  partgate tell line.toml acknowledge\n\nExit codes: 0 done, 1 nobody answers or the line refuses, 3 the configuration cannot be used."
+    after_help = "Examples:\n  partgate tell line.toml status\n  partgate tell line.toml acknowledge\n  partgate tell line.toml challenge          then let a known-bad part through\n\nExit codes: 0 done, 1 nobody answers or the line refuses, 3 the configuration cannot be used."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration, which names its control socket
     config: PathBuf,
     /// What to say
     word: Word,
+    /// With `trigger`: when the part was there, nanoseconds of this board's CLOCK_MONOTONIC, at most
+    /// a second ago [default: when the line hears the word]
+    at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -29,6 +32,8 @@ enum Word {
     Status,
     /// The alarm has been looked at: READY may come back
     Acknowledge,
+    /// The next part that is triggered is known to be bad: it has to be judged NG and rejected
+    Challenge,
     /// A part is in front of the camera (where trigger.kind is "socket")
     Trigger,
 }
@@ -38,6 +43,7 @@ impl Word {
         match self {
             Word::Status => "status",
             Word::Acknowledge => "acknowledge",
+            Word::Challenge => "challenge",
             Word::Trigger => "trigger",
         }
     }
@@ -59,6 +65,8 @@ enum TellError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("only `trigger` takes a time")]
+    NoTime,
     #[error("the line refuses: {0}")]
     Refused(String),
 }
@@ -71,7 +79,12 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             arguments.config.clone(),
         )));
     };
-    let answer = ask(&socket, arguments.word.text()).map_err(|source| {
+    let command = match (arguments.word, arguments.at) {
+        (word, None) => word.text().to_string(),
+        (Word::Trigger, Some(at)) => format!("{} {at}", Word::Trigger.text()),
+        (_, Some(_)) => return Err(Failure::input(TellError::NoTime)),
+    };
+    let answer = ask(&socket, &command).map_err(|source| {
         let path = socket.clone();
         Failure::unexpected(match source.kind() {
             ErrorKind::PermissionDenied => TellError::Forbidden { path, source },

@@ -274,6 +274,22 @@ impl<F> Controller<F> {
         self.trigger(at, 0, clock, emit);
     }
 
+    /// A part went by at some time since `since`, and nobody knows when: whatever may be it is thrown
+    /// out.
+    pub fn trigger_lost_since(
+        &mut self,
+        since: Nanos,
+        clock: Nanos,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
+        self.notice_stall(clock);
+        let since = self.place_at(since).unwrap_or(Position::default());
+        let here = self.here(clock);
+        self.gate
+            .lost_since(since, here, clock, &mut |o| emit(Command::Gate(o)));
+        self.tick(clock, emit);
+    }
+
     /// Remembers when it was called later than it had to be.
     fn notice_stall(&mut self, clock: Nanos) {
         if clock.since(self.due) > self.settings.gate.late_output {

@@ -104,15 +104,18 @@ pub enum Standing {
     Restarts,
     /// Nobody knows whether an alarm stands: what said so is gone.
     Unknown,
+    /// No known-bad part was rejected in time, or one was judged OK.
+    Challenge,
 }
 
 impl Standing {
     /// All of them, by their number.
-    pub const ALL: [Standing; 4] = [
+    pub const ALL: [Standing; 5] = [
         Standing::None,
         Standing::Rejects,
         Standing::Restarts,
         Standing::Unknown,
+        Standing::Challenge,
     ];
 
     /// Name of the alarm in logs and metrics; of none, "none".
@@ -122,6 +125,7 @@ impl Standing {
             Standing::Rejects => "rejects",
             Standing::Restarts => "restarts",
             Standing::Unknown => "unknown",
+            Standing::Challenge => "challenge",
         }
     }
 

@@ -282,6 +282,14 @@ pub enum EventKind {
     WasLate,
     /// A file that the line was started with is on disk otherwise now.
     ChangedOnDisk,
+    /// A challenge was asked for: the next part is known to be bad.
+    Challenge,
+    /// The known-bad part was rejected on the judge's word.
+    ChallengePassed,
+    /// The known-bad part was judged OK, or passed.
+    ChallengeFailed,
+    /// The challenge proves nothing and has to be repeated.
+    ChallengeVoid,
     /// Another product was loaded.
     Product,
     /// Anything else worth keeping.
@@ -290,7 +298,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 14] = [
+    pub const ALL: [EventKind; 18] = [
         EventKind::Start,
         EventKind::Stop,
         EventKind::Ready,
@@ -303,6 +311,10 @@ impl EventKind {
         EventKind::Restarted,
         EventKind::WasLate,
         EventKind::ChangedOnDisk,
+        EventKind::Challenge,
+        EventKind::ChallengePassed,
+        EventKind::ChallengeFailed,
+        EventKind::ChallengeVoid,
         EventKind::Product,
         EventKind::Note,
     ];
@@ -322,6 +334,10 @@ impl EventKind {
             EventKind::Restarted => "restarted",
             EventKind::WasLate => "was_late",
             EventKind::ChangedOnDisk => "changed_on_disk",
+            EventKind::Challenge => "challenge",
+            EventKind::ChallengePassed => "challenge_passed",
+            EventKind::ChallengeFailed => "challenge_failed",
+            EventKind::ChallengeVoid => "challenge_void",
             EventKind::Product => "product",
             EventKind::Note => "note",
         }

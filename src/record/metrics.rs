@@ -1,5 +1,6 @@
 //! Counters that everyone updates and one page shows. No locks on the way in.
 
+use super::challenge::ChallengeFigures;
 use super::entry::{Latency, PartEntry, ProductLabel};
 use super::histogram::{Histogram, LIMITS_US};
 use super::images::{Dropped, ImageCounts};
@@ -8,6 +9,7 @@ use crate::line::gate::Reason;
 use std::fmt::Write;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
 
 /// Upper limits of the score over the product's NG threshold.
 const RATIO_LIMITS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0];
@@ -120,6 +122,8 @@ pub struct Metrics {
     pub supervisor_late: Counter,
     /// Times that the process which sees and decides was late.
     pub vision_late: Counter,
+    /// Known-bad parts.
+    pub challenge: ChallengeFigures,
     record_lost: AtomicBool,
     changed: Named,
     ready: AtomicU64,
@@ -162,6 +166,7 @@ impl Metrics {
             restarts: Counter::default(),
             supervisor_late: Counter::default(),
             vision_late: Counter::default(),
+            challenge: ChallengeFigures::default(),
             record_lost: AtomicBool::new(false),
             changed: Named::new(&["configuration", "board", "bundle"]),
             ready: AtomicU64::new(0),
@@ -377,6 +382,19 @@ impl Metrics {
             ("vision", self.vision_late.get()),
         ];
         page.by_name("late_total", help, "process", late);
+        let help = "Challenges by a known-bad part, by how they ended.";
+        let ended = [
+            ("passed", self.challenge.passed.get()),
+            ("failed", self.challenge.failed.get()),
+            ("void", self.challenge.void.get()),
+        ];
+        page.by_name("challenges_total", help, "result", ended);
+        // No value where nobody knows: an age of 0 would look as if one were just passed.
+        let help = "Since a challenge was passed last, by the wall clock.";
+        page.head("challenge_age_seconds", "gauge", help);
+        if let Some(age) = self.challenge.age(SystemTime::now()) {
+            page.value("challenge_age_seconds", &[], age.as_secs());
+        }
         let now = [
             ("fault", "1 while the fault is there.", &self.faults),
             ("alarm", "1 while the alarm stands.", &self.alarms),

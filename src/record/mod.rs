@@ -6,6 +6,7 @@
 //! and never time of the gate.
 
 mod chain;
+mod challenge;
 mod drift;
 mod entry;
 mod histogram;
@@ -20,6 +21,7 @@ mod server;
 mod wall;
 
 pub use self::log::{EventLog, LogCounts, LogOptions, MAX_LINE};
+pub use challenge::{ChallengeFigures, ChallengeState};
 pub use drift::{Drift, DriftChange, DriftError, DriftOptions, LARGEST_WINDOW};
 pub use entry::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,

@@ -129,10 +129,11 @@ impl<'a> Conductor<'a> {
             Span::Time(after) => Some(after),
             Span::Counts(_) => None,
         };
+        let stop_line = settings.gate.alarm.stop_line;
         let (jobs, items, free) = (ends.jobs, ends.items, ends.free);
         Ok(Self {
             controller: Controller::new(settings, now)?,
-            desk: Desk::new(outputs, jobs, items, free, company, gate_after),
+            desk: Desk::new(outputs, jobs, items, free, company, gate_after, stop_line),
             ends: Arriving {
                 arrivals: ends.arrivals,
                 camera: ends.camera,
@@ -221,7 +222,7 @@ impl<'a> Conductor<'a> {
             if history.alarm == Standing::None {
                 desk.remember(Standing::None);
             } else {
-                desk.next_alarm = history.alarm;
+                desk.stood(history.alarm);
                 c.raise_alarm(now, &mut |x| desk.carry_out(x));
             }
             // The camera has to show itself first.
@@ -349,38 +350,57 @@ impl<'a> Conductor<'a> {
                 self.inputs_failed = failed;
             }
             let failed = self.inputs_failed || self.hung.inputs;
-            self.act(|c, now, desk| match arrival {
-                Arrival::Edge(edge) => match edge.input {
-                    Input::Trigger if edge.on => {
-                        c.trigger(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+            let at = match arrival {
+                Arrival::Edge(edge) => edge.at,
+                _ => clock::now(),
+            };
+            self.act(|c, now, desk| {
+                match arrival {
+                    Arrival::Edge(edge) => match edge.input {
+                        Input::Trigger if edge.on => {
+                            c.trigger(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                        }
+                        Input::Trigger => {
+                            c.release(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                        }
+                        Input::Encoder | Input::EncoderB => {
+                            let second = edge.input == Input::EncoderB;
+                            c.encoder_edge(second, edge.on, edge.at, edge.lost, now, &mut |x| {
+                                desk.carry_out(x);
+                            });
+                        }
+                        Input::Index if edge.on => {
+                            c.index(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                        }
+                        Input::Confirm if edge.on => {
+                            c.confirm(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                        }
+                        Input::Acknowledge if edge.on => desk.acknowledge(c, now),
+                        Input::Index | Input::Confirm | Input::Acknowledge => {}
+                    },
+                    Arrival::Level(on) => c.level_read(on, now, &mut |x| desk.carry_out(x)),
+                    Arrival::Inputs(_) => {
+                        c.fault(Fault::Inputs, failed, now, &mut |x| desk.carry_out(x));
                     }
-                    Input::Trigger => {
-                        c.release(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
-                    }
-                    Input::Encoder | Input::EncoderB => {
-                        let second = edge.input == Input::EncoderB;
-                        c.encoder_edge(second, edge.on, edge.at, edge.lost, now, &mut |x| {
-                            desk.carry_out(x);
-                        });
-                    }
-                    Input::Index if edge.on => {
-                        c.index(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
-                    }
-                    Input::Confirm if edge.on => {
-                        c.confirm(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
-                    }
-                    Input::Acknowledge if edge.on => desk.acknowledge(c, now),
-                    Input::Index | Input::Confirm | Input::Acknowledge => {}
-                },
-                Arrival::Level(on) => c.level_read(on, now, &mut |x| desk.carry_out(x)),
-                Arrival::Inputs(_) => {
-                    c.fault(Fault::Inputs, failed, now, &mut |x| desk.carry_out(x));
                 }
+                desk.numbered(c.counters().parts, at);
             });
         }
         while let Some(word) = self.ends.words.dequeue() {
             self.act(|c, now, desk| match word {
-                Word::Trigger(at) => c.command_trigger(at, now, &mut |x| desk.carry_out(x)),
+                Word::Trigger(at) => {
+                    c.command_trigger(at, now, &mut |x| desk.carry_out(x));
+                    desk.numbered(c.counters().parts, at);
+                }
+                Word::StampedTrigger(at) => {
+                    c.trigger(at, 0, now, &mut |x| desk.carry_out(x));
+                    desk.numbered(c.counters().parts, at);
+                }
+                Word::LostTrigger(since) => {
+                    c.trigger_lost_since(since, now, &mut |x| desk.carry_out(x));
+                    desk.numbered(c.counters().parts, now);
+                }
+                Word::Challenge(at) => desk.challenge(c, at, now),
                 Word::Acknowledge => desk.acknowledge(c, now),
                 Word::Fault(fault, present) => {
                     c.fault(fault, present, now, &mut |x| desk.carry_out(x));

@@ -1,13 +1,17 @@
 //! The control socket: one command a line, one line of JSON back.
 //!
-//! `status`, `trigger`, `acknowledge`. Whoever may write to the socket's file may command the line.
+//! `status`, `trigger`, `acknowledge`, `challenge`. `trigger` may carry the part's time, CLOCK_MONOTONIC
+//! in nanoseconds: a word without one is stamped when it is heard, and one that waited because this
+//! program was not run may tell of a part anywhere in that time, so that all of it is thrown out.
+//! Whoever may write to the socket's file may command the line.
 
 use super::alive;
 use super::rails::Word;
 use super::triggers::{SharedFlash, fire};
 use crate::clock;
+use crate::line::devices::Standing;
 use crate::line::gate::{Nanos, Reason};
-use crate::record::Metrics;
+use crate::record::{ChallengeState, Metrics};
 use heapless::spsc::Producer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -17,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 /// Longest command, bytes.
@@ -25,6 +29,8 @@ const LONGEST: usize = 255;
 /// A peer that gives no command for so long is left.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
+/// A part that is told of later than this after its time is taken as lost.
+const OLDEST: Nanos = Nanos::from_millis(1_000);
 /// Peers that are served at once.
 const PEERS: usize = 16;
 /// A peer that is owed so many bytes gets no more answers.
@@ -119,6 +125,11 @@ pub(super) struct ControlEnds<'a> {
     pub(super) metrics: Arc<Metrics>,
     /// Whether triggers may come from here.
     pub(super) triggers: bool,
+    /// A word that may have waited for longer than this, besides [`LOOK`], says nothing of when its part
+    /// was there.
+    pub(super) late: Nanos,
+    /// The time of the last part that was told of here.
+    pub(super) last: Nanos,
     /// When this thread last went round.
     pub(super) alive: &'a alive::Word,
 }
@@ -132,6 +143,8 @@ struct Peer {
     too_long: bool,
     /// What it has not taken yet of its answer.
     owed: Vec<u8>,
+    /// What it says now it had not said then.
+    silent_at: Nanos,
     /// When it last gave a whole command, or came.
     since: Nanos,
     /// It has said its last word.
@@ -141,12 +154,15 @@ struct Peer {
 /// Answers until `stop`. Peers are served side by side, so that none keeps another waiting.
 pub(super) fn run(control: &Control, mut ends: ControlEnds<'_>, stop: &AtomicBool) {
     let mut peers: heapless::Vec<Peer, PEERS> = heapless::Vec::new();
+    let mut before = clock::now();
     while !stop.load(Ordering::Relaxed) {
         ends.alive.stamp();
+        let looked = std::mem::replace(&mut before, clock::now());
         wait(control, &peers);
         let now = clock::now();
         while let Ok((stream, _)) = control.listener.accept() {
-            welcome(&mut peers, stream, now);
+            // Whoever came may have come, and spoken, right after these were looked at last.
+            welcome(&mut peers, stream, now, looked);
         }
         peers.retain_mut(|peer| {
             let idle = now.since(peer.since) > clock::nanos(PATIENCE);
@@ -160,7 +176,12 @@ pub(super) fn run(control: &Control, mut ends: ControlEnds<'_>, stop: &AtomicBoo
 }
 
 /// Makes room where there is none: whoever gave a command last longest ago goes.
-fn welcome(peers: &mut heapless::Vec<Peer, PEERS>, stream: UnixStream, now: Nanos) {
+fn welcome(
+    peers: &mut heapless::Vec<Peer, PEERS>,
+    stream: UnixStream,
+    now: Nanos,
+    silent_at: Nanos,
+) {
     if stream.set_nonblocking(true).is_err() {
         return;
     }
@@ -175,6 +196,7 @@ fn welcome(peers: &mut heapless::Vec<Peer, PEERS>, stream: UnixStream, now: Nano
         said: heapless::Vec::new(),
         too_long: false,
         owed: Vec::new(),
+        silent_at,
         since: now,
         ended: false,
     });
@@ -217,7 +239,10 @@ impl ControlEnds<'_> {
                 return Ok(());
             }
             match unless_waiting(peer.stream.read(&mut bytes))? {
-                None => return Ok(()),
+                None => {
+                    peer.silent_at = now;
+                    return Ok(());
+                }
                 Some(0) => peer.ended = true,
                 Some(n) => {
                     for byte in &bytes[..n] {
@@ -237,7 +262,9 @@ impl ControlEnds<'_> {
         }
         peer.since = now;
         let answer = match std::str::from_utf8(&peer.said) {
-            Ok(command) if !std::mem::take(&mut peer.too_long) => self.answer(command.trim()),
+            Ok(command) if !std::mem::take(&mut peer.too_long) => {
+                self.answer(command.trim(), peer.silent_at)
+            }
             _ => error("a command is one line of at most 255 bytes"),
         };
         peer.said.clear();
@@ -247,23 +274,100 @@ impl ControlEnds<'_> {
         }
     }
 
-    fn answer(&mut self, command: &str) -> serde_json::Value {
+    fn answer(&mut self, command: &str, not_before: Nanos) -> serde_json::Value {
         match command {
-            "trigger" if !self.triggers => {
-                error("this line's triggers do not come from the socket (trigger.kind)")
+            "trigger" => self.trigger(None, not_before),
+            "acknowledge" => {
+                let answer = self.say(Word::Acknowledge, serde_json::json!({"ok": true}));
+                if self.metrics.challenge.needed() {
+                    return error(
+                        "the alarm challenge stands until a challenge was passed: `partgate tell CONFIG challenge`, then let a known-bad part through",
+                    );
+                }
+                answer
             }
-            "trigger" => {
-                let at = clock::now();
-                fire(self.flash, at);
-                self.say(
-                    Word::Trigger(at),
-                    serde_json::json!({"ok": true, "at_ns": at.0}),
-                )
-            }
-            "acknowledge" => self.say(Word::Acknowledge, serde_json::json!({"ok": true})),
+            "challenge" => match self.why_no_challenge() {
+                Some(why) => error(&why),
+                None => self.say(
+                    Word::Challenge(clock::now()),
+                    serde_json::json!({
+                        "ok": true,
+                        "next": "the next part that is triggered is taken to be the known-bad one",
+                    }),
+                ),
+            },
             "status" => self.status(),
-            _ => error("unknown command; known are status, trigger, acknowledge"),
+            _ if command.starts_with("trigger ") => {
+                self.trigger(command.split_once(' ').map(|c| c.1), not_before)
+            }
+            _ => error("unknown command; known are status, trigger, acknowledge, challenge"),
         }
+    }
+
+    /// A part is there; `at` is its time in words, where it was told. The word was not there at
+    /// `not_before`.
+    fn trigger(&mut self, at: Option<&str>, not_before: Nanos) -> serde_json::Value {
+        if !self.triggers {
+            return error("this line's triggers do not come from the socket (trigger.kind)");
+        }
+        let now = clock::now();
+        let longest = self.late.after(clock::nanos(LOOK));
+        let at = match at.map(|at| stamp(at, self.last, now)) {
+            // This thread was not run, or the peer not read: the word may have waited.
+            None if now.since(not_before) > longest => {
+                log::warn!(
+                    "control socket: a trigger without a time may have waited for {} ms: the part is taken as lost",
+                    now.since(not_before).as_micros() / 1_000
+                );
+                let answer = serde_json::json!({"ok": true, "at_ns": now.0, "lost": true});
+                return self.say(Word::LostTrigger(not_before), answer);
+            }
+            None => None,
+            Some(Ok(at)) => Some(at),
+            Some(Err((since, why))) => {
+                // There was a part, all the same.
+                let said = self.say(Word::LostTrigger(since), serde_json::Value::Null);
+                return if said.is_null() {
+                    error(&format!(
+                        "{why}; the part is taken as lost, and what may be it is thrown out"
+                    ))
+                } else {
+                    said
+                };
+            }
+        };
+        let stamped = at.is_some();
+        let at = at.unwrap_or(now);
+        fire(self.flash, at);
+        self.last = at;
+        let word = if stamped {
+            Word::StampedTrigger(at)
+        } else {
+            Word::Trigger(at)
+        };
+        self.say(word, serde_json::json!({"ok": true, "at_ns": at.0}))
+    }
+
+    /// Why a known-bad part would prove nothing now.
+    fn why_no_challenge(&self) -> Option<String> {
+        let metrics = &self.metrics;
+        if metrics.challenge.state() == ChallengeState::UnderWay {
+            return Some("a known-bad part is under way already: wait for its end".into());
+        }
+        if metrics.ready() {
+            return None;
+        }
+        // The challenge's own alarm lets the line run for it.
+        let own = Standing::Challenge.name();
+        let alarms = metrics.alarms().filter(|a| *a != own && *a != "drift");
+        let why: Vec<&str> = metrics.faults().chain(alarms).collect();
+        if why.is_empty() && metrics.alarms().any(|a| a == own) {
+            return None;
+        }
+        Some(format!(
+            "the line is not ready, so that it rejects whatever comes: {}",
+            why.join(", ")
+        ))
     }
 
     fn status(&self) -> serde_json::Value {
@@ -282,6 +386,14 @@ impl ControlEnds<'_> {
             "late": {
                 "supervisor": metrics.supervisor_late.get(),
                 "vision": metrics.vision_late.get(),
+            },
+            "challenge": {
+                "state": metrics.challenge.state().name(),
+                "needed": metrics.challenge.needed(),
+                "passed_s_ago": metrics.challenge.age(SystemTime::now()).map(|age| age.as_secs()),
+                "passed": metrics.challenge.passed.get(),
+                "failed": metrics.challenge.failed.get(),
+                "void": metrics.challenge.void.get(),
             },
             "record_lost": metrics.is_record_lost(),
             "changed_on_disk": metrics.all_changed_on_disk().collect::<Vec<_>>(),
@@ -317,6 +429,31 @@ impl Peer {
     }
 }
 
+/// The time of a part as told. Where it cannot be true: since when the part may have been there, and
+/// why.
+fn stamp(text: &str, last: Nanos, now: Nanos) -> Result<Nanos, (Nanos, &'static str)> {
+    let earliest = Nanos(now.0.saturating_sub(OLDEST.0));
+    let Ok(at) = text.trim().parse().map(Nanos) else {
+        return Err((
+            earliest,
+            "the time of a trigger is a whole number of nanoseconds of this board's CLOCK_MONOTONIC",
+        ));
+    };
+    if at > now {
+        return Err((
+            earliest,
+            "this time is in the future; it has to be nanoseconds of this board's CLOCK_MONOTONIC",
+        ));
+    }
+    if at < earliest {
+        return Err((at, "this time is more than a second ago"));
+    }
+    if at < last {
+        return Err((at, "this time is before that of the trigger before"));
+    }
+    Ok(at)
+}
+
 fn error(text: &str) -> serde_json::Value {
     serde_json::json!({"ok": false, "error": text})
 }
@@ -335,4 +472,68 @@ pub fn ask(path: &Path, command: &str) -> std::io::Result<String> {
         .take(1 << 16)
         .read_line(&mut answer)?;
     Ok(answer.trim_end().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_without_a_time_is_taken_as_lost_where_it_may_have_waited_for_this_thread_alone() {
+        let mut queue: heapless::spsc::Queue<Word, 8> = heapless::spsc::Queue::new();
+        let (words, mut heard) = queue.split();
+        let (flash, alive) = (SharedFlash::new(None), alive::Alive::new());
+        let mut ends = ControlEnds {
+            words,
+            gate: std::thread::current(),
+            flash: &flash,
+            metrics: Arc::new(crate::station::metrics()),
+            triggers: true,
+            late: Nanos::from_millis(100),
+            last: Nanos(0),
+            alive: &alive.control,
+        };
+        let long_ago = Nanos(clock::now().0 - 500_000_000);
+        let answer = ends.answer("trigger", long_ago);
+        assert_eq!(answer["lost"], true, "{answer}");
+        let word = heard.dequeue();
+        assert!(
+            matches!(word, Some(Word::LostTrigger(at)) if at == long_ago),
+            "{word:?}"
+        );
+        // Whoever stamps a word says when its part was there, however late the word is heard.
+        let stamped = Nanos(clock::now().0 - 400_000_000);
+        let answer = ends.answer(&format!("trigger {}", stamped.0), long_ago);
+        assert_eq!(answer["ok"], true, "{answer}");
+        let word = heard.dequeue();
+        assert!(
+            matches!(word, Some(Word::StampedTrigger(at)) if at == stamped),
+            "{word:?}"
+        );
+        // A peer that was silent when it was looked at a moment ago.
+        let answer = ends.answer("trigger", clock::now());
+        assert_eq!(answer["ok"], true, "{answer}");
+        assert!(matches!(heard.dequeue(), Some(Word::Trigger(_))));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_a_parts_tells_since_when_the_part_may_have_been_there() {
+        let ms = Nanos::from_millis;
+        let (last, now) = (ms(9_500), ms(10_000));
+        let told = |at: Nanos| stamp(&at.0.to_string(), last, now).map_err(|(since, _)| since);
+        assert_eq!(told(ms(9_999)), Ok(ms(9_999)));
+        assert_eq!(told(now), Ok(now));
+        assert_eq!(
+            told(last),
+            Ok(last),
+            "told twice: the gate takes it as a bounce"
+        );
+        assert_eq!(told(ms(10_001)), Err(ms(9_000)), "in the future");
+        assert_eq!(told(ms(8_999)), Err(ms(8_999)), "too old");
+        assert_eq!(told(ms(9_499)), Err(ms(9_499)), "out of order");
+        for text in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            let told = stamp(text, last, now).map_err(|(since, _)| since);
+            assert_eq!(told, Err(ms(9_000)), "{text:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Where the gate's thread carries out what the controller says: lines, the judge's jobs, the record.
 
+use super::challenge::{Challenge, Outcome};
 use super::link::LinkError;
 use super::rails::{Answer, Item, Job, said};
 use crate::capture::source::RawFrame;
@@ -11,13 +12,14 @@ use crate::line::keepalive::Keepalive;
 use crate::line::pairing::Unused;
 use crate::record::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
+    ShortText,
 };
 use heapless::Vec;
 use heapless::spsc::Producer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A camera with wrong stamps is told of this often.
 const BETWEEN_WARNINGS: Nanos = Nanos::from_millis(10_000);
@@ -46,6 +48,7 @@ pub(super) struct Company<'a> {
     pub(super) entries_lost: &'a AtomicU64,
     /// The alarm that stands, by its number, for the recorder.
     pub(super) alarm: &'a AtomicU8,
+    pub(super) challenge: Challenge,
     pub(super) judge: &'a Thread,
     pub(super) recorder: &'a Thread,
 }
@@ -70,6 +73,12 @@ pub(super) struct Desk<'a> {
     pub(super) hung: bool,
     /// What the next alarm that the gate raises is called.
     pub(super) next_alarm: Standing,
+    /// The alarm that stands besides one that the challenge raised.
+    stands: Standing,
+    /// An alarm stops the line.
+    stop_line: bool,
+    /// The gate's alarm comes or goes without a word: the one that stands goes on standing.
+    quietly: bool,
     /// A frame could not be handed to the judge: its part's number.
     undelivered: Option<PartId>,
     pub(super) now: Nanos,
@@ -83,6 +92,7 @@ impl<'a> Desk<'a> {
         free: Producer<'a, RawFrame>,
         company: Company<'a>,
         gate_after: Option<Nanos>,
+        stop_line: bool,
     ) -> Self {
         Self {
             outputs,
@@ -99,6 +109,9 @@ impl<'a> Desk<'a> {
             judging: false,
             hung: false,
             next_alarm: Standing::Rejects,
+            stands: Standing::None,
+            stop_line,
+            quietly: false,
             undelivered: None,
             now: clock::now(),
         }
@@ -108,14 +121,42 @@ impl<'a> Desk<'a> {
     /// that failed, and what is told of the parts that were decided; their outputs are set by then.
     pub(super) fn finish(&mut self, controller: &mut Controller<(RawFrame, Nanos)>) {
         let now = self.now;
-        while let Some(part) = self.undelivered.take() {
-            controller.verdict(part, Err(Reason::Overload), now, &mut |x| self.carry_out(x));
+        loop {
+            while let Some(part) = self.undelivered.take() {
+                controller.verdict(part, Err(Reason::Overload), now, &mut |x| self.carry_out(x));
+            }
+            if self.outputs_failed && !controller.faults().has(Fault::Outputs) {
+                controller.fault(Fault::Outputs, true, now, &mut |x| self.carry_out(x));
+            }
+            if !self.decided.is_empty() {
+                self.tell_of_decided();
+            }
+            if let Some(outcome) = self.company.challenge.outcome(now) {
+                self.end_challenge(controller, outcome);
+            } else if self.company.challenge.overdue(now) {
+                let detail = "overdue";
+                self.raise_challenge(controller, detail);
+            } else {
+                return;
+            }
         }
-        if self.outputs_failed && !controller.faults().has(Fault::Outputs) {
-            controller.fault(Fault::Outputs, true, now, &mut |x| self.carry_out(x));
+    }
+
+    /// An alarm of an earlier process stands, and the gate is told next.
+    pub(super) fn stood(&mut self, alarm: Standing) {
+        self.next_alarm = alarm;
+        if alarm == Standing::Challenge {
+            self.company.challenge.stands_still();
         }
-        if !self.decided.is_empty() {
-            self.tell_of_decided();
+        self.show_challenge();
+    }
+
+    /// Which alarm stands, where it is one.
+    fn standing(&self) -> Standing {
+        if self.stands == Standing::None && self.company.challenge.stands() {
+            Standing::Challenge
+        } else {
+            self.stands
         }
     }
 
@@ -129,26 +170,51 @@ impl<'a> Desk<'a> {
     }
 
     fn alarm(&mut self, raised: bool) {
-        if raised {
-            let alarm = std::mem::replace(&mut self.next_alarm, Standing::Rejects);
-            log::warn!(
-                "alarm: {}; it stands until it is acknowledged (`partgate tell CONFIG acknowledge`, or the acknowledge input)",
-                told(alarm)
-            );
-            self.event(EventKind::Alarm, alarm.name(), "");
-            self.company.metrics.alarm(alarm.name(), true);
-            self.remember(alarm);
+        if self.quietly {
             return;
         }
+        if raised {
+            let alarm = std::mem::replace(&mut self.next_alarm, Standing::Rejects);
+            self.raised(alarm, "");
+        } else {
+            self.acknowledged();
+        }
+    }
+
+    fn raised(&mut self, alarm: Standing, detail: &str) {
+        log::warn!(
+            "alarm: {}; it stands until it is acknowledged (`partgate tell CONFIG acknowledge`, or the acknowledge input)",
+            told(alarm)
+        );
+        self.event(EventKind::Alarm, alarm.name(), detail);
+        self.company.metrics.alarm(alarm.name(), true);
+        if alarm != Standing::Challenge {
+            self.stands = alarm;
+        }
+        self.remember(self.standing());
+    }
+
+    fn acknowledged(&mut self) {
         log::info!("the alarm was acknowledged");
-        let stood = self.company.alarm.load(Ordering::Relaxed);
-        let stood = Standing::numbered(stood).unwrap_or_default();
-        self.event(EventKind::Acknowledged, stood.name(), "");
+        let stood = std::mem::take(&mut self.stands);
+        if stood != Standing::None {
+            self.event(EventKind::Acknowledged, stood.name(), "");
+        }
+        if self.company.challenge.stands() {
+            self.event(EventKind::Acknowledged, Standing::Challenge.name(), "");
+            self.company.challenge.acknowledged();
+        }
         for alarm in Standing::ALL {
             self.company.metrics.alarm(alarm.name(), false);
         }
+        self.show_challenge();
         self.remember(Standing::None);
     }
+}
+
+/// A part as the subject of an event.
+fn numbered(part: PartId) -> ShortText<32> {
+    ShortText::of(format_args!("part {}", part.0))
 }
 
 /// An alarm in words.
@@ -156,6 +222,9 @@ fn told(alarm: Standing) -> &'static str {
     match alarm {
         Standing::None | Standing::Rejects => "too many rejects",
         Standing::Restarts => "the vision process was started again too often",
+        Standing::Challenge => {
+            "challenge: no known-bad part was rejected within challenge.every_hours, or one was judged OK; `partgate tell CONFIG challenge`, then let a known-bad part through"
+        }
         Standing::Unknown => {
             "unknown: the file `alarm` in the record's folder is missing or cannot be read, so nobody knows whether one stood; at the first start of a line that is as it should be"
         }
@@ -181,6 +250,9 @@ impl Desk<'_> {
                     lateness.record(late.as_micros());
                 }
                 if line == Line::Ready {
+                    if on {
+                        self.company.challenge.line_was_ready();
+                    }
                     self.company.metrics.set_ready(on);
                     let kind = if on {
                         EventKind::Ready
@@ -192,6 +264,7 @@ impl Desk<'_> {
             }
             Command::Gate(Output::Extend { until }) => self.set(Line::Pass, true, Some(until)),
             Command::Gate(Output::Decided(decision)) => {
+                self.company.challenge.decided(decision.part);
                 if self.decided.push(decision).is_err() {
                     // More at once than is told of singly: told of now, before its output is timed.
                     self.tell_of_decided();
@@ -256,7 +329,118 @@ impl Desk<'_> {
     }
 
     pub(super) fn acknowledge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, now: Nanos) {
+        if self.company.challenge.needed() {
+            log::warn!(
+                "the alarm challenge cannot be acknowledged before a challenge was passed: `partgate tell CONFIG challenge`, then let a known-bad part through"
+            );
+            let stood = std::mem::take(&mut self.stands);
+            if stood != Standing::None {
+                self.event(EventKind::Acknowledged, stood.name(), "");
+                self.company.metrics.alarm(stood.name(), false);
+                self.remember(Standing::Challenge);
+            }
+            // A person has looked at what the confirming sensor found, whatever else stands.
+            c.fault(Fault::Confirm, false, now, &mut |x| self.carry_out(x));
+            return;
+        }
+        let alarm = c.alarm();
         c.acknowledge(now, &mut |x| self.carry_out(x));
+        if !alarm && self.standing() != Standing::None {
+            // Taken back for the challenge that goes on.
+            self.acknowledged();
+        }
+    }
+
+    /// The next part that is triggered after `at` is known to be bad.
+    pub(super) fn challenge(
+        &mut self,
+        c: &mut Controller<(RawFrame, Nanos)>,
+        at: Nanos,
+        now: Nanos,
+    ) {
+        if !self.company.challenge.begin(at) {
+            return;
+        }
+        self.event(
+            EventKind::Challenge,
+            "line",
+            "the next part is known to be bad",
+        );
+        if self.standing() == Standing::Challenge && self.stop_line && c.alarm() {
+            // A line that stands cannot show whether it rejects. The alarm goes on standing, and stops
+            // the line again when the challenge is over.
+            self.company.challenge.let_run = true;
+            self.quietly = true;
+            c.acknowledge(now, &mut |x| self.carry_out(x));
+            self.quietly = false;
+        }
+        self.show_challenge();
+    }
+
+    /// Parts are numbered up to `last`, the newest was triggered `at`.
+    pub(super) fn numbered(&mut self, last: u64, at: Nanos) {
+        self.company.challenge.numbered(last, at);
+        self.show_challenge();
+    }
+
+    fn show_challenge(&self) {
+        let (challenge, shown) = (&self.company.challenge, &self.company.metrics.challenge);
+        shown.set_state(challenge.state());
+        shown.set_needed(challenge.needed());
+    }
+
+    fn end_challenge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, outcome: Outcome) {
+        let metrics = self.company.metrics.clone();
+        let figures = &metrics.challenge;
+        let again = std::mem::take(&mut self.company.challenge.let_run);
+        match outcome {
+            Outcome::Passed { part, score } => {
+                figures.passed.inc();
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+                figures.set_passed_at(wall.ok().map(|since| since.as_secs()));
+                let detail = format_args!("NG, score {score}");
+                self.event(EventKind::ChallengePassed, numbered(part).as_str(), detail);
+                log::info!(
+                    "challenge passed: part {} was rejected, score {score}",
+                    part.0
+                );
+            }
+            Outcome::Failed { part, score } => {
+                figures.failed.inc();
+                figures.set_passed_at(None);
+                let detail = format_args!("OK, score {score}");
+                self.event(EventKind::ChallengeFailed, numbered(part).as_str(), detail);
+                log::error!(
+                    "challenge FAILED: the known-bad part {} was not found to be NG, score {score}; do not trust this line",
+                    part.0
+                );
+            }
+            Outcome::Void(why) => {
+                figures.void.inc();
+                let subject = why.part().map_or(ShortText::new("line"), numbered);
+                self.event(EventKind::ChallengeVoid, subject.as_str(), why);
+                log::warn!("the challenge proves nothing: {why}; repeat it");
+            }
+        }
+        if matches!(outcome, Outcome::Failed { .. }) {
+            self.raise_challenge(c, "failed");
+        } else if again {
+            self.quietly = true;
+            c.raise_alarm(self.now, &mut |x| self.carry_out(x));
+            self.quietly = false;
+        }
+        self.show_challenge();
+        self.company.recorder.unpark();
+    }
+
+    fn raise_challenge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, why: &str) {
+        self.company.challenge.raise();
+        // Told once, whether or not the gate had another alarm already.
+        self.quietly = true;
+        c.raise_alarm(self.now, &mut |x| self.carry_out(x));
+        self.quietly = false;
+        self.raised(Standing::Challenge, why);
+        self.show_challenge();
     }
 
     /// A camera whose stamps are wrong leaves every part without a picture; somebody must be told why.
@@ -348,6 +532,7 @@ impl Desk<'_> {
             }
             entry.latencies.set(Latency::TriggerToOutput, since);
             self.company.metrics.part(&entry);
+            self.company.challenge.entry(&entry);
             self.hand_to_recorder(Item::Part(entry));
         }
         self.decided.clear();

@@ -3,13 +3,17 @@
 //!
 //! The file is there once a line ran. It is kept open and written over in place, so that a disk
 //! without room or inodes does not matter; where it is missing or cannot be read, nobody knows, and
-//! that is not the same as no alarm.
+//! that is not the same as no alarm. It also says when a challenge was passed last.
 
 use crate::line::devices::Standing;
+use crate::record::Utc;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// Before the time of the challenge that was passed last.
+const CHALLENGE: &str = " Challenge passed: ";
 
 /// Always so many bytes, so that writing over them takes no new block.
 const SIZE: usize = 256;
@@ -21,6 +25,8 @@ pub struct AlarmLatch {
     file: Option<File>,
     /// What is to be there.
     wanted: Option<Standing>,
+    /// When a challenge was passed last, in seconds since 1970.
+    challenge: Option<u64>,
     /// Whether it is there.
     written: bool,
     told: bool,
@@ -33,6 +39,7 @@ impl AlarmLatch {
             path: record.join("alarm"),
             file: None,
             wanted: None,
+            challenge: None,
             written: false,
             told: false,
         }
@@ -63,10 +70,20 @@ impl AlarmLatch {
         })
     }
 
-    /// Says in the file which `alarm` stands. What fails is told once, and tried again by
-    /// [`AlarmLatch::tick`].
-    pub fn set(&mut self, alarm: Standing) {
+    /// When a challenge was passed last, in seconds since 1970; None where the file does not say.
+    pub fn challenge(&self) -> Option<u64> {
+        let bytes = std::fs::read(&self.path).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (_, after) = text.split_once(CHALLENGE)?;
+        let (_, seconds) = after.split_once(" = ")?;
+        seconds.split_once(' ')?.0.parse().ok()
+    }
+
+    /// Says in the file which `alarm` stands, and when a challenge was passed last, in seconds since
+    /// 1970. What fails is told once, and tried again by [`AlarmLatch::tick`].
+    pub fn set(&mut self, alarm: Standing, challenge: Option<u64>) {
         self.wanted = Some(alarm);
+        self.challenge = challenge;
         self.written = false;
         self.tick();
     }
@@ -115,7 +132,7 @@ impl AlarmLatch {
             }
         };
         let file = self.file.insert(file);
-        file.write_all_at(&text(alarm), 0)?;
+        file.write_all_at(&text(alarm, self.challenge), 0)?;
         if new {
             // Its size, and its name, have to outlive a power cut too.
             file.set_len(SIZE as u64)?;
@@ -133,10 +150,11 @@ fn beginning(alarm: Standing) -> &'static str {
         Standing::Rejects => "An alarm stands: rejects.",
         Standing::Restarts => "An alarm stands: restarts.",
         Standing::Unknown => "An alarm stands: unknown.",
+        Standing::Challenge => "An alarm stands: challenge.",
     }
 }
 
-fn text(alarm: Standing) -> [u8; SIZE] {
+fn text(alarm: Standing, challenge: Option<u64>) -> [u8; SIZE] {
     let more = match alarm {
         Standing::None => " partgate writes over this file when one is raised.",
         Standing::Rejects => {
@@ -148,11 +166,17 @@ fn text(alarm: Standing) -> [u8; SIZE] {
         Standing::Unknown => {
             " This file was missing or could not be read at a start. `partgate tell CONFIG acknowledge` when somebody has looked."
         }
+        Standing::Challenge => {
+            " A known-bad part has to be rejected: `partgate tell CONFIG challenge`, the part, then acknowledge."
+        }
     };
     let mut bytes = [b' '; SIZE];
-    let words = beginning(alarm).bytes().chain(more.bytes());
-    for (byte, word) in bytes.iter_mut().zip(words) {
-        *byte = word;
+    let mut rest = &mut bytes[..];
+    // All of it has room; what had none would be cut off.
+    let _ = write!(rest, "{}{more}", beginning(alarm));
+    if let Some(seconds) = challenge {
+        let at = Utc::from_unix_millis(seconds.saturating_mul(1_000).cast_signed());
+        let _ = write!(rest, "{CHALLENGE}{at} = {seconds} s since 1970.");
     }
     bytes[SIZE - 1] = b'\n';
     bytes
@@ -178,13 +202,19 @@ mod tests {
         let record = folder.path().join("record");
         let mut latch = AlarmLatch::new(&record);
         assert_eq!(latch.read(), Standing::Unknown, "no file");
-        latch.set(Standing::None);
+        latch.set(Standing::None, None);
         let before = std::fs::metadata(latch.path()).unwrap();
         for alarm in Standing::ALL {
-            latch.set(alarm);
-            assert_eq!(AlarmLatch::new(&record).read(), alarm);
+            // Of the year 9999.
+            for challenge in [None, Some(1_764_417_600), Some(253_402_300_799)] {
+                latch.set(alarm, challenge);
+                let read = AlarmLatch::new(&record);
+                assert_eq!((read.read(), read.challenge()), (alarm, challenge));
+                let text = std::fs::read_to_string(read.path()).unwrap();
+                assert!(text.ends_with(" \n"), "all of it has room: {text:?}");
+            }
         }
-        latch.set(Standing::None);
+        latch.set(Standing::None, None);
         assert_eq!(AlarmLatch::new(&record).read(), Standing::None);
         let after = std::fs::metadata(latch.path()).unwrap();
         assert_eq!(
@@ -224,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = folder.path().join("record");
         let mut latch = AlarmLatch::new(&record);
-        latch.set(Standing::Rejects);
+        latch.set(Standing::Rejects, Some(7));
         std::fs::remove_dir_all(&record).unwrap();
         assert_eq!(latch.read(), Standing::Unknown);
         latch.tick();

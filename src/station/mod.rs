@@ -17,11 +17,14 @@
 //! - `control`: the socket for people and PLC gateways.
 //! - [`supervisor`](supervise): whatever happens to the vision process, the lines fall. `link`: what
 //!   the two say to each other; `handover`, `given`: what a new vision process is given.
+//! - `challenge`: a known-bad part that has to be rejected from time to time.
 //! - `latch`: where an alarm outlives everything.
+//! - `trigger_test`: how long after an output the camera sees it.
 //! - `devices`: from a configuration to devices.
 
 mod alive;
 mod camera;
+mod challenge;
 mod conductor;
 mod control;
 mod desk;
@@ -36,6 +39,7 @@ mod priority;
 mod rails;
 mod recording;
 mod supervisor;
+mod trigger_test;
 mod triggers;
 
 pub use control::{ControlError, ask, ensure_alone};
@@ -50,6 +54,9 @@ pub use latch::{AlarmLatch, standing_at_start};
 pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
 pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
+pub use trigger_test::{
+    Round, Seen, Spread, Suggestion, TriggerTest, TriggerTestError, TriggerTested, trigger_test,
+};
 
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
@@ -60,6 +67,7 @@ use crate::line::keepalive::Keepalive;
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
 use alive::Alive;
 use camera::{CameraEnds, CameraSettings};
+use challenge::Challenge;
 use conductor::{Conductor, Ends, Watched};
 use control::{Control, ControlEnds};
 use desk::Company;
@@ -69,7 +77,7 @@ use recording::RecorderEnds;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use triggers::{SharedFlash, TriggerEnds};
 
@@ -103,6 +111,8 @@ pub struct History {
     pub newly_changed: Changes,
     /// The alarm that stands.
     pub alarm: Standing,
+    /// When a challenge was passed last, in seconds since 1970; None: nobody knows.
+    pub challenge: Option<u64>,
 }
 
 /// Everything that a running line is made of.
@@ -144,6 +154,8 @@ pub struct Station {
     pub late: Nanos,
     /// The line must not run while the event log cannot be written.
     pub record_required: bool,
+    /// A known-bad part must be rejected at least this often.
+    pub challenge_every: Option<Duration>,
     /// What was before.
     pub history: History,
     /// The control socket's file.
@@ -172,8 +184,8 @@ pub enum StationError {
 /// Metrics that know the line's faults and alarms by name.
 pub fn metrics() -> Metrics {
     let [_, alarms @ ..] = Standing::ALL.map(Standing::name);
-    let [a, b, c] = alarms;
-    Metrics::new(&Fault::ALL.map(Fault::name), &[a, b, c, "drift"])
+    let [a, b, c, d] = alarms;
+    Metrics::new(&Fault::ALL.map(Fault::name), &[a, b, c, d, "drift"])
 }
 
 /// What a line counted until it was stopped.
@@ -214,6 +226,7 @@ impl Station {
             alive_every,
             late,
             record_required,
+            challenge_every,
             history,
             control,
             latch,
@@ -221,6 +234,9 @@ impl Station {
         settings.gate.check(crate::line::controller::MAX_PARTS)?;
         source.open()?;
         log::info!("camera: {}", source.describe());
+        metrics.challenge.set_passed_at(history.challenge);
+        let age = metrics.challenge.age(SystemTime::now());
+        let challenge = Challenge::new(challenge_every, age, clock::now());
         let flash = source.flash();
         let on_trigger = camera_wired || flash.is_some();
         let flash: SharedFlash = Mutex::new(flash);
@@ -271,6 +287,7 @@ impl Station {
                 lost: &entries_lost,
                 latch,
                 alarm: &alarm,
+                metrics: metrics.clone(),
                 record_lost: &record_lost,
                 gate: gate.clone(),
                 alive: &alive.record,
@@ -335,6 +352,8 @@ impl Station {
                     flash: &flash,
                     metrics: metrics.clone(),
                     triggers: socket_triggers,
+                    late: settings.gate.late_output,
+                    last: Nanos(0),
                     alive: &alive.control,
                 };
                 spawn(scope, "control", move || {
@@ -359,6 +378,7 @@ impl Station {
                 ng_threshold,
                 entries_lost: &entries_lost,
                 alarm: &alarm,
+                challenge,
                 judge: &judge_thread,
                 recorder: &recorder_thread,
             };

@@ -48,10 +48,16 @@ pub(super) struct Answer {
 /// To the gate from the control socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Word {
-    /// A part is there.
+    /// A part is there: heard of then, for nobody stamped the word.
     Trigger(Nanos),
+    /// A part was there then, says who stamped it.
+    StampedTrigger(Nanos),
+    /// A part was there at some time since then, and nobody knows when.
+    LostTrigger(Nanos),
     /// A person has seen the alarm.
     Acknowledge,
+    /// The next part that is triggered is known to be bad.
+    Challenge(Nanos),
     /// Raise or take back a fault: the self-test.
     Fault(Fault, bool),
 }

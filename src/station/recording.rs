@@ -7,9 +7,10 @@ use crate::capture::source::RawFrame;
 use crate::clock;
 use crate::line::devices::Standing;
 use crate::line::gate::Nanos;
-use crate::record::{EventEntry, EventKind, PartEntry, Recorder};
+use crate::record::{EventEntry, EventKind, Metrics, PartEntry, Recorder};
 use heapless::Deque;
 use heapless::spsc::{Consumer, Producer};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(super) struct RecorderEnds<'a> {
     pub(super) latch: Option<AlarmLatch>,
     /// The alarm that stands, by its number; none is told yet where it is no alarm's.
     pub(super) alarm: &'a AtomicU8,
+    /// Where it is said when a challenge was passed last.
+    pub(super) metrics: Arc<Metrics>,
     /// Set while the event log cannot be written.
     pub(super) record_lost: &'a AtomicBool,
     pub(super) gate: Thread,
@@ -55,11 +58,12 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
         let stopping = stop.load(Ordering::Relaxed);
         // A word, not an entry of the queue: it cannot be lost.
         let alarm = Standing::numbered(ends.alarm.load(Ordering::Relaxed));
+        let challenge = ends.metrics.challenge.passed_at();
         if let (Some(latch), Some(alarm)) = (&mut ends.latch, alarm)
-            && latched != Some(alarm)
+            && latched != Some((alarm, challenge))
         {
-            latched = Some(alarm);
-            latch.set(alarm);
+            latched = Some((alarm, challenge));
+            latch.set(alarm, challenge);
         }
         let mut idle = true;
         while let Some(picture) = ends.pictures.dequeue() {

@@ -42,6 +42,10 @@ const READ_BACK: Nanos = Nanos::from_millis(500);
 /// The vision process lets lines fall by itself and says so at once: what differs for longer is wrong.
 const READ_AGAIN: Nanos = Nanos::from_millis(100);
 
+/// Lost output lines are asked for so often, and that they are still gone is told so often.
+const REOPEN: Duration = Duration::from_millis(50);
+const REOPEN_TOLD: Nanos = Nanos::from_millis(10_000);
+
 /// Messages that are taken before anything else is looked at.
 const MESSAGES: usize = 64;
 /// A process that was asked to end has so long for its records; the lines have fallen before.
@@ -313,17 +317,31 @@ fn await_end(child: &mut Child) {
     }
 }
 
+/// Asks again and again. A chip that is back may show PASS as it was: not for longer than this.
 fn reopen(
     open: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     stop: &AtomicBool,
 ) -> Result<Box<dyn Outputs>, DeviceError> {
+    let mut say_at = Nanos(0);
+    let mut attempts = 0_u64;
     loop {
+        attempts += 1;
         match open() {
-            Ok(outputs) => return Ok(outputs),
+            Ok(outputs) => {
+                log::info!("output lines: there again at attempt {attempts}");
+                return Ok(outputs);
+            }
             Err(error) if stop.load(Ordering::Relaxed) => return Err(error),
-            Err(error) => log::error!("output lines: {error}"),
+            Err(error) if clock::now() >= say_at => {
+                log::error!(
+                    "output lines: {error}; attempt {attempts}, asking again every {} ms",
+                    REOPEN.as_millis()
+                );
+                say_at = clock::now().after(REOPEN_TOLD);
+            }
+            Err(_) => {}
         }
-        pause(Duration::from_millis(500), stop);
+        pause(REOPEN, stop);
     }
 }
 

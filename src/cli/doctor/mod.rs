@@ -8,6 +8,7 @@ mod lines;
 mod machine;
 mod places;
 mod report;
+mod trigger_test;
 
 use super::failure::{Code, Failure, causes};
 use super::terminal::{Colour, Out};
@@ -24,9 +25,13 @@ use thiserror::Error;
 /// lines, its folders and ports, and its product: whether it opens, judges here as it did in the
 /// fit, and is quick enough for the gate. Nothing is switched: outputs stay as they are, a watchdog
 /// is not started. A test file is written into the record's folder and removed.
+///
+/// With --trigger-test it does something else: it takes the line's outputs, switches one of them on
+/// 20 times, and measures how long after that its light is in a picture. Hang a lamp on the output
+/// that lights what the camera sees, switch belt and ejector off, and stop the line.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate doctor\n  partgate doctor line.toml\n  partgate doctor line.toml --report support.txt\n\nJSON: ok, warnings, failed, not_checked, checks.{check,state,found,fix}; state is ok, warning,\nfailed or not_checked.\n\nExit codes: 0 nothing failed, 7 a check failed."
+    after_help = "Examples:\n  partgate doctor\n  partgate doctor line.toml\n  partgate doctor line.toml --report support.txt\n  partgate doctor line.toml --trigger-test=busy   a lamp on BUSY, the line stopped\n\nJSON: ok, warnings, failed, not_checked, checks.{check,state,found,fix}; state is ok, warning,\nfailed or not_checked.\n\nExit codes: 0 nothing failed, 7 a check failed."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration; without it only the machine is looked at
@@ -37,6 +42,13 @@ pub(crate) struct Arguments {
     /// Judgements that are measured
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
+    /// Switch this output and measure until the camera sees it [default: busy]
+    #[arg(long, value_name = "OUTPUT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "busy", requires = "config", conflicts_with = "report")]
+    trigger_test: Option<String>,
+    /// With --trigger-test: so much change of the picture's mean brightness, of 255, is seen
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "trigger_test", value_parser = clap::value_parser!(u8).range(1..=254))]
+    change: u8,
 }
 
 #[derive(Serialize)]
@@ -70,6 +82,9 @@ struct ReportError {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    if let (Some(name), Some(config)) = (&arguments.trigger_test, &arguments.config) {
+        return trigger_test::run(config, name, arguments.change.into(), out);
+    }
     let root = Path::new("/");
     let mut findings = Findings::new();
     let config = arguments

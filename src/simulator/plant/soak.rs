@@ -353,6 +353,7 @@ impl Plant<'_> {
             alive_every: Duration::from_millis(50),
             late: crate::line::gate::Nanos::from_millis(1_000),
             record_required: false,
+            challenge_every: None,
             history: crate::station::History::default(),
             control: None,
             latch: None,

@@ -146,6 +146,7 @@ pub fn try_line(
         alive_every: Duration::from_millis(50),
         late: crate::line::gate::Nanos::from_millis(1_000),
         record_required: false,
+        challenge_every: None,
         history: crate::station::History::default(),
         control: None,
         latch: None,

@@ -1,0 +1,393 @@
+//! A calibration trial: an output that a lamp hangs on is switched, and the pictures say when the
+//! camera saw it. What a camera's stamps hide (pipelines, buffers, a link) shows here alone: the
+//! stamps by themselves are always plausible.
+
+use crate::capture::decode::{DecodeError, decode};
+use crate::capture::source::{CaptureError, FrameSource, RawFrame};
+use crate::clock;
+use crate::frame::{Frame, Pixels};
+use crate::line::devices::{DeviceError, Outputs};
+use crate::line::gate::{Line, Nanos};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Frames that have to look alike before the lamp is switched, and that are read after it.
+const ALIKE: usize = 4;
+/// Frames from before the trial, of which a driver may hold some, are not used.
+const SETTLING: usize = 10;
+/// A frame is fully lit from this share of the whole change on.
+const FULLY: f64 = 0.9;
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TriggerTest {
+    /// The output that the lamp hangs on.
+    pub line: Line,
+    /// How often.
+    pub rounds: u32,
+    /// What counts as seen: so much change of the picture's mean brightness, which goes from 0 to 255.
+    pub change: f64,
+    /// For the lamp to be seen, to be gone again, and for a frame to come.
+    pub patience: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum TriggerTestError {
+    /// The lamp is not seen.
+    #[error(
+        "round {round}: with output `{line}` on, the picture's mean brightness changed by {largest:.1} of 255 at most within {} s, and {wanted} were to be seen: is the lamp wired to this output, does it light what the camera sees, and is the camera's exposure locked?", patience.as_secs_f64()
+    )]
+    NothingChanges {
+        /// The output's name.
+        line: &'static str,
+        /// From 1.
+        round: u32,
+        /// The largest change.
+        largest: f64,
+        /// What was asked for.
+        wanted: f64,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// The picture is never still, or the lamp does not go off.
+    #[error(
+        "round {round}: with output `{line}` off, the picture's mean brightness does not come to rest (it varies by {varies:.1} of 255): switch other lights and the belt off, lock exposure and gain, or ask for a larger --change"
+    )]
+    Restless {
+        /// The output's name.
+        line: &'static str,
+        /// From 1.
+        round: u32,
+        /// By how much it varies.
+        varies: f64,
+    },
+    /// No frame.
+    #[error(
+        "{camera}: no frame for {} s; the trial needs a camera that runs freely (camera.on_trigger = false)", patience.as_secs_f64()
+    )]
+    Silent {
+        /// Its description.
+        camera: String,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// The camera.
+    #[error("the camera")]
+    Camera(#[from] CaptureError),
+    /// A frame that is no picture.
+    #[error("a frame cannot be read")]
+    Frame(#[from] DecodeError),
+    /// The output.
+    #[error("output `{line}` cannot be set")]
+    Output {
+        /// The output's name.
+        line: &'static str,
+        /// Why.
+        source: DeviceError,
+    },
+    /// Somebody asked for the end.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// From the output to a frame, nanoseconds: to its stamp, which lies before the output where the
+/// exposure had begun already, and until it was in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// To the frame's stamp.
+    pub stamp: i64,
+    /// Until it was in hand.
+    pub in_hand: i64,
+}
+
+/// One round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// The first frame that shows the change.
+    pub first: Seen,
+    /// The first frame that was exposed wholly with the lamp on.
+    pub full: Seen,
+}
+
+/// What the trial found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TriggerTested {
+    /// All rounds.
+    pub rounds: Vec<Round>,
+    /// From frame to frame, by their stamps; the median.
+    pub period: Nanos,
+    /// The longest that a frame was under way, from its stamp until it was in hand.
+    pub delivery: Nanos,
+}
+
+/// Smallest, middle and largest of some times, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// The smallest.
+    pub min: i64,
+    /// The middle one.
+    pub median: i64,
+    /// The largest.
+    pub max: i64,
+}
+
+/// What the configuration might say, whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// `capture.exposure_min_ms`
+    pub exposure_min_ms: u64,
+    /// `capture.exposure_max_ms`
+    pub exposure_max_ms: u64,
+    /// `capture.delivery_ms`
+    pub delivery_ms: u64,
+}
+
+impl TriggerTested {
+    /// The spread of what `which` picks of every round.
+    pub fn spread(&self, which: impl Fn(&Round) -> i64) -> Spread {
+        let mut times: Vec<i64> = self.rounds.iter().map(which).collect();
+        times.sort_unstable();
+        let at = |i: usize| times.get(i).copied().unwrap_or(0);
+        Spread {
+            min: at(0),
+            median: at(times.len() / 2),
+            max: at(times.len().saturating_sub(1)),
+        }
+    }
+
+    /// A frame that was begun after a trigger is stamped at least as late as the earliest fully lit one
+    /// here. From there the window is one period long, for the next frame to fall into, and reaches to
+    /// the latest one here. Half as much again for frames under way: a busy board takes longer.
+    pub fn suggestion(&self) -> Suggestion {
+        let ms = |nanos: i64| nanos.max(0).cast_unsigned().div_ceil(1_000_000);
+        let full = self.spread(|round| round.full.stamp);
+        let exposure_min_ms = ms(full.min);
+        let period = ms(self.period.0.cast_signed());
+        Suggestion {
+            exposure_min_ms,
+            exposure_max_ms: (exposure_min_ms + period).max(ms(full.max)) + 1,
+            delivery_ms: ms((self.delivery.0 + self.delivery.0 / 2).cast_signed()).max(1),
+        }
+    }
+}
+
+/// A frame that was looked at.
+#[derive(Clone, Copy)]
+struct Look {
+    mean: f64,
+    stamp: Nanos,
+    in_hand: Nanos,
+}
+
+struct Trial<'a> {
+    asked: TriggerTest,
+    source: &'a mut dyn FrameSource,
+    raw: RawFrame,
+    picture: Frame,
+    stop: &'a AtomicBool,
+    delivery: Nanos,
+    last: Option<Nanos>,
+    distances: Vec<u64>,
+}
+
+/// Switches the output on and off and looks, `asked.rounds` times. `source` is open and runs freely.
+/// Afterwards every output is as when unattended, also when this fails.
+///
+/// # Errors
+/// [`TriggerTestError`].
+pub fn trigger_test(
+    asked: TriggerTest,
+    outputs: &mut dyn Outputs,
+    source: &mut dyn FrameSource,
+    stop: &AtomicBool,
+) -> Result<TriggerTested, TriggerTestError> {
+    let raw = RawFrame::with_capacity(source.frame_bytes());
+    let mut trial = Trial {
+        asked,
+        source,
+        raw,
+        picture: Frame::blank(),
+        stop,
+        delivery: Nanos(0),
+        last: None,
+        distances: Vec::new(),
+    };
+    let done = trial.all(outputs);
+    let mut restored = Ok(());
+    for line in Line::ALL {
+        let set = outputs.set(line, line.when_unattended());
+        restored = restored.and(set.map_err(|source| TriggerTestError::Output {
+            line: line.name(),
+            source,
+        }));
+    }
+    let rounds = done?;
+    restored?;
+    trial.distances.sort_unstable();
+    let middle = trial.distances.get(trial.distances.len() / 2);
+    Ok(TriggerTested {
+        rounds,
+        period: Nanos(middle.copied().unwrap_or(0)),
+        delivery: trial.delivery,
+    })
+}
+
+impl Trial<'_> {
+    fn all(&mut self, outputs: &mut dyn Outputs) -> Result<Vec<Round>, TriggerTestError> {
+        self.set(outputs, false)?;
+        for _ in 0..SETTLING {
+            self.look()?;
+        }
+        let mut rounds = Vec::new();
+        let mut dark = None;
+        for round in 1..=self.asked.rounds {
+            let rest = self.rest(round, dark)?;
+            dark.get_or_insert(rest);
+            // At another place of the camera's period each time: the golden section leaves no gap.
+            let place = f64::from(round) * 0.618_033_988_75 % 1.0;
+            let period = self.period();
+            std::thread::sleep(Duration::from_nanos(period.0).mul_f64(place));
+            let at = clock::now();
+            self.set(outputs, true)?;
+            rounds.push(self.see(round, rest, at)?);
+            self.set(outputs, false)?;
+        }
+        Ok(rounds)
+    }
+
+    fn period(&self) -> Nanos {
+        let last = self.distances.iter().rev().take(9);
+        let mut last: Vec<u64> = last.copied().collect();
+        last.sort_unstable();
+        Nanos(last.get(last.len() / 2).copied().unwrap_or(0))
+    }
+
+    fn set(&self, outputs: &mut dyn Outputs, on: bool) -> Result<(), TriggerTestError> {
+        let line = self.asked.line;
+        outputs
+            .set(line, on)
+            .map_err(|source| TriggerTestError::Output {
+                line: line.name(),
+                source,
+            })
+    }
+
+    /// The mean brightness once the lamp is seen to be off: as at the first round, where it was.
+    fn rest(&mut self, round: u32, dark: Option<f64>) -> Result<f64, TriggerTestError> {
+        let until = clock::now().after(clock::nanos(self.asked.patience));
+        let mut last = [f64::NAN; ALIKE];
+        let mut seen = 0;
+        loop {
+            last[seen % ALIKE] = self.look()?.mean;
+            seen += 1;
+            let (low, high) = (
+                last.iter().copied().fold(f64::INFINITY, f64::min),
+                last.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            );
+            let mean = last.iter().sum::<f64>() / ALIKE as f64;
+            let still = seen >= ALIKE && high - low < self.asked.change / 2.0;
+            let gone = dark.is_none_or(|dark| (mean - dark).abs() < self.asked.change / 2.0);
+            if still && gone {
+                return Ok(mean);
+            }
+            if clock::now() >= until {
+                let from = dark.unwrap_or(low);
+                return Err(TriggerTestError::Restless {
+                    line: self.asked.line.name(),
+                    round,
+                    varies: (high - from).abs().max(high - low),
+                });
+            }
+        }
+    }
+
+    /// The lamp is on since `at`.
+    fn see(&mut self, round: u32, dark: f64, at: Nanos) -> Result<Round, TriggerTestError> {
+        let until = at.after(clock::nanos(self.asked.patience));
+        let mut largest = 0.0_f64;
+        let first = loop {
+            let look = self.look()?;
+            let change = (look.mean - dark).abs();
+            if change >= self.asked.change {
+                break look;
+            }
+            largest = largest.max(change);
+            if clock::now() >= until {
+                return Err(TriggerTestError::NothingChanges {
+                    line: self.asked.line.name(),
+                    round,
+                    largest,
+                    wanted: self.asked.change,
+                    patience: self.asked.patience,
+                });
+            }
+        };
+        // The first one was perhaps begun with the lamp off. The last of these shows all of it.
+        let mut looks = vec![first];
+        for _ in 0..ALIKE {
+            looks.push(self.look()?);
+        }
+        let whole = looks.last().map_or(0.0, |look| (look.mean - dark).abs());
+        let lit = |look: &&Look| (look.mean - dark).abs() >= FULLY * whole;
+        let full = looks.iter().find(lit).copied().unwrap_or(first);
+        let since = |time: Nanos| time.0.cast_signed().wrapping_sub(at.0.cast_signed());
+        let seen = |look: Look| Seen {
+            stamp: since(look.stamp),
+            in_hand: since(look.in_hand),
+        };
+        Ok(Round {
+            first: seen(first),
+            full: seen(full),
+        })
+    }
+
+    /// The next whole frame.
+    fn look(&mut self) -> Result<Look, TriggerTestError> {
+        let until = clock::now().after(clock::nanos(self.asked.patience));
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(TriggerTestError::Stopped);
+            }
+            let wait = clock::until(until).min(Duration::from_millis(100));
+            if !self.source.next(&mut self.raw, wait)? {
+                if clock::now() >= until {
+                    return Err(TriggerTestError::Silent {
+                        camera: self.source.describe(),
+                        patience: self.asked.patience,
+                    });
+                }
+                continue;
+            }
+            let in_hand = clock::now();
+            if self.raw.damaged {
+                continue;
+            }
+            let stamp = Nanos(self.raw.time_ns);
+            decode(&self.raw, &mut self.picture)?;
+            self.delivery = self.delivery.max(in_hand.since(stamp));
+            if let Some(last) = self.last.replace(stamp) {
+                self.distances.push(stamp.since(last).0);
+            }
+            return Ok(Look {
+                mean: mean(self.picture.pixels()),
+                stamp,
+                in_hand,
+            });
+        }
+    }
+}
+
+/// Mean brightness, 0 to 255.
+fn mean(pixels: &Pixels) -> f64 {
+    let (sum, samples, scale) = match pixels {
+        Pixels::Gray8(v) | Pixels::Rgb8(v) => {
+            (v.iter().map(|x| u64::from(*x)).sum::<u64>(), v.len(), 1.0)
+        }
+        Pixels::Gray16(v) | Pixels::Rgb16(v) => {
+            (v.iter().map(|x| u64::from(*x)).sum::<u64>(), v.len(), 257.0)
+        }
+    };
+    sum as f64 / samples.max(1) as f64 / scale
+}
