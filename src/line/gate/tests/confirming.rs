@@ -135,6 +135,129 @@ fn two_parts_seen_early_are_two_parts() {
     assert!(!stopped(&line));
     line.confirm(0);
     assert!(stopped(&line));
+
+    // In counts, at one count, and both are confirmed for good.
+    let mut settings = confirmed(by_counts(Ejector::Pass), ConfirmKind::Part);
+    settings.min_pitch = Nanos(4 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(5);
+    line.good();
+    line.run(90);
+    line.confirm(0);
+    line.confirm(0);
+    line.run(100);
+    assert!(!stopped(&line));
+}
+
+#[test]
+fn one_edge_confirms_one_part_and_the_next_one_is_missed() {
+    for mut settings in both() {
+        settings.min_pitch = Nanos(4 * MS);
+        let mut line = Belt::new(confirmed(settings, ConfirmKind::Part));
+        line.settle();
+        line.good();
+        line.run(6);
+        line.good();
+        line.run(96);
+        line.confirm(0);
+        line.run(20);
+        assert!(stopped(&line));
+        assert_eq!(line.gate.counters().unconfirmed, 1);
+    }
+}
+
+#[test]
+fn a_part_that_is_seen_after_the_tolerance_is_a_surplus_one() {
+    for kind in [ConfirmKind::Part, ConfirmKind::Reject] {
+        let mut line = Belt::new(confirmed(by_time(Ejector::Pass), kind));
+        line.settle();
+        bad(&mut line);
+        // Still awaited, for an edge that is on its way.
+        line.run(112);
+        line.confirm(0);
+        line.run(20);
+        assert!(stopped(&line));
+        let counters = line.gate.counters();
+        let surplus = u64::from(kind == ConfirmKind::Part);
+        assert_eq!(
+            counters.surplus_confirmations, surplus,
+            "under its pulse it is none"
+        );
+        assert_eq!(counters.unconfirmed, 1 - surplus);
+    }
+}
+
+#[test]
+fn parts_of_a_stretch_that_is_still_to_come_confirm_nothing() {
+    let mut line = Belt::new(confirmed(by_time(Ejector::Pass), ConfirmKind::Part));
+    line.settle();
+    let since = line.here();
+    line.run(30);
+    line.call(|g, at, emit| g.lost_since(since, at, at.time, &mut |o| emit(o)));
+    line.confirm(0);
+    assert!(stopped(&line));
+}
+
+#[test]
+fn parts_that_a_fault_rejected_are_not_expected() {
+    let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));
+    line.settle();
+    line.good();
+    line.run(10);
+    line.fault(Fault::Camera, true);
+    line.fault(Fault::Camera, false);
+    line.run(300);
+    assert!(!stopped(&line), "somebody may have taken it off");
+    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
+}
+
+#[test]
+fn a_pass_is_not_made_longer_while_a_fault_is_present() {
+    let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));
+    line.settle();
+    let start = line.clock;
+    line.good();
+    line.run(101);
+    line.fault(Fault::Camera, true);
+    line.run(7);
+    line.confirm(0);
+    line.run(100);
+    assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 115 * MS)]);
+}
+
+#[test]
+fn a_part_that_is_seen_while_the_encoder_is_silent_is_spared_where_it_is() {
+    let pulse = Span::Counts(Counts(15));
+    let of = settings(Span::Time(Nanos(100 * MS)), pulse, Ejector::Pass);
+    let mut line = Belt::new(confirmed(of, ConfirmKind::Part));
+    line.settle();
+    let start = line.clock;
+    line.good();
+    line.run(90);
+    line.stand(18);
+    line.confirm(0);
+    line.stand(20);
+    // No count for 5 ms ends it each time.
+    let at = |ms: u64| start + ms * MS;
+    assert_eq!(
+        line.on(Line::Pass),
+        [(at(100), at(105)), (at(108), at(113))]
+    );
+}
+
+#[test]
+fn a_part_whose_gate_was_due_when_it_is_seen_was_decided_there() {
+    let mut line = Belt::new(confirmed(by_time(Ejector::Pass), ConfirmKind::Part));
+    line.settle();
+    let start = line.clock;
+    line.good();
+    line.run(99);
+    line.clock += 3 * MS;
+    line.confirm(0);
+    line.run(100);
+    assert_eq!(line.on(Line::Pass), [(start + 102 * MS, start + 117 * MS)]);
 }
 
 #[test]
@@ -240,7 +363,7 @@ fn a_bad_part_that_is_thrown_out_with_the_whole_belt_is_not_expected() {
     let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));
     line.settle();
     bad(&mut line);
-    line.run(20);
+    line.run(5);
     line.fault(Fault::Supervisor, true);
     line.fault(Fault::Supervisor, false);
     line.run(300);

@@ -96,9 +96,11 @@ fn a_count_that_was_told_already_is_none() {
 
 #[test]
 fn an_encoder_that_may_have_missed_an_edge_throws_out_what_it_placed() {
+    let (gate, pulse) = (Span::Counts(Counts(100)), Span::Time(Nanos(15 * MS)));
     for settings in [
         by_counts(Ejector::Pass),
         time_gate_counts_pulse(Ejector::Pass),
+        settings(gate, pulse, Ejector::Pass),
     ] {
         let mut line = Belt::new(settings);
         line.settle();
@@ -371,4 +373,62 @@ fn many_counts_at_once_decide_every_part_in_between_at_its_place() {
     // Its pulse is 125 to 140 counts after the first trigger.
     assert_eq!(line.on(Line::Reject).pop(), Some((clock, clock + 5 * MS)));
     assert_eq!(line.decisions()[&3], None);
+}
+
+#[test]
+fn a_pass_by_counts_that_begins_without_a_count_ends_when_none_comes() {
+    let mut line = Belt::new(time_gate_counts_pulse(Ejector::Pass));
+    line.settle();
+    let start = line.clock;
+    line.good();
+    line.run(90);
+    line.stand(30);
+    assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 105 * MS)]);
+}
+
+#[test]
+fn pulses_by_counts_merge_where_the_ejector_would_have_no_rest() {
+    for (apart, pulses) in [(19, 1), (20, 2)] {
+        let mut settings = time_gate_counts_pulse(Ejector::Reject);
+        settings.min_pitch = Nanos(5 * MS);
+        let mut line = Belt::new(settings);
+        line.settle();
+        for _ in 0..2 {
+            let part = line.trigger().expect("wanted");
+            line.verdict(part, Judgement::Ng);
+            line.run(apart);
+        }
+        line.run(200);
+        assert_eq!(line.on(Line::Reject).len(), 1 + pulses, "{apart}");
+        assert_eq!(line.gate.counters().short_rests, 0);
+    }
+}
+
+#[test]
+fn a_pulse_by_counts_that_began_late_merges_with_the_next_one() {
+    let mut line = Belt::new(time_gate_counts_pulse(Ejector::Pass));
+    line.settle();
+    for _ in 0..2 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, Judgement::Ng);
+        line.run(27);
+    }
+    line.run(45);
+    line.clock += 11 * MS;
+    let began = line.clock;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    line.counts_to(line.counts + 11, began);
+    line.run(60);
+    // The first ends 14 ms after it began, the second is due 3 ms later.
+    assert_eq!(line.on(Line::Reject).pop(), Some((began, began + 32 * MS)));
+}
+
+#[test]
+fn counts_however_many_say_nothing_of_the_time() {
+    let mut line = Belt::new(by_counts(Ejector::Pass));
+    line.settle();
+    let from = line.clock;
+    line.counts_to(1 << 60, from);
+    assert_eq!(line.changes(Line::Heartbeat, from + 1), []);
+    assert!(line.gate.ready());
 }

@@ -149,6 +149,81 @@ fn heartbeat_does_not_make_up_for_a_time_in_which_nobody_called() {
     assert_eq!(line.changes(Line::Heartbeat, from).len(), 2);
 }
 
+#[test]
+fn heartbeat_keeps_its_time_although_calls_come_late() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let from = line.clock + 1;
+    line.clock += 60 * MS;
+    let late = line.clock;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    line.stand(50);
+    let beats: Vec<_> = line.changes(Line::Heartbeat, from);
+    let beats: Vec<_> = beats.iter().map(|(at, _)| *at).collect();
+    assert_eq!(beats, [late, late + 40 * MS]);
+    // One that is a whole beat late is one beat, not two at once.
+    let from = line.clock + 1;
+    line.clock = late + 140 * MS;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    assert_eq!(line.changes(Line::Heartbeat, from).len(), 1);
+}
+
+#[test]
+fn the_gate_asks_to_be_called_when_fault_may_fall() {
+    let mut line = Belt::new(by_counts(Ejector::Pass));
+    line.settle();
+    line.run(10);
+    let start = line.clock;
+    line.fault(Fault::Camera, true);
+    line.fault(Fault::Camera, false);
+    line.stand(39);
+    assert!(line.gate.level(Line::Fault));
+    line.stand(100);
+    assert_eq!(line.on(Line::Fault)[1..], [(start, start + 40 * MS)]);
+}
+
+#[test]
+fn what_was_due_before_a_fault_or_an_alarm_came_is_decided_without_it() {
+    type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output));
+    let calls: [Call; 6] = [
+        |g, at, emit| g.fault(Fault::Camera, true, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.lost(1, at, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.lost_since(Position::default(), at, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.outputs_were_late(at.time, &mut |o| emit(o)),
+        |g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)),
+        |g, at, emit| g.encoder_unsure(at.time, &mut |o| emit(o)),
+    ];
+    for (n, call) in calls.into_iter().enumerate() {
+        let (gate, pulse) = (Span::Time(Nanos(100 * MS)), Span::Counts(Counts(15)));
+        let mut settings = settings(gate, pulse, Ejector::Pass);
+        settings.alarm.stop_line = true;
+        let mut line = Belt::new(settings);
+        line.settle();
+        line.good();
+        line.run(99);
+        line.clock += 2 * MS;
+        line.call(|g, at, emit| call(g, at, emit));
+        assert_eq!(line.decisions()[&1], None, "{n}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_holds_for_what_was_due_before_it() {
+    let mut settings = by_counts(Ejector::Pass);
+    settings.gate = Span::Time(Nanos(100 * MS));
+    settings.min_off = Span::Time(Nanos(5 * MS));
+    settings.alarm.consecutive = 1;
+    let mut line = Belt::new(settings);
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ng);
+    line.run(99);
+    line.clock += 2 * MS;
+    line.acknowledge();
+    assert_eq!(line.gate.counters().alarms, 1);
+    assert!(!line.gate.alarm());
+}
+
 /// Where the gate is in counts a belt that stands keeps its places, so that only some faults cost what
 /// lies on it.
 #[test]

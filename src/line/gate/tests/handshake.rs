@@ -146,6 +146,6 @@ fn without_a_length_there_is_no_handshake() {
     line.settle();
     line.good();
     line.run(200);
-    assert_eq!(line.on(Line::TriggerAck), []);
-    assert_eq!(line.on(Line::ResultValid), []);
+    assert_eq!(line.changes(Line::TriggerAck, 0), []);
+    assert_eq!(line.changes(Line::ResultValid, 0), []);
 }

@@ -330,6 +330,70 @@ fn a_backlog_stops_the_line_until_half_of_it_is_gone() {
 }
 
 #[test]
+fn a_backlog_whose_parts_have_gone_by_stops_the_line_no_longer() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.max_waiting = 1;
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.trigger();
+    line.run(30);
+    assert_eq!(line.trigger(), None);
+    assert!(line.gate.faults().has(Fault::Overrun));
+    line.run(100);
+    assert!(!line.gate.faults().has(Fault::Overrun) && line.gate.ready());
+}
+
+#[test]
+fn a_part_that_has_left_makes_room_before_the_next_is_counted() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.capacity = 3;
+    settings.max_waiting = 3;
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(40);
+    line.good();
+    line.run(59);
+    line.clock += 2 * MS;
+    assert!(line.trigger().is_some());
+    assert!(!line.gate.faults().has(Fault::Overload));
+}
+
+#[test]
+fn a_second_trigger_is_a_bounce_before_its_time_and_a_part_from_then_on() {
+    for (us, bounce, double) in [
+        (999, true, false),
+        (1000, false, true),
+        (19_999, false, true),
+        (20_000, false, false),
+    ] {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        line.good();
+        line.clock += us * 1000;
+        line.trigger();
+        let counters = line.gate.counters();
+        assert_eq!(counters.bounces, u64::from(bounce), "{us}");
+        line.run(200);
+        let why = line.decisions()[&1];
+        assert_eq!(why == Some(Reason::DoubleTrigger), double, "{us}");
+    }
+}
+
+#[test]
+fn the_reason_for_which_a_part_goes_is_the_first_one() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    bad(&mut line);
+    line.run(10);
+    line.trigger();
+    line.fault(Fault::Camera, true);
+    line.run(200);
+    let why = [(1, Some(Reason::Ng)), (2, Some(Reason::DoubleTrigger))];
+    assert_eq!(line.decisions(), BTreeMap::from(why));
+}
+
+#[test]
 fn a_full_line_keeps_the_reasons_that_its_parts_had() {
     let mut settings = by_counts(Ejector::Reject);
     settings.gate = Span::Counts(Counts(1000));
