@@ -1,5 +1,9 @@
 //! The controller's promises: one job at a time, every frame back, every part answered.
 
+mod commands;
+mod judging;
+mod places;
+
 use super::*;
 use crate::line::gate::{AlarmSettings, Decision, Ejector, Span};
 use proptest::prelude::*;

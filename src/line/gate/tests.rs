@@ -1,6 +1,13 @@
 //! The gate's promises, one by one; those against random events are in `random`.
 
+mod alarm;
+mod confirming;
+mod encoder;
+mod faults;
+mod handshake;
+mod lateness;
 mod random;
+mod sensor;
 
 use super::*;
 use std::collections::BTreeMap;
@@ -47,6 +54,11 @@ fn by_time(ejector: Ejector) -> Settings {
         Span::Time(Nanos(15 * MS)),
         ejector,
     )
+}
+
+fn by_counts(ejector: Ejector) -> Settings {
+    let (gate, pulse) = (Span::Counts(Counts(100)), Span::Counts(Counts(15)));
+    settings(gate, pulse, ejector)
 }
 
 /// A gate on a belt that moves one count a millisecond, and everything that it ever said.
@@ -121,6 +133,54 @@ impl Belt {
 
     fn fault(&mut self, fault: Fault, present: bool) {
         self.call(|g, at, emit| g.fault(fault, present, at.time, &mut |o| emit(o)));
+    }
+
+    fn counts_to(&mut self, counts: u64, at: u64) {
+        self.counts = counts;
+        self.call(|g, here, emit| {
+            g.encoder(Counts(counts), Nanos(at), here.time, &mut |o| emit(o));
+        });
+    }
+
+    /// Time goes on for `ms` without a count.
+    fn stand(&mut self, ms: u64) {
+        let end = self.clock + ms * MS;
+        while self.clock < end {
+            self.clock = self.gate.deadline().0.clamp(self.clock, end);
+            self.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+        }
+    }
+
+    /// A part with an OK.
+    fn good(&mut self) -> PartId {
+        let part = self.trigger().expect("wanted");
+        self.verdict(part, Judgement::Ok);
+        part
+    }
+
+    fn release(&mut self) {
+        self.call(|g, at, emit| g.release(at, 0, at.time, &mut |o| emit(o)));
+    }
+
+    fn level_read(&mut self, on: bool) {
+        self.call(|g, at, emit| g.level_read(on, at, at.time, &mut |o| emit(o)));
+    }
+
+    fn confirm(&mut self, lost: u32) {
+        self.call(|g, at, emit| g.confirm(at, lost, at.time, &mut |o| emit(o)));
+    }
+
+    fn acknowledge(&mut self) {
+        self.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
+    }
+
+    /// Levels that `line` took since `from`.
+    fn changes(&self, line: Line, from: u64) -> Vec<(u64, bool)> {
+        let set = self.said.iter().filter_map(|(at, o)| match *o {
+            Output::Set { line: l, on, .. } => (l == line && *at >= from).then_some((*at, on)),
+            _ => None,
+        });
+        set.collect()
     }
 
     fn decisions(&self) -> BTreeMap<u64, Option<Reason>> {

@@ -1,0 +1,582 @@
+"""Mutation of the line's pure code; see mutate.sh.
+
+All changes are compiled at once, each behind a number, and the tests run once for each number: one
+build instead of thousands. A change that does not compile is dropped. Why not a ready tool: one that
+builds for each change takes hours here.
+
+The source is read by its tokens, as rustfmt writes them (blanks round binary operators).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+FILES = [
+    "src/line/gate/alarm.rs",
+    "src/line/gate/along.rs",
+    "src/line/gate/counters.rs",
+    "src/line/gate/fault.rs",
+    "src/line/gate/lines.rs",
+    "src/line/gate/machine.rs",
+    "src/line/gate/machine/confirming.rs",
+    "src/line/gate/machine/ejection.rs",
+    "src/line/gate/machine/sensor.rs",
+    "src/line/gate/machine/untracked.rs",
+    "src/line/gate/settings.rs",
+    "src/line/gate/time.rs",
+    "src/line/pairing.rs",
+    "src/line/quadrature.rs",
+    "src/line/controller.rs",
+    "src/line/holder.rs",
+]
+ACCEPTED = "tests/line_alone/accepted-mutants.txt"
+WORK = "target/mutate"
+# Evaluated by the compiler, where nothing can be switched.
+CONST_FNS = {"from_millis"}
+# Of processor time, in seconds, and of memory for one run of the tests: they take far less, and a change
+# that makes them hang is caught.
+PATIENCE = 4
+MEMORY = 1 << 30
+# Tests with events drawn at random: they run only for what the others do not catch.
+SLOW = ["random::", "every_frame_comes", "every_part_and", "pass_is_on_only_in_time"]
+
+SWITCH = """
+/// Which change is on.
+pub mod mutant {
+    use crate::line::gate::Nanos;
+    static ACTIVE: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
+        std::env::var("MUTANT").ok().and_then(|n| n.parse().ok()).unwrap_or(u32::MAX)
+    });
+    pub fn on(n: u32) -> bool {
+        *ACTIVE == n
+    }
+    pub fn truth(n: u32, x: bool) -> bool {
+        x || on(n)
+    }
+    pub fn falsehood(n: u32, x: bool) -> bool {
+        x && !on(n)
+    }
+    pub fn inverse(n: u32, x: bool) -> bool {
+        x ^ on(n)
+    }
+    pub fn none<T>(n: u32, x: Option<T>) -> Option<T> {
+        if on(n) { None } else { x }
+    }
+    pub fn zero<T: Default>(n: u32, x: T) -> T {
+        if on(n) { T::default() } else { x }
+    }
+    pub fn one<T: From<u8>>(n: u32, x: T) -> T {
+        if on(n) { T::from(1) } else { x }
+    }
+    pub trait Top {
+        const TOP: Self;
+    }
+    impl Top for u64 {
+        const TOP: Self = u64::MAX;
+    }
+    impl Top for Nanos {
+        const TOP: Self = Nanos::MAX;
+    }
+    pub fn top<T: Top>(n: u32, x: T) -> T {
+        if on(n) { T::TOP } else { x }
+    }
+}
+"""
+
+TOKEN = re.compile(
+    r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
+    |(?P<str>b?"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])')
+    |(?P<life>'\w+)
+    |(?P<word>\w+)
+    |(?P<op>=>|->|::|\.\.=|\.\.|&&|\|\||==|!=|<=|>=|\+=|-=|\*=|/=|\|=|&=|.)""",
+    re.S | re.X,
+)
+OPEN, CLOSE = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
+COMPARE = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": None, "!=": None}
+ASSIGN = {"=", "+=", "-=", "*=", "/=", "|=", "&="}
+WORDS = {"if", "while", "return", "match", "in", "let", "else", "move", "as_ref"}
+TRUTHS = {"is_some", "is_none", "is_empty", "has", "contains", "is_err", "is_ok", "is_full",
+          "is_some_and", "is_none_or", "level", "raised"}
+TESTING = {"filter", "find", "any", "all", "is_some_and", "is_none_or", "take_while", "position"}
+LENGTHS = {"after", "since", "saturating_add", "saturating_sub", "max", "checked_add", "unwrap_or"}
+
+
+class Source:
+    """One file and the changes to it."""
+
+    def __init__(self, path):
+        self.path = path
+        text = open(path, encoding="utf-8").read()
+        self.text = text
+        cut = text.find("#[cfg(test)]\nmod tests {")
+        self.end = cut if cut >= 0 else len(text)
+        self.tokens = []
+        for m in TOKEN.finditer(text, 0, self.end):
+            if m.lastgroup != "skip":
+                self.tokens.append((m.group(), m.start(), m.end()))
+        self.pair = {}
+        stack = []
+        for i, (t, _, _) in enumerate(self.tokens):
+            if t in OPEN:
+                stack.append(i)
+            elif t in CLOSE:
+                self.pair[i] = stack.pop()
+                self.pair[self.pair[i]] = i
+        self.fns = []
+        self.bars = {}
+        self.find_fns()
+        self.find_bars()
+        self.changes = []
+        self.seen = set()
+        for name, start, end, bools in self.fns:
+            if name in CONST_FNS:
+                continue
+            self.fn = name
+            if bools:
+                at = self.tokens[start][2]
+                head = text[: self.tokens[start][1]].rsplit("\n", 1)[-1].strip()
+                for value in ("true", "false"):
+                    self.add(at, at, f"if crate::mutant::on(#) {{ return {value}; }}", "",
+                             head, f"always {value}")
+            self.walk(start + 1, end)
+
+    def tok(self, i):
+        return self.tokens[i][0] if 0 <= i < len(self.tokens) else ""
+
+    def spaced(self, i):
+        _, s, e = self.tokens[i]
+        return self.text[s - 1].isspace() and self.text[e].isspace()
+
+    def find_fns(self):
+        for i in range(len(self.tokens)):
+            if self.tok(i) != "fn" or not self.tok(i + 1).isidentifier():
+                continue
+            j = i + 2
+            while self.tok(j) not in ("{", ";"):
+                j = self.pair[j] + 1 if self.tok(j) in ("(", "[") else j + 1
+            if self.tok(j) == "{":
+                bools = self.tok(j - 1) == "bool" and self.tok(j - 2) == "->"
+                self.fns.append((self.tok(i + 1), j, self.pair[j], bools))
+
+    def find_bars(self):
+        """Ends of the arguments of closures, by their beginning and the other way round."""
+        i = 0
+        while i < len(self.tokens):
+            if self.tok(i) == "|" and self.tok(i - 1) in ("(", ",", "=", "move", "{"):
+                j = i + 1
+                while self.tok(j) != "|":
+                    j = self.pair[j] + 1 if self.tok(j) in OPEN else j + 1
+                self.bars[i] = j
+                self.bars[j] = i
+                i = j
+            i += 1
+
+    def binary(self, i):
+        return self.tok(i) in ("&&", "||", "<", "<=", ">", ">=", "==", "!=") and self.spaced(i)
+
+    def left(self, i, weaker):
+        """Index of the first token of the operand that ends before token `i`."""
+        j = i - 1
+        while j >= 0:
+            t = self.tok(j)
+            if t in CLOSE:
+                if t == "}" and self.tok(j + 1) != ".":
+                    break
+                j = self.pair[j] - 1
+                continue
+            if (t in OPEN or t in (",", ";", "=>") or t in ASSIGN or t in WORDS
+                    or j in self.bars or (t in weaker and self.spaced(j))):
+                break
+            j -= 1
+        return j + 1
+
+    def right(self, i, weaker):
+        """Index after the last token of the operand that begins after token `i`."""
+        j = i + 1
+        while j < len(self.tokens):
+            t = self.tok(j)
+            if t == "{":
+                break
+            if t in OPEN:
+                j = self.pair[j] + 1
+                continue
+            if (t in CLOSE or t in (",", ";", "=>", "else") or t in ASSIGN
+                    or (t in weaker and self.spaced(j))):
+                break
+            j += 1
+        return j
+
+    def raw(self, a, b):
+        """Tokens a..b on one line."""
+        text = self.text[self.tokens[a][1] : self.tokens[b - 1][2]]
+        return re.sub(r"\s+", " ", re.sub(r"//[^\n]*", "", text))
+
+    def add(self, start, end, prefix, suffix, was, now):
+        key = (start, end, now)
+        if key not in self.seen:
+            self.seen.add(key)
+            line = self.text.count("\n", 0, start) + 1
+            self.changes.append(dict(path=self.path, fn=self.fn, line=line, start=start, end=end,
+                                     prefix=prefix, suffix=suffix, was=was, now=now))
+
+    def wrap(self, a, b, call, now):
+        self.add(self.tokens[a][1], self.tokens[b - 1][2], f"crate::mutant::{call}(#, ", ")",
+                 self.raw(a, b), now)
+
+    def truth(self, a, b):
+        """Tokens a..b are true or false."""
+        if a >= b or self.tok(a) in ("let", "true", "false"):
+            return
+        if self.tok(a - 1) in ("=",) and self.tok(b) in ("&&", "{"):
+            k = a - 1
+            while k > 0 and self.tok(k) not in ("let", ";", "{", "}"):
+                k -= 1
+            if self.tok(k) == "let" and self.tok(k - 1) in ("if", "while", "&&"):
+                return
+        for call, now in (("truth", "true"), ("falsehood", "false"), ("inverse", "inverted")):
+            self.wrap(a, b, call, now)
+
+    def instead(self, a, b, text):
+        self.add(self.tokens[a][1], self.tokens[b - 1][2],
+                 f"(if crate::mutant::on(#) {{ {text} }} else {{ ", " })", self.raw(a, b), text)
+
+    def walk(self, start, end):
+        for i in range(start, end):
+            t = self.tok(i)
+            if t in COMPARE and self.binary(i):
+                weaker = {"&&", "||"}
+                a, b = self.left(i, weaker), self.right(i, weaker)
+                self.truth(a, b)
+                if COMPARE[t]:
+                    self.instead(a, b, f"{self.raw(a, i)} {COMPARE[t]} {self.raw(i + 1, b)}")
+            elif t in ("&&", "||") and self.binary(i):
+                weaker = {"||"} if t == "||" else {"&&", "||"}
+                self.truth(self.left(i, weaker), i)
+                self.truth(i + 1, self.right(i, weaker))
+            elif t in ("if", "while") and self.tok(i + 1) != "let":
+                b = self.right(i, set())
+                if "let" not in {self.tok(k) for k in range(i + 1, b)}:
+                    self.truth(i + 1, b)
+            elif i in self.bars and self.bars[i] < i and self.tok(self.bars[i] - 1) == "(" \
+                    and self.tok(self.bars[i] - 2) in TESTING and self.tok(i + 1) != "{":
+                self.truth(i + 1, self.pair[self.bars[i] - 1])
+            elif t in TRUTHS and self.tok(i - 1) == "." and self.tok(i + 1) == "(":
+                b = self.pair[i + 1] + 1
+                if self.tok(b) != ".":
+                    self.truth(self.left(i, {"&&", "||"}), b)
+            elif t in ("+", "-", "*", "/") and self.spaced(i) and not self.tok(i - 1) == ",":
+                weaker = {"&&", "||", "<", "<=", ">", ">=", "==", "!=", "+", "-", "..="}
+                if t in "*/":
+                    weaker |= {"*", "/", "%"}
+                b = i + 1
+                while self.tok(b) not in CLOSE | {",", ";", "{", "=>", "..="} and not (
+                        self.tok(b) in weaker and self.spaced(b)):
+                    b = self.pair[b] + 1 if self.tok(b) in OPEN else b + 1
+                self.wrap(i + 1, b, "zero" if t in "+-" else "one", f"without `{t} {self.raw(i + 1, b)}`")
+            elif t in LENGTHS and self.tok(i - 1) == "." and self.tok(i + 1) == "(":
+                b = self.pair[i + 1]
+                if b > i + 2:
+                    self.wrap(i + 2, b, "zero", f"{t}(0)")
+            elif t == "min" and self.tok(i - 1) == "." and self.pair[i + 1] > i + 2:
+                self.wrap(i + 2, self.pair[i + 1], "top", "without min")
+            elif t == "matches" and self.tok(i + 1) == "!":
+                self.alternatives(i, self.pair[i + 2] + 1)
+            elif t == "[" and self.tok(i - 1) == "=" and self.tok(i - 3) == "let":
+                self.elements(i)
+            elif t == "=>" and self.tok(i + 1) not in ("{",):
+                b = self.right_of_arm(i)
+                self.add(self.tokens[i + 1][1], self.tokens[b - 1][2],
+                         "if !crate::mutant::on(#) { ", " }", self.raw(i + 1, b), "nothing")
+            elif t == ";":
+                self.statement(i)
+            elif t == "Some" and self.tok(i + 1) == "(" and self.tok(i - 1) in ("=", "=>", "{", ";", "else"):
+                b = self.pair[i + 1] + 1
+                if self.tok(b) in (";", "}", ","):
+                    self.wrap(i, b, "none", "None")
+
+    def right_of_arm(self, i):
+        j = i + 1
+        while self.tok(j) not in CLOSE | {","}:
+            j = self.pair[j] + 1 if self.tok(j) in OPEN else j + 1
+        return j
+
+    def statement(self, i):
+        j = i - 1
+        while self.tok(j) not in ("{", ";", "}") or (self.tok(j) == "}" and self.tok(j + 1) in (".", ";", ")", "else")):
+            j = self.pair[j] - 1 if self.tok(j) in CLOSE else j - 1
+        a = j + 1
+        if self.tok(a) in ("let", "use", "const", "struct", "static", "#") or a >= i:
+            return
+        if self.tok(a) in ("return", "break", "continue") and self.tok(i + 1) == "}" \
+                and self.tok(i + 2) == ";":
+            # `let ... else` has to leave.
+            return
+        self.add(self.tokens[a][1], self.tokens[i][2], "if !crate::mutant::on(#) { ", " }",
+                 self.raw(a, i), "nothing")
+
+    def alternatives(self, a, b):
+        text = self.raw(a, b)
+        comma = text.index(",")
+        pattern = text[comma:]
+        one = r"[\w:]+(?:\((?:[^()|]|\([^()]*\))*\))?"
+        for chain in re.finditer(rf"{one}(?: \| {one})+", pattern):
+            parts = chain.group().split(" | ")
+            for k, part in enumerate(parts):
+                rest = " | ".join(parts[:k] + parts[k + 1 :])
+                self.instead(a, b, text[:comma] + pattern[: chain.start()] + rest + pattern[chain.end() :])
+
+    def elements(self, i):
+        at, elements = i + 1, []
+        while at < self.pair[i]:
+            b = self.right_of_arm(at - 1)
+            elements.append((at, b))
+            at = b + 1
+        for k, (a, b) in enumerate(elements):
+            c, d = elements[(k + 1) % len(elements)]
+            if (c, d) != (a, b) and all(self.tok(x).isidentifier() or self.tok(x) == "::" for x in range(a, b)):
+                self.instead(a, b, self.raw(c, d))
+
+    def render(self, dropped):
+        """The file with all changes in it; where each of them begins and ends there."""
+        changes = [c for c in self.changes if c["number"] not in dropped]
+        changes.sort(key=lambda c: (c["start"], -c["end"], c["number"]))
+        out, ends, where, at = [], [], [], 0
+        size = 0
+
+        def put(text):
+            nonlocal size
+            out.append(text)
+            size += len(text.encode())
+
+        def close_until(position):
+            nonlocal at
+            while ends and ends[-1]["end"] <= position:
+                change = ends.pop()
+                put(self.text[at : change["end"]])
+                at = max(at, change["end"])
+                put(change["suffix"])
+                where.append((change["from"], size, change["number"]))
+
+        for change in changes:
+            close_until(change["start"] if change["start"] < change["end"] else change["start"])
+            if ends and change["end"] > ends[-1]["end"]:
+                dropped[change["number"]] = "crosses another change"
+                continue
+            put(self.text[at : change["start"]])
+            at = change["start"]
+            change["from"] = size
+            put(change["prefix"].replace("#", str(change["number"])))
+            ends.append(change)
+        close_until(len(self.text) + 1)
+        put(self.text[at:])
+        text = "".join(out)
+        for name in re.findall(r"const fn (\w+)", text):
+            if name not in CONST_FNS:
+                # As long as before, so that places stay what they are.
+                text = text.replace(f"const fn {name}", f"      fn {name}")
+        return text, where
+
+
+def name_all(sources):
+    """Numbers, and names that survive other changes of the file."""
+    number, names = 0, {}
+    for source in sources:
+        for change in source.changes:
+            change["number"] = number
+            number += 1
+            name = f"{source.path} {change['fn']}: {change['was']} => {change['now']}"
+            names[name] = names.get(name, 0) + 1
+            change["name"] = name + (f" ({names[name]})" if names[name] > 1 else "")
+    return [c for s in sources for c in s.changes]
+
+
+def workspace():
+    """The crate with the copied files, beside the original."""
+    os.makedirs(f"{WORK}/tests", exist_ok=True)
+    for folder in ("src/line", "tests/line_alone"):
+        shutil.rmtree(f"{WORK}/{folder}", ignore_errors=True)
+        shutil.copytree(folder, f"{WORK}/{folder}", ignore=shutil.ignore_patterns("proptest-regressions"))
+    head = open("Cargo.toml", encoding="utf-8").read()
+    parts = re.split(r"(?m)^(?=\[)", head)
+    keep = [p for p in parts if p.startswith("[workspace.") or p.startswith("[profile.dev")]
+    with open(f"{WORK}/Cargo.toml", "w", encoding="utf-8") as f:
+        f.write('[workspace]\nmembers = ["tests/line_alone"]\nresolver = "3"\n\n' + "".join(keep))
+    shutil.copy("Cargo.lock", f"{WORK}/Cargo.lock")
+    with open(f"{WORK}/tests/line_alone/src/lib.rs", "a", encoding="utf-8") as f:
+        f.write(SWITCH)
+
+
+def build(sources, jobs):
+    """The tests' program, and the changes that do not compile with the reason."""
+    dropped = {}
+    by_number = {c["number"]: c for s in sources for c in s.changes}
+    workspace()
+    for _ in range(40):
+        where = {}
+        for source in sources:
+            text, where[source.path] = source.render(dropped)
+            with open(f"{WORK}/{source.path}", "w", encoding="utf-8") as f:
+                f.write(text)
+        run = subprocess.run(
+            ["cargo", "test", "--offline", "-p", "line-alone", "--no-run", "--message-format=json", f"-j{jobs}"],
+            cwd=WORK, capture_output=True, text=True,
+            env=dict(os.environ, CARGO_TARGET_DIR=os.path.abspath(f"{WORK}/target"), RUSTFLAGS="-Awarnings"))
+        errors = 0
+        program = None
+        for line in run.stdout.splitlines():
+            message = json.loads(line)
+            if message.get("executable"):
+                program = message["executable"]
+            if message.get("reason") != "compiler-message" or message["message"]["level"] != "error":
+                continue
+            spans = message["message"]["spans"]
+            for span in spans:
+                path = next((p for p in where if span["file_name"].endswith(p)), "")
+                blamed = [w for w in where.get(path, [])
+                          if w[0] <= span["byte_start"] and span["byte_end"] <= w[1]]
+                if not span["is_primary"]:
+                    continue
+                if "moved value" in message["message"]["message"]:
+                    # What took the value is not left any more.
+                    first = min(s["byte_start"] for s in spans)
+                    blamed = [w for w in where.get(path, []) if first <= w[0] and w[1] <= span["byte_end"]
+                              and by_number[w[2]]["was"].startswith("return")]
+                else:
+                    blamed = [min(blamed, key=lambda w: w[1] - w[0])] if blamed else []
+                for _, _, number in blamed:
+                    if number not in dropped:
+                        dropped[number] = message["message"]["message"]
+                        errors += 1
+        if program and run.returncode == 0:
+            return program, dropped
+        if not errors:
+            sys.stderr.write(run.stderr[-4000:])
+            for line in run.stdout.splitlines():
+                message = json.loads(line)
+                if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
+                    sys.stderr.write(message["message"]["rendered"])
+            sys.exit(2)
+        print(f"{errors} changes do not compile; once more", flush=True)
+    sys.exit(2)
+
+
+def try_one(program, number):
+    """The first test that fails with this change; None when none does."""
+    skip = [word for name in SLOW for word in ("--skip", name)]
+    return tests_fail(program, number, skip) or tests_fail(program, number, SLOW)
+
+
+def tests_fail(program, number, chosen):
+    shutil.rmtree(f"{WORK}/tests/line_alone/proptest-regressions", ignore_errors=True)
+    env = dict(os.environ, MUTANT=str(number), PROPTEST_MAX_SHRINK_ITERS="0", PROPTEST_RNG_SEED="1",
+               RUST_BACKTRACE="0")
+
+    def limits():
+        resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+    run = subprocess.Popen([program, "--test-threads=1", *chosen], cwd=WORK, env=env, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, text=True, preexec_fn=limits)
+    failed, current = None, "the program"
+    for line in run.stdout:
+        name = re.match(r"test (\S+) \.\.\.", line)
+        current = name.group(1) if name else current
+        if line.strip().endswith("FAILED"):
+            # The first is enough.
+            failed = current
+            run.kill()
+            break
+    run.stdout.close()
+    code = run.wait()
+    return failed or (None if code == 0 else f"{current} ends with {code}")
+
+
+def digest(paths):
+    h = hashlib.sha256()
+    for path in sorted(paths):
+        h.update(path.encode() + b"\0" + open(path, "rb").read() + b"\0")
+    return h.hexdigest()
+
+
+def accepted():
+    reasons = {}
+    if os.path.exists(ACCEPTED):
+        for line in open(ACCEPTED, encoding="utf-8"):
+            if line.strip() and not line.startswith("#"):
+                name, sign, reason = line.rstrip("\n").partition(" ## ")
+                if not sign or not reason.strip():
+                    print(f"{ACCEPTED}: no reason: {line}", file=sys.stderr)
+                    sys.exit(2)
+                reasons[name.strip()] = reason.strip()
+    return reasons
+
+
+def main():
+    args = argparse.ArgumentParser()
+    args.add_argument("--fresh", action="store_true")
+    args.add_argument("--only", default="")
+    args.add_argument("--list", action="store_true")
+    args.add_argument("--jobs", default="1")
+    args = args.parse_args()
+    sources = [Source(path) for path in FILES]
+    changes = name_all(sources)
+    if args.list:
+        for c in changes:
+            if args.only in c["name"]:
+                print(f"{c['path']}:{c['line']}: {c['name']}")
+        return 0
+    began = time.monotonic()
+    program, dropped = build(sources, args.jobs)
+    code = digest(FILES)
+    tests = digest([os.path.join(folder, f) for folder, _, files in os.walk("src/line") for f in files if f.endswith(".rs")])
+    state_path = f"{WORK}/results.json"
+    state = {}
+    if os.path.exists(state_path) and not args.fresh:
+        state = json.load(open(state_path, encoding="utf-8"))
+    if state.get("code") != code:
+        state = dict(code=code, tests=tests, results={})
+    if state["tests"] != tests:
+        # New tests catch more; what was caught is caught.
+        state["results"] = {n: r for n, r in state["results"].items() if r}
+        state["tests"] = tests
+    failed = try_one(program, 2**32 - 1)
+    if failed:
+        print(f"the tests fail without any change: {failed}", file=sys.stderr)
+        return 2
+    todo = [c for c in changes if c["number"] not in dropped and args.only in c["name"]]
+    for done, c in enumerate(todo):
+        if c["name"] not in state["results"]:
+            state["results"][c["name"]] = try_one(program, c["number"])
+            if not state["results"][c["name"]]:
+                print(f"{c['path']}:{c['line']}: {c['name']}", flush=True)
+            if done % 20 == 19:
+                json.dump(state, open(state_path, "w", encoding="utf-8"), indent=0)
+    json.dump(state, open(state_path, "w", encoding="utf-8"), indent=0)
+    reasons = accepted()
+    results = {c["name"]: state["results"][c["name"]] for c in todo}
+    left = [c for c in todo if not results[c["name"]] and c["name"] not in reasons]
+    for name in reasons:
+        if results.get(name) or (not args.only and name not in results):
+            print(f"accepted, but caught or gone: {name}")
+    with open(f"{WORK}/dropped.txt", "w", encoding="utf-8") as f:
+        for c in changes:
+            if c["number"] in dropped:
+                f.write(f"{c['path']}:{c['line']}: {c['name']} -- {dropped[c['number']]}\n")
+    caught = sum(1 for r in results.values() if r)
+    print(f"\nnot caught and not accepted: {len(left)}")
+    for c in left:
+        print(f"{c['path']}:{c['line']}: {c['name']}")
+    print(f"{len(todo)} changes, {caught} caught, {len(todo) - caught - len(left)} accepted, {len(left)} open; "
+          f"{len(dropped)} do not compile; {time.monotonic() - began:.0f} s")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

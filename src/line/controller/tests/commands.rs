@@ -1,0 +1,149 @@
+//! Parts that are told of by commands, which nobody stamps, and a program that was not run.
+
+use super::*;
+
+fn told() -> ControllerSettings {
+    ControllerSettings {
+        by_command: true,
+        ..settings()
+    }
+}
+
+impl Run {
+    fn command(&mut self) {
+        let now = self.now();
+        self.controller
+            .command_trigger(now, now, &mut |c| self.said.push(c));
+    }
+
+    fn lost(&self) -> u64 {
+        self.controller.counters().lost_triggers
+    }
+}
+
+#[test]
+fn a_part_that_is_told_of_in_time_is_a_part_like_any_other() {
+    let mut run = Run::new(told());
+    run.command();
+    run.frame();
+    run.verdict(1);
+    run.wait(200);
+    assert_eq!(run.lost(), 0);
+    assert_eq!(run.decisions()[0].rejected, None);
+}
+
+#[test]
+fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
+    let mut run = Run::new(told());
+    let before = run.clock;
+    // Had to be called 20 ms later at the latest.
+    run.clock += 60 * MS;
+    run.command();
+    assert_eq!(run.lost(), 1);
+    assert_eq!(run.decisions()[0].rejected, Some(Reason::Overload));
+    run.wait(300);
+    // It lies anywhere between then and now.
+    let rejects: Vec<_> = run
+        .said
+        .iter()
+        .filter_map(|c| match c {
+            Command::Gate(Output::Set {
+                line: Line::Reject,
+                due,
+                on,
+                ..
+            }) => Some((due.0, *on)),
+            _ => None,
+        })
+        .collect();
+    let end = before + (60 + 100 + 15) * MS;
+    assert_eq!(rejects, [(before + 100 * MS, true), (end, false)]);
+}
+
+#[test]
+fn words_shortly_after_such_a_time_may_have_waited_too_and_later_ones_did_not() {
+    for (ms, lost) in [(0, 1), (19, 1), (20, 1), (21, 0), (200, 0)] {
+        let mut run = Run::new(told());
+        run.clock += 60 * MS;
+        run.wait(0);
+        run.wait(ms);
+        run.command();
+        assert_eq!(run.lost(), lost, "{ms}");
+        assert_eq!(run.controller.counters().parts, 1);
+    }
+}
+
+#[test]
+fn a_call_that_is_hardly_late_is_none() {
+    // 20 ms, and 3 ms that outputs may be late.
+    for (ms, lost) in [(20, 0), (23, 0), (24, 1)] {
+        let mut run = Run::new(told());
+        // Far from everything else that is due.
+        let next = run.controller.deadline().0;
+        run.clock = next - 20 * MS + ms * MS;
+        run.command();
+        assert_eq!(run.lost(), lost, "{ms}");
+    }
+}
+
+#[test]
+fn a_word_from_before_the_program_stood_still_is_placed_where_it_was_said() {
+    let mut run = Run::new(told());
+    let said = run.clock;
+    run.wait(10);
+    run.clock += 60 * MS;
+    let now = run.now();
+    run.controller
+        .command_trigger(Nanos(said), now, &mut |c| run.said.push(c));
+    assert_eq!(run.lost(), 0);
+    assert_eq!(run.controller.counters().parts, 1);
+}
+
+#[test]
+fn where_parts_are_told_of_by_commands_the_controller_asks_to_be_called_often() {
+    let mut run = Run::new(told());
+    assert!(run.controller.deadline() <= run.now().after(LOOK));
+    run.wait(300);
+    assert!(run.controller.deadline() <= run.now().after(LOOK));
+    run.command();
+    assert_eq!(run.lost(), 0, "who is called in time was not away");
+    let run = Run::new(settings());
+    assert!(run.controller.deadline() > run.now().after(LOOK));
+}
+
+#[test]
+fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_and_now() {
+    let of = pockets();
+    let mut run = Run::new(ControllerSettings {
+        by_command: true,
+        every_counts: None,
+        ..of
+    });
+    for _ in 0..60 {
+        run.wait(10);
+        run.count(0);
+    }
+    run.said.clear();
+    // Five counts wait while nobody is run; the word is heard after them.
+    let start = run.clock;
+    run.clock += 60 * MS;
+    let now = run.now();
+    for n in 1..=5 {
+        run.controller
+            .encoder(Nanos(start + n * 10 * MS), 0, now, &mut |c| {
+                run.said.push(c)
+            });
+    }
+    run.command();
+    assert_eq!(run.lost(), 1);
+    let mut rejecting = Vec::new();
+    for n in 6..40 {
+        run.wait(10);
+        run.count(0);
+        if run.controller.level(Line::Reject) {
+            rejecting.push(n);
+        }
+    }
+    // The gate is 20 counts after it: from 20 to 25, and a pulse of 3.
+    assert_eq!(rejecting, (20..28).collect::<Vec<_>>());
+}

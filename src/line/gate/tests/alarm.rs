@@ -1,0 +1,232 @@
+//! When a person is called.
+
+use super::*;
+use crate::line::gate::alarm::Alarm;
+
+fn limits(consecutive: u32, rejects: u16, window: u16) -> AlarmSettings {
+    AlarmSettings {
+        consecutive,
+        rejects,
+        window,
+        stop_line: true,
+    }
+}
+
+#[test]
+fn a_pass_begins_the_row_of_rejects_anew() {
+    let mut alarm = Alarm::new(limits(3, 0, 0));
+    for rejected in [true, true, false, true, true] {
+        assert!(!alarm.judged(rejected) && !alarm.raised());
+    }
+    assert!(alarm.judged(true) && alarm.raised());
+}
+
+#[test]
+fn without_a_limit_no_row_of_rejects_raises_the_alarm() {
+    let mut alarm = Alarm::new(limits(0, 0, 0));
+    let mut by_rate = Alarm::new(limits(0, 200, 200));
+    for _ in 0..150 {
+        assert!(!alarm.judged(true) && !by_rate.judged(true));
+    }
+}
+
+#[test]
+fn an_alarm_is_told_once_until_it_is_acknowledged() {
+    let mut alarm = Alarm::new(limits(2, 0, 0));
+    let told: Vec<_> = (0..5).map(|_| alarm.judged(true)).collect();
+    assert_eq!(told, [false, true, false, false, false]);
+    assert!(!alarm.judged(false));
+    assert!(
+        alarm.raised() && alarm.stops_the_line(),
+        "a pass does not end it"
+    );
+    assert!(alarm.acknowledge());
+    assert!(!alarm.acknowledge(), "there is none any more");
+    assert!(!alarm.raised() && !alarm.stops_the_line());
+    let told: Vec<_> = (0..3).map(|_| alarm.judged(true)).collect();
+    assert_eq!(told, [false, true, false], "counted anew");
+}
+
+#[test]
+fn an_alarm_of_an_earlier_process_stands_and_is_told_once() {
+    let mut alarm = Alarm::new(limits(0, 0, 0));
+    assert!(alarm.raise());
+    assert!(!alarm.raise());
+    assert!(alarm.raised() && alarm.stops_the_line());
+    let mut told_only = Alarm::new(AlarmSettings {
+        stop_line: false,
+        ..limits(0, 0, 0)
+    });
+    told_only.raise();
+    assert!(told_only.raised() && !told_only.stops_the_line());
+}
+
+#[test]
+fn a_reject_counts_for_as_long_as_it_is_among_the_last() {
+    for window in [3, 63, 64, 65, 128, 200, 256] {
+        for passes in [0, 1, window - 3, window - 2, window - 1, window, 2 * window] {
+            let mut alarm = Alarm::new(limits(0, 2, window));
+            // Round the ring more than once, and off its beginning.
+            for _ in 0..window + 7 {
+                assert!(!alarm.judged(false));
+            }
+            assert!(!alarm.judged(true), "one is below the limit");
+            for _ in 0..passes {
+                assert!(!alarm.judged(false));
+            }
+            let both = passes + 2 <= window;
+            assert_eq!(alarm.judged(true), both, "{passes} between, of {window}");
+        }
+    }
+}
+
+#[test]
+fn rejects_that_left_the_window_never_come_back() {
+    let mut alarm = Alarm::new(limits(0, 2, 3));
+    for _ in 0..50 {
+        for rejected in [true, false, false] {
+            assert!(!alarm.judged(rejected));
+        }
+    }
+}
+
+#[test]
+fn an_alarm_that_stands_from_before_stops_the_line_until_a_person_looked() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = limits(0, 0, 0);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.run(50);
+    let alarms = |line: &Belt| -> Vec<Output> {
+        let said = line.said.iter().map(|(_, o)| *o);
+        said.filter(|o| matches!(o, Output::Alarm(_))).collect()
+    };
+    for _ in 0..2 {
+        line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
+        assert_eq!(alarms(&line), [Output::Alarm(true)]);
+    }
+    assert!(line.gate.alarm() && line.gate.level(Line::Fault) && !line.gate.level(Line::Ready));
+    assert!(
+        line.gate.level(Line::Reject),
+        "timed parts are lost with READY"
+    );
+    assert_eq!(line.gate.counters().alarms, 1);
+    line.run(500);
+    assert!(!line.gate.ready() && line.gate.level(Line::Fault));
+    for _ in 0..2 {
+        line.acknowledge();
+        assert_eq!(alarms(&line), [Output::Alarm(true), Output::Alarm(false)]);
+    }
+    assert!(line.gate.level(Line::Ready) && !line.gate.alarm());
+    line.run(100);
+    assert!(!line.gate.level(Line::Fault));
+}
+
+#[test]
+fn while_the_alarm_stops_the_line_no_part_is_judged_even_where_the_encoder_tells_places() {
+    let mut settings = by_counts(Ejector::Pass);
+    settings.alarm = limits(0, 0, 0);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let before = line.good();
+    line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
+    line.run(30);
+    assert_eq!(line.trigger(), None);
+    line.run(200);
+    // The alarm is no fault: what was judged before it keeps its place.
+    let decisions = line.decisions();
+    assert_eq!(decisions[&before.0], None);
+    assert_eq!(decisions[&2], Some(Reason::NotReady));
+    line.acknowledge();
+    line.run(30);
+    line.good();
+    line.run(150);
+    assert_eq!(line.decisions()[&3], None);
+}
+
+#[test]
+fn an_alarm_that_is_only_told_stops_nothing() {
+    let mut settings = by_counts(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        stop_line: false,
+        ..limits(0, 0, 0)
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
+    assert!(line.gate.ready() && line.gate.level(Line::Fault));
+    line.good();
+    line.run(150);
+    assert_eq!(line.decisions()[&1], None);
+}
+
+#[test]
+fn double_triggers_count_for_the_alarm() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = limits(4, 0, 0);
+    let mut line = Belt::new(settings);
+    line.settle();
+    for _ in 0..2 {
+        line.good();
+        line.run(10);
+        assert_eq!(line.trigger(), None);
+        line.run(30);
+    }
+    line.run(70);
+    assert!(line.gate.alarm());
+    assert_eq!(
+        line.gate.counters().rejected[Reason::DoubleTrigger as usize],
+        4
+    );
+    let raised = line.said.iter().filter(|(_, o)| *o == Output::Alarm(true));
+    assert_eq!((raised.count(), line.gate.counters().alarms), (1, 1));
+}
+
+#[test]
+fn parts_that_cannot_be_tracked_count_for_the_alarm() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = limits(3, 0, 0);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.call(|g, at, emit| g.lost(2, at, at.time, &mut |o| emit(o)));
+    assert!(!line.gate.alarm());
+    line.call(|g, at, emit| g.lost(1, at, at.time, &mut |o| emit(o)));
+    assert!(line.gate.alarm());
+}
+
+#[test]
+fn what_a_fault_or_a_neighbour_rejects_does_not_call_a_person() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = limits(2, 0, 0);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(25);
+    line.good();
+    line.run(5);
+    line.fault(Fault::Camera, true);
+    line.run(200);
+    line.fault(Fault::Camera, false);
+    line.run(200);
+    // An NG whose pulse of 15 ms meets the next part, which is 10 ms behind it.
+    let mut near = settings;
+    near.min_pitch = Nanos(5 * MS);
+    assert!(!line.gate.alarm());
+    let mut line = Belt::new(near);
+    line.settle();
+    for _ in 0..3 {
+        let bad = line.trigger().expect("wanted");
+        line.verdict(bad, Judgement::Ng);
+        line.run(10);
+        line.good();
+        line.run(10);
+        line.run(40);
+        line.good();
+        line.run(60);
+    }
+    line.run(200);
+    let counters = line.gate.counters();
+    assert_eq!(counters.rejected[Reason::Neighbour as usize], 3);
+    assert_eq!(counters.rejected[Reason::Ng as usize], 3);
+    assert!(!line.gate.alarm());
+}

@@ -1,0 +1,450 @@
+//! Outputs that are late, pulses that meet, and more parts than there is room or time for.
+
+use super::*;
+
+fn late(line: &Belt) -> (bool, u64) {
+    let known = line.gate.faults().has(Fault::LateOutput);
+    (known, line.gate.counters().late_outputs)
+}
+
+fn bad(line: &mut Belt) {
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, Judgement::Ng);
+}
+
+fn tick(line: &mut Belt) {
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+}
+
+#[test]
+fn outputs_that_were_set_late_throw_out_everything_and_it_is_over_by_itself() {
+    for settings in [by_time(Ejector::Pass), by_counts(Ejector::Pass)] {
+        let mut line = Belt::new(settings);
+        line.settle();
+        line.good();
+        line.run(30);
+        let behind = line.good();
+        line.run(75);
+        assert!(line.gate.level(Line::Pass));
+        line.call(|g, at, emit| g.outputs_were_late(at.time, &mut |o| emit(o)));
+        assert_eq!(late(&line), (true, 1));
+        assert!(!line.gate.level(Line::Pass) && line.gate.level(Line::Reject));
+        assert!(!line.gate.ready());
+        line.run(39);
+        assert!(!line.gate.ready());
+        line.run(1);
+        assert!(
+            line.gate.ready(),
+            "after the time for which faults are shown"
+        );
+        let over = line.clock;
+        line.run(300);
+        assert_eq!(line.decisions()[&behind.0], Some(Reason::NotReady));
+        let off = line.on(Line::Reject)[1].1;
+        // In counts: from the last one before it was over.
+        assert!((over + 114 * MS..=over + 115 * MS).contains(&off));
+        assert_eq!(line.on(Line::Pass).len(), 1);
+    }
+}
+
+#[test]
+fn a_pass_that_is_taken_away_late_is_a_fault() {
+    for (ms, is) in [(18, false), (19, true)] {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        line.good();
+        line.run(100);
+        assert!(line.gate.level(Line::Pass));
+        // It ends after 15 ms; 3 ms are allowed.
+        line.clock += ms * MS;
+        tick(&mut line);
+        assert_eq!(late(&line), (is, u64::from(is)), "{ms}");
+    }
+}
+
+#[test]
+fn a_reject_that_comes_late_is_a_fault_where_the_ejector_has_to_be_told() {
+    for (ejector, ms, is) in [
+        (Ejector::Reject, 3, false),
+        (Ejector::Reject, 4, true),
+        (Ejector::Pass, 4, false),
+    ] {
+        let mut line = Belt::new(by_time(ejector));
+        line.settle();
+        bad(&mut line);
+        line.run(99);
+        line.clock += (1 + ms) * MS;
+        tick(&mut line);
+        assert_eq!(late(&line), (is, u64::from(is)), "{ejector:?} {ms}");
+    }
+}
+
+#[test]
+fn a_reject_that_comes_late_under_another_pulse_is_none() {
+    let mut settings = by_time(Ejector::Reject);
+    settings.min_pitch = Nanos(5 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    bad(&mut line);
+    line.run(6);
+    bad(&mut line);
+    line.run(95);
+    assert!(line.gate.level(Line::Reject));
+    line.clock += 10 * MS;
+    tick(&mut line);
+    assert_eq!(late(&line), (false, 0));
+}
+
+#[test]
+fn a_reject_under_a_pass_that_was_not_taken_away_in_time_is_a_fault() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.min_pitch = Nanos(5 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(6);
+    bad(&mut line);
+    line.run(95);
+    assert!(line.gate.level(Line::Pass));
+    line.clock += 10 * MS;
+    tick(&mut line);
+    assert_eq!(late(&line), (true, 1));
+}
+
+#[test]
+fn a_stretch_that_is_rejected_late_is_a_fault() {
+    let mut line = Belt::new(by_time(Ejector::Reject));
+    line.settle();
+    line.good();
+    line.run(30);
+    line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
+    line.run(69);
+    line.clock += 6 * MS;
+    tick(&mut line);
+    assert!(late(&line).0);
+}
+
+#[test]
+fn a_part_that_is_reached_a_little_late_passes_and_much_too_late_does_not() {
+    for (ms, why) in [(3, None), (4, Some(Reason::Late))] {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        line.good();
+        line.run(99);
+        line.clock += (1 + ms) * MS;
+        tick(&mut line);
+        assert_eq!(line.decisions()[&1], why, "{ms}");
+    }
+    let mut line = Belt::new(by_time(Ejector::Reject));
+    line.settle();
+    line.good();
+    line.run(99);
+    line.clock += 20 * MS;
+    tick(&mut line);
+    assert_eq!(line.decisions()[&1], None, "nothing had to be done");
+}
+
+#[test]
+fn a_pulse_by_the_clock_that_begins_late_is_as_long_as_any_other() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    bad(&mut line);
+    line.run(99);
+    line.clock += 11 * MS;
+    let began = line.clock;
+    line.run(100);
+    assert_eq!(line.on(Line::Reject).pop(), Some((began, began + 15 * MS)));
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    line.good();
+    line.run(105);
+    let now = line.clock;
+    line.clock -= 50 * MS;
+    tick(&mut line);
+    assert!(line.gate.level(Line::Pass));
+    line.clock = now;
+    line.run(100);
+    assert_eq!(line.on(Line::Pass).len(), 1);
+    assert_eq!(line.on(Line::Pass)[0].1, now + 10 * MS);
+}
+
+#[test]
+fn an_ejector_that_had_no_rest_is_counted() {
+    // Rejected only after the pulse before it fell, so that nobody could foresee it.
+    for (apart, short) in [(18, 1), (19, 1), (20, 0)] {
+        let mut settings = by_time(Ejector::Reject);
+        settings.min_pitch = Nanos(5 * MS);
+        let mut line = Belt::new(settings);
+        line.settle();
+        let start = line.clock;
+        bad(&mut line);
+        line.run(apart);
+        let second = line.good();
+        line.run(116 - apart);
+        assert!(!line.gate.level(Line::Reject));
+        line.verdict(second, Judgement::Ng);
+        line.run(100);
+        let counters = line.gate.counters();
+        assert_eq!(
+            (counters.short_rests, counters.pulses),
+            (short, 2),
+            "{apart}"
+        );
+        let gate = start + (100 + apart) * MS;
+        assert_eq!(line.on(Line::Reject)[2], (gate, gate + 15 * MS));
+    }
+}
+
+#[test]
+fn pulses_merge_up_to_the_rest_that_the_ejector_needs() {
+    for (apart, pulses) in [(19, 1), (20, 2)] {
+        let mut settings = by_time(Ejector::Reject);
+        settings.min_pitch = Nanos(5 * MS);
+        let mut line = Belt::new(settings);
+        line.settle();
+        bad(&mut line);
+        line.run(apart);
+        bad(&mut line);
+        line.run(200);
+        assert_eq!(line.on(Line::Reject).len(), 1 + pulses, "{apart}");
+        assert_eq!(line.gate.counters().pulses, pulses as u64);
+        assert_eq!(line.gate.counters().short_rests, 0);
+    }
+}
+
+#[test]
+fn a_part_without_a_verdict_just_behind_a_pulse_goes_with_it() {
+    let mut settings = by_time(Ejector::Reject);
+    settings.min_pitch = Nanos(5 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let start = line.clock;
+    bad(&mut line);
+    line.run(18);
+    let waits = line.trigger().expect("wanted");
+    line.run(98);
+    // The ejector is still out, and would have no rest.
+    assert!(line.gate.level(Line::Reject));
+    line.verdict(waits, Judgement::Ok);
+    line.run(100);
+    assert_eq!(line.decisions()[&waits.0], Some(Reason::Neighbour));
+    assert_eq!(
+        line.on(Line::Reject)[1],
+        (start + 100 * MS, start + 133 * MS)
+    );
+}
+
+#[test]
+fn a_good_part_just_behind_a_pulse_has_its_pass() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.min_pitch = Nanos(5 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let start = line.clock;
+    bad(&mut line);
+    line.run(18);
+    line.good();
+    line.run(200);
+    assert_eq!(
+        line.on(Line::Reject)[1],
+        (start + 100 * MS, start + 115 * MS)
+    );
+    assert_eq!(line.on(Line::Pass), [(start + 118 * MS, start + 133 * MS)]);
+}
+
+#[test]
+fn a_stretch_just_behind_a_pulse_is_rejected_with_it() {
+    for (apart, pulses) in [(19, 1), (20, 2)] {
+        let mut settings = by_time(Ejector::Reject);
+        settings.min_pitch = Nanos(5 * MS);
+        let mut line = Belt::new(settings);
+        line.settle();
+        bad(&mut line);
+        line.run(apart);
+        let since = line.here();
+        line.run(10);
+        line.call(|g, at, emit| g.lost_since(since, at, at.time, &mut |o| emit(o)));
+        line.run(250);
+        assert_eq!(line.on(Line::Reject).len(), 1 + pulses, "{apart}");
+        assert_eq!(line.gate.counters().short_rests, 0);
+    }
+}
+
+#[test]
+fn edges_that_were_lost_before_any_was_seen_reject_all_that_lies_before() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let at = line.clock;
+    line.call(|g, at, emit| g.lost(3, at, at.time, &mut |o| emit(o)));
+    assert!(line.gate.level(Line::Reject));
+    line.run(300);
+    assert_eq!(line.on(Line::Reject)[1], (at, at + 115 * MS));
+    let counters = line.gate.counters();
+    assert_eq!(
+        (counters.lost_triggers, counters.untracked, counters.parts),
+        (3, 3, 3)
+    );
+    assert_eq!((counters.triggers, line.decisions().len()), (3, 3));
+    assert!(counters.balance(0));
+    assert_eq!(late(&line), (false, 0));
+}
+
+#[test]
+fn a_backlog_stops_the_line_until_half_of_it_is_gone() {
+    let mut settings = by_counts(Ejector::Pass);
+    settings.gate = Span::Counts(Counts(1000));
+    let mut line = Belt::new(settings);
+    line.start();
+    line.run(1200);
+    let mut waiting = Vec::new();
+    for _ in 0..6 {
+        waiting.push(line.trigger().expect("wanted"));
+        line.run(25);
+    }
+    assert_eq!(line.gate.waiting(), 6);
+    assert!(line.gate.ready() && line.gate.level(Line::Busy));
+    assert_eq!(line.trigger(), None, "the seventh");
+    assert!(line.gate.faults().has(Fault::Overrun) && !line.gate.ready());
+    assert_eq!(line.gate.waiting(), 6);
+    for part in &waiting[..2] {
+        line.verdict(*part, Judgement::Ok);
+    }
+    assert!(line.gate.faults().has(Fault::Overrun), "4 of 6");
+    line.verdict(waiting[2], Judgement::Ok);
+    assert!(!line.gate.faults().has(Fault::Overrun), "3 of 6");
+    for part in &waiting[3..] {
+        assert!(line.gate.level(Line::Busy));
+        line.verdict(*part, Judgement::Ok);
+    }
+    assert!(!line.gate.level(Line::Busy));
+    line.run(1200);
+    assert!(
+        line.decisions()
+            .values()
+            .all(|why| *why == Some(Reason::NotReady))
+    );
+}
+
+#[test]
+fn a_backlog_whose_parts_have_gone_by_stops_the_line_no_longer() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.max_waiting = 1;
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.trigger();
+    line.run(30);
+    assert_eq!(line.trigger(), None);
+    assert!(line.gate.faults().has(Fault::Overrun));
+    line.run(100);
+    assert!(!line.gate.faults().has(Fault::Overrun) && line.gate.ready());
+}
+
+#[test]
+fn a_part_that_has_left_makes_room_before_the_next_is_counted() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.capacity = 3;
+    settings.max_waiting = 3;
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(40);
+    line.good();
+    line.run(59);
+    line.clock += 2 * MS;
+    assert!(line.trigger().is_some());
+    assert!(!line.gate.faults().has(Fault::Overload));
+}
+
+#[test]
+fn a_second_trigger_is_a_bounce_before_its_time_and_a_part_from_then_on() {
+    for (us, bounce, double) in [
+        (999, true, false),
+        (1000, false, true),
+        (19_999, false, true),
+        (20_000, false, false),
+    ] {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        line.good();
+        line.clock += us * 1000;
+        line.trigger();
+        let counters = line.gate.counters();
+        assert_eq!(counters.bounces, u64::from(bounce), "{us}");
+        line.run(200);
+        let why = line.decisions()[&1];
+        assert_eq!(why == Some(Reason::DoubleTrigger), double, "{us}");
+    }
+}
+
+#[test]
+fn the_reason_for_which_a_part_goes_is_the_first_one() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    bad(&mut line);
+    line.run(10);
+    line.trigger();
+    line.fault(Fault::Camera, true);
+    line.run(200);
+    let why = [(1, Some(Reason::Ng)), (2, Some(Reason::DoubleTrigger))];
+    assert_eq!(line.decisions(), BTreeMap::from(why));
+}
+
+#[test]
+fn a_full_line_keeps_the_reasons_that_its_parts_had() {
+    let mut settings = by_counts(Ejector::Reject);
+    settings.gate = Span::Counts(Counts(1000));
+    settings.capacity = 4;
+    settings.max_waiting = 4;
+    let mut line = Belt::new(settings);
+    line.start();
+    line.run(1200);
+    let start = line.clock;
+    bad(&mut line);
+    line.run(25);
+    line.good();
+    line.run(25);
+    line.trigger();
+    line.run(25);
+    assert_eq!(line.gate.under_way(), 3);
+    assert!(line.decisions().is_empty());
+    assert_eq!(line.trigger(), None);
+    let over = Some(Reason::Overload);
+    let why = [(1, Some(Reason::Ng)), (2, over), (3, over), (4, over)];
+    assert_eq!(line.decisions(), BTreeMap::from(why));
+    assert_eq!(line.gate.counters().untracked, 4);
+    assert_eq!(line.gate.under_way(), 0);
+    let judged = line.said.iter().filter_map(|(_, o)| match o {
+        Output::Decided(d) => Some(d.verdict_at.is_some()),
+        _ => None,
+    });
+    assert_eq!(judged.collect::<Vec<_>>(), [true, true, false, false]);
+    line.run(1200);
+    let last = line.on(Line::Reject).pop().expect("a pulse");
+    assert_eq!(last, (start + 1000 * MS, start + (1075 + 15) * MS));
+}
+
+#[test]
+fn what_is_asked_of_a_part_holds_while_it_is_tracked() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let at = line.clock;
+    let first = line.trigger().expect("wanted");
+    line.run(30);
+    let second = line.trigger().expect("wanted");
+    assert_eq!(line.gate.under_way(), 2);
+    assert_eq!(line.gate.waiting(), 2);
+    assert_eq!(line.gate.trigger_of(first), Some(Nanos(at)));
+    assert_eq!(line.gate.trigger_of(second), Some(Nanos(at + 30 * MS)));
+    assert_eq!(line.gate.trigger_of(PartId(9)), None);
+    line.verdict(first, Judgement::Ng);
+    assert!(!line.gate.undecided(first) && line.gate.undecided(second));
+    assert!(!line.gate.undecided(PartId(9)));
+    assert_eq!(line.gate.waiting(), 1);
+    line.run(200);
+    assert!(!line.gate.undecided(second));
+    assert_eq!(line.gate.trigger_of(second), None);
+}
