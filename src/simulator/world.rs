@@ -66,6 +66,8 @@ enum Delivery {
     Edge {
         edge: Edge,
         at: u64,
+        /// Edges of its input that the kernel dropped before it.
+        lost: u32,
     },
     /// The trigger's level was read.
     Level(bool),
@@ -111,6 +113,8 @@ enum Event {
     Chip(bool),
     Slip(u64),
     Noise(u8),
+    /// An edge of the sensor with no part of its own.
+    Ghost,
     Outputs(bool),
     /// The vision process of that life runs again.
     VisionRuns,
@@ -181,8 +185,12 @@ pub(super) struct World {
     broken: Broken,
     /// Edges that the kernel dropped and has not told of, by input; what waits in its buffer.
     lost: [u32; 5],
-    lost_parts: Vec<u64>,
-    kernel: VecDeque<(Edge, u64)>,
+    /// Edges that found no room in the kernel's buffer.
+    overflow: [u32; 5],
+    /// Parts whose edge was lost, and the time of the edge that tells of it; 0: the next that is read.
+    lost_parts: Vec<(u64, u64)>,
+    /// What waits in the kernel's buffer: edge, time, edges lost before.
+    kernel: VecDeque<(Edge, u64, u32)>,
     last_trigger_delivery: u64,
     frames: u64,
     last_shot: Option<Shot>,
@@ -232,6 +240,7 @@ impl World {
                 outputs: false,
             },
             lost: [0; 5],
+            overflow: [0; 5],
             lost_parts: Vec::new(),
             kernel: VecDeque::new(),
             last_trigger_delivery: 0,
@@ -444,6 +453,11 @@ impl World {
             Event::Chip(works) => self.chip(works),
             Event::Slip(percent) => self.broken.slip = percent,
             Event::Noise(left) => self.noise(left),
+            Event::Ghost => {
+                if !self.broken.inputs && !self.broken.chip {
+                    self.trigger_edge(Edge::On(0), 30 * US);
+                }
+            }
             Event::Outputs(work) => self.outputs(work),
             Event::VisionRuns => self.vision_runs(),
             Event::SupervisorRuns => self.supervisor_runs(),

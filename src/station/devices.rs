@@ -15,7 +15,7 @@ use crate::gpio::{
 };
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Settings};
+use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Nanos, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
@@ -72,7 +72,13 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             pulse: gate.pulse,
             min_off: gate.min_off,
             ejector: gate.ejector,
-            bounce: config.trigger.bounce,
+            // Only a contact bounces: each command, count and tick is a part.
+            bounce: match config.trigger.kind {
+                TriggerKind::Gpio { .. } => config.trigger.bounce,
+                TriggerKind::Socket | TriggerKind::Timer { .. } | TriggerKind::Encoder { .. } => {
+                    Nanos(0)
+                }
+            },
             min_pitch: config.trigger.min_pitch,
             late_output: gate.late_output,
             capacity: gate.capacity,

@@ -411,6 +411,12 @@ impl<const N: usize> Gate<N> {
     ) -> Option<PartId> {
         self.tick(clock, emit);
         let last = self.last_trigger;
+        if last.is_some_and(|last| at.time < last.time) {
+            // Out of its order (of another chip): it is a part, but what lies beside it is not known.
+            self.lose_triggers(Some(at), last.unwrap_or(at), 1 + u64::from(lost), emit);
+            self.tick(clock, emit);
+            return None;
+        }
         if lost > 0 {
             self.lose_triggers(last, at, u64::from(lost), emit);
         }

@@ -188,6 +188,7 @@ impl World {
         self.vision.away.to = now;
         self.vision.next_alive = now;
         self.kernel.clear();
+        self.overflow = [0; 5];
         self.lost = [0; 5];
         self.lost_parts.clear();
         for line in Line::ALL {
@@ -485,8 +486,8 @@ impl World {
             return;
         }
         // Edges wait in the kernel and are read in their order.
-        while let Some((edge, at)) = self.kernel.pop_front() {
-            self.hand_edge(edge, at);
+        while let Some((edge, at, lost)) = self.kernel.pop_front() {
+            self.hand_edge(edge, at, lost);
         }
         self.run_vision();
     }
@@ -550,8 +551,8 @@ impl World {
         if !self.vision.alive() {
             return;
         }
-        if let Delivery::Edge { edge, at } = delivery {
-            self.edge_arrives(edge, at);
+        if let Delivery::Edge { edge, at, lost } = delivery {
+            self.edge_arrives(edge, at, lost);
             return;
         }
         let mut delivery = delivery;
@@ -660,8 +661,8 @@ impl World {
         }
     }
 
-    pub(super) fn hand_edge(&mut self, edge: Edge, at: u64) {
-        let lost = self.take_lost(edge);
+    pub(super) fn hand_edge(&mut self, edge: Edge, at: u64, lost: u32) {
+        let lost = self.take_lost(edge, at, lost);
         let stamp = Nanos(at);
         match edge {
             Edge::On(number) => {

@@ -57,6 +57,7 @@ impl World {
                     Delivery::Edge {
                         edge: Edge::Index,
                         at,
+                        lost: 0,
                     },
                 );
             }
@@ -156,7 +157,7 @@ impl World {
         if self.strikes(Kind::LostTrigger, number) {
             self.lost[0] += 1;
             self.silence(number, Kind::LostTrigger);
-            self.lost_parts.push(number);
+            self.lost_parts.push((number, u64::MAX));
             self.poll_level(true);
             return;
         }
@@ -164,13 +165,13 @@ impl World {
         if self.strikes(Kind::SlowTrigger, number) {
             delay += self.of(Kind::SlowTrigger, number, MS, 20 * MS);
         }
-        self.trigger_edge(Edge::On(number), now, delay);
+        self.trigger_edge(Edge::On(number), delay);
         if self.strikes(Kind::Bounce, number) {
             let after = self.of(Kind::Bounce, number, 10 * US, 900 * US);
-            self.trigger_edge(Edge::On(0), now + after, after);
+            self.at(now + after, Event::Ghost);
         } else if self.strikes(Kind::DoubleTrigger, number) {
             let after = self.of(Kind::DoubleTrigger, number, 2 * MS, 30 * MS);
-            self.trigger_edge(Edge::On(0), now + after, after);
+            self.at(now + after, Event::Ghost);
         }
     }
 
@@ -180,11 +181,19 @@ impl World {
         }
     }
 
-    /// One input's edges arrive in their order.
-    fn trigger_edge(&mut self, edge: Edge, at: u64, delay: u64) {
-        let arrives = (self.now.max(at) + delay).max(self.last_trigger_delivery + 1);
+    /// An edge of the trigger happens now. One input's edges arrive in their order, and each tells of
+    /// those that were lost before it.
+    pub(super) fn trigger_edge(&mut self, edge: Edge, delay: u64) {
+        let at = self.now;
+        let arrives = (at + delay).max(self.last_trigger_delivery + 1);
         self.last_trigger_delivery = arrives;
-        self.deliver(arrives, Delivery::Edge { edge, at });
+        let lost = std::mem::take(&mut self.lost[0]);
+        for (_, told_by) in &mut self.lost_parts {
+            if *told_by == u64::MAX {
+                *told_by = at;
+            }
+        }
+        self.deliver(arrives, Delivery::Edge { edge, at, lost });
     }
 
     pub(super) fn rear_leaves(&mut self) {
@@ -198,13 +207,16 @@ impl World {
             && (self
                 .draws
                 .one_in(7, number, 3 * self.rates[Kind::LostTrigger as usize])
-                || (self.lost_parts.last() == Some(&number) && self.draws.percent(8, number, 40)));
+                || (self
+                    .lost_parts
+                    .last()
+                    .is_some_and(|(lost, _)| *lost == number)
+                    && self.draws.percent(8, number, 40)));
         if lost {
             self.lost[0] += 1;
             self.poll_level(false);
         } else {
-            let now = self.now;
-            self.trigger_edge(Edge::Off, now, 30 * US);
+            self.trigger_edge(Edge::Off, 30 * US);
         }
     }
 
@@ -268,7 +280,7 @@ impl World {
 
     fn count_edge(&mut self, edge: Edge, at: u64) {
         let later = at + 5 * US + self.draw(0, 20) * US;
-        self.deliver(later, Delivery::Edge { edge, at });
+        self.deliver(later, Delivery::Edge { edge, at, lost: 0 });
     }
 
     /// Edges without a movement.
@@ -317,7 +329,7 @@ impl World {
         let kind = self.line.settings.gate.confirm.map(|c| c.kind);
         if kind == Some(ConfirmKind::Part) && !self.broken.inputs && !self.broken.chip {
             let (at, edge) = (self.now, Edge::Confirm);
-            self.deliver(at + 40 * US, Delivery::Edge { edge, at });
+            self.deliver(at + 40 * US, Delivery::Edge { edge, at, lost: 0 });
         }
     }
 
@@ -326,37 +338,44 @@ impl World {
         let kind = self.line.settings.gate.confirm.map(|c| c.kind);
         if kind == Some(ConfirmKind::Reject) && !self.broken.inputs && !self.broken.chip {
             let (at, edge) = (self.now + MS, Edge::Confirm);
-            self.deliver(at + 40 * US, Delivery::Edge { edge, at });
+            self.deliver(at + 40 * US, Delivery::Edge { edge, at, lost: 0 });
         }
     }
 
     /// An edge reaches the program, or the kernel keeps it for one that is not run.
-    pub(super) fn edge_arrives(&mut self, edge: Edge, at: u64) {
+    pub(super) fn edge_arrives(&mut self, edge: Edge, at: u64, lost: u32) {
         if !self.vision.stopped(self.now) {
-            self.hand_edge(edge, at);
+            self.hand_edge(edge, at, lost);
             return;
         }
-        self.kernel.push_back((edge, at));
+        self.kernel.push_back((edge, at, lost));
         let inputs = 1 + usize::from(self.line.encoder) + usize::from(self.line.quadrature);
         if self.vision.process_stopped(self.now)
             && self.kernel.len() > KERNEL_ROOM * inputs
-            && let Some((edge, _)) = self.kernel.pop_front()
+            && let Some((edge, _, lost)) = self.kernel.pop_front()
         {
-            self.lost[edge.input()] += 1;
+            self.overflow[edge.input()] += 1 + lost;
             if let Edge::On(number) = edge {
-                self.lost_parts.push(number);
+                self.lost_parts.push((number, 0));
             }
         }
     }
 
     /// Both edges of the trigger are watched: of so many lost ones how many may have been parts.
-    pub(super) fn take_lost(&mut self, edge: Edge) -> u32 {
-        let lost = std::mem::take(&mut self.lost[edge.input()]);
+    pub(super) fn take_lost(&mut self, edge: Edge, at: u64, lost: u32) -> u32 {
+        let lost = lost + std::mem::take(&mut self.overflow[edge.input()]);
         if edge.input() != 0 || lost == 0 {
             return lost;
         }
         let now = self.now;
-        for number in std::mem::take(&mut self.lost_parts) {
+        let told: Vec<u64> = self
+            .lost_parts
+            .iter()
+            .filter(|(_, told_by)| *told_by <= at)
+            .map(|(number, _)| *number)
+            .collect();
+        self.lost_parts.retain(|(_, told_by)| *told_by > at);
+        for number in told {
             self.reveal(number, now);
         }
         lost.div_ceil(2)
