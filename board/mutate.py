@@ -533,9 +533,11 @@ def main():
                 print(f"{c['path']}:{c['line']}: {c['name']}")
         return 0
     began = time.monotonic()
+    # Before the build, so that what is written meanwhile is tried by the next run.
+    code = hashlib.sha256("".join(s.text[: s.end] for s in sources).encode()).hexdigest()
+    tests = digest([os.path.join(folder, f) for folder, _, files in os.walk("src/line") for f in files
+                    if f.endswith(".rs")])
     program, dropped = build(sources, args.jobs)
-    code = digest(FILES)
-    tests = digest([os.path.join(folder, f) for folder, _, files in os.walk("src/line") for f in files if f.endswith(".rs")])
     state_path = f"{WORK}/results.json"
     state = {}
     if os.path.exists(state_path) and not args.fresh:
