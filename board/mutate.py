@@ -413,9 +413,9 @@ def workspace():
         f.write(SWITCH)
 
 
-def build(sources, jobs):
+def build(sources, known, jobs):
     """The tests' program, and the changes that do not compile with the reason."""
-    dropped = {}
+    dropped = {c["number"]: known[c["name"]] for s in sources for c in s.changes if c["name"] in known}
     by_number = {c["number"]: c for s in sources for c in s.changes}
     workspace()
     for _ in range(40):
@@ -537,13 +537,14 @@ def main():
     code = hashlib.sha256("".join(s.text[: s.end] for s in sources).encode()).hexdigest()
     tests = digest([os.path.join(folder, f) for folder, _, files in os.walk("src/line") for f in files
                     if f.endswith(".rs")])
-    program, dropped = build(sources, args.jobs)
     state_path = f"{WORK}/results.json"
     state = {}
     if os.path.exists(state_path) and not args.fresh:
         state = json.load(open(state_path, encoding="utf-8"))
     if state.get("code") != code:
         state = dict(code=code, tests=tests, results={})
+    program, dropped = build(sources, state.get("dropped", {}), args.jobs)
+    state["dropped"] = {c["name"]: dropped[c["number"]] for c in changes if c["number"] in dropped}
     if state["tests"] != tests:
         # New tests catch more; what was caught is caught.
         state["results"] = {n: r for n, r in state["results"].items() if r}

@@ -174,7 +174,7 @@ fn pass_falls_again_and_again_until_the_holder_has_heard_of_its_end() {
 #[test]
 fn a_vision_process_that_has_said_nothing_yet_has_more_patience_than_one_that_spoke() {
     let mut holder = Holder::new(SETTINGS, Nanos(0));
-    let mut silent = |holder: &mut Holder, from: u64, to: u64| {
+    let silent = |holder: &mut Holder, from: u64, to: u64| {
         let mut first = None;
         for at in from..=to {
             holder.tick(Nanos(at * MS), &mut |act| {
