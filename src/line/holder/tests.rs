@@ -384,6 +384,45 @@ fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
     }
 }
 
+#[test]
+fn another_line_says_nothing_of_pass() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.hear(watch.command(pass_until(60), Nanos(0)), 0);
+    bench.hear(watch.command(set(Line::Ok, true), Nanos(0)), 0);
+    bench.hear(watch.command(set(Line::Ready, false), Nanos(0)), 0);
+    assert!(bench.on(Line::Pass));
+    bench.tick(60 * MS);
+    for at in [90, 130, 170] {
+        bench.tick(at * MS);
+    }
+    assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 0));
+}
+
+#[test]
+fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
+    for (at, until) in [(60, 60), (61, 60), (200, 300)] {
+        // The last one is in time, and finds a holder that was not run for 150 ms.
+        let (mut holder, mut watch) = (Holder::new(SETTINGS, Nanos(0)), Watch::new(SETTINGS.late));
+        let command = watch.command(pass_until(until), Nanos((at - 10) * MS));
+        holder.hear(command, Nanos(at * MS), &mut |act| {
+            assert_ne!(act, Act::Set(Line::Pass, true), "{at}");
+        });
+    }
+}
+
+#[test]
+fn under_a_long_pass_the_holder_notices_all_the_same_that_it_was_not_run() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.hear(watch.command(pass_until(120), Nanos(0)), 0);
+    bench.tick(100 * MS);
+    assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 1));
+    assert_eq!(
+        bench.holder.deadline(),
+        Nanos(150 * MS),
+        "no end is awaited"
+    );
+}
+
 proptest! {
     /// Whatever is said and however late: PASS is on only before its end, and never while the holder
     /// knows of an incident that the vision process does not.
