@@ -264,7 +264,7 @@ impl<F> Controller<F> {
             // A part before it may have been given its picture.
             let window = self.settings.pairing.exposure_max;
             let first = Nanos(from.0.saturating_sub(window.0));
-            let since = self.place_at(first).unwrap_or(Position::default());
+            let since = self.place_at(first).unwrap_or_default();
             let here = self.here(clock);
             self.gate
                 .lost_since(since, here, clock, &mut |o| emit(Command::Gate(o)));
@@ -283,7 +283,7 @@ impl<F> Controller<F> {
         emit: &mut impl FnMut(Command<F>),
     ) {
         self.notice_stall(clock);
-        let since = self.place_at(since).unwrap_or(Position::default());
+        let since = self.place_at(since).unwrap_or_default();
         let here = self.here(clock);
         self.gate
             .lost_since(since, here, clock, &mut |o| emit(Command::Gate(o)));

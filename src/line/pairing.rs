@@ -283,6 +283,8 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
 
 #[cfg(test)]
 mod tests {
+    mod kept;
+
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;

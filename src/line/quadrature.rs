@@ -118,5 +118,11 @@ mod tests {
         // B's edge was lost.
         encoder.a(false);
         assert_eq!(encoder.b(false), Moved::Unsure);
+        let mut encoder = Quadrature::default();
+        assert_eq!(encoder.a(false), Moved::Unsure);
+        // It moved nothing.
+        assert_eq!(forward(&mut encoder)[3], Moved::Forward);
+        encoder.a(true);
+        assert_eq!(encoder.a(true), Moved::Unsure);
     }
 }

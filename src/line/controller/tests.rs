@@ -259,6 +259,8 @@ fn a_part_that_is_rejected_while_it_waits_is_not_judged() {
 #[test]
 fn judging_too_long_is_a_fault_until_the_answer() {
     let mut run = Run::new(settings());
+    // Not when HEARTBEAT is due as well.
+    run.wait(13);
     run.trigger();
     run.frame();
     run.wait(49);

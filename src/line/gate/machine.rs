@@ -124,6 +124,8 @@ pub struct Gate<const N: usize> {
     /// When whoever holds the lines lets PASS fall, if nothing more is heard.
     pass_told: Nanos,
     ok_until: Option<u64>,
+    /// The result that RESULT-VALID shows is OK.
+    result_ok: bool,
     /// A reject pulse by the clock was due to end while the belt stood: it has to last a pulse longer
     /// once the belt moves.
     stood: bool,
@@ -185,6 +187,7 @@ impl<const N: usize> Gate<N> {
             pass_since: now,
             pass_told: Nanos(0),
             ok_until: None,
+            result_ok: false,
             stood: false,
             bridge: None,
             sensor: Sensor::new(),

@@ -171,6 +171,258 @@ fn pass_falls_again_and_again_until_the_holder_has_heard_of_its_end() {
     assert_eq!(watch.deadline(), Nanos::MAX);
 }
 
+#[test]
+fn a_vision_process_that_has_said_nothing_yet_has_more_patience_than_one_that_spoke() {
+    let mut holder = Holder::new(SETTINGS, Nanos(0));
+    let silent = |holder: &mut Holder, from: u64, to: u64| {
+        let mut first = None;
+        for at in from..=to {
+            holder.tick(Nanos(at * MS), &mut |act| {
+                if let Act::Silent(patience) = act {
+                    first.get_or_insert((at, patience.0 / MS));
+                }
+            });
+        }
+        first
+    };
+    assert_eq!(silent(&mut holder, 0, 1000), Some((1000, 1000)));
+    let mut watch = Watch::new(SETTINGS.late);
+    let word = watch.command(What::Alive, Nanos(1001 * MS));
+    holder.hear(word, Nanos(1001 * MS), &mut |_| ());
+    assert_eq!(silent(&mut holder, 1001, 1300), Some((1201, 200)));
+}
+
+#[test]
+fn the_holder_asks_to_be_run_for_the_first_of_look_lease_and_end() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    assert_eq!(bench.holder.deadline(), Nanos(50 * MS));
+    bench.tick(10 * MS);
+    assert_eq!(bench.holder.deadline(), Nanos(60 * MS));
+    bench.hear(watch.command(What::Alive, Nanos(20 * MS)), 20 * MS);
+    assert_eq!(bench.holder.deadline(), Nanos(70 * MS));
+    for at in [60, 100, 140, 180] {
+        bench.tick(at * MS);
+    }
+    assert_eq!(bench.holder.deadline(), Nanos(220 * MS), "the lease");
+    assert_eq!(bench.holder.incidents(), 0);
+}
+
+#[test]
+fn a_holder_that_is_run_or_told_just_in_time_is_not_late() {
+    for (late, incidents) in [(40, 0), (41, 1)] {
+        // Run: after 50 ms at the latest.
+        let mut bench = Bench::new();
+        bench.tick((50 + late) * MS);
+        assert_eq!(bench.holder.incidents(), incidents, "{late}");
+        assert_eq!(bench.answers.len(), incidents as usize, "told unasked");
+        // Told.
+        let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+        bench.tick(40 * MS);
+        let word = watch.command(What::Alive, Nanos(40 * MS));
+        bench.tick((40 + late) * MS);
+        bench.hear(word, (40 + late) * MS);
+        assert_eq!(bench.holder.incidents(), incidents, "{late}");
+        let answer = bench.answers.last().expect("an answer");
+        assert_eq!((answer.number, answer.incident), (1, incidents));
+        assert_eq!(answer.late, Nanos(u64::from(incidents) * late * MS));
+    }
+}
+
+#[test]
+fn every_word_is_answered_once() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.tick(MS);
+    assert!(bench.answers.is_empty());
+    for n in 1..4 {
+        bench.hear(watch.command(What::Alive, Nanos(n * MS)), n * MS);
+        bench.tick(n * MS);
+        assert_eq!(bench.answers.len() as u64, n);
+        assert_eq!(bench.answers[n as usize - 1].number, n);
+    }
+}
+
+#[test]
+fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.hear(watch.command(set(Line::Reject, false), Nanos(0)), 0);
+    bench.tick(500 * MS);
+    assert!(bench.on(Line::Reject), "it fell with the incident");
+    let at = 500 * MS;
+    for (line, on) in [
+        (Line::Ready, true),
+        (Line::Reject, false),
+        (Line::Fault, false),
+        (Line::Ok, true),
+    ] {
+        bench.hear(watch.command(set(line, on), Nanos(at)), at);
+        assert_ne!(bench.on(line), on, "{line:?}");
+    }
+    bench.hear(watch.command(pass_until(600), Nanos(at)), at);
+    assert!(!bench.on(Line::Pass));
+    // The other learns of it, and what was said before stays untrue.
+    watch.answer(*bench.answers.last().expect("an answer"));
+    for (line, on) in [
+        (Line::Ready, true),
+        (Line::Reject, false),
+        (Line::Fault, false),
+        (Line::Ok, true),
+    ] {
+        bench.hear(watch.command(set(line, on), Nanos(at)), at);
+        assert_eq!(bench.on(line), on, "{line:?}");
+    }
+    bench.hear(watch.command(pass_until(600), Nanos(at)), at);
+    assert!(bench.on(Line::Pass));
+    bench.tick(545 * MS);
+    bench.tick(590 * MS);
+    // And again: all that lets parts by falls.
+    bench.tick(700 * MS);
+    assert!(!bench.on(Line::Pass) && !bench.on(Line::Ready));
+    for line in [Line::Reject, Line::Fault] {
+        bench.hear(watch.command(set(line, true), Nanos(700 * MS)), 700 * MS);
+        assert!(bench.on(line));
+    }
+}
+
+#[test]
+fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    for (line, on) in [(Line::Ready, false), (Line::Ok, true), (Line::Fault, false)] {
+        bench.hear(watch.command(set(line, on), Nanos(0)), 0);
+        assert!(!bench.holder.was_ready());
+    }
+    for on in [true, false] {
+        bench.hear(watch.command(set(Line::Ready, on), Nanos(0)), 0);
+        assert!(bench.holder.was_ready());
+    }
+}
+
+#[test]
+fn a_pass_that_is_made_longer_ends_at_its_new_end_and_one_that_is_taken_away_at_once() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.hear(watch.command(pass_until(30), Nanos(0)), 0);
+    bench.hear(watch.command(pass_until(40), Nanos(10 * MS)), 10 * MS);
+    bench.tick(39 * MS);
+    assert!(bench.on(Line::Pass));
+    bench.tick(40 * MS);
+    assert!(!bench.on(Line::Pass));
+    bench.hear(watch.command(pass_until(60), Nanos(41 * MS)), 41 * MS);
+    assert!(bench.on(Line::Pass));
+    let off = What::Set {
+        line: Line::Pass,
+        on: false,
+        until: Some(Nanos(60 * MS)),
+    };
+    bench.hear(watch.command(off, Nanos(42 * MS)), 42 * MS);
+    assert!(!bench.on(Line::Pass));
+    assert_eq!(
+        bench.holder.deadline(),
+        Nanos(92 * MS),
+        "nothing ends any more"
+    );
+}
+
+#[test]
+fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on() {
+    let mut watch = Watch::new(SETTINGS.late);
+    watch.command(What::Alive, Nanos(5 * MS));
+    let overdue = Nanos(45 * MS + 1);
+    assert_eq!(watch.deadline(), overdue);
+    assert!(watch.overdue(overdue) && !watch.overdue(Nanos(45 * MS)));
+    let on = watch.command(pass_until(40), Nanos(6 * MS));
+    assert_eq!(watch.deadline(), overdue);
+    assert!(!watch.must_fall_again(Nanos(9 * MS)), "it is wanted");
+    let off = watch.command(set(Line::Pass, false), Nanos(7 * MS));
+    assert_eq!(watch.deadline(), Nanos(8 * MS));
+    assert!(watch.must_fall_again(Nanos(8 * MS)));
+    assert_eq!(watch.deadline(), Nanos(9 * MS));
+    // Another line that goes off has nothing to do with it.
+    watch.command(set(Line::Ready, false), Nanos(8 * MS));
+    assert_eq!(watch.deadline(), Nanos(9 * MS));
+    let answer = |number, incident| Answer {
+        number,
+        incident,
+        late: Nanos(0),
+    };
+    assert!(!watch.answer(answer(on.number, 0)));
+    assert!(watch.must_fall_again(Nanos(9 * MS)));
+    assert!(!watch.answer(answer(off.number, 0)));
+    assert_eq!(watch.deadline(), Nanos(48 * MS + 1));
+    // A pass that is wanted again ends it as well.
+    watch.command(set(Line::Pass, false), Nanos(9 * MS));
+    watch.command(pass_until(60), Nanos(9 * MS));
+    assert!(!watch.must_fall_again(Nanos(20 * MS)));
+    assert_eq!(watch.deadline(), Nanos(48 * MS + 1));
+}
+
+#[test]
+fn an_answer_to_what_was_never_said_and_an_old_one_answer_nothing_new() {
+    let mut watch = Watch::new(SETTINGS.late);
+    let answer = |number| Answer {
+        number,
+        incident: 0,
+        late: Nanos(0),
+    };
+    watch.command(What::Alive, Nanos(0));
+    watch.command(What::Alive, Nanos(0));
+    watch.answer(answer(99));
+    assert_eq!(watch.deadline(), Nanos::MAX);
+    watch.answer(answer(1));
+    assert_eq!(watch.deadline(), Nanos::MAX, "it was answered");
+    watch.command(What::Alive, Nanos(7 * MS));
+    assert!(watch.overdue(Nanos(100 * MS)), "what comes after is not");
+}
+
+#[test]
+fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
+    let mut watch = Watch::new(SETTINGS.late);
+    for n in 0..3 * REMEMBERED as u64 {
+        watch.command(What::Alive, Nanos(n * MS));
+        // As far back as is remembered.
+        let oldest = (n + 1).saturating_sub(REMEMBERED as u64);
+        assert_eq!(watch.deadline(), Nanos((oldest + 40) * MS + 1), "{n}");
+        assert_eq!(watch.overdue(Nanos(n * MS)), n - oldest > 40, "{n}");
+    }
+}
+
+#[test]
+fn another_line_says_nothing_of_pass() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.hear(watch.command(pass_until(60), Nanos(0)), 0);
+    bench.hear(watch.command(set(Line::Ok, true), Nanos(0)), 0);
+    bench.hear(watch.command(set(Line::Ready, false), Nanos(0)), 0);
+    assert!(bench.on(Line::Pass));
+    bench.tick(60 * MS);
+    for at in [90, 130, 170] {
+        bench.tick(at * MS);
+    }
+    assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 0));
+}
+
+#[test]
+fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
+    for (at, until) in [(60, 60), (61, 60), (200, 300)] {
+        // The last one is in time, and finds a holder that was not run for 150 ms.
+        let (mut holder, mut watch) = (Holder::new(SETTINGS, Nanos(0)), Watch::new(SETTINGS.late));
+        let command = watch.command(pass_until(until), Nanos((at - 10) * MS));
+        holder.hear(command, Nanos(at * MS), &mut |act| {
+            assert_ne!(act, Act::Set(Line::Pass, true), "{at}");
+        });
+    }
+}
+
+#[test]
+fn under_a_long_pass_the_holder_notices_all_the_same_that_it_was_not_run() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    bench.hear(watch.command(pass_until(120), Nanos(0)), 0);
+    bench.tick(100 * MS);
+    assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 1));
+    assert_eq!(
+        bench.holder.deadline(),
+        Nanos(150 * MS),
+        "no end is awaited"
+    );
+}
+
 proptest! {
     /// Whatever is said and however late: PASS is on only before its end, and never while the holder
     /// knows of an incident that the vision process does not.

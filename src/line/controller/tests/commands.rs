@@ -42,7 +42,7 @@ fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
     assert_eq!(run.lost(), 1);
     assert_eq!(run.decisions()[0].rejected, Some(Reason::Overload));
     run.wait(300);
-    // It lies anywhere between then and now.
+    // It lies anywhere between then and now, and so may one that its picture was given to: 15 ms before.
     let rejects: Vec<_> = run
         .said
         .iter()
@@ -57,7 +57,7 @@ fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
         })
         .collect();
     let end = before + (60 + 100 + 15) * MS;
-    assert_eq!(rejects, [(before + 100 * MS, true), (end, false)]);
+    assert_eq!(rejects, [(before + 85 * MS, true), (end, false)]);
 }
 
 #[test]
@@ -144,6 +144,27 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
             rejecting.push(n);
         }
     }
-    // The gate is 20 counts after it: from 20 to 25, and a pulse of 3.
-    assert_eq!(rejecting, (20..28).collect::<Vec<_>>());
+    // The gate is 20 counts after it: from 20 to 25, and a pulse of 3; and parts of 15 ms before, which
+    // may have been given its picture.
+    assert_eq!(rejecting, (18..28).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_part_that_went_by_nobody_knows_when_throws_out_all_that_may_be_it() {
+    let mut run = Run::new(settings());
+    run.wait(100);
+    let since = run.clock;
+    run.wait(30);
+    let now = run.now();
+    run.controller
+        .trigger_lost_since(Nanos(since), now, &mut |c| run.said.push(c));
+    assert_eq!(run.lost(), 1);
+    let mut rejecting = Vec::new();
+    for ms in 31..200 {
+        run.wait(1);
+        if run.controller.level(Line::Reject) {
+            rejecting.push(ms);
+        }
+    }
+    assert_eq!(rejecting, (100..145).collect::<Vec<_>>());
 }

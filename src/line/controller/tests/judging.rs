@@ -189,7 +189,7 @@ fn every_frame_that_nobody_judges_is_counted_by_its_reason() {
         content: None,
         damaged,
     };
-    let mut frame = |run: &mut Run, sequence, exposed, damaged| {
+    let frame = |run: &mut Run, sequence, exposed, damaged| {
         let now = run.now();
         run.controller
             .frame(sequence, info(sequence, exposed, damaged), now, &mut |c| {

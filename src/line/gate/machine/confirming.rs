@@ -19,12 +19,15 @@ struct Awaited {
 #[derive(Clone, Debug)]
 pub(super) struct Confirming<const N: usize> {
     awaited: Deque<Awaited, N>,
+    /// The gate of the last part that need not come by, and may.
+    excused: Option<u64>,
 }
 
 impl<const N: usize> Confirming<N> {
     pub(super) const fn new() -> Self {
         Self {
             awaited: Deque::new(),
+            excused: None,
         }
     }
 }
@@ -91,6 +94,10 @@ impl<const N: usize> Gate<N> {
             part.gate = part.gate.min(place);
             return true;
         }
+        if self.confirming.excused.is_some_and(near) {
+            self.start_reject(self.clock);
+            return true;
+        }
         // A stretch holds parts that are not tracked one by one.
         self.stretch.is_some_and(|s| s.open)
     }
@@ -119,10 +126,14 @@ impl<const N: usize> Gate<N> {
             ConfirmKind::Part => !part.confirmed,
             ConfirmKind::Reject => rejected.is_some(),
         };
-        // Two triggers too close may be one part that bounced.
-        let known = self.hold == Hold::Off
-            && !matches!(rejected, Some(Reason::NotReady | Reason::DoubleTrigger));
-        if due && known {
+        if !due || self.hold != Hold::Off {
+            return;
+        }
+        // Two triggers too close may be one part that bounced, and while READY is off somebody may take
+        // parts off the belt.
+        if matches!(rejected, Some(Reason::NotReady | Reason::DoubleTrigger)) {
+            self.confirming.excused = Some(part.gate);
+        } else {
             // As many places as tracked parts, and the oldest is overdue by then.
             let _ = self.confirming.awaited.push_back(Awaited {
                 gate: part.gate,

@@ -126,6 +126,7 @@ impl<const N: usize> Gate<N> {
             self.pass_since = at;
             self.ok_until = Some(end);
         }
+        self.result_ok = rejected.is_none();
         self.valid_anew = self.valid_until.is_some();
         self.valid_until =
             (self.settings.valid.0 > 0).then(|| self.clock.after(self.settings.valid));
@@ -319,7 +320,9 @@ impl<const N: usize> Gate<N> {
         if core::mem::take(&mut self.valid_anew) || self.valid_until.is_none() {
             self.set(Line::ResultValid, false, due, None, emit);
         }
-        self.set(Line::Ok, self.ok_until.is_some(), due, None, emit);
+        // The ejector's pulse may be shorter than RESULT-VALID.
+        let ok = self.ok_until.is_some() || (self.valid_until.is_some() && self.result_ok);
+        self.set(Line::Ok, ok, due, None, emit);
         self.set(
             Line::ResultValid,
             self.valid_until.is_some(),

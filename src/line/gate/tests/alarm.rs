@@ -96,6 +96,7 @@ fn an_alarm_that_stands_from_before_stops_the_line_until_a_person_looked() {
     settings.alarm = limits(0, 0, 0);
     let mut line = Belt::new(settings);
     line.settle();
+    let waits = line.trigger().expect("wanted");
     line.run(50);
     let alarms = |line: &Belt| -> Vec<Output> {
         let said = line.said.iter().map(|(_, o)| *o);
@@ -111,7 +112,9 @@ fn an_alarm_that_stands_from_before_stops_the_line_until_a_person_looked() {
         "timed parts are lost with READY"
     );
     assert_eq!(line.gate.counters().alarms, 1);
+    assert!(!line.gate.undecided(waits), "nothing can help it any more");
     line.run(500);
+    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
     assert!(!line.gate.ready() && line.gate.level(Line::Fault));
     for _ in 0..2 {
         line.acknowledge();

@@ -172,7 +172,8 @@ fn heartbeat_keeps_its_time_although_calls_come_late() {
 fn the_gate_asks_to_be_called_when_fault_may_fall() {
     let mut line = Belt::new(by_counts(Ejector::Pass));
     line.settle();
-    line.run(10);
+    // Not when HEARTBEAT is due as well.
+    line.run(25);
     let start = line.clock;
     line.fault(Fault::Camera, true);
     line.fault(Fault::Camera, false);
@@ -185,10 +186,11 @@ fn the_gate_asks_to_be_called_when_fault_may_fall() {
 #[test]
 fn what_was_due_before_a_fault_or_an_alarm_came_is_decided_without_it() {
     type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output));
-    let calls: [Call; 6] = [
+    let calls: [Call; 7] = [
         |g, at, emit| g.fault(Fault::Camera, true, at.time, &mut |o| emit(o)),
         |g, at, emit| g.lost(1, at, at.time, &mut |o| emit(o)),
         |g, at, emit| g.lost_since(Position::default(), at, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.unwatched(at, at.time, &mut |o| emit(o)),
         |g, at, emit| g.outputs_were_late(at.time, &mut |o| emit(o)),
         |g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)),
         |g, at, emit| g.encoder_unsure(at.time, &mut |o| emit(o)),

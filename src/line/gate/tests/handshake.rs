@@ -149,3 +149,33 @@ fn without_a_length_there_is_no_handshake() {
     assert_eq!(line.changes(Line::TriggerAck, 0), []);
     assert_eq!(line.changes(Line::ResultValid, 0), []);
 }
+
+#[test]
+fn ok_is_steady_as_long_as_the_result_is_valid_even_where_the_ejectors_pulse_is_shorter() {
+    for pulse in [4, 10] {
+        let mut short = shaking(by_time(Ejector::Pass));
+        short.pulse = Span::Time(Nanos(pulse * MS));
+        let mut line = Belt::new(short);
+        line.settle();
+        let gate = line.clock + 100 * MS;
+        line.good();
+        line.run(300);
+        let shown: Vec<_> = line
+            .said
+            .iter()
+            .filter_map(|&(at, o)| match o {
+                Output::Set { line, on, .. } => Some((at, line, on)),
+                _ => None,
+            })
+            .filter(|(_, l, _)| matches!(l, Line::Ok | Line::ResultValid))
+            .collect();
+        let end = gate + 10 * MS;
+        let expected = [
+            (gate, Line::Ok, true),
+            (gate, Line::ResultValid, true),
+            (end, Line::ResultValid, false),
+            (end, Line::Ok, false),
+        ];
+        assert_eq!(shown, expected, "{pulse}");
+    }
+}

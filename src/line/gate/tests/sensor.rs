@@ -145,6 +145,9 @@ fn a_part_whose_edge_was_lost_is_found_by_the_level_and_rejected() {
         line.run(10);
         let found = line.clock;
         line.level_read(true);
+        if matches!(gate, Span::Time(_)) {
+            assert!(line.gate.level(Line::Reject), "at once");
+        }
         line.level_read(true);
         line.level_read(true);
         let counters = line.gate.counters();
@@ -327,4 +330,113 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
     line.run(300);
     let last = line.on(Line::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 110 * MS, start + 155 * MS));
+
+    let mut line = Belt::new(by_time(Ejector::Reject));
+    line.settle();
+    line.run(40);
+    line.call(|g, at, emit| g.lost_since(place(10), place(20), at.time, &mut |o| emit(o)));
+    line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
+    line.run(300);
+    let last = line.on(Line::Reject).pop().expect("a pulse");
+    assert_eq!(last, (start + 110 * MS, start + 155 * MS));
+}
+
+#[test]
+fn a_stretch_is_due_when_it_is_known_even_if_a_later_one_was_known_before() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let start = line.clock;
+    let place = |ms: u64| Position {
+        time: Nanos(start + ms * MS),
+        counts: Counts(0),
+    };
+    line.run(40);
+    line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
+    line.run(80);
+    let known = line.clock;
+    line.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
+    let due = line.said.iter().rev().find_map(|(_, o)| match *o {
+        Output::Set {
+            line: Line::Reject,
+            on: true,
+            due,
+            ..
+        } => Some(due.0),
+        _ => None,
+    });
+    assert_eq!(due, Some(known));
+}
+
+#[test]
+fn an_edge_that_was_lost_before_the_last_part_is_rejected_where_it_is() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let start = line.clock;
+    line.run(10);
+    line.good();
+    let before = Position {
+        time: Nanos(start + 5 * MS),
+        counts: Counts(0),
+    };
+    line.call(|g, at, emit| g.lost(1, before, at.time, &mut |o| emit(o)));
+    line.run(300);
+    let last = line.on(Line::Reject).pop().expect("a pulse");
+    assert_eq!(last.0, start + 105 * MS);
+}
+
+#[test]
+fn what_is_told_of_the_sensor_counts_after_what_was_due_before() {
+    // Covered for 30 ms at the time, and told of a little later.
+    let mut line = Belt::new(watched(GATES[0], Ejector::Pass));
+    line.settle();
+    line.good();
+    line.run(29);
+    line.clock += 3 * MS;
+    line.release();
+    assert_eq!(line.gate.counters().covered_too_long, 1);
+    line.run(200);
+    line.good();
+    line.run(20);
+    line.level_read(false);
+    line.run(9);
+    line.clock += 3 * MS;
+    line.level_read(false);
+    assert_eq!(line.gate.counters().covered_too_long, 2);
+}
+
+#[test]
+fn a_sensor_that_was_found_out_is_doubted_anew_from_the_first_look_on() {
+    let mut line = Belt::new(watched(GATES[0], Ejector::Pass));
+    line.settle();
+    for on in [false, true, true, false, true, true] {
+        line.level_read(on);
+    }
+    assert_eq!(line.gate.counters().found_by_level, 1);
+}
+
+#[test]
+fn by_counts_parts_that_touch_are_noticed_while_the_line_is_not_ready() {
+    let mut line = Belt::new(watched(GATES[1], Ejector::Pass));
+    line.settle();
+    line.fault(Fault::Camera, true);
+    line.trigger();
+    line.run(30);
+    assert_eq!(line.gate.counters().covered_too_long, 1);
+}
+
+#[test]
+fn what_nothing_watched_is_thrown_out_at_once() {
+    type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output));
+    let calls: [Call; 4] = [
+        |g, at, emit| g.release(at, 1, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.lost(1, at, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.lost_since(Position::default(), at, at.time, &mut |o| emit(o)),
+        |g, at, emit| g.unwatched(at, at.time, &mut |o| emit(o)),
+    ];
+    for (n, call) in calls.into_iter().enumerate() {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        line.call(|g, at, emit| call(g, at, emit));
+        assert!(line.gate.level(Line::Reject), "{n}");
+    }
 }
