@@ -442,12 +442,8 @@ impl World {
                 let _ = acts.push(act);
             });
         }
-        if !self
-            .supervisor
-            .link
-            .front()
-            .is_some_and(|(at, _)| *at <= now)
-        {
+        let next = self.supervisor.link.front();
+        if next.is_none_or(|(at, _)| *at > now) {
             holder.tick(Nanos(now), &mut |act| {
                 let _ = acts.push(act);
             });

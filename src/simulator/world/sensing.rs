@@ -224,8 +224,8 @@ impl World {
     /// that do anything.
     fn poll_level(&mut self, on: bool) {
         let every = self.line.level_every;
-        if every > 0 {
-            let first = (self.now / every + 1) * every;
+        if let Some(polls) = self.now.checked_div(every) {
+            let first = (polls + 1) * every;
             for at in [first, first + every] {
                 self.deliver(at, Delivery::Level(on));
             }
@@ -268,7 +268,7 @@ impl World {
         let now = self.now;
         let edge = if self.line.quadrature {
             // A leads: A on, B on, A off, B off.
-            let second = self.quarter % 2 == 0;
+            let second = self.quarter.is_multiple_of(2);
             let on = matches!(self.quarter % 4, 1 | 2);
             self.channels[usize::from(second)] = on;
             Edge::Quarter { second, on }
