@@ -80,7 +80,7 @@ impl AlarmLatch {
     }
 
     /// Says in the file which `alarm` stands, and when a challenge was passed last, in seconds since
-    /// 1970. What fails is told once, and tried again by [`AlarmLatch::tick`].
+    /// 1970. What fails is told once, and tried again now and then.
     pub fn set(&mut self, alarm: Standing, challenge: Option<u64>) {
         self.wanted = Some(alarm);
         self.challenge = challenge;

@@ -421,6 +421,7 @@ impl World {
             return;
         };
         let mut acts: heapless::Vec<Act, 64> = heapless::Vec::new();
+        let before = holder.incidents();
         // It takes one message at a time, and may be stopped between any two.
         if let Some((_, command)) = self
             .supervisor
@@ -448,10 +449,7 @@ impl World {
                 let _ = acts.push(act);
             });
         }
-        self.outcome.incidents += u64::from(
-            acts.iter()
-                .any(|a| matches!(a, Act::Set(Line::Fault, true))),
-        );
+        self.outcome.incidents += u64::from(holder.incidents() - before);
         let jitter = self.jitter();
         self.supervisor.wake = holder.deadline().0.max(now) + jitter;
         self.supervisor.holder = Some(holder);
