@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Pictures of judged parts that wait for their part's end.
 const HELD: usize = 6;
+/// Entries that are written before the alarm's file at most.
+const AT_ONCE: u32 = 8;
 const LOOK: Nanos = Nanos::from_millis(200);
 /// The record is sound again when everything was written for so long.
 const SOUND: Nanos = Nanos::from_millis(2_000);
@@ -52,19 +54,11 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
         );
     }
     let mut latched = None;
+    let mut ahead = 0;
     let mut failed_at = None;
     loop {
         ends.alive.stamp();
         let stopping = stop.load(Ordering::Relaxed);
-        // A word, not an entry of the queue: it cannot be lost.
-        let alarm = Standing::numbered(ends.alarm.load(Ordering::Relaxed));
-        let challenge = ends.metrics.challenge.passed_at();
-        if let (Some(latch), Some(alarm)) = (&mut ends.latch, alarm)
-            && latched != Some((alarm, challenge))
-        {
-            latched = Some((alarm, challenge));
-            latch.set(alarm, challenge);
-        }
         let mut idle = true;
         while let Some(picture) = ends.pictures.dequeue() {
             if let Err(picture) = held.push_back(picture) {
@@ -94,6 +88,19 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
                     }
                 }
             }
+        }
+        // After the few entries that wait: a disk takes long for what has to outlive a power cut. A word,
+        // not an entry of the queue: it cannot be lost.
+        ahead = if idle { 0 } else { ahead + 1 };
+        let alarm = Standing::numbered(ends.alarm.load(Ordering::Relaxed));
+        let challenge = ends.metrics.challenge.passed_at();
+        if let (Some(latch), Some(alarm)) = (&mut ends.latch, alarm)
+            && latched != Some((alarm, challenge))
+            && (idle || ahead >= AT_ONCE)
+        {
+            ahead = 0;
+            latched = Some((alarm, challenge));
+            latch.set(alarm, challenge);
         }
         if let Some(recorder) = &mut recorder
             && (now.since(looked) >= LOOK || (idle && stopping))
