@@ -2,10 +2,11 @@
 //! known of the alarm, where the output lines are among the descriptors that come along.
 
 use super::given::Changes;
-use super::link::VERSION;
 use crate::line::devices::Standing;
 use crate::line::gate::Line;
 
+/// First byte of every message between the processes; another one is another version's.
+pub(super) const VERSION: u8 = 2;
 const HANDOVER: u8 = 6;
 /// In place of an alarm's or a request's number.
 const NOT_KNOWN: u8 = u8::MAX;

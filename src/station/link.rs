@@ -19,10 +19,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use thiserror::Error;
 
-use super::handover::Handover;
+use super::handover::{Handover, VERSION};
 
-/// First byte of every message; another one is another version's.
-pub(super) const VERSION: u8 = 2;
 const SIZE: usize = 32;
 const ALIVE: u8 = 1;
 const SET: u8 = 2;
