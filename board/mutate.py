@@ -425,7 +425,7 @@ def build(sources, known, jobs):
             with open(f"{WORK}/{source.path}", "w", encoding="utf-8") as f:
                 f.write(text)
         run = subprocess.run(
-            ["cargo", "test", "--offline", "-p", "line-alone", "--no-run", "--message-format=json", f"-j{jobs}"],
+            ["cargo", "test", "-p", "line-alone", "--no-run", "--message-format=json", f"-j{jobs}"],
             cwd=WORK, capture_output=True, text=True,
             env=dict(os.environ, CARGO_TARGET_DIR=os.path.abspath(f"{WORK}/target"), RUSTFLAGS="-Awarnings"))
         errors = 0
