@@ -5,9 +5,9 @@ use crate::capture::folder::FolderError;
 use crate::frame::Frame;
 use crate::lanes::Kernel;
 use crate::network::{KernelReport, NetworkError, Threads};
-use crate::product::{self, GoldenOutcome, Parts, Product};
+use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
-use crate::score::{Aggregator, Condition, Scorer, highest};
+use crate::score::{Aggregator, Condition, ScoreMap, Search, highest};
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -126,12 +126,17 @@ struct Pipeline {
     backbone: Backbone,
     aggregator: Aggregator,
     features: Vec<f32>,
-    scorer: Scorer,
+    search: Search,
     refiner: Option<Refiner>,
+    map: ScoreMap,
 }
 
 impl Pipeline {
-    fn new(product: &Product, member: &Parts, threads: &Threads) -> Result<Self, InspectionError> {
+    fn new(
+        product: &Product,
+        member: &MemberData,
+        threads: &Threads,
+    ) -> Result<Self, InspectionError> {
         let (spec, input, method) = (member.backbone(), member.input(), member.method());
         let side = input.side();
         let grid = spec.grid(side);
@@ -141,8 +146,9 @@ impl Pipeline {
             backbone: Backbone::load(product.onnx_of(member), spec, side, threads)?,
             aggregator: Aggregator::new(grid, channels, method.patch as usize, method.border),
             features: vec![0.0; grid * grid * spec.dimensions()],
-            scorer: product.scorer(member, threads)?,
+            search: product.search(member, threads)?,
             refiner: product.refiner(member, threads)?,
+            map: product.score_map(member),
         })
     }
 
@@ -164,19 +170,19 @@ impl Pipeline {
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
         self.aggregator.run(fine, coarse, &mut self.features);
         done(Stage::Aggregate);
-        self.scorer.search(&self.features, threads)?;
+        self.search.run(&self.features, threads)?;
         done(Stage::Nearest);
         if let Some(refiner) = &mut self.refiner {
-            refiner.run(&self.features, self.scorer.distances_mut())?;
+            refiner.run(&self.features, self.search.cell_scores_mut())?;
             done(Stage::Refine);
         }
-        let score = self.scorer.draw();
+        let score = self.map.draw(self.search.cell_scores());
         done(Stage::Map);
         Ok(score)
     }
 
     fn kernels(&self) -> MemberKernels {
-        let mut networks = self.scorer.conditions().iter();
+        let mut networks = self.search.conditions().iter();
         MemberKernels {
             backbone: self.backbone.kernels().clone(),
             neighbourhood: networks
@@ -243,7 +249,7 @@ impl Inspector {
             score = pipeline.run(frame, &self.threads, &mut done)?;
         }
         if self.pipelines.len() > 1 {
-            let maps = self.pipelines.iter().map(|p| p.scorer.map());
+            let maps = self.pipelines.iter().map(|p| p.map.pixels());
             score = average(maps, &self.scales, &mut self.mean);
             done(Stage::Map);
         }
@@ -257,7 +263,7 @@ impl Inspector {
     /// The score map of the last inspection, `[side, side]`.
     pub fn map(&self) -> &[f32] {
         if self.mean.is_empty() {
-            self.pipelines[0].scorer.map()
+            self.pipelines[0].map.pixels()
         } else {
             &self.mean
         }

@@ -72,7 +72,14 @@ fn nothing_is_allocated_around_the_network() {
         mask.allow(cell, neighbour.row as usize);
         mask.allow(cell, cell % 300);
     }
-    let mut scorer = Scorer::new(bank, vec![Condition::by_place(mask)], None, grid, side, 2.0);
+    let mut scorer = Scorer::new(
+        bank,
+        vec![Condition::by_place(mask)],
+        None,
+        None,
+        (grid, side),
+        2.0,
+    );
     let mut input = vec![0.0; 3 * side * side];
     let renderer = Renderer::new(1);
     let frames = [frame(&renderer, 0), frame(&renderer, 1)];
@@ -81,7 +88,7 @@ fn nothing_is_allocated_around_the_network() {
         let (fine, coarse) = &views[view];
         aggregator.run(fine, coarse, &mut features);
         let score = scorer.score(&features, &Threads::default()).expect("score");
-        (score, scorer.searched_again())
+        (score, scorer.search.searched_again())
     };
     // The first part is one that no condition refuses anything of: room for the others is there.
     assert_eq!(judge(&frames[0], 0).1, 0);

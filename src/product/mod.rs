@@ -5,7 +5,7 @@ mod difference;
 mod earlier;
 mod golden;
 mod manifest;
-mod parts;
+mod member;
 mod words;
 
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
@@ -16,16 +16,16 @@ pub use manifest::{
     Manifest, Member, Method, NeighbourhoodEvidence, Parity, PositionEvidence, RefinementEvidence,
     Section, SectionKind, Training, Validation,
 };
-pub use parts::Parts;
+pub use member::MemberData;
 
 use crate::backbone::{GeometryError, SpecError};
 use crate::capture::folder::{FolderError, decode_frame};
 use crate::frame::Frame;
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
-use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, Scorer};
+use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, ScoreMap, Scorer, Search};
 use crate::verdict::ThresholdsError;
-use parts::Sections;
+use member::Sections;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -101,7 +101,7 @@ pub struct Product {
     bytes: Vec<u8>,
     manifest: Manifest,
     signature: Signature,
-    members: Vec<Parts>,
+    members: Vec<MemberData>,
     ignore: Option<IgnoreMask>,
 }
 
@@ -234,7 +234,7 @@ impl Product {
         })
     }
 
-    fn members_of(sections: &Sections<'_>) -> Result<Vec<Parts>, Problem> {
+    fn members_of(sections: &Sections<'_>) -> Result<Vec<MemberData>, Problem> {
         let manifest = sections.manifest;
         if manifest.others.len() >= MAX_MEMBERS {
             return other(format!(
@@ -273,7 +273,7 @@ impl Product {
         }
         all.into_iter()
             .zip(0..)
-            .map(|(member, index)| Parts::assemble(*sections, index, member))
+            .map(|(member, index)| MemberData::assemble(*sections, index, member))
             .collect()
     }
 
@@ -313,7 +313,7 @@ impl Product {
     }
 
     /// The members: one, or up to [`MAX_MEMBERS`] of an ensemble.
-    pub fn members(&self) -> &[Parts] {
+    pub fn members(&self) -> &[MemberData] {
         &self.members
     }
 
@@ -323,22 +323,38 @@ impl Product {
     }
 
     /// ONNX bytes of a member's backbone.
-    pub fn onnx_of(&self, member: &Parts) -> &[u8] {
+    pub fn onnx_of(&self, member: &MemberData) -> &[u8] {
         &self.bytes[member.backbone_range()]
     }
 
-    /// A scorer for `member`, drawing maps of the first member's size.
+    /// What finds the scores of the cells under `member`'s rule.
     ///
     /// # Errors
     /// [`NetworkError`] when a network in the bundle cannot be loaded.
-    pub fn scorer(&self, member: &Parts, threads: &Threads) -> Result<Scorer, NetworkError> {
-        let side = self.manifest.input.side();
-        let grid = member.backbone().grid(member.input().side());
-        let ignore = self
-            .ignore
-            .as_ref()
-            .map(|mask| IgnoreMask::new(mask.pixels().to_vec(), side, grid));
-        member.scorer(&self.bytes, ignore, side, threads)
+    pub fn search(&self, member: &MemberData, threads: &Threads) -> Result<Search, NetworkError> {
+        member.search(&self.bytes, self.ignored_by(member).as_ref(), threads)
+    }
+
+    /// What draws `member`'s map, of the first member's size.
+    pub fn score_map(&self, member: &MemberData) -> ScoreMap {
+        member.score_map(self.ignored_by(member), self.manifest.input.side())
+    }
+
+    /// Both, for those who refine nothing in between.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when a network in the bundle cannot be loaded.
+    pub fn scorer(&self, member: &MemberData, threads: &Threads) -> Result<Scorer, NetworkError> {
+        Ok(Scorer {
+            search: self.search(member, threads)?,
+            map: self.score_map(member),
+        })
+    }
+
+    /// The ignore mask on `member`'s grid.
+    fn ignored_by(&self, member: &MemberData) -> Option<IgnoreMask> {
+        let (mask, side) = (self.ignore.as_ref()?, self.manifest.input.side());
+        Some(IgnoreMask::new(mask.pixels().to_vec(), side, member.grid()))
     }
 
     /// The refinement network of `member`, where it has one.
@@ -347,7 +363,7 @@ impl Product {
     /// [`NetworkError`] when it cannot be loaded.
     pub fn refiner(
         &self,
-        member: &Parts,
+        member: &MemberData,
         threads: &Threads,
     ) -> Result<Option<Refiner>, NetworkError> {
         member.refiner(&self.bytes, threads)

@@ -1,6 +1,6 @@
-//! Parts of the picture that do not count.
+//! Member of the picture that do not count.
 
-/// Parts of the picture that do not count, at the network's resolution.
+/// Member of the picture that do not count, at the network's resolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IgnoreMask {
     pixels: Vec<bool>,
@@ -34,5 +34,15 @@ impl IgnoreMask {
     /// Cells without a single pixel that counts, `[grid, grid]`.
     pub fn cells(&self) -> &[bool] {
         &self.cells
+    }
+}
+
+/// Sets the ignored ones of `scores` to 0: they count for nobody, not even as NaN. Nothing is ignored
+/// where `ignored` is empty.
+pub(super) fn clear(scores: &mut [f32], ignored: &[bool]) {
+    for (score, &ignored) in scores.iter_mut().zip(ignored) {
+        if ignored {
+            *score = 0.0;
+        }
     }
 }

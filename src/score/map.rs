@@ -1,6 +1,8 @@
 //! Distances a cell to a score map at the network's resolution: bilinear upsampling, then a
 //! Gaussian. Both are linear and separable, so together they are `A S A^T` with one banded `A`.
 
+use super::ignore::{IgnoreMask, clear};
+
 /// Bilinear upsampling and Gaussian blur from a `grid` x `grid` to a `side` x `side` map.
 #[derive(Clone, Debug)]
 pub struct MapOperator {
@@ -122,6 +124,60 @@ impl MapOperator {
             }
         }
     }
+}
+
+/// Cell scores to the score map, and its maximum: the image score.
+#[derive(Clone, Debug)]
+pub struct ScoreMap {
+    operator: MapOperator,
+    ignore: Option<IgnoreMask>,
+    cells: Vec<f32>,
+    map: Vec<f32>,
+}
+
+impl ScoreMap {
+    /// For a `grid` x `grid` feature grid of a `side` pixel input; `sigma` blurs the map, pixels.
+    pub fn new(grid: usize, side: usize, sigma: f32, ignore: Option<IgnoreMask>) -> Self {
+        Self {
+            operator: MapOperator::new(grid, side, sigma),
+            ignore,
+            cells: vec![0.0; grid * grid],
+            map: vec![0.0; side * side],
+        }
+    }
+
+    /// Draws the map of `cells`, `[grid, grid]`, and returns the image score: the map's maximum
+    /// outside ignored pixels, NaN when any cell that counts has no number.
+    ///
+    /// # Panics
+    /// When the buffer has another length: a programming error.
+    pub fn draw(&mut self, cells: &[f32]) -> f32 {
+        self.cells.copy_from_slice(cells);
+        if let Some(ignore) = &self.ignore {
+            clear(&mut self.cells, ignore.cells());
+        }
+        self.operator.run(&self.cells, &mut self.map);
+        if let Some(ignore) = &self.ignore {
+            clear(&mut self.map, ignore.pixels());
+        }
+        highest(&self.map)
+    }
+
+    /// The last map, `[side, side]`.
+    pub fn pixels(&self) -> &[f32] {
+        &self.map
+    }
+}
+
+/// Maximum that a NaN anywhere turns into NaN: `f32::max` would hide it.
+pub(crate) fn highest(map: &[f32]) -> f32 {
+    let mut high = f32::NEG_INFINITY;
+    let mut broken = false;
+    for &v in map {
+        high = if v > high { v } else { high };
+        broken |= v.is_nan();
+    }
+    if broken { f32::NAN } else { high }
 }
 
 #[cfg(test)]

@@ -173,9 +173,9 @@ impl Worker {
             Scorer::new(
                 product.bank().clone(),
                 Vec::new(),
+                None,
                 product.ignore().cloned(),
-                manifest.backbone.grid(side),
-                side,
+                (manifest.backbone.grid(side), side),
                 manifest.method.sigma,
             )
         });
@@ -220,7 +220,11 @@ impl Worker {
                     .baseline_thresholds
                     .as_ref()
                     .unwrap_or(&manifest.thresholds);
-                (score, thresholds.verdict(score), Some(plain.map().to_vec()))
+                (
+                    score,
+                    thresholds.verdict(score),
+                    Some(plain.map.pixels().to_vec()),
+                )
             }
         };
         Ok(Outcome {

@@ -17,7 +17,7 @@ use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
-use partgate::product::{Parts, Product};
+use partgate::product::{MemberData, Product};
 use partgate::score::Rule;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainEr
 }
 
 /// Multiply-accumulates of a member's scoring without its backbone, in units of 10^9.
-fn gmac(member: &Parts) -> f64 {
+fn gmac(member: &MemberData) -> f64 {
     let (method, bank) = (member.method(), member.bank());
     let grid = member.backbone().grid(member.input().side());
     let search = grid * grid * bank.rows() * bank.dimensions();

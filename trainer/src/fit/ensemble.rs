@@ -14,9 +14,8 @@ use super::{Risk, thresholds_from};
 use crate::error::TrainError;
 use crate::metrics::image_auroc;
 use partgate::inspection::average;
-use partgate::network::Threads;
 use partgate::product::Product;
-use partgate::score::Scorer;
+use partgate::score::ScoreMap;
 use partgate::verdict::Thresholds;
 use serde::Serialize;
 
@@ -63,35 +62,35 @@ impl Joined {
 
 /// Draws what the members found, as the product does.
 struct Drawing {
-    scorers: Vec<Scorer>,
+    maps: Vec<ScoreMap>,
     mean: Vec<f32>,
 }
 
 impl Drawing {
-    fn new(product: &Product) -> Result<Self, TrainError> {
+    fn new(product: &Product) -> Self {
         let side = product.manifest().input.side();
         let members = product.members().iter();
-        let scorers = members.map(|member| product.scorer(member, &Threads::default()));
-        Ok(Self {
-            scorers: scorers.collect::<Result<_, _>>()?,
+        Self {
+            maps: members.map(|member| product.score_map(member)).collect(),
             mean: vec![0.0; side * side],
-        })
+        }
     }
 
     /// The score that member `index` gives alone.
     fn alone(&mut self, index: usize, cells: &[f32]) -> f32 {
-        let scorer = &mut self.scorers[index];
-        scorer.distances_mut().copy_from_slice(cells);
-        scorer.draw()
+        self.maps[index].draw(cells)
     }
 
     /// The score of all together; `cells` are each member's.
     fn together<'c>(&mut self, cells: impl Iterator<Item = &'c [f32]>, scales: &[f32]) -> f32 {
-        for (scorer, cells) in self.scorers.iter_mut().zip(cells) {
-            scorer.distances_mut().copy_from_slice(cells);
-            scorer.draw();
+        for (map, cells) in self.maps.iter_mut().zip(cells) {
+            map.draw(cells);
         }
-        average(self.scorers.iter().map(Scorer::map), scales, &mut self.mean)
+        average(
+            self.maps.iter().map(ScoreMap::pixels),
+            scales,
+            &mut self.mean,
+        )
     }
 }
 
@@ -102,7 +101,7 @@ pub(super) fn join(
     members: &[FittedMember],
     risk: Risk,
 ) -> Result<Joined, TrainError> {
-    let mut drawing = Drawing::new(product)?;
+    let mut drawing = Drawing::new(product);
     let scales: Vec<f32> = members
         .iter()
         .enumerate()

@@ -469,13 +469,12 @@ impl Fitter<'_> {
         Ok(Scorer::new(
             fitted.bank.clone(),
             conditions,
+            fitted.row_scale(spec),
             ignore.map(|pixels| IgnoreMask::new(pixels.clone(), side, grid)),
-            grid,
-            side,
+            (grid, side),
             // As the product's own scorer has it.
             self.sigma * side as f32 / self.side as f32,
-        )
-        .with_row_scale(fitted.row_scale(spec)))
+        ))
     }
 
     /// Scores `count` feature maps under `spec`, in parallel; `features(i)` is the i-th. With each
@@ -499,7 +498,7 @@ impl Fitter<'_> {
                 let mut scorer = self.scorer(fitted, spec, calibration)?;
                 run.map(|i| {
                     let score = scorer.score(features(i), &Threads::default())?;
-                    Ok((score, scorer.distances().to_vec()))
+                    Ok((score, scorer.search.cell_scores().to_vec()))
                 })
                 .collect::<Result<Vec<_>, TrainError>>()
             })

@@ -435,12 +435,14 @@ fn every_rule_is_what_its_definition_says() {
             let features = world.features.image(JUDGED);
             // Twice, so that nothing of the image before is left over.
             scorer
-                .search(world.features.image(0), &Threads::default())
+                .search
+                .run(world.features.image(0), &Threads::default())
                 .expect("distances");
             scorer
-                .search(features, &Threads::default())
+                .search
+                .run(features, &Threads::default())
                 .expect("distances");
-            for (cell, &found) in scorer.distances().iter().enumerate() {
+            for (cell, &found) in scorer.search.cell_scores().iter().enumerate() {
                 let want = rule.reference(&world, threshold, cell);
                 let found = f64::from(found);
                 assert!(
@@ -453,7 +455,7 @@ fn every_rule_is_what_its_definition_says() {
                     nothing += usize::from(rows[0].len() == 1);
                 }
             }
-            again += scorer.searched_again();
+            again += scorer.search.searched_again();
             cells += CELLS;
         }
     }
@@ -475,15 +477,21 @@ fn conditions_never_lower_a_cell() {
         for image in 0..IMAGES {
             let features = world.features.image(image);
             plain
-                .search(features, &Threads::default())
+                .search
+                .run(features, &Threads::default())
                 .expect("distances");
             for rule in all().into_iter().filter(|r| !r.scaled) {
                 let mut scorer = rule.scorer(&world, rule.threshold(&world));
                 scorer
-                    .search(features, &Threads::default())
+                    .search
+                    .run(features, &Threads::default())
                     .expect("distances");
-                for (cell, (&with, &without)) in
-                    scorer.distances().iter().zip(plain.distances()).enumerate()
+                for (cell, (&with, &without)) in scorer
+                    .search
+                    .cell_scores()
+                    .iter()
+                    .zip(plain.search.cell_scores())
+                    .enumerate()
                 {
                     assert!(
                         with >= without * (1.0 - 1e-6),
@@ -506,8 +514,13 @@ fn the_number_of_threads_changes_no_bit() {
             let threads = Threads::new(threads).expect("threads");
             let mut scorer = rule.scorer(&world, threshold);
             let features = world.features.image(JUDGED);
-            scorer.search(features, &threads).expect("distances");
-            scorer.distances().iter().map(|d| d.to_bits()).collect()
+            scorer.search.run(features, &threads).expect("distances");
+            scorer
+                .search
+                .cell_scores()
+                .iter()
+                .map(|d| d.to_bits())
+                .collect()
         };
         assert_eq!(distances(1), distances(3), "{rule:?}");
     }

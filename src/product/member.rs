@@ -9,7 +9,7 @@ use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
     Condition, IgnoreMask, Likelihood, Measure, NeighbourhoodNetwork, PackedBank, PositionMask,
-    Rule, Scorer, SightingTable,
+    Rule, ScoreMap, Search, SightingTable,
 };
 
 /// Views into a bundle whose section table was checked against its bytes.
@@ -57,20 +57,20 @@ fn numbers<const N: usize, T>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
 }
 
 /// One member's data, decoded.
-pub struct Parts {
+pub struct MemberData {
     input: InputGeometry,
     backbone: BackboneSpec,
     method: Method,
     bank: PackedBank,
     place: Option<PositionMask>,
-    likelihood: Option<LikelihoodParts>,
+    likelihood: Option<LikelihoodData>,
     row_scale: Option<Vec<f32>>,
     /// Range of the ONNX bytes in the bundle.
     backbone_onnx: std::ops::Range<usize>,
     refinement_onnx: Option<std::ops::Range<usize>>,
 }
 
-struct LikelihoodParts {
+struct LikelihoodData {
     onnx: std::ops::Range<usize>,
     assignment: Vec<u16>,
     sightings: Option<SightingTable>,
@@ -96,7 +96,7 @@ fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     fits.then_some(needs)
 }
 
-impl Parts {
+impl MemberData {
     pub(super) fn assemble(
         sections: Sections<'_>,
         member: u8,
@@ -196,7 +196,7 @@ impl Parts {
                     .transpose()?;
                 let (section, _) =
                     sections.only(SectionKind::Neighbourhood, member, DType::Bytes)?;
-                Ok(LikelihoodParts {
+                Ok(LikelihoodData {
                     onnx: range(section),
                     assignment,
                     sightings,
@@ -316,25 +316,33 @@ impl Parts {
         Ok(conditions)
     }
 
-    /// A scorer whose map has `side` pixels.
-    pub(super) fn scorer(
+    /// Cells along a side of the feature grid.
+    pub(super) fn grid(&self) -> usize {
+        self.backbone.grid(self.input.side())
+    }
+
+    /// What scores the cells.
+    pub(super) fn search(
         &self,
         bytes: &[u8],
-        ignore: Option<IgnoreMask>,
-        side: usize,
+        ignore: Option<&IgnoreMask>,
         threads: &Threads,
-    ) -> Result<Scorer, NetworkError> {
-        let grid = self.backbone.grid(self.input.side());
-        Ok(Scorer::new(
+    ) -> Result<Search, NetworkError> {
+        let grid = self.grid();
+        Ok(Search::new(
             self.bank.clone(),
             self.conditions(bytes, threads)?,
-            ignore,
-            grid,
-            side,
-            // The blur is stated in this member's own pixels.
-            self.method.sigma * side as f32 / self.input.side() as f32,
-        )
-        .with_row_scale(self.row_scale.clone()))
+            self.row_scale.clone(),
+            ignore.map_or(Vec::new(), |mask| mask.cells().to_vec()),
+            grid * grid,
+        ))
+    }
+
+    /// What draws the map, `side` pixels wide.
+    pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, side: usize) -> ScoreMap {
+        // The blur is stated in this member's own pixels.
+        let sigma = self.method.sigma * side as f32 / self.input.side() as f32;
+        ScoreMap::new(self.grid(), side, sigma, ignore)
     }
 
     /// The refinement network, where there is one that counts.

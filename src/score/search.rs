@@ -1,0 +1,191 @@
+//! Features to the score of every cell: the nearest bank row that the rule allows there.
+
+use super::conditions::Condition;
+use super::nearest::{Neighbour, PackedBank};
+use super::position::PositionMask;
+use crate::network::{NetworkError, Threads};
+
+/// Finds the nearest allowed row of every cell. All buffers live here: a search takes no memory
+/// after the first image, but for what the neighbourhood network takes.
+pub struct Search {
+    bank: PackedBank,
+    conditions: Vec<Condition>,
+    row_scale: Option<Vec<f32>>,
+    /// Cells without a pixel that counts; empty where all count.
+    ignored: Vec<bool>,
+    plain: Vec<Neighbour>,
+    neighbours: Vec<Neighbour>,
+    cells: Vec<f32>,
+    second: Second,
+}
+
+/// Scratch of the second search: the cells whose nearest row is not allowed there.
+struct Second {
+    cells: Vec<u32>,
+    features: Vec<f32>,
+    allowed: PositionMask,
+    found: Vec<Neighbour>,
+    column: Vec<f32>,
+}
+
+impl Search {
+    /// For `cells` feature vectors an image. With several `conditions` a cell's score is the mean of
+    /// what each alone would give. `row_scale` multiplies each distance by a factor of the row that
+    /// explains the cell: rows that lie apart from the others leave more room around them.
+    /// `ignored` cells have the score 0; empty where none is.
+    ///
+    /// # Panics
+    /// When a condition, the factors or the ignored cells are for another grid or bank: a programming
+    /// error, bundles are checked.
+    pub fn new(
+        bank: PackedBank,
+        conditions: Vec<Condition>,
+        row_scale: Option<Vec<f32>>,
+        ignored: Vec<bool>,
+        cells: usize,
+    ) -> Self {
+        for condition in &conditions {
+            if let Some(mask) = &condition.place {
+                assert_eq!((mask.cells(), mask.rows()), (cells, bank.rows()), "mask");
+            }
+        }
+        let scales = row_scale.as_ref().map_or(bank.rows(), Vec::len);
+        assert_eq!(scales, bank.rows(), "row scale");
+        assert!(
+            ignored.is_empty() || ignored.len() == cells,
+            "ignored cells"
+        );
+        let room = if conditions.is_empty() { 0 } else { cells };
+        Self {
+            second: Second {
+                cells: Vec::with_capacity(room),
+                features: Vec::with_capacity(room * bank.dimensions()),
+                allowed: PositionMask::nothing(room, bank.rows()),
+                found: Vec::with_capacity(room),
+                column: Vec::new(),
+            },
+            bank,
+            conditions,
+            row_scale,
+            ignored,
+            plain: vec![Neighbour::default(); cells],
+            neighbours: vec![Neighbour::default(); cells],
+            cells: vec![0.0; cells],
+        }
+    }
+
+    /// Scores the cells of `features`, `[cells, dimensions]`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Run`] when the neighbourhood network fails.
+    ///
+    /// # Panics
+    /// When the buffer has another length: a programming error.
+    pub fn run(&mut self, features: &[f32], threads: &Threads) -> Result<(), NetworkError> {
+        self.bank.nearest(features, None, threads, &mut self.plain);
+        self.neighbours.copy_from_slice(&self.plain);
+        if self.conditions.is_empty() {
+            self.add_distances(0, 1.0);
+        }
+        let share = 1.0 / self.conditions.len() as f32;
+        for index in 0..self.conditions.len() {
+            self.condition(index, features, threads)?;
+            self.add_distances(index, share);
+        }
+        super::ignore::clear(&mut self.cells, &self.ignored);
+        Ok(())
+    }
+
+    /// Replaces the neighbours that condition `index` refuses.
+    fn condition(
+        &mut self,
+        index: usize,
+        features: &[f32],
+        threads: &Threads,
+    ) -> Result<(), NetworkError> {
+        let d = self.bank.dimensions();
+        self.neighbours.copy_from_slice(&self.plain);
+        let second = &mut self.second;
+        second.cells.clear();
+        self.conditions[index].look(features)?;
+        let condition = &self.conditions[index];
+        condition.refused(self.plain.iter().map(|n| n.row), |cell| {
+            second.cells.push(cell as u32);
+        })?;
+        second.features.clear();
+        second.allowed.clear_for(second.cells.len());
+        for (slot, &cell) in second.cells.iter().enumerate() {
+            let cell = cell as usize;
+            second
+                .features
+                .extend_from_slice(&features[cell * d..][..d]);
+            let words = second.allowed.words_mut(slot);
+            condition.words(cell, self.bank.rows(), words, &mut second.column)?;
+        }
+        second.found.clear();
+        second
+            .found
+            .resize(second.cells.len(), Neighbour::default());
+        self.bank.nearest(
+            &second.features,
+            Some(&second.allowed),
+            threads,
+            &mut second.found,
+        );
+        for (&cell, &found) in second.cells.iter().zip(&second.found) {
+            let cell = cell as usize;
+            self.neighbours[cell] = found;
+            if condition.unknown(cell) {
+                self.neighbours[cell].distance = f32::NAN;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `share` of the distances of condition `index`; the first one starts from nothing. A
+    /// condition never lowers a cell's score, whatever the factors of the two rows.
+    fn add_distances(&mut self, index: usize, share: f32) {
+        let scaled = |neighbour: &Neighbour| match &self.row_scale {
+            Some(scale) => scale[neighbour.row as usize] * neighbour.distance,
+            None => neighbour.distance,
+        };
+        let pairs = self.plain.iter().zip(&self.neighbours);
+        for (cell, (plain, allowed)) in self.cells.iter_mut().zip(pairs) {
+            let (plain, allowed) = (scaled(plain), scaled(allowed));
+            // A NaN on either side stays one.
+            let value = if allowed < plain { plain } else { allowed };
+            let before = if index == 0 { 0.0 } else { *cell };
+            *cell = before + share * value;
+        }
+    }
+
+    /// The score of each cell in the last search, `[grid, grid]`.
+    pub fn cell_scores(&self) -> &[f32] {
+        &self.cells
+    }
+
+    /// The same, to be corrected before the map is drawn.
+    pub fn cell_scores_mut(&mut self) -> &mut [f32] {
+        &mut self.cells
+    }
+
+    /// Nearest row of each cell in the last search (under the last condition).
+    pub fn neighbours(&self) -> &[Neighbour] {
+        &self.neighbours
+    }
+
+    /// Cells whose nearest row was not allowed there, in the last search (last condition).
+    pub fn searched_again(&self) -> usize {
+        self.second.cells.len()
+    }
+
+    /// The bank's rows.
+    pub fn bank(&self) -> &PackedBank {
+        &self.bank
+    }
+
+    /// What a row must satisfy to explain a cell, under the rule.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
