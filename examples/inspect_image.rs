@@ -1,0 +1,50 @@
+//! Inspects one image with a product bundle, and prints score and verdict.
+//!
+//! ```console
+//! $ cargo run --example inspect_image -- lid.pgp photo.png
+//! ```
+
+use partgate::capture::folder::read_frame;
+use partgate::inspection::Inspector;
+use partgate::network::Threads;
+use partgate::product::Product;
+use std::error::Error;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, bundle, image] = arguments.as_slice() else {
+        return Err("usage: inspect_image BUNDLE.pgp IMAGE".into());
+    };
+
+    // `open` checks every byte of the bundle.
+    let product = Product::open(Path::new(bundle))?;
+    // Scores do not depend on the number of threads.
+    let mut inspector = Inspector::new(&product, &Threads::new(2)?)?;
+
+    let frame = read_frame(Path::new(image))?;
+    if !product.expects_size(frame.width(), frame.height()) {
+        return Err("the image has another aspect than the images of the fit".into());
+    }
+    let inspection = inspector.inspect(&frame)?;
+    let thresholds = inspector.thresholds();
+    println!(
+        "score {:.3}, verdict {} (UNKNOWN above {:.3}, NG above {:.3}), {:.1} ms",
+        inspection.score,
+        inspection.verdict,
+        thresholds.unknown.threshold,
+        thresholds.ng.threshold,
+        inspection.total().as_secs_f64() * 1e3
+    );
+
+    // The map shows where: `side * side` scores, row by row.
+    let side = inspector.side();
+    let strangest = (0..side * side).max_by(|&a, &b| {
+        let map = inspector.map();
+        map[a].total_cmp(&map[b])
+    });
+    if let Some(at) = strangest {
+        println!("strangest at x {}, y {} of {side}", at % side, at / side);
+    }
+    Ok(())
+}

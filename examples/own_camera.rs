@@ -1,0 +1,119 @@
+//! A camera of one's own: a type that implements [`FrameSource`], and its frames inspected.
+//!
+//! ```console
+//! $ cargo run --example own_camera -- calibration/demo.pgp
+//! ```
+//!
+//! A camera maker's library would stand in `OwnCamera::expose`. Here it draws a bright bar that
+//! moves, so every picture is NG.
+
+use partgate::capture::decode::decode;
+use partgate::capture::source::{CaptureError, FrameSource, PixelFormat, RawFrame};
+use partgate::frame::Frame;
+use partgate::inspection::Inspector;
+use partgate::network::Threads;
+use partgate::product::Product;
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+/// Time from one exposure to the next, ns.
+const INTERVAL_NS: u64 = 100_000_000;
+
+/// CLOCK_MONOTONIC, ns. Gate and trigger use the same clock: another one gives wrong pairs.
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+struct OwnCamera {
+    width: usize,
+    height: usize,
+    next_ns: u64,
+    sequence: u64,
+}
+
+impl OwnCamera {
+    fn new(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            next_ns: 0,
+            sequence: 0,
+        }
+    }
+
+    fn expose(&self, pixels: &mut [u8]) {
+        let bar = self.sequence as usize * 8 % self.width;
+        for (index, pixel) in pixels.iter_mut().enumerate() {
+            let column = index % self.width;
+            *pixel = if column.abs_diff(bar) < 8 { 255 } else { 64 };
+        }
+    }
+}
+
+impl FrameSource for OwnCamera {
+    fn open(&mut self) -> Result<(), CaptureError> {
+        self.next_ns = monotonic_ns();
+        Ok(())
+    }
+
+    fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
+        let wait_ns = self.next_ns.saturating_sub(monotonic_ns());
+        let at_most_ns = at_most.as_nanos() as u64;
+        std::thread::sleep(std::time::Duration::from_nanos(wait_ns.min(at_most_ns)));
+        if wait_ns > at_most_ns {
+            return Ok(false);
+        }
+        // The buffer keeps its memory from frame to frame.
+        into.bytes.resize(self.width * self.height, 0);
+        self.expose(&mut into.bytes);
+        into.format = PixelFormat::Grey8;
+        (into.width, into.height, into.stride) = (self.width, self.height, self.width);
+        into.time_ns = self.next_ns;
+        into.sequence = self.sequence;
+        (into.lost_before, into.damaged, into.content) = (0, false, None);
+        self.sequence += 1;
+        self.next_ns += INTERVAL_NS;
+        Ok(true)
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.width * self.height
+    }
+
+    fn describe(&self) -> String {
+        format!("own camera, {} x {}, grey", self.width, self.height)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let bundle = std::env::args()
+        .nth(1)
+        .ok_or("usage: own_camera BUNDLE.pgp")?;
+    let product = Product::open(Path::new(&bundle))?;
+    let mut inspector = Inspector::new(&product, &Threads::new(2)?)?;
+
+    let [width, height] = product.manifest().training.smallest;
+    let mut camera = OwnCamera::new(width as usize, height as usize);
+    camera.open()?;
+    println!("{}", camera.describe());
+
+    let mut raw = RawFrame::with_capacity(camera.frame_bytes());
+    let mut frame = Frame::blank();
+    let mut inspected = 0;
+    while inspected < 5 {
+        if !camera.next(&mut raw, Duration::from_millis(500))? {
+            println!("no frame");
+            continue;
+        }
+        decode(&raw, &mut frame)?;
+        let inspection = inspector.inspect(&frame)?;
+        println!(
+            "frame {}: score {:.3}, verdict {}",
+            raw.sequence, inspection.score, inspection.verdict
+        );
+        inspected += 1;
+    }
+    Ok(())
+}
