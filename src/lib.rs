@@ -8,7 +8,7 @@
 //!                        +----------- product ----------+         +-> record (listens)
 //! ```
 //!
-//! - [`capture`]: where frames come from (cameras, image files, the rendered demo part).
+//! - [`capture`]: where frames come from (cameras, image files).
 //! - [`frame`]: one picture.
 //! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
 //!   feature maps.
@@ -21,7 +21,8 @@
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
 //! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
-//! - [`simulator`]: a production line in virtual time that drives the same controller.
+//! - [`simulation`]: everything that is not real: drawn parts, simulated devices, injected faults, a
+//!   production line in virtual time that drives the same controller.
 //! - [`config`]: the file that says what is wired to what.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
@@ -48,7 +49,7 @@ pub mod refine;
 pub mod sanity;
 pub mod score;
 pub mod seed;
-pub mod simulator;
+pub mod simulation;
 pub mod station;
 pub mod verdict;
 pub mod view;

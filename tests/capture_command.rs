@@ -9,6 +9,7 @@ use command::{Bench, field, partgate};
 use partgate::capture::folder::read_frame;
 use partgate::capture::source::RawFrame;
 use partgate::config::LineConfig;
+use partgate::simulation::Devices;
 use partgate::station::source;
 use std::path::Path;
 use std::time::Duration;
@@ -74,7 +75,8 @@ fn a_recording_is_played_as_it_was_taken() {
     assert!(taken.join("frames.jsonl").is_file());
     let camera = format!("source = \"recorded\"\nfolder = \"{}\"", taken.display());
     let second = bench.write("second.toml", config(&camera).as_bytes());
-    let mut source = source(&LineConfig::open(&second).expect("configuration")).expect("source");
+    let config = LineConfig::open(&second).expect("configuration");
+    let mut source = source(&config, &Devices).expect("source");
     source.open().expect("open");
     let mut frame = RawFrame::with_capacity(source.frame_bytes());
     let mut times = Vec::new();

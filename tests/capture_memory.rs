@@ -7,13 +7,13 @@
 
 use partgate::capture::Exposure;
 use partgate::capture::decode::decode;
-use partgate::capture::faults::{Fault, FaultPlan, FaultySource};
 use partgate::capture::folder_source::FolderSource;
 use partgate::capture::recorded::RecordedSource;
-use partgate::capture::rendered_source::{Production, RenderedSource};
 use partgate::capture::source::{FrameSource, PixelFormat, RawFrame};
 use partgate::frame::Frame;
 use partgate::sanity::{Sanity, SanitySettings};
+use partgate::simulation::camera::{Production, RenderedSource};
+use partgate::simulation::faults::{FaultySource, FrameFaults, Kind, Shares};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
@@ -135,12 +135,12 @@ fn sources_hand_over_frames_without_allocating() {
     let source = RecordedSource::new(folder.path(), true);
     assert_eq!(taken(source, 30), 0, "recorded");
 
-    let mut plan = FaultPlan::none(1)
-        .with(Fault::Late, 0.2)
-        .with(Fault::Duplicated, 0.2)
-        .with(Fault::Damaged, 0.2)
-        .with(Fault::Corrupted, 0.2)
-        .with(Fault::Lost, 0.1);
+    let shares = Shares::NONE
+        .with(Kind::LateFrame, 0.2)
+        .with(Kind::RepeatedFrame, 0.2)
+        .with(Kind::DamagedFrame, 0.4)
+        .with(Kind::LostFrame, 0.1);
+    let mut plan = FrameFaults::new(1, shares);
     plan.late_by = Duration::from_millis(2);
     let inner = RenderedSource::new(Production::new(1, 3, 0.0), running);
     let source = FaultySource::new(inner, plan).expect("plan");

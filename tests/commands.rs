@@ -6,8 +6,8 @@ mod bundle;
 mod command;
 
 use command::{Bench, Ran, field, number, partgate, program, text};
-use partgate::capture::rendered::Renderer;
 use partgate::frame::MAX_SIDE;
+use partgate::simulation::part::Renderer;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

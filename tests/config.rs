@@ -8,8 +8,8 @@ mod command;
 
 use command::{field, number, partgate, text};
 use partgate::capture::recorded::{INDEX, index_line};
-use partgate::capture::rendered::Renderer;
 use partgate::config::Board;
+use partgate::simulation::part::Renderer;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ mod bundle;
 mod command;
 
 use command::{Bench, Ran, field, number, partgate, text};
-use partgate::capture::rendered::Defect;
+use partgate::simulation::part::Defect;
 use serde_json::Value;
 use std::path::Path;
 

@@ -7,13 +7,13 @@ mod counting;
 
 use counting::allocations;
 use partgate::clock;
-use partgate::gpio::simulated::{
-    FaultyInputs, InputFaults, SimulatedInputs, SimulatedOutputs, TextInputs, TextOutputs,
-    TextSafeOutputs,
-};
 use partgate::line::devices::{Input, Inputs, Outputs};
 use partgate::line::gate::{Line, Nanos};
 use partgate::line::keepalive::Keepalive;
+use partgate::simulation::faults::{FaultyInputs, InputFaults, Kind, Shares};
+use partgate::simulation::lines::{
+    SimulatedInputs, SimulatedOutputs, TextInputs, TextOutputs, TextSafeOutputs,
+};
 use partgate::station::{Handover, LinkedOutputs, VisionEnd, link_pair};
 use rustix::net::{RecvFlags, recv};
 use std::os::unix::net::UnixDatagram;
@@ -51,11 +51,12 @@ fn simulated_edges_and_outputs_take_none() {
 fn injected_faults_take_none() {
     let (inner, mut feed) = SimulatedInputs::new(64).expect("inputs");
     let faults = InputFaults {
-        bounce: 0.5,
+        shares: Shares::NONE
+            .with(Kind::Bounce, 0.5)
+            .with(Kind::DoubleTrigger, 0.5)
+            .with(Kind::LostTrigger, 0.1),
         bounce_within: Duration::from_micros(50),
-        duplicate: 0.5,
         duplicate_within: Duration::from_micros(100),
-        lose: 0.1,
         ..InputFaults::default()
     };
     let mut inputs = FaultyInputs::new(inner, faults, 1).expect("faults");
@@ -69,7 +70,8 @@ fn injected_faults_take_none() {
             {}
         }
     });
-    assert!(inputs.injected().bounces() > 0 && inputs.injected().duplicates() > 0);
+    let injected = inputs.injected();
+    assert!(injected.of(Kind::Bounce) > 0 && injected.of(Kind::DoubleTrigger) > 0);
     assert_eq!(count, 0);
 }
 

@@ -7,7 +7,7 @@ mod command;
 
 use command::{Bench, Ran, partgate, program, text};
 use partgate::backbone::Rect;
-use partgate::capture::rendered::Renderer;
+use partgate::simulation::part::Renderer;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -264,7 +264,7 @@ fn pictures_that_cannot_be_written_cost_no_verdicts() {
     let folder = bench.at("parts");
     std::fs::create_dir(&folder).expect("folder");
     for i in 0..3 {
-        let part = partgate::capture::rendered::Renderer::new(1).good(3_000_000 + i);
+        let part = partgate::simulation::part::Renderer::new(1).good(3_000_000 + i);
         bundle::save(&part, &folder.join(format!("{i}.png")));
     }
     let out = bench.at("overlays");

@@ -10,9 +10,9 @@ mod line;
 
 use command::{Ran, program, text};
 use line::{MS, Plant, Running, level_at, on_between};
-use partgate::capture::rendered::Renderer;
 use partgate::clock;
 use partgate::line::gate::Nanos;
+use partgate::simulation::part::Renderer;
 use partgate::station::ask;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};

@@ -8,12 +8,12 @@
 mod bundle;
 
 use partgate::backbone::{InputGeometry, Preprocessor, Threads};
-use partgate::capture::rendered::Renderer;
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::score::{Aggregator, Border, Condition, Neighbour, PackedBank, PositionMask, Scorer};
 use partgate::seed::Rng;
+use partgate::simulation::part::Renderer;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -6,10 +6,8 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use partgate::capture::Exposure;
-use partgate::capture::rendered_source::{Production, RenderedSource};
 use partgate::capture::source::RawFrame;
 use partgate::clock;
-use partgate::gpio::simulated::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
 use partgate::line::controller::{Command, Controller, ControllerSettings};
 use partgate::line::devices::{DeviceError, Edge, Holding, Input, Inputs, Outputs};
 use partgate::line::gate::{
@@ -18,6 +16,8 @@ use partgate::line::gate::{
 use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::record::{ImageOptions, LogOptions, Metrics, ProductLabel, RecordOptions, Recorder};
+use partgate::simulation::camera::{Production, RenderedSource};
+use partgate::simulation::lines::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
 use partgate::station::{
     History, Judge, JudgeError, Judged, LinkError, Station, StationError, Summary, TriggerSource,
     metrics,

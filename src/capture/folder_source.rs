@@ -143,7 +143,7 @@ impl FrameSource for FolderSource {
     }
 }
 
-pub(super) fn describe(exposure: Exposure) -> String {
+pub(crate) fn describe(exposure: Exposure) -> String {
     match exposure {
         Exposure::FreeRunning { fps } => format!("{fps} fps"),
         Exposure::OnTrigger { delay } => format!("exposed {delay:?} after each trigger"),

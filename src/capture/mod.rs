@@ -1,13 +1,10 @@
 //! Where frames come from. A source knows nothing of models.
 
 pub mod decode;
-pub mod faults;
 pub mod folder;
 pub mod folder_source;
 pub(crate) mod pace;
 pub mod recorded;
-pub mod rendered;
-pub mod rendered_source;
 pub mod source;
 pub mod v4l2;
 

@@ -31,11 +31,11 @@ pub enum Exposure {
 }
 
 /// CLOCK_MONOTONIC, nanoseconds.
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     clock::now().0
 }
 
-pub(super) fn nanoseconds(span: Duration) -> u64 {
+pub(crate) fn nanoseconds(span: Duration) -> u64 {
     clock::nanos(span).0
 }
 
@@ -108,7 +108,7 @@ fn sleep_until(until_ns: u64, bell: Option<&OwnedFd>) {
 }
 
 /// Waits until the clock shows `until_ns`, at most until `deadline_ns`. Whether it was reached.
-pub(super) fn wait_until(until_ns: u64, deadline_ns: u64) -> bool {
+pub(crate) fn wait_until(until_ns: u64, deadline_ns: u64) -> bool {
     let end = until_ns.min(deadline_ns);
     while now_ns() < end {
         sleep_until(end, None);

@@ -13,6 +13,7 @@ use partgate::config::LineConfig;
 use partgate::frame::Frame;
 use partgate::line::gate::Nanos;
 use partgate::record::{encode_png, file_ending};
+use partgate::simulation::Devices;
 use partgate::station::source;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ struct Camera {
 
 impl Camera {
     fn open(config: &LineConfig) -> Result<Self, Failure> {
-        let mut source = source(config).map_err(Failure::input)?;
+        let mut source = source(config, &Devices).map_err(Failure::input)?;
         source.open().map_err(Failure::unexpected)?;
         log::info!("camera: {}", source.describe());
         let wired = config.camera.on_trigger();

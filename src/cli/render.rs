@@ -7,7 +7,7 @@ use super::terminal::Out;
 use clap::Args;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
+use partgate::simulation::part::{Defect, RenderedPart, Renderer};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

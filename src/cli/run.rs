@@ -17,6 +17,7 @@ use partgate::record::{
     Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordLock,
     RecordLockError, RecordOptions, Recorder,
 };
+use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::{
     AlarmLatch, Given, GivenError, Handover, History, LinkedOutputs, ProductJudge, Received,
@@ -119,7 +120,7 @@ fn hold(
         }
         command.stdin(link).spawn()
     };
-    let mut open_outputs = || -> Result<Box<dyn Outputs>, _> { Ok(outputs(config)?) };
+    let mut open_outputs = || -> Result<Box<dyn Outputs>, _> { Ok(outputs(config, &Devices)?) };
     supervise(settings, given, &mut open_outputs, &mut start, stop).map_err(|error| {
         let same = |code: &Code| matches!(error, SupervisorError::Lasting(c) if c == *code as i32);
         let code = LASTING.into_iter().find(same).unwrap_or(Code::Unexpected);
@@ -142,7 +143,8 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         requests,
     } = received.map_err(Failure::unexpected)?;
     let config = &config;
-    let safe = safe_outputs(config, requests, handover.places).map_err(Failure::unexpected)?;
+    let safe =
+        safe_outputs(config, requests, handover.places, &Devices).map_err(Failure::unexpected)?;
     let late = clock::nanos(config.supervisor.late);
     let outputs = LinkedOutputs::new(link, late, safe);
     // First of all, so that whoever watches waits for the product to be loaded.
@@ -208,7 +210,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let ng_threshold = product.manifest().thresholds.ng.threshold;
     let triggers = match (
         config.trigger.kind,
-        inputs(config).map_err(Failure::unexpected)?,
+        inputs(config, &Devices).map_err(Failure::unexpected)?,
     ) {
         (TriggerKind::Timer { every }, inputs) => TriggerSource::Clock { every, inputs },
         (_, Some(inputs)) => TriggerSource::Inputs(inputs),
@@ -222,7 +224,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let latch = AlarmLatch::new(&config.record.folder);
     let station = Station {
         settings: controller_settings(config),
-        source: source(config).map_err(Failure::input)?,
+        source: source(config, &Devices).map_err(Failure::input)?,
         camera_timeout: config.camera.timeout,
         camera_wired: config.camera.on_trigger(),
         triggers,

@@ -5,7 +5,6 @@ use super::problem::Problem;
 use super::sections::CameraSource;
 use crate::capture::folder::{images_under, read_frame};
 use crate::capture::recorded::RecordedSource;
-use crate::capture::rendered;
 use crate::capture::source::FrameSource;
 use crate::capture::source::PixelFormat;
 use crate::capture::v4l2;
@@ -13,6 +12,9 @@ use crate::frame::{MAX_AREA, MAX_SIDE};
 use crate::product::Product;
 use std::error::Error;
 use std::path::PathBuf;
+
+/// Columns and rows of the pictures of `camera.source = "rendered"`.
+pub const RENDERED_SIZE: (usize, usize) = (320, 256);
 
 /// An error with its causes, in one line.
 fn chain(error: &dyn Error) -> String {
@@ -151,7 +153,7 @@ impl LineConfig {
                 }
             }
             CameraSource::Rendered { .. } => {
-                let (width, height) = rendered::SIZE;
+                let (width, height) = RENDERED_SIZE;
                 if let Some(message) = fits(width, height) {
                     note("camera.source", message);
                 }

@@ -23,6 +23,7 @@ mod warnings;
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
 pub use document::Known;
 pub use example::{EXAMPLE, example};
+pub use files::RENDERED_SIZE;
 pub use problem::{ConfigError, Problem};
 pub use sections::{
     Access, Alarm, Camera, CameraSource, Capture, Challenge, Confirm, ConfirmKind, Controls, Drift,

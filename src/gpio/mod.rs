@@ -1,4 +1,4 @@
-//! Triggers and output lines on the GPIO character device, and simulated ones.
+//! Triggers and output lines on the GPIO character device.
 //!
 //! - [`LineSpec`]: which line, as a person writes it in a configuration.
 //! - [`chips`]: what the machine has and who holds it; what `doctor` shows.
@@ -7,12 +7,10 @@
 //!   vision process waits for triggers, and a supervisor holds the outputs, so that READY falls
 //!   when the vision process dies. [`ChardevSafeOutputs`]: by which the vision process lets the
 //!   supervisor's lines fall.
-//! - [`simulated`]: lines without hardware, the plant's side of them, and a fault injector.
 
 mod chardev;
 mod chips;
 mod error;
-pub mod simulated;
 mod spec;
 
 pub use chardev::{

@@ -1,6 +1,6 @@
 //! What is known of the challenge: a known-bad part that the line has to reject from time to time.
 
-use super::metrics::Counter;
+use super::counter::Counter;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

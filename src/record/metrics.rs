@@ -1,6 +1,7 @@
 //! Counters that everyone updates and one page shows. No locks on the way in.
 
 use super::challenge::ChallengeFigures;
+use super::counter::{Counter, Gauge};
 use super::entry::{Latency, PartEntry, ProductLabel};
 use super::histogram::{Histogram, LIMITS_US};
 use super::images::{Dropped, ImageCounts};
@@ -13,48 +14,6 @@ use std::time::SystemTime;
 
 /// Upper limits of the score over the product's NG threshold.
 const RATIO_LIMITS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0];
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// One more.
-    pub fn inc(&self) {
-        self.add(1);
-    }
-
-    /// `n` more.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// The number.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// For counts that are kept elsewhere and shown here.
-    fn show(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-}
-
-/// A number that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// Sets it.
-    pub fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Relaxed);
-    }
-
-    /// The number; 0 before it was set.
-    pub fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Relaxed))
-    }
-}
 
 /// What comes and goes, by a fixed set of names: how often, and whether it is there now.
 #[derive(Debug)]

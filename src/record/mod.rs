@@ -7,6 +7,7 @@
 
 mod chain;
 mod challenge;
+mod counter;
 mod drift;
 mod entry;
 mod histogram;
@@ -22,6 +23,7 @@ mod wall;
 
 pub use self::log::{EventLog, LogCounts, LogOptions, MAX_LINE};
 pub use challenge::{ChallengeFigures, ChallengeState};
+pub use counter::{Counter, Gauge};
 pub use drift::{Drift, DriftChange, DriftError, DriftOptions, LARGEST_WINDOW};
 pub use entry::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,
@@ -31,7 +33,7 @@ pub use images::{
     Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler, encode_png, file_ending,
 };
 pub use lock::{LOCK, RecordLock, RecordLockError};
-pub use metrics::{Counter, Gauge, Metrics};
+pub use metrics::Metrics;
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};
 pub use server::{MetricsServer, ServeError};

@@ -1,6 +1,6 @@
 use super::*;
-use crate::capture::rendered::Renderer;
 use crate::seed::Rng;
+use crate::simulation::part::Renderer;
 use proptest::prelude::*;
 
 fn part(index: u64) -> Frame {

@@ -4,12 +4,10 @@ use crate::capture::Exposure;
 use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
-use crate::capture::rendered_source::{Production, RENDERED, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
 use crate::clock;
 use crate::config::{self, CameraSource, LineConfig, TriggerKind};
-use crate::gpio::simulated::{TextInputs, TextOutputs, TextSafeOutputs};
 use crate::gpio::{
     self, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, InputLine, OutputLine,
 };
@@ -20,6 +18,7 @@ use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -61,6 +60,37 @@ pub enum DeviceSetupError {
         /// What is wrong with it by that limit.
         finding: Finding,
     },
+}
+
+/// Opens what a configuration may ask for although no hardware stands behind it. The station opens
+/// real devices only: whoever starts a line hands this in.
+pub trait SimulatedDevices {
+    /// The camera of `camera.source = "rendered"`, not opened yet. `defective_percent` of its parts
+    /// (0 to 100) have a defect; which ones follows from `seed`.
+    fn camera(&self, seed: u64, defective_percent: f64, exposure: Exposure)
+    -> Box<dyn FrameSource>;
+
+    /// The inputs of a `[plant]`, fed through `path`.
+    ///
+    /// # Errors
+    /// When `path` cannot be used.
+    fn inputs(&self, path: &Path) -> Result<Box<dyn Inputs>, DeviceError>;
+
+    /// The outputs of a `[plant]` that hears of `lines` through `path`, unattended so far.
+    ///
+    /// # Errors
+    /// When `path` cannot be used.
+    fn outputs(&self, path: &Path, lines: &[Line]) -> Result<Box<dyn Outputs>, DeviceError>;
+
+    /// By which this process lets `lines` fall that another one has opened at `path`.
+    ///
+    /// # Errors
+    /// When `path` cannot be used.
+    fn safe_outputs(
+        &self,
+        path: &Path,
+        lines: &[Line],
+    ) -> Result<Box<dyn SafeOutputs>, DeviceError>;
 }
 
 /// What the gate is told of the configured line.
@@ -126,7 +156,10 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
 ///
 /// # Errors
 /// [`DeviceSetupError`].
-pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupError> {
+pub fn source(
+    config: &LineConfig,
+    simulated: &dyn SimulatedDevices,
+) -> Result<Box<dyn FrameSource>, DeviceSetupError> {
     let exposure = |on_trigger| {
         if on_trigger {
             Exposure::OnTrigger {
@@ -155,10 +188,7 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
             seed,
             defective_percent,
             on_trigger,
-        } => {
-            let production = Production::new(*seed, RENDERED, *defective_percent);
-            Box::new(RenderedSource::new(production, exposure(*on_trigger)))
-        }
+        } => simulated.camera(*seed, *defective_percent, exposure(*on_trigger)),
     })
 }
 
@@ -195,11 +225,13 @@ fn spec(name: &'static str, line: &config::LineSpec) -> Result<gpio::LineSpec, D
 ///
 /// # Errors
 /// [`DeviceSetupError`].
-pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetupError> {
+pub fn inputs(
+    config: &LineConfig,
+    simulated: &dyn SimulatedDevices,
+) -> Result<Option<Box<dyn Inputs>>, DeviceSetupError> {
     if let Some(plant) = &config.plant {
-        let plant =
-            TextInputs::listen(&plant.inputs).map_err(|e| DeviceSetupError::Plant(e.into()))?;
-        return Ok(Some(Box::new(plant)));
+        let inputs = simulated.inputs(&plant.inputs);
+        return Ok(Some(inputs.map_err(DeviceSetupError::Plant)?));
     }
     let mut lines = Vec::new();
     for input in Input::ALL {
@@ -242,16 +274,18 @@ pub fn inputs(config: &LineConfig) -> Result<Option<Box<dyn Inputs>>, DeviceSetu
 ///
 /// # Errors
 /// [`DeviceSetupError`].
-pub fn outputs(config: &LineConfig) -> Result<Box<dyn Outputs>, DeviceSetupError> {
+pub fn outputs(
+    config: &LineConfig,
+    simulated: &dyn SimulatedDevices,
+) -> Result<Box<dyn Outputs>, DeviceSetupError> {
     let wired = Line::ALL.into_iter().filter_map(|line| {
         let spec = config.lines.named(line.name())?;
         Some((line, spec))
     });
     if let Some(plant) = &config.plant {
         let lines: Vec<Line> = wired.map(|(line, _)| line).collect();
-        let plant = TextOutputs::open(&plant.outputs, &lines)
-            .map_err(|e| DeviceSetupError::Plant(e.into()))?;
-        return Ok(Box::new(plant));
+        let outputs = simulated.outputs(&plant.outputs, &lines);
+        return outputs.map_err(DeviceSetupError::Plant);
     }
     let lines = wired
         .map(|(line, wire)| {
@@ -278,13 +312,13 @@ pub fn safe_outputs(
     config: &LineConfig,
     requests: Vec<OwnedFd>,
     places: [Option<(u8, u8)>; Line::ALL.len()],
+    simulated: &dyn SimulatedDevices,
 ) -> Result<Box<dyn SafeOutputs>, DeviceSetupError> {
     if let Some(plant) = &config.plant {
         let named = |line: &Line| config.lines.named(line.name()).is_some();
         let lines: Vec<Line> = Line::ALL.into_iter().filter(named).collect();
-        let plant = TextSafeOutputs::open(&plant.outputs, &lines)
-            .map_err(|e| DeviceSetupError::Plant(e.into()))?;
-        return Ok(Box::new(plant));
+        let outputs = simulated.safe_outputs(&plant.outputs, &lines);
+        return outputs.map_err(DeviceSetupError::Plant);
     }
     Ok(Box::new(ChardevSafeOutputs::new(requests, places)?))
 }

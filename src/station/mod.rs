@@ -44,8 +44,8 @@ mod triggers;
 
 pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{
-    DeviceSetupError, controller_settings, inputs, outputs, safe_outputs, sanity, source,
-    v4l2_settings,
+    DeviceSetupError, SimulatedDevices, controller_settings, inputs, outputs, safe_outputs, sanity,
+    source, v4l2_settings,
 };
 pub use given::{Changes, Given, GivenError, Received};
 pub use handover::{EndedBy, Handover};

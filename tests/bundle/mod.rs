@@ -5,7 +5,6 @@
 #![allow(dead_code)]
 
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
-use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::{
@@ -14,6 +13,7 @@ use partgate::product::{
 };
 use partgate::score::{Aggregator, Border, Neighbour, PackedBank, PositionMask, Rule};
 use partgate::seed::Rng;
+use partgate::simulation::part::{Defect, RenderedPart, Renderer};
 use partgate::verdict::{Bound, BoundMethod, Thresholds};
 use partgate::view::Picture;
 use std::path::{Path, PathBuf};

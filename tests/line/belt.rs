@@ -15,6 +15,7 @@ use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::seed::Rng;
+use partgate::simulation::Devices;
 use partgate::station::{Judge, Judged, ProductJudge, source};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ impl Truth {
     /// Of the lines that `config` configures.
     pub(crate) fn new(config: &Path) -> Self {
         let config = LineConfig::open(config).expect("configuration");
-        let mut camera = source(&config).expect("camera");
+        let mut camera = source(&config, &Devices).expect("camera");
         camera.open().expect("camera");
         let flash = camera.flash().expect("exposes on command");
         let product = Product::open(&config.product).expect("product");

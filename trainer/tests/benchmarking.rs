@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Bench, Ran, data_set, quick, text, train};
-use partgate::capture::rendered::Defect;
+use partgate::simulation::part::Defect;
 use serde_json::Value;
 use std::path::Path;
 use std::time::SystemTime;

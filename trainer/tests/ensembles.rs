@@ -8,9 +8,9 @@ mod common;
 use common::{Bench, copy, data_set, fit, fit_with, goods, save, text, train};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
-use partgate::capture::rendered::{Defect, Renderer};
 use partgate::inspection::Inspector;
 use partgate::product::{Product, SectionKind};
+use partgate::simulation::part::{Defect, Renderer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

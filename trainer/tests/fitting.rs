@@ -8,12 +8,12 @@ mod common;
 use common::{Bench, copy, data_set, fit, fit_with, goods, program, text, train};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
-use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::score::NeighbourhoodForm;
 use partgate::seed::Rng;
+use partgate::simulation::part::{Defect, RenderedPart, Renderer};
 use serde_json::Value;
 use std::path::Path;
 

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Bench, Ran, data_set, fit, fit_with, goods, program, text, train};
-use partgate::capture::rendered::{Defect, Renderer};
+use partgate::simulation::part::{Defect, Renderer};
 use std::path::Path;
 
 fn validate(set: &Path, bundle: &Path) -> Ran {

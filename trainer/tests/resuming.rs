@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Bench, QUICK, Ran, data_set, fit, fit_with, goods, program, save, text, train};
-use partgate::capture::rendered::{Defect, Renderer};
+use partgate::simulation::part::{Defect, Renderer};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};

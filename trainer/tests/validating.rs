@@ -7,9 +7,9 @@ mod common;
 use common::{Bench, copy, data_set, fit, goods, text, train};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
-use partgate::capture::rendered::Defect;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
+use partgate::simulation::part::Defect;
 use partgate::verdict::{BoundMethod, Verdict};
 
 const FIGURES: [&str; 7] = [

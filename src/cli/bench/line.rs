@@ -9,7 +9,7 @@ use super::{Arguments, NoImage};
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::Quantiles;
-use partgate::simulator::{LineFigures, LineTrial, Picture, judging_times, try_line};
+use partgate::simulation::{LineFigures, LineTrial, Picture, judging_times, try_line};
 use partgate::station::{Judge, ProductJudge};
 use partgate::verdict::Verdict;
 use serde::Serialize;

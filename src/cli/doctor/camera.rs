@@ -1,8 +1,8 @@
 //! The camera: is it there, and does it offer what is configured?
 
-use super::devices::node;
 use super::finding::{Finding, Findings};
 use super::machine::read;
+use super::node::node;
 use crate::cli::failure::causes;
 use partgate::capture::recorded::RecordedSource;
 use partgate::capture::source::FrameSource;

@@ -1,12 +1,11 @@
-//! Device nodes: who may use them, and the watchdog.
+//! Devices: who may use them, and the watchdog.
 
 use super::finding::{Finding, Findings};
 use super::machine::read;
+use super::node::node;
 use super::{camera, lines};
 use partgate::config::{CameraSource, LineConfig};
-use rustix::fs::{Access, access};
 use rustix::process::{getegid, geteuid, getgroups};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Looks at what `config` names; `root` is `/`, or a folder that stands for it.
@@ -58,29 +57,6 @@ fn group(root: &Path, name: &str) -> Finding {
             "this user is not in it",
             format!("`sudo usermod -aG {name} \"$USER\"`, then log in again"),
         )
-    }
-}
-
-/// A character device that this user may read and write.
-pub(super) fn node(check: &str, path: &Path, group: &str) -> Result<(), Box<Finding>> {
-    let shown = path.display();
-    let failed = |found: String, fix: String| Err(Box::new(Finding::failed(check, found, fix)));
-    match std::fs::metadata(path) {
-        Err(error) => failed(
-            format!("{shown}: {error}"),
-            "is it plugged in, and its driver loaded? `dmesg | tail` after plugging in".into(),
-        ),
-        Ok(about) if !about.file_type().is_char_device() => failed(
-            format!("{shown} is no device"),
-            format!("what is it? `ls -l {shown}`"),
-        ),
-        Ok(_) => match access(path, Access::READ_OK | Access::WRITE_OK) {
-            Ok(()) => Ok(()),
-            Err(error) => failed(
-                format!("{shown} may not be used: {error}"),
-                format!("is the user in group `{group}`? board/udev has the rules"),
-            ),
-        },
     }
 }
 

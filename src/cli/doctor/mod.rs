@@ -6,6 +6,7 @@ mod finding;
 mod judge;
 mod lines;
 mod machine;
+mod node;
 mod places;
 mod report;
 mod trigger_test;

@@ -5,6 +5,7 @@ use crate::cli::terminal::Out;
 use partgate::config::LineConfig;
 use partgate::line::gate::Line;
 use partgate::record::{RecordLock, RecordLockError};
+use partgate::simulation::Devices;
 use partgate::station::{
     Spread, Suggestion, TriggerTest, TriggerTestError, TriggerTested, ensure_alone, outputs,
     source, trigger_test,
@@ -187,9 +188,9 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
         signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
     }
-    let mut source = source(&config).map_err(Failure::input)?;
+    let mut source = source(&config, &Devices).map_err(Failure::input)?;
     source.open().map_err(Failure::unexpected)?;
-    let mut outputs = outputs(&config).map_err(Failure::unexpected)?;
+    let mut outputs = outputs(&config, &Devices).map_err(Failure::unexpected)?;
     let asked = TriggerTest {
         line,
         rounds: ROUNDS,

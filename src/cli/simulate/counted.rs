@@ -3,7 +3,7 @@
 use crate::cli::failure::{Code, Failure};
 use crate::cli::terminal::{Colour, Out};
 use partgate::line::gate::{Counters, Fault, Reason};
-use partgate::simulator::{Kind, Outcome, Stuck};
+use partgate::simulation::{Kind, Outcome, Stuck};
 use std::collections::BTreeMap;
 use thiserror::Error;
 

@@ -9,7 +9,7 @@ use super::ms;
 use super::terminal::{Colour, Out};
 use clap::Args;
 use counted::{Counted, faults, injected, listed, proved, reasons, tell_unverified};
-use partgate::simulator::{Case, Kind, Outcome, Times, classes};
+use partgate::simulation::{Case, Kind, Outcome, Times, classes};
 use search::{Found, Plan, search};
 use serde::Serialize;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 
 use super::Failure;
 use crate::cli::progress::Progress;
-use partgate::simulator::{Case, Kind, Outcome, Stuck, classes, known_cases, shrink};
+use partgate::simulation::{Case, Kind, Outcome, Stuck, classes, known_cases, shrink};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
@@ -34,7 +34,7 @@ pub(super) struct Found {
     pub(super) seeds: u64,
     /// By class: lines, and everything that was counted of them.
     pub(super) classes: Vec<(u64, Outcome)>,
-    pub(super) failures: Vec<partgate::simulator::Failure>,
+    pub(super) failures: Vec<partgate::simulation::Failure>,
     pub(super) stuck: Option<Stuck>,
 }
 

@@ -11,7 +11,7 @@ use partgate::frame::Frame;
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, Quantiles, RecordOptions, Recorder};
-use partgate::simulator::{
+use partgate::simulation::{
     ComparingJudge, Kind, Picture, Soak, SoakOutcome, rendered_pictures, soak,
 };
 use partgate::station::{Judge, ProductJudge};

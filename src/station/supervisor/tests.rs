@@ -1,5 +1,5 @@
 use super::*;
-use crate::gpio::simulated::SimulatedOutputs;
+use crate::simulation::lines::SimulatedOutputs;
 use std::time::Instant;
 
 #[test]

@@ -2,9 +2,9 @@
 
 use super::samples::Window;
 use super::*;
-use partgate::capture::rendered::Renderer;
 use partgate::frame::Pixels;
 use partgate::seed::Rng;
+use partgate::simulation::part::Renderer;
 use proptest::prelude::*;
 
 /// The demo product in every pixel format; 16-bit samples use their low byte, too.

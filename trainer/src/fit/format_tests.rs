@@ -13,7 +13,6 @@ use super::position::{Sightings, place_mask, place_table, windowed_counts};
 use super::training::Learning;
 use crate::export::{Convolution, Graph};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Rect};
-use partgate::capture::rendered::Renderer;
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{InspectionError, Inspector};
 use partgate::network::{Precision, Threads};
@@ -28,6 +27,7 @@ use partgate::score::{
     Rule, SightingTable,
 };
 use partgate::seed::Rng;
+use partgate::simulation::part::Renderer;
 use partgate::verdict::Thresholds;
 use prost::Message;
 use std::path::Path;

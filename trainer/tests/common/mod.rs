@@ -3,7 +3,7 @@
 // Each test crate uses its own part of this.
 #![allow(dead_code)]
 
-use partgate::capture::rendered::{Defect, RenderedPart, Renderer};
+use partgate::simulation::part::{Defect, RenderedPart, Renderer};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,29 @@
+//! Device nodes: are they there, and who may use them.
+
+use super::finding::Finding;
+use rustix::fs::{Access, access};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// A character device that this user may read and write.
+pub(super) fn node(check: &str, path: &Path, group: &str) -> Result<(), Box<Finding>> {
+    let shown = path.display();
+    let failed = |found: String, fix: String| Err(Box::new(Finding::failed(check, found, fix)));
+    match std::fs::metadata(path) {
+        Err(error) => failed(
+            format!("{shown}: {error}"),
+            "is it plugged in, and its driver loaded? `dmesg | tail` after plugging in".into(),
+        ),
+        Ok(about) if !about.file_type().is_char_device() => failed(
+            format!("{shown} is no device"),
+            format!("what is it? `ls -l {shown}`"),
+        ),
+        Ok(_) => match access(path, Access::READ_OK | Access::WRITE_OK) {
+            Ok(()) => Ok(()),
+            Err(error) => failed(
+                format!("{shown} may not be used: {error}"),
+                format!("is the user in group `{group}`? board/udev has the rules"),
+            ),
+        },
+    }
+}

@@ -1,0 +1,33 @@
+//! Everything that is not real, for the commands that need no hardware and for tests. Only they, and
+//! `cli`, know this room: the production rooms are handed what stands in for a device, as
+//! [`SimulatedDevices`](crate::station::SimulatedDevices).
+//!
+//! - [`part`]: the demonstration part, drawn with or without a defect.
+//! - [`camera`]: a camera that shows such parts.
+//! - [`lines`]: input and output lines in memory, or as text between processes.
+//! - [`faults`]: what can be broken on purpose, and the sources and inputs that break.
+//! - [`Devices`]: what of it a configuration may ask for.
+//! - `virtual_time`: the gate, both processes, and a plant that knows what really lies on the belt;
+//!   hours in seconds, the same run for the same seed.
+//! - `real_time`: such a plant round every thread of the running line.
+//! - `outcome`: what came of a line, in either time.
+
+pub mod camera;
+mod devices;
+pub mod faults;
+pub mod lines;
+mod outcome;
+pub mod part;
+mod real_time;
+mod virtual_time;
+
+pub use devices::Devices;
+pub use faults::Kind;
+pub use outcome::{Outcome, Times};
+pub use real_time::{
+    ComparingJudge, JudgingTimes, LineFigures, LineTrial, Picture, Soak, SoakError, SoakOutcome,
+    judging_times, rendered_pictures, soak, try_line,
+};
+pub use virtual_time::{
+    Case, CaseError, Failure, KNOWN, PIECES, Stuck, classes, failure_of, known_cases, shrink,
+};

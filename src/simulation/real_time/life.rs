@@ -1,0 +1,138 @@
+//! One life of a line: from the start of its threads until they have ended.
+
+use crate::capture::source::CaptureError;
+use crate::line::controller::ControllerSettings;
+use crate::line::gate::{AlarmSettings, Ejector, Nanos, Settings, Span};
+use crate::line::pairing::PairingSettings;
+use crate::simulation::lines::SimulatedError;
+use crate::station::{JudgeError, Station, StationError, Summary};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use thiserror::Error;
+
+/// From the trigger to the exposure.
+pub(super) const EXPOSURE: Nanos = Nanos::from_millis(2);
+/// A frame's way to the program, at most.
+pub(super) const DELIVERY: Nanos = Nanos::from_millis(60);
+
+/// Why a soak ends before its time.
+#[derive(Debug, Error)]
+pub enum SoakError {
+    /// There is nothing to show.
+    #[error("no picture of a part")]
+    NoPicture,
+    /// The judge cannot judge its own product's pictures.
+    #[error("the product cannot judge its own parts")]
+    Judge(#[from] JudgeError),
+    /// Simulated devices.
+    #[error(transparent)]
+    Device(#[from] SimulatedError),
+    /// The camera's faults.
+    #[error(transparent)]
+    Camera(#[from] CaptureError),
+    /// The line cannot run.
+    #[error(transparent)]
+    Station(#[from] StationError),
+    /// A thread of the line panicked.
+    #[error("a thread of the line panicked")]
+    Panicked,
+}
+
+/// What distinguishes one line in real time from another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// From sensor to ejector.
+    pub(super) gate: Nanos,
+    pub(super) pulse: Nanos,
+    pub(super) min_pitch: Nanos,
+    /// Longest time for one part's judging.
+    pub(super) judging: Nanos,
+    pub(super) capacity: usize,
+    pub(super) max_waiting: usize,
+}
+
+impl Pace {
+    pub(super) fn settings(self) -> ControllerSettings {
+        ControllerSettings {
+            gate: Settings {
+                gate: Span::Time(self.gate),
+                pulse: Span::Time(self.pulse),
+                min_off: Span::Time(Nanos::from_millis(10)),
+                ejector: Ejector::Pass,
+                bounce: Nanos::from_millis(1),
+                min_pitch: self.min_pitch,
+                late_output: Nanos::from_millis(5),
+                capacity: self.capacity,
+                max_waiting: self.max_waiting,
+                heartbeat: Nanos::from_millis(250),
+                spin_up: Nanos(0),
+                encoder_silence: Nanos(0),
+                occupied_max: None,
+                count_min: Nanos(0),
+                confirm: None,
+                ack: Nanos(0),
+                valid: Nanos(0),
+                fault_hold: Nanos::from_millis(200),
+                alarm: AlarmSettings {
+                    consecutive: 0,
+                    rejects: 0,
+                    window: 0,
+                    stop_line: false,
+                },
+            },
+            pairing: PairingSettings {
+                exposure_min: Nanos(0),
+                exposure_max: Nanos::from_millis(20),
+                delivery: DELIVERY,
+            },
+            judging: self.judging,
+            every_counts: None,
+            indexed: false,
+            level_every: None,
+            quadrature: false,
+            by_command: false,
+        }
+    }
+}
+
+/// A station that runs on a thread of its own.
+pub(super) struct Running {
+    stop: Arc<AtomicBool>,
+    gate: Option<JoinHandle<Result<Summary, StationError>>>,
+}
+
+impl Running {
+    pub(super) fn start(station: Station) -> Result<Self, StationError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&stop);
+        let gate = std::thread::Builder::new()
+            .name("partgate-gate".into())
+            .spawn(move || station.run(&theirs))
+            .map_err(StationError::Thread)?;
+        Ok(Self {
+            stop,
+            gate: Some(gate),
+        })
+    }
+
+    /// Whether it still runs.
+    pub(super) fn runs(&self) -> bool {
+        self.gate.as_ref().is_some_and(|g| !g.is_finished())
+    }
+
+    /// Ends it; None when one of its threads panicked.
+    pub(super) fn end(mut self) -> Option<Result<Summary, StationError>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.gate.take()?.join().ok()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(gate) = self.gate.take() {
+            let _ = gate.join();
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A line in real time under faults, for as long as is asked.
+
+use super::camera::{BeltCamera, Picture};
+use super::devices::{EjectorOutputs, HeardJudge, KeptJudge};
+use super::injector::SharedInjector;
+use super::ledger::Ledger;
+use super::life::{DELIVERY, EXPOSURE, Pace, Running, SoakError};
+use super::trial::judging_times;
+use crate::clock;
+use crate::line::controller::FrameCounters;
+use crate::line::devices::Input;
+use crate::line::gate::Nanos;
+use crate::record::{Latency, Metrics, ProductLabel, Quantiles, Recorder};
+use crate::seed::Rng;
+use crate::simulation::faults::{
+    FaultyInputs, FaultySource, FrameFaults, Injected, InputFaults, Kind, Shares,
+};
+use crate::simulation::lines::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
+use crate::simulation::outcome::Outcome;
+use crate::station::{self, Judge, Station, TriggerSource};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Faults come so many times as often as in virtual time.
+const OFTEN: usize = 4;
+/// Edges that can wait for the program, and changes that can wait for the plant.
+const ROOM: usize = 4096;
+/// How often the caller hears how it goes.
+const NEWS: Nanos = Nanos::from_millis(1000);
+/// No frame number of one life is one of another.
+const LIFE: u64 = 1 << 40;
+
+/// What a soak is made of.
+pub struct Soak {
+    /// How long.
+    pub duration: Duration,
+    /// Of arrivals and faults.
+    pub seed: u64,
+    /// What is injected; kinds that are not [`Kind::is_real`] are passed over.
+    pub kinds: Vec<Kind>,
+    /// What parts look like, in turn.
+    pub pictures: Vec<Picture>,
+    /// What judges.
+    pub judge: Box<dyn Judge>,
+    /// For the metrics.
+    pub ng_threshold: f32,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct SoakOutcome {
+    /// Parts, decisions, faults; its virtual hours and its times are zero.
+    pub line: Outcome,
+    /// Defective parts that the ejector let by: the product's own mistakes, and all that passed
+    /// unverified.
+    pub defective_passed: u64,
+    /// Frames, all lives together.
+    pub frames: FrameCounters,
+    /// How often the line was started.
+    pub lives: u64,
+    /// From sensor to ejector.
+    pub gate: Nanos,
+    /// Median time of one part's judging at the start.
+    pub judging: Nanos,
+    /// From the trigger to the verdict.
+    pub trigger_to_verdict: Quantiles,
+    /// From the trigger to the change of the ejector.
+    pub trigger_to_output: Quantiles,
+    /// How much later than scheduled the ejector was switched on.
+    pub lateness: Quantiles,
+    /// Real time so far.
+    pub elapsed: Duration,
+}
+
+/// One life's ends on the plant's side.
+struct Life {
+    running: Running,
+    feed: InputFeed,
+    view: OutputView,
+    camera: Arc<Injected>,
+    inputs: Arc<Injected>,
+}
+
+struct Plant<'a> {
+    make_recorder: &'a mut dyn FnMut(Arc<Metrics>) -> Recorder,
+    kinds: Vec<Kind>,
+    seed: u64,
+    ng_threshold: f32,
+    pictures: Arc<[Picture]>,
+    judge: KeptJudge,
+    pace: Pace,
+    ledger: Arc<Ledger>,
+    faults: Arc<SharedInjector>,
+    metrics: Arc<Metrics>,
+    outcome: SoakOutcome,
+}
+
+/// Runs a line for `soak.duration`, and tells `watch` of it once a second. Every life of the line
+/// gets its recorder from `make_recorder`.
+///
+/// # Errors
+/// [`SoakError`] when the line cannot run; what passes unverified is no error but counted.
+pub fn soak(
+    soak: Soak,
+    make_recorder: &mut dyn FnMut(Arc<Metrics>) -> Recorder,
+    watch: &mut dyn FnMut(&SoakOutcome),
+) -> Result<SoakOutcome, SoakError> {
+    if soak.pictures.is_empty() {
+        return Err(SoakError::NoPicture);
+    }
+    let mut judge = soak.judge;
+    let times = judging_times(&mut *judge, &soak.pictures, 20)?;
+    let (median, longest) = (times.median, times.max);
+    let gate = Nanos(
+        (EXPOSURE.0 + DELIVERY.0 + 3 * longest.0 + 100_000_000).clamp(400_000_000, 5_000_000_000),
+    );
+    let pulse = Nanos::from_millis(40);
+    let pitch = Nanos(100_000_000.max(median.0 * 6 / 5));
+    let pace = Pace {
+        gate,
+        pulse,
+        min_pitch: Nanos(90_000_000),
+        judging: Nanos((4 * longest.0).clamp(300_000_000, 1_500_000_000)),
+        capacity: 64,
+        max_waiting: 6,
+    };
+    let way = gate.after(Nanos(pulse.0 / 2));
+    let mut plant = Plant {
+        make_recorder,
+        seed: soak.seed,
+        ng_threshold: soak.ng_threshold,
+        pictures: soak.pictures.into(),
+        judge: Arc::new(Mutex::new(judge)),
+        pace,
+        ledger: Arc::new(Ledger::new(way)),
+        faults: Arc::new(SharedInjector::new(&soak.kinds, soak.seed, OFTEN)),
+        kinds: soak.kinds,
+        metrics: Arc::new(station::metrics()),
+        outcome: SoakOutcome {
+            gate,
+            judging: median,
+            ..SoakOutcome::default()
+        },
+    };
+    plant.run(pitch, clock::nanos(soak.duration), watch)?;
+    Ok(plant.outcome)
+}
+
+impl Plant<'_> {
+    fn run(
+        &mut self,
+        pitch: Nanos,
+        duration: Nanos,
+        watch: &mut dyn FnMut(&SoakOutcome),
+    ) -> Result<(), SoakError> {
+        let started = clock::now();
+        let end = started.after(duration);
+        let mut rng = Rng::stream(self.seed, 1);
+        let mut life = self.start()?;
+        let (mut arrival, mut news) = (started.after(pitch), started.after(NEWS));
+        // The last arrival's own edge, when it is delivered late.
+        let mut edge: Option<(Nanos, Nanos)> = None;
+        let mut outputs_back: Option<Nanos> = None;
+        loop {
+            let now = clock::now();
+            if let Some((at, when)) = edge.filter(|(_, when)| *when <= now) {
+                edge = None;
+                let _ = (life.feed.edge(Input::Trigger, at), when);
+            }
+            if arrival <= now && now < end {
+                // A part that this thread was too late for comes now: there is no other truth.
+                self.ledger.arrive(now);
+                let (late, next, outputs_away) = self.faults.with(|f| {
+                    let late = f.strikes(Kind::SlowTrigger);
+                    let late = if late {
+                        f.between(1_000_000, 20_000_000)
+                    } else {
+                        0
+                    };
+                    let next = if f.strikes(Kind::Crowding) {
+                        f.between(5_000_000, pitch.0 / 2)
+                    } else {
+                        pitch.0 + rng.below(2 * pitch.0 as usize) as u64
+                    };
+                    let away = outputs_back.is_none() && f.strikes(Kind::LostOutputs);
+                    let away = away.then(|| f.between(100_000_000, 1_000_000_000));
+                    (late, next, away)
+                });
+                // One line's edges arrive in their order.
+                if let Some((at, _)) = edge.take() {
+                    life.feed.edge(Input::Trigger, at);
+                }
+                if late > 0 {
+                    edge = Some((now, now.after(Nanos(late))));
+                } else {
+                    life.feed.edge(Input::Trigger, now);
+                }
+                arrival = now.after(Nanos(next));
+                if let Some(away) = outputs_away {
+                    life.view.unplug(true);
+                    // Wired so that a line which nobody drives lets nothing pass.
+                    self.ledger.pass(clock::now(), false, Nanos::MAX);
+                    outputs_back = Some(now.after(Nanos(away)));
+                }
+            }
+            self.settle(now);
+            if outputs_back.is_some_and(|back| back <= now) || !life.running.runs() {
+                // The supervisor's turn: lines that failed are opened again, for a new process.
+                outputs_back = None;
+                life.view.unplug(false);
+                self.end(life)?;
+                life = self.start()?;
+            }
+            if news <= now {
+                news = now.after(NEWS);
+                self.figures(now.since(started));
+                watch(&self.outcome);
+            }
+            if now >= end.after(self.pace.gate).after(Nanos::from_millis(500)) {
+                break;
+            }
+            let next = arrival.min(edge.map_or(Nanos::MAX, |(_, when)| when));
+            std::thread::sleep(clock::until(next).min(Duration::from_millis(20)));
+        }
+        self.end(life)?;
+        self.settle(Nanos::MAX);
+        self.figures(clock::now().since(started));
+        Ok(())
+    }
+
+    /// Parts that have met the ejector.
+    fn settle(&mut self, now: Nanos) {
+        while let Some(met) = self.ledger.settle(now) {
+            let slot = (met.number % self.pictures.len() as u64) as usize;
+            let defective = self.pictures.get(slot).is_some_and(|p| p.defective);
+            let line = &mut self.outcome.line;
+            line.physical += 1;
+            line.passed_physically += u64::from(met.passed);
+            line.passed_unverified += u64::from(met.passed && !met.verified);
+            line.good_thrown_out += u64::from(!met.passed && !defective);
+            self.outcome.defective_passed += u64::from(met.passed && defective);
+            if met.passed && !met.verified {
+                log::error!("part {} of the plant passed unverified", met.number);
+            }
+        }
+    }
+
+    fn figures(&mut self, elapsed: Nanos) {
+        let quantiles = |which| self.metrics.latency(which).quantiles();
+        self.outcome.trigger_to_verdict = quantiles(Latency::TriggerToVerdict);
+        self.outcome.trigger_to_output = quantiles(Latency::TriggerToOutput);
+        self.outcome.lateness = quantiles(Latency::OutputLateness);
+        self.outcome.elapsed = Duration::from_nanos(elapsed.0);
+        self.outcome.line.injected = self.faults.with(|f| f.injected);
+    }
+
+    /// A chance per part or frame, by the virtual line's rates.
+    fn share(&self, kind: Kind) -> f64 {
+        if self.kinds.contains(&kind) {
+            OFTEN as f64 / kind.one_in() as f64
+        } else {
+            0.0
+        }
+    }
+
+    fn shares(&self, kinds: &[Kind]) -> Shares {
+        let with = |shares: Shares, kind: &Kind| shares.with(*kind, self.share(*kind));
+        kinds.iter().fold(Shares::NONE, with)
+    }
+
+    fn start(&mut self) -> Result<Life, SoakError> {
+        self.outcome.lives += 1;
+        let life = self.outcome.lives;
+        let seed = Rng::stream(self.seed, life).next_u64();
+        let camera = BeltCamera::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.pictures),
+            Duration::from_nanos(EXPOSURE.0),
+            life * LIFE,
+        );
+        let faults = FrameFaults::new(seed, self.shares(&FrameFaults::KINDS));
+        let source = FaultySource::new(camera, faults)?;
+        let camera = source.injected();
+        let (inputs, feed) = SimulatedInputs::new(ROOM)?;
+        let faults = InputFaults {
+            // In real time `unplug` takes the camera or, half as often, the inputs.
+            shares: self
+                .shares(&InputFaults::KINDS)
+                .with(Kind::UnpluggedInputs, self.share(Kind::Unplug) / 2.0),
+            duplicate_within: Duration::from_millis(30),
+            ..InputFaults::default()
+        };
+        let inputs = FaultyInputs::new(inputs, faults, seed)?;
+        let injected = inputs.injected();
+        let (outputs, view) = SimulatedOutputs::new(ROOM)?;
+        let outputs = EjectorOutputs {
+            inner: outputs,
+            ledger: Arc::clone(&self.ledger),
+            faults: Arc::clone(&self.faults),
+        };
+        let judge = HeardJudge {
+            inner: Arc::clone(&self.judge),
+            ledger: Arc::clone(&self.ledger),
+            faults: Arc::clone(&self.faults),
+            usual: self.outcome.judging,
+        };
+        let station = Station {
+            settings: self.pace.settings(),
+            source: Box::new(source),
+            camera_timeout: Duration::from_secs(1),
+            camera_wired: false,
+            triggers: TriggerSource::Inputs(Box::new(inputs)),
+            outputs: Box::new(outputs),
+            judge: Box::new(judge),
+            self_test_passed: true,
+            recorder: Some((self.make_recorder)(Arc::clone(&self.metrics))),
+            metrics: Arc::clone(&self.metrics),
+            keepalive: None,
+            sampler: None,
+            ng_threshold: self.ng_threshold,
+            socket_triggers: false,
+            product: ProductLabel::new("soak", ""),
+            alive_every: Duration::from_millis(50),
+            late: crate::line::gate::Nanos::from_millis(1_000),
+            record_required: false,
+            challenge_every: None,
+            history: crate::station::History::default(),
+            control: None,
+            latch: None,
+        };
+        Ok(Life {
+            running: Running::start(station)?,
+            feed,
+            view,
+            camera,
+            inputs: injected,
+        })
+    }
+
+    fn end(&mut self, life: Life) -> Result<(), SoakError> {
+        let summary = life.running.end().ok_or(SoakError::Panicked)??;
+        // Whatever it was, the lines are unattended now.
+        self.ledger.pass(clock::now(), false, Nanos::MAX);
+        self.outcome
+            .line
+            .close(&summary.counters, &summary.frames, summary.under_way);
+        let (all, frames) = (&mut self.outcome.frames, summary.frames);
+        all.frames += frames.frames;
+        all.unclaimed += frames.unclaimed;
+        all.stale += frames.stale;
+        all.ambiguous += frames.ambiguous;
+        all.damaged += frames.damaged;
+        all.skipped += frames.skipped;
+        self.faults.with(|f| {
+            for kind in Kind::ALL {
+                let counted = match kind {
+                    Kind::UnpluggedInputs => Kind::Unplug,
+                    other => other,
+                };
+                let count = life.camera.of(kind) + life.inputs.of(kind);
+                f.injected[counted as usize] += count;
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! How a line does at one part rate, without faults.
+
+use super::camera::{BeltCamera, Picture};
+use super::ledger::Ledger;
+use super::life::{DELIVERY, EXPOSURE, Pace, Running, SoakError};
+use crate::capture::source::{PixelFormat, RawFrame};
+use crate::clock;
+use crate::line::devices::Input;
+use crate::line::gate::{Counters, Line, Nanos, Reason};
+use crate::record::{Latency, ProductLabel, Quantiles};
+use crate::simulation::lines::{SimulatedInputs, SimulatedOutputs};
+use crate::station::{self, Judge, JudgeError, Judged, Station, TriggerSource};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A line that is not ready after so long will not be.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long judging takes when nothing else is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct JudgingTimes {
+    /// Half take no longer.
+    pub median: Nanos,
+    /// The longest.
+    pub max: Nanos,
+}
+
+/// Judges `pictures` in turn, `runs` times after two that do not count.
+///
+/// # Errors
+/// What the judge says.
+pub fn judging_times(
+    judge: &mut dyn Judge,
+    pictures: &[Picture],
+    runs: usize,
+) -> Result<JudgingTimes, JudgeError> {
+    let mut times = Vec::with_capacity(runs);
+    for (run, picture) in pictures.iter().cycle().take(runs + 2).enumerate() {
+        let raw = RawFrame {
+            bytes: picture.rgb.clone(),
+            format: PixelFormat::Rgb24,
+            width: picture.width,
+            height: picture.height,
+            stride: 3 * picture.width,
+            ..RawFrame::with_capacity(0)
+        };
+        let started = clock::now();
+        judge.judge(&raw)?;
+        if run >= 2 {
+            times.push(clock::now().since(started));
+        }
+    }
+    times.sort_unstable();
+    let at = |place: usize| times.get(place).copied().unwrap_or_default();
+    Ok(JudgingTimes {
+        median: at(times.len() / 2),
+        max: at(times.len().saturating_sub(1)),
+    })
+}
+
+/// One part rate to be tried.
+#[derive(Clone, Copy, Debug)]
+pub struct LineTrial {
+    /// Between two parts.
+    pub pitch: Duration,
+    /// From sensor to ejector.
+    pub gate: Duration,
+    /// How many parts.
+    pub parts: u64,
+}
+
+/// What came of a part rate.
+#[derive(Clone, Copy, Debug)]
+pub struct LineFigures {
+    /// The gate's counters.
+    pub counters: Counters,
+    /// Parts that came, whether or not the line saw them.
+    pub came: u64,
+    /// Parts that were rejected for want of time: no verdict at the gate, no place, or because the
+    /// line was not ready after such a one; and outputs that were late.
+    pub late: u64,
+    /// One part's judging.
+    pub judging: Quantiles,
+    /// From the trigger to the verdict.
+    pub trigger_to_verdict: Quantiles,
+    /// From the trigger to the change of the ejector; the gate's distance is part of it.
+    pub trigger_to_output: Quantiles,
+    /// How much later than scheduled the ejector was switched on.
+    pub lateness: Quantiles,
+}
+
+/// A judge that is lent to one line after the other.
+struct Lent(Arc<Mutex<Box<dyn Judge>>>);
+
+impl Judge for Lent {
+    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.judge(raw)
+    }
+}
+
+/// Runs parts past a line at a steady rate.
+///
+/// # Errors
+/// [`SoakError`] when the line cannot run.
+pub fn try_line(
+    trial: LineTrial,
+    judge: &Arc<Mutex<Box<dyn Judge>>>,
+    pictures: &Arc<[Picture]>,
+    ng_threshold: f32,
+) -> Result<LineFigures, SoakError> {
+    let (pitch, gate) = (clock::nanos(trial.pitch), clock::nanos(trial.gate));
+    let on_belt = (gate.0 / pitch.0.max(1)) as usize + 8;
+    let capacity = on_belt.min(crate::line::controller::MAX_PARTS);
+    let pace = Pace {
+        gate,
+        pulse: Nanos((pitch.0 * 2 / 5).clamp(1, 40_000_000)),
+        min_pitch: Nanos((pitch.0 / 2).max(1_000_000)),
+        judging: gate.after(gate),
+        capacity,
+        max_waiting: capacity,
+    };
+    let ledger = Arc::new(Ledger::new(gate));
+    let exposure = Duration::from_nanos(EXPOSURE.0);
+    let camera = BeltCamera::new(Arc::clone(&ledger), Arc::clone(pictures), exposure, 0);
+    let (inputs, mut feed) = SimulatedInputs::new(1024)?;
+    let (outputs, view) = SimulatedOutputs::new(64)?;
+    let metrics = Arc::new(station::metrics());
+    let running = Running::start(Station {
+        settings: pace.settings(),
+        source: Box::new(camera),
+        camera_timeout: Duration::from_secs(1),
+        camera_wired: false,
+        triggers: TriggerSource::Inputs(Box::new(inputs)),
+        outputs: Box::new(outputs),
+        judge: Box::new(Lent(Arc::clone(judge))),
+        self_test_passed: true,
+        recorder: None,
+        metrics: Arc::clone(&metrics),
+        keepalive: None,
+        sampler: None,
+        ng_threshold,
+        socket_triggers: false,
+        product: ProductLabel::new("bench", ""),
+        alive_every: Duration::from_millis(50),
+        late: crate::line::gate::Nanos::from_millis(1_000),
+        record_required: false,
+        challenge_every: None,
+        history: crate::station::History::default(),
+        control: None,
+        latch: None,
+    })?;
+    let limit = clock::now().after(clock::nanos(READY_WITHIN));
+    while !view.level(Line::Ready) && running.runs() && clock::now() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut next = clock::now().after(pitch);
+    for _ in 0..trial.parts {
+        std::thread::sleep(clock::until(next));
+        // The sensor's own time: the plant is on time even when this thread is not.
+        ledger.arrive(next);
+        feed.edge(Input::Trigger, next);
+        next = next.after(pitch);
+        while ledger.settle(clock::now()).is_some() {}
+    }
+    std::thread::sleep(Duration::from_nanos(gate.0 + pace.pulse.0 + DELIVERY.0));
+    let summary = running.end().ok_or(SoakError::Panicked)??;
+    let counters = summary.counters;
+    let rejected = |reason: Reason| counters.rejected[reason as usize];
+    let judged = rejected(Reason::Ng) + rejected(Reason::Unknown) + rejected(Reason::Neighbour);
+    let quantiles = |which| metrics.latency(which).quantiles();
+    Ok(LineFigures {
+        counters,
+        came: trial.parts,
+        late: trial.parts.saturating_sub(counters.passed + judged) + counters.late_outputs,
+        judging: quantiles(Latency::Judging),
+        trigger_to_verdict: quantiles(Latency::TriggerToVerdict),
+        trigger_to_output: quantiles(Latency::TriggerToOutput),
+        lateness: quantiles(Latency::OutputLateness),
+    })
+}

@@ -1,0 +1,235 @@
+//! What really happened to each part, kept by the plant alone: neither the gate's decisions nor its
+//! counters nor its part numbers come in here.
+//!
+//! A part is verified when the judge's first word on a picture of that very part was OK, and reached the
+//! living vision process before the part met the ejector. Whatever else the ejector lets by is a
+//! failure, unless the plant can prove that no program could have known or acted: then it is counted as
+//! beyond knowledge, by kind and wiring.
+
+use super::{Away, World};
+use crate::line::gate::{Ejector, Judgement, Line};
+use crate::simulation::faults::Kind;
+use crate::simulation::virtual_time::line::MS;
+use std::collections::VecDeque;
+
+/// A part on the belt, until it has passed the ejector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) number: u64,
+    /// Belt places at which it is at the sensor, at the gate, at the ejector.
+    pub(super) front: u64,
+    pub(super) gate: u64,
+    pub(super) centre: u64,
+    pub(super) truth: Judgement,
+    pub(super) arrived: u64,
+    /// The time of the trigger that the program was told of; 0: none.
+    pub(super) trigger_at: u64,
+    pub(super) gate_at: u64,
+    /// When the program first heard of it, however vaguely.
+    pub(super) revealed: Option<u64>,
+    /// What kept the program from being told of it.
+    pub(super) silent: Option<Kind>,
+    /// The program was led to take another part's picture for its own.
+    pub(super) misled: Option<Kind>,
+    pub(super) ok_at: Option<u64>,
+    /// A vision process watched the inputs when it came: it did not have to be thrown out for being
+    /// unknown.
+    pub(super) watched: bool,
+}
+
+/// What the plant remembers besides the parts.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// When the encoder told something else than the belt did, and why.
+    deviations: VecDeque<(u64, Kind)>,
+    /// When the program could last tell that it did.
+    violation: Option<u64>,
+    last_count: Option<u64>,
+    /// When the last few parts arrived that have met the ejector.
+    arrivals: VecDeque<u64>,
+    /// When the PASS that the holder raised last was to end.
+    pub(super) pass_until: u64,
+    /// When the outputs could not be set.
+    pub(super) outputs_away: Away,
+    /// Of the gate's counter, to see it grow.
+    pub(super) covered_too_long: u64,
+    pub(super) failed: bool,
+}
+
+const REMEMBERED: u64 = 30_000 * MS;
+
+impl Ledger {
+    pub(super) fn deviates(&mut self, now: u64, kind: Kind) {
+        while self
+            .deviations
+            .front()
+            .is_some_and(|(at, _)| at + REMEMBERED < now)
+        {
+            self.deviations.pop_front();
+        }
+        self.deviations.push_back((now, kind));
+    }
+
+    /// A count reached the program, stamped `at`.
+    pub(super) fn counted(&mut self, at: u64, least: u64, silence: u64) {
+        let before = self.last_count.replace(at);
+        let Some(before) = before else {
+            return;
+        };
+        let gap = at.saturating_sub(before);
+        if (least > 0 && gap < least) || (silence > 0 && gap > silence) {
+            self.violation = Some(at);
+        }
+    }
+
+    pub(super) fn violated(&mut self, at: u64) {
+        self.violation = Some(at);
+    }
+}
+
+/// Why no program could have stopped it.
+enum Beyond {
+    /// The program could have.
+    No,
+    /// This.
+    Yes(Kind),
+}
+
+impl World {
+    /// The front part is at the ejector.
+    pub(super) fn meet_ejector(&mut self) {
+        let Some(part) = self.on_belt.pop_front() else {
+            return;
+        };
+        self.past_gate = self.past_gate.saturating_sub(1);
+        let passes = match self.line.ejector {
+            Ejector::Pass => self.levels[Line::Pass as usize],
+            Ejector::Reject => !self.levels[Line::Reject as usize],
+        };
+        if !passes {
+            self.confirm_reject();
+        }
+        let verified = part.ok_at.is_some();
+        let now = self.now;
+        self.trace.note(now, || {
+            let number = part.number;
+            let how = if passes { "passes" } else { "is thrown out" };
+            let why = if verified {
+                ""
+            } else {
+                " without an OK of its own"
+            };
+            format!("part {number} ({:?}) {how}{why}", part.truth)
+        });
+        let outcome = &mut self.outcome;
+        outcome.physical += 1;
+        outcome.passed_physically += u64::from(passes);
+        outcome.good_thrown_out += u64::from(!passes && part.truth == Judgement::Ok);
+        if passes && !verified {
+            match self.beyond(&part) {
+                Beyond::Yes(kind) => {
+                    let wiring = usize::from(self.line.ejector == Ejector::Reject);
+                    self.outcome.beyond[wiring][kind as usize] += 1;
+                    self.trace
+                        .note(now, || format!("  beyond knowledge: {}", kind.name()));
+                }
+                Beyond::No => {
+                    self.outcome.passed_unverified += 1;
+                    self.outcome.first_failure.get_or_insert(part.number);
+                    self.ledger.failed = true;
+                    self.trace
+                        .note(now, || format!("  PASSED UNVERIFIED: {part:?}"));
+                }
+            }
+        }
+        self.ledger.arrivals.push_back(part.arrived);
+        if self.ledger.arrivals.len() > 4 {
+            self.ledger.arrivals.pop_front();
+        }
+    }
+
+    fn beyond(&self, part: &Part) -> Beyond {
+        let now = self.now;
+        // Who could have acted since when?
+        let since = match self.line.ejector {
+            Ejector::Pass => self.ledger.pass_until,
+            Ejector::Reject => part.gate_at,
+        };
+        if self.ledger.outputs_away.all_since(since, now) {
+            return Beyond::Yes(Kind::LostOutputs);
+        }
+        let vision = self.vision.away().all_since(since, now);
+        let holder = self.supervisor.away().all_since(since, now);
+        match self.line.ejector {
+            // Either process ends a PASS whose time is over.
+            Ejector::Pass if since < now && vision && holder => {
+                return Beyond::Yes(self.why_nobody());
+            }
+            // Only the vision process knows which part must go, until its silence is noticed.
+            Ejector::Reject if vision => return Beyond::Yes(self.why_nobody()),
+            _ => {}
+        }
+        // A part that the program was kept from knowing, while it had every reason to think that it
+        // knows all.
+        if let Some(kind) = part.silent
+            && part.watched
+            && part.revealed.is_none_or(|at| at + 2 * MS > now)
+        {
+            return Beyond::Yes(kind);
+        }
+        if let Some(kind) = part.misled {
+            // A stamp that cannot be told from a true one; a picture that may come twice.
+            let tellable = match kind {
+                Kind::WrongStamp => self.line.stamps_are_safe(),
+                Kind::FrozenCamera | Kind::RepeatedFrame => self.line.never_alike,
+                _ => false,
+            };
+            if !tellable {
+                return Beyond::Yes(kind);
+            }
+        }
+        if let Some(kind) = self.encoder_lied(part) {
+            return Beyond::Yes(kind);
+        }
+        Beyond::No
+    }
+
+    fn why_nobody(&self) -> Kind {
+        match (self.vision.alive(), self.supervisor.alive()) {
+            (true, true) if self.line.ejector == Ejector::Pass => Kind::BothStall,
+            (true, _) => Kind::VisionStall,
+            (false, true) => Kind::ProcessDeath,
+            (false, false) => Kind::BothDeath,
+        }
+    }
+
+    /// Counts that differ from the belt, not one of them implausible by what the program may expect.
+    fn encoder_lied(&self, part: &Part) -> Option<Kind> {
+        if !self.line.encoder {
+            return None;
+        }
+        // Of a part that came at one of these times, whose PASS this may have been, or which it was.
+        // The program empties the belt by counts once it has found the encoder out, with a quarter to
+        // spare: more wrong counts than that, each of them plausible, are more than it can know.
+        let spare = self.line.way / self.line.count / 5;
+        if let Some(found_out) = self.ledger.violation {
+            let mut since = self.ledger.deviations.iter().rev();
+            let more = since.by_ref().take_while(|(at, _)| *at > found_out).count();
+            if more as u64 > spare {
+                return self.ledger.deviations.back().map(|(_, kind)| *kind);
+            }
+        }
+        let came = self.ledger.arrivals.iter().copied();
+        came.chain([part.arrived]).find_map(|since| {
+            if self.ledger.violation.is_some_and(|at| at >= since) {
+                return None;
+            }
+            let (_, kind) = self
+                .ledger
+                .deviations
+                .back()
+                .filter(|(at, _)| *at >= since)?;
+            Some(*kind)
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! The output lines, which keep their level when nobody sets them.
+
+use super::{Event, World};
+use crate::line::gate::Line;
+use crate::line::holder::FALL;
+
+impl World {
+    pub(super) fn outputs(&mut self, work: bool) {
+        self.broken.outputs = !work;
+        let now = self.now;
+        if work {
+            self.ledger.outputs_away.to = now;
+        } else {
+            self.ledger.outputs_away.extend(now, u64::MAX);
+            // An expander that lost its supply falls; one that hangs keeps its levels.
+            if self.draw(0, 2) == 0 {
+                for line in FALL {
+                    self.set_physical(line, line.when_unattended());
+                }
+            }
+        }
+    }
+
+    pub(super) fn fall_all(&mut self) {
+        for line in FALL {
+            self.set_level(line, line.when_unattended());
+        }
+    }
+
+    /// False when it cannot be set.
+    pub(super) fn set_level(&mut self, line: Line, on: bool) -> bool {
+        if self.broken.outputs {
+            return false;
+        }
+        self.set_physical(line, on);
+        true
+    }
+
+    fn set_physical(&mut self, line: Line, on: bool) {
+        let level = &mut self.levels[line as usize];
+        if *level == on {
+            return;
+        }
+        *level = on;
+        let now = self.now;
+        if line != Line::Heartbeat && line != Line::Busy {
+            self.trace.note(now, || {
+                format!("{} {}", line.name(), if on { "on" } else { "off" })
+            });
+        }
+        if line == Line::Ready && self.line.stops {
+            let then = now + self.line.reaction;
+            self.at(then, Event::Belt(on));
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The vision process, which may be stopped or die at any instant: what it is told, and what it says.
+
+use super::{Away, Delivery, Edge, Event, Shot, World};
+use crate::line::controller::{Command, Controller};
+use crate::line::gate::{Fault, Faults, Judgement, Line, Nanos, Output};
+use crate::line::holder::{Watch, What};
+use crate::line::pairing::FrameInfo;
+use crate::simulation::virtual_time::line::{MS, US};
+
+/// Commands that the socket holds.
+const SOCKET: usize = 42;
+
+pub(super) struct Vision {
+    controller: Option<Box<Controller<Shot>>>,
+    watch: Watch,
+    pub(super) life: u64,
+    wake: u64,
+    next_alive: u64,
+    overdue: bool,
+    /// The gate's thread, or the whole process, is not run before these.
+    gate_until: u64,
+    process_until: u64,
+    pub(super) away: Away,
+    /// Faults that come from outside, which a new process has to be told again.
+    outside: Faults,
+}
+
+impl Vision {
+    pub(super) fn none() -> Self {
+        Self {
+            controller: None,
+            watch: Watch::new(Nanos(0)),
+            life: 0,
+            wake: u64::MAX,
+            next_alive: u64::MAX,
+            overdue: false,
+            gate_until: 0,
+            process_until: 0,
+            away: Away::default(),
+            outside: Faults::NONE,
+        }
+    }
+
+    pub(super) fn wakes(&self) -> u64 {
+        if self.controller.is_some() {
+            self.wake.max(self.gate_until).max(self.process_until)
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Whether the gate's thread is not run.
+    pub(super) fn stopped(&self, now: u64) -> bool {
+        now < self.gate_until || now < self.process_until
+    }
+
+    pub(super) fn process_stopped(&self, now: u64) -> bool {
+        now < self.process_until
+    }
+
+    pub(super) fn alive(&self) -> bool {
+        self.controller.is_some()
+    }
+
+    /// Whether a process holds the inputs open and takes itself for well informed.
+    pub(super) fn watches(&self) -> bool {
+        self.controller
+            .as_ref()
+            .is_some_and(|c| !c.faults().has(Fault::Inputs) && !c.faults().has(Fault::Starting))
+    }
+
+    pub(super) fn away(&self) -> Away {
+        self.away
+    }
+
+    fn deadline(&self) -> u64 {
+        let controller = self
+            .controller
+            .as_ref()
+            .map_or(u64::MAX, |c| c.deadline().0);
+        controller.min(self.watch.deadline().0).min(self.next_alive)
+    }
+}
+
+impl World {
+    pub(super) fn vision_starts(&mut self, life: u64) {
+        if life != self.vision.life || self.vision.alive() || !self.supervisor.alive() {
+            return;
+        }
+        let now = self.now;
+        self.trace.note(now, || "a vision process runs".into());
+        // The models are checked by a test; one that is off has no line.
+        let started = Controller::new(self.line.settings, Nanos(now));
+        self.vision.controller = started.ok().map(Box::new);
+        self.vision.watch = Watch::new(self.line.holder.late);
+        self.vision.overdue = false;
+        self.vision.gate_until = 0;
+        self.vision.process_until = 0;
+        self.vision.away.to = now;
+        self.vision.next_alive = now;
+        self.kernel.clear();
+        self.overflow = [0; 5];
+        self.lost = [0; 5];
+        self.lost_parts.clear();
+        for line in Line::ALL {
+            let on = line.when_unattended();
+            self.say(What::Set {
+                line,
+                on,
+                until: None,
+            });
+        }
+        if self.latch {
+            self.call(|c, now, emit| c.raise_alarm(now, &mut |x| emit(x)));
+            self.acknowledge_soon();
+        }
+        for (fault, broken) in [
+            (Fault::Camera, self.broken.camera),
+            (Fault::Inputs, self.broken.chip),
+        ] {
+            if broken {
+                self.deliver(now + 5 * MS, Delivery::Fault(fault, true));
+            }
+        }
+        self.deliver(now + 20 * MS, Delivery::Fault(Fault::Starting, false));
+        self.run_vision();
+    }
+
+    /// A person comes to look.
+    fn acknowledge_soon(&mut self) {
+        let later = self.now + self.draw(300 * MS, 3000 * MS);
+        self.deliver(later, Delivery::Acknowledge);
+    }
+
+    pub(super) fn close_life(&mut self) {
+        if let Some(controller) = &self.vision.controller {
+            let under_way = controller.under_way() as u64;
+            let (counters, frames) = (*controller.counters(), *controller.frames());
+            self.outcome.close(&counters, &frames, under_way);
+        }
+    }
+
+    pub(super) fn vision_ends(&mut self, why: &str) {
+        if !self.vision.alive() {
+            return;
+        }
+        let now = self.now;
+        self.trace
+            .note(now, || format!("the vision process ends: {why}"));
+        self.close_life();
+        self.vision.controller = None;
+        // What was on its way to it is lost, and what it knew.
+        self.vision.life += 1;
+        // A part that is past its gate, or as good as there, was decided by a process that knew it.
+        let decided = self.here() + self.line.pitch / 4;
+        for part in self.on_belt.iter_mut().filter(|p| p.gate > decided) {
+            part.ok_at = None;
+            part.watched = false;
+        }
+        self.vision.away.extend(now, u64::MAX);
+        if self.supervisor.alive() {
+            let life = self.vision.life;
+            let noticed = now + self.draw(200 * US, 4 * MS);
+            self.at(noticed, Event::LinkClosed(life));
+        }
+    }
+
+    pub(super) fn stop_vision(&mut self, until: u64, process: bool) {
+        if !self.vision.alive() {
+            return;
+        }
+        let stop = if process {
+            &mut self.vision.process_until
+        } else {
+            &mut self.vision.gate_until
+        };
+        *stop = until.max(*stop);
+        self.vision.away.extend(self.now, until);
+        self.at(until, Event::VisionRuns);
+    }
+
+    pub(super) fn vision_runs(&mut self) {
+        if !self.vision.alive() || self.vision.stopped(self.now) {
+            return;
+        }
+        // Edges wait in the kernel and are read in their order.
+        while let Some((edge, at, lost)) = self.kernel.pop_front() {
+            self.hand_edge(edge, at, lost);
+        }
+        self.run_vision();
+    }
+
+    pub(super) fn run_vision(&mut self) {
+        let now = Nanos(self.now);
+        if self.vision.watch.must_fall_again(now) {
+            self.set_level(Line::Pass, false);
+        }
+        let overdue = self.vision.watch.overdue(now);
+        if overdue != self.vision.overdue {
+            self.vision.overdue = overdue;
+            if overdue {
+                for line in [Line::Pass, Line::Ready, Line::Reject, Line::Fault] {
+                    self.set_level(line, line.when_unattended());
+                }
+            }
+            self.call(|c, now, emit| c.fault(Fault::Supervisor, overdue, now, &mut |x| emit(x)));
+        }
+        if self.now >= self.vision.next_alive {
+            self.vision.next_alive = self.now + self.line.alive_every;
+            self.say(What::Alive);
+        }
+        self.call(|c, now, emit| c.tick(now, &mut |x| emit(x)));
+    }
+
+    /// To the supervisor.
+    fn say(&mut self, what: What) {
+        if !self.vision.alive() || !self.supervisor.alive() {
+            return;
+        }
+        if self.supervisor.link.len() >= SOCKET {
+            self.fall_all();
+            self.vision_ends("the supervisor does not take what it is told");
+            return;
+        }
+        let command = self.vision.watch.command(what, Nanos(self.now));
+        let arrives = self.now + self.jitter();
+        let last = self.supervisor.link.back().map_or(0, |(at, _)| *at);
+        self.supervisor.link.push_back((arrives.max(last), command));
+    }
+
+    fn say_all_again(&mut self) {
+        for line in Line::ALL {
+            let on = self
+                .vision
+                .controller
+                .as_ref()
+                .is_some_and(|c| c.level(line));
+            if line != Line::Pass || !on {
+                self.say(What::Set {
+                    line,
+                    on,
+                    until: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, delivery: Delivery) {
+        if !self.vision.alive() {
+            return;
+        }
+        if let Delivery::Edge { edge, at, lost } = delivery {
+            self.edge_arrives(edge, at, lost);
+            return;
+        }
+        let mut delivery = delivery;
+        // The thread that hears of it goes on where the gate's does not.
+        if let Delivery::Command { at: at @ None, .. } = &mut delivery
+            && !self.vision.process_stopped(self.now)
+        {
+            *at = Some(self.now);
+        }
+        if self.vision.stopped(self.now) {
+            let later = self.vision.gate_until.max(self.vision.process_until);
+            self.deliver(later, delivery);
+            return;
+        }
+        match delivery {
+            Delivery::Edge { .. } => {}
+            Delivery::Level(on) => {
+                if self.level_is(on) {
+                    let before = self.found_by_level();
+                    self.call(|c, now, emit| c.level_read(on, now, &mut |x| emit(x)));
+                    if self.found_by_level() > before {
+                        let (number, now) = (self.next_number, self.now);
+                        self.reveal(number, now);
+                    }
+                }
+            }
+            Delivery::Command {
+                number,
+                at,
+                by_clock,
+            } => {
+                let at = at.unwrap_or(self.now);
+                self.known(number, at);
+                let stamp = Nanos(at);
+                self.call(|c, clock, emit| {
+                    if by_clock {
+                        c.trigger(stamp, 0, clock, &mut |x| emit(x));
+                    } else {
+                        c.command_trigger(stamp, clock, &mut |x| emit(x));
+                    }
+                });
+            }
+            Delivery::Frame {
+                shot,
+                stamp,
+                sequence,
+                content,
+                damaged,
+            } => {
+                if !self.broken.camera {
+                    self.last_shot = Some(shot);
+                    let info = FrameInfo {
+                        exposed: Nanos(stamp),
+                        sequence,
+                        content,
+                        damaged,
+                    };
+                    self.call(|c, now, emit| c.frame(shot, info, now, &mut |x| emit(x)));
+                }
+            }
+            Delivery::Verdict {
+                part,
+                shown,
+                verdict,
+            } => {
+                let now = self.now;
+                if verdict == Ok(Judgement::Ok)
+                    && let Some(shown) = self.part(shown)
+                {
+                    shown.ok_at.get_or_insert(now);
+                }
+                self.call(|c, now, emit| c.verdict(part, verdict, now, &mut |x| emit(x)));
+            }
+            Delivery::Fault(fault, present) => {
+                self.vision.outside.set(fault, present);
+                self.call(|c, now, emit| c.fault(fault, present, now, &mut |x| emit(x)));
+            }
+            Delivery::Acknowledge => {
+                self.call(|c, now, emit| c.acknowledge(now, &mut |x| emit(x)));
+            }
+            Delivery::Answer(answer) => {
+                if self.vision.watch.answer(answer) {
+                    self.call(|c, now, emit| c.outputs_were_late(now, &mut |x| emit(x)));
+                    self.say_all_again();
+                }
+                self.run_vision();
+            }
+            Delivery::LinkGone => {
+                self.fall_all();
+                self.vision_ends("its supervisor is gone");
+            }
+        }
+    }
+
+    fn found_by_level(&self) -> u64 {
+        let counters = self.vision.controller.as_ref().map(|c| c.counters());
+        counters.map_or(0, |c| c.found_by_level)
+    }
+
+    /// The program is told of part `number`, whose trigger is at `at`.
+    fn known(&mut self, number: u64, at: u64) {
+        let now = self.now;
+        if let Some(part) = self.part(number) {
+            part.trigger_at = at;
+            part.revealed.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn hand_edge(&mut self, edge: Edge, at: u64, lost: u32) {
+        let lost = self.take_lost(edge, at, lost);
+        let stamp = Nanos(at);
+        match edge {
+            Edge::On(number) => {
+                self.known(number, at);
+                self.call(|c, now, emit| c.trigger(stamp, lost, now, &mut |x| emit(x)));
+            }
+            Edge::Off => self.call(|c, now, emit| c.release(stamp, lost, now, &mut |x| emit(x))),
+            Edge::Count => {
+                let gate = &self.line.settings.gate;
+                let (least, silence) = (gate.count_min.0, gate.encoder_silence.0);
+                self.ledger.counted(at, least, silence);
+                self.call(|c, now, emit| c.encoder(stamp, lost, now, &mut |x| emit(x)));
+            }
+            Edge::Quarter { second, on } => {
+                let unsure = self.implausible();
+                let counts = self.counts();
+                self.call(|c, now, emit| {
+                    c.encoder_edge(second, on, stamp, lost, now, &mut |x| emit(x));
+                });
+                if self.implausible() > unsure {
+                    self.ledger.violated(at);
+                }
+                if self.counts() > counts {
+                    let gate = &self.line.settings.gate;
+                    let (least, silence) = (gate.count_min.0, gate.encoder_silence.0);
+                    self.ledger.counted(at, least, silence);
+                }
+            }
+            Edge::Index => {
+                let unsure = self.implausible();
+                self.call(|c, now, emit| c.index(stamp, lost, now, &mut |x| emit(x)));
+                if self.implausible() > unsure {
+                    self.ledger.violated(at);
+                }
+            }
+            Edge::Confirm => {
+                self.call(|c, now, emit| c.confirm(stamp, lost, now, &mut |x| emit(x)))
+            }
+        }
+        if self.vision.alive() && self.covered_too_long() {
+            self.reveal_touching();
+        }
+    }
+
+    fn implausible(&self) -> u64 {
+        let counters = self.vision.controller.as_ref().map(|c| c.counters());
+        counters.map_or(0, |c| c.implausible_counts)
+    }
+
+    fn counts(&self) -> u64 {
+        self.vision.controller.as_ref().map_or(0, |c| c.counts())
+    }
+
+    fn covered_too_long(&mut self) -> bool {
+        let counters = self.vision.controller.as_ref().map(|c| c.counters());
+        let now = counters.map_or(0, |c| c.covered_too_long);
+        let before = std::mem::replace(&mut self.ledger.covered_too_long, now);
+        now > before
+    }
+
+    /// Calls the program and does what it says.
+    fn call(
+        &mut self,
+        what: impl FnOnce(&mut Controller<Shot>, Nanos, &mut dyn FnMut(Command<Shot>)),
+    ) {
+        let Some(mut controller) = self.vision.controller.take() else {
+            return;
+        };
+        let mut said = std::mem::take(&mut self.said);
+        what(&mut controller, Nanos(self.now), &mut |command| {
+            said.push(command)
+        });
+        self.outcome.most_tracked = self.outcome.most_tracked.max(controller.under_way() as u64);
+        self.vision.controller = Some(controller);
+        for command in said.drain(..) {
+            self.carry_out(command);
+        }
+        self.said = said;
+        let jitter = self.jitter();
+        self.vision.wake = self.vision.deadline().max(self.now).saturating_add(jitter);
+        if self.covered_too_long() {
+            self.reveal_touching();
+        }
+    }
+
+    fn carry_out(&mut self, command: Command<Shot>) {
+        if !self.vision.alive() {
+            return;
+        }
+        match command {
+            Command::Gate(Output::Set {
+                line,
+                on,
+                due,
+                until,
+            }) => {
+                if matches!(line, Line::Pass | Line::Reject) && on {
+                    self.outcome.lateness.record(self.now.saturating_sub(due.0));
+                }
+                // What can only stop parts, at once and round the supervisor.
+                if line.is_safe(on) {
+                    self.set_level(line, on);
+                }
+                self.say(What::Set { line, on, until });
+            }
+            Command::Gate(Output::Extend { until }) => self.say(What::Set {
+                line: Line::Pass,
+                on: true,
+                until: Some(until),
+            }),
+            Command::Gate(Output::Decided(decision)) => {
+                let waited = self.now.saturating_sub(decision.trigger.time.0);
+                self.outcome.trigger_to_output.record(waited);
+                let now = self.now;
+                self.trace.note(now, || {
+                    let why = decision.rejected.map_or("pass", |r| r.name());
+                    format!(
+                        "gate: its part {} of trigger {:.3}: {why}",
+                        decision.part.0,
+                        decision.trigger.time.0 as f64 / 1e6
+                    )
+                });
+            }
+            Command::Gate(Output::Fault { fault, present }) => {
+                let now = self.now;
+                self.trace.note(now, || {
+                    format!(
+                        "gate: fault {} {}",
+                        fault.name(),
+                        if present { "comes" } else { "goes" }
+                    )
+                });
+                if fault == Fault::Confirm && present {
+                    self.acknowledge_soon();
+                }
+            }
+            Command::Gate(Output::Alarm(raised)) => {
+                self.latch = raised;
+                if raised {
+                    self.acknowledge_soon();
+                }
+            }
+            Command::Free(..) => {}
+            Command::Judge {
+                part,
+                trigger,
+                frame,
+                ..
+            } => self.judge(part, trigger.0, frame),
+        }
+    }
+}
