@@ -351,20 +351,29 @@ pub(crate) fn is_plain(manifest: &Manifest) -> bool {
         && manifest.others.is_empty()
 }
 
-/// Judges `images` with `product`, in parallel, and computes every figure.
-pub(crate) fn validate(
+/// All images judged, with the pixels of those that have ground truth.
+struct JudgedSet {
+    judged: Vec<Judged>,
+    pixels: PixelScores,
+    baseline_pixels: PixelScores,
+}
+
+/// Judges `images` with `product`, in parallel; the results keep the images' order.
+fn judge_all(
     product: &Product,
     images: &[TestImage],
     eroded: bool,
-) -> Result<(ValidationReport, Vec<Judged>), TrainError> {
-    let manifest = product.manifest();
-    let side = manifest.input.side();
+) -> Result<JudgedSet, TrainError> {
+    let side = product.manifest().input.side();
     let progress = Progress::new("validate", images.len() as u64);
     let mut workers = (0..rayon::current_num_threads().clamp(1, images.len().max(1)))
         .map(|_| Worker::new(product))
         .collect::<Result<Vec<_>, _>>()?;
-    let (mut pixels, mut baseline_pixels) = (PixelScores::new(), PixelScores::new());
-    let mut judged = Vec::with_capacity(images.len());
+    let mut set = JudgedSet {
+        judged: Vec::with_capacity(images.len()),
+        pixels: PixelScores::new(),
+        baseline_pixels: PixelScores::new(),
+    };
     // Batches bound the maps held at once; within one, each worker takes a run of images.
     for batch in images.chunks(workers.len() * 8) {
         let run = batch.len().div_ceil(workers.len());
@@ -384,14 +393,29 @@ pub(crate) fn validate(
             .collect::<Result<_, _>>()?;
         for outcome in outcomes.into_iter().flatten() {
             if let Some(mask) = &outcome.mask {
-                pixels.add(&outcome.map, mask, side, side)?;
+                set.pixels.add(&outcome.map, mask, side, side)?;
                 let map = outcome.baseline_map.as_ref().unwrap_or(&outcome.map);
-                baseline_pixels.add(map, mask, side, side)?;
+                set.baseline_pixels.add(map, mask, side, side)?;
             }
-            judged.push(outcome.judged);
+            set.judged.push(outcome.judged);
         }
     }
     progress.finish();
+    Ok(set)
+}
+
+/// Judges `images` with `product` and computes every figure.
+pub(crate) fn validate(
+    product: &Product,
+    images: &[TestImage],
+    eroded: bool,
+) -> Result<(ValidationReport, Vec<Judged>), TrainError> {
+    let manifest = product.manifest();
+    let JudgedSet {
+        judged,
+        pixels,
+        baseline_pixels,
+    } = judge_all(product, images, eroded)?;
     let plain = is_plain(manifest);
     let main = figures(&judged, |j| j.score, |j| j.verdict, pixels)?;
     // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores

@@ -4,8 +4,8 @@
 use super::Kind;
 use super::draws::{Noise, chance, log_uniform};
 use super::recolouring::Recolouring;
-use super::room::Room;
-use super::samples::{Colour, Cover, Patch, Picture, Window};
+use super::region::Region;
+use super::samples::{AlphaMask, Colour, Patch, Picture, Window};
 use partgate::seed::Rng;
 
 /// The kinds of this family.
@@ -31,19 +31,19 @@ const SMALLEST: f32 = 4.0;
 #[derive(Clone, Copy)]
 struct Choice {
     windows: usize,
-    aloof: f32,
+    border_weight: f32,
 }
 
 /// Few windows: more would pick the same few components again and again.
 const ANY: Choice = Choice {
     windows: 8,
-    aloof: 1.0,
+    border_weight: 1.0,
 };
 
 /// What is removed must lie whole in its window, else the fill would smear what its border cuts.
 const WHOLE: Choice = Choice {
     windows: 40,
-    aloof: 8.0,
+    border_weight: 8.0,
 };
 
 /// Share of a component's window that must lie where damage may.
@@ -71,7 +71,7 @@ impl Cut {
         }
     }
 
-    fn cover(&self, window: Window) -> Cover {
+    fn mask(&self, window: Window) -> AlphaMask {
         let half = (window.width as f32 / 2.0, window.height as f32 / 2.0);
         let radius = self.corner * half.0.min(half.1);
         let alpha = (0..window.area())
@@ -85,7 +85,7 @@ impl Cut {
                 (-distance / self.feather).clamp(0.0, 1.0)
             })
             .collect();
-        Cover { window, alpha }
+        AlphaMask { window, alpha }
     }
 }
 
@@ -105,7 +105,7 @@ fn sides(picture: Picture<'_>, square: bool, smaller: f32, rng: &mut Rng) -> (us
 
 /// The most distinct of a few windows of the given sides that lie inside; `clear` of another.
 fn component(
-    room: &Room<'_>,
+    region: &Region<'_>,
     picture: Picture<'_>,
     (width, height): (usize, usize),
     clear: Option<Window>,
@@ -115,7 +115,7 @@ fn component(
     let mut best: Option<(f32, Window)> = None;
     let mut found = 0;
     for _ in 0..4 * choice.windows {
-        let (x, y) = room.place(rng)?;
+        let (x, y) = region.place(rng)?;
         let (Some(left), Some(top)) = (x.checked_sub(width / 2), y.checked_sub(height / 2)) else {
             continue;
         };
@@ -128,11 +128,11 @@ fn component(
         if left + width > picture.width()
             || top + height > picture.height()
             || clear.is_some_and(|c| c.touches(&window, APART))
-            || room.share_inside(window) < INSIDE
+            || region.share_inside(window) < INSIDE
         {
             continue;
         }
-        let distinct = room.distinctness(window, choice.aloof);
+        let distinct = region.distinctness(window, choice.border_weight);
         if best.is_none_or(|(most, _)| distinct > most) {
             best = Some((distinct, window));
         }
@@ -149,25 +149,25 @@ fn component(
 pub(super) fn misplaced(
     kind: Kind,
     picture: Picture<'_>,
-    room: &Room<'_>,
+    region: &Region<'_>,
     smaller: f32,
     rng: &mut Rng,
 ) -> Option<Vec<Patch>> {
     let quarter = kind == Kind::Rotated && chance(rng, 0.4);
     let sides = sides(picture, quarter, smaller, rng);
     let choice = if kind == Kind::Removed { WHOLE } else { ANY };
-    let here = component(room, picture, sides, None, choice, rng)?;
+    let here = component(region, picture, sides, None, choice, rng)?;
     let cut = Cut::draw(rng, here);
-    let cover = |window: Window| cut.cover(window).limited(1.0, |x, y| room.holds(x, y));
+    let mask = |window: Window| cut.mask(window).limited(1.0, |x, y| region.holds(x, y));
     // Offsets from the window's corner, last ones for mirroring.
     let (right, bottom) = (here.width - 1, here.height - 1);
     let inside = |x: usize, y: usize| (x - here.left, y - here.top);
     let at = |i: usize, j: usize| picture.at(here.left + i, here.top + j);
     Some(match kind {
         Kind::Swapped | Kind::Duplicated => {
-            let there = component(room, picture, sides, Some(here), ANY, rng)?;
+            let there = component(region, picture, sides, Some(here), ANY, rng)?;
             let moved = |to: Window, from: Window| {
-                Patch::new(cover(to), |x, y| {
+                Patch::new(mask(to), |x, y| {
                     picture.at(from.left + x - to.left, from.top + y - to.top)
                 })
             };
@@ -179,7 +179,7 @@ pub(super) fn misplaced(
         }
         Kind::Mirrored => {
             let upright = chance(rng, 0.5);
-            vec![Patch::new(cover(here), |x, y| {
+            vec![Patch::new(mask(here), |x, y| {
                 let (i, j) = inside(x, y);
                 if upright {
                     at(right - i, j)
@@ -190,7 +190,7 @@ pub(super) fn misplaced(
         }
         Kind::Rotated => {
             let left = chance(rng, 0.5);
-            vec![Patch::new(cover(here), |x, y| {
+            vec![Patch::new(mask(here), |x, y| {
                 let (i, j) = inside(x, y);
                 match (quarter, left) {
                     (true, true) => at(right - j, i),
@@ -199,8 +199,8 @@ pub(super) fn misplaced(
                 }
             })]
         }
-        Kind::Recoloured => vec![recoloured(picture, cover(here), rng)],
-        _ => vec![removed(picture, cover(here), rng)],
+        Kind::Recoloured => vec![recoloured(picture, mask(here), rng)],
+        _ => vec![removed(picture, mask(here), rng)],
     })
 }
 
@@ -257,8 +257,8 @@ fn smoothed(line: &[Colour], reach: usize) -> Vec<Colour> {
 
 /// The component gone: its surroundings are drawn over it, nearer ones counting for more, with the
 /// grain of the border so that the place is not conspicuously smooth.
-fn removed(picture: Picture<'_>, cover: Cover, rng: &mut Rng) -> Patch {
-    let w = cover.window;
+fn removed(picture: Picture<'_>, mask: AlphaMask, rng: &mut Rng) -> Patch {
+    let w = mask.window;
     let sharp = Surroundings::around(picture, w);
     let reach = 1 + w.width.min(w.height) / 6;
     let soft = Surroundings {
@@ -276,7 +276,7 @@ fn removed(picture: Picture<'_>, cover: Cover, rng: &mut Rng) -> Patch {
         .sqrt()
         .min(0.03);
     let noise = Noise::new(rng);
-    Patch::new(cover, |x, y| {
+    Patch::new(mask, |x, y| {
         let (i, j) = (x - w.left, y - w.top);
         let sides = [
             (soft.left[j], i + 1),
@@ -301,13 +301,13 @@ fn removed(picture: Picture<'_>, cover: Cover, rng: &mut Rng) -> Patch {
 
 /// The component in another colour: only what differs from the window's surroundings, so that the
 /// ground that it stands on keeps its own.
-fn recoloured(picture: Picture<'_>, mut cover: Cover, rng: &mut Rng) -> Patch {
-    let w = cover.window;
+fn recoloured(picture: Picture<'_>, mut mask: AlphaMask, rng: &mut Rng) -> Patch {
+    let w = mask.window;
     let ground = Surroundings::around(picture, w).median();
     let recolouring = Recolouring::draw(rng, picture.is_grey());
     let whole = chance(rng, 0.3);
     if !whole {
-        for (i, alpha) in cover.alpha.iter_mut().enumerate() {
+        for (i, alpha) in mask.alpha.iter_mut().enumerate() {
             let colour = picture.at(w.left + i % w.width, w.top + i / w.width);
             let mut off = 0.0f32;
             for c in 0..3 {
@@ -316,5 +316,5 @@ fn recoloured(picture: Picture<'_>, mut cover: Cover, rng: &mut Rng) -> Patch {
             *alpha *= ((off - 0.06) / 0.1).clamp(0.0, 1.0);
         }
     }
-    Patch::new(cover, |x, y| recolouring.apply(picture.at(x, y)))
+    Patch::new(mask, |x, y| recolouring.apply(picture.at(x, y)))
 }

@@ -8,24 +8,24 @@
 //! Same frame, donors, family and seed give the same bytes on every machine: [`draws`] says how.
 
 mod draws;
-mod fillings;
+mod fills;
 mod foreground;
 mod golden_marks;
 mod misplacement;
 mod recolouring;
-mod room;
+mod region;
 mod samples;
 mod shapes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fillings::Filling;
+pub(crate) use fills::Fill;
 pub(crate) use golden_marks::damaged;
 
 use draws::{log_uniform, one_of};
 use partgate::frame::{Frame, FrameError};
 use partgate::seed::Rng;
-use room::Room;
+use region::Region;
 use samples::{Patch, Picture, painted};
 use shapes::Placement;
 use std::fmt;
@@ -110,7 +110,7 @@ pub(crate) const VISIBLE: f32 = 0.03;
 
 /// The mean difference over the changed pixels must reach this: a patch that passes [`VISIBLE`]
 /// only here and there by noise is no damage to learn from.
-const PLAIN: f32 = 0.06;
+const LEAST_MEAN_CHANGE: f32 = 0.06;
 
 /// Changed pixels that every damage has at least: this share of the picture, 13 of the 256 x 256
 /// that a network sees, so that the label survives shrinking; and never fewer than [`FEWEST`].
@@ -126,16 +126,16 @@ const LEAST_SIDE: usize = 16;
 const AREA: (f32, f32) = (0.0005, 0.05);
 
 /// Surface damage covers at most this share of what may change: more would be another part.
-const MOST_OF_ROOM: f32 = 0.2;
+const MOST_OF_REGION: f32 = 0.2;
 
 /// Of a misplaced component's pixels at least this share must change: mirroring a plain area with
 /// some noise in it is no damage.
 const LEAST_OF_COMPONENT: f32 = 0.12;
 
-/// Draws before giving up. The kind is drawn anew every [`STUBBORN`] of them, not every time, lest
+/// Draws before giving up. The kind is drawn anew every [`ATTEMPTS_A_KIND`] of them, not every time, lest
 /// kinds that seldom succeed hardly occur.
 const ATTEMPTS: u64 = 48;
-const STUBBORN: u64 = 8;
+const ATTEMPTS_A_KIND: u64 = 8;
 
 /// Why a picture cannot be damaged.
 #[derive(Debug, Error)]
@@ -149,7 +149,7 @@ pub(crate) enum DamageError {
     #[error(
         "only {found} pixels of the part may change but {needed} are needed; is the allowed area nearly empty?"
     )]
-    NoRoom { found: usize, needed: usize },
+    RegionTooSmall { found: usize, needed: usize },
     #[error(
         "no {family} damage shows on this picture after {ATTEMPTS} attempts; is the part of one colour without any structure?"
     )]
@@ -168,14 +168,14 @@ pub(crate) struct Damaged {
     /// What was done.
     pub(crate) kind: Kind,
     /// With what, for surface damage.
-    pub(crate) filling: Option<Filling>,
+    pub(crate) fill: Option<Fill>,
 }
 
 /// Damages one picture as often as wanted; finding the part is done once.
 pub(crate) struct Damager<'a> {
     frame: &'a Frame,
     donors: &'a [&'a Frame],
-    room: Room<'a>,
+    region: Region<'a>,
     least: usize,
 }
 
@@ -203,27 +203,27 @@ impl<'a> Damager<'a> {
                 expected: width * height,
             });
         }
-        let room = Room::new(Picture::new(frame), allowed);
+        let region = Region::new(Picture::new(frame), allowed);
         let least = ((width * height) as f32 * LEAST_SHARE) as usize;
         let least = least.max(FEWEST);
-        // Shapes are cut off at the room's border: as large as the label would be too tight.
-        if room.pixels < 4 * least {
-            return Err(DamageError::NoRoom {
-                found: room.pixels,
+        // Shapes are cut off at the region's border: as large as the label would be too tight.
+        if region.pixels < 4 * least {
+            return Err(DamageError::RegionTooSmall {
+                found: region.pixels,
                 needed: 4 * least,
             });
         }
         Ok(Self {
             frame,
             donors,
-            room,
+            region,
             least,
         })
     }
 
     /// Share of the picture that was told as the part; `None` where the whole picture is taken.
     pub(crate) fn part_share(&self) -> Option<f32> {
-        self.room.part_share()
+        self.region.part_share()
     }
 
     /// One damage of the family; another seed gives another one.
@@ -235,7 +235,7 @@ impl<'a> Damager<'a> {
         let mut kind = family.kinds()[0];
         for attempt in 0..ATTEMPTS {
             let mut rng = Rng::stream(seed, attempt);
-            if attempt % STUBBORN == 0 {
+            if attempt % ATTEMPTS_A_KIND == 0 {
                 kind = one_of(&mut rng, family.kinds());
             }
             if let Some(damaged) = self.attempt(kind, attempt, &mut rng)? {
@@ -253,16 +253,16 @@ impl<'a> Damager<'a> {
         rng: &mut Rng,
     ) -> Result<Option<Damaged>, DamageError> {
         // 0 at first, 1 at last: surface damage becomes bolder, components smaller.
-        let urgency = attempt as f32 / (ATTEMPTS - 1) as f32;
-        let (patches, filling, needed) = if SURFACE_KINDS.contains(&kind) {
-            let Some((patch, filling)) = self.surface(kind, urgency, rng) else {
+        let boldness = attempt as f32 / (ATTEMPTS - 1) as f32;
+        let (patches, fill, needed) = if SURFACE_KINDS.contains(&kind) {
+            let Some((patch, fill)) = self.surface(kind, boldness, rng) else {
                 return Ok(None);
             };
-            (vec![patch], Some(filling), self.least)
+            (vec![patch], Some(fill), self.least)
         } else {
             let picture = Picture::new(self.frame);
-            let smaller = 1.0 - 0.7 * urgency;
-            let Some(patches) = misplacement::misplaced(kind, picture, &self.room, smaller, rng)
+            let smaller = 1.0 - 0.7 * boldness;
+            let Some(patches) = misplacement::misplaced(kind, picture, &self.region, smaller, rng)
             else {
                 return Ok(None);
             };
@@ -277,34 +277,34 @@ impl<'a> Damager<'a> {
             frame: painted(self.frame, &patches)?,
             changed,
             kind,
-            filling,
+            fill,
         }))
     }
 
-    fn surface(&self, kind: Kind, urgency: f32, rng: &mut Rng) -> Option<(Patch, Filling)> {
+    fn surface(&self, kind: Kind, boldness: f32, rng: &mut Rng) -> Option<(Patch, Fill)> {
         let picture = Picture::new(self.frame);
         let sides = (self.frame.width(), self.frame.height());
         let whole = (sides.0 * sides.1) as f32;
-        let filling = if urgency > 0.6 {
+        let fill = if boldness > 0.6 {
             // The one that shows on any ground.
-            Filling::Brightness
+            Fill::Brightness
         } else {
-            one_of(rng, &Filling::ALL)
+            one_of(rng, &Fill::ALL)
         };
         let smallest = (AREA.0 * whole).max(2.0 * self.least as f32);
-        let largest = (AREA.1 * whole).min(MOST_OF_ROOM * self.room.pixels as f32);
-        let centre = self.room.place(rng)?;
+        let largest = (AREA.1 * whole).min(MOST_OF_REGION * self.region.pixels as f32);
+        let centre = self.region.place(rng)?;
         let placement = Placement {
             centre: (centre.0 as f32, centre.1 as f32),
             area: log_uniform(rng, smallest, largest.max(smallest)),
             picture: sides,
         };
-        let opacity = rng.between(0.35 + 0.65 * urgency, 1.0);
-        let cover =
-            shapes::shape(kind, &placement, rng).limited(opacity, |x, y| self.room.holds(x, y));
-        let strong = urgency > 0.6;
-        let paint = fillings::paint(filling, picture, self.donors, centre, strong, rng);
-        Some((Patch::new(cover, paint), filling))
+        let opacity = rng.between(0.35 + 0.65 * boldness, 1.0);
+        let mask =
+            shapes::shape(kind, &placement, rng).limited(opacity, |x, y| self.region.holds(x, y));
+        let strong = boldness > 0.6;
+        let paint = fills::paint(fill, picture, self.donors, centre, strong, rng);
+        Some((Patch::new(mask, paint), fill))
     }
 
     /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint.
@@ -316,7 +316,7 @@ impl<'a> Damager<'a> {
             .map(|p| (p.window(), p.effect(picture, VISIBLE)))
             .collect();
         let count: usize = effects.iter().map(|(_, e)| e.count).sum();
-        if count < needed || effects.iter().any(|(_, e)| e.mean < PLAIN) {
+        if count < needed || effects.iter().any(|(_, e)| e.mean < LEAST_MEAN_CHANGE) {
             return None;
         }
         let width = self.frame.width();

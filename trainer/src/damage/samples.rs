@@ -108,12 +108,12 @@ impl Window {
 
 /// How much of every pixel of a window is covered, 0..=1, row by row.
 #[derive(Clone, Debug)]
-pub(super) struct Cover {
+pub(super) struct AlphaMask {
     pub(super) window: Window,
     pub(super) alpha: Vec<f32>,
 }
 
-impl Cover {
+impl AlphaMask {
     /// Scales the covers; 0 where `keep` says that a pixel is not to be touched.
     pub(super) fn limited(mut self, opacity: f32, keep: impl Fn(usize, usize) -> bool) -> Self {
         let w = self.window;
@@ -129,7 +129,7 @@ impl Cover {
 /// is 1 a copied sample arrives to the bit.
 #[derive(Debug)]
 pub(super) struct Patch {
-    cover: Cover,
+    mask: AlphaMask,
     colours: Vec<Colour>,
 }
 
@@ -145,9 +145,9 @@ pub(super) struct Effect {
 
 impl Patch {
     /// Asks `colour` for every covered pixel.
-    pub(super) fn new(cover: Cover, mut colour: impl FnMut(usize, usize) -> Colour) -> Self {
-        let w = cover.window;
-        let colours = cover
+    pub(super) fn new(mask: AlphaMask, mut colour: impl FnMut(usize, usize) -> Colour) -> Self {
+        let w = mask.window;
+        let colours = mask
             .alpha
             .iter()
             .enumerate()
@@ -159,24 +159,24 @@ impl Patch {
                 }
             })
             .collect();
-        Self { cover, colours }
+        Self { mask, colours }
     }
 
     pub(super) fn window(&self) -> Window {
-        self.cover.window
+        self.mask.window
     }
 
     /// The largest difference over the channels decides: what is invisible in grey may be plain
     /// in blue.
     pub(super) fn effect(&self, picture: Picture<'_>, threshold: f32) -> Effect {
         let full = full_scale(picture.frame);
-        let w = self.cover.window;
+        let w = self.mask.window;
         let mut effect = Effect {
             changed: vec![false; w.area()],
             count: 0,
             mean: 0.0,
         };
-        for (i, &alpha) in self.cover.alpha.iter().enumerate() {
+        for (i, &alpha) in self.mask.alpha.iter().enumerate() {
             if alpha <= 0.0 {
                 continue;
             }
@@ -216,8 +216,8 @@ pub(super) fn painted(frame: &Frame, patches: &[Patch]) -> Result<Frame, FrameEr
         ($samples:expr, $channels:expr, $full:expr, $kind:ty) => {{
             let mut out = $samples.clone();
             for patch in patches {
-                let w = patch.cover.window;
-                for (i, &alpha) in patch.cover.alpha.iter().enumerate() {
+                let w = patch.mask.window;
+                for (i, &alpha) in patch.mask.alpha.iter().enumerate() {
                     if alpha <= 0.0 {
                         continue;
                     }
@@ -252,7 +252,7 @@ mod tests {
         let source = Frame::new(256, 256, Pixels::Gray16(values)).expect("frame");
         for start in [0, 65535, 12345] {
             let target = Frame::new(256, 256, Pixels::Gray16(vec![start; 65536])).expect("frame");
-            let cover = Cover {
+            let mask = AlphaMask {
                 window: Window {
                     left: 0,
                     top: 0,
@@ -262,7 +262,7 @@ mod tests {
                 alpha: vec![1.0; 65536],
             };
             let from = Picture::new(&source);
-            let patch = Patch::new(cover, |x, y| from.at(x, y));
+            let patch = Patch::new(mask, |x, y| from.at(x, y));
             assert_eq!(painted(&target, &[patch]).expect("frame"), source);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Kind;
 use super::draws::{Noise, chance, direction, log_uniform, turn};
-use super::samples::{Cover, Window};
+use super::samples::{AlphaMask, Window};
 use partgate::seed::Rng;
 
 /// Where and how large a shape is to be.
@@ -45,7 +45,11 @@ impl Placement {
 }
 
 /// Asks `alpha` for every pixel, given its offset from the centre.
-fn cover(placement: &Placement, window: Window, mut alpha: impl FnMut(f32, f32) -> f32) -> Cover {
+fn mask(
+    placement: &Placement,
+    window: Window,
+    mut alpha: impl FnMut(f32, f32) -> f32,
+) -> AlphaMask {
     let (cx, cy) = placement.centre;
     let alpha = (0..window.area())
         .map(|i| {
@@ -54,11 +58,11 @@ fn cover(placement: &Placement, window: Window, mut alpha: impl FnMut(f32, f32) 
             alpha(x - cx, y - cy)
         })
         .collect();
-    Cover { window, alpha }
+    AlphaMask { window, alpha }
 }
 
 /// The shape of a surface kind; kinds of the other family have none and give a blob.
-pub(super) fn shape(kind: Kind, placement: &Placement, rng: &mut Rng) -> Cover {
+pub(super) fn shape(kind: Kind, placement: &Placement, rng: &mut Rng) -> AlphaMask {
     match kind {
         Kind::Scar => scar(placement, rng),
         Kind::Rectangle => rectangle(placement, rng),
@@ -79,7 +83,7 @@ const FIELD_REACH: f32 = 2.3;
 const OUTLINE: f32 = 0.3;
 
 /// Lobes whose fields add up, squeezed in one direction, with a rough outline.
-fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
+fn blob(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     let mut lobes = vec![(0.0, 0.0, 1.0)];
     for _ in 0..rng.below(6) {
         let (ux, uy) = direction(rng);
@@ -117,7 +121,7 @@ fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
     // The field falls by about 1 a unit: a soft border of so many pixels is so much of the field.
     let soft = (softness(rng, 2.0 * scale) / scale).max(0.05);
     let window = placement.around(FIELD_REACH * squeeze * scale);
-    cover(placement, window, |dx, dy| {
+    mask(placement, window, |dx, dy| {
         let u = (c * dx + s * dy) / (scale * squeeze);
         let v = (c * dy - s * dx) / scale * squeeze;
         if u.abs() > FIELD_REACH || v.abs() > FIELD_REACH {
@@ -129,7 +133,7 @@ fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
 }
 
 /// A rectangle at any angle.
-fn rectangle(placement: &Placement, rng: &mut Rng) -> Cover {
+fn rectangle(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     let aspect = log_uniform(rng, 1.0, 6.0);
     let half_height = (placement.area / aspect).sqrt() / 2.0;
     let half_width = (half_height * aspect).min(placement.longest() / 2.0);
@@ -145,7 +149,7 @@ fn rectangle(placement: &Placement, rng: &mut Rng) -> Cover {
     };
     let soft = softness(rng, 2.0 * half_height).min(half_height.max(1.0));
     let reach = half_width + half_height + soft + 1.0;
-    cover(placement, placement.around(reach), |dx, dy| {
+    mask(placement, placement.around(reach), |dx, dy| {
         let u = (c * dx + s * dy).abs() - half_width;
         let v = (c * dy - s * dx).abs() - half_height;
         (0.5 - u.max(v) / soft).clamp(0.0, 1.0)
@@ -154,26 +158,26 @@ fn rectangle(placement: &Placement, rng: &mut Rng) -> Cover {
 
 /// One touch of the pen: offset from the centre and radius.
 #[derive(Clone, Copy)]
-struct Nib {
+struct BrushPoint {
     x: f32,
     y: f32,
     radius: f32,
 }
 
-/// A line through `nibs`, as wide as they are.
-fn drawn(placement: &Placement, nibs: &[Nib], soft: f32) -> Cover {
+/// A line through `points`, as wide as they are.
+fn brushed_line(placement: &Placement, points: &[BrushPoint], soft: f32) -> AlphaMask {
     let (cx, cy) = placement.centre;
     let (mut left, mut top, mut right, mut bottom) = (cx, cy, cx, cy);
-    for nib in nibs {
-        let reach = nib.radius + soft + 1.0;
-        left = left.min(cx + nib.x - reach);
-        right = right.max(cx + nib.x + reach);
-        top = top.min(cy + nib.y - reach);
-        bottom = bottom.max(cy + nib.y + reach);
+    for point in points {
+        let reach = point.radius + soft + 1.0;
+        left = left.min(cx + point.x - reach);
+        right = right.max(cx + point.x + reach);
+        top = top.min(cy + point.y - reach);
+        bottom = bottom.max(cy + point.y + reach);
     }
     let window = placement.window(left, top, right, bottom);
     let mut alpha = vec![0.0f32; window.area()];
-    for pair in nibs.windows(2) {
+    for pair in points.windows(2) {
         let (a, b) = (pair[0], pair[1]);
         let reach = a.radius.max(b.radius) + soft + 1.0;
         // Only the pixels near this piece: lines are long, pieces are short.
@@ -198,7 +202,7 @@ fn drawn(placement: &Placement, nibs: &[Nib], soft: f32) -> Cover {
             }
         }
     }
-    Cover { window, alpha }
+    AlphaMask { window, alpha }
 }
 
 /// Length and width of a thin shape of the placement's area.
@@ -213,21 +217,21 @@ fn thin(placement: &Placement, rng: &mut Rng, longer: (f32, f32)) -> (f32, f32) 
 }
 
 /// A bent line that thins out towards its ends.
-fn scar(placement: &Placement, rng: &mut Rng) -> Cover {
+fn scar(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     const PIECES: usize = 16;
     let (length, width) = thin(placement, rng, (8.0, 60.0));
     let (c, s) = direction(rng);
     let (bend, twist) = (rng.between(-0.6, 0.6), rng.between(-0.8, 0.8));
     let taper = rng.between(0.0, 0.9);
     let wobble = rng.between(0.0, 0.4);
-    let nibs: Vec<Nib> = (0..=PIECES)
+    let points: Vec<BrushPoint> = (0..=PIECES)
         .map(|i| {
             let t = i as f32 / PIECES as f32 - 0.5;
             let arch = 0.25 - t * t;
             let aside = length * arch * (bend + twist * t);
             let along = length * t;
             let thick = (1.0 - taper * 4.0 * t * t) * (1.0 - wobble * rng.unit());
-            Nib {
+            BrushPoint {
                 x: along * c - aside * s,
                 y: along * s + aside * c,
                 radius: (width * thick / 2.0).max(0.4),
@@ -235,20 +239,20 @@ fn scar(placement: &Placement, rng: &mut Rng) -> Cover {
         })
         .collect();
     let soft = softness(rng, width);
-    drawn(placement, &nibs, soft)
+    brushed_line(placement, &points, soft)
 }
 
 /// A line as a hand would draw it: a random walk that turns smoothly and presses unevenly.
-fn stroke(placement: &Placement, rng: &mut Rng) -> Cover {
+fn stroke(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     let (length, width) = thin(placement, rng, (10.0, 80.0));
     let pieces = 24 + rng.below(24);
     let step = length / pieces as f32;
     let (mut dx, mut dy) = direction(rng);
     let (mut x, mut y, mut bend, mut press) = (0.0f32, 0.0f32, 0.0f32, 1.0f32);
     let restless = rng.between(0.03, 0.2);
-    let mut nibs = Vec::with_capacity(pieces + 1);
+    let mut points = Vec::with_capacity(pieces + 1);
     for _ in 0..=pieces {
-        nibs.push(Nib {
+        points.push(BrushPoint {
             x,
             y,
             radius: (width * press / 2.0).max(0.4),
@@ -260,13 +264,13 @@ fn stroke(placement: &Placement, rng: &mut Rng) -> Cover {
         press = (press * (1.0 + 0.15 * rng.gaussian())).clamp(0.4, 1.6);
     }
     // The walk's middle on the centre, else it would wander out of the part.
-    let middle = nibs[nibs.len() / 2];
-    for nib in &mut nibs {
-        nib.x -= middle.x;
-        nib.y -= middle.y;
+    let middle = points[points.len() / 2];
+    for point in &mut points {
+        point.x -= middle.x;
+        point.y -= middle.y;
     }
     let soft = softness(rng, width);
-    drawn(placement, &nibs, soft)
+    brushed_line(placement, &points, soft)
 }
 
 #[cfg(test)]
@@ -284,10 +288,10 @@ mod tests {
                         area,
                         picture: (600, 400),
                     };
-                    let cover = shape(kind, &placement, &mut Rng::new(seed));
-                    assert_eq!(cover.alpha.len(), cover.window.area());
-                    assert!(cover.alpha.iter().all(|a| (0.0..=1.0).contains(a)));
-                    let sum: f32 = cover.alpha.iter().sum();
+                    let mask = shape(kind, &placement, &mut Rng::new(seed));
+                    assert_eq!(mask.alpha.len(), mask.window.area());
+                    assert!(mask.alpha.iter().all(|a| (0.0..=1.0).contains(a)));
+                    let sum: f32 = mask.alpha.iter().sum();
                     assert!((0.15..3.5).contains(&(sum / area)), "{kind} {seed}: {sum}");
                     ratio += sum / area / 60.0;
                 }

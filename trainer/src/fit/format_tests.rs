@@ -2,8 +2,7 @@
 //! is right.
 
 use super::density;
-use super::features::Features;
-use super::golden::png;
+use super::features::{Features, ImageSet};
 use super::made_up_products::{
     bound, le_floats, manifest, mask_section, method, network_sections, position, section,
     sighting_sections,
@@ -12,6 +11,7 @@ use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_mask, place_table, windowed_counts};
 use super::training::Learning;
 use crate::export::{Convolution, Graph};
+use crate::png::png;
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Rect};
 use partgate::capture::rendered::Renderer;
 use partgate::frame::{Frame, Pixels};
@@ -215,10 +215,12 @@ fn features(onnx: &[u8], spec: &BackboneSpec, input: &InputGeometry, border: Bor
         images: IMAGES,
         grid,
         dimensions: D,
-        digest: [0; 32],
-        smallest: [PICTURE as u32; 2],
-        largest: [PICTURE as u32; 2],
-        sizes: 1,
+        set: ImageSet {
+            digest: [0; 32],
+            smallest: [PICTURE as u32; 2],
+            largest: [PICTURE as u32; 2],
+            sizes: 1,
+        },
         cached: 0,
     }
 }

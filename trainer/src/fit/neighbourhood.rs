@@ -7,7 +7,7 @@ mod edge;
 mod paper;
 
 use super::features::Features;
-use super::training::{Learning, values};
+use super::training::{Batches, Learning, values};
 use crate::export::{Convolution, Graph};
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -126,18 +126,14 @@ impl NeighbourhoodModel {
         let mut optimiser = learning.optimiser();
         let hole_mask = hole(shape.window as usize, &device);
         let cells = features.cells();
-        let mut order: Vec<usize> = Vec::new();
+        let mut batches = Batches::new(images.len(), BATCH);
         let (mut recent, mut counted) = (0.0, 0);
         let mut moments = Vec::new();
         for step in 0..learning.steps {
-            let batch: Vec<usize> = (0..BATCH.min(images.len()))
-                .map(|_| {
-                    if order.is_empty() {
-                        order = rng.permutation(images.len());
-                    }
-                    // Never empty: refilled above.
-                    images[order.pop().unwrap_or(0)]
-                })
+            let batch: Vec<usize> = batches
+                .next(&mut rng)
+                .into_iter()
+                .map(|i| images[i])
                 .collect();
             let input = standardised(features, &batch, &shift, &scale, &device);
             let truth: Vec<i32> = batch

@@ -7,7 +7,7 @@
 //! high as it was: teaching the network to lower it raises the rank of most damage and with it
 //! the score of the one unusual good part that sets the threshold (docs/method.md has figures).
 
-use super::training::{Learning, parameter, pointwise, values};
+use super::training::{Batches, Learning, parameter, pointwise, values};
 use crate::error::TrainError;
 use crate::export::{Convolution, Graph};
 use crate::metrics::image_auroc;
@@ -226,26 +226,6 @@ fn statistics(samples: &[&Sample<'_>], dimensions: usize) -> (Vec<f32>, Vec<f32>
     sums.iter().map(moments).unzip()
 }
 
-/// Draws batches without replacement; good and damaged images are what they are in the samples.
-struct Batches {
-    count: usize,
-    order: Vec<usize>,
-}
-
-impl Batches {
-    fn next(&mut self, rng: &mut Rng) -> Vec<usize> {
-        (0..BATCH.min(self.count))
-            .map(|_| {
-                if self.order.is_empty() {
-                    self.order = rng.permutation(self.count);
-                }
-                // Never empty: refilled above.
-                self.order.pop().unwrap_or(0)
-            })
-            .collect()
-    }
-}
-
 impl RefinementModel {
     /// Trains on `samples`. `scale` is the unit of the scores that the network sees. `tick` is
     /// called after each of [`Learning::steps`] steps.
@@ -292,10 +272,7 @@ impl RefinementModel {
             training_loss: 0.0,
         };
         let mut optimiser = learning.optimiser();
-        let mut batches = Batches {
-            count: samples.len(),
-            order: Vec::new(),
-        };
+        let mut batches = Batches::new(samples.len(), BATCH);
         let mut recent = Vec::new();
         for step in 0..learning.steps {
             let batch: Vec<&Sample<'_>> = batches
@@ -363,6 +340,7 @@ impl RefinementModel {
         }
         highest
     }
+
     /// The network as ONNX: input `cells` `[1, grid, grid, dimensions + 1]`, the last channel being
     /// the score over the scale; output `refined` `[1, 1, grid, grid]` in the same unit.
     pub(crate) fn onnx(&self, int8: bool) -> Vec<u8> {
@@ -467,11 +445,25 @@ pub(crate) fn held_out(
     Ok(refined)
 }
 
-/// Cell scores of an image and what a network that did not see it makes of them ([`held_out`]).
-pub(crate) struct HeldOut<'a> {
+/// Scores of an image's cells, and the same refined by a network that has not seen the image
+/// ([`held_out`]).
+pub(crate) struct HeldOutCells<'a> {
     pub(crate) damaged: bool,
     pub(crate) original: &'a [f32],
     pub(crate) refined: &'a [f32],
+}
+
+impl HeldOutCells<'_> {
+    /// Both together at `weight` of the refined ones, as the runtime does it.
+    pub(crate) fn fused(&self, weight: f32) -> Vec<f32> {
+        let pairs = self.original.iter().zip(self.refined);
+        pairs
+            .map(|(&score, &refined)| {
+                let corrected = (1.0 - weight) * score + weight * refined;
+                if corrected < 0.0 { 0.0 } else { corrected }
+            })
+            .collect()
+    }
 }
 
 /// What one weight gives on held-out images.
@@ -510,24 +502,16 @@ impl WeightChoice {
 /// that raise what is caught anyway and the threshold with it. `image_score` makes an image score
 /// of cell scores.
 pub(crate) fn choose_weight(
-    held: &[HeldOut<'_>],
+    held: &[HeldOutCells<'_>],
     image_score: &mut dyn FnMut(&[f32]) -> f32,
 ) -> Result<WeightChoice, TrainError> {
     let damaged: Vec<bool> = held.iter().map(|h| h.damaged).collect();
     let mut figures = Vec::new();
-    let mut cells = Vec::new();
     for weight in WEIGHTS {
-        let mut scores = Vec::with_capacity(held.len());
-        for image in held {
-            // As the runtime does it.
-            let pairs = image.original.iter().zip(image.refined);
-            cells.clear();
-            cells.extend(pairs.map(|(&score, &refined)| {
-                let corrected = (1.0 - weight) * score + weight * refined;
-                if corrected < 0.0 { 0.0 } else { corrected }
-            }));
-            scores.push(image_score(&cells));
-        }
+        let scores: Vec<f32> = held
+            .iter()
+            .map(|image| image_score(&image.fused(weight)))
+            .collect();
         let separation = image_auroc(&scores, &damaged)?;
         let goods = scores.iter().zip(&damaged).filter(|(_, d)| !**d);
         let threshold = goods.fold(0.0f32, |most, (&s, _)| most.max(s));

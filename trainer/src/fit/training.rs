@@ -5,6 +5,7 @@ use crate::export::Convolution;
 use burn::module::{Module, Param};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
+use partgate::seed::Rng;
 
 /// How long and how fast to learn.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,37 @@ impl Learning {
     ) -> M {
         let gradients = GradientsParams::from_grads(loss.backward(), &module);
         optimiser.step(self.rate_at(step), module, gradients)
+    }
+}
+
+/// Batches of samples, drawn without replacement.
+pub(crate) struct Batches {
+    samples: usize,
+    size: usize,
+    /// Samples that are still to come before all of them are drawn again.
+    order: Vec<usize>,
+}
+
+impl Batches {
+    /// Batches of `size` of the samples `0..samples`, or of all where there are fewer.
+    pub(crate) fn new(samples: usize, size: usize) -> Self {
+        Self {
+            samples,
+            size: size.min(samples),
+            order: Vec::new(),
+        }
+    }
+
+    pub(crate) fn next(&mut self, rng: &mut Rng) -> Vec<usize> {
+        (0..self.size)
+            .map(|_| {
+                if self.order.is_empty() {
+                    self.order = rng.permutation(self.samples);
+                }
+                // Never empty: refilled above.
+                self.order.pop().unwrap_or(0)
+            })
+            .collect()
     }
 }
 

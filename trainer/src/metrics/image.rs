@@ -1,23 +1,7 @@
 //! Metrics of one score per image.
 
 use super::MetricError;
-use super::sweep;
-
-/// The best F1 that any threshold reaches, with that threshold.
-///
-/// The threshold is an **oracle**: it was chosen with the labels of the test set in hand. It says
-/// what the scores could do, not what a line will see at the product's own threshold.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub(crate) struct F1Max {
-    /// Harmonic mean of precision and recall.
-    pub(crate) f1: f64,
-    /// Positive if score >= threshold; the highest such threshold where several are equally good.
-    pub(crate) threshold: f64,
-    /// Share of the positives that are defective.
-    pub(crate) precision: f64,
-    /// Share of the defective that are positive.
-    pub(crate) recall: f64,
-}
+use super::sweep::{self, F1Max};
 
 /// Checks scores and labels and sorts them, most anomalous first.
 pub(super) fn sorted_entries(scores: &[f32], defective: &[bool]) -> Result<Vec<u64>, MetricError> {

@@ -5,8 +5,8 @@
 //! 0.2 s for all three metrics on one core (measured by the ignored test below), and at most 16
 //! bytes a pixel while sorting, 8 before and after.
 
-use super::image::F1Max;
-use super::{MaskPixel, MetricError, connected_components, sweep};
+use super::sweep::{self, F1Max};
+use super::{MaskPixel, MetricError, connected_components};
 
 /// The pixel false-positive rate up to which AUPRO is integrated in all published figures.
 pub(crate) const FPR_LIMIT: f64 = 0.3;

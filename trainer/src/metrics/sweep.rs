@@ -4,8 +4,6 @@
 //! lower half (0 = good, anything else = defective). Sorting entries by their upper half sorts the
 //! scores, so one array of integers serves ten images and twenty million pixels alike.
 
-use super::image::F1Max;
-
 /// Maps scores to integers so that a *higher* score has a *smaller* key: an ascending sort of keys
 /// goes from the most to the least anomalous.
 pub(super) fn descending_key(score: f32) -> u32 {
@@ -107,6 +105,22 @@ pub(super) fn auroc(sorted: &[u64], goods: u64, defects: u64) -> f64 {
             u128::from(step.defective) * (2 * u128::from(goods_below) + u128::from(step.good));
     }
     twice_ordered as f64 / (2.0 * goods as f64 * defects as f64)
+}
+
+/// The best F1 that any threshold reaches, with that threshold.
+///
+/// The threshold is an **oracle**: it was chosen with the labels of the test set in hand. It says
+/// what the scores could do, not what a line will see at the product's own threshold.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct F1Max {
+    /// Harmonic mean of precision and recall.
+    pub(crate) f1: f64,
+    /// Positive if score >= threshold; the highest such threshold where several are equally good.
+    pub(crate) threshold: f64,
+    /// Share of the positives that are defective.
+    pub(crate) precision: f64,
+    /// Share of the defective that are positive.
+    pub(crate) recall: f64,
 }
 
 /// The best F1 over all thresholds "positive if score >= threshold". `defects` must be above 0.

@@ -1,7 +1,6 @@
 //! What `fit` tells people.
 
-use crate::fit::FitReport;
-use crate::fit::ensemble::EnsembleReport;
+use crate::fit::report::{EnsembleReport, FitReport};
 use partgate::product::Choice;
 use partgate::verdict::Bound;
 use std::path::Path;

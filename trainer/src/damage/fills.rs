@@ -8,7 +8,7 @@ use std::fmt;
 
 /// What was put into a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Filling {
+pub(crate) enum Fill {
     /// Another place of another good image (of this one, where there is no other).
     OtherPlace,
     /// A scaled and turned place of a good image, its contrast raised or lowered.
@@ -25,28 +25,28 @@ pub(crate) enum Filling {
     Recoloured,
 }
 
-impl Filling {
-    pub(super) const ALL: [Filling; 7] = [
-        Filling::OtherPlace,
-        Filling::OtherTexture,
-        Filling::Procedural,
-        Filling::SmoothNoise,
-        Filling::PixelNoise,
-        Filling::Brightness,
-        Filling::Recoloured,
+impl Fill {
+    pub(super) const ALL: [Fill; 7] = [
+        Fill::OtherPlace,
+        Fill::OtherTexture,
+        Fill::Procedural,
+        Fill::SmoothNoise,
+        Fill::PixelNoise,
+        Fill::Brightness,
+        Fill::Recoloured,
     ];
 }
 
-impl fmt::Display for Filling {
+impl fmt::Display for Fill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Filling::OtherPlace => "other_place",
-            Filling::OtherTexture => "other_texture",
-            Filling::Procedural => "procedural",
-            Filling::SmoothNoise => "smooth_noise",
-            Filling::PixelNoise => "pixel_noise",
-            Filling::Brightness => "brightness",
-            Filling::Recoloured => "recoloured",
+            Fill::OtherPlace => "other_place",
+            Fill::OtherTexture => "other_texture",
+            Fill::Procedural => "procedural",
+            Fill::SmoothNoise => "smooth_noise",
+            Fill::PixelNoise => "pixel_noise",
+            Fill::Brightness => "brightness",
+            Fill::Recoloured => "recoloured",
         })
     }
 }
@@ -70,10 +70,10 @@ fn mix(a: Colour, b: Colour, t: f32) -> Colour {
 /// The colour of every pixel of one damage.
 pub(super) type Paint<'a> = Box<dyn Fn(usize, usize) -> Colour + 'a>;
 
-/// Draws the filling's details. `centre` is the shape's; `strong` asks for a change that shows on
+/// Draws the fill's details. `centre` is the shape's; `strong` asks for a change that shows on
 /// any ground.
 pub(super) fn paint<'a>(
-    filling: Filling,
+    fill: Fill,
     picture: Picture<'a>,
     donors: &'a [&'a partgate::frame::Frame],
     centre: (usize, usize),
@@ -82,11 +82,11 @@ pub(super) fn paint<'a>(
 ) -> Paint<'a> {
     let side = picture.width().min(picture.height()) as f32;
     let grey = picture.is_grey();
-    match filling {
-        Filling::OtherPlace => other_place(picture, donors, centre, rng),
-        Filling::OtherTexture => other_texture(picture, donors, centre, rng),
-        Filling::Procedural => procedural(side, grey, rng),
-        Filling::SmoothNoise => {
+    match fill {
+        Fill::OtherPlace => other_place(picture, donors, centre, rng),
+        Fill::OtherTexture => other_texture(picture, donors, centre, rng),
+        Fill::Procedural => procedural(side, grey, rng),
+        Fill::SmoothNoise => {
             let base = colour(rng, grey);
             let noise = Noise::new(rng);
             let size = side * log_uniform(rng, 0.02, 0.3) + 1.0;
@@ -100,8 +100,8 @@ pub(super) fn paint<'a>(
                 })
             })
         }
-        Filling::PixelNoise => pixel_noise(picture, side, rng),
-        Filling::Brightness => {
+        Fill::PixelNoise => pixel_noise(picture, side, rng),
+        Fill::Brightness => {
             // Full strength turns about the middle, so that it shows on dark and on bright.
             let here = picture.at(centre.0, centre.1);
             let darker = if strong {
@@ -121,7 +121,7 @@ pub(super) fn paint<'a>(
                 })
             })
         }
-        Filling::Recoloured => {
+        Fill::Recoloured => {
             let recolouring = Recolouring::draw(rng, grey);
             Box::new(move |x, y| recolouring.apply(picture.at(x, y)))
         }

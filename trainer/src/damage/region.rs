@@ -33,7 +33,7 @@ impl Sums {
 }
 
 /// The pixels of a picture that damage may change.
-pub(super) struct Room<'a> {
+pub(super) struct Region<'a> {
     cells: Cells,
     part: Option<Vec<bool>>,
     allowed: Option<&'a [bool]>,
@@ -47,7 +47,7 @@ pub(super) struct Room<'a> {
     structure: Sums,
 }
 
-impl<'a> Room<'a> {
+impl<'a> Region<'a> {
     /// `allowed`, where given, has one entry a pixel.
     pub(super) fn new(picture: Picture<'_>, allowed: Option<&'a [bool]>) -> Self {
         let cells = Cells::of(picture);
@@ -145,9 +145,9 @@ impl<'a> Room<'a> {
 
     /// How much more there is to be seen in the window than in a frame around it: high for a
     /// component that lies in it whole, low for blank areas and for places in the middle of an
-    /// even texture. `aloof` is the weight of the frame: with a large one, windows whose border cuts
+    /// even texture. `border_weight` is the weight of the frame: with a large one, windows whose border cuts
     /// through something lose against those around it.
-    pub(super) fn distinctness(&self, w: Window, aloof: f32) -> f32 {
+    pub(super) fn distinctness(&self, w: Window, border_weight: f32) -> f32 {
         let inner = self.cells_of(w);
         let margin = (w.width.min(w.height) / 6).max(self.cells.side);
         let (left, top) = (w.left.saturating_sub(margin), w.top.saturating_sub(margin));
@@ -163,7 +163,7 @@ impl<'a> Room<'a> {
         let around = (all - sum) / (count(outer) - count(inner)).max(1.0);
         let (within, around) = (within as f32, around as f32);
         // Not a difference: with a large weight blank areas would win against every texture.
-        within * within / (within + aloof * around).max(1e-6)
+        within * within / (within + border_weight * around).max(1e-6)
     }
 }
 
@@ -196,18 +196,18 @@ mod tests {
     fn places_lie_in_the_part_and_where_allowed() {
         let frame = frame();
         let allowed: Vec<bool> = (0..10_000).map(|i| i % 100 < 30).collect();
-        let room = Room::new(Picture::new(&frame), Some(&allowed));
+        let region = Region::new(Picture::new(&frame), Some(&allowed));
         // The outline is told to a pixel.
-        assert!((600..=682).contains(&room.pixels), "{}", room.pixels);
-        assert!((room.part_share().expect("part") - 0.36).abs() < 0.03);
+        assert!((600..=682).contains(&region.pixels), "{}", region.pixels);
+        assert!((region.part_share().expect("part") - 0.36).abs() < 0.03);
         let mut rng = Rng::new(1);
         for _ in 0..200 {
-            let (x, y) = room.place(&mut rng).expect("place");
+            let (x, y) = region.place(&mut rng).expect("place");
             assert!((19..30).contains(&x) && (19..81).contains(&y));
         }
         let nothing = vec![false; 10_000];
         assert!(
-            Room::new(Picture::new(&frame), Some(&nothing))
+            Region::new(Picture::new(&frame), Some(&nothing))
                 .place(&mut rng)
                 .is_none()
         );
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn a_component_is_more_distinct_than_blank_area_or_outline() {
         let frame = frame();
-        let room = Room::new(Picture::new(&frame), None);
-        let component = room.distinctness(window(48, 38, 14), 0.6);
+        let region = Region::new(Picture::new(&frame), None);
+        let component = region.distinctness(window(48, 38, 14), 0.6);
         assert!(component > 0.05, "{component}");
         for other in [window(25, 60, 14), window(14, 60, 14), window(45, 45, 10)] {
-            assert!(room.distinctness(other, 0.6) < component, "{other:?}");
+            assert!(region.distinctness(other, 0.6) < component, "{other:?}");
         }
-        assert_eq!(room.share_inside(window(20, 20, 60)), 1.0);
-        let half = room.share_inside(window(10, 20, 20));
+        assert_eq!(region.share_inside(window(20, 20, 60)), 1.0);
+        let half = region.share_inside(window(10, 20, 20));
         assert!((0.5..0.6).contains(&half), "{half}");
     }
 }
