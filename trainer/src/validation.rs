@@ -241,15 +241,21 @@ impl Worker {
     }
 }
 
-fn share(count: usize, of: usize) -> (Option<f64>, Option<[f64; 2]>) {
-    if of == 0 {
-        return (None, None);
+/// A share of a number of images that may be 0.
+struct Rate {
+    rate: Option<f64>,
+    /// Clopper-Pearson, 95 %.
+    interval: Option<[f64; 2]>,
+}
+
+impl Rate {
+    fn new(count: usize, of: usize) -> Self {
+        let interval = Share::new(count as u64, of as u64, CONFIDENCE).ok();
+        Self {
+            rate: (of > 0).then(|| count as f64 / of as f64),
+            interval: interval.map(|s| [s.low, s.high]),
+        }
     }
-    let interval = Share::new(count as u64, of as u64, CONFIDENCE).ok();
-    (
-        Some(count as f64 / of as f64),
-        interval.map(|s| [s.low, s.high]),
-    )
 }
 
 fn figures(
@@ -288,8 +294,8 @@ fn figures(
         .iter()
         .filter(|j| j.defective && verdict(j) == Verdict::Ok)
         .count();
-    let (false_reject_rate, false_reject_interval) = share(rejects, goods);
-    let (escape_rate, escape_interval) = share(escapes, labels.len() - goods);
+    let rejects = Rate::new(rejects, goods);
+    let escapes = Rate::new(escapes, labels.len() - goods);
     Ok(Figures {
         image_auroc,
         image_auroc_interval: interval,
@@ -299,10 +305,10 @@ fn figures(
         image_f1_max_threshold: f1.as_ref().map(|f| f.threshold),
         pixel_f1_max: pixel_f1,
         false_reject_rate_at_full_recall: full_recall,
-        false_reject_rate,
-        false_reject_interval,
-        escape_rate,
-        escape_interval,
+        false_reject_rate: rejects.rate,
+        false_reject_interval: rejects.interval,
+        escape_rate: escapes.rate,
+        escape_interval: escapes.interval,
     })
 }
 
@@ -404,12 +410,18 @@ fn judge_all(
     Ok(set)
 }
 
+/// The figures of a validation, and the images that they come from.
+pub(crate) struct Validation {
+    pub(crate) report: ValidationReport,
+    pub(crate) judged: Vec<Judged>,
+}
+
 /// Judges `images` with `product` and computes every figure.
 pub(crate) fn validate(
     product: &Product,
     images: &[TestImage],
     eroded: bool,
-) -> Result<(ValidationReport, Vec<Judged>), TrainError> {
+) -> Result<Validation, TrainError> {
     let manifest = product.manifest();
     let JudgedSet {
         judged,
@@ -454,5 +466,5 @@ pub(crate) fn validate(
         kinds: kind_figures(&judged, comparable),
         thresholds: [unknown.threshold, ng.threshold],
     };
-    Ok((report, judged))
+    Ok(Validation { report, judged })
 }

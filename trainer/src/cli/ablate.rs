@@ -5,7 +5,7 @@ use super::fit::MethodArgs;
 use super::{Common, print_json};
 use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
-use crate::fit::choice::{LOST, candidates, choose};
+use crate::fit::choice::{self, LOST, candidates, choose};
 use crate::fit::copies::damaged_copies;
 use crate::fit::fitted_bank::FittedBank;
 use crate::fit::member::{FittedMember, MemberRule};
@@ -14,7 +14,7 @@ use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{OtherMember, Settings};
 use crate::fit::study::Study;
 use crate::fit::{Bundle, FitSeconds, check_memory};
-use crate::validation::{percent, validate};
+use crate::validation::{Validation, percent, validate};
 use clap::Args;
 use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
@@ -156,7 +156,7 @@ struct Ablation<'a> {
 
 impl Ablation<'_> {
     fn add(&mut self, name: String, product: Product) -> Result<(), TrainError> {
-        let (report, _) = validate(&product, self.tests, false)?;
+        let Validation { report, .. } = validate(&product, self.tests, false)?;
         let scoring_gmac = product.members().iter().map(gmac).sum();
         let [plain, ms] = timed(
             self.baseline.as_ref().unwrap_or(&product),
@@ -176,7 +176,7 @@ impl Ablation<'_> {
             ms,
             ms_ratio: ms / plain,
         };
-        // At once: the whole takes long, and what was measured is not lost with the rest.
+        // At once: the command takes long, and an interrupted one keeps the rows so far.
         if !self.json {
             print_row(&row);
         }
@@ -231,7 +231,7 @@ impl Ablation<'_> {
             self.add_member(spec.to_string(), &plan.settings, member)?;
         }
         let copies = damaged_copies(&study.fitter, &study.extractor, self.goods)?;
-        let (spec, choice) = choose(&study, &candidates, &copies)?;
+        let choice::Chosen { spec, choice } = choose(&study, &candidates, &copies)?;
         for spec in [RuleSpec::BASELINE, spec] {
             let rule = MemberRule::refined(&study, spec, &copies)?;
             let weight = rule.refined.as_ref().map_or(0.0, |r| r.evidence.weight);
@@ -344,7 +344,7 @@ fn print_row(row: &Row) {
 /// warning, where the crop allows no other.
 fn others(settings: &Settings) -> Result<Vec<OtherMember>, TrainError> {
     if !settings.others.is_empty() {
-        // Refused now, and not after all the other fits.
+        // Checked now, and not after all the other fits.
         settings.members()?;
         return Ok(settings.others.clone());
     }

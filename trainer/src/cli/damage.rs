@@ -1,4 +1,4 @@
-//! `partgate-train damage`: the damage that training and the choice of conditioning see, to look at.
+//! `partgate-train damage`: the damage of training and of the choice of conditioning, as pictures.
 
 mod sheet;
 
@@ -73,14 +73,13 @@ struct Report {
     kinds: BTreeMap<String, usize>,
     /// Images of every fill of surface damage.
     fillings: BTreeMap<String, usize>,
-    /// Images on which the part was told from its background; on the others the whole picture is
-    /// damaged.
+    /// Images on which the part was found; on the others the whole picture is damaged.
     part_found: usize,
     /// Mean share of the picture that those parts take.
     part_share: Option<f32>,
     /// Mean share of the picture that is changed.
     changed_share: f64,
-    /// Draws that showed nothing, and why.
+    /// Images that could not be damaged, and why.
     refused: Vec<Refused>,
 }
 
@@ -108,8 +107,8 @@ fn mask(damaged: &Damaged) -> Result<Frame, TrainError> {
         .map_err(|e| TrainError::Setting(e.to_string()))
 }
 
-/// The `index`-th damage, or why it cannot be. Depends on nothing but the arguments, so that the
-/// order of work is of no account.
+/// The `index`-th damage, or why there is none. It depends only on the arguments, so the order of work
+/// does not matter.
 fn draw(
     args: &DamageArgs,
     images: &GoodImages,

@@ -80,7 +80,7 @@ impl Common {
     }
 }
 
-/// Where a file lies until it is whole.
+/// Path of a file while it is written.
 fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");

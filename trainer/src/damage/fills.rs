@@ -1,4 +1,4 @@
-//! What surface damage is filled with.
+//! Fills of surface damage.
 
 use super::draws::{Noise, chance, direction, log_uniform};
 use super::recolouring::Recolouring;
@@ -6,7 +6,7 @@ use super::samples::{Colour, Picture};
 use partgate::seed::Rng;
 use std::fmt;
 
-/// What was put into a shape.
+/// Fill of a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fill {
     /// Another place of another good image (of this one, where there is no other).
@@ -17,11 +17,11 @@ pub(crate) enum Fill {
     Procedural,
     /// One colour that varies smoothly, as of a stain.
     SmoothNoise,
-    /// Every grain at random.
+    /// A random value for every grain.
     PixelNoise,
-    /// What was there, brighter or darker.
+    /// The picture itself, brighter or darker.
     Brightness,
-    /// What was there, in other colours.
+    /// The picture itself, in other colours.
     Recoloured,
 }
 
@@ -56,7 +56,7 @@ fn colour(rng: &mut Rng, grey: bool) -> Colour {
     if grey {
         return [rng.unit(); 3];
     }
-    // Most stains and scraps are not of pure colours: pull towards grey by a random share.
+    // Stains and scraps seldom have pure colours, so a random share pulls towards grey.
     let tone = rng.unit();
     let pure: Colour = std::array::from_fn(|_| rng.unit());
     let share = rng.unit();
@@ -102,7 +102,7 @@ pub(super) fn paint<'a>(
         }
         Fill::PixelNoise => pixel_noise(picture, side, rng),
         Fill::Brightness => {
-            // Full strength turns about the middle, so that it shows on dark and on bright.
+            // A strong change goes away from the picture's own tone, so that it is visible.
             let here = picture.at(centre.0, centre.1);
             let darker = if strong {
                 (here[0] + here[1] + here[2]) / 3.0 > 0.5
@@ -208,7 +208,7 @@ fn procedural<'a>(side: f32, grey: bool, rng: &mut Rng) -> Paint<'a> {
 
 fn pixel_noise<'a>(picture: Picture<'a>, side: f32, rng: &mut Rng) -> Paint<'a> {
     let noise = Noise::new(rng);
-    // Single pixels vanish when the network's input is shrunk to its size: grains as well.
+    // Single pixels vanish when the picture shrinks to the network's input, so grains may be larger.
     let size = log_uniform(rng, 1.0, (0.012 * side).max(1.5));
     let depth = rng.between(0.15, 0.8);
     let coloured = !picture.is_grey() && chance(rng, 0.6);

@@ -1,5 +1,5 @@
-//! Components in the wrong place, turned, recoloured or gone: every patch looks normal, only not
-//! there or not so. This is what conditioning on position and neighbourhood is for.
+//! Components in the wrong place, turned, recoloured or gone. Every patch alone looks normal;
+//! conditions on position and neighbourhood exist for such defects.
 
 use super::Kind;
 use super::draws::{Noise, chance, log_uniform};
@@ -24,29 +24,29 @@ const SIZE: (f32, f32) = (0.03, 0.2);
 /// Width over height.
 const ASPECT: (f32, f32) = (0.4, 2.5);
 
-/// No component is smaller in pixels: less has no inside left between its blended borders.
+/// Smallest component, pixels: a smaller one would consist of its blended borders.
 const SMALLEST: f32 = 4.0;
 
-/// How a place is chosen: the most distinct of so many windows, and how much a plain border counts.
+/// Choice of a place: the most distinct of `windows` windows.
 #[derive(Clone, Copy)]
 struct Choice {
     windows: usize,
     border_weight: f32,
 }
 
-/// Few windows: more would pick the same few components again and again.
+/// With more windows the same few components would win every time.
 const ANY: Choice = Choice {
     windows: 8,
     border_weight: 1.0,
 };
 
-/// What is removed must lie whole in its window, else the fill would smear what its border cuts.
+/// For removal the whole component must lie in its window: the fill would smear what the border cuts.
 const WHOLE: Choice = Choice {
     windows: 40,
     border_weight: 8.0,
 };
 
-/// Share of a component's window that must lie where damage may.
+/// Share of a component's window that must lie in the region.
 const INSIDE: f32 = 0.97;
 
 /// Pixels between two places that exchange their contents, so that borders do not blend twice.
@@ -63,7 +63,7 @@ struct Cut {
 impl Cut {
     fn draw(rng: &mut Rng, w: Window) -> Self {
         let corner = if chance(rng, 0.5) { rng.unit() } else { 0.15 };
-        // Small components would be all border with the wider one.
+        // A wide border would leave nothing of a small component.
         let widest = if w.width.min(w.height) < 12 { 1.0 } else { 2.0 };
         Self {
             corner,
@@ -103,7 +103,7 @@ fn sides(picture: Picture<'_>, square: bool, smaller: f32, rng: &mut Rng) -> (us
     (whole(size * stretch), whole(size / stretch))
 }
 
-/// The most distinct of a few windows of the given sides that lie inside; `clear` of another.
+/// The most distinct of a few windows of the given sides in the region, apart from `clear`.
 fn component(
     region: &Region<'_>,
     picture: Picture<'_>,
@@ -144,8 +144,8 @@ fn component(
     best.map(|(_, window)| window)
 }
 
-/// The patches that misplace something as `kind` says, or `None` when no place was found this
-/// time. `smaller`, 0..=1, scales the largest component down for parts with little room.
+/// The patches that misplace a component by `kind`, or `None` when this draw found no place.
+/// `smaller`, 0..=1, scales the largest component down, for small parts.
 pub(super) fn misplaced(
     kind: Kind,
     picture: Picture<'_>,
@@ -159,7 +159,7 @@ pub(super) fn misplaced(
     let here = component(region, picture, sides, None, choice, rng)?;
     let cut = Cut::draw(rng, here);
     let mask = |window: Window| cut.mask(window).limited(1.0, |x, y| region.holds(x, y));
-    // Offsets from the window's corner, last ones for mirroring.
+    // Last column and row of the window, for mirroring.
     let (right, bottom) = (here.width - 1, here.height - 1);
     let inside = |x: usize, y: usize| (x - here.left, y - here.top);
     let at = |i: usize, j: usize| picture.at(here.left + i, here.top + j);
@@ -255,8 +255,8 @@ fn smoothed(line: &[Colour], reach: usize) -> Vec<Colour> {
         .collect()
 }
 
-/// The component gone: its surroundings are drawn over it, nearer ones counting for more, with the
-/// grain of the border so that the place is not conspicuously smooth.
+/// Paints the surroundings over the component; nearer ones count for more. It adds the grain of the
+/// border, because a smooth place would stand out.
 fn removed(picture: Picture<'_>, mask: AlphaMask, rng: &mut Rng) -> Patch {
     let w = mask.window;
     let sharp = Surroundings::around(picture, w);
@@ -271,7 +271,7 @@ fn removed(picture: Picture<'_>, mask: AlphaMask, rng: &mut Rng) -> Patch {
     for (a, b) in sharp.all().zip(soft.all()) {
         square += (a[1] - b[1]) * (a[1] - b[1]);
     }
-    // Edges in the border are not grain: bounded.
+    // The bound keeps edges in the border from counting as grain.
     let grain = (square / (2 * (w.width + w.height)) as f32)
         .sqrt()
         .min(0.03);
@@ -299,8 +299,8 @@ fn removed(picture: Picture<'_>, mask: AlphaMask, rng: &mut Rng) -> Patch {
     })
 }
 
-/// The component in another colour: only what differs from the window's surroundings, so that the
-/// ground that it stands on keeps its own.
+/// Gives the component another colour. Pixels of the surroundings' colour keep theirs: they are the
+/// ground behind it.
 fn recoloured(picture: Picture<'_>, mut mask: AlphaMask, rng: &mut Rng) -> Patch {
     let w = mask.window;
     let ground = Surroundings::around(picture, w).median();

@@ -5,7 +5,7 @@
 //! mirrored, turned, recoloured, duplicated or removed. The refinement network is trained on such
 //! pictures, and the choice of conditioning is made on them; docs/damage.md shows them.
 //!
-//! Same frame, donors, family and seed give the same bytes on every machine: [`draws`] says how.
+//! The same frame, donors, family and seed give the same bytes on every machine (see [`draws`]).
 
 mod draws;
 mod fills;
@@ -31,8 +31,8 @@ use shapes::Placement;
 use std::fmt;
 use thiserror::Error;
 
-/// What sort of fault a damage imitates. The choice of conditioning reports them apart: position
-/// and neighbourhood can only help where every patch for itself looks normal.
+/// Sort of fault that a damage imitates. The choice of conditioning reports each by itself: position
+/// and neighbourhood help only against the misplaced family, where every patch alone looks normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     /// Something foreign on the surface.
@@ -62,7 +62,7 @@ impl fmt::Display for Family {
 
 const SURFACE_KINDS: [Kind; 4] = [Kind::Blob, Kind::Scar, Kind::Rectangle, Kind::Stroke];
 
-/// What was done.
+/// Kind of a damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// Surface: lobes with a rough outline.
@@ -83,7 +83,7 @@ pub(crate) enum Kind {
     Rotated,
     /// Misplaced: another colour or tone.
     Recoloured,
-    /// Misplaced: covered by its surroundings.
+    /// Misplaced: painted over with its surroundings.
     Removed,
 }
 
@@ -108,8 +108,8 @@ impl fmt::Display for Kind {
 /// noise and compression, below what a person would overlook.
 pub(crate) const VISIBLE: f32 = 0.03;
 
-/// The mean difference over the changed pixels must reach this: a patch that passes [`VISIBLE`]
-/// only here and there by noise is no damage to learn from.
+/// Least mean difference over the changed pixels. Noise alone takes single pixels past [`VISIBLE`],
+/// and a network must not learn from such a patch.
 const LEAST_MEAN_CHANGE: f32 = 0.06;
 
 /// Changed pixels that every damage has at least: this share of the picture, 13 of the 256 x 256
@@ -119,21 +119,21 @@ const LEAST_SHARE: f32 = 0.0002;
 /// At least this many pixels change in the smallest pictures.
 const FEWEST: usize = 6;
 
-/// Sides from which on a picture has room for damage with a border around it.
+/// Least side of a picture: smaller ones do not hold a damage with a border around it.
 const LEAST_SIDE: usize = 16;
 
 /// Areas of surface damage over the picture's, log-uniform.
 const AREA: (f32, f32) = (0.0005, 0.05);
 
-/// Surface damage covers at most this share of what may change: more would be another part.
+/// Surface damage covers at most this share of the region: more would be another part.
 const MOST_OF_REGION: f32 = 0.2;
 
-/// Of a misplaced component's pixels at least this share must change: mirroring a plain area with
-/// some noise in it is no damage.
+/// Least share of a misplaced component's pixels that must change: a plain area with some noise looks
+/// the same when it is mirrored.
 const LEAST_OF_COMPONENT: f32 = 0.12;
 
-/// Draws before giving up. The kind is drawn anew every [`ATTEMPTS_A_KIND`] of them, not every time, lest
-/// kinds that seldom succeed hardly occur.
+/// Draws before giving up. A new kind is drawn only after [`ATTEMPTS_A_KIND`] of them: with a new one
+/// for each attempt, kinds that often fail would hardly occur.
 const ATTEMPTS: u64 = 48;
 const ATTEMPTS_A_KIND: u64 = 8;
 
@@ -165,13 +165,12 @@ pub(crate) struct Damaged {
     pub(crate) frame: Frame,
     /// Pixels that differ visibly, `[height, width]`; never all false.
     pub(crate) changed: Vec<bool>,
-    /// What was done.
     pub(crate) kind: Kind,
-    /// With what, for surface damage.
+    /// `None` for misplaced damage.
     pub(crate) fill: Option<Fill>,
 }
 
-/// Damages one picture as often as wanted; finding the part is done once.
+/// Damages one picture any number of times; it looks for the part only once.
 pub(crate) struct Damager<'a> {
     frame: &'a Frame,
     donors: &'a [&'a Frame],
@@ -181,9 +180,9 @@ pub(crate) struct Damager<'a> {
 
 impl<'a> Damager<'a> {
     /// For `frame`, at least 16 x 16. `donors` are other good pictures of any size and format to
-    /// fill from; without one the picture's own other places serve. `allowed`, `[height, width]`:
-    /// pixels that may change. Beyond that damage stays within the part where the border of the
-    /// picture tells it from the background.
+    /// fill from; without one, fills come from other places of the same picture. `allowed`,
+    /// `[height, width]`: pixels that may change. Where the border of the picture shows a plain
+    /// background, damage stays within the part.
     ///
     /// # Errors
     /// [`DamageError`] when the picture is too small, `allowed` is of another size, or leaves
@@ -206,7 +205,7 @@ impl<'a> Damager<'a> {
         let region = Region::new(Picture::new(frame), allowed);
         let least = ((width * height) as f32 * LEAST_SHARE) as usize;
         let least = least.max(FEWEST);
-        // Shapes are cut off at the region's border: as large as the label would be too tight.
+        // The region's border cuts shapes off, so it must be larger than the smallest damage.
         if region.pixels < 4 * least {
             return Err(DamageError::RegionTooSmall {
                 found: region.pixels,
@@ -221,7 +220,8 @@ impl<'a> Damager<'a> {
         })
     }
 
-    /// Share of the picture that was told as the part; `None` where the whole picture is taken.
+    /// Share of the picture that the part covers; `None` where no part was found and the whole picture
+    /// counts.
     pub(crate) fn part_share(&self) -> Option<f32> {
         self.region.part_share()
     }
@@ -229,8 +229,8 @@ impl<'a> Damager<'a> {
     /// One damage of the family; another seed gives another one.
     ///
     /// # Errors
-    /// [`DamageError::Invisible`] when nothing of the sort shows on this picture: a part of one
-    /// colour has no components to misplace.
+    /// [`DamageError::Invisible`] when no such damage is visible on this picture: a part of one colour
+    /// has no components to misplace.
     pub(crate) fn damage(&self, family: Family, seed: u64) -> Result<Damaged, DamageError> {
         let mut kind = family.kinds()[0];
         for attempt in 0..ATTEMPTS {
@@ -245,7 +245,7 @@ impl<'a> Damager<'a> {
         Err(DamageError::Invisible { family })
     }
 
-    /// One draw of `kind`; `None` when it does not show.
+    /// One draw of `kind`; `None` when it is not visible.
     fn attempt(
         &self,
         kind: Kind,
@@ -286,7 +286,7 @@ impl<'a> Damager<'a> {
         let sides = (self.frame.width(), self.frame.height());
         let whole = (sides.0 * sides.1) as f32;
         let fill = if boldness > 0.6 {
-            // The one that shows on any ground.
+            // Visible on any ground.
             Fill::Brightness
         } else {
             one_of(rng, &Fill::ALL)
@@ -307,8 +307,8 @@ impl<'a> Damager<'a> {
         Some((Patch::new(mask, paint), fill))
     }
 
-    /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint.
-    /// Patches of one damage do not overlap, so each can be looked at by itself.
+    /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint. Patches
+    /// of one damage do not overlap, so each is measured alone.
     fn changed(&self, patches: &[Patch], needed: usize) -> Option<Vec<bool>> {
         let picture = Picture::new(self.frame);
         let effects: Vec<_> = patches

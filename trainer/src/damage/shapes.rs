@@ -1,22 +1,22 @@
-//! Shapes of surface damage as covers: blobs, scars, rectangles and hand-drawn strokes.
+//! Shapes of surface damage as alpha masks: blobs, scars, rectangles and hand-drawn strokes.
 
 use super::Kind;
 use super::draws::{Noise, chance, direction, log_uniform, turn};
 use super::samples::{AlphaMask, Window};
 use partgate::seed::Rng;
 
-/// Where and how large a shape is to be.
+/// Place and size of a shape.
 pub(super) struct Placement {
     /// Column and row of its middle.
     pub(super) centre: (f32, f32),
-    /// Pixels that it should about cover.
+    /// Area to aim for, pixels.
     pub(super) area: f32,
     /// Sides of the picture.
     pub(super) picture: (usize, usize),
 }
 
-/// Thin shapes longer than this share of the longer side would cross the whole part and leave
-/// it: they are thickened instead.
+/// Longest thin shape over the longer side: a longer one would cross the whole part and leave it. Such
+/// shapes become thicker instead.
 const LONGEST: f32 = 0.6;
 
 impl Placement {
@@ -24,7 +24,7 @@ impl Placement {
         LONGEST * self.picture.0.max(self.picture.1) as f32
     }
 
-    /// The picture's pixels within the given reach of the centre; at least the centre's own.
+    /// The pixels between the given edges; at least the pixel of the centre.
     fn window(&self, left: f32, top: f32, right: f32, bottom: f32) -> Window {
         let clip = |v: f32, n: usize| (v.max(0.0) as usize).min(n - 1);
         let (w, h) = self.picture;
@@ -44,7 +44,7 @@ impl Placement {
     }
 }
 
-/// Asks `alpha` for every pixel, given its offset from the centre.
+/// The mask of `alpha` at each pixel's offset from the centre.
 fn mask(
     placement: &Placement,
     window: Window,
@@ -61,7 +61,7 @@ fn mask(
     AlphaMask { window, alpha }
 }
 
-/// The shape of a surface kind; kinds of the other family have none and give a blob.
+/// The shape of a surface kind; a blob for kinds of the other family, which have no shape.
 pub(super) fn shape(kind: Kind, placement: &Placement, rng: &mut Rng) -> AlphaMask {
     match kind {
         Kind::Scar => scar(placement, rng),
@@ -100,13 +100,13 @@ fn blob(placement: &Placement, rng: &mut Rng) -> AlphaMask {
             let inside = (1.0 - square * 0.7).max(0.0);
             sum += inside * inside;
         }
-        // Only where there is a field at all, so that no islands float far away.
+        // Only inside the field, so that no islands appear far away.
         if sum > 0.0 {
             sum += roughness * noise.cloudy(u / grain, v / grain) * sum.min(0.5) * 2.0;
         }
         sum
     };
-    // The outline has no closed form: count how much of the field's own square lies within.
+    // The outline has no closed form, so its area is counted on a grid.
     const STEPS: usize = 32;
     let step = 2.0 * FIELD_REACH / STEPS as f32;
     let at = |i: usize| (i as f32 + 0.5) * step - FIELD_REACH;
@@ -118,7 +118,7 @@ fn blob(placement: &Placement, rng: &mut Rng) -> AlphaMask {
 
     let (c, s) = direction(rng);
     let squeeze = log_uniform(rng, 1.0, 1.7);
-    // The field falls by about 1 a unit: a soft border of so many pixels is so much of the field.
+    // The field falls by about 1 a unit, so a width in units is a difference of the field.
     let soft = (softness(rng, 2.0 * scale) / scale).max(0.05);
     let window = placement.around(FIELD_REACH * squeeze * scale);
     mask(placement, window, |dx, dy| {
@@ -156,7 +156,7 @@ fn rectangle(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     })
 }
 
-/// One touch of the pen: offset from the centre and radius.
+/// A point of a brushed line: offset from the centre, and radius of the brush.
 #[derive(Clone, Copy)]
 struct BrushPoint {
     x: f32,
@@ -180,7 +180,7 @@ fn brushed_line(placement: &Placement, points: &[BrushPoint], soft: f32) -> Alph
     for pair in points.windows(2) {
         let (a, b) = (pair[0], pair[1]);
         let reach = a.radius.max(b.radius) + soft + 1.0;
-        // Only the pixels near this piece: lines are long, pieces are short.
+        // Only the pixels near this piece: a line is long, its pieces are short.
         let range = |from: f32, to: f32, start: usize, n: usize| {
             let low = (from.min(to) - reach - start as f32).max(0.0) as usize;
             let high = (from.max(to) + reach - start as f32 + 1.0).max(0.0) as usize;
@@ -209,7 +209,7 @@ fn brushed_line(placement: &Placement, points: &[BrushPoint], soft: f32) -> Alph
 fn thin(placement: &Placement, rng: &mut Rng, longer: (f32, f32)) -> (f32, f32) {
     let aspect = log_uniform(rng, longer.0, longer.1);
     let length = (placement.area * aspect).sqrt();
-    // Thinner than a pixel would be paler than its opacity says: shorter instead.
+    // A line thinner than a pixel would look paler than its opacity: make it shorter instead.
     let length = length.min(placement.area).min(placement.longest()).max(3.0);
     let side = placement.picture.0.min(placement.picture.1) as f32;
     let width = (placement.area / length).clamp(1.0, (0.06 * side).max(1.5));
@@ -263,7 +263,7 @@ fn stroke(placement: &Placement, rng: &mut Rng) -> AlphaMask {
         (x, y) = (x + step * dx, y + step * dy);
         press = (press * (1.0 + 0.15 * rng.gaussian())).clamp(0.4, 1.6);
     }
-    // The walk's middle on the centre, else it would wander out of the part.
+    // The middle of the walk lies on the centre, so that it stays in the part.
     let middle = points[points.len() / 2];
     for point in &mut points {
         point.x -= middle.x;

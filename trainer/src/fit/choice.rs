@@ -154,12 +154,18 @@ fn reason(best: &Candidate, plain: &Candidate) -> String {
     )
 }
 
+/// The rule taken, and the comparison behind it.
+pub(crate) struct Chosen {
+    pub(crate) spec: RuleSpec,
+    pub(crate) choice: Choice,
+}
+
 /// Compares `candidates`, the plain bank first, and takes one.
 pub(crate) fn choose(
     study: &Study<'_>,
     candidates: &[RuleSpec],
     copies: &[DamagedCopy],
-) -> Result<(RuleSpec, Choice), TrainError> {
+) -> Result<Chosen, TrainError> {
     let progress = Progress::new("conditioning", candidates.len() as u64);
     let mut judged = Vec::new();
     for &spec in candidates {
@@ -176,12 +182,13 @@ pub(crate) fn choose(
         reason(&judged[best].figures, &judged[0].figures)
     };
     let count = |harm| copies.iter().filter(|c| c.id.harm == harm).count() as u32;
-    let spec = judged[best].spec;
-    let choice = Choice {
-        images: study.fitter.features.images as u32,
-        damaged: Harm::ALL.map(count),
-        reason,
-        candidates: judged.into_iter().map(|j| j.figures).collect(),
-    };
-    Ok((spec, choice))
+    Ok(Chosen {
+        spec: judged[best].spec,
+        choice: Choice {
+            images: study.fitter.features.images as u32,
+            damaged: Harm::ALL.map(count),
+            reason,
+            candidates: judged.into_iter().map(|j| j.figures).collect(),
+        },
+    })
 }

@@ -156,7 +156,8 @@ pub(super) fn on_some_images<T: Send>(
     fitter: &Fitter<'_>,
     extractor: &Extractor,
     images: &GoodImages,
-    (most, what): (usize, &'static str),
+    most: usize,
+    what: &'static str,
     work: impl Fn(usize, &mut Extractor) -> Result<Vec<T>, TrainError> + Sync,
 ) -> Result<Vec<T>, TrainError> {
     let n = images.paths.len();
@@ -194,7 +195,8 @@ pub(crate) fn damaged_copies(
         fitter,
         extractor,
         images,
-        (DAMAGED_IMAGES, "damage"),
+        DAMAGED_IMAGES,
+        "damage",
         |image, extractor| copies_of(image, fitter, extractor, images),
     )
 }

@@ -1,11 +1,11 @@
 //! The bank: k-centre greedy over feature vectors, exact and seeded.
 //!
 //! Each step takes the vector farthest from all chosen ones (Sener and Savarese 2018, as PatchCore
-//! uses it). The plain algorithm updates every vector's distance after every step. Here the same
-//! sequence comes out for a fraction of the work, because distances only shrink: only vectors
-//! whose last known distance reaches a level can be the farthest while that level holds. They are
-//! kept up to date; the rest wait, and are caught up (in bulk, against packed centres) when the
-//! level drops to them. Most are by then near enough to a centre to wait for good.
+//! uses it). The plain algorithm updates the distances of all vectors after every step. This one
+//! gives the same sequence for a fraction of the work, because distances only shrink: while a level
+//! holds, only vectors whose last known distance reaches it can be the farthest. Only these are kept
+//! up to date. The others are updated in bulk when the level drops to them; most are then near enough
+//! to a centre to wait on.
 
 use super::pairwise::{LANES, Panels, four_to_panel, one_to_panels};
 use partgate::seed::Rng;
@@ -57,7 +57,7 @@ const LEVEL_DROP: f32 = 0.8;
 /// Vectors that one task catches up; a fixed number, so that the outcome cannot depend on threads.
 const CHUNK: usize = 1024;
 
-/// What is known of one vector.
+/// State of one vector.
 #[derive(Clone, Copy)]
 struct Member {
     /// Row among all vectors.
@@ -232,7 +232,7 @@ fn catch_up_some(chunk: &mut [Member], vectors: Vectors<'_>, centres: &Panels, l
     let mut open: Vec<usize> = (0..chunk.len())
         .filter(|&i| chunk[i].distance >= level)
         .collect();
-    // Alike histories together, so that a group of four shares its panels.
+    // Members that have seen the same panels stand together, so that a group of four shares them.
     open.sort_by_key(|&i| (chunk[i].seen, i));
     for four in open.chunks(4) {
         let mut group: Vec<Member> = four.iter().map(|&i| chunk[i]).collect();

@@ -1,4 +1,4 @@
-//! Feature vectors of all training images, made by the same code that runs on the board.
+//! Feature vectors of all training images, by the code that runs on the board.
 
 use super::cache::{Cache, CacheSettings};
 use super::catalogue::BackboneFile;
@@ -12,17 +12,17 @@ use partgate::score::{Aggregator, Border};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// How features are made.
+/// Settings of the features.
 #[derive(Clone)]
 pub(crate) struct FeatureSettings {
     pub(crate) input: InputGeometry,
     pub(crate) patch: usize,
     pub(crate) border: Border,
-    /// Where features are kept for the next fit; they are the same with and without.
+    /// Cache of features for later fits; it does not change them.
     pub(crate) cache: Option<CacheSettings>,
 }
 
-/// One pass over an image: what a board computes before the bank comes into play.
+/// Computes the features of an image as a board does.
 pub(crate) struct Extractor {
     preprocessor: Preprocessor,
     backbone: Backbone,
@@ -180,7 +180,7 @@ pub(crate) fn digest_of(images: &GoodImages) -> Result<[u8; 32], TrainError> {
     Ok(*digest.finalize().as_bytes())
 }
 
-/// The processor's instruction sets: which of them the kernels use decides how sums are rounded.
+/// The processor's instruction sets: the kernels choose by them, and round sums differently.
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let sets = text
@@ -189,8 +189,8 @@ fn processor() -> String {
     format!("{} {}", std::env::consts::ARCH, sets.unwrap_or_default())
 }
 
-/// A digest over all that an image's features depend on besides the image: the program, the
-/// processor, the backbone with its description, and the settings.
+/// Digest of all that an image's features depend on besides the image: the program, the processor,
+/// the backbone with its description, and the settings.
 fn dependencies(
     file: &BackboneFile,
     settings: &FeatureSettings,

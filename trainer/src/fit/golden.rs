@@ -1,4 +1,4 @@
-//! Golden images: a few good parts and damaged copies, as the bundle will carry them.
+//! Golden images: a few good parts and damaged copies in a bundle, for its self-test.
 
 use super::settings::Settings;
 use crate::damage::damaged;
@@ -9,7 +9,7 @@ use partgate::frame::{Frame, Pixels};
 use partgate::product::GoldenKind;
 use partgate::seed::Rng;
 
-/// Apart from the streams of the fit itself (`coreset`, folds).
+/// Another stream than those of the coreset and of the folds.
 const GOLDEN_STREAM: u64 = 4;
 
 /// Golden images larger than this are shrunk by a whole factor before they are judged and stored,

@@ -1,12 +1,12 @@
 //! One member of a product, fitted as if it were alone. All members use the same images and the same
 //! folds; `ensemble` combines them.
 
-use super::choice::{candidates, choose};
+use super::choice::{Chosen, candidates, choose};
 use super::copies::{CopyId, DamagedCopy, damaged_copies};
 use super::fitted_bank::FittedBank;
 use super::held_out::{HeldOut, damaged_scores};
 use super::plan::MemberPlan;
-use super::refined::{Refined, refine};
+use super::refined::{Refined, RefinedScores, refine};
 use super::rules::RuleSpec;
 use super::seconds::{FitSeconds, timed};
 use super::sections::{MemberSections, RuleTaken, member_sections};
@@ -76,7 +76,7 @@ impl MemberRule {
         spec: RuleSpec,
         copies: &[DamagedCopy],
     ) -> Result<Self, TrainError> {
-        let (held_out, refined) = refine(study, spec, copies)?;
+        let RefinedScores { held_out, refined } = refine(study, spec, copies)?;
         Ok(Self {
             held_out,
             refined,
@@ -179,7 +179,7 @@ fn chosen_rule(
             shift: None,
         });
     }
-    let (spec, mut choice) = choose(study, &candidates(settings.density), copies)?;
+    let Chosen { spec, mut choice } = choose(study, &candidates(settings.density), copies)?;
     let shift = ShiftSensitivity::of(study, images, spec)?;
     if let Some(shift) = &shift {
         // As words, which older runtimes show too.

@@ -54,8 +54,9 @@ use crate::error::TrainError;
 use member::fit_member;
 use report::FittedProduct;
 use seconds::timed;
-use settings::{Risk, Settings};
+use settings::Settings;
 use std::time::Instant;
+use thresholds::Risk;
 
 /// Fits a product on `images`. The bundle has the same bytes for the same images, settings and
 /// version, whatever the number of threads.

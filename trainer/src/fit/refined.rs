@@ -28,19 +28,28 @@ pub(crate) struct Refined {
     pub(crate) copies: Vec<Vec<f32>>,
 }
 
-/// Held-out scores under `spec`, refined where damaged copies ask for it: only then there is a
-/// [`Refined`].
+/// Held-out scores under a rule.
+pub(crate) struct RefinedScores {
+    pub(crate) held_out: HeldOut,
+    /// `None` where damaged copies ask for no refinement; the scores are then those of the rule alone.
+    pub(crate) refined: Option<Refined>,
+}
+
+/// Held-out scores under `spec`, refined where damaged copies ask for it.
 pub(crate) fn refine(
     study: &Study<'_>,
     spec: RuleSpec,
     copies: &[DamagedCopy],
-) -> Result<(HeldOut, Option<Refined>), TrainError> {
+) -> Result<RefinedScores, TrainError> {
     let mut held_out = HeldOut::new(study, spec)?;
     // Exchanged features have no look of their own that a network could learn.
     let copies: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
     if copies.is_empty() {
         log::warn!("no image could be damaged, so there is nothing to learn refinement from");
-        return Ok((held_out, None));
+        return Ok(RefinedScores {
+            held_out,
+            refined: None,
+        });
     }
     let goods = study.fitter.features.images;
     let samples = samples(study, &held_out, &copies, spec)?;
@@ -48,21 +57,15 @@ pub(crate) fn refine(
     let progress = Progress::new("refinement", ((study.folds.len() + 1) * STEPS) as u64);
     let tick = || progress.advance(1);
     let refined = training.held_out(study, &samples, &tick)?;
-    let cells: Vec<HeldOutCells<'_>> = samples
-        .iter()
-        .zip(&refined)
-        .enumerate()
-        .map(|(index, (sample, refined))| HeldOutCells {
-            damaged: index >= goods,
-            original: &sample.scores,
-            refined,
-        })
-        .collect();
+    let cells = held_out_cells(&samples, &refined, goods);
     let mut image_score = image_score(study)?;
     let chosen = choose_weight(&cells, &mut image_score)?;
     if chosen.weight <= 0.0 {
         progress.finish();
-        return Ok((held_out, None));
+        return Ok(RefinedScores {
+            held_out,
+            refined: None,
+        });
     }
     let (good, damaged) = cells.split_at(goods);
     let fused = |cells: &[HeldOutCells<'_>]| -> Vec<Vec<f32>> {
@@ -82,7 +85,10 @@ pub(crate) fn refine(
         evidence: training.evidence(&chosen, copies.len()),
         copies: damaged,
     };
-    Ok((held_out, Some(refined)))
+    Ok(RefinedScores {
+        held_out,
+        refined: Some(refined),
+    })
 }
 
 /// The good images, then `copies`, as a network learns from them.
@@ -116,7 +122,23 @@ fn samples<'s>(
     Ok(goods.chain(copies).collect())
 }
 
-/// How the networks of a product's refinement are trained.
+/// Scores of the samples' cells with their refined ones; the first `goods` samples are good images.
+fn held_out_cells<'s>(
+    samples: &'s [Sample<'_>],
+    refined: &'s [Vec<f32>],
+    goods: usize,
+) -> Vec<HeldOutCells<'s>> {
+    let pairs = samples.iter().zip(refined).enumerate();
+    pairs
+        .map(|(index, (sample, refined))| HeldOutCells {
+            damaged: index >= goods,
+            original: &sample.scores,
+            refined,
+        })
+        .collect()
+}
+
+/// Settings of the training of a product's refinement.
 struct RefinementTraining {
     shape: RefinementShape,
     /// Unit of the scores that the networks see.
@@ -158,7 +180,8 @@ impl RefinementTraining {
             samples,
             study.folds.len(),
             &fold_of,
-            (self.shape, self.scale),
+            self.shape,
+            self.scale,
             &self.learning,
             tick,
         )?)

@@ -142,7 +142,8 @@ fn what_the_features_give_away_raises_the_separation() {
         &samples,
         3,
         &|group| group % 3,
-        (shape(Precision::Int8), 9.0),
+        shape(Precision::Int8),
+        9.0,
         &learning(150),
         &|| {
             calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

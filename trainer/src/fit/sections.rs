@@ -28,7 +28,7 @@ pub(super) struct RuleTaken<'a> {
     pub(super) refined: Option<&'a Refined>,
 }
 
-fn little_endian(values: &[f32]) -> Vec<u8> {
+pub(super) fn little_endian(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
@@ -79,7 +79,7 @@ fn bank_sections(file: &BackboneFile, fitted: &FittedBank) -> [SectionBytes; 2] 
     ]
 }
 
-fn mask_section(mask: &PositionMask) -> SectionBytes {
+pub(super) fn mask_section(mask: &PositionMask) -> SectionBytes {
     section(
         SectionKind::PositionMask,
         DType::U16,
@@ -88,23 +88,23 @@ fn mask_section(mask: &PositionMask) -> SectionBytes {
     )
 }
 
-fn sighting_sections(seen: &SightingTable, rows: usize) -> [SectionBytes; 2] {
+pub(super) fn sighting_sections(seen: &SightingTable) -> [SectionBytes; 2] {
     let cells = seen.totals.len();
     let totals = seen.totals.iter().flat_map(|t| t.to_le_bytes()).collect();
     [
         section(
             SectionKind::SightingCounts,
             DType::U8,
-            &[cells, rows],
+            &[cells, seen.counts.len() / cells],
             seen.counts.clone(),
         ),
         section(SectionKind::SightingTotals, DType::U32, &[cells], totals),
     ]
 }
 
-fn network_sections(network: &NetworkFile, assignment: &[u16]) -> [SectionBytes; 2] {
+pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
     [
-        opaque(SectionKind::Neighbourhood, &network.onnx),
+        opaque(SectionKind::Neighbourhood, onnx),
         section(
             SectionKind::Assignment,
             DType::U16,
@@ -123,7 +123,7 @@ fn neighbourhood_evidence(
     images: usize,
 ) -> Option<NeighbourhoodEvidence> {
     let condition = conditions.neighbourhood.as_ref()?;
-    let (best, loss) = calibration.temperature();
+    let best = calibration.temperature();
     Some(NeighbourhoodEvidence {
         shape: network.shape,
         measure: condition.measure,
@@ -131,8 +131,8 @@ fn neighbourhood_evidence(
         threshold: condition.threshold,
         rows: condition.rows as u32,
         lost_share: spec.near_lost,
-        held_out_loss: loss,
-        best_temperature: best,
+        held_out_loss: best.loss,
+        best_temperature: best.temperature,
         held_out_images: images as u32,
     })
 }
@@ -162,11 +162,11 @@ pub(super) fn member_sections(
     let mut neighbourhood = None;
     if let Some(condition) = &conditions.neighbourhood {
         if let Some(seen) = &condition.sightings {
-            sections.extend(sighting_sections(seen, fitted.bank.rows()));
+            sections.extend(sighting_sections(seen));
         }
         let network = fitted.network().ok_or_else(|| missing(spec))?;
         let assignment = &fitted.distribution(spec)?.assignment;
-        sections.extend(network_sections(network, assignment));
+        sections.extend(network_sections(&network.onnx, assignment));
         neighbourhood =
             neighbourhood_evidence(&conditions, network, spec, calibration, features.images);
     }

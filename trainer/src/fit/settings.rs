@@ -3,6 +3,7 @@
 use super::features::FeatureSettings;
 use super::position::default_window;
 use super::rules::RuleSpec;
+use super::thresholds::Risk;
 use partgate::backbone::Precision;
 use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
 
@@ -41,19 +42,6 @@ impl std::fmt::Display for OtherMember {
         let parts: Vec<String> = backbone.chain(size).collect();
         write!(f, "--member {}", parts.join(","))
     }
-}
-
-/// Limits that the thresholds must keep.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Risk {
-    /// Largest share of good parts that may be NG.
-    pub(crate) ng_rate: f64,
-    /// Largest share of good parts that may be anything but OK.
-    pub(crate) unknown_rate: f64,
-    /// Confidence of both bounds.
-    pub(crate) confidence: f64,
-    /// Seed of the bootstrap behind extrapolated bounds.
-    pub(crate) seed: u64,
 }
 
 /// All settings of a fit.

@@ -120,7 +120,8 @@ fn moved_copies(
         &study.fitter,
         extractor,
         images,
-        (MOVED_IMAGES, "moved"),
+        MOVED_IMAGES,
+        "moved",
         |image, extractor| {
             let path = &images.paths[image];
             let frame = read_frame(path)?;

@@ -140,7 +140,13 @@ fn prepare<'a>(
 }
 
 /// The images of one fold and all others, each ascending.
-fn split_fold(order: &[usize], fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
+struct Split {
+    held: Vec<usize>,
+    rest: Vec<usize>,
+}
+
+/// Splits `order`, a permutation of the images, for the `fold`-th of `folds` folds.
+fn split_fold(order: &[usize], fold: usize, folds: usize) -> Split {
     let (mut held, mut rest) = (Vec::new(), Vec::new());
     for (rank, &image) in order.iter().enumerate() {
         if rank % folds == fold {
@@ -151,7 +157,7 @@ fn split_fold(order: &[usize], fold: usize, folds: usize) -> (Vec<usize>, Vec<us
     }
     held.sort_unstable();
     rest.sort_unstable();
-    (held, rest)
+    Split { held, rest }
 }
 
 /// A bank without each fold's images, with what `specs` need, and what the models of all folds give
@@ -168,7 +174,7 @@ fn fit_folds(
     let progress = Progress::new("folds", (count * rows) as u64);
     let mut chosen = Vec::new();
     for fold in 0..count {
-        let (held, rest) = split_fold(&order, fold, count);
+        let Split { held, rest } = split_fold(&order, fold, count);
         let bank = fitter.choose_bank(&rest, &|done| progress.set((fold * rows + done) as u64));
         chosen.push((bank, held));
     }
@@ -207,7 +213,7 @@ mod tests {
         let order = Rng::new(3).permutation(23);
         let mut seen = Vec::new();
         for fold in 0..5 {
-            let (held, rest) = split_fold(&order, fold, 5);
+            let Split { held, rest } = split_fold(&order, fold, 5);
             assert_eq!(held.len() + rest.len(), 23);
             assert!(held.iter().all(|i| !rest.contains(i)));
             seen.extend(held);

@@ -12,7 +12,6 @@
 //! Measured over 1000 samples each at rate 0.1 %
 //! (`cargo test -p partgate-train -- --ignored --nocapture coverage_table`).
 
-use super::settings::Risk;
 use crate::metrics::distributions::{binomial_cdf, tolerance_factor};
 use crate::metrics::intervals::upper_limit;
 use partgate::seed::Rng;
@@ -32,6 +31,19 @@ const REPLICATES: u64 = 2000;
 const SHAPES: (f64, f64) = (0.0, 0.5);
 /// The upper limit is calibrated as if the shape were at least this.
 const LEAST_CALIBRATION_SHAPE: f64 = 0.1;
+
+/// Limits that the thresholds must keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Risk {
+    /// Largest share of good parts that may be NG.
+    pub(crate) ng_rate: f64,
+    /// Largest share of good parts that may be anything but OK.
+    pub(crate) unknown_rate: f64,
+    /// Confidence of both bounds.
+    pub(crate) confidence: f64,
+    /// Seed of the bootstrap behind extrapolated bounds.
+    pub(crate) seed: u64,
+}
 
 /// Why no threshold could be derived.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -404,8 +416,8 @@ impl Sample {
             return Err("All held-out scores are 0, so there is no distribution to fit");
         };
         let zeros = self.ascending.iter().filter(|s| **s == 0.0).count();
-        // A zero is a score too small to tell; half the smallest one told is the customary
-        // stand-in (Hornung and Reed 1990). It widens the spread and so raises the threshold.
+        // A zero is a score below the smallest that can be measured; half of that one is the usual
+        // replacement (Hornung and Reed 1990). It widens the spread and so raises the threshold.
         let logs = self.ascending.iter().map(|s| s.max(0.5 * least).ln());
         let mean = logs.clone().sum::<f64>() / n as f64;
         let squares = logs.map(|l| (l - mean).powi(2)).sum::<f64>();

@@ -1,5 +1,4 @@
-//! What training the small networks shares: parameters from pinned draws, Adam, a learning rate
-//! that falls.
+//! Training of the small networks: parameters, batches, Adam, the learning rate.
 
 use crate::export::Convolution;
 use burn::module::{Module, Param};
@@ -7,7 +6,7 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use partgate::seed::Rng;
 
-/// How long and how fast to learn.
+/// Length and speed of a training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Learning {
     /// Steps of one batch each.
@@ -98,8 +97,8 @@ pub(crate) fn pointwise(weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>) -
     }
 }
 
-/// A tensor's numbers, row-major. Nothing where they are not f32, which no tensor here is; a file
-/// made of nothing would not load.
+/// A tensor's values, row-major. Empty for a tensor that is not f32, which none is here; a file of no
+/// values would not load.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().unwrap_or_default()
 }

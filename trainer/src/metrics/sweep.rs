@@ -87,14 +87,25 @@ impl<'a> Iterator for Steps<'a> {
     }
 }
 
-/// Counts of good and defective entries.
-pub(super) fn class_counts(entries: &[u64]) -> (u64, u64) {
-    let defects = entries.iter().filter(|&&e| label_of(e) != 0).count() as u64;
-    (entries.len() as u64 - defects, defects)
+/// Numbers of good and defective entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassCounts {
+    pub(super) goods: u64,
+    pub(super) defects: u64,
+}
+
+impl ClassCounts {
+    pub(super) fn of(entries: &[u64]) -> Self {
+        let defects = entries.iter().filter(|&&e| label_of(e) != 0).count() as u64;
+        Self {
+            goods: entries.len() as u64 - defects,
+            defects,
+        }
+    }
 }
 
 /// Mann-Whitney with half credit for ties. Both counts must be above 0.
-pub(super) fn auroc(sorted: &[u64], goods: u64, defects: u64) -> f64 {
+pub(super) fn auroc(sorted: &[u64], ClassCounts { goods, defects }: ClassCounts) -> f64 {
     // Twice the number of (defective, good) pairs in the right order, in integers: exact up to
     // 10^19 pairs of pixels and more.
     let mut twice_ordered: u128 = 0;

@@ -6,7 +6,7 @@ use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
 use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
-use crate::validation::{Judged, ValidationReport, validate};
+use crate::validation::{Judged, Validation, ValidationReport, validate};
 use partgate::product::Product;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
             report: fitted,
         } = fit::fit(&goods, &settings)?;
         let product = Product::from_bytes(bytes.clone(), name)?;
-        let (report, mut judged) = validate(&product, &images, self.eroded)?;
+        let Validation { report, mut judged } = validate(&product, &images, self.eroded)?;
         for j in &mut judged {
             j.path = below(folder, &j.path);
             j.mask = j.mask.as_deref().map(|mask| below(folder, mask));

@@ -326,7 +326,7 @@ fn scores_without_spread_or_with_zeros_are_handled() {
     assert_eq!(with.method, BoundMethod::LogNormalTolerance);
     assert!(with.threshold > without.threshold);
     assert!(with.note.contains("3 scores of 0"), "{}", with.note);
-    // Too wide for a number: said, not turned into infinity.
+    // Too wide for a number: another method, not an infinite threshold.
     let wide: Vec<f32> = (0..8).map(|i| 10f32.powi(10 * (i % 8) - 37)).collect();
     let found = bound(&wide, 0.001, 0.95, 1).unwrap();
     assert_eq!(found.method, BoundMethod::Maximum);
