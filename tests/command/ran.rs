@@ -91,8 +91,8 @@ pub(crate) fn set_mode(path: &Path, bits: u32) {
     std::fs::set_permissions(path, permissions).expect("permissions");
 }
 
-/// Runs `command` as a user without rights on the files of others; `None` where that is not possible
-/// here.
+/// Runs `command` as a user without rights on the files of others; `None` where that is not
+/// possible here.
 #[cfg(unix)]
 pub(crate) fn as_nobody(mut command: Command) -> Option<Ran> {
     use std::os::unix::fs::MetadataExt;

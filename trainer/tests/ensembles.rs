@@ -66,7 +66,6 @@ fn three_members_are_one_product_that_judges_as_validation_did() {
 
         // And so were the test images, by any number of threads.
         let scores = bench.at("scores.jsonl");
-        let paths = [&bench.at("set"), &bundle, &scores].map(|p| text(p));
         let report = bench.at("report.html");
         let pages = [&scores, &report].map(|p| text(p));
         let more = ["--scores", &pages[0], "--report", &pages[1]];

@@ -39,12 +39,12 @@ pub(crate) struct AblateArgs {
     dir: PathBuf,
     #[command(flatten)]
     method: MethodArgs,
-    /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own, and
-    /// the ensemble (of what --member names, or of --size and 320 px)
+    /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own,
+    /// and the ensemble (of what --member names, or of --size and 320 px)
     #[arg(long)]
     rules_only: bool,
-    /// The plain bank and what --rules-only leaves out, without the other rules: a set of hundreds of
-    /// images takes hours otherwise
+    /// The plain bank and what --rules-only leaves out, without the other rules: a set of hundreds
+    /// of images takes hours otherwise
     #[arg(long, conflicts_with = "rules_only")]
     changes_only: bool,
     #[command(flatten)]

@@ -107,8 +107,8 @@ fn mask(damaged: &Damaged) -> Result<Frame, TrainError> {
         .map_err(|e| TrainError::Setting(e.to_string()))
 }
 
-/// The `index`-th damage, or why there is none. It depends only on the arguments, so the order of work
-/// does not matter.
+/// The `index`-th damage, or why there is none. It depends only on the arguments, so the order of
+/// work does not matter.
 fn draw(
     args: &DamageArgs,
     images: &GoodImages,

@@ -208,7 +208,8 @@ fn procedural<'a>(side: f32, grey: bool, rng: &mut Rng) -> Paint<'a> {
 
 fn pixel_noise<'a>(picture: Picture<'a>, side: f32, rng: &mut Rng) -> Paint<'a> {
     let noise = Noise::new(rng);
-    // Single pixels vanish when the picture shrinks to the network's input, so grains may be larger.
+    // Single pixels vanish when the picture shrinks to the network's input, so grains may be
+    // larger.
     let size = log_uniform(rng, 1.0, (0.012 * side).max(1.5));
     let depth = rng.between(0.15, 0.8);
     let coloured = !picture.is_grey() && chance(rng, 0.6);

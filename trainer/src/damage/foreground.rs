@@ -2,8 +2,8 @@
 
 use super::samples::{Colour, Picture};
 
-/// Cells on the longer side of the coarse picture in which the part is searched: fine enough for the
-/// outline at a network's input size, coarse enough to average out sensor noise.
+/// Cells on the longer side of the coarse picture in which the part is searched: fine enough for
+/// the outline at a network's input size, coarse enough to average out sensor noise.
 const CELLS: usize = 384;
 
 /// A picture in square cells, each with its mean colour.
@@ -75,8 +75,8 @@ impl Cells {
     }
 }
 
-/// Pieces of the border, a quarter of them on each side. Each has a colour of its own, because light
-/// falls off across a table and shines at one end of it.
+/// Pieces of the border, a quarter of them on each side. Each has a colour of its own, because
+/// light falls off across a table and shines at one end of it.
 const PIECES: usize = 16;
 
 /// A piece whose colour is within this of the middle one is background; another shows the part.
@@ -85,8 +85,8 @@ const ALIKE: f32 = 0.2;
 /// Share of the pieces that must be background.
 const GROUNDS: f32 = 0.75;
 
-/// Share of the border's cells that must have one of their colours. A part may reach the edge in some
-/// places; a part that fills the picture has no background.
+/// Share of the border's cells that must have one of their colours. A part may reach the edge in
+/// some places; a part that fills the picture has no background.
 const UNIFORM_BORDER: f32 = 0.75;
 
 /// Least tolerance of the background's colour, also for a border without any variation.
@@ -177,8 +177,8 @@ fn piece(cells: &Cells, i: usize) -> usize {
 
 /// The cells that belong to the part, or `None` when the border is no plain background.
 ///
-/// The background is all that the border reaches through cells of the border's colours. So a hole in
-/// the part counts as part: a defect may show in it.
+/// The background is all that the border reaches through cells of the border's colours. So a hole
+/// in the part counts as part: a defect may show in it.
 pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
     let calm = calmed(cells);
     let ring = cells.ring((cells.columns.min(cells.rows) / 50).max(1));
@@ -212,8 +212,8 @@ pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
     let foreground: Vec<bool> = background.iter().map(|b| !b).collect();
     let part = without_specks(cells, &foreground);
     let size = part.iter().filter(|&&p| p).count();
-    // Stains and the grain of the background hardly leave the tolerance. Most of a part does (cookies
-    // 0.84 to 0.91, bands on magnetic tiles 0.3 to 0.6).
+    // Stains and the grain of the background hardly leave the tolerance. Most of a part does
+    // (cookies 0.84 to 0.91, bands on magnetic tiles 0.3 to 0.6).
     let plain = (0..cells.len())
         .filter(|&i| part[i] && off[i] > 2.0 * tolerance)
         .count();

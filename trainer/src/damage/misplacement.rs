@@ -40,7 +40,8 @@ const ANY: Choice = Choice {
     border_weight: 1.0,
 };
 
-/// For removal the whole component must lie in its window: the fill would smear what the border cuts.
+/// For removal the whole component must lie in its window: the fill would smear what the border
+/// cuts.
 const WHOLE: Choice = Choice {
     windows: 40,
     border_weight: 8.0,

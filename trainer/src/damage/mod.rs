@@ -31,8 +31,9 @@ use shapes::Placement;
 use std::fmt;
 use thiserror::Error;
 
-/// Sort of fault that a damage imitates. The choice of conditioning reports each by itself: position
-/// and neighbourhood help only against the misplaced family, where every patch alone looks normal.
+/// Sort of fault that a damage imitates. The choice of conditioning reports each by itself:
+/// position and neighbourhood help only against the misplaced family, where every patch alone looks
+/// normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     /// Something foreign on the surface.
@@ -128,12 +129,12 @@ const AREA: (f32, f32) = (0.0005, 0.05);
 /// Surface damage covers at most this share of the region: more would be another part.
 const MOST_OF_REGION: f32 = 0.2;
 
-/// Least share of a misplaced component's pixels that must change: a plain area with some noise looks
-/// the same when it is mirrored.
+/// Least share of a misplaced component's pixels that must change: a plain area with some noise
+/// looks the same when it is mirrored.
 const LEAST_OF_COMPONENT: f32 = 0.12;
 
-/// Draws before giving up. A new kind is drawn only after [`ATTEMPTS_A_KIND`] of them: with a new one
-/// for each attempt, kinds that often fail would hardly occur.
+/// Draws before giving up. A new kind is drawn only after [`ATTEMPTS_A_KIND`] of them: with a new
+/// one for each attempt, kinds that often fail would hardly occur.
 const ATTEMPTS: u64 = 48;
 const ATTEMPTS_A_KIND: u64 = 8;
 
@@ -220,8 +221,8 @@ impl<'a> Damager<'a> {
         })
     }
 
-    /// Share of the picture that the part covers; `None` where no part was found and the whole picture
-    /// counts.
+    /// Share of the picture that the part covers; `None` where no part was found and the whole
+    /// picture counts.
     pub(crate) fn part_share(&self) -> Option<f32> {
         self.region.part_share()
     }
@@ -229,8 +230,8 @@ impl<'a> Damager<'a> {
     /// One damage of the family; another seed gives another one.
     ///
     /// # Errors
-    /// [`DamageError::Invisible`] when no such damage is visible on this picture: a part of one colour
-    /// has no components to misplace.
+    /// [`DamageError::Invisible`] when no such damage is visible on this picture: a part of one
+    /// colour has no components to misplace.
     pub(crate) fn damage(&self, family: Family, seed: u64) -> Result<Damaged, DamageError> {
         let mut kind = family.kinds()[0];
         for attempt in 0..ATTEMPTS {
@@ -307,8 +308,8 @@ impl<'a> Damager<'a> {
         Some((Patch::new(mask, paint), fill))
     }
 
-    /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint. Patches
-    /// of one damage do not overlap, so each is measured alone.
+    /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint.
+    /// Patches of one damage do not overlap, so each is measured alone.
     fn changed(&self, patches: &[Patch], needed: usize) -> Option<Vec<bool>> {
         let picture = Picture::new(self.frame);
         let effects: Vec<_> = patches

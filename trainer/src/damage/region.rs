@@ -4,8 +4,8 @@ use super::foreground::{Cells, part};
 use super::samples::{Picture, Window};
 use partgate::seed::Rng;
 
-/// Sums over rectangles in four look-ups. An `f64` holds sums of whole numbers exactly, so the order of
-/// additions does not matter for counts.
+/// Sums over rectangles in four look-ups. An `f64` holds sums of whole numbers exactly, so the
+/// order of additions does not matter for counts.
 struct Sums {
     columns: usize,
     sums: Vec<f64>,
@@ -64,8 +64,8 @@ impl<'a> Region<'a> {
         let full = (cells.side * cells.side) as f64;
         let (columns, rows) = (cells.columns, cells.rows);
         let inside = Sums::new(columns, rows, |i| counts[i] as f64 / full);
-        // The outline of the part is the strongest edge, but no component: cells beside the background
-        // count as plain.
+        // The outline of the part is the strongest edge, but no component: cells beside the
+        // background count as plain.
         let gradient = |i: usize| -> f64 {
             let (column, row) = (i % columns, i / columns);
             if column + 1 >= columns || row + 1 >= rows || column == 0 || row == 0 {
@@ -95,8 +95,8 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// Share of the picture that the part covers; `None` where no part was found and the whole picture
-    /// counts.
+    /// Share of the picture that the part covers; `None` where no part was found and the whole
+    /// picture counts.
     pub(super) fn part_share(&self) -> Option<f32> {
         let part = self.part.as_ref()?;
         Some(part.iter().filter(|&&p| p).count() as f32 / part.len() as f32)
@@ -143,9 +143,9 @@ impl<'a> Region<'a> {
         (self.inside.over(cells) / count.max(1) as f64) as f32
     }
 
-    /// How much more structure the window has than a frame around it: high for a component that lies
-    /// whole in it, low for blank areas and for places in an even texture. `border_weight` is the
-    /// weight of the frame: a large one prefers windows whose border cuts through nothing.
+    /// How much more structure the window has than a frame around it: high for a component that
+    /// lies whole in it, low for blank areas and for places in an even texture. `border_weight` is
+    /// the weight of the frame: a large one prefers windows whose border cuts through nothing.
     pub(super) fn distinctness(&self, w: Window, border_weight: f32) -> f32 {
         let inner = self.cells_of(w);
         let margin = (w.width.min(w.height) / 6).max(self.cells.side);

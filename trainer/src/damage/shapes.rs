@@ -15,8 +15,8 @@ pub(super) struct Placement {
     pub(super) picture: (usize, usize),
 }
 
-/// Longest thin shape over the longer side: a longer one would cross the whole part and leave it. Such
-/// shapes become thicker instead.
+/// Longest thin shape over the longer side: a longer one would cross the whole part and leave it.
+/// Such shapes become thicker instead.
 const LONGEST: f32 = 0.6;
 
 impl Placement {

@@ -4,11 +4,12 @@
 //! One file an image, named by a BLAKE3 over everything that its features depend on and closed by
 //! a BLAKE3 over its contents:
 //!
-//! `format (8) | name's digest (32) | width, height (u32 LE each) | features (f32 LE) | BLAKE3 (32)`
+//! `format (8) | name's digest (32) | width, height (u32 LE each) | features (f32 LE) | BLAKE3
+//! (32)`
 //!
 //! Files appear by renaming, so fits may share a folder, and a killed fit leaves no half entry. The
-//! digest at the end shows a file that a power cut has damaged. The cache never fails a fit: an entry
-//! that cannot be read is computed again, and one that cannot be written is not kept.
+//! digest at the end shows a file that a power cut has damaged. The cache never fails a fit: an
+//! entry that cannot be read is computed again, and one that cannot be written is not kept.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File};
@@ -96,8 +97,8 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// Opens the cache and makes its folder if there is none; `None`, and a warning, where that is
-    /// not possible. `dependencies` is a digest of all that the `values` features of an image depend
-    /// on besides its bytes.
+    /// not possible. `dependencies` is a digest of all that the `values` features of an image
+    /// depend on besides its bytes.
     pub(crate) fn open(
         settings: &CacheSettings,
         dependencies: blake3::Hash,

@@ -1,10 +1,10 @@
 //! `--method auto`: the choice of a product's conditioning, from good images alone.
 //!
-//! A condition can only raise scores, so it loses a defect only where it raises the threshold. Held-out
-//! good images show that cost, and damaged copies of them show the gain. Both are in one number, the
-//! score over the threshold. The choice takes the candidate whose damaged copies stay least under its
-//! own threshold, unless a family of damage becomes harder to see. How far other copies are above the
-//! threshold does not count: every candidate catches them.
+//! A condition can only raise scores, so it loses a defect only where it raises the threshold.
+//! Held-out good images show that cost, and damaged copies of them show the gain. Both are in one
+//! number, the score over the threshold. The choice takes the candidate whose damaged copies stay
+//! least under its own threshold, unless a family of damage becomes harder to see. How far other
+//! copies are above the threshold does not count: every candidate catches them.
 
 use super::copies::{DamagedCopy, Harm};
 use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, image_scores, shortfall};

@@ -3,9 +3,9 @@
 //! Each step takes the vector farthest from all chosen ones (Sener and Savarese 2018, as PatchCore
 //! uses it). The plain algorithm updates the distances of all vectors after every step. This one
 //! gives the same sequence for a fraction of the work, because distances only shrink: while a level
-//! holds, only vectors whose last known distance reaches it can be the farthest. Only these are kept
-//! up to date. The others are updated in bulk when the level drops to them; most are then near enough
-//! to a centre to wait on.
+//! holds, only vectors whose last known distance reaches it can be the farthest. Only these are
+//! kept up to date. The others are updated in bulk when the level drops to them; most are then near
+//! enough to a centre to wait on.
 
 use super::pairwise::{LANES, Panels, four_to_panel, one_to_panels};
 use partgate::seed::Rng;

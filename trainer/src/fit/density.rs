@@ -9,8 +9,8 @@ pub(crate) const NEIGHBOURS: usize = 9;
 /// Factors stay within this of 1: a single far row must not hide defects near it.
 const WIDEST: f32 = 4.0;
 
-/// Spacing of the bank around each row: the mean distance to the nearest other rows, averaged over the
-/// row and those.
+/// Spacing of the bank around each row: the mean distance to the nearest other rows, averaged over
+/// the row and those.
 pub(crate) fn spacing(bank: &PackedBank) -> Vec<f32> {
     let (rows, d) = (bank.rows(), bank.dimensions());
     if rows < 3 {

@@ -1,10 +1,10 @@
 //! Members combined to one product: each member's map over its scale, the mean of these maps,
 //! thresholds from the mean of held-out maps, and the gain over the best member alone.
 //!
-//! A member's scale is the median score of the good images that it was fitted without: a constant of
-//! the product that judged parts do not change. The functions that boards use draw and average the
-//! held-out maps, from the cells' scores of each member's folds. The folds are the same images in
-//! every member, so an ensemble's held-out score is held out in all members.
+//! A member's scale is the median score of the good images that it was fitted without: a constant
+//! of the product that judged parts do not change. The functions that boards use draw and average
+//! the held-out maps, from the cells' scores of each member's folds. The folds are the same images
+//! in every member, so an ensemble's held-out score is held out in all members.
 
 use super::copies::CopyId;
 use super::held_out::{auroc_of_copies, shortfall};
@@ -54,8 +54,8 @@ pub(crate) struct Separations {
 }
 
 impl Separations {
-    /// Whether painted damage comes nearer to the threshold than with the best member alone. A hint,
-    /// not a proof: real defects have decided otherwise (docs/ablation.md).
+    /// Whether painted damage comes nearer to the threshold than with the best member alone. A
+    /// hint, not a proof: real defects have decided otherwise (docs/ablation.md).
     pub(crate) fn better(&self) -> bool {
         let least = self
             .members

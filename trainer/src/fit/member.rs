@@ -1,5 +1,5 @@
-//! One member of a product, fitted as if it were alone. All members use the same images and the same
-//! folds; `ensemble` combines them.
+//! One member of a product, fitted as if it were alone. All members use the same images and the
+//! same folds; `ensemble` combines them.
 
 use super::choice::{Chosen, candidates, choose};
 use super::copies::{CopyId, DamagedCopy, damaged_copies};

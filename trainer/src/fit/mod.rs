@@ -1,7 +1,7 @@
 //! Good images to a product.
 //!
-//! `settings -> plan -> study (features, folds) -> held-out scores -> choice, refinement -> member ->
-//! ensemble -> bundle`; each step imports only from steps before it.
+//! `settings -> plan -> study (features, folds) -> held-out scores -> choice, refinement -> member
+//! -> ensemble -> bundle`; each step imports only from steps before it.
 
 mod available;
 mod bundle;

@@ -33,7 +33,8 @@ const STEP_VALUES: u64 = 2 * 6 * 1024;
 /// two moments, some twice while a step replaces them), is written and loaded: of 11 million
 /// weights 7.3 were seen.
 const LEARNING_COPIES: u64 = 10;
-/// Values a cell and channel of each of its layers, forwards and backwards, times the images a step.
+/// Values a cell and channel of each of its layers, forwards and backwards, times the images a
+/// step.
 const LAYER_VALUES: u64 = 2 * 16;
 /// Rest of a bundle: manifest, maps, the networks besides the backbone.
 const SMALL_SECTIONS: u64 = 8 * MIB;
@@ -214,8 +215,8 @@ fn memory_bytes(
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
 }
 
-/// Bytes that a fitted member of an ensemble keeps while the next one is fitted: its sections, and the
-/// cells' scores of good images and of damaged copies.
+/// Bytes that a fitted member of an ensemble keeps while the next one is fitted: its sections, and
+/// the cells' scores of good images and of damaged copies.
 fn kept_bytes(plan: &MemberPlan, images: usize) -> Result<u64, TrainError> {
     let sizes = Sizes::new(&plan.file, &plan.settings, images)?;
     let scores = (sizes.all + copies(images) * sizes.cells) * 4;

@@ -1,7 +1,7 @@
-//! The neighbourhood network: it predicts the distribution-coreset row of a cell from the cells around
-//! it, without the cell itself (PNI, arXiv 2211.12634, section 3.2). There is a form for small
-//! devices and the published one. Both begin with a `window x window` convolution whose centre is
-//! zero.
+//! The neighbourhood network: it predicts the distribution-coreset row of a cell from the cells
+//! around it, without the cell itself (PNI, arXiv 2211.12634, section 3.2). There is a form for
+//! small devices and the published one. Both begin with a `window x window` convolution whose
+//! centre is zero.
 
 mod edge;
 mod paper;
@@ -49,8 +49,8 @@ impl Layers {
         }
     }
 
-    /// `features` is `[images, cells, dimensions]`, standardised. Normalised layers use `moments`, or,
-    /// in training, the moments of the batch.
+    /// `features` is `[images, cells, dimensions]`, standardised. Normalised layers use `moments`,
+    /// or, in training, the moments of the batch.
     fn forward(
         &self,
         features: Tensor<3>,
@@ -109,8 +109,8 @@ fn statistics(features: &Features, images: &[usize]) -> (Vec<f32>, Vec<f32>) {
 }
 
 impl NeighbourhoodModel {
-    /// Trains on `images`, whose cells are the rows `targets[image * cells + cell]` of D. Calls `tick`
-    /// after each of [`Learning::steps`] steps.
+    /// Trains on `images`, whose cells are the rows `targets[image * cells + cell]` of D. Calls
+    /// `tick` after each of [`Learning::steps`] steps.
     pub(crate) fn train(
         features: &Features,
         images: &[usize],

@@ -18,8 +18,8 @@ pub(crate) fn default_window(grid: usize) -> usize {
     (2 * ((cells - 1.0) / 2.0).round() as usize + 1).max(3)
 }
 
-/// Sightings that the published threshold `tau = 1 / (2 K)` asks for: more than
-/// `images * window^2 / (2 K)`. For a small set one is enough, so that few images do not forbid rows.
+/// Sightings that the published threshold `tau = 1 / (2 K)` asks for: more than `images * window^2
+/// / (2 K)`. For a small set one is enough, so that few images do not forbid rows.
 pub(crate) fn published_sightings(images: usize, window: usize, rows: usize) -> usize {
     images * window * window / (2 * rows.max(1)) + 1
 }

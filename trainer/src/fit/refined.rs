@@ -31,7 +31,8 @@ pub(crate) struct Refined {
 /// Held-out scores under a rule.
 pub(crate) struct RefinedScores {
     pub(crate) held_out: HeldOut,
-    /// `None` where damaged copies ask for no refinement; the scores are then those of the rule alone.
+    /// `None` where damaged copies ask for no refinement; the scores are then those of the rule
+    /// alone.
     pub(crate) refined: Option<Refined>,
 }
 

@@ -226,8 +226,8 @@ fn statistics(samples: &[&Sample<'_>], dimensions: usize) -> (Vec<f32>, Vec<f32>
 }
 
 impl RefinementModel {
-    /// Trains on `samples`. `scale` is the unit of the scores that the network sees. Calls `tick` after
-    /// each of [`Learning::steps`] steps.
+    /// Trains on `samples`. `scale` is the unit of the scores that the network sees. Calls `tick`
+    /// after each of [`Learning::steps`] steps.
     ///
     /// # Panics
     /// When there are no samples or one has another shape: a programming error.
@@ -395,9 +395,9 @@ impl RefinementModel {
 }
 
 /// Refined scores of every sample, `[samples][cells]`, by networks that have seen no sample of its
-/// fold, as the product runs its own. Thresholds and [`choose_weight`] need these: a network that has
-/// seen the image would set the threshold too low. `fold` gives a group's fold, in `0..folds`, whose
-/// bank gave the scores. Calls `tick` as [`RefinementModel::train`] does, for each fold.
+/// fold, as the product runs its own. Thresholds and [`choose_weight`] need these: a network that
+/// has seen the image would set the threshold too low. `fold` gives a group's fold, in `0..folds`,
+/// whose bank gave the scores. Calls `tick` as [`RefinementModel::train`] does, for each fold.
 pub(crate) fn held_out(
     samples: &[Sample<'_>],
     folds: usize,

@@ -45,8 +45,8 @@ struct RandomProduct {
 /// The image that is scored: the network has learnt from the others.
 const JUDGED: usize = IMAGES - 1;
 
-/// Row of D for each row of the bank. Rows beyond D belong to any of its rows: no rule may depend on
-/// the nearest one.
+/// Row of D for each row of the bank. Rows beyond D belong to any of its rows: no rule may depend
+/// on the nearest one.
 fn assignment(rng: &mut Rng) -> Vec<u16> {
     (0..ROWS)
         .map(|row| {

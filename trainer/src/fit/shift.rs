@@ -1,8 +1,8 @@
 //! Shift sensitivity: the rise of scores when a good part lies a little aside.
 //!
-//! A condition by place expects a part where good parts were. Held-out good images that are moved by a
-//! few per cent of their side show how exact a fixture must be. Pixels that come in at an edge repeat
-//! the edge.
+//! A condition by place expects a part where good parts were. Held-out good images that are moved
+//! by a few per cent of their side show how exact a fixture must be. Pixels that come in at an edge
+//! repeat the edge.
 
 use super::copies::on_some_images;
 use super::features::Extractor;

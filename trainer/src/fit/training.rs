@@ -97,8 +97,8 @@ pub(crate) fn pointwise(weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>) -
     }
 }
 
-/// A tensor's values, row-major. Empty for a tensor that is not f32, which none is here; a file of no
-/// values would not load.
+/// A tensor's values, row-major. Empty for a tensor that is not f32, which none is here; a file of
+/// no values would not load.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().unwrap_or_default()
 }

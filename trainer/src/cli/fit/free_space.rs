@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
 
-/// A deleted file on the output's disk that is as large as the bundle may be. The system frees it when
-/// it is closed, so a fit that is killed leaves nothing behind.
+/// A deleted file on the output's disk that is as large as the bundle may be. The system frees it
+/// when it is closed, so a fit that is killed leaves nothing behind.
 pub(super) struct ReservedSpace {
     output: PathBuf,
     file: File,
 }
 
 impl ReservedSpace {
-    /// Reserves `bytes` beside `output`. It writes them, which works on every file system and counts
-    /// against quotas. They are random, so that no file system can compress them.
+    /// Reserves `bytes` beside `output`. It writes them, which works on every file system and
+    /// counts against quotas. They are random, so that no file system can compress them.
     ///
     /// # Errors
-    /// [`TrainError::FreeSpace`] where there is less, [`TrainError::Unwritable`] where this user may
-    /// not write.
+    /// [`TrainError::FreeSpace`] where there is less, [`TrainError::Unwritable`] where this user
+    /// may not write.
     pub(super) fn take(output: &Path, bytes: u64) -> Result<Self, TrainError> {
         make_folder_of(output)?;
         // A name of its own: another fit may reserve space for the same output.

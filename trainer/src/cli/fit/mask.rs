@@ -6,8 +6,8 @@ use partgate::capture::folder::read_frame;
 use partgate::frame::Pixels;
 use std::path::Path;
 
-/// Reads the mask `path`, which is drawn over one of the images, and brings it to the network's view
-/// by nearest pixel: `[side, side]`, true where nothing is inspected.
+/// Reads the mask `path`, which is drawn over one of the images, and brings it to the network's
+/// view by nearest pixel: `[side, side]`, true where nothing is inspected.
 ///
 /// # Errors
 /// [`TrainError::Setting`] for a mask of another size than `image`, or one that does not hold the

@@ -62,7 +62,8 @@ struct CacheArgs {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Most that the cache may take, MiB; what was not used for longest is dropped first. An image
-    /// takes 0.6 MiB at --size 256, in proportion to the square of the size, and so for every member
+    /// takes 0.6 MiB at --size 256, in proportion to the square of the size, and so for every
+    /// member
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
     cache_limit: u64,
 }
@@ -128,8 +129,8 @@ pub(crate) struct MethodArgs {
     /// Sightings that allow a bank row at a place (position) [default: published threshold]
     #[arg(long, value_name = "N")]
     sightings: Option<usize>,
-    /// Under coverage: percent of held-out good cells that may lose their row by place; 0 leaves the
-    /// place out
+    /// Under coverage: percent of held-out good cells that may lose their row by place; 0 leaves
+    /// the place out
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     place_lost: f64,
     /// Under coverage: the same by neighbourhood

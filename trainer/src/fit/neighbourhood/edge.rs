@@ -1,6 +1,6 @@
-//! The form for small devices: `1x1 -> ReLU -> ring -> (+ row, column) -> ReLU -> 1x1 -> ReLU -> 1x1
-//! -> logits`. With `place`, a bias for each grid row and each grid column gives the network the
-//! position.
+//! The form for small devices: `1x1 -> ReLU -> ring -> (+ row, column) -> ReLU -> 1x1 -> ReLU ->
+//! 1x1 -> logits`. With `place`, a bias for each grid row and each grid column gives the network
+//! the position.
 
 use super::super::training::{parameter, pointwise, values};
 use super::{Stages, draw, ring};

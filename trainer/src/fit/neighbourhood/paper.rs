@@ -1,6 +1,6 @@
 //! The published form: `ring -> BN -> ReLU -> (1x1 -> BN -> ReLU) x (layers - 2) -> 1x1 -> logits`.
-//! The ring takes whole feature vectors. A fully connected layer over the concatenated window without
-//! its centre is such a convolution, shared by all cells.
+//! The ring takes whole feature vectors. A fully connected layer over the concatenated window
+//! without its centre is such a convolution, shared by all cells.
 
 use super::super::training::{parameter, pointwise, values};
 use super::{Stages, draw, ring};
@@ -36,8 +36,8 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// Adds the moments `seen` by the `step`-th batch, from 0: first as a plain mean of all batches, then
-    /// as a moving average.
+    /// Adds the moments `seen` by the `step`-th batch, from 0: first as a plain mean of all
+    /// batches, then as a moving average.
     pub(super) fn follow(moments: &mut Vec<Self>, seen: &[[Tensor<1>; 2]], step: usize) {
         let weight = (1.0 / (step + 1) as f32).max(MOMENTUM);
         for (layer, [mean, variance]) in seen.iter().enumerate() {
