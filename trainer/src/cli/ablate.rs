@@ -417,7 +417,6 @@ fn changes(ablation: &mut Ablation<'_>, args: &AblateArgs) -> Result<(), TrainEr
     Ok(())
 }
 
-/// Runs `ablate`.
 pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let goods = GoodImages::find(&args.dir)?;

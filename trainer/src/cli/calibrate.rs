@@ -226,7 +226,6 @@ impl CalibrationReport {
     }
 }
 
-/// Runs `calibrate`.
 pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let product = Product::open(&args.bundle)?;

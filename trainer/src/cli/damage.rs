@@ -168,7 +168,6 @@ fn print(report: &Report) {
     }
 }
 
-/// Runs `damage`.
 pub(crate) fn run(args: &DamageArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let images = GoodImages::find(&args.dir)?;

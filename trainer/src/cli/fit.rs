@@ -87,7 +87,6 @@ fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
     }
 }
 
-/// Runs `fit`.
 pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let stem = args

@@ -63,7 +63,6 @@ pub(crate) fn print(report: &ValidationReport) {
     }
 }
 
-/// Runs `validate`.
 pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let product = Product::open(&args.bundle)?;

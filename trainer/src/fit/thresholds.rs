@@ -54,7 +54,6 @@ pub(crate) enum ThresholdError {
          (`bound` says how many a rate needs), or fit with more images so that every fold holds some out"
     )]
     TooFew {
-        /// Number of scores given.
         given: usize,
     },
     /// A score is NaN or infinite.
@@ -65,7 +64,6 @@ pub(crate) enum ThresholdError {
     NotFinite {
         /// Position of the first such score.
         index: usize,
-        /// Its value.
         value: f32,
     },
     /// A score is negative.
@@ -76,7 +74,6 @@ pub(crate) enum ThresholdError {
     Negative {
         /// Position of the first such score.
         index: usize,
-        /// Its value.
         value: f32,
     },
     /// The rate is not usable.
@@ -85,7 +82,6 @@ pub(crate) enum ThresholdError {
          as 0.001"
     )]
     Rate {
-        /// The rate given.
         rate: f64,
     },
     /// The confidence is not usable.
@@ -93,7 +89,6 @@ pub(crate) enum ThresholdError {
         "a confidence of {confidence} cannot be met; choose one from 0.5 to 0.999, such as 0.95"
     )]
     Confidence {
-        /// The confidence given.
         confidence: f64,
     },
 }

@@ -74,7 +74,6 @@ pub(crate) fn upper_limit(count: u64, of: u64, confidence: f64) -> f64 {
 /// An AUROC with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct AurocInterval {
-    /// The AUROC itself.
     pub(crate) auroc: f64,
     /// DeLong's standard error; 0 where the classes are separated completely.
     pub(crate) standard_error: f64,

@@ -23,9 +23,7 @@ pub(crate) enum MetricError {
     /// As many labels as scores are needed.
     #[error("{scores} scores but {labels} labels; give exactly one label to every score")]
     LengthMismatch {
-        /// Number of scores given.
         scores: usize,
-        /// Number of labels given.
         labels: usize,
     },
     /// A score is NaN, which has no place in an order.
@@ -114,7 +112,6 @@ pub(crate) enum MetricError {
          above 0 up to 1)"
     )]
     FprLimit {
-        /// The limit given.
         limit: f64,
     },
     /// A count is larger than what it is a part of, or a confidence is not a probability.
@@ -123,11 +120,8 @@ pub(crate) enum MetricError {
          the total, the total must be at least 1 and the confidence lie between 0 and 1"
     )]
     NotAProportion {
-        /// The count given.
         count: u64,
-        /// The total given.
         of: u64,
-        /// The confidence given.
         confidence: f64,
     },
 }

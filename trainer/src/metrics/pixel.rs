@@ -27,7 +27,6 @@ pub(crate) struct PixelScores {
 }
 
 impl PixelScores {
-    /// An empty collection.
     pub(crate) fn new() -> Self {
         Self::default()
     }

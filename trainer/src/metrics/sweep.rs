@@ -32,25 +32,21 @@ pub(super) fn entry(score: f32, label: u32) -> u64 {
     (u64::from(descending_key(score)) << 32) | u64::from(label)
 }
 
-/// The key of an entry.
 pub(super) fn key_of(entry: u64) -> u32 {
     (entry >> 32) as u32
 }
 
-/// The label of an entry.
 pub(super) fn label_of(entry: u64) -> u32 {
     entry as u32
 }
 
 /// All entries that share one score.
 pub(super) struct Step<'a> {
-    /// The shared score.
     pub(super) score: f32,
     /// Defective entries with that score.
     pub(super) defective: u64,
     /// Good entries with that score.
     pub(super) good: u64,
-    /// The entries themselves.
     pub(super) entries: &'a [u64],
 }
 

@@ -313,7 +313,6 @@ fn cautions(sets: &[KnownSet]) -> impl Iterator<Item = String> {
     })
 }
 
-/// Runs `benchmark`.
 pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let folders = categories(&args.root)?;
