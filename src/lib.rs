@@ -28,6 +28,7 @@
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
 //! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written over it.
 //! - [`view`]: overlays and pages for people.
+//! - [`causes`]: an error with the chain of its causes, as text.
 //! - [`seed`]: random numbers whose sequence is part of the format.
 //!
 //! The trainer (`trainer/`) calls the same functions for everything that a board will do again,
@@ -35,6 +36,7 @@
 
 pub mod backbone;
 pub mod capture;
+pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod frame;

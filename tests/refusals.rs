@@ -5,10 +5,11 @@
 mod bundle;
 mod command;
 
+#[cfg(unix)]
+use command::with_locked;
 use command::{Bench, Ran, partgate, program, text};
 use partgate::backbone::Rect;
 use partgate::simulation::part::Renderer;
-use std::path::Path;
 use std::process::Stdio;
 
 #[test]
@@ -194,26 +195,6 @@ fn a_file_where_a_folder_must_be_is_3() {
     }
 }
 
-/// Runs the program as a user who may not write; none when that cannot be arranged here.
-#[cfg(unix)]
-fn as_nobody(arguments: &[&str], locked: &Path) -> Option<Ran> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::os::unix::process::CommandExt;
-    let mode = |path: &Path, bits| {
-        let permissions = std::fs::Permissions::from_mode(bits);
-        std::fs::set_permissions(path, permissions).expect("permissions");
-    };
-    mode(locked, 0o555);
-    mode(locked.parent().expect("parent"), 0o755);
-    let mut command = program(arguments);
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    if root {
-        // Root may write anywhere, so the program runs as `nobody`.
-        command.uid(65_534).gid(65_534);
-    }
-    command.output().ok().map(Ran::from)
-}
-
 #[test]
 #[cfg(unix)]
 fn a_folder_without_permission_is_3() {
@@ -232,8 +213,7 @@ fn a_folder_without_permission_is_3() {
         vec!["score", &small, &image, "--out", &deeper],
         vec!["score", &small, &image, "--out", &out],
     ] {
-        let Some(ran) = as_nobody(&arguments, &locked) else {
-            eprintln!("SKIPPED: the program cannot be run as another user here");
+        let Some(ran) = with_locked(program(&arguments), &locked) else {
             return;
         };
         ran.exits(3)

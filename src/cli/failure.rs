@@ -1,7 +1,8 @@
 //! What a failed command tells its caller: an exit code, and the causes on standard error.
 
 use std::error::Error;
-use std::io::Write;
+
+pub(crate) use partgate::causes::{causes, print_error as tell};
 
 /// Exit codes, as the help text documents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,35 +57,4 @@ impl Failure {
             Failure::ReaderGone(code) => code,
         }
     }
-}
-
-/// Prints the causes to standard error, one line each.
-pub(crate) fn tell(error: &(dyn Error + 'static)) {
-    let mut text = String::new();
-    for (depth, line) in causes(error).into_iter().enumerate() {
-        text += if depth == 0 {
-            "error: "
-        } else {
-            "  caused by: "
-        };
-        text += &line;
-        text.push('\n');
-    }
-    // With standard error closed there is nobody to tell; the exit code still says it.
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// The whole chain, outermost first, one line each.
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let line = error.to_string().replace('\n', " ");
-        // Some libraries repeat their cause's text in their own.
-        if lines.last() != Some(&line) {
-            lines.push(line);
-        }
-        next = error.source();
-    }
-    lines
 }

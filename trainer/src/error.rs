@@ -64,22 +64,11 @@ pub(crate) enum TrainError {
         "{}: no room for the bundle, which may take {needed_mib} MiB; free some or write it to another disk (-o)",
         path.display()
     )]
-    Room {
+    FreeSpace {
         path: PathBuf,
         needed_mib: u64,
         source: std::io::Error,
     },
     #[error("JSON cannot be written")]
     Json(#[from] serde_json::Error),
-}
-
-/// An error and everything behind it, outermost first.
-pub(crate) fn causes(error: &TrainError) -> Vec<String> {
-    let mut lines = vec![error.to_string()];
-    let mut cause = std::error::Error::source(error);
-    while let Some(e) = cause {
-        lines.push(e.to_string());
-        cause = e.source();
-    }
-    lines
 }

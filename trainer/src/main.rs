@@ -7,6 +7,7 @@ mod error;
 mod export;
 mod fit;
 mod metrics;
+mod png;
 mod progress;
 mod report;
 mod validation;

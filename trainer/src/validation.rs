@@ -245,15 +245,21 @@ impl Worker {
     }
 }
 
-fn share(count: usize, of: usize) -> (Option<f64>, Option<[f64; 2]>) {
-    if of == 0 {
-        return (None, None);
+/// A share of a number of images that may be 0.
+struct Rate {
+    rate: Option<f64>,
+    /// Clopper-Pearson, 95 %.
+    interval: Option<[f64; 2]>,
+}
+
+impl Rate {
+    fn new(count: usize, of: usize) -> Self {
+        let interval = Share::new(count as u64, of as u64, CONFIDENCE).ok();
+        Self {
+            rate: (of > 0).then(|| count as f64 / of as f64),
+            interval: interval.map(|s| [s.low, s.high]),
+        }
     }
-    let interval = Share::new(count as u64, of as u64, CONFIDENCE).ok();
-    (
-        Some(count as f64 / of as f64),
-        interval.map(|s| [s.low, s.high]),
-    )
 }
 
 fn figures(
@@ -292,8 +298,8 @@ fn figures(
         .iter()
         .filter(|j| j.defective && verdict(j) == Verdict::Ok)
         .count();
-    let (false_reject_rate, false_reject_interval) = share(rejects, goods);
-    let (escape_rate, escape_interval) = share(escapes, labels.len() - goods);
+    let rejects = Rate::new(rejects, goods);
+    let escapes = Rate::new(escapes, labels.len() - goods);
     Ok(Figures {
         image_auroc,
         image_auroc_interval: interval,
@@ -303,10 +309,10 @@ fn figures(
         image_f1_max_threshold: f1.as_ref().map(|f| f.threshold),
         pixel_f1_max: pixel_f1,
         false_reject_rate_at_full_recall: full_recall,
-        false_reject_rate,
-        false_reject_interval,
-        escape_rate,
-        escape_interval,
+        false_reject_rate: rejects.rate,
+        false_reject_interval: rejects.interval,
+        escape_rate: escapes.rate,
+        escape_interval: escapes.interval,
     })
 }
 
@@ -355,20 +361,29 @@ pub(crate) fn is_plain(manifest: &Manifest) -> bool {
         && manifest.others.is_empty()
 }
 
-/// Judges `images` with `product`, in parallel, and computes every figure.
-pub(crate) fn validate(
+/// All images judged, with the pixels of those that have ground truth.
+struct JudgedSet {
+    judged: Vec<Judged>,
+    pixels: PixelScores,
+    baseline_pixels: PixelScores,
+}
+
+/// Judges `images` with `product`, in parallel; the results keep the images' order.
+fn judge_all(
     product: &Product,
     images: &[TestImage],
     eroded: bool,
-) -> Result<(ValidationReport, Vec<Judged>), TrainError> {
-    let manifest = product.manifest();
-    let side = manifest.input.side();
+) -> Result<JudgedSet, TrainError> {
+    let side = product.manifest().input.side();
     let progress = Progress::new("validate", images.len() as u64);
     let mut workers = (0..rayon::current_num_threads().clamp(1, images.len().max(1)))
         .map(|_| Worker::new(product))
         .collect::<Result<Vec<_>, _>>()?;
-    let (mut pixels, mut baseline_pixels) = (PixelScores::new(), PixelScores::new());
-    let mut judged = Vec::with_capacity(images.len());
+    let mut set = JudgedSet {
+        judged: Vec::with_capacity(images.len()),
+        pixels: PixelScores::new(),
+        baseline_pixels: PixelScores::new(),
+    };
     // Batches bound the maps held at once; within one, each worker takes a run of images.
     for batch in images.chunks(workers.len() * 8) {
         let run = batch.len().div_ceil(workers.len());
@@ -388,14 +403,35 @@ pub(crate) fn validate(
             .collect::<Result<_, _>>()?;
         for outcome in outcomes.into_iter().flatten() {
             if let Some(mask) = &outcome.mask {
-                pixels.add(&outcome.map, mask, side, side)?;
+                set.pixels.add(&outcome.map, mask, side, side)?;
                 let map = outcome.baseline_map.as_ref().unwrap_or(&outcome.map);
-                baseline_pixels.add(map, mask, side, side)?;
+                set.baseline_pixels.add(map, mask, side, side)?;
             }
-            judged.push(outcome.judged);
+            set.judged.push(outcome.judged);
         }
     }
     progress.finish();
+    Ok(set)
+}
+
+/// The figures of a validation, and the images that they come from.
+pub(crate) struct Validation {
+    pub(crate) report: ValidationReport,
+    pub(crate) judged: Vec<Judged>,
+}
+
+/// Judges `images` with `product` and computes every figure.
+pub(crate) fn validate(
+    product: &Product,
+    images: &[TestImage],
+    eroded: bool,
+) -> Result<Validation, TrainError> {
+    let manifest = product.manifest();
+    let JudgedSet {
+        judged,
+        pixels,
+        baseline_pixels,
+    } = judge_all(product, images, eroded)?;
     let plain = is_plain(manifest);
     let main = figures(&judged, |j| j.score, |j| j.verdict, pixels)?;
     // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores
@@ -434,5 +470,5 @@ pub(crate) fn validate(
         kinds: kind_figures(&judged, comparable),
         thresholds: [unknown.threshold, ng.threshold],
     };
-    Ok((report, judged))
+    Ok(Validation { report, judged })
 }

@@ -2,9 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, Ran, data_set, quick, text, train};
+use fixtures::{Bench, Ran, data_set, quick, text, train};
 use partgate::simulation::part::Defect;
 use serde_json::Value;
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, goods, text, train};
+use fixtures::{Bench, goods, text, train};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -3,56 +3,35 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, copy, data_set, fit, fit_with, goods, save, text, train};
+use fixtures::{
+    Bench, SHORT, assert_selftest, copy, data_set, fit, fit_with, goods, inspector,
+    left_half_black, opened, own_network, save, text, train, validate,
+};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{Product, SectionKind};
 use partgate::simulation::part::{Defect, Renderer};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn opened(bundle: &Path) -> Product {
-    Product::open(bundle).expect("a whole bundle")
-}
-
-fn inspector(product: &Product) -> Inspector {
-    Inspector::new(product, &Threads::default()).expect("a usable bundle")
-}
-
-/// A user's own network: the shipped f32 one under another name, with its description beside it.
-fn own_network(bench: &Bench) -> PathBuf {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let onnx = std::fs::read(models.join("efficientnet-lite0-f32.onnx")).expect("ONNX file");
-    let manifest = std::fs::read(models.join("manifest.json")).expect("manifest");
-    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
-    let all = manifest["backbones"].as_array().expect("backbones");
-    let mut spec = all
-        .iter()
-        .find(|b| b["name"] == "efficientnet-lite0-f32")
-        .expect("the f32 network")
-        .clone();
+/// Gives the description of a network another name.
+fn named(spec: &mut Value) {
     spec["name"] = "of-our-own".into();
-    let spec = serde_json::to_vec(&spec).expect("JSON");
-    bench.write("own.onnx.json", &spec);
-    bench.write("own.onnx", &onnx)
 }
-
-/// Settings that keep training the networks short.
-const SHORT: [&str; 6] = ["--folds", "2", "--network-steps", "12", "--entries", "48"];
 
 #[test]
 fn three_members_are_one_product_that_judges_as_validation_did() {
     let bench = Bench::new();
     data_set(&bench.at("set"), 1, 10, &[Defect::Scratch, Defect::Stain]);
-    let own = format!("backbone={},size=96", text(&own_network(&bench)));
+    let own = format!("backbone={},size=96", text(&own_network(&bench, named)));
     let members = ["--member", "size=160", "--member", &own];
     for (method, refine) in [("patchcore", "off"), ("coverage", "on")] {
         let bundle = bench.at(&format!("{method}.pgp"));
         let more = ["--method", method, "--refine", refine, "--json"];
-        let told = fit(
+        let outcome = fit(
             &bench.at("set"),
             &bundle,
             &[&more[..], &members, &SHORT].concat(),
@@ -67,7 +46,7 @@ fn three_members_are_one_product_that_judges_as_validation_did() {
         assert_eq!(manifest.member_scales.len(), 3);
 
         // The report says what the bundle does, and what the members gain by each other.
-        let ensemble = &told["ensemble"];
+        let ensemble = &outcome["ensemble"];
         for (index, scale) in manifest.member_scales.iter().enumerate() {
             let member = &ensemble["members"][index];
             assert_eq!(member["scale"].as_f64().expect("scale") as f32, *scale);
@@ -83,28 +62,14 @@ fn three_members_are_one_product_that_judges_as_validation_did() {
 
         // The goldens were judged by all members, here as there.
         let mut here = inspector(&product);
-        let goldens = here.selftest(&product).expect("goldens");
-        assert_eq!(goldens.len(), 4);
-        for golden in goldens {
-            assert!(golden.agrees, "{golden:?}");
-            assert_eq!(golden.score, golden.expected_score);
-        }
+        assert_selftest(&product, 4);
 
         // And so were the test images, by any number of threads.
         let scores = bench.at("scores.jsonl");
-        let paths = [&bench.at("set"), &bundle, &scores].map(|p| text(p));
         let report = bench.at("report.html");
-        let ran = train(&[
-            "validate",
-            &paths[0],
-            "--bundle",
-            &paths[1],
-            "--scores",
-            &paths[2],
-            "--report",
-            &text(&report),
-        ])
-        .exits(0);
+        let pages = [&scores, &report].map(|p| text(p));
+        let more = ["--scores", &pages[0], "--report", &pages[1]];
+        let ran = validate(&bench.at("set"), &bundle, &more).exits(0);
         assert!(ran.stdout.contains("3 members"), "{}", ran.stdout);
         let page = std::fs::read_to_string(report).expect("page");
         assert!(page.contains("of-our-own at 96 pixels"));
@@ -139,13 +104,13 @@ fn threads_and_cache_change_no_byte_of_an_ensemble() {
         (std::fs::read(bundle).expect("bundle"), ran.json())
     };
     let (first, _) = fitted("1", &["--threads", "1"]);
-    let (second, told) = fitted("2", &["--threads", "2", "--cache", &cache]);
+    let (second, outcome) = fitted("2", &["--threads", "2", "--cache", &cache]);
     assert!(first == second, "threads");
-    assert_eq!(told["ensemble"]["members"][1]["cached_images"], 0);
-    let (third, told) = fitted("3", &["--threads", "2", "--cache", &cache]);
+    assert_eq!(outcome["ensemble"]["members"][1]["cached_images"], 0);
+    let (third, outcome) = fitted("3", &["--threads", "2", "--cache", &cache]);
     assert!(first == third, "cache");
     for member in 0..2 {
-        assert_eq!(told["ensemble"]["members"][member]["cached_images"], 8);
+        assert_eq!(outcome["ensemble"]["members"][member]["cached_images"], 8);
     }
     // The order of the members is part of the product: maps are drawn at the first one's size.
     let swapped = bench.at("4/part.pgp");
@@ -216,11 +181,11 @@ fn thresholds_rest_on_parts_that_no_member_has_seen() {
         [&usual[..], &more].concat()
     };
     let bundle = bench.at("part.pgp");
-    let told = fit_with(&bench.at("parts"), &bundle, &settings("4"))
+    let outcome = fit_with(&bench.at("parts"), &bundle, &settings("4"))
         .exits(0)
         .json();
     let manifest = opened(&bundle).manifest().clone();
-    let scores: Vec<f32> = told["held_out_scores"]
+    let scores: Vec<f32> = outcome["held_out_scores"]
         .as_array()
         .expect("scores")
         .iter()
@@ -252,11 +217,7 @@ fn thresholds_rest_on_parts_that_no_member_has_seen() {
 fn a_crop_a_region_and_a_mask_are_the_same_for_all_members() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 6);
-    image::GrayImage::from_fn(320, 256, |x, _| {
-        image::Luma([if x < 160 { 0 } else { 255 }])
-    })
-    .save(bench.at("mask.png"))
-    .expect("write");
+    left_half_black(&bench.at("mask.png"));
     let mask = text(&bench.at("mask.png"));
     let bundle = bench.at("part.pgp");
     let view = ["--roi", "20,0,300,256", "--mask", &mask];
@@ -301,7 +262,7 @@ fn thresholds_of_another_day_are_those_of_all_members() {
     let [bundle, again] = ["part.pgp", "again.pgp"].map(|name| bench.at(name));
     fit(&bench.at("parts"), &bundle, &["--member", "size=96"]).exits(0);
     let paths = [&bundle, &bench.at("tuesday"), &again].map(|p| text(p));
-    let told = train(&[
+    let outcome = train(&[
         "calibrate",
         &paths[0],
         "--goods",
@@ -320,7 +281,7 @@ fn thresholds_of_another_day_are_those_of_all_members() {
     }
     let product = opened(&again);
     assert_eq!(product.manifest().thresholds.unknown.threshold, highest);
-    assert_eq!(told["images"], 8);
+    assert_eq!(outcome["images"], 8);
     assert_eq!(product.members().len(), 2);
 }
 
@@ -329,10 +290,10 @@ fn members_that_cannot_be_joined_are_refused_by_their_option() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 3);
     let bundle = bench.at("part.pgp");
-    let own = own_network(&bench);
+    let own = own_network(&bench, named);
     let own = format!("backbone={}", text(&own));
     let f32 = "backbone=efficientnet-lite0-f32";
-    for (arguments, told) in [
+    for (arguments, texts) in [
         (
             &[
                 "--member", "size=96", "--member", "size=160", "--member", "size=192",
@@ -374,7 +335,7 @@ fn members_that_cannot_be_joined_are_refused_by_their_option() {
         ),
     ] {
         let ran = fit(&bench.at("parts"), &bundle, arguments).exits(3);
-        told.iter().fold(ran, |ran, what| ran.tells(what));
+        texts.iter().fold(ran, |ran, what| ran.tells(what));
         assert!(!bundle.exists());
     }
     let ran = fit(&bench.at("parts"), &bundle, &["--member", "side=96"]).exits(2);

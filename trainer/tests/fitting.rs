@@ -3,33 +3,21 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, copy, data_set, fit, fit_with, goods, program, text, train};
+use fixtures::{
+    Bench, SHORT, assert_selftest, copy, data_set, fit, fit_with, frame, goods, inspector,
+    left_half_black, opened, program, text, validate,
+};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
-use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::score::NeighbourhoodForm;
 use partgate::seed::Rng;
-use partgate::simulation::part::{Defect, RenderedPart, Renderer};
+use partgate::simulation::part::{Defect, Renderer};
 use serde_json::Value;
 use std::path::Path;
-
-fn inspector(bundle: &Path) -> (Product, Inspector) {
-    let product = Product::open(bundle).expect("a whole bundle");
-    let inspector = Inspector::new(&product, &Threads::default()).expect("a usable bundle");
-    (product, inspector)
-}
-
-fn frame(part: &RenderedPart) -> Frame {
-    let pixels = Pixels::Rgb8(part.rgb.clone());
-    Frame::new(part.width, part.height, pixels).expect("frame")
-}
-
-/// Settings that keep training the networks short.
-const SHORT: [&str; 6] = ["--folds", "2", "--network-steps", "12", "--entries", "48"];
 
 #[test]
 fn a_fit_is_a_product_whose_selftest_agrees() {
@@ -44,7 +32,7 @@ fn a_fit_is_a_product_whose_selftest_agrees() {
             &[&more, &SHORT[..], &["--refine", "on"]].concat(),
         )
         .exits(0);
-        let (product, mut inspector) = inspector(&bundle);
+        let product = opened(&bundle);
         let manifest = product.manifest();
         assert_eq!(manifest.name, rule);
         assert_eq!(manifest.part_number, "A-7");
@@ -52,13 +40,7 @@ fn a_fit_is_a_product_whose_selftest_agrees() {
         assert_eq!(manifest.method.rule.to_string(), rule);
         assert_eq!(ran.json()["blake3"], product.digest().to_hex().as_str());
         assert_eq!(ran.json()["bank_rows"], product.bank().rows());
-        let outcomes = inspector.selftest(&product).expect("goldens");
-        assert_eq!(outcomes.len(), 4);
-        for outcome in outcomes {
-            // The same machine and code: not nearly the same, the same.
-            assert!(outcome.agrees, "{outcome:?}");
-            assert_eq!(outcome.score, outcome.expected_score);
-        }
+        assert_selftest(&product, 4);
     }
 }
 
@@ -129,18 +111,15 @@ fn the_papers_network_travels_in_the_bundle() {
     let (again, ran) = fitted("2", &["--threads", "2", "--json"]);
     let bytes = [&bundle, &again].map(|path| std::fs::read(path).expect("bundle"));
     assert!(bytes[0] == bytes[1], "threads");
-    let (product, mut inspector) = inspector(&bundle);
+    let product = opened(&bundle);
     let near = product.manifest().method.neighbourhood.as_ref();
     let near = near.expect("a neighbourhood");
     assert_eq!(near.shape.form, NeighbourhoodForm::Paper { layers: 3 });
     assert_eq!(near.shape.hidden, 24);
     assert!(near.held_out_loss.is_finite() && near.best_temperature > 0.0);
-    let told = &ran.json()["neighbourhood"]["shape"];
-    assert_eq!(told["place"]["paper_layers"], 3);
-    for outcome in inspector.selftest(&product).expect("goldens") {
-        assert!(outcome.agrees, "{outcome:?}");
-        assert_eq!(outcome.score, outcome.expected_score);
-    }
+    let shape = &ran.json()["neighbourhood"]["shape"];
+    assert_eq!(shape["place"]["paper_layers"], 3);
+    assert_selftest(&product, 4);
 }
 
 #[test]
@@ -164,7 +143,8 @@ fn what_conditions_a_fit_stands_in_its_bundle() {
     )
     .exits(0)
     .json();
-    let (product, mut inspector) = inspector(&bundle);
+    let product = opened(&bundle);
+    let mut inspector = inspector(&product);
     let method = &product.manifest().method;
     let place = method.position.as_ref().expect("position evidence");
     assert_eq!(place.lost_share, Some(0.005));
@@ -180,8 +160,8 @@ fn what_conditions_a_fit_stands_in_its_bundle() {
     assert!(method.choice.is_none() && method.refinement.is_none());
     assert!(inspector.kernels().neighbourhood.is_some());
     // The report says what the bundle says.
-    let told = serde_json::to_value(near).expect("JSON");
-    assert_eq!(ran["neighbourhood"]["shape"], told["shape"]);
+    let near = serde_json::to_value(near).expect("JSON");
+    assert_eq!(ran["neighbourhood"]["shape"], near["shape"]);
     let frame = frame(&Renderer::new(1).good(900));
     assert!(inspector.inspect(&frame).expect("a score").score > 0.0);
 }
@@ -283,7 +263,7 @@ fn texture(seed: u64) -> image::RgbImage {
     })
 }
 
-/// Where place tells nothing, `auto` may not make a product worse than the plain bank.
+/// Where parts lie anywhere, `auto` may not make a product worse than the plain bank.
 #[test]
 fn a_loose_texture_is_not_made_worse() {
     let bench = Bench::new();
@@ -307,12 +287,11 @@ fn a_loose_texture_is_not_made_worse() {
         }
         save(format!("test/smear/{i:02}.png"), &smeared);
     }
-    let set = text(&bench.at("set"));
     let figures = |method: &str| {
         let bundle = bench.at(&format!("{method}.pgp"));
         let more = ["--method", method, "--network-steps", "20", "--folds", "3"];
         fit(&bench.at("set"), &bundle, &more).exits(0);
-        let figures = train(&["validate", &set, "--bundle", &text(&bundle), "--json"])
+        let figures = validate(&bench.at("set"), &bundle, &["--json"])
             .exits(0)
             .json();
         let rule = Product::open(&bundle).expect("bundle");
@@ -379,16 +358,9 @@ fn the_board_gives_the_score_that_validation_gave() {
             &[&method, &SHORT[..], &more].concat(),
         )
         .exits(0);
-        train(&[
-            "validate",
-            &text(&bench.at("set")),
-            "--bundle",
-            &text(&bundle),
-            "--scores",
-            &text(&scores),
-        ])
-        .exits(0);
-        let (product, mut inspector) = inspector(&bundle);
+        validate(&bench.at("set"), &bundle, &["--scores", &text(&scores)]).exits(0);
+        let product = opened(&bundle);
+        let mut inspector = inspector(&product);
         assert_eq!(product.manifest().method.rule.to_string(), rule);
         let lines = std::fs::read_to_string(scores).expect("scores");
         assert_eq!(lines.lines().count(), 8);
@@ -423,7 +395,8 @@ fn the_position_rule_sees_what_is_in_the_wrong_place() {
         let bundle = bench.at(&format!("{rule}.pgp"));
         let arguments = ["--size", "224", "--method", rule];
         fit_with(&bench.at("parts"), &bundle, &arguments).exits(0);
-        let (product, mut inspector) = inspector(&bundle);
+        let product = opened(&bundle);
+        let mut inspector = inspector(&product);
         let threshold = product.manifest().thresholds.unknown.threshold;
         (0..8)
             .map(|i| {
@@ -472,11 +445,7 @@ fn a_region_and_a_mask_reach_the_board() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 6);
     // Black where nothing is to be inspected: the left half.
-    image::GrayImage::from_fn(320, 256, |x, _| {
-        image::Luma([if x < 160 { 0 } else { 255 }])
-    })
-    .save(bench.at("mask.png"))
-    .expect("write");
+    left_half_black(&bench.at("mask.png"));
     let bundle = bench.at("part.pgp");
     let mask = text(&bench.at("mask.png"));
     fit(
@@ -485,7 +454,8 @@ fn a_region_and_a_mask_reach_the_board() {
         &["--mask", &mask, "--roi", "20,0,300,256"],
     )
     .exits(0);
-    let (product, mut inspector) = inspector(&bundle);
+    let product = opened(&bundle);
+    let mut inspector = inspector(&product);
     let roi = product.manifest().input.roi.expect("a region");
     assert_eq!((roi.x, roi.y, roi.width, roi.height), (20, 0, 300, 256));
     let part = Renderer::new(1).good(50);
@@ -502,7 +472,7 @@ fn a_region_and_a_mask_reach_the_board() {
     // Without the mask the same blotch stands out.
     let unmasked = bench.at("unmasked.pgp");
     fit(&bench.at("parts"), &unmasked, &["--roi", "20,0,300,256"]).exits(0);
-    let (_, mut inspector) = self::inspector(&unmasked);
+    let mut inspector = self::inspector(&opened(&unmasked));
     let seen = inspector.inspect(&frame(&blotched)).expect("a score");
     assert!(
         seen.score > 1.2 * masked.score,

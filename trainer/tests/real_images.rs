@@ -4,9 +4,9 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, text, train};
+use fixtures::{Bench, Shipped, text, train};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
 use partgate::capture::folder::{images_under, read_frame};
 use partgate::score::{Aggregator, Border};
@@ -44,17 +44,8 @@ struct Network {
 
 impl Network {
     fn load(name: &str) -> Self {
-        let models = root().join("models");
-        let text = std::fs::read_to_string(models.join("manifest.json")).expect("manifest");
-        let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let entry = manifest["backbones"]
-            .as_array()
-            .expect("backbones")
-            .iter()
-            .find(|entry| entry["name"] == name)
-            .expect(name);
-        let spec: BackboneSpec = serde_json::from_value(entry.clone()).expect("description");
-        let onnx = std::fs::read(models.join(format!("{name}.onnx"))).expect("ONNX file");
+        let Shipped { spec, onnx } = Shipped::read(name);
+        let spec: BackboneSpec = serde_json::from_value(spec).expect("description");
         let backbone = Backbone::load(&onnx, &spec, SIDE, &Threads::default()).expect("network");
         let geometry = InputGeometry {
             roi: None,

@@ -3,23 +3,16 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, Ran, data_set, fit, fit_with, goods, program, text, train};
+#[cfg(unix)]
+use fixtures::with_locked;
+use fixtures::{Bench, data_set, fit, fit_with, goods, program, save, text, train, validate};
 use partgate::simulation::part::{Defect, Renderer};
 use std::path::Path;
 
-fn validate(set: &Path, bundle: &Path) -> Ran {
-    train(&["validate", &text(set), "--bundle", &text(bundle)])
-}
-
 fn jpeg(path: &Path) -> Vec<u8> {
-    let part = Renderer::new(1).good(77);
-    let (width, height) = (part.width as u32, part.height as u32);
-    image::RgbImage::from_raw(width, height, part.rgb)
-        .expect("picture")
-        .save(path)
-        .expect("write");
+    save(&Renderer::new(1).good(77), path);
     std::fs::read(path).expect("read")
 }
 
@@ -51,7 +44,7 @@ fn an_image_that_cannot_be_read_is_named() {
     let bundle = bench.write("part.pgp", b"what was here before");
     let whole = jpeg(&bench.at("whole.jpg"));
     let parts = bench.at("parts");
-    for (name, bytes, told) in [
+    for (name, bytes, problem) in [
         ("text.png", &b"no picture"[..], "not a readable image"),
         ("empty.png", &b""[..], "not a readable image"),
         ("cut.jpg", &whole[..whole.len() / 2], "copy the file again"),
@@ -59,7 +52,10 @@ fn an_image_that_cannot_be_read_is_named() {
     ] {
         goods(&parts, 1, 0, 3);
         bench.write(&format!("parts/{name}"), bytes);
-        fit(&parts, &bundle, &[]).exits(3).tells(name).tells(told);
+        fit(&parts, &bundle, &[])
+            .exits(3)
+            .tells(name)
+            .tells(problem);
         std::fs::remove_dir_all(&parts).expect("remove");
     }
     let kept = std::fs::read(&bundle).expect("read");
@@ -68,72 +64,75 @@ fn an_image_that_cannot_be_read_is_named() {
     assert_eq!(left.len(), 2, "a half file was left behind: {left:?}");
 }
 
+/// Options that cannot work, and a piece of the text that refuses them.
+const UNUSABLE: &[(&[&str], &str)] = &[
+    (&["--size", "100"], "multiple of 32"),
+    (&["--crop", "256"], "crop 256 does not fit into resize 128"),
+    (&["--size", "0"], "multiple of 32"),
+    (&["--backbone", "resnet9000"], "efficientnet-lite0-int8"),
+    (&["--backbone", "gone.onnx"], "gone.onnx"),
+    (&["--patch", "4"], "odd"),
+    (&["--bank-ratio", "0"], "--bank-ratio 0"),
+    (&["--max-bank", "0"], "--max-bank 0"),
+    (&["--sigma=-1"], "--sigma"),
+    (&["--unknown-rate", "1"], "--unknown-rate 1"),
+    (&["--confidence", "NaN"], "--confidence NaN"),
+    (&["--roi", "300,0,100,100"], "320 x 256"),
+    (&["--mask", "gone.png"], "gone.png"),
+    (
+        &["--method", "position", "--sightings", "0"],
+        "--sightings 0",
+    ),
+    (&["--created", "yesterday"], "yesterday"),
+    (&["--place-lost", "51"], "--place-lost"),
+    (&["--near-lost=-1"], "--near-lost"),
+    (
+        &[
+            "--method",
+            "coverage",
+            "--place-lost",
+            "0",
+            "--near-lost",
+            "0",
+        ],
+        "patchcore",
+    ),
+    (&["--density", "NaN"], "--density NaN"),
+    (&["--density", "2.5"], "--density 2.5"),
+    (&["--ring", "4"], "--ring"),
+    (&["--ring", "33"], "--ring"),
+    (&["--entries", "1"], "--entries 1"),
+    (&["--network-steps", "0"], "--network-steps 0"),
+    (&["--network-width", "64"], "--network paper"),
+    (
+        &["--network", "paper", "--network-width", "0"],
+        "--network-width 0",
+    ),
+    (
+        &["--network", "paper", "--network-layers", "1"],
+        "--network-layers 1",
+    ),
+    (
+        &[
+            "--network",
+            "paper",
+            "--network-width",
+            "4096",
+            "--network-layers",
+            "64",
+            "--method",
+            "neighbourhood",
+        ],
+        "512 MiB at most",
+    ),
+];
+
 #[test]
 fn settings_that_cannot_work_are_3_and_say_what_would() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 3);
     let bundle = bench.at("part.pgp");
-    for (arguments, told) in [
-        (&["--size", "100"][..], "multiple of 32"),
-        (&["--crop", "256"], "crop 256 does not fit into resize 128"),
-        (&["--size", "0"], "multiple of 32"),
-        (&["--backbone", "resnet9000"], "efficientnet-lite0-int8"),
-        (&["--backbone", "gone.onnx"], "gone.onnx"),
-        (&["--patch", "4"], "odd"),
-        (&["--bank-ratio", "0"], "--bank-ratio 0"),
-        (&["--max-bank", "0"], "--max-bank 0"),
-        (&["--sigma=-1"], "--sigma"),
-        (&["--unknown-rate", "1"], "--unknown-rate 1"),
-        (&["--confidence", "NaN"], "--confidence NaN"),
-        (&["--roi", "300,0,100,100"], "320 x 256"),
-        (&["--mask", "gone.png"], "gone.png"),
-        (
-            &["--method", "position", "--sightings", "0"],
-            "--sightings 0",
-        ),
-        (&["--created", "yesterday"], "yesterday"),
-        (&["--place-lost", "51"], "--place-lost"),
-        (&["--near-lost=-1"], "--near-lost"),
-        (
-            &[
-                "--method",
-                "coverage",
-                "--place-lost",
-                "0",
-                "--near-lost",
-                "0",
-            ],
-            "patchcore",
-        ),
-        (&["--density", "NaN"], "--density NaN"),
-        (&["--density", "2.5"], "--density 2.5"),
-        (&["--ring", "4"], "--ring"),
-        (&["--ring", "33"], "--ring"),
-        (&["--entries", "1"], "--entries 1"),
-        (&["--network-steps", "0"], "--network-steps 0"),
-        (&["--network-width", "64"], "--network paper"),
-        (
-            &["--network", "paper", "--network-width", "0"],
-            "--network-width 0",
-        ),
-        (
-            &["--network", "paper", "--network-layers", "1"],
-            "--network-layers 1",
-        ),
-        (
-            &[
-                "--network",
-                "paper",
-                "--network-width",
-                "4096",
-                "--network-layers",
-                "64",
-                "--method",
-                "neighbourhood",
-            ],
-            "512 MiB at most",
-        ),
-    ] {
+    for (arguments, text) in UNUSABLE {
         let size = ["--size", "128"];
         let usual = if arguments.contains(&"--size") {
             &[][..]
@@ -143,7 +142,7 @@ fn settings_that_cannot_work_are_3_and_say_what_would() {
         let all = [usual, arguments].concat();
         fit_with(&bench.at("parts"), &bundle, &all)
             .exits(3)
-            .tells(told);
+            .tells(text);
     }
     for wrong in [
         &["--method", "magic"][..],
@@ -163,26 +162,26 @@ fn test_sets_with_gaps_are_3_and_named() {
     data_set(&set, 1, 4, &[Defect::Stain]);
     let bundle = bench.at("part.pgp");
     fit(&set, &bundle, &[]).exits(0);
-    validate(&bench.at("set/train"), &bundle)
+    validate(&bench.at("set/train"), &bundle, &[])
         .exits(3)
         .tells("no `test` folder");
     let mask = set.join("ground_truth/stain/000_mask.png");
     let orphan = set.join("ground_truth/stain/777_mask.png");
     std::fs::copy(&mask, &orphan).expect("copy");
-    validate(&set, &bundle)
+    validate(&set, &bundle, &[])
         .exits(3)
         .tells("777_mask.png")
         .tells("without its image");
     std::fs::remove_file(&orphan).expect("remove");
     image::GrayImage::new(64, 48).save(&mask).expect("write");
-    validate(&set, &bundle)
+    validate(&set, &bundle, &[])
         .exits(3)
         .tells("000_mask.png")
         .tells("64 x 48")
         .tells("320 x 256");
     image::GrayImage::new(320, 256).save(&mask).expect("write");
     bench.write("set/test/stain/001.png", b"no picture");
-    validate(&set, &bundle)
+    validate(&set, &bundle, &[])
         .exits(3)
         .tells("001.png")
         .tells("not a readable image");
@@ -206,40 +205,23 @@ fn a_bundle_that_cannot_be_used_is_4() {
     bench.write("cut.pgp", &whole[..whole.len() - 1]);
     bench.write("empty.pgp", b"");
     let goods = text(&set.join("test/good"));
-    for (name, told) in [
+    for (name, problem) in [
         ("flipped.pgp", "damaged"),
         ("cut.pgp", "bytes long but must be"),
         ("empty.pgp", "not a partgate bundle"),
         ("missing.pgp", "No such file"),
     ] {
         let path = bench.at(name);
-        validate(&set, &path).exits(4).tells(name).tells(told);
+        validate(&set, &path, &[])
+            .exits(4)
+            .tells(name)
+            .tells(problem);
         let out = text(&bench.at("out.pgp"));
         train(&["calibrate", &text(&path), "--goods", &goods, "-o", &out])
             .exits(4)
             .tells(name)
-            .tells(told);
+            .tells(problem);
     }
-}
-
-/// Runs the program as a user who may not write; none when that cannot be arranged here.
-#[cfg(unix)]
-fn as_nobody(arguments: &[&str], locked: &Path) -> Option<Ran> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::os::unix::process::CommandExt;
-    let mode = |path: &Path, bits| {
-        let permissions = std::fs::Permissions::from_mode(bits);
-        std::fs::set_permissions(path, permissions).expect("permissions");
-    };
-    mode(locked, 0o555);
-    mode(locked.parent().expect("parent"), 0o755);
-    let mut command = program(arguments);
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    if root {
-        // Root may write anywhere, so the program runs as `nobody`.
-        command.uid(65_534).gid(65_534);
-    }
-    command.output().ok().map(Ran::from)
 }
 
 #[test]
@@ -263,8 +245,7 @@ fn a_folder_without_permission_is_3_before_any_work() {
         vec!["calibrate", &bundle, "--goods", &goods, "-o", &out],
         vec!["benchmark", &set, "--out", &locked_text],
     ] {
-        let Some(ran) = as_nobody(&arguments, &locked) else {
-            eprintln!("SKIPPED: the program cannot be run as another user here");
+        let Some(ran) = with_locked(program(&arguments), &locked) else {
             return;
         };
         ran.exits(3)

@@ -3,9 +3,13 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, QUICK, Ran, data_set, fit, fit_with, goods, program, save, text, train};
+use fixtures::{
+    Bench, QUICK, Ran, data_set, fit, fit_with, goods, own_network, program, save, text, train,
+};
+#[cfg(unix)]
+use fixtures::{as_nobody, set_mode};
 use partgate::simulation::part::{Defect, Renderer};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -100,7 +104,7 @@ fn a_fit_that_failed_on_an_image_does_not_repeat_the_others() {
     assert_eq!(cached, 6);
     assert_eq!(ran.stderr, "");
     assert!(bytes == plain_fit(&bench, "parts", &[]));
-    // A person is told, too.
+    // The text for people has the count, too.
     let ran = fit(&bench.at("parts"), &bundle, &["--cache", &cache]).exits(0);
     let line = "features of 6 of the images came from the cache";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
@@ -156,19 +160,10 @@ fn other_banks_rules_and_names_hit_and_everything_that_changes_features_does_not
 fn another_description_of_the_same_network_does_not_hit() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 3);
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let onnx = bench.at("own.onnx");
-    std::fs::copy(models.join("efficientnet-lite0-f32.onnx"), &onnx).expect("copy");
-    let catalogue = std::fs::read_to_string(models.join("manifest.json")).expect("manifest");
-    let catalogue: serde_json::Value = serde_json::from_str(&catalogue).expect("JSON");
-    let mut spec = catalogue["backbones"]
-        .as_array()
-        .and_then(|all| all.iter().find(|b| b["name"] == "efficientnet-lite0-f32"))
-        .expect("described")
-        .clone();
-    let mut cached = |mean: f64| {
-        spec["input"]["mean"] = serde_json::json!([mean, mean, mean]);
-        bench.write("own.onnx.json", spec.to_string().as_bytes());
+    let cached = |mean: f64| {
+        let onnx = own_network(&bench, |spec| {
+            spec["input"]["mean"] = serde_json::json!([mean, mean, mean]);
+        });
         cached_fit(&bench, "parts", &["--backbone", &text(&onnx)]).1
     };
     assert_eq!([cached(127.0), cached(127.0), cached(100.0)], [0, 3, 0]);
@@ -192,8 +187,8 @@ fn a_damaged_entry_is_named_and_computed_again() {
     assert_eq!(cached, 3);
     for entry in [&entries[1], &entries[3]] {
         let line = |l: &&str| l.contains("WARN") && l.contains(&text(entry));
-        let told: Vec<&str> = ran.stderr.lines().filter(line).collect();
-        assert_eq!(told.len(), 1, "{}", ran.stderr);
+        let warnings: Vec<&str> = ran.stderr.lines().filter(line).collect();
+        assert_eq!(warnings.len(), 1, "{}", ran.stderr);
     }
     assert!(bytes == whole);
     // It was mended by that.
@@ -228,33 +223,22 @@ fn a_cache_that_cannot_be_made_costs_a_warning() {
 #[test]
 #[cfg(unix)]
 fn a_cache_that_may_only_be_read_is_read() {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::os::unix::process::CommandExt;
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 3);
     cached_fit(&bench, "parts", &[]);
     save(&Renderer::new(1).good(50), &bench.at("parts/more.png"));
     save(&Renderer::new(1).good(51), &bench.at("parts/yet more.png"));
     std::fs::create_dir(bench.at("out")).expect("folder");
-    let mode = |path: &Path, bits| {
-        let permissions = std::fs::Permissions::from_mode(bits);
-        std::fs::set_permissions(path, permissions).expect("permissions");
-    };
-    mode(&bench.at(""), 0o755);
-    mode(&bench.at("out"), 0o777);
-    mode(&bench.at("cache"), 0o555);
+    set_mode(&bench.at(""), 0o755);
+    set_mode(&bench.at("out"), 0o777);
+    set_mode(&bench.at("cache"), 0o555);
     let paths = ["parts", "out/part.pgp", "cache"].map(|name| text(&bench.at(name)));
     let arguments = ["fit", &paths[0], "-o", &paths[1], "--cache", &paths[2]];
-    let mut command = program(&[&arguments[..], &["--json"], &QUICK].concat());
-    if std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0) {
-        // Root may write anywhere, so the program runs as `nobody`.
-        command.uid(65_534).gid(65_534);
-    }
-    let Ok(ran) = command.output().map(Ran::from) else {
-        eprintln!("SKIPPED: the program cannot be run as another user here");
+    let command = program(&[&arguments[..], &["--json"], &QUICK].concat());
+    let Some(ran) = as_nobody(command) else {
         return;
     };
-    mode(&bench.at("cache"), 0o755);
+    set_mode(&bench.at("cache"), 0o755);
     assert_eq!(ran.json()["cached_images"], 3);
     warned_once(ran, "the cache cannot be written");
     let bytes = std::fs::read(bench.at("out/part.pgp")).expect("bundle");

@@ -2,9 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod common;
+mod fixtures;
 
-use common::{Bench, copy, data_set, fit, goods, text, train};
+use fixtures::{Bench, copy, data_set, fit, goods, text, train, validate};
 use partgate::backbone::Threads;
 use partgate::capture::folder::read_frame;
 use partgate::inspection::Inspector;
@@ -32,16 +32,7 @@ fn the_figures_have_the_documented_names() {
         let short = ["--folds", "2", "--network-steps", "12"];
         fit(&set, &bundle, &[&["--method", rule], &short[..]].concat()).exits(0);
         let page = bench.at("report.html");
-        let ran = train(&[
-            "validate",
-            &text(&set),
-            "--bundle",
-            &text(&bundle),
-            "--json",
-            "--report",
-            &text(&page),
-        ])
-        .exits(0);
+        let ran = validate(&set, &bundle, &["--json", "--report", &text(&page)]).exits(0);
         let figures = ran.json();
         assert_eq!(figures["images"], 8);
         for name in FIGURES {
@@ -79,15 +70,9 @@ fn without_masks_or_goods_the_figures_that_need_them_are_absent() {
     let bundle = bench.at("part.pgp");
     fit(&set, &bundle, &[]).exits(0);
     let validate = || {
-        train(&[
-            "validate",
-            &text(&set),
-            "--bundle",
-            &text(&bundle),
-            "--json",
-        ])
-        .exits(0)
-        .json()
+        fixtures::validate(&set, &bundle, &["--json"])
+            .exits(0)
+            .json()
     };
     std::fs::remove_dir_all(set.join("ground_truth")).expect("remove");
     let figures = validate();
@@ -107,9 +92,8 @@ fn eroded_masks_only_shrink_what_counts_as_defect() {
     let bundle = bench.at("part.pgp");
     fit(&set, &bundle, &[]).exits(0);
     let validate = |more: &[&str]| {
-        let (set, bundle) = (text(&set), text(&bundle));
-        let arguments = ["validate", &set, "--bundle", &bundle, "--json"];
-        train(&[&arguments, more].concat()).exits(0).json()
+        let more = [&["--json"], more].concat();
+        fixtures::validate(&set, &bundle, &more).exits(0).json()
     };
     let (whole, eroded) = (validate(&[]), validate(&["--eroded-masks"]));
     assert_eq!(whole["image_auroc"], eroded["image_auroc"]);

@@ -5,13 +5,16 @@ use super::fit::MethodArgs;
 use super::{Common, print_json};
 use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
-use crate::fit::choice::{LOST, candidates, choose, copies_for_choice};
-use crate::fit::fitter::FittedBank;
-use crate::fit::member::{FittedMember, MemberPlan, OtherMember};
+use crate::fit::choice::{self, LOST, candidates, choose};
+use crate::fit::copies::damaged_copies;
+use crate::fit::fitted_bank::FittedBank;
+use crate::fit::member::{FittedMember, MemberRule};
+use crate::fit::plan::MemberPlan;
 use crate::fit::rules::RuleSpec;
+use crate::fit::settings::{OtherMember, Settings};
 use crate::fit::study::Study;
-use crate::fit::{FitSeconds, Settings, assemble, check_memory};
-use crate::validation::{percent, validate};
+use crate::fit::{Bundle, FitSeconds, check_memory};
+use crate::validation::{Validation, percent, validate};
 use clap::Args;
 use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
@@ -36,12 +39,12 @@ pub(crate) struct AblateArgs {
     dir: PathBuf,
     #[command(flatten)]
     method: MethodArgs,
-    /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own, and
-    /// the ensemble (of what --member names, or of --size and 320 px)
+    /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own,
+    /// and the ensemble (of what --member names, or of --size and 320 px)
     #[arg(long)]
     rules_only: bool,
-    /// The plain bank and what --rules-only leaves out, without the other rules: a set of hundreds of
-    /// images takes hours otherwise
+    /// The plain bank and what --rules-only leaves out, without the other rules: a set of hundreds
+    /// of images takes hours otherwise
     #[arg(long, conflicts_with = "rules_only")]
     changes_only: bool,
     #[command(flatten)]
@@ -153,7 +156,7 @@ struct Ablation<'a> {
 
 impl Ablation<'_> {
     fn add(&mut self, name: String, product: Product) -> Result<(), TrainError> {
-        let (report, _) = validate(&product, self.tests, false)?;
+        let Validation { report, .. } = validate(&product, self.tests, false)?;
         let scoring_gmac = product.members().iter().map(gmac).sum();
         let [plain, ms] = timed(
             self.baseline.as_ref().unwrap_or(&product),
@@ -173,7 +176,7 @@ impl Ablation<'_> {
             ms,
             ms_ratio: ms / plain,
         };
-        // At once: the whole takes long, and what was measured is not lost with the rest.
+        // At once: the command takes long, and an interrupted one keeps the rows so far.
         if !self.json {
             print_row(&row);
         }
@@ -185,14 +188,14 @@ impl Ablation<'_> {
     }
 
     /// Writes the product of one member and adds its line.
-    fn alone(
+    fn add_member(
         &mut self,
         name: String,
         settings: &Settings,
         member: FittedMember,
     ) -> Result<(), TrainError> {
         let members = [member];
-        let bytes = assemble(self.goods, settings, &members)?.bytes;
+        let bytes = Bundle::new(self.goods, settings, &members)?.bytes;
         self.add(name, Product::from_bytes(bytes, &settings.name)?)?;
         let [member] = members;
         if self.plain.is_none() {
@@ -211,9 +214,8 @@ impl Ablation<'_> {
         let plan = self.plan(settings)?;
         let (study, fitted) = self.fitted(&plan, specs)?;
         for &spec in specs {
-            let held_out = study.held_out(spec)?;
-            let member = study.member(&fitted, spec, None, held_out, None, Vec::new())?;
-            self.alone(name(spec), &plan.settings, member)?;
+            let member = FittedMember::new(&study, &fitted, MemberRule::given(&study, spec)?)?;
+            self.add_member(name(spec), &plan.settings, member)?;
         }
         Ok(())
     }
@@ -225,19 +227,17 @@ impl Ablation<'_> {
         let needed = [rules(), candidates.clone()].concat();
         let (study, fitted) = self.fitted(&plan, &needed)?;
         for spec in rules() {
-            let held_out = study.held_out(spec)?;
-            let member = study.member(&fitted, spec, None, held_out, None, Vec::new())?;
-            self.alone(spec.to_string(), &plan.settings, member)?;
+            let member = FittedMember::new(&study, &fitted, MemberRule::given(&study, spec)?)?;
+            self.add_member(spec.to_string(), &plan.settings, member)?;
         }
-        let copies = copies_for_choice(&study.fitter, &study.extractor, self.goods)?;
-        let (spec, choice) = choose(&study, &candidates, &copies)?;
+        let copies = damaged_copies(&study.fitter, &study.extractor, self.goods)?;
+        let choice::Chosen { spec, choice } = choose(&study, &candidates, &copies)?;
         for spec in [RuleSpec::BASELINE, spec] {
-            let (held_out, refined) = study.refined(spec, &copies)?;
-            let weight = refined.as_ref().map_or(0.0, |r| r.evidence.weight);
+            let rule = MemberRule::refined(&study, spec, &copies)?;
+            let weight = rule.refined.as_ref().map_or(0.0, |r| r.evidence.weight);
             let name = format!("{spec}, refined (weight {weight})");
-            let refined = refined.as_ref();
-            let member = study.member(&fitted, spec, None, held_out, refined, Vec::new())?;
-            self.alone(name, &plan.settings, member)?;
+            let member = FittedMember::new(&study, &fitted, rule)?;
+            self.add_member(name, &plan.settings, member)?;
         }
         Ok(Chosen {
             chosen: spec.to_string(),
@@ -270,13 +270,13 @@ impl Ablation<'_> {
         for plan in &plans[1..] {
             let plain = [RuleSpec::BASELINE];
             let (study, fitted) = self.fitted(plan, &plain)?;
-            let held_out = study.held_out(plain[0])?;
-            let member = study.member(&fitted, plain[0], None, held_out, None, Vec::new())?;
+            let rule = MemberRule::given(&study, plain[0])?;
+            let member = FittedMember::new(&study, &fitted, rule)?;
             let label = label(&member, &members[0]);
             // Alone it draws maps of its own size, as a product of its own.
             let mut alone = plan.settings.clone();
             alone.map_side = None;
-            let bytes = assemble(self.goods, &alone, std::slice::from_ref(&member))?.bytes;
+            let bytes = Bundle::new(self.goods, &alone, std::slice::from_ref(&member))?.bytes;
             self.add(
                 format!("patchcore, {label}"),
                 Product::from_bytes(bytes, &settings.name)?,
@@ -284,7 +284,7 @@ impl Ablation<'_> {
             name += &format!(" + {label}");
             members.push(member);
         }
-        let bytes = assemble(self.goods, &settings, &members)?.bytes;
+        let bytes = Bundle::new(self.goods, &settings, &members)?.bytes;
         self.add(
             format!("patchcore, {name}"),
             Product::from_bytes(bytes, &settings.name)?,
@@ -307,7 +307,7 @@ impl Ablation<'_> {
     ) -> Result<(Study<'p>, FittedBank), TrainError> {
         let mut seconds = FitSeconds::default();
         let study = Study::new(self.goods, &plan.settings, &plan.file, specs, &mut seconds)?;
-        let fitted = study.whole(specs)?;
+        let fitted = study.whole(specs);
         Ok((study, fitted))
     }
 }
@@ -344,7 +344,7 @@ fn print_row(row: &Row) {
 /// warning, where the crop allows no other.
 fn others(settings: &Settings) -> Result<Vec<OtherMember>, TrainError> {
     if !settings.others.is_empty() {
-        // Refused now, and not after all the other fits.
+        // Checked now, and not after all the other fits.
         settings.members()?;
         return Ok(settings.others.clone());
     }
@@ -368,30 +368,69 @@ fn others(settings: &Settings) -> Result<Vec<OtherMember>, TrainError> {
     }
 }
 
-/// Runs `ablate`.
+/// Every n-th image of the test set, so that good and defective parts are timed.
+fn timed_frames(tests: &[TestImage]) -> Result<Vec<Frame>, TrainError> {
+    let step = (tests.len() / TIMED).max(1);
+    let frames = tests.iter().step_by(step).take(TIMED);
+    Ok(frames
+        .map(|image| read_frame(&image.path))
+        .collect::<Result<_, _>>()?)
+}
+
+/// Settings of `ablate`: without golden images, which nobody looks at here.
+fn settings(args: &AblateArgs) -> Result<Settings, TrainError> {
+    let mut settings = args.method.settings("ablation")?;
+    settings.goldens = 0;
+    Ok(settings)
+}
+
+/// Adds the lines of other box sizes, input sizes and bank sizes, each a fit of its own.
+fn changes(ablation: &mut Ablation<'_>, args: &AblateArgs) -> Result<(), TrainError> {
+    let plain = [RuleSpec::BASELINE];
+    let mut change = |name: String, alter: &dyn Fn(&mut Settings), specs: &[RuleSpec]| {
+        let mut settings = settings(args)?;
+        alter(&mut settings);
+        ablation.study(&settings, specs, |_| name.clone())
+    };
+    for patch in [1, 5] {
+        let alter = |s: &mut Settings| s.features.patch = patch;
+        change(format!("patchcore, box {patch} x {patch}"), &alter, &plain)?;
+    }
+    let smaller = |s: &mut Settings| {
+        s.features.input.resize = 224;
+        s.features.input.crop = 224;
+    };
+    change("patchcore, 224 px".into(), &smaller, &plain)?;
+    for times in [0.25, 0.5, 2.0] {
+        let alter = |s: &mut Settings| {
+            s.bank_ratio *= times;
+            let scaled = |rows: usize| ((rows as f64 * times) as usize).max(1);
+            (s.min_bank, s.max_bank) = (scaled(s.min_bank), scaled(s.max_bank));
+        };
+        change(format!("patchcore, bank x {times}"), &alter, &plain)?;
+    }
+    for entries in [128, 256] {
+        let alter = |s: &mut Settings| s.entries = entries;
+        let spec = RuleSpec::coverage(Some(LOST), Some(LOST));
+        change(format!("{spec}, {entries} rows in D"), &alter, &[spec])?;
+    }
+    Ok(())
+}
+
 pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let goods = GoodImages::find(&args.dir)?;
     let tests = test_images(&args.dir)?;
-    let mut settings = args.method.settings("ablation")?;
-    settings.goldens = 0;
+    let settings = settings(args)?;
     let others = if args.rules_only {
         Vec::new()
     } else {
         others(&settings)?
     };
-    // Every other image of the test set, so that good and defective parts are timed.
-    let step = (tests.len() / TIMED).max(1);
-    let frames = tests
-        .iter()
-        .step_by(step)
-        .take(TIMED)
-        .map(|image| read_frame(&image.path))
-        .collect::<Result<Vec<_>, _>>()?;
     let mut ablation = Ablation {
         goods: &goods,
         tests: &tests,
-        frames,
+        frames: timed_frames(&tests)?,
         baseline: None,
         plain: None,
         rows: Vec::new(),
@@ -400,42 +439,14 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     if !args.common.json {
         print_head(goods.paths.len(), tests.len());
     }
-    let plain = [RuleSpec::BASELINE];
     let chosen = if args.changes_only {
-        ablation.study(&settings, &plain, |spec| spec.to_string())?;
+        ablation.study(&settings, &[RuleSpec::BASELINE], |spec| spec.to_string())?;
         None
     } else {
         Some(ablation.rules(&settings)?)
     };
     if !args.rules_only {
-        let mut change = |name: String, alter: &dyn Fn(&mut Settings), specs: &[RuleSpec]| {
-            let mut settings = args.method.settings("ablation")?;
-            settings.goldens = 0;
-            alter(&mut settings);
-            ablation.study(&settings, specs, |_| name.clone())
-        };
-        for patch in [1, 5] {
-            let alter = |s: &mut Settings| s.features.patch = patch;
-            change(format!("patchcore, box {patch} x {patch}"), &alter, &plain)?;
-        }
-        let smaller = |s: &mut Settings| {
-            s.features.input.resize = 224;
-            s.features.input.crop = 224;
-        };
-        change("patchcore, 224 px".into(), &smaller, &plain)?;
-        for times in [0.25, 0.5, 2.0] {
-            let alter = |s: &mut Settings| {
-                s.bank_ratio *= times;
-                let scaled = |rows: usize| ((rows as f64 * times) as usize).max(1);
-                (s.min_bank, s.max_bank) = (scaled(s.min_bank), scaled(s.max_bank));
-            };
-            change(format!("patchcore, bank x {times}"), &alter, &plain)?;
-        }
-        for entries in [128, 256] {
-            let alter = |s: &mut Settings| s.entries = entries;
-            let spec = RuleSpec::coverage(Some(LOST), Some(LOST));
-            change(format!("{spec}, {entries} rows in D"), &alter, &[spec])?;
-        }
+        changes(&mut ablation, args)?;
         ablation.ensemble(&settings, others)?;
     }
     let table = Table {
@@ -445,11 +456,10 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         rows: ablation.rows,
     };
     if args.common.json {
-        print_json(&table)
-    } else {
-        if let Some(Chosen { chosen, reason }) = &table.chosen {
-            println!("\n`auto` takes {chosen}: {reason}");
-        }
-        Ok(())
+        return print_json(&table);
     }
+    if let Some(Chosen { chosen, reason }) = &table.chosen {
+        println!("\n`auto` takes {chosen}: {reason}");
+    }
+    Ok(())
 }

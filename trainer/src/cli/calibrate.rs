@@ -5,7 +5,8 @@ use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json, write_file};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use crate::fit::thresholds_from;
+use crate::fit::member::lowest_median_highest;
+use crate::fit::thresholds::thresholds_from;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
@@ -106,15 +107,15 @@ fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thr
     }
 }
 
-/// Runs `calibrate`.
-pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
-    args.common.start_threads()?;
-    let product = Product::open(&args.bundle)?;
-    check_writable(&args.output)?;
-    let mut manifest = product.manifest().clone();
-    let old = manifest.thresholds.clone();
-    let mut found = Vec::new();
-    let new = match (&args.goods, args.set_unknown) {
+/// New thresholds, and the scores of the good images that they come from (none by hand).
+struct Calibrated {
+    thresholds: Thresholds,
+    scores: Vec<f32>,
+}
+
+fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, TrainError> {
+    let manifest = product.manifest();
+    let found = match (&args.goods, args.set_unknown) {
         (Some(dir), _) => {
             let goods = GoodImages::find(dir)?;
             if crate::fit::digest_of(&goods)? == manifest.training.digest {
@@ -123,98 +124,125 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
                     dir.display()
                 )));
             }
-            found = scores(&product, &goods)?;
+            let scores = scores(product, &goods)?;
             let risk = args.risk.risk(manifest.training.seed)?;
-            thresholds_from(&found, risk)?
+            Calibrated {
+                thresholds: thresholds_from(&scores, risk)?,
+                scores,
+            }
         }
-        (None, Some(unknown)) => by_hand(
-            &old,
-            unknown,
-            args.set_ng,
-            args.reason.as_deref().unwrap_or_default(),
-        ),
+        (None, Some(unknown)) => {
+            let reason = args.reason.as_deref().unwrap_or_default();
+            Calibrated {
+                thresholds: by_hand(&manifest.thresholds, unknown, args.set_ng, reason),
+                scores: Vec::new(),
+            }
+        }
         (None, None) => {
             return Err(TrainError::Setting(
                 "--goods or --set-unknown is needed".into(),
             ));
         }
     };
-    new.check()
+    found
+        .thresholds
+        .check()
         .map_err(|e| TrainError::Setting(e.to_string()))?;
-    manifest.thresholds = new.clone();
-    // The goldens' scores stay what they were; what they mean follows the thresholds.
+    Ok(found)
+}
+
+/// Judges the golden images anew: their scores stay. Without `force` it refuses thresholds under
+/// which no damaged golden image is rejected any more.
+fn judge_goldens(goldens: &mut [Golden], new: &Thresholds, force: bool) -> Result<(), TrainError> {
     let caught = |goldens: &[Golden]| {
         let mut damaged = goldens.iter().filter(|g| g.kind == GoldenKind::Damaged);
         damaged.any(|g| g.verdict != Verdict::Ok)
     };
-    let caught_before = caught(&manifest.goldens);
-    for golden in &mut manifest.goldens {
+    let caught_before = caught(goldens);
+    for golden in goldens.iter_mut() {
         golden.verdict = new.verdict(golden.score);
     }
-    if caught_before && !caught(&manifest.goldens) && !args.force {
+    if caught_before && !caught(goldens) && !force {
         return Err(TrainError::Setting(format!(
             "with an UNKNOWN threshold of {} none of the synthetically damaged golden images is rejected any more; look at the goods with the highest scores, or insist with --force",
             new.unknown.threshold
         )));
     }
-    // They were calibrated on other images than the new ones: no longer a fair comparison.
-    manifest.baseline_thresholds = None;
-    manifest.audit.push(AuditEntry {
+    Ok(())
+}
+
+fn audit_entry(args: &CalibrateArgs, old: &Thresholds, new: &Calibrated) -> AuditEntry {
+    let origin = match &args.goods {
+        Some(_) => format!("calibrated on {} good images", new.scores.len()),
+        None => "by hand".into(),
+    };
+    let reason = args.reason.iter().map(|r| format!(": {r}"));
+    AuditEntry {
         action: format!(
-            "thresholds UNKNOWN {} -> {}, NG {} -> {} ({}){}",
+            "thresholds UNKNOWN {} -> {}, NG {} -> {} ({origin}){}",
             old.unknown.threshold,
-            new.unknown.threshold,
+            new.thresholds.unknown.threshold,
             old.ng.threshold,
-            new.ng.threshold,
-            match &args.goods {
-                Some(_) => format!("calibrated on {} good images", found.len()),
-                None => "by hand".into(),
-            },
-            args.reason
-                .as_ref()
-                .map_or(String::new(), |r| format!(": {r}"))
+            new.thresholds.ng.threshold,
+            reason.collect::<String>()
         ),
         unix: Some(super::now()),
-    });
-    write_file(&args.output, &product.rewritten(manifest)?)?;
+    }
+}
 
-    let mut sorted = found.clone();
-    sorted.sort_by(f32::total_cmp);
-    let fit_scores = product.manifest().training.held_out;
-    let new_scores = (!sorted.is_empty()).then(|| {
-        [
-            sorted[0],
-            sorted[sorted.len() / 2],
-            sorted[sorted.len() - 1],
-        ]
-    });
-    let report = CalibrationReport {
-        images: found.len(),
-        fit_scores,
-        shift: new_scores.map(|s| s[1] / fit_scores[1]),
-        new_scores,
-        rejected_by_old: found
-            .iter()
-            .filter(|&&s| old.verdict(s) != Verdict::Ok)
-            .count(),
-        old,
-        new,
-    };
+impl CalibrationReport {
+    fn new(product: &Product, new: Calibrated) -> Self {
+        let manifest = product.manifest();
+        let (old, fit_scores) = (manifest.thresholds.clone(), manifest.training.held_out);
+        let Calibrated { thresholds, scores } = new;
+        let new_scores = (!scores.is_empty()).then(|| lowest_median_highest(&scores));
+        let rejected = scores.iter().filter(|&&s| old.verdict(s) != Verdict::Ok);
+        Self {
+            images: scores.len(),
+            fit_scores,
+            new_scores,
+            shift: new_scores.map(|s| s[1] / fit_scores[1]),
+            rejected_by_old: rejected.count(),
+            old,
+            new: thresholds,
+        }
+    }
+
+    fn print(&self, args: &CalibrateArgs) {
+        println!("{} -> {}", args.bundle.display(), args.output.display());
+        if let (Some(new), Some(shift)) = (self.new_scores, self.shift) {
+            let fit = self.fit_scores;
+            println!(
+                "  scores of {} goods: {:.4} .. {:.4} .. {:.4} (held out in the fit: {:.4} .. {:.4} .. {:.4}); the median moved by a factor of {shift:.3}",
+                self.images, new[0], new[1], new[2], fit[0], fit[1], fit[2]
+            );
+            println!(
+                "  the old thresholds would have rejected {} of them",
+                self.rejected_by_old
+            );
+        }
+        println!("{}", bound_line("UNKNOWN", &self.new.unknown));
+        println!("{}", bound_line("NG", &self.new.ng));
+    }
+}
+
+pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
+    args.common.start_threads()?;
+    let product = Product::open(&args.bundle)?;
+    check_writable(&args.output)?;
+    let new = calibrated(args, &product)?;
+    let mut manifest = product.manifest().clone();
+    judge_goldens(&mut manifest.goldens, &new.thresholds, args.force)?;
+    // They come from other images than the new ones, so a comparison is not fair any more.
+    manifest.baseline_thresholds = None;
+    let entry = audit_entry(args, &manifest.thresholds, &new);
+    manifest.audit.push(entry);
+    manifest.thresholds = new.thresholds.clone();
+    write_file(&args.output, &product.rewritten(manifest)?)?;
+    let report = CalibrationReport::new(&product, new);
     if args.common.json {
         return print_json(&report);
     }
-    println!("{} -> {}", args.bundle.display(), args.output.display());
-    if let (Some(s), Some(shift)) = (report.new_scores, report.shift) {
-        println!(
-            "  scores of {} goods: {:.4} .. {:.4} .. {:.4} (held out in the fit: {:.4} .. {:.4} .. {:.4}); the median moved by a factor of {shift:.3}",
-            report.images, s[0], s[1], s[2], fit_scores[0], fit_scores[1], fit_scores[2]
-        );
-        println!(
-            "  the old thresholds would have rejected {} of them",
-            report.rejected_by_old
-        );
-    }
-    println!("{}", bound_line("UNKNOWN", &report.new.unknown));
-    println!("{}", bound_line("NG", &report.new.ng));
+    report.print(args);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `partgate-train damage`: the damage that training and the choice of conditioning see, to look at.
+//! `partgate-train damage`: the damage of training and of the choice of conditioning, as pictures.
 
 mod sheet;
 
@@ -6,6 +6,7 @@ use super::{Common, check_writable, print_json, unwritable, write_file};
 use crate::damage::{Damaged, Damager, Family};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
+use crate::png::png;
 use crate::progress::Progress;
 use clap::{Args, ValueEnum};
 use partgate::capture::folder::read_frame;
@@ -70,16 +71,15 @@ struct Report {
     written: usize,
     /// Images of every kind of damage.
     kinds: BTreeMap<String, usize>,
-    /// Images of every filling of surface damage.
+    /// Images of every fill of surface damage.
     fillings: BTreeMap<String, usize>,
-    /// Images on which the part was told from its background; on the others the whole picture is
-    /// damaged.
+    /// Images on which the part was found; on the others the whole picture is damaged.
     part_found: usize,
     /// Mean share of the picture that those parts take.
     part_share: Option<f32>,
     /// Mean share of the picture that is changed.
     changed_share: f64,
-    /// Draws that showed nothing, and why.
+    /// Images that could not be damaged, and why.
     refused: Vec<Refused>,
 }
 
@@ -100,27 +100,6 @@ fn make_empty(folder: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-fn png(frame: &Frame) -> Result<Vec<u8>, TrainError> {
-    let (w, h) = (frame.width() as u32, frame.height() as u32);
-    let image: Option<image::DynamicImage> = match frame.pixels().clone() {
-        Pixels::Gray8(v) => image::GrayImage::from_raw(w, h, v).map(Into::into),
-        Pixels::Rgb8(v) => image::RgbImage::from_raw(w, h, v).map(Into::into),
-        Pixels::Gray16(v) => {
-            image::ImageBuffer::<image::Luma<u16>, _>::from_raw(w, h, v).map(Into::into)
-        }
-        Pixels::Rgb16(v) => {
-            image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(w, h, v).map(Into::into)
-        }
-    };
-    let failed = |why: String| TrainError::Setting(format!("a picture cannot be encoded: {why}"));
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image
-        .ok_or_else(|| failed("it lost pixels".into()))?
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| failed(e.to_string()))?;
-    Ok(bytes.into_inner())
-}
-
 fn mask(damaged: &Damaged) -> Result<Frame, TrainError> {
     let samples = damaged.changed.iter().map(|&c| if c { 255 } else { 0 });
     let (w, h) = (damaged.frame.width(), damaged.frame.height());
@@ -128,8 +107,8 @@ fn mask(damaged: &Damaged) -> Result<Frame, TrainError> {
         .map_err(|e| TrainError::Setting(e.to_string()))
 }
 
-/// The `index`-th damage, or why it cannot be. Depends on nothing but the arguments, so that the
-/// order of work is of no account.
+/// The `index`-th damage, or why there is none. It depends only on the arguments, so the order of
+/// work does not matter.
 fn draw(
     args: &DamageArgs,
     images: &GoodImages,
@@ -189,7 +168,6 @@ fn print(report: &Report) {
     }
 }
 
-/// Runs `damage`.
 pub(crate) fn run(args: &DamageArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let images = GoodImages::find(&args.dir)?;
@@ -263,8 +241,8 @@ fn write_pair(args: &DamageArgs, report: &mut Report, damaged: &Damaged) -> Resu
     report.written += 1;
     let changed = damaged.changed.iter().filter(|&&c| c).count();
     report.changed_share += changed as f64 / damaged.changed.len() as f64;
-    if let Some(filling) = damaged.filling {
-        *report.fillings.entry(filling.to_string()).or_default() += 1;
+    if let Some(fill) = damaged.fill {
+        *report.fillings.entry(fill.to_string()).or_default() += 1;
     }
     Ok(())
 }

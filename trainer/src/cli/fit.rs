@@ -1,186 +1,26 @@
 //! `partgate-train fit`.
 
+mod free_space;
+mod mask;
+mod method;
 mod printed;
-mod room;
 
-use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use crate::fit::member::OtherMember;
-use crate::fit::rules::RuleSpec;
-use crate::fit::{self, CacheSettings, FeatureSettings, NetworkForm, Settings};
-use clap::{Args, ValueEnum};
-use partgate::backbone::{InputGeometry, Rect};
-use partgate::capture::folder::read_frame;
-use partgate::frame::Pixels;
-use partgate::score::{Border, Rule};
+use crate::fit;
+use crate::fit::report::FittedProduct;
+use clap::Args;
+use free_space::ReservedSpace;
+use mask::ignore_mask;
+use partgate::backbone::Rect;
 use printed::print;
-use room::Room;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+pub(crate) use method::MethodArgs;
+#[cfg(test)]
+pub(crate) use method::default_settings;
 pub(crate) use printed::bound_line;
-
-/// Scoring rules by their names on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Method {
-    /// Any bank row may explain any place: right for textures and loose parts
-    Patchcore,
-    /// Choose by held-out good images and synthetically damaged copies of them
-    Auto,
-    /// Only rows seen near the place on good parts: right for fixtured parts
-    Position,
-    /// Only rows that the neighbourhood network finds likely (published threshold)
-    Neighbourhood,
-    /// Mean of both above the published threshold
-    Pni,
-    /// The same with scores over the distribution coreset only (the paper's first version)
-    PniV1,
-    /// One mask a model and the mean of the two maps
-    PniTwoMap,
-    /// Thresholds such that few held-out good cells lose the row they really are
-    Coverage,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Switch {
-    On,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum NetworkName {
-    /// A bottleneck, the ring of cells around, two more layers: for boards
-    Edge,
-    /// As published, fully connected layers over all features of the cells around: needs a host
-    Paper,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum BorderName {
-    Zero,
-    Inside,
-}
-
-/// Where features are kept between fits.
-#[derive(Args, Clone)]
-struct CacheArgs {
-    /// Keep the images' feature vectors in this folder. A fit that was interrupted, or is repeated
-    /// with another bank, rule or thresholds, takes them from there instead of running the
-    /// backbone again; another program version, processor, backbone, --size, --crop, --roi,
-    /// --patch, --border or a changed image does not. The bundle is the same with and without.
-    /// Fits may share the folder, and it may be deleted any time [default: nothing is kept]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// Most that the cache may take, MiB; what was not used for longest is dropped first. An image
-    /// takes 0.6 MiB at --size 256, in proportion to the square of the size, and so for every member
-    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
-    cache_limit: u64,
-}
-
-/// Says nothing: this is what tells runs of `benchmark` apart, and no figure depends on a cache.
-impl std::fmt::Debug for CacheArgs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CacheArgs")
-    }
-}
-
-/// Settings of the method, shared by `fit` and `benchmark`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct MethodArgs {
-    /// Which bank rows may explain a place
-    #[arg(long, value_enum, default_value = "auto")]
-    method: Method,
-    /// Images are resized to N x N pixels
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    size: u32,
-    /// Then the central N x N pixels are kept [default: all]
-    #[arg(long, value_name = "N")]
-    crop: Option<u32>,
-    /// A shipped backbone by name (efficientnet-lite0-int8, efficientnet-lite0-f32) or FILE.onnx
-    /// with its FILE.onnx.json
-    #[arg(long, value_name = "NAME", default_value = fit::catalogue::DEFAULT)]
-    backbone: String,
-    /// Judge by one more network or input size as well and average the maps, each in units of its
-    /// own good parts: size=N, backbone=NAME or backbone=NAME,size=N; what is not named is taken
-    /// from --size and --backbone. May be given twice: a product has three members at most, and a
-    /// board needs the time of all of them for every part
-    #[arg(long = "member", value_name = "size=N,backbone=NAME", value_parser = parse_member)]
-    members: Vec<OtherMember>,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Side of the averaging box over feature cells, odd
-    #[arg(long, value_name = "CELLS", default_value_t = 3)]
-    patch: usize,
-    /// What the averaging box does at the border: count zeros outside, or only cells inside
-    #[arg(long, value_enum, default_value = "zero")]
-    border: BorderName,
-    /// Gaussian blur of the score map, pixels [default: size / 60]
-    #[arg(long, value_name = "PIXELS")]
-    sigma: Option<f32>,
-    /// Bank rows as a share of all training cells
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    bank_ratio: f64,
-    /// Fewest bank rows
-    #[arg(long, value_name = "ROWS", default_value_t = 512)]
-    min_bank: usize,
-    /// Most bank rows; the time a board needs per image grows with it
-    #[arg(long, value_name = "ROWS", default_value_t = 4000)]
-    max_bank: usize,
-    /// Choose the bank under a random projection to N dimensions, 0 for none [default: 128 for
-    /// features longer than 256]
-    #[arg(long, value_name = "N")]
-    projection: Option<usize>,
-    /// Side of the window in which a sighting counts, cells, odd (position) [default: 9 / 60 of
-    /// the grid]
-    #[arg(long, value_name = "CELLS")]
-    window: Option<usize>,
-    /// Sightings that allow a bank row at a place (position) [default: published threshold]
-    #[arg(long, value_name = "N")]
-    sightings: Option<usize>,
-    /// Under coverage: percent of held-out good cells that may lose their row by place; 0 leaves the
-    /// place out
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
-    place_lost: f64,
-    /// Under coverage: the same by neighbourhood
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
-    near_lost: f64,
-    /// Measure distances in units of the bank's own spacing to this power; 0 leaves them [default:
-    /// 0.5 with auto, else 0]
-    #[arg(long, value_name = "POWER")]
-    density: Option<f32>,
-    /// Refinement network: `on` trains one and lets damaged copies decide its weight (0 leaves it
-    /// out) [default: on with auto, else off]
-    #[arg(long, value_enum)]
-    refine: Option<Switch>,
-    /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
-    #[arg(long, value_name = "CELLS")]
-    ring: Option<usize>,
-    /// Rows of the distribution coreset, which place and neighbourhood are told by [default: 512;
-    /// 2048 with --network paper]
-    #[arg(long, value_name = "ROWS")]
-    entries: Option<usize>,
-    /// Form of the neighbourhood network, where a rule has one
-    #[arg(long, value_enum, default_value = "edge")]
-    network: NetworkName,
-    /// With --network paper: channels of each layer [default: 2048]
-    #[arg(long, value_name = "CHANNELS")]
-    network_width: Option<usize>,
-    /// With --network paper: layers in all [default: 10]
-    #[arg(long, value_name = "N")]
-    network_layers: Option<usize>,
-    /// Training steps of the neighbourhood network
-    #[arg(long, value_name = "N", default_value_t = 400)]
-    network_steps: usize,
-    /// Folds of the held-out scores behind the thresholds
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    folds: usize,
-    #[command(flatten)]
-    cache: CacheArgs,
-    #[command(flatten)]
-    risk: RiskArgs,
-}
 
 /// Arguments of `fit`.
 #[derive(Args)]
@@ -235,34 +75,6 @@ fn parse_roi(text: &str) -> Result<Rect, String> {
     }
 }
 
-fn parse_member(text: &str) -> Result<OtherMember, String> {
-    let mut member = OtherMember::default();
-    for part in text.split(',') {
-        let twice = |there: bool| match there {
-            true => Err(format!("{part}: named twice")),
-            false => Ok(()),
-        };
-        match part.split_once('=').map(|(k, v)| (k.trim(), v.trim())) {
-            Some(("size", value)) => {
-                twice(member.size.is_some())?;
-                let size = value.parse();
-                member.size =
-                    Some(size.map_err(|e| format!("size={value}: pixels are expected: {e}"))?);
-            }
-            Some(("backbone", value)) if !value.is_empty() => {
-                twice(member.backbone.is_some())?;
-                member.backbone = Some(value.into());
-            }
-            _ => {
-                return Err(format!(
-                    "`{part}`: size=N, backbone=NAME or backbone=NAME,size=N is expected"
-                ));
-            }
-        }
-    }
-    Ok(member)
-}
-
 fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
     let from_environment = std::env::var("SOURCE_DATE_EPOCH").ok();
     match argument.or(from_environment.as_deref()) {
@@ -275,225 +87,6 @@ fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
     }
 }
 
-/// Reads an ignore mask and brings it to the network's view by nearest pixel.
-fn ignore_mask(path: &Path, input: &InputGeometry) -> Result<Vec<bool>, TrainError> {
-    let frame = read_frame(path)?;
-    let black: Vec<bool> = match frame.pixels() {
-        Pixels::Gray8(v) => v.iter().map(|&s| s == 0).collect(),
-        Pixels::Gray16(v) => v.iter().map(|&s| s == 0).collect(),
-        Pixels::Rgb8(v) => v.chunks_exact(3).map(|p| p == [0; 3]).collect(),
-        Pixels::Rgb16(v) => v.chunks_exact(3).map(|p| p == [0; 3]).collect(),
-    };
-    let (width, height) = (frame.width(), frame.height());
-    let roi = input.roi.unwrap_or(Rect {
-        x: 0,
-        y: 0,
-        width: width as u32,
-        height: height as u32,
-    });
-    if u64::from(roi.x) + u64::from(roi.width) > width as u64
-        || u64::from(roi.y) + u64::from(roi.height) > height as u64
-    {
-        return Err(TrainError::Setting(format!(
-            "{}: the region of interest does not lie inside the mask ({width} x {height} pixels)",
-            path.display()
-        )));
-    }
-    let (side, resize) = (input.side(), input.resize as usize);
-    let margin = (resize - side) / 2;
-    let at = |out: usize, from: u32, length: u32| {
-        from as usize + (((out + margin) as f64 + 0.5) * f64::from(length) / resize as f64) as usize
-    };
-    Ok((0..side * side)
-        .map(|i| {
-            let y = at(i / side, roi.y, roi.height).min(height - 1);
-            let x = at(i % side, roi.x, roi.width).min(width - 1);
-            black[y * width + x]
-        })
-        .collect())
-}
-
-impl MethodArgs {
-    fn check(&self) -> Result<(), TrainError> {
-        let bad = |text: String| Err(TrainError::Setting(text));
-        if self.patch.is_multiple_of(2) || self.patch > 31 {
-            return bad(format!("--patch {}: an odd number up to 31", self.patch));
-        }
-        if !(self.bank_ratio > 0.0 && self.bank_ratio <= 1.0) {
-            return bad(format!(
-                "--bank-ratio {}: above 0, at most 1",
-                self.bank_ratio
-            ));
-        }
-        if self.projection.is_some_and(|p| p > 4096) {
-            return bad("--projection: at most 4096 dimensions".into());
-        }
-        if !(2..=1000).contains(&self.folds) {
-            return bad(format!(
-                "--folds {}: 2 to 1000 (at most one an image is used)",
-                self.folds
-            ));
-        }
-        if self.window.is_some_and(|w| w > 511) || self.sightings.is_some_and(|s| s > 1_000_000) {
-            return bad("--window: at most 511 cells; --sightings: at most 1000000".into());
-        }
-        if !(2..=65_536).contains(&self.entries()) {
-            return bad(format!("--entries {}: 2 to 65536", self.entries()));
-        }
-        let sized = self.network_width.is_some() || self.network_layers.is_some();
-        match self.network() {
-            NetworkForm::Edge if sized => {
-                return bad(
-                    "--network-width, --network-layers: only with --network paper; the edge form has one size".into(),
-                );
-            }
-            NetworkForm::Edge => {}
-            NetworkForm::Paper { width, layers } => {
-                if !(1..=4096).contains(&width) {
-                    return bad(format!("--network-width {width}: 1 to 4096"));
-                }
-                if !(2..=64).contains(&layers) {
-                    return bad(format!("--network-layers {layers}: 2 to 64"));
-                }
-            }
-        }
-        let lost = |percent: f64| (0.0..=50.0).contains(&percent);
-        if !lost(self.place_lost) || !lost(self.near_lost) {
-            return bad("--place-lost, --near-lost: 0 to 50 per cent".into());
-        }
-        if matches!(self.method, Method::Coverage) && self.place_lost + self.near_lost == 0.0 {
-            return bad(
-                "--method coverage without place and neighbourhood is patchcore; use that".into(),
-            );
-        }
-        if !(0.0..=2.0).contains(&self.density()) {
-            return bad(format!("--density {}: 0 to 2", self.density()));
-        }
-        if self
-            .ring
-            .is_some_and(|r| r.is_multiple_of(2) || !(3..=31).contains(&r))
-        {
-            return bad("--ring: an odd number of cells from 3 to 31".into());
-        }
-        if !(1..=100_000).contains(&self.network_steps) {
-            return bad(format!(
-                "--network-steps {}: 1 to 100000",
-                self.network_steps
-            ));
-        }
-        if self.max_bank == 0 {
-            return bad("--max-bank 0: a bank needs rows".into());
-        }
-        if self.window.is_some_and(|w| w.is_multiple_of(2)) {
-            return bad("--window: an odd number of cells".into());
-        }
-        if self.sightings == Some(0) {
-            return bad("--sightings 0 would allow everything; use --method patchcore".into());
-        }
-        if self.sigma.is_some_and(|s| !(0.0..=256.0).contains(&s)) {
-            return bad("--sigma: 0 to 256 pixels".into());
-        }
-        Ok(())
-    }
-
-    fn network(&self) -> NetworkForm {
-        match self.network {
-            NetworkName::Edge => NetworkForm::Edge,
-            NetworkName::Paper => NetworkForm::Paper {
-                width: self.network_width.unwrap_or(2048),
-                layers: self.network_layers.unwrap_or(10),
-            },
-        }
-    }
-
-    fn entries(&self) -> usize {
-        let usual = match self.network {
-            NetworkName::Edge => 512,
-            NetworkName::Paper => 2048,
-        };
-        self.entries.unwrap_or(usual)
-    }
-
-    fn density(&self) -> f32 {
-        let usual = if matches!(self.method, Method::Auto) {
-            0.5
-        } else {
-            0.0
-        };
-        self.density.unwrap_or(usual)
-    }
-
-    fn rule(&self) -> Option<RuleSpec> {
-        let share = |percent: f64| (percent > 0.0).then_some(percent / 100.0);
-        let spec = match self.method {
-            Method::Auto => return None,
-            Method::Patchcore => RuleSpec::of(Rule::Patchcore),
-            Method::Position => RuleSpec::of(Rule::Position),
-            Method::Neighbourhood => RuleSpec::of(Rule::Neighbourhood),
-            Method::Pni => RuleSpec::of(Rule::Pni),
-            Method::PniV1 => RuleSpec::of(Rule::PniV1),
-            Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
-            Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
-        };
-        Some(spec.with_density(self.density()))
-    }
-
-    /// Settings for a product called `name`.
-    pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
-        self.check()?;
-        Ok(Settings {
-            name: name.into(),
-            part_number: String::new(),
-            revision: 1,
-            created_unix: None,
-            features: FeatureSettings {
-                input: InputGeometry {
-                    roi: None,
-                    resize: self.size,
-                    crop: self.crop.unwrap_or(self.size),
-                },
-                patch: self.patch,
-                border: match self.border {
-                    BorderName::Zero => Border::Zero,
-                    BorderName::Inside => Border::Inside,
-                },
-                cache: self
-                    .cache
-                    .cache
-                    .clone()
-                    .map(|folder| CacheSettings::new(folder, self.cache.cache_limit)),
-            },
-            backbone: self.backbone.clone(),
-            others: self.members.clone(),
-            map_side: None,
-            rule: self.rule(),
-            density: self.density(),
-            refine: self
-                .refine
-                .map_or(matches!(self.method, Method::Auto), |r| {
-                    matches!(r, Switch::On)
-                }),
-            ring: self.ring,
-            entries: self.entries(),
-            network: self.network(),
-            network_steps: self.network_steps,
-            sigma: self.sigma,
-            bank_ratio: self.bank_ratio,
-            min_bank: self.min_bank,
-            max_bank: self.max_bank,
-            projection: self.projection,
-            window: self.window,
-            sightings: self.sightings,
-            ignore: None,
-            folds: self.folds,
-            risk: self.risk.risk(self.seed)?,
-            seed: self.seed,
-            goldens: 2,
-        })
-    }
-}
-
-/// Runs `fit`.
 pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let stem = args
@@ -519,82 +112,20 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     settings.goldens = args.goldens;
     let images = GoodImages::find(&args.dir)?;
     if let Some(path) = &args.mask {
-        let (mask, image) = (read_frame(path)?, read_frame(&images.paths[0])?);
-        let sizes = [&mask, &image].map(|f| (f.width(), f.height()));
-        if sizes[0] != sizes[1] {
-            return Err(TrainError::Setting(format!(
-                "{}: the mask is {} x {} pixels but {} is {} x {}; draw it over one of the images",
-                path.display(),
-                sizes[0].0,
-                sizes[0].1,
-                images.paths[0].display(),
-                sizes[1].0,
-                sizes[1].1
-            )));
-        }
-        settings.ignore = Some(ignore_mask(path, &settings.features.input)?);
+        settings.ignore = Some(ignore_mask(
+            path,
+            &images.paths[0],
+            &settings.features.input,
+        )?);
     }
     check_writable(&args.output)?;
-    let room = Room::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
-    let (bytes, report) = fit::fit(&images, &settings)?;
-    room.write(&bytes)?;
+    let space = ReservedSpace::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
+    let FittedProduct { bytes, report } = fit::fit(&images, &settings)?;
+    space.write(&bytes)?;
     if args.common.json {
         print_json(&report)
     } else {
         print(&report, &args.output);
         Ok(())
-    }
-}
-
-/// What `fit` takes when it is told nothing, for tests of what reckons with it.
-#[cfg(test)]
-pub(crate) fn default_settings() -> Settings {
-    #[derive(clap::Parser)]
-    struct Alone {
-        #[command(flatten)]
-        method: MethodArgs,
-    }
-    let alone: Alone = clap::Parser::parse_from(["fit"]);
-    alone.method.settings("test").expect("usable defaults")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_is_named_by_its_size_its_backbone_or_both() {
-        let member = |backbone: Option<&str>, size| OtherMember {
-            backbone: backbone.map(String::from),
-            size,
-        };
-        for (text, want) in [
-            ("size=320", member(None, Some(320))),
-            ("backbone=a/b.onnx", member(Some("a/b.onnx"), None)),
-            (
-                "backbone=x=y.onnx,size=64",
-                member(Some("x=y.onnx"), Some(64)),
-            ),
-            ("size=64, backbone=lite", member(Some("lite"), Some(64))),
-        ] {
-            let found = parse_member(text).expect(text);
-            assert_eq!(found, want);
-            // As errors name it, it can be typed again.
-            let shown = found.to_string();
-            let again = shown.strip_prefix("--member ").expect("the option");
-            assert_eq!(parse_member(again).expect("the same"), want);
-        }
-        for text in [
-            "",
-            "320",
-            "size",
-            "size=x",
-            "size=-3",
-            "backbone=",
-            "side=3",
-            "size=1,size=2",
-        ] {
-            assert!(parse_member(text).is_err(), "{text}");
-        }
     }
 }

@@ -8,8 +8,9 @@ pub(crate) mod fit;
 mod risk;
 mod validate;
 
-use crate::error::{TrainError, causes};
+use crate::error::TrainError;
 use clap::{Args, Parser, Subcommand};
+use partgate::causes::print_error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -79,7 +80,7 @@ impl Common {
     }
 }
 
-/// Where a file lies until it is whole.
+/// Path of a file while it is written.
 fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
@@ -169,9 +170,7 @@ pub(crate) fn main() -> ExitCode {
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };
-    for (i, cause) in causes(&error).iter().enumerate() {
-        eprintln!("{}: {cause}", if i == 0 { "error" } else { "  because" });
-    }
+    print_error(&error);
     ExitCode::from(match error {
         TrainError::Product(_) => 4,
         TrainError::Json(_) | TrainError::Container(_) => 1,

@@ -1,7 +1,7 @@
-//! What the thresholds are to promise, as options that `fit`, `benchmark` and `calibrate` share.
+//! Limits of the thresholds, as options that `fit`, `benchmark` and `calibrate` share.
 
 use crate::error::TrainError;
-use crate::fit::Risk;
+use crate::fit::thresholds::Risk;
 use clap::Args;
 use serde::Serialize;
 

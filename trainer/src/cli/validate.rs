@@ -3,8 +3,8 @@
 use super::{Common, check_writable, command_line, print_json, write_file};
 use crate::dataset::test_images;
 use crate::error::TrainError;
-use crate::report;
-use crate::validation::{MEASURES, ValidationReport, percent, validate};
+use crate::report::validation_page;
+use crate::validation::{MEASURES, Validation, ValidationReport, percent, validate};
 use clap::Args;
 use partgate::product::Product;
 use std::path::PathBuf;
@@ -63,7 +63,6 @@ pub(crate) fn print(report: &ValidationReport) {
     }
 }
 
-/// Runs `validate`.
 pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let product = Product::open(&args.bundle)?;
@@ -71,7 +70,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     for path in args.report.iter().chain(&args.scores) {
         check_writable(path)?;
     }
-    let (figures, judged) = validate(&product, &images, args.eroded_masks)?;
+    let Validation { report, judged } = validate(&product, &images, args.eroded_masks)?;
     if let Some(path) = &args.scores {
         let mut lines = String::new();
         for j in &judged {
@@ -81,13 +80,13 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
         write_file(path, lines.as_bytes())?;
     }
     if let Some(path) = &args.report {
-        let page = report::validation_page(&product, &figures, &judged, &command_line())?;
+        let page = validation_page(&product, &report, &judged, &command_line())?;
         write_file(path, page.as_bytes())?;
     }
     if args.common.json {
-        print_json(&figures)
+        print_json(&report)
     } else {
-        print(&figures);
+        print(&report);
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! Random draws that are the same bits on every machine: sums, products and square roots only,
-//! which IEEE 754 rounds exactly; logarithms and cosines would be the maths library's.
+//! Random draws with the same bits on every machine: only sums, products and square roots, which
+//! IEEE 754 rounds exactly. Logarithms and cosines depend on the maths library.
 
 use partgate::seed::Rng;
 
 /// Log-uniform in `[low, high)`: every octave is as likely as the next. `low` must be above 0.
 pub(super) fn log_uniform(rng: &mut Rng, low: f32, high: f32) -> f32 {
-    // low * (high / low) ^ u, with u spelled in binary: ever deeper square roots, taken or left.
+    // low * (high / low) ^ u, with one factor, a repeated square root, for each binary digit of u.
     let mut bits = rng.next_u64();
     let mut root = (high / low).max(1.0);
     let mut value = low;
@@ -42,7 +42,7 @@ pub(super) fn one_of<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.below(choices.len())]
 }
 
-/// A coin.
+/// True with probability `share`.
 pub(super) fn chance(rng: &mut Rng, share: f32) -> bool {
     rng.unit() < share
 }

@@ -1,9 +1,9 @@
-//! Which part of a picture is the part, where the background around it can be told.
+//! The part in a picture, where the background around it is plain.
 
 use super::samples::{Colour, Picture};
 
-/// Cells on the longer side of the coarse picture on which the part is looked for: fine enough for
-/// the outline at a network's input size, coarse enough that sensor noise averages out.
+/// Cells on the longer side of the coarse picture in which the part is searched: fine enough for
+/// the outline at a network's input size, coarse enough to average out sensor noise.
 const CELLS: usize = 384;
 
 /// A picture in square cells, each with its mean colour.
@@ -75,8 +75,8 @@ impl Cells {
     }
 }
 
-/// Pieces of the border, a quarter of them on each side. Each has a colour of its own, because light
-/// falls off across a table and shines at one end of it.
+/// Pieces of the border, a quarter of them on each side. Each has a colour of its own, because
+/// light falls off across a table and shines at one end of it.
 const PIECES: usize = 16;
 
 /// A piece whose colour is within this of the middle one is background; another shows the part.
@@ -85,18 +85,17 @@ const ALIKE: f32 = 0.2;
 /// Share of the pieces that must be background.
 const GROUNDS: f32 = 0.75;
 
-/// Share of the border's cells that must have one of their colours. A part that reaches the edge here and there is allowed for; a part that fills
-/// the picture has no background.
+/// Share of the border's cells that must have one of their colours. A part may reach the edge in
+/// some places; a part that fills the picture has no background.
 const UNIFORM_BORDER: f32 = 0.75;
 
-/// A cell is background when its colour is within this of a piece's, however even the border.
+/// Least tolerance of the background's colour, also for a border without any variation.
 const LEAST_TOLERANCE: f32 = 0.04;
 
-/// A border that varies by more is no plain background.
+/// Most tolerance: a border that varies by more is no plain background.
 const MOST_TOLERANCE: f32 = 0.15;
 
-/// A part smaller than this share is a smudge on the border's colour, and one larger fills the
-/// picture: in neither case has a part been found.
+/// Share of the picture that a part covers: less is a smudge, more is a picture without background.
 const PART: std::ops::Range<f32> = 0.05..0.97;
 
 /// Length of the outline over that of a square of the same area. The demo product has 1.06, cookies
@@ -119,7 +118,7 @@ fn median(mut values: Vec<f32>) -> f32 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Everything reached from `start` through cells that `open` holds.
+/// The cells that `start` reaches through cells of `open`.
 fn reached(cells: &Cells, start: Vec<usize>, open: &[bool]) -> Vec<bool> {
     let mut seen = vec![false; cells.len()];
     let mut todo: Vec<usize> = start.into_iter().filter(|&i| open[i]).collect();
@@ -137,7 +136,7 @@ fn reached(cells: &Cells, start: Vec<usize>, open: &[bool]) -> Vec<bool> {
     seen
 }
 
-/// Means over each cell and its neighbours: cloth and paper are speckled.
+/// Means over each cell and its neighbours, against the speckles of cloth and paper.
 fn calmed(cells: &Cells) -> Vec<Colour> {
     (0..cells.len())
         .map(|i| {
@@ -176,11 +175,10 @@ fn piece(cells: &Cells, i: usize) -> usize {
     }
 }
 
-/// The cells that belong to the part, or `None` when the border does not tell a background.
+/// The cells that belong to the part, or `None` when the border is no plain background.
 ///
-/// The background is what is reached from the border through cells of the border's colours.
-/// Hence a hole in the part that shows the background's colour counts as part: something is to be
-/// seen in it.
+/// The background is all that the border reaches through cells of the border's colours. So a hole
+/// in the part counts as part: a defect may show in it.
 pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
     let calm = calmed(cells);
     let ring = cells.ring((cells.columns.min(cells.rows) / 50).max(1));
@@ -214,8 +212,8 @@ pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
     let foreground: Vec<bool> = background.iter().map(|b| !b).collect();
     let part = without_specks(cells, &foreground);
     let size = part.iter().filter(|&&p| p).count();
-    // Stains and the grain of the background itself hardly leave the tolerance; parts do, nearly
-    // whole (cookies 0.84 to 0.91, bands on magnetic tiles 0.3 to 0.6).
+    // Stains and the grain of the background hardly leave the tolerance. Most of a part does
+    // (cookies 0.84 to 0.91, bands on magnetic tiles 0.3 to 0.6).
     let plain = (0..cells.len())
         .filter(|&i| part[i] && off[i] > 2.0 * tolerance)
         .count();

@@ -1,5 +1,5 @@
-//! Marks on the golden images of a bundle. Kept to the byte: committed bundles and their scores depend
-//! on it. What networks and choices are trained on is drawn by [`super::Damager`].
+//! Marks on the golden images of a bundle. They must stay the same to the byte, because committed
+//! bundles and their scores depend on them. [`super::Damager`] draws the damage for training.
 
 use partgate::frame::{Frame, FrameError, Pixels};
 use partgate::seed::Rng;

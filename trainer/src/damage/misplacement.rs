@@ -1,11 +1,11 @@
-//! Components in the wrong place, turned, recoloured or gone: every patch looks normal, only not
-//! there or not so. This is what conditioning on position and neighbourhood is for.
+//! Components in the wrong place, turned, recoloured or gone. Every patch alone looks normal;
+//! conditions on position and neighbourhood exist for such defects.
 
 use super::Kind;
 use super::draws::{Noise, chance, log_uniform};
 use super::recolouring::Recolouring;
-use super::room::Room;
-use super::samples::{Colour, Cover, Patch, Picture, Window};
+use super::region::Region;
+use super::samples::{AlphaMask, Colour, Patch, Picture, Window};
 use partgate::seed::Rng;
 
 /// The kinds of this family.
@@ -24,29 +24,30 @@ const SIZE: (f32, f32) = (0.03, 0.2);
 /// Width over height.
 const ASPECT: (f32, f32) = (0.4, 2.5);
 
-/// No component is smaller in pixels: less has no inside left between its blended borders.
+/// Smallest component, pixels: a smaller one would consist of its blended borders.
 const SMALLEST: f32 = 4.0;
 
-/// How a place is chosen: the most distinct of so many windows, and how much a plain border counts.
+/// Choice of a place: the most distinct of `windows` windows.
 #[derive(Clone, Copy)]
 struct Choice {
     windows: usize,
-    aloof: f32,
+    border_weight: f32,
 }
 
-/// Few windows: more would pick the same few components again and again.
+/// With more windows the same few components would win every time.
 const ANY: Choice = Choice {
     windows: 8,
-    aloof: 1.0,
+    border_weight: 1.0,
 };
 
-/// What is removed must lie whole in its window, else the fill would smear what its border cuts.
+/// For removal the whole component must lie in its window: the fill would smear what the border
+/// cuts.
 const WHOLE: Choice = Choice {
     windows: 40,
-    aloof: 8.0,
+    border_weight: 8.0,
 };
 
-/// Share of a component's window that must lie where damage may.
+/// Share of a component's window that must lie in the region.
 const INSIDE: f32 = 0.97;
 
 /// Pixels between two places that exchange their contents, so that borders do not blend twice.
@@ -63,7 +64,7 @@ struct Cut {
 impl Cut {
     fn draw(rng: &mut Rng, w: Window) -> Self {
         let corner = if chance(rng, 0.5) { rng.unit() } else { 0.15 };
-        // Small components would be all border with the wider one.
+        // A wide border would leave nothing of a small component.
         let widest = if w.width.min(w.height) < 12 { 1.0 } else { 2.0 };
         Self {
             corner,
@@ -71,7 +72,7 @@ impl Cut {
         }
     }
 
-    fn cover(&self, window: Window) -> Cover {
+    fn mask(&self, window: Window) -> AlphaMask {
         let half = (window.width as f32 / 2.0, window.height as f32 / 2.0);
         let radius = self.corner * half.0.min(half.1);
         let alpha = (0..window.area())
@@ -85,7 +86,7 @@ impl Cut {
                 (-distance / self.feather).clamp(0.0, 1.0)
             })
             .collect();
-        Cover { window, alpha }
+        AlphaMask { window, alpha }
     }
 }
 
@@ -103,9 +104,9 @@ fn sides(picture: Picture<'_>, square: bool, smaller: f32, rng: &mut Rng) -> (us
     (whole(size * stretch), whole(size / stretch))
 }
 
-/// The most distinct of a few windows of the given sides that lie inside; `clear` of another.
+/// The most distinct of a few windows of the given sides in the region, apart from `clear`.
 fn component(
-    room: &Room<'_>,
+    region: &Region<'_>,
     picture: Picture<'_>,
     (width, height): (usize, usize),
     clear: Option<Window>,
@@ -115,7 +116,7 @@ fn component(
     let mut best: Option<(f32, Window)> = None;
     let mut found = 0;
     for _ in 0..4 * choice.windows {
-        let (x, y) = room.place(rng)?;
+        let (x, y) = region.place(rng)?;
         let (Some(left), Some(top)) = (x.checked_sub(width / 2), y.checked_sub(height / 2)) else {
             continue;
         };
@@ -128,11 +129,11 @@ fn component(
         if left + width > picture.width()
             || top + height > picture.height()
             || clear.is_some_and(|c| c.touches(&window, APART))
-            || room.share_inside(window) < INSIDE
+            || region.share_inside(window) < INSIDE
         {
             continue;
         }
-        let distinct = room.distinctness(window, choice.aloof);
+        let distinct = region.distinctness(window, choice.border_weight);
         if best.is_none_or(|(most, _)| distinct > most) {
             best = Some((distinct, window));
         }
@@ -144,30 +145,30 @@ fn component(
     best.map(|(_, window)| window)
 }
 
-/// The patches that misplace something as `kind` says, or `None` when no place was found this
-/// time. `smaller`, 0..=1, scales the largest component down for parts with little room.
+/// The patches that misplace a component by `kind`, or `None` when this draw found no place.
+/// `smaller`, 0..=1, scales the largest component down, for small parts.
 pub(super) fn misplaced(
     kind: Kind,
     picture: Picture<'_>,
-    room: &Room<'_>,
+    region: &Region<'_>,
     smaller: f32,
     rng: &mut Rng,
 ) -> Option<Vec<Patch>> {
     let quarter = kind == Kind::Rotated && chance(rng, 0.4);
     let sides = sides(picture, quarter, smaller, rng);
     let choice = if kind == Kind::Removed { WHOLE } else { ANY };
-    let here = component(room, picture, sides, None, choice, rng)?;
+    let here = component(region, picture, sides, None, choice, rng)?;
     let cut = Cut::draw(rng, here);
-    let cover = |window: Window| cut.cover(window).limited(1.0, |x, y| room.holds(x, y));
-    // Offsets from the window's corner, last ones for mirroring.
+    let mask = |window: Window| cut.mask(window).limited(1.0, |x, y| region.holds(x, y));
+    // Last column and row of the window, for mirroring.
     let (right, bottom) = (here.width - 1, here.height - 1);
     let inside = |x: usize, y: usize| (x - here.left, y - here.top);
     let at = |i: usize, j: usize| picture.at(here.left + i, here.top + j);
     Some(match kind {
         Kind::Swapped | Kind::Duplicated => {
-            let there = component(room, picture, sides, Some(here), ANY, rng)?;
+            let there = component(region, picture, sides, Some(here), ANY, rng)?;
             let moved = |to: Window, from: Window| {
-                Patch::new(cover(to), |x, y| {
+                Patch::new(mask(to), |x, y| {
                     picture.at(from.left + x - to.left, from.top + y - to.top)
                 })
             };
@@ -179,7 +180,7 @@ pub(super) fn misplaced(
         }
         Kind::Mirrored => {
             let upright = chance(rng, 0.5);
-            vec![Patch::new(cover(here), |x, y| {
+            vec![Patch::new(mask(here), |x, y| {
                 let (i, j) = inside(x, y);
                 if upright {
                     at(right - i, j)
@@ -190,7 +191,7 @@ pub(super) fn misplaced(
         }
         Kind::Rotated => {
             let left = chance(rng, 0.5);
-            vec![Patch::new(cover(here), |x, y| {
+            vec![Patch::new(mask(here), |x, y| {
                 let (i, j) = inside(x, y);
                 match (quarter, left) {
                     (true, true) => at(right - j, i),
@@ -199,8 +200,8 @@ pub(super) fn misplaced(
                 }
             })]
         }
-        Kind::Recoloured => vec![recoloured(picture, cover(here), rng)],
-        _ => vec![removed(picture, cover(here), rng)],
+        Kind::Recoloured => vec![recoloured(picture, mask(here), rng)],
+        _ => vec![removed(picture, mask(here), rng)],
     })
 }
 
@@ -255,10 +256,10 @@ fn smoothed(line: &[Colour], reach: usize) -> Vec<Colour> {
         .collect()
 }
 
-/// The component gone: its surroundings are drawn over it, nearer ones counting for more, with the
-/// grain of the border so that the place is not conspicuously smooth.
-fn removed(picture: Picture<'_>, cover: Cover, rng: &mut Rng) -> Patch {
-    let w = cover.window;
+/// Paints the surroundings over the component; nearer ones count for more. It adds the grain of the
+/// border, because a smooth place would stand out.
+fn removed(picture: Picture<'_>, mask: AlphaMask, rng: &mut Rng) -> Patch {
+    let w = mask.window;
     let sharp = Surroundings::around(picture, w);
     let reach = 1 + w.width.min(w.height) / 6;
     let soft = Surroundings {
@@ -271,12 +272,12 @@ fn removed(picture: Picture<'_>, cover: Cover, rng: &mut Rng) -> Patch {
     for (a, b) in sharp.all().zip(soft.all()) {
         square += (a[1] - b[1]) * (a[1] - b[1]);
     }
-    // Edges in the border are not grain: bounded.
+    // The bound keeps edges in the border from counting as grain.
     let grain = (square / (2 * (w.width + w.height)) as f32)
         .sqrt()
         .min(0.03);
     let noise = Noise::new(rng);
-    Patch::new(cover, |x, y| {
+    Patch::new(mask, |x, y| {
         let (i, j) = (x - w.left, y - w.top);
         let sides = [
             (soft.left[j], i + 1),
@@ -299,15 +300,15 @@ fn removed(picture: Picture<'_>, cover: Cover, rng: &mut Rng) -> Patch {
     })
 }
 
-/// The component in another colour: only what differs from the window's surroundings, so that the
-/// ground that it stands on keeps its own.
-fn recoloured(picture: Picture<'_>, mut cover: Cover, rng: &mut Rng) -> Patch {
-    let w = cover.window;
+/// Gives the component another colour. Pixels of the surroundings' colour keep theirs: they are the
+/// ground behind it.
+fn recoloured(picture: Picture<'_>, mut mask: AlphaMask, rng: &mut Rng) -> Patch {
+    let w = mask.window;
     let ground = Surroundings::around(picture, w).median();
     let recolouring = Recolouring::draw(rng, picture.is_grey());
     let whole = chance(rng, 0.3);
     if !whole {
-        for (i, alpha) in cover.alpha.iter_mut().enumerate() {
+        for (i, alpha) in mask.alpha.iter_mut().enumerate() {
             let colour = picture.at(w.left + i % w.width, w.top + i / w.width);
             let mut off = 0.0f32;
             for c in 0..3 {
@@ -316,5 +317,5 @@ fn recoloured(picture: Picture<'_>, mut cover: Cover, rng: &mut Rng) -> Patch {
             *alpha *= ((off - 0.06) / 0.1).clamp(0.0, 1.0);
         }
     }
-    Patch::new(cover, |x, y| recolouring.apply(picture.at(x, y)))
+    Patch::new(mask, |x, y| recolouring.apply(picture.at(x, y)))
 }

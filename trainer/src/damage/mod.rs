@@ -5,34 +5,35 @@
 //! mirrored, turned, recoloured, duplicated or removed. The refinement network is trained on such
 //! pictures, and the choice of conditioning is made on them; docs/damage.md shows them.
 //!
-//! Same frame, donors, family and seed give the same bytes on every machine: [`draws`] says how.
+//! The same frame, donors, family and seed give the same bytes on every machine (see [`draws`]).
 
 mod draws;
-mod fillings;
+mod fills;
 mod foreground;
 mod golden_marks;
 mod misplacement;
 mod recolouring;
-mod room;
+mod region;
 mod samples;
 mod shapes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fillings::Filling;
+pub(crate) use fills::Fill;
 pub(crate) use golden_marks::damaged;
 
 use draws::{log_uniform, one_of};
 use partgate::frame::{Frame, FrameError};
 use partgate::seed::Rng;
-use room::Room;
+use region::Region;
 use samples::{Patch, Picture, painted};
 use shapes::Placement;
 use std::fmt;
 use thiserror::Error;
 
-/// What sort of fault a damage imitates. The choice of conditioning reports them apart: position
-/// and neighbourhood can only help where every patch for itself looks normal.
+/// Sort of fault that a damage imitates. The choice of conditioning reports each by itself:
+/// position and neighbourhood help only against the misplaced family, where every patch alone looks
+/// normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     /// Something foreign on the surface.
@@ -62,7 +63,7 @@ impl fmt::Display for Family {
 
 const SURFACE_KINDS: [Kind; 4] = [Kind::Blob, Kind::Scar, Kind::Rectangle, Kind::Stroke];
 
-/// What was done.
+/// Kind of a damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// Surface: lobes with a rough outline.
@@ -83,7 +84,7 @@ pub(crate) enum Kind {
     Rotated,
     /// Misplaced: another colour or tone.
     Recoloured,
-    /// Misplaced: covered by its surroundings.
+    /// Misplaced: painted over with its surroundings.
     Removed,
 }
 
@@ -108,9 +109,9 @@ impl fmt::Display for Kind {
 /// noise and compression, below what a person would overlook.
 pub(crate) const VISIBLE: f32 = 0.03;
 
-/// The mean difference over the changed pixels must reach this: a patch that passes [`VISIBLE`]
-/// only here and there by noise is no damage to learn from.
-const PLAIN: f32 = 0.06;
+/// Least mean difference over the changed pixels. Noise alone takes single pixels past [`VISIBLE`],
+/// and a network must not learn from such a patch.
+const LEAST_MEAN_CHANGE: f32 = 0.06;
 
 /// Changed pixels that every damage has at least: this share of the picture, 13 of the 256 x 256
 /// that a network sees, so that the label survives shrinking; and never fewer than [`FEWEST`].
@@ -119,23 +120,23 @@ const LEAST_SHARE: f32 = 0.0002;
 /// At least this many pixels change in the smallest pictures.
 const FEWEST: usize = 6;
 
-/// Sides from which on a picture has room for damage with a border around it.
+/// Least side of a picture: smaller ones do not hold a damage with a border around it.
 const LEAST_SIDE: usize = 16;
 
 /// Areas of surface damage over the picture's, log-uniform.
 const AREA: (f32, f32) = (0.0005, 0.05);
 
-/// Surface damage covers at most this share of what may change: more would be another part.
-const MOST_OF_ROOM: f32 = 0.2;
+/// Surface damage covers at most this share of the region: more would be another part.
+const MOST_OF_REGION: f32 = 0.2;
 
-/// Of a misplaced component's pixels at least this share must change: mirroring a plain area with
-/// some noise in it is no damage.
+/// Least share of a misplaced component's pixels that must change: a plain area with some noise
+/// looks the same when it is mirrored.
 const LEAST_OF_COMPONENT: f32 = 0.12;
 
-/// Draws before giving up. The kind is drawn anew every [`STUBBORN`] of them, not every time, lest
-/// kinds that seldom succeed hardly occur.
+/// Draws before giving up. A new kind is drawn only after [`ATTEMPTS_A_KIND`] of them: with a new
+/// one for each attempt, kinds that often fail would hardly occur.
 const ATTEMPTS: u64 = 48;
-const STUBBORN: u64 = 8;
+const ATTEMPTS_A_KIND: u64 = 8;
 
 /// Why a picture cannot be damaged.
 #[derive(Debug, Error)]
@@ -149,7 +150,7 @@ pub(crate) enum DamageError {
     #[error(
         "only {found} pixels of the part may change but {needed} are needed; is the allowed area nearly empty?"
     )]
-    NoRoom { found: usize, needed: usize },
+    RegionTooSmall { found: usize, needed: usize },
     #[error(
         "no {family} damage shows on this picture after {ATTEMPTS} attempts; is the part of one colour without any structure?"
     )]
@@ -165,25 +166,24 @@ pub(crate) struct Damaged {
     pub(crate) frame: Frame,
     /// Pixels that differ visibly, `[height, width]`; never all false.
     pub(crate) changed: Vec<bool>,
-    /// What was done.
     pub(crate) kind: Kind,
-    /// With what, for surface damage.
-    pub(crate) filling: Option<Filling>,
+    /// `None` for misplaced damage.
+    pub(crate) fill: Option<Fill>,
 }
 
-/// Damages one picture as often as wanted; finding the part is done once.
+/// Damages one picture any number of times; it looks for the part only once.
 pub(crate) struct Damager<'a> {
     frame: &'a Frame,
     donors: &'a [&'a Frame],
-    room: Room<'a>,
+    region: Region<'a>,
     least: usize,
 }
 
 impl<'a> Damager<'a> {
     /// For `frame`, at least 16 x 16. `donors` are other good pictures of any size and format to
-    /// fill from; without one the picture's own other places serve. `allowed`, `[height, width]`:
-    /// pixels that may change. Beyond that damage stays within the part where the border of the
-    /// picture tells it from the background.
+    /// fill from; without one, fills come from other places of the same picture. `allowed`,
+    /// `[height, width]`: pixels that may change. Where the border of the picture shows a plain
+    /// background, damage stays within the part.
     ///
     /// # Errors
     /// [`DamageError`] when the picture is too small, `allowed` is of another size, or leaves
@@ -203,39 +203,40 @@ impl<'a> Damager<'a> {
                 expected: width * height,
             });
         }
-        let room = Room::new(Picture::new(frame), allowed);
+        let region = Region::new(Picture::new(frame), allowed);
         let least = ((width * height) as f32 * LEAST_SHARE) as usize;
         let least = least.max(FEWEST);
-        // Shapes are cut off at the room's border: as large as the label would be too tight.
-        if room.pixels < 4 * least {
-            return Err(DamageError::NoRoom {
-                found: room.pixels,
+        // The region's border cuts shapes off, so it must be larger than the smallest damage.
+        if region.pixels < 4 * least {
+            return Err(DamageError::RegionTooSmall {
+                found: region.pixels,
                 needed: 4 * least,
             });
         }
         Ok(Self {
             frame,
             donors,
-            room,
+            region,
             least,
         })
     }
 
-    /// Share of the picture that was told as the part; `None` where the whole picture is taken.
+    /// Share of the picture that the part covers; `None` where no part was found and the whole
+    /// picture counts.
     pub(crate) fn part_share(&self) -> Option<f32> {
-        self.room.part_share()
+        self.region.part_share()
     }
 
     /// One damage of the family; another seed gives another one.
     ///
     /// # Errors
-    /// [`DamageError::Invisible`] when nothing of the sort shows on this picture: a part of one
+    /// [`DamageError::Invisible`] when no such damage is visible on this picture: a part of one
     /// colour has no components to misplace.
     pub(crate) fn damage(&self, family: Family, seed: u64) -> Result<Damaged, DamageError> {
         let mut kind = family.kinds()[0];
         for attempt in 0..ATTEMPTS {
             let mut rng = Rng::stream(seed, attempt);
-            if attempt % STUBBORN == 0 {
+            if attempt % ATTEMPTS_A_KIND == 0 {
                 kind = one_of(&mut rng, family.kinds());
             }
             if let Some(damaged) = self.attempt(kind, attempt, &mut rng)? {
@@ -245,7 +246,7 @@ impl<'a> Damager<'a> {
         Err(DamageError::Invisible { family })
     }
 
-    /// One draw of `kind`; `None` when it does not show.
+    /// One draw of `kind`; `None` when it is not visible.
     fn attempt(
         &self,
         kind: Kind,
@@ -253,16 +254,16 @@ impl<'a> Damager<'a> {
         rng: &mut Rng,
     ) -> Result<Option<Damaged>, DamageError> {
         // 0 at first, 1 at last: surface damage becomes bolder, components smaller.
-        let urgency = attempt as f32 / (ATTEMPTS - 1) as f32;
-        let (patches, filling, needed) = if SURFACE_KINDS.contains(&kind) {
-            let Some((patch, filling)) = self.surface(kind, urgency, rng) else {
+        let boldness = attempt as f32 / (ATTEMPTS - 1) as f32;
+        let (patches, fill, needed) = if SURFACE_KINDS.contains(&kind) {
+            let Some((patch, fill)) = self.surface(kind, boldness, rng) else {
                 return Ok(None);
             };
-            (vec![patch], Some(filling), self.least)
+            (vec![patch], Some(fill), self.least)
         } else {
             let picture = Picture::new(self.frame);
-            let smaller = 1.0 - 0.7 * urgency;
-            let Some(patches) = misplacement::misplaced(kind, picture, &self.room, smaller, rng)
+            let smaller = 1.0 - 0.7 * boldness;
+            let Some(patches) = misplacement::misplaced(kind, picture, &self.region, smaller, rng)
             else {
                 return Ok(None);
             };
@@ -277,38 +278,38 @@ impl<'a> Damager<'a> {
             frame: painted(self.frame, &patches)?,
             changed,
             kind,
-            filling,
+            fill,
         }))
     }
 
-    fn surface(&self, kind: Kind, urgency: f32, rng: &mut Rng) -> Option<(Patch, Filling)> {
+    fn surface(&self, kind: Kind, boldness: f32, rng: &mut Rng) -> Option<(Patch, Fill)> {
         let picture = Picture::new(self.frame);
         let sides = (self.frame.width(), self.frame.height());
         let whole = (sides.0 * sides.1) as f32;
-        let filling = if urgency > 0.6 {
-            // The one that shows on any ground.
-            Filling::Brightness
+        let fill = if boldness > 0.6 {
+            // Visible on any ground.
+            Fill::Brightness
         } else {
-            one_of(rng, &Filling::ALL)
+            one_of(rng, &Fill::ALL)
         };
         let smallest = (AREA.0 * whole).max(2.0 * self.least as f32);
-        let largest = (AREA.1 * whole).min(MOST_OF_ROOM * self.room.pixels as f32);
-        let centre = self.room.place(rng)?;
+        let largest = (AREA.1 * whole).min(MOST_OF_REGION * self.region.pixels as f32);
+        let centre = self.region.place(rng)?;
         let placement = Placement {
             centre: (centre.0 as f32, centre.1 as f32),
             area: log_uniform(rng, smallest, largest.max(smallest)),
             picture: sides,
         };
-        let opacity = rng.between(0.35 + 0.65 * urgency, 1.0);
-        let cover =
-            shapes::shape(kind, &placement, rng).limited(opacity, |x, y| self.room.holds(x, y));
-        let strong = urgency > 0.6;
-        let paint = fillings::paint(filling, picture, self.donors, centre, strong, rng);
-        Some((Patch::new(cover, paint), filling))
+        let opacity = rng.between(0.35 + 0.65 * boldness, 1.0);
+        let mask =
+            shapes::shape(kind, &placement, rng).limited(opacity, |x, y| self.region.holds(x, y));
+        let strong = boldness > 0.6;
+        let paint = fills::paint(fill, picture, self.donors, centre, strong, rng);
+        Some((Patch::new(mask, paint), fill))
     }
 
     /// The visibly changed pixels, or `None` when they are fewer than `needed` or too faint.
-    /// Patches of one damage do not overlap, so each can be looked at by itself.
+    /// Patches of one damage do not overlap, so each is measured alone.
     fn changed(&self, patches: &[Patch], needed: usize) -> Option<Vec<bool>> {
         let picture = Picture::new(self.frame);
         let effects: Vec<_> = patches
@@ -316,7 +317,7 @@ impl<'a> Damager<'a> {
             .map(|p| (p.window(), p.effect(picture, VISIBLE)))
             .collect();
         let count: usize = effects.iter().map(|(_, e)| e.count).sum();
-        if count < needed || effects.iter().any(|(_, e)| e.mean < PLAIN) {
+        if count < needed || effects.iter().any(|(_, e)| e.mean < LEAST_MEAN_CHANGE) {
             return None;
         }
         let width = self.frame.width();

@@ -4,7 +4,7 @@ use super::draws::{chance, one_of, turn};
 use super::samples::Colour;
 use partgate::seed::Rng;
 
-/// One change, the same for every pixel it is applied to.
+/// A change of colour, the same for every pixel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Recolouring {
     /// Channels exchanged: this one takes the value of that one.
@@ -18,7 +18,7 @@ pub(super) enum Recolouring {
 }
 
 impl Recolouring {
-    /// Grey pictures know tones only.
+    /// For a grey picture the change is always of the tone.
     pub(super) fn draw(rng: &mut Rng, grey: bool) -> Self {
         const EXCHANGES: [[usize; 3]; 5] = [[0, 2, 1], [1, 0, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]];
         if grey || chance(rng, 0.15) {

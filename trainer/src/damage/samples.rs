@@ -5,7 +5,7 @@ use partgate::frame::{Frame, FrameError, Pixels};
 /// Red, green, blue in 0..=1; grey pictures have three equal ones.
 pub(super) type Colour = [f32; 3];
 
-/// Read access to a frame. With `grey` set, colours are averaged: a colour donor in a grey picture.
+/// Colours of a frame; their mean, for a colour donor in a grey picture.
 #[derive(Clone, Copy)]
 pub(super) struct Picture<'a> {
     frame: &'a Frame,
@@ -18,7 +18,7 @@ impl<'a> Picture<'a> {
         Self { frame, grey }
     }
 
-    /// `donor` as something to copy from into this picture.
+    /// `donor` with the colours of this picture: grey where this one is grey.
     pub(super) fn donor<'b>(&self, donor: &'b Frame) -> Picture<'b> {
         Picture {
             frame: donor,
@@ -54,12 +54,12 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// The same beyond the edges, where the picture is continued by its mirror image.
+    /// The same, with the mirror image of the picture beyond its edges.
     pub(super) fn reflected(&self, x: i64, y: i64) -> Colour {
         self.at(reflect(x, self.width()), reflect(y, self.height()))
     }
 
-    /// Between pixels; pixel centres lie at whole numbers.
+    /// Bilinear interpolation; pixel centres lie at whole numbers.
     pub(super) fn between(&self, x: f32, y: f32) -> Colour {
         let (fx, fy) = (x.floor(), y.floor());
         let (ix, iy) = (fx as i64, fy as i64);
@@ -106,15 +106,15 @@ impl Window {
     }
 }
 
-/// How much of every pixel of a window is covered, 0..=1, row by row.
+/// Opacity of every pixel of a window, 0..=1, row by row.
 #[derive(Clone, Debug)]
-pub(super) struct Cover {
+pub(super) struct AlphaMask {
     pub(super) window: Window,
     pub(super) alpha: Vec<f32>,
 }
 
-impl Cover {
-    /// Scales the covers; 0 where `keep` says that a pixel is not to be touched.
+impl AlphaMask {
+    /// Scales the mask by `opacity`, and clears it where `keep` is false.
     pub(super) fn limited(mut self, opacity: f32, keep: impl Fn(usize, usize) -> bool) -> Self {
         let w = self.window;
         for (i, alpha) in self.alpha.iter_mut().enumerate() {
@@ -125,29 +125,29 @@ impl Cover {
     }
 }
 
-/// New colours under a cover. Where the cover is 0 the picture stays as it is, to the bit; where it
-/// is 1 a copied sample arrives to the bit.
+/// New colours with an alpha mask. Where the mask is 0 the picture keeps its bits; where it is 1 a
+/// copied sample arrives with its bits.
 #[derive(Debug)]
 pub(super) struct Patch {
-    cover: Cover,
+    mask: AlphaMask,
     colours: Vec<Colour>,
 }
 
-/// What painting a patch would do.
+/// Visible effect of a patch.
 pub(super) struct Effect {
     /// The window's pixels that would differ by more than the threshold.
     pub(super) changed: Vec<bool>,
-    /// How many those are.
+    /// Their number.
     pub(super) count: usize,
     /// Their mean difference, share of full scale.
     pub(super) mean: f32,
 }
 
 impl Patch {
-    /// Asks `colour` for every covered pixel.
-    pub(super) fn new(cover: Cover, mut colour: impl FnMut(usize, usize) -> Colour) -> Self {
-        let w = cover.window;
-        let colours = cover
+    /// A patch with `colour` of every pixel under the mask.
+    pub(super) fn new(mask: AlphaMask, mut colour: impl FnMut(usize, usize) -> Colour) -> Self {
+        let w = mask.window;
+        let colours = mask
             .alpha
             .iter()
             .enumerate()
@@ -159,24 +159,23 @@ impl Patch {
                 }
             })
             .collect();
-        Self { cover, colours }
+        Self { mask, colours }
     }
 
     pub(super) fn window(&self) -> Window {
-        self.cover.window
+        self.mask.window
     }
 
-    /// The largest difference over the channels decides: what is invisible in grey may be plain
-    /// in blue.
+    /// By the channel with the largest difference: a change may be visible in blue alone.
     pub(super) fn effect(&self, picture: Picture<'_>, threshold: f32) -> Effect {
         let full = full_scale(picture.frame);
-        let w = self.cover.window;
+        let w = self.mask.window;
         let mut effect = Effect {
             changed: vec![false; w.area()],
             count: 0,
             mean: 0.0,
         };
-        for (i, &alpha) in self.cover.alpha.iter().enumerate() {
+        for (i, &alpha) in self.mask.alpha.iter().enumerate() {
             if alpha <= 0.0 {
                 continue;
             }
@@ -216,8 +215,8 @@ pub(super) fn painted(frame: &Frame, patches: &[Patch]) -> Result<Frame, FrameEr
         ($samples:expr, $channels:expr, $full:expr, $kind:ty) => {{
             let mut out = $samples.clone();
             for patch in patches {
-                let w = patch.cover.window;
-                for (i, &alpha) in patch.cover.alpha.iter().enumerate() {
+                let w = patch.mask.window;
+                for (i, &alpha) in patch.mask.alpha.iter().enumerate() {
                     if alpha <= 0.0 {
                         continue;
                     }
@@ -252,7 +251,7 @@ mod tests {
         let source = Frame::new(256, 256, Pixels::Gray16(values)).expect("frame");
         for start in [0, 65535, 12345] {
             let target = Frame::new(256, 256, Pixels::Gray16(vec![start; 65536])).expect("frame");
-            let cover = Cover {
+            let mask = AlphaMask {
                 window: Window {
                     left: 0,
                     top: 0,
@@ -262,7 +261,7 @@ mod tests {
                 alpha: vec![1.0; 65536],
             };
             let from = Picture::new(&source);
-            let patch = Patch::new(cover, |x, y| from.at(x, y));
+            let patch = Patch::new(mask, |x, y| from.at(x, y));
             assert_eq!(painted(&target, &[patch]).expect("frame"), source);
         }
     }

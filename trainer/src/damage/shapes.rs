@@ -1,22 +1,22 @@
-//! Shapes of surface damage as covers: blobs, scars, rectangles and hand-drawn strokes.
+//! Shapes of surface damage as alpha masks: blobs, scars, rectangles and hand-drawn strokes.
 
 use super::Kind;
 use super::draws::{Noise, chance, direction, log_uniform, turn};
-use super::samples::{Cover, Window};
+use super::samples::{AlphaMask, Window};
 use partgate::seed::Rng;
 
-/// Where and how large a shape is to be.
+/// Place and size of a shape.
 pub(super) struct Placement {
     /// Column and row of its middle.
     pub(super) centre: (f32, f32),
-    /// Pixels that it should about cover.
+    /// Area to aim for, pixels.
     pub(super) area: f32,
     /// Sides of the picture.
     pub(super) picture: (usize, usize),
 }
 
-/// Thin shapes longer than this share of the longer side would cross the whole part and leave
-/// it: they are thickened instead.
+/// Longest thin shape over the longer side: a longer one would cross the whole part and leave it.
+/// Such shapes become thicker instead.
 const LONGEST: f32 = 0.6;
 
 impl Placement {
@@ -24,7 +24,7 @@ impl Placement {
         LONGEST * self.picture.0.max(self.picture.1) as f32
     }
 
-    /// The picture's pixels within the given reach of the centre; at least the centre's own.
+    /// The pixels between the given edges; at least the pixel of the centre.
     fn window(&self, left: f32, top: f32, right: f32, bottom: f32) -> Window {
         let clip = |v: f32, n: usize| (v.max(0.0) as usize).min(n - 1);
         let (w, h) = self.picture;
@@ -44,8 +44,12 @@ impl Placement {
     }
 }
 
-/// Asks `alpha` for every pixel, given its offset from the centre.
-fn cover(placement: &Placement, window: Window, mut alpha: impl FnMut(f32, f32) -> f32) -> Cover {
+/// The mask of `alpha` at each pixel's offset from the centre.
+fn mask(
+    placement: &Placement,
+    window: Window,
+    mut alpha: impl FnMut(f32, f32) -> f32,
+) -> AlphaMask {
     let (cx, cy) = placement.centre;
     let alpha = (0..window.area())
         .map(|i| {
@@ -54,11 +58,11 @@ fn cover(placement: &Placement, window: Window, mut alpha: impl FnMut(f32, f32) 
             alpha(x - cx, y - cy)
         })
         .collect();
-    Cover { window, alpha }
+    AlphaMask { window, alpha }
 }
 
-/// The shape of a surface kind; kinds of the other family have none and give a blob.
-pub(super) fn shape(kind: Kind, placement: &Placement, rng: &mut Rng) -> Cover {
+/// The shape of a surface kind; a blob for kinds of the other family, which have no shape.
+pub(super) fn shape(kind: Kind, placement: &Placement, rng: &mut Rng) -> AlphaMask {
     match kind {
         Kind::Scar => scar(placement, rng),
         Kind::Rectangle => rectangle(placement, rng),
@@ -79,7 +83,7 @@ const FIELD_REACH: f32 = 2.3;
 const OUTLINE: f32 = 0.3;
 
 /// Lobes whose fields add up, squeezed in one direction, with a rough outline.
-fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
+fn blob(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     let mut lobes = vec![(0.0, 0.0, 1.0)];
     for _ in 0..rng.below(6) {
         let (ux, uy) = direction(rng);
@@ -96,13 +100,13 @@ fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
             let inside = (1.0 - square * 0.7).max(0.0);
             sum += inside * inside;
         }
-        // Only where there is a field at all, so that no islands float far away.
+        // Only inside the field, so that no islands appear far away.
         if sum > 0.0 {
             sum += roughness * noise.cloudy(u / grain, v / grain) * sum.min(0.5) * 2.0;
         }
         sum
     };
-    // The outline has no closed form: count how much of the field's own square lies within.
+    // The outline has no closed form, so its area is counted on a grid.
     const STEPS: usize = 32;
     let step = 2.0 * FIELD_REACH / STEPS as f32;
     let at = |i: usize| (i as f32 + 0.5) * step - FIELD_REACH;
@@ -114,10 +118,10 @@ fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
 
     let (c, s) = direction(rng);
     let squeeze = log_uniform(rng, 1.0, 1.7);
-    // The field falls by about 1 a unit: a soft border of so many pixels is so much of the field.
+    // The field falls by about 1 a unit, so a width in units is a difference of the field.
     let soft = (softness(rng, 2.0 * scale) / scale).max(0.05);
     let window = placement.around(FIELD_REACH * squeeze * scale);
-    cover(placement, window, |dx, dy| {
+    mask(placement, window, |dx, dy| {
         let u = (c * dx + s * dy) / (scale * squeeze);
         let v = (c * dy - s * dx) / scale * squeeze;
         if u.abs() > FIELD_REACH || v.abs() > FIELD_REACH {
@@ -129,7 +133,7 @@ fn blob(placement: &Placement, rng: &mut Rng) -> Cover {
 }
 
 /// A rectangle at any angle.
-fn rectangle(placement: &Placement, rng: &mut Rng) -> Cover {
+fn rectangle(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     let aspect = log_uniform(rng, 1.0, 6.0);
     let half_height = (placement.area / aspect).sqrt() / 2.0;
     let half_width = (half_height * aspect).min(placement.longest() / 2.0);
@@ -145,38 +149,38 @@ fn rectangle(placement: &Placement, rng: &mut Rng) -> Cover {
     };
     let soft = softness(rng, 2.0 * half_height).min(half_height.max(1.0));
     let reach = half_width + half_height + soft + 1.0;
-    cover(placement, placement.around(reach), |dx, dy| {
+    mask(placement, placement.around(reach), |dx, dy| {
         let u = (c * dx + s * dy).abs() - half_width;
         let v = (c * dy - s * dx).abs() - half_height;
         (0.5 - u.max(v) / soft).clamp(0.0, 1.0)
     })
 }
 
-/// One touch of the pen: offset from the centre and radius.
+/// A point of a brushed line: offset from the centre, and radius of the brush.
 #[derive(Clone, Copy)]
-struct Nib {
+struct BrushPoint {
     x: f32,
     y: f32,
     radius: f32,
 }
 
-/// A line through `nibs`, as wide as they are.
-fn drawn(placement: &Placement, nibs: &[Nib], soft: f32) -> Cover {
+/// A line through `points`, as wide as they are.
+fn brushed_line(placement: &Placement, points: &[BrushPoint], soft: f32) -> AlphaMask {
     let (cx, cy) = placement.centre;
     let (mut left, mut top, mut right, mut bottom) = (cx, cy, cx, cy);
-    for nib in nibs {
-        let reach = nib.radius + soft + 1.0;
-        left = left.min(cx + nib.x - reach);
-        right = right.max(cx + nib.x + reach);
-        top = top.min(cy + nib.y - reach);
-        bottom = bottom.max(cy + nib.y + reach);
+    for point in points {
+        let reach = point.radius + soft + 1.0;
+        left = left.min(cx + point.x - reach);
+        right = right.max(cx + point.x + reach);
+        top = top.min(cy + point.y - reach);
+        bottom = bottom.max(cy + point.y + reach);
     }
     let window = placement.window(left, top, right, bottom);
     let mut alpha = vec![0.0f32; window.area()];
-    for pair in nibs.windows(2) {
+    for pair in points.windows(2) {
         let (a, b) = (pair[0], pair[1]);
         let reach = a.radius.max(b.radius) + soft + 1.0;
-        // Only the pixels near this piece: lines are long, pieces are short.
+        // Only the pixels near this piece: a line is long, its pieces are short.
         let range = |from: f32, to: f32, start: usize, n: usize| {
             let low = (from.min(to) - reach - start as f32).max(0.0) as usize;
             let high = (from.max(to) + reach - start as f32 + 1.0).max(0.0) as usize;
@@ -198,14 +202,14 @@ fn drawn(placement: &Placement, nibs: &[Nib], soft: f32) -> Cover {
             }
         }
     }
-    Cover { window, alpha }
+    AlphaMask { window, alpha }
 }
 
 /// Length and width of a thin shape of the placement's area.
 fn thin(placement: &Placement, rng: &mut Rng, longer: (f32, f32)) -> (f32, f32) {
     let aspect = log_uniform(rng, longer.0, longer.1);
     let length = (placement.area * aspect).sqrt();
-    // Thinner than a pixel would be paler than its opacity says: shorter instead.
+    // A line thinner than a pixel would look paler than its opacity: make it shorter instead.
     let length = length.min(placement.area).min(placement.longest()).max(3.0);
     let side = placement.picture.0.min(placement.picture.1) as f32;
     let width = (placement.area / length).clamp(1.0, (0.06 * side).max(1.5));
@@ -213,21 +217,21 @@ fn thin(placement: &Placement, rng: &mut Rng, longer: (f32, f32)) -> (f32, f32) 
 }
 
 /// A bent line that thins out towards its ends.
-fn scar(placement: &Placement, rng: &mut Rng) -> Cover {
+fn scar(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     const PIECES: usize = 16;
     let (length, width) = thin(placement, rng, (8.0, 60.0));
     let (c, s) = direction(rng);
     let (bend, twist) = (rng.between(-0.6, 0.6), rng.between(-0.8, 0.8));
     let taper = rng.between(0.0, 0.9);
     let wobble = rng.between(0.0, 0.4);
-    let nibs: Vec<Nib> = (0..=PIECES)
+    let points: Vec<BrushPoint> = (0..=PIECES)
         .map(|i| {
             let t = i as f32 / PIECES as f32 - 0.5;
             let arch = 0.25 - t * t;
             let aside = length * arch * (bend + twist * t);
             let along = length * t;
             let thick = (1.0 - taper * 4.0 * t * t) * (1.0 - wobble * rng.unit());
-            Nib {
+            BrushPoint {
                 x: along * c - aside * s,
                 y: along * s + aside * c,
                 radius: (width * thick / 2.0).max(0.4),
@@ -235,20 +239,20 @@ fn scar(placement: &Placement, rng: &mut Rng) -> Cover {
         })
         .collect();
     let soft = softness(rng, width);
-    drawn(placement, &nibs, soft)
+    brushed_line(placement, &points, soft)
 }
 
 /// A line as a hand would draw it: a random walk that turns smoothly and presses unevenly.
-fn stroke(placement: &Placement, rng: &mut Rng) -> Cover {
+fn stroke(placement: &Placement, rng: &mut Rng) -> AlphaMask {
     let (length, width) = thin(placement, rng, (10.0, 80.0));
     let pieces = 24 + rng.below(24);
     let step = length / pieces as f32;
     let (mut dx, mut dy) = direction(rng);
     let (mut x, mut y, mut bend, mut press) = (0.0f32, 0.0f32, 0.0f32, 1.0f32);
     let restless = rng.between(0.03, 0.2);
-    let mut nibs = Vec::with_capacity(pieces + 1);
+    let mut points = Vec::with_capacity(pieces + 1);
     for _ in 0..=pieces {
-        nibs.push(Nib {
+        points.push(BrushPoint {
             x,
             y,
             radius: (width * press / 2.0).max(0.4),
@@ -259,14 +263,14 @@ fn stroke(placement: &Placement, rng: &mut Rng) -> Cover {
         (x, y) = (x + step * dx, y + step * dy);
         press = (press * (1.0 + 0.15 * rng.gaussian())).clamp(0.4, 1.6);
     }
-    // The walk's middle on the centre, else it would wander out of the part.
-    let middle = nibs[nibs.len() / 2];
-    for nib in &mut nibs {
-        nib.x -= middle.x;
-        nib.y -= middle.y;
+    // The middle of the walk lies on the centre, so that it stays in the part.
+    let middle = points[points.len() / 2];
+    for point in &mut points {
+        point.x -= middle.x;
+        point.y -= middle.y;
     }
     let soft = softness(rng, width);
-    drawn(placement, &nibs, soft)
+    brushed_line(placement, &points, soft)
 }
 
 #[cfg(test)]
@@ -284,10 +288,10 @@ mod tests {
                         area,
                         picture: (600, 400),
                     };
-                    let cover = shape(kind, &placement, &mut Rng::new(seed));
-                    assert_eq!(cover.alpha.len(), cover.window.area());
-                    assert!(cover.alpha.iter().all(|a| (0.0..=1.0).contains(a)));
-                    let sum: f32 = cover.alpha.iter().sum();
+                    let mask = shape(kind, &placement, &mut Rng::new(seed));
+                    assert_eq!(mask.alpha.len(), mask.window.area());
+                    assert!(mask.alpha.iter().all(|a| (0.0..=1.0).contains(a)));
+                    let sum: f32 = mask.alpha.iter().sum();
                     assert!((0.15..3.5).contains(&(sum / area)), "{kind} {seed}: {sum}");
                     ratio += sum / area / 60.0;
                 }

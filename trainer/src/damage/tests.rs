@@ -63,7 +63,7 @@ fn sample(frame: &Frame, i: usize) -> [f32; 3] {
 /// Asserts what holds for every damage.
 fn check(frame: &Frame, damaged: &Damaged, family: Family) {
     assert!(family.kinds().contains(&damaged.kind));
-    assert_eq!(damaged.filling.is_some(), family == Family::Surface);
+    assert_eq!(damaged.fill.is_some(), family == Family::Surface);
     let pixels = frame.width() * frame.height();
     assert_eq!(damaged.changed.len(), pixels);
     assert_eq!(damaged.frame.width(), frame.width());
@@ -167,23 +167,23 @@ fn seeds_reach_every_kind_and_filling() {
     let frame = demo(6);
     let damager = Damager::new(&frame, &[], None).expect("damager");
     let mut kinds = std::collections::BTreeSet::new();
-    let mut fillings = std::collections::BTreeSet::new();
+    let mut fills = std::collections::BTreeSet::new();
     for seed in 0..120 {
         for family in [Family::Surface, Family::Misplaced] {
             let damaged = damager.damage(family, seed).expect("damage");
             kinds.insert(damaged.kind);
-            fillings.extend(damaged.filling);
+            fills.extend(damaged.fill);
         }
     }
     assert_eq!(kinds.len(), SURFACE_KINDS.len() + misplacement::KINDS.len());
-    assert_eq!(fillings.len(), Filling::ALL.len());
+    assert_eq!(fills.len(), Fill::ALL.len());
 }
 
 /// The patches of `kind`, painted, with their windows.
 fn misplaced(frame: &Frame, kind: Kind, seed: u64) -> Option<(Frame, Vec<Window>)> {
     let picture = Picture::new(frame);
-    let room = Room::new(picture, None);
-    let patches = misplacement::misplaced(kind, picture, &room, 1.0, &mut Rng::new(seed))?;
+    let region = Region::new(picture, None);
+    let patches = misplacement::misplaced(kind, picture, &region, 1.0, &mut Rng::new(seed))?;
     let windows = patches.iter().map(Patch::window).collect();
     Some((painted(frame, &patches).expect("frame"), windows))
 }
@@ -312,7 +312,7 @@ fn what_cannot_be_damaged_is_said() {
         .err()
         .expect("refused");
     assert!(
-        matches!(error, DamageError::NoRoom { found: 10, .. }),
+        matches!(error, DamageError::RegionTooSmall { found: 10, .. }),
         "{error}"
     );
 

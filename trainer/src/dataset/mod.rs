@@ -20,7 +20,6 @@ fn problem(path: &Path, problem: impl Into<String>) -> TrainError {
 pub(crate) struct GoodImages {
     /// The folder they lie under.
     pub(crate) root: PathBuf,
-    /// The files.
     pub(crate) paths: Vec<PathBuf>,
 }
 
@@ -65,7 +64,6 @@ impl GoodImages {
 /// One labelled test image.
 #[derive(Clone, Debug)]
 pub(crate) struct TestImage {
-    /// The file.
     pub(crate) path: PathBuf,
     /// Name of its folder: `good` or the kind of defect.
     pub(crate) kind: String,

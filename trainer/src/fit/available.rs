@@ -1,4 +1,4 @@
-//! Memory that this process may still take: what the system has, or less where a control group (a
+//! Memory that this process may still take: that of the system, or less where a control group (a
 //! container, a service with a limit) allows less.
 
 use std::fs;
@@ -14,7 +14,7 @@ struct Version {
     mount: &'static str,
     limit: &'static str,
     usage: &'static str,
-    /// Bytes of files that are held only because there is room, in `memory.stat`.
+    /// Key in `memory.stat` of bytes of cached files, which the system frees on demand.
     reclaimable: &'static str,
 }
 
@@ -32,7 +32,7 @@ const FIRST: Version = Version {
     reclaimable: "total_inactive_file",
 };
 
-/// MiB that this process could still be given; `None` where the system does not say.
+/// MiB that this process may still take; `None` where the system does not report it.
 pub(super) fn available_mib() -> Option<u64> {
     available_bytes(Path::new("/")).map(|bytes| bytes / MIB)
 }
@@ -85,7 +85,7 @@ impl Version {
     }
 
     fn left_in(&self, group: &Path) -> Option<u64> {
-        // `max`, which is no number, stands for none.
+        // `max`, which is no number, means no limit.
         let limit = number(group.join(self.limit))?;
         let usage = number(group.join(self.usage))?;
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
@@ -142,7 +142,7 @@ mod tests {
                 "anon 100\nfile 200000\ninactive_file 200000\n",
             ),
         ];
-        // What is held of files only because there was room could be had back.
+        // The system can free cached files.
         assert_eq!(available(&inner), Some(1_700_000));
         let outer = [
             ("sys/fs/cgroup/outer/memory.max", "900000\n"),

@@ -4,11 +4,12 @@
 //! One file an image, named by a BLAKE3 over everything that its features depend on and closed by
 //! a BLAKE3 over its contents:
 //!
-//! `format (8) | name's digest (32) | width, height (u32 LE each) | features (f32 LE) | BLAKE3 (32)`
+//! `format (8) | name's digest (32) | width, height (u32 LE each) | features (f32 LE) | BLAKE3
+//! (32)`
 //!
-//! Files appear by renaming, so that fits may share a folder and a killed one leaves nothing half
-//! done under an entry's name; what a power cut leaves is found out by the digest at the end. The
-//! cache never fails a fit: what cannot be read is computed, what cannot be written is not kept.
+//! Files appear by renaming, so fits may share a folder, and a killed fit leaves no half entry. The
+//! digest at the end shows a file that a power cut has damaged. The cache never fails a fit: an
+//! entry that cannot be read is computed again, and one that cannot be written is not kept.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File};
@@ -30,13 +31,13 @@ const WRITES_A_LISTING: usize = 64;
 /// Unfinished files this old belong to nobody any more: writing one takes well under a second.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// Where features are kept, and how much of them. Clones share what they know of the folder: what
-/// one member of an ensemble uses is not dropped for the next one.
+/// The folder and its limit. Clones share the state of the folder, so that the entries which one
+/// member of an ensemble uses are not dropped for the next one.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheSettings {
     folder: PathBuf,
     limit_mib: u64,
-    ledger: Arc<Mutex<Ledger>>,
+    state: Arc<Mutex<FolderState>>,
 }
 
 impl CacheSettings {
@@ -45,7 +46,7 @@ impl CacheSettings {
         Self {
             folder,
             limit_mib,
-            ledger: Arc::default(),
+            state: Arc::default(),
         }
     }
 }
@@ -58,9 +59,9 @@ struct Unused {
     bytes: u64,
 }
 
-/// What is known of the folder.
+/// Entries of the folder, as of the last look at it.
 #[derive(Debug, Default)]
-struct Ledger {
+struct FolderState {
     /// Oldest first.
     unused: VecDeque<Unused>,
     used: HashSet<String>,
@@ -89,15 +90,15 @@ pub(crate) struct Cache {
     /// Features of an image.
     values: usize,
     limit: u64,
-    ledger: Arc<Mutex<Ledger>>,
-    served: AtomicUsize,
+    state: Arc<Mutex<FolderState>>,
+    hits: AtomicUsize,
     gave_up: AtomicBool,
 }
 
 impl Cache {
-    /// The cache in a folder, which is made where there is none; `None`, and a warning, when that
-    /// is not possible. `dependencies` covers what the `values` features of an image depend on
-    /// besides its bytes.
+    /// Opens the cache and makes its folder if there is none; `None`, and a warning, where that is
+    /// not possible. `dependencies` is a digest of all that the `values` features of an image
+    /// depend on besides its bytes.
     pub(crate) fn open(
         settings: &CacheSettings,
         dependencies: blake3::Hash,
@@ -108,13 +109,13 @@ impl Cache {
             dependencies,
             values,
             limit: settings.limit_mib.saturating_mul(1 << 20),
-            ledger: Arc::clone(&settings.ledger),
-            served: AtomicUsize::new(0),
+            state: Arc::clone(&settings.state),
+            hits: AtomicUsize::new(0),
             gave_up: AtomicBool::new(false),
             folder,
         };
         let listed =
-            fs::create_dir_all(&cache.folder).and_then(|()| cache.list(&mut cache.ledger()));
+            fs::create_dir_all(&cache.folder).and_then(|()| cache.list(&mut cache.state()));
         match listed {
             Ok(()) => Some(cache),
             Err(error) => {
@@ -128,8 +129,8 @@ impl Cache {
     }
 
     /// Images whose features came from here.
-    pub(crate) fn served(&self) -> usize {
-        self.served.load(Ordering::Relaxed)
+    pub(crate) fn hits(&self) -> usize {
+        self.hits.load(Ordering::Relaxed)
     }
 
     /// Fills `out` with the features of the image whose bytes have the digest `image`, and gives
@@ -140,8 +141,8 @@ impl Cache {
         let path = self.folder.join(&name);
         match self.read(&path, &key, out) {
             Ok(size) => {
-                self.ledger().used.insert(name);
-                self.served.fetch_add(1, Ordering::Relaxed);
+                self.state().used.insert(name);
+                self.hits.fetch_add(1, Ordering::Relaxed);
                 Some(size)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -155,7 +156,8 @@ impl Cache {
         }
     }
 
-    /// Keeps the features of an image of `size` pixels. The first failure is told, and the last.
+    /// Keeps the features of an image of `size` pixels. Only the first failure is logged; after it
+    /// nothing more is kept.
     pub(crate) fn put(&self, image: &blake3::Hash, size: [u32; 2], features: &[f32]) {
         if self.gave_up.load(Ordering::Relaxed) {
             return;
@@ -178,9 +180,9 @@ impl Cache {
         }
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // It only counts; what a thread that died left of it is good enough.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, FolderState> {
+        // Counts only: they stay usable when a thread has panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self, image: &blake3::Hash) -> blake3::Hash {
@@ -227,7 +229,7 @@ impl Cache {
     fn write(&self, key: &blake3::Hash, size: [u32; 2], features: &[f32]) -> Result<(), NotKept> {
         let name = name_of(key);
         let length = self.length() as u64;
-        let number = self.make_room(name.clone(), length)?;
+        let number = self.drop_oldest(name.clone(), length)?;
         let mut bytes = Vec::with_capacity(self.length());
         bytes.extend_from_slice(&FORMAT);
         bytes.extend_from_slice(key.as_bytes());
@@ -247,8 +249,8 @@ impl Cache {
             .and_then(|()| fs::rename(&unfinished, self.folder.join(&name)))
             .inspect_err(|_| {
                 let _ = fs::remove_file(&unfinished);
-                let mut ledger = self.ledger();
-                ledger.bytes = ledger.bytes.saturating_sub(length);
+                let mut state = self.state();
+                state.bytes = state.bytes.saturating_sub(length);
             })?;
         Ok(())
     }
@@ -256,29 +258,29 @@ impl Cache {
     /// Drops the oldest entries until one of `length` bytes fits below the limit, and counts it;
     /// returns how many writes there were. What this fit uses stays: it would be wanted again by
     /// the fit that repeats it.
-    fn make_room(&self, name: String, length: u64) -> Result<usize, NotKept> {
-        let mut ledger = self.ledger();
-        ledger.writes += 1;
-        if ledger.writes.is_multiple_of(WRITES_A_LISTING) {
-            self.list(&mut ledger)?;
+    fn drop_oldest(&self, name: String, length: u64) -> Result<usize, NotKept> {
+        let mut state = self.state();
+        state.writes += 1;
+        if state.writes.is_multiple_of(WRITES_A_LISTING) {
+            self.list(&mut state)?;
         }
-        while ledger.bytes + length > self.limit {
-            let oldest = ledger.unused.pop_front().ok_or(NotKept::Limit)?;
-            if ledger.used.contains(&oldest.name) {
+        while state.bytes + length > self.limit {
+            let oldest = state.unused.pop_front().ok_or(NotKept::Limit)?;
+            if state.used.contains(&oldest.name) {
                 continue;
             }
             match fs::remove_file(self.folder.join(&oldest.name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => ledger.bytes = ledger.bytes.saturating_sub(oldest.bytes),
+                _ => state.bytes = state.bytes.saturating_sub(oldest.bytes),
             }
         }
-        ledger.bytes += length;
-        ledger.used.insert(name);
-        Ok(ledger.writes)
+        state.bytes += length;
+        state.used.insert(name);
+        Ok(state.writes)
     }
 
     /// Looks the folder through. Files that are not the cache's own are left alone.
-    fn list(&self, ledger: &mut Ledger) -> io::Result<()> {
+    fn list(&self, state: &mut FolderState) -> io::Result<()> {
         let mut unused = Vec::new();
         let mut total = 0;
         for entry in fs::read_dir(&self.folder)? {
@@ -298,7 +300,7 @@ impl Cache {
                 let _ = fs::remove_file(entry.path());
             } else if is_entry(&name) {
                 total += facts.len();
-                if !ledger.used.contains(&name) {
+                if !state.used.contains(&name) {
                     unused.push(Unused {
                         modified,
                         name,
@@ -308,8 +310,8 @@ impl Cache {
             }
         }
         unused.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
-        ledger.unused = unused.into();
-        ledger.bytes = total;
+        state.unused = unused.into();
+        state.bytes = total;
         Ok(())
     }
 }
@@ -389,7 +391,7 @@ mod tests {
         assert!(!has(&cache, 1));
         keep(&cache, 1);
         assert!(has(&cache, 1) && !has(&cache, 2));
-        assert_eq!((cache.served(), used(folder.path())), (1, ENTRY));
+        assert_eq!((cache.hits(), used(folder.path())), (1, ENTRY));
         let settings = CacheSettings::new(folder.path().to_path_buf(), 100);
         let other = Cache::open(&settings, blake3::hash(b"another"), VALUES).expect("folder");
         assert!(!has(&other, 1));

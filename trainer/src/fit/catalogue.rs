@@ -6,7 +6,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// The backbone that `fit` takes when none is named: what boards run.
+/// The default backbone of `fit`.
 pub(crate) const DEFAULT: &str = "efficientnet-lite0-int8";
 
 const MANIFEST: &str = include_str!("../../../models/manifest.json");

@@ -1,11 +1,11 @@
 //! The bank: k-centre greedy over feature vectors, exact and seeded.
 //!
 //! Each step takes the vector farthest from all chosen ones (Sener and Savarese 2018, as PatchCore
-//! uses it). The plain algorithm updates every vector's distance after every step. Here the same
-//! sequence comes out for a fraction of the work, because distances only shrink: only vectors
-//! whose last known distance reaches a level can be the farthest while that level holds. They are
-//! kept up to date; the rest wait, and are caught up (in bulk, against packed centres) when the
-//! level drops to them. Most are by then near enough to a centre to wait for good.
+//! uses it). The plain algorithm updates the distances of all vectors after every step. This one
+//! gives the same sequence for a fraction of the work, because distances only shrink: while a level
+//! holds, only vectors whose last known distance reaches it can be the farthest. Only these are
+//! kept up to date. The others are updated in bulk when the level drops to them; most are then near
+//! enough to a centre to wait on.
 
 use super::pairwise::{LANES, Panels, four_to_panel, one_to_panels};
 use partgate::seed::Rng;
@@ -57,7 +57,7 @@ const LEVEL_DROP: f32 = 0.8;
 /// Vectors that one task catches up; a fixed number, so that the outcome cannot depend on threads.
 const CHUNK: usize = 1024;
 
-/// What is known of one vector.
+/// State of one vector.
 #[derive(Clone, Copy)]
 struct Member {
     /// Row among all vectors.
@@ -114,20 +114,44 @@ impl Active {
     }
 
     /// The farthest, ties to the lower row.
-    fn farthest(&self) -> (f32, u32) {
+    fn farthest(&self) -> Farthest {
+        let none = Farthest {
+            distance: -1.0,
+            row: u32::MAX,
+        };
         let pairs = self.distances.iter().zip(&self.rows);
-        pairs.fold((-1.0, u32::MAX), |best, (&d, &row)| {
-            if d > best.0 || (d == best.0 && row < best.1) {
-                (d, row)
+        pairs.fold(none, |best, (&distance, &row)| {
+            if distance > best.distance || (distance == best.distance && row < best.row) {
+                Farthest { distance, row }
             } else {
                 best
             }
         })
     }
+
+    /// Takes the members of `all` whose known distance reaches `level`.
+    fn refill(&mut self, all: &[Member], vectors: Vectors<'_>, level: f32) {
+        self.panels.clear();
+        self.rows.clear();
+        self.distances.clear();
+        for member in all.iter().filter(|m| m.distance >= level) {
+            self.panels.push(vectors.row(member.row));
+            self.rows.push(member.row);
+            self.distances.push(member.distance);
+        }
+    }
+}
+
+/// The active member that is farthest from all centres; a negative distance where there is none.
+struct Farthest {
+    /// Squared.
+    distance: f32,
+    /// Row among all vectors.
+    row: u32,
 }
 
 /// Chooses `count` of `members` (rows of `vectors`) in greedy order; the first is drawn by `seed`.
-/// Fewer come back when fewer differ. `progress` is told how many are chosen.
+/// It chooses fewer where fewer differ. `progress` gets the number of rows chosen so far.
 pub(crate) fn k_centre_greedy(
     vectors: Vectors<'_>,
     members: &[u32],
@@ -159,27 +183,14 @@ pub(crate) fn k_centre_greedy(
     let mut level = f32::INFINITY;
     while chosen.len() < count {
         let mut next = active.farthest();
-        while next.0 < level {
-            // Nobody reaches the level: lower it, and catch up whoever might reach the new one.
-            all.par_chunks_mut(CHUNK)
-                .for_each(|chunk| catch_up_some(chunk, vectors, &centres, level));
-            let high = all.iter().map(|m| m.distance).fold(0.0, f32::max);
-            if high <= 0.0 {
+        while next.distance < level {
+            // No active member reaches the level: lower it.
+            let Some(lower) = lowered(&mut all, vectors, &centres, level) else {
                 progress(count);
                 return chosen; // the rest are copies of chosen vectors
-            }
-            level = if level.is_finite() { level } else { high } * LEVEL_DROP;
-            level = level.min(high);
-            all.par_chunks_mut(CHUNK)
-                .for_each(|chunk| catch_up_some(chunk, vectors, &centres, level));
-            active.panels.clear();
-            active.rows.clear();
-            active.distances.clear();
-            for member in all.iter().filter(|m| m.distance >= level) {
-                active.panels.push(vectors.row(member.row));
-                active.rows.push(member.row);
-                active.distances.push(member.distance);
-            }
+            };
+            level = lower;
+            active.refill(&all, vectors, level);
             next = active.farthest();
             log::debug!(
                 "coreset: {} chosen, level {level}, {} of {} members active",
@@ -188,8 +199,8 @@ pub(crate) fn k_centre_greedy(
                 all.len()
             );
         }
-        let centre = vectors.row(next.1);
-        chosen.push(next.1);
+        let centre = vectors.row(next.row);
+        chosen.push(next.row);
         centres.push(centre);
         active.compare(centre);
         if chosen.len().is_multiple_of(64) {
@@ -200,12 +211,28 @@ pub(crate) fn k_centre_greedy(
     chosen
 }
 
+/// Lowers `level` and catches up all members that may reach the new one; `None` where every member
+/// is a copy of a centre.
+fn lowered(all: &mut [Member], vectors: Vectors<'_>, centres: &Panels, level: f32) -> Option<f32> {
+    all.par_chunks_mut(CHUNK)
+        .for_each(|chunk| catch_up_some(chunk, vectors, centres, level));
+    let high = all.iter().map(|m| m.distance).fold(0.0, f32::max);
+    if high <= 0.0 {
+        return None;
+    }
+    let level = if level.is_finite() { level } else { high } * LEVEL_DROP;
+    let level = level.min(high);
+    all.par_chunks_mut(CHUNK)
+        .for_each(|chunk| catch_up_some(chunk, vectors, centres, level));
+    Some(level)
+}
+
 /// Catches up the members of a chunk whose known distance reaches `level`.
 fn catch_up_some(chunk: &mut [Member], vectors: Vectors<'_>, centres: &Panels, level: f32) {
     let mut open: Vec<usize> = (0..chunk.len())
         .filter(|&i| chunk[i].distance >= level)
         .collect();
-    // Alike histories together, so that a group of four shares its panels.
+    // Members that have seen the same panels stand together, so that a group of four shares them.
     open.sort_by_key(|&i| (chunk[i].seen, i));
     for four in open.chunks(4) {
         let mut group: Vec<Member> = four.iter().map(|&i| chunk[i]).collect();

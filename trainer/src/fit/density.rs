@@ -6,11 +6,11 @@ use rayon::prelude::*;
 
 /// Nearest other rows whose mean distance is a row's spacing.
 pub(crate) const NEIGHBOURS: usize = 9;
-/// Factors stay within this of 1: a row alone in the wild must not silence what it explains.
+/// Factors stay within this of 1: a single far row must not hide defects near it.
 const WIDEST: f32 = 4.0;
 
-/// How far apart the bank's rows lie around each row: the mean distance to the nearest others,
-/// averaged over the row and those.
+/// Spacing of the bank around each row: the mean distance to the nearest other rows, averaged over
+/// the row and those.
 pub(crate) fn spacing(bank: &PackedBank) -> Vec<f32> {
     let (rows, d) = (bank.rows(), bank.dimensions());
     if rows < 3 {

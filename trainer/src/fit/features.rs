@@ -1,4 +1,4 @@
-//! Feature vectors of all training images, made by the same code that runs on the board.
+//! Feature vectors of all training images, by the code that runs on the board.
 
 use super::cache::{Cache, CacheSettings};
 use super::catalogue::BackboneFile;
@@ -12,17 +12,17 @@ use partgate::score::{Aggregator, Border};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// How features are made.
+/// Settings of the features.
 #[derive(Clone)]
 pub(crate) struct FeatureSettings {
     pub(crate) input: InputGeometry,
     pub(crate) patch: usize,
     pub(crate) border: Border,
-    /// Where features are kept for the next fit; they are the same with and without.
+    /// Cache of features for later fits; it does not change them.
     pub(crate) cache: Option<CacheSettings>,
 }
 
-/// One pass over an image: what a board computes before the bank comes into play.
+/// Computes the features of an image as a board does.
 pub(crate) struct Extractor {
     preprocessor: Preprocessor,
     backbone: Backbone,
@@ -81,6 +81,39 @@ impl Extractor {
     }
 }
 
+/// Contents and sizes of a set of images.
+pub(crate) struct ImageSet {
+    /// BLAKE3 over names and contents.
+    pub(crate) digest: [u8; 32],
+    /// By area, width and height in pixels.
+    pub(crate) smallest: [u32; 2],
+    pub(crate) largest: [u32; 2],
+    /// Distinct image sizes.
+    pub(crate) sizes: usize,
+}
+
+impl ImageSet {
+    fn of(facts: &[ImageFacts]) -> Self {
+        let mut digest = blake3::Hasher::new();
+        for fact in facts {
+            digest.update(&fact.digest);
+        }
+        let mut sizes: Vec<[u32; 2]> = facts.iter().map(|fact| fact.size).collect();
+        sizes.sort_unstable_by_key(|s| (u64::from(s[0]) * u64::from(s[1]), *s));
+        let (smallest, largest) = (
+            sizes.first().copied().unwrap_or_default(),
+            sizes.last().copied().unwrap_or_default(),
+        );
+        sizes.dedup();
+        Self {
+            digest: *digest.finalize().as_bytes(),
+            smallest,
+            largest,
+            sizes: sizes.len(),
+        }
+    }
+}
+
 /// Feature vectors of a set of images.
 pub(crate) struct Features {
     /// `[images, cells, dimensions]`.
@@ -88,13 +121,8 @@ pub(crate) struct Features {
     pub(crate) images: usize,
     pub(crate) grid: usize,
     pub(crate) dimensions: usize,
-    /// BLAKE3 over names and contents of the images.
-    pub(crate) digest: [u8; 32],
-    pub(crate) smallest: [u32; 2],
-    pub(crate) largest: [u32; 2],
-    /// Distinct image sizes.
-    pub(crate) sizes: usize,
-    /// Images whose features were not computed but came from the cache.
+    pub(crate) set: ImageSet,
+    /// Images whose features came from the cache.
     pub(crate) cached: usize,
 }
 
@@ -111,10 +139,12 @@ impl Features {
             values,
             images,
             grid,
-            digest: [0; 32],
-            smallest: [1, 1],
-            largest: [1, 1],
-            sizes: 1,
+            set: ImageSet {
+                digest: [0; 32],
+                smallest: [1, 1],
+                largest: [1, 1],
+                sizes: 1,
+            },
             cached: 0,
         }
     }
@@ -150,17 +180,17 @@ pub(crate) fn digest_of(images: &GoodImages) -> Result<[u8; 32], TrainError> {
     Ok(*digest.finalize().as_bytes())
 }
 
-/// The processor's instruction sets: which of them the kernels use decides how sums are rounded.
+/// The processor's instruction sets: the kernels choose by them, and round sums differently.
 fn processor() -> String {
-    let said = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let sets = said
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let sets = text
         .lines()
         .find(|line| line.starts_with("flags") || line.starts_with("Features"));
     format!("{} {}", std::env::consts::ARCH, sets.unwrap_or_default())
 }
 
-/// A digest over all that an image's features depend on besides the image: the program, the
-/// processor, the backbone with its description, and the settings.
+/// Digest of all that an image's features depend on besides the image: the program, the processor,
+/// the backbone with its description, and the settings.
 fn dependencies(
     file: &BackboneFile,
     settings: &FeatureSettings,
@@ -256,32 +286,18 @@ pub(crate) fn extract(
         })
         .collect::<Result<_, _>>()?;
     progress.finish();
-    let cached = cache.as_ref().map_or(0, Cache::served);
+    let cached = cache.as_ref().map_or(0, Cache::hits);
     if cache.is_some() {
         log::info!("features of {cached} of {count} images came from the cache");
     }
 
-    let mut digest = blake3::Hasher::new();
-    let mut sizes: Vec<[u32; 2]> = Vec::with_capacity(count);
-    for fact in facts.iter().flatten() {
-        digest.update(&fact.digest);
-        sizes.push(fact.size);
-    }
-    sizes.sort_unstable_by_key(|s| (u64::from(s[0]) * u64::from(s[1]), *s));
-    let (smallest, largest) = (
-        sizes.first().copied().unwrap_or_default(),
-        sizes.last().copied().unwrap_or_default(),
-    );
-    sizes.dedup();
+    let facts: Vec<ImageFacts> = facts.into_iter().flatten().collect();
     Ok(Features {
         values,
         images: count,
         grid,
         dimensions,
-        digest: *digest.finalize().as_bytes(),
-        smallest,
-        largest,
-        sizes: sizes.len(),
+        set: ImageSet::of(&facts),
         cached,
     })
 }

@@ -2,16 +2,16 @@
 //! is right.
 
 use super::density;
-use super::features::Features;
-use super::golden::png;
+use super::features::{Features, ImageSet};
 use super::made_up_products::{
-    bound, le_floats, manifest, mask_section, method, network_sections, position, section,
-    sighting_sections,
+    bound, manifest, mask_section, method, network_sections, position, section, sighting_sections,
 };
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_mask, place_table, windowed_counts};
+use super::sections::little_endian;
 use super::training::Learning;
 use crate::export::{Convolution, Graph};
+use crate::png::png;
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Rect};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{InspectionError, Inspector};
@@ -40,30 +40,39 @@ const D: usize = TAPS[0] + TAPS[1];
 const PICTURE: usize = 80;
 const IMAGES: usize = 4;
 
-/// A backbone of two random convolutions: `fine` at stride 8, `coarse` at 16.
-fn backbone(rng: &mut Rng) -> Vec<u8> {
-    let floats = |name: &str, dims: &[i64], values: Vec<f32>| pb::TensorProto {
+fn floats(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
+    pb::TensorProto {
         name: name.into(),
         dims: dims.to_vec(),
         data_type: pb::tensor_proto::DataType::Float.into(),
-        raw_data: le_floats(&values),
+        raw_data: little_endian(values),
         ..Default::default()
-    };
-    let ints = |name: &str, ints: &[i64]| pb::AttributeProto {
+    }
+}
+
+fn ints(name: &str, ints: &[i64]) -> pb::AttributeProto {
+    pb::AttributeProto {
         name: name.into(),
         ints: ints.to_vec(),
         r#type: pb::attribute_proto::AttributeType::Ints.into(),
         ..Default::default()
-    };
-    let dimension = |value: i64| pb::tensor_shape_proto::Dimension {
+    }
+}
+
+/// A dimension of `value`, or of the picture's side where it is 0.
+fn dimension(value: i64) -> pb::tensor_shape_proto::Dimension {
+    pb::tensor_shape_proto::Dimension {
         value: Some(if value > 0 {
             pb::tensor_shape_proto::dimension::Value::DimValue(value)
         } else {
             pb::tensor_shape_proto::dimension::Value::DimParam("side".into())
         }),
         ..Default::default()
-    };
-    let value = |name: &str, dims: [i64; 4]| pb::ValueInfoProto {
+    }
+}
+
+fn port(name: &str, dims: [i64; 4]) -> pb::ValueInfoProto {
+    pb::ValueInfoProto {
         name: name.into(),
         r#type: Some(pb::TypeProto {
             value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
@@ -75,20 +84,24 @@ fn backbone(rng: &mut Rng) -> Vec<u8> {
             ..Default::default()
         }),
         ..Default::default()
-    };
+    }
+}
+
+/// A backbone of two random convolutions: `fine` at stride 8, `coarse` at 16.
+fn backbone(rng: &mut Rng) -> Vec<u8> {
     let (mut node, mut initializer) = (Vec::new(), Vec::new());
     let layers = [("image", 3, 8i64, "fine"), ("fine", TAPS[0], 2, "coarse")];
     for ((from, inputs, side, to), outputs) in layers.into_iter().zip(TAPS) {
         let fan_in = inputs * (side * side) as usize;
         let deviation = (2.0 / fan_in as f32).sqrt();
-        let weights = (0..outputs * fan_in)
+        let weights: Vec<f32> = (0..outputs * fan_in)
             .map(|_| rng.gaussian() * deviation)
             .collect();
         let dims = [outputs as i64, inputs as i64, side, side];
         let names = [format!("{to}.weights"), format!("{to}.biases")];
-        initializer.push(floats(&names[0], &dims, weights));
-        let biases = (0..outputs).map(|_| rng.unit()).collect();
-        initializer.push(floats(&names[1], &dims[..1], biases));
+        initializer.push(floats(&names[0], &dims, &weights));
+        let biases: Vec<f32> = (0..outputs).map(|_| rng.unit()).collect();
+        initializer.push(floats(&names[1], &dims[..1], &biases));
         node.push(pb::NodeProto {
             name: format!("{to}.convolution"),
             op_type: "Conv".into(),
@@ -120,8 +133,8 @@ fn backbone(rng: &mut Rng) -> Vec<u8> {
             name: "tiny".into(),
             node,
             initializer,
-            input: vec![value("image", [1, 3, 0, 0])],
-            output: vec![value("fine", [1, a, 0, 0]), value("coarse", [1, b, 0, 0])],
+            input: vec![port("image", [1, 3, 0, 0])],
+            output: vec![port("fine", [1, a, 0, 0]), port("coarse", [1, b, 0, 0])],
             ..Default::default()
         }),
         ..Default::default()
@@ -215,10 +228,12 @@ fn features(onnx: &[u8], spec: &BackboneSpec, input: &InputGeometry, border: Bor
         images: IMAGES,
         grid,
         dimensions: D,
-        digest: [0; 32],
-        smallest: [PICTURE as u32; 2],
-        largest: [PICTURE as u32; 2],
-        sizes: 1,
+        set: ImageSet {
+            digest: [0; 32],
+            smallest: [PICTURE as u32; 2],
+            largest: [PICTURE as u32; 2],
+            sizes: 1,
+        },
         cached: 0,
     }
 }
@@ -298,7 +313,7 @@ fn common(member: u8, backbone: &[u8], fitted: &Fitted) -> Vec<SectionBytes> {
             (SectionKind::Bank, member),
             DType::F32,
             &[bank.rows(), D],
-            le_floats(bank.values()),
+            little_endian(bank.values()),
         ),
     ]
 }
@@ -340,7 +355,7 @@ fn first(
         (SectionKind::RowScale, 0),
         DType::F32,
         &[scale.len()],
-        le_floats(&scale),
+        little_endian(&scale),
     ));
     let shape = RefinementShape {
         grid: features.grid as u32,
@@ -381,6 +396,12 @@ fn first(
         caught: [0.28125, 0.34375],
         held_out_images: 12,
     });
+    method.choice = Some(choice());
+    method
+}
+
+/// The comparison behind the first member's rule.
+fn choice() -> Choice {
     let candidate = |rule, figure: f64| Candidate {
         rule,
         density: 0.5,
@@ -393,7 +414,7 @@ fn first(
         shortfall: figure / 4.0,
         spread: figure / 8.0,
     };
-    method.choice = Some(Choice {
+    Choice {
         images: 4,
         damaged: [8, 12, 10],
         candidates: vec![
@@ -401,8 +422,7 @@ fn first(
             candidate(Rule::Coverage, 0.75),
         ],
         reason: "made for the format's golden test".into(),
-    });
-    method
+    }
 }
 
 /// The second member: `pni`, with its sightings, on a smaller input.

@@ -1,6 +1,6 @@
-//! Golden images: a few good parts and damaged copies, as the bundle will carry them.
+//! Golden images: a few good parts and damaged copies in a bundle, for its self-test.
 
-use super::Settings;
+use super::settings::Settings;
 use crate::damage::damaged;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
@@ -9,7 +9,7 @@ use partgate::frame::{Frame, Pixels};
 use partgate::product::GoldenKind;
 use partgate::seed::Rng;
 
-/// Apart from the streams of the fit itself (`coreset`, folds).
+/// Another stream than those of the coreset and of the folds.
 const GOLDEN_STREAM: u64 = 4;
 
 /// Golden images larger than this are shrunk by a whole factor before they are judged and stored,
@@ -40,32 +40,18 @@ fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
     Frame::new(w, h, pixels).map_err(|e| TrainError::Setting(e.to_string()))
 }
 
-/// The picture as the PNG file that the bundle stores.
-pub(super) fn png(frame: &Frame) -> Result<Vec<u8>, TrainError> {
-    let (w, h) = (frame.width() as u32, frame.height() as u32);
-    let lost = || TrainError::Setting("a golden image lost pixels".into());
-    let image: image::DynamicImage = match frame.pixels().clone() {
-        Pixels::Gray8(v) => image::GrayImage::from_raw(w, h, v).ok_or_else(lost)?.into(),
-        Pixels::Rgb8(v) => image::RgbImage::from_raw(w, h, v).ok_or_else(lost)?.into(),
-        Pixels::Gray16(v) => image::ImageBuffer::<image::Luma<u16>, _>::from_raw(w, h, v)
-            .ok_or_else(lost)?
-            .into(),
-        Pixels::Rgb16(v) => image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(w, h, v)
-            .ok_or_else(lost)?
-            .into(),
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| TrainError::Setting(format!("a golden image cannot be encoded: {e}")))?;
-    Ok(bytes.into_inner())
+/// A golden image before it is judged.
+pub(super) struct GoldenFrame {
+    pub(super) name: String,
+    pub(super) kind: GoldenKind,
+    pub(super) frame: Frame,
 }
 
-/// Good training images, half of them damaged, as the bundle will carry them.
+/// Good training images, and as many damaged ones.
 pub(super) fn golden_frames(
     settings: &Settings,
     images: &GoodImages,
-) -> Result<Vec<(String, GoldenKind, Frame)>, TrainError> {
+) -> Result<Vec<GoldenFrame>, TrainError> {
     let mut rng = Rng::stream(settings.seed, GOLDEN_STREAM);
     let order = rng.permutation(images.paths.len());
     let mut frames = Vec::new();
@@ -83,7 +69,7 @@ pub(super) fn golden_frames(
             (GoldenKind::Damaged, "damaged")
         };
         let name = format!("{label}: {}", images.relative(path));
-        frames.push((name, kind, frame));
+        frames.push(GoldenFrame { name, kind, frame });
     }
     Ok(frames)
 }

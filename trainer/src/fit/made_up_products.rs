@@ -1,7 +1,7 @@
 //! Made-up products for tests: sections and manifests with nothing fitted behind them.
 
+use super::sections;
 use partgate::backbone::{BackboneSpec, InputGeometry, InputSpec, TapSpec};
-use partgate::lanes::LANES;
 use partgate::network::Precision;
 use partgate::product::{
     DType, Manifest, Method, Parity, PositionEvidence, SectionBytes, SectionKind, Training,
@@ -22,73 +22,32 @@ pub(super) fn bound(threshold: f32, rate: f64) -> Bound {
     }
 }
 
+fn of_member(member: u8, section: SectionBytes) -> SectionBytes {
+    SectionBytes { member, ..section }
+}
+
 pub(super) fn section(
     (kind, member): (SectionKind, u8),
     dtype: DType,
     shape: &[usize],
     bytes: Vec<u8>,
 ) -> SectionBytes {
-    SectionBytes {
-        kind,
-        member,
-        dtype,
-        shape: shape.iter().map(|&s| s as u64).collect(),
-        bytes,
-    }
-}
-
-pub(super) fn le_floats(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    of_member(member, sections::section(kind, dtype, shape, bytes))
 }
 
 pub(super) fn mask_section(member: u8, mask: &PositionMask) -> SectionBytes {
-    section(
-        (SectionKind::PositionMask, member),
-        DType::U16,
-        &[mask.cells(), mask.rows().div_ceil(LANES)],
-        mask.all_words()
-            .iter()
-            .flat_map(|w| w.to_le_bytes())
-            .collect(),
-    )
+    of_member(member, sections::mask_section(mask))
 }
 
 pub(super) fn sighting_sections(member: u8, seen: &SightingTable) -> [SectionBytes; 2] {
-    let cells = seen.totals.len();
-    [
-        section(
-            (SectionKind::SightingCounts, member),
-            DType::U8,
-            &[cells, seen.counts.len() / cells],
-            seen.counts.clone(),
-        ),
-        section(
-            (SectionKind::SightingTotals, member),
-            DType::U32,
-            &[cells],
-            seen.totals.iter().flat_map(|t| t.to_le_bytes()).collect(),
-        ),
-    ]
+    sections::sighting_sections(seen).map(|section| of_member(member, section))
 }
 
 pub(super) fn network_sections(member: u8, onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
-    [
-        section(
-            (SectionKind::Neighbourhood, member),
-            DType::Bytes,
-            &[onnx.len()],
-            onnx.to_vec(),
-        ),
-        section(
-            (SectionKind::Assignment, member),
-            DType::U16,
-            &[assignment.len()],
-            assignment.iter().flat_map(|a| a.to_le_bytes()).collect(),
-        ),
-    ]
+    sections::network_sections(onnx, assignment).map(|section| of_member(member, section))
 }
 
-/// A method that says nothing yet.
+/// A method without evidence.
 pub(super) fn method(rule: Rule) -> Method {
     Method {
         rule,

@@ -1,134 +1,30 @@
-//! Members of a product: most have one, an ensemble up to three. Each is fitted as if it were
-//! alone, on the same images and the same folds; `ensemble` joins what comes out.
+//! One member of a product, fitted as if it were alone. All members use the same images and the
+//! same folds; `ensemble` combines them.
 
-use super::Settings;
-use super::catalogue::{self, BackboneFile};
-use super::choice::CopyId;
-use super::moved::ShiftSensitivity;
+use super::choice::{Chosen, candidates, choose};
+use super::copies::{CopyId, DamagedCopy, damaged_copies};
+use super::fitted_bank::FittedBank;
+use super::held_out::{HeldOut, damaged_scores};
+use super::plan::MemberPlan;
+use super::refined::{Refined, RefinedScores, refine};
 use super::rules::RuleSpec;
-use super::study::HeldOut;
+use super::seconds::{FitSeconds, timed};
+use super::sections::{MemberSections, RuleTaken, member_sections};
+use super::shift::ShiftSensitivity;
+use super::study::Study;
+use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use partgate::backbone::{BackboneSpec, InputGeometry};
-use partgate::product::{MAX_MEMBERS, Method, SectionBytes, Training};
+use partgate::product::{Choice, Method, SectionBytes, Training};
 
-/// A further member as it was asked for. What is not named is the first member's; it sees the same
-/// part of the picture.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OtherMember {
-    /// Another network.
-    pub(crate) backbone: Option<String>,
-    /// Another side after the resize, pixels.
-    pub(crate) size: Option<u32>,
-}
-
-impl std::fmt::Display for OtherMember {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let backbone = self.backbone.iter().map(|b| format!("backbone={b}"));
-        let size = self.size.iter().map(|s| format!("size={s}"));
-        let parts: Vec<String> = backbone.chain(size).collect();
-        write!(f, "--member {}", parts.join(","))
-    }
-}
-
-/// What one member is fitted with.
-pub(crate) struct MemberPlan {
-    pub(crate) settings: Settings,
-    pub(crate) file: BackboneFile,
-}
-
-fn divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { divisor(b, a % b) }
-}
-
-impl OtherMember {
-    /// The first member's view at this member's size.
-    fn input(&self, first: &InputGeometry) -> Result<InputGeometry, TrainError> {
-        let resize = self.size.unwrap_or(first.resize);
-        let step = first.resize / divisor(first.resize, first.crop).max(1);
-        if !resize.is_multiple_of(step.max(1)) {
-            return Err(TrainError::Setting(format!(
-                "{self}: every member sees the same part of the picture, and the central {} of {} pixels are no whole number of {resize}; take a multiple of {step}",
-                first.crop, first.resize
-            )));
-        }
-        let crop = u64::from(first.crop) * u64::from(resize) / u64::from(first.resize.max(1));
-        Ok(InputGeometry {
-            roi: first.roi,
-            resize,
-            crop: u32::try_from(crop).unwrap_or(u32::MAX),
-        })
-    }
-}
-
-impl Settings {
-    /// What each member is fitted with, the first one first.
-    ///
-    /// Refuses what no network can take, a member twice, and more of them than a board runs.
-    pub(crate) fn members(&self) -> Result<Vec<MemberPlan>, TrainError> {
-        let count = 1 + self.others.len();
-        if count > MAX_MEMBERS {
-            return Err(TrainError::Setting(format!(
-                "--member is given {} times: with the network of --size and --backbone a product would have {count} members, and it may have {MAX_MEMBERS}",
-                self.others.len()
-            )));
-        }
-        let mut first = self.clone();
-        let others = std::mem::take(&mut first.others);
-        let file = checked(catalogue::backbone(&self.backbone)?)?;
-        let input = &self.features.input;
-        input.check(file.spec.input.multiple_of)?;
-        let mut names = vec!["the first member, by --size and --backbone".to_string()];
-        let mut plans = vec![MemberPlan {
-            file,
-            settings: first,
-        }];
-        for other in others {
-            let mut settings = plans[0].settings.clone();
-            if let Some(backbone) = &other.backbone {
-                settings.backbone.clone_from(backbone);
-            }
-            settings.features.input = other.input(input)?;
-            let within = |error: TrainError| TrainError::Setting(format!("{other}: {error}"));
-            let file = catalogue::backbone(&settings.backbone)
-                .and_then(checked)
-                .map_err(within)?;
-            let own = &settings.features.input;
-            own.check(file.spec.input.multiple_of)
-                .map_err(|error| within(error.into()))?;
-            settings.map_side = Some(self.map_side.unwrap_or(input.side()));
-            // A blur of so many of the first member's pixels, in this one's.
-            let scale = own.side() as f32 / input.side() as f32;
-            settings.sigma = self.sigma.map(|sigma| sigma * scale);
-            let same = |plan: &MemberPlan| {
-                plan.file.onnx == file.onnx && plan.settings.features.input == *own
-            };
-            if let Some(twin) = plans.iter().position(same) {
-                return Err(TrainError::Setting(format!(
-                    "{other}: the same network at the same size as {}; a second one would add time and nothing else, so give it another size or backbone",
-                    names[twin]
-                )));
-            }
-            names.push(other.to_string());
-            plans.push(MemberPlan { settings, file });
-        }
-        Ok(plans)
-    }
-}
-
-fn checked(file: BackboneFile) -> Result<BackboneFile, TrainError> {
-    file.spec
-        .check()
-        .map_err(|e| TrainError::Setting(e.to_string()))?;
-    Ok(file)
-}
-
-/// A damaged copy as a member sees it, held out: the score of each cell under the member's rule.
+/// Held-out scores of a damaged copy's cells under a member's rule.
 pub(crate) struct JudgedCopy {
     pub(crate) id: CopyId,
+    /// `[cells]`.
     pub(crate) cells: Vec<f32>,
 }
 
-/// A member, fitted: what a bundle carries of it, and what joining members needs to know.
+/// A fitted member: its part of a bundle, and what combining members needs.
 pub(crate) struct FittedMember {
     pub(crate) backbone: BackboneSpec,
     pub(crate) input: InputGeometry,
@@ -140,54 +36,205 @@ pub(crate) struct FittedMember {
     pub(crate) image_sizes: usize,
     /// Images whose features came from the cache.
     pub(crate) cached_images: usize,
-    /// Where the rule was chosen.
+    /// `None` where the rule was not chosen but given.
     pub(crate) shift: Option<ShiftSensitivity>,
-    /// Without the held-out scores, which are the product's.
     pub(super) training: Training,
     pub(super) sections: Vec<SectionBytes>,
-    /// Scores and thresholds that it would have alone.
+    /// Scores and thresholds of this member alone.
     pub(crate) held_out: HeldOut,
     /// Painted copies of good images; none where the fit needed none.
     pub(super) copies: Vec<JudgedCopy>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A member's rule with the figures that the product states about it.
+pub(crate) struct MemberRule {
+    pub(crate) spec: RuleSpec,
+    /// `None` where the rule was not chosen but given, as for `shift`.
+    pub(crate) choice: Option<Choice>,
+    pub(crate) shift: Option<ShiftSensitivity>,
+    pub(crate) held_out: HeldOut,
+    pub(crate) refined: Option<Refined>,
+    pub(crate) copies: Vec<JudgedCopy>,
+}
 
-    fn first(resize: u32, crop: u32) -> InputGeometry {
-        InputGeometry {
-            roi: None,
-            resize,
-            crop,
-        }
+impl MemberRule {
+    /// The rule `spec` as it is given, without refinement.
+    pub(crate) fn given(study: &Study<'_>, spec: RuleSpec) -> Result<Self, TrainError> {
+        Ok(Self {
+            spec,
+            choice: None,
+            shift: None,
+            held_out: HeldOut::new(study, spec)?,
+            refined: None,
+            copies: Vec::new(),
+        })
     }
 
-    fn sized(size: u32) -> OtherMember {
-        OtherMember {
-            backbone: None,
-            size: Some(size),
-        }
+    /// The rule `spec` with refinement, where damaged copies ask for it.
+    pub(crate) fn refined(
+        study: &Study<'_>,
+        spec: RuleSpec,
+        copies: &[DamagedCopy],
+    ) -> Result<Self, TrainError> {
+        let RefinedScores { held_out, refined } = refine(study, spec, copies)?;
+        Ok(Self {
+            held_out,
+            refined,
+            spec,
+            choice: None,
+            shift: None,
+            copies: Vec::new(),
+        })
     }
+}
 
-    #[test]
-    fn a_member_sees_what_the_first_one_sees() {
-        for (given, size, want) in [
-            (first(256, 256), 320, first(320, 320)),
-            (first(256, 224), 512, first(512, 448)),
-            (first(256, 224), 128, first(128, 112)),
-        ] {
-            assert_eq!(sized(size).input(&given).expect("a geometry"), want);
-        }
-        let input = OtherMember::default().input(&first(256, 224));
-        assert_eq!(input.expect("a geometry"), first(256, 224));
-        let error = sized(300)
-            .input(&first(256, 224))
-            .expect_err("half a pixel");
-        let error = error.to_string();
-        assert!(
-            error.contains("--member size=300") && error.contains("multiple of 8"),
-            "{error}"
-        );
+/// Lowest, median and highest of `scores`, of which there is at least one.
+pub(crate) fn lowest_median_highest(scores: &[f32]) -> [f32; 3] {
+    let mut sorted = scores.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let n = sorted.len();
+    [sorted[0], sorted[n / 2], sorted[n - 1]]
+}
+
+impl FittedMember {
+    /// The member with the bank `fitted` of all images, under `rule`.
+    pub(crate) fn new(
+        study: &Study<'_>,
+        fitted: &FittedBank,
+        rule: MemberRule,
+    ) -> Result<Self, TrainError> {
+        let (fitter, features) = (&study.fitter, &study.fitter.features);
+        let taken = RuleTaken {
+            spec: rule.spec,
+            choice: rule.choice,
+            refined: rule.refined.as_ref(),
+        };
+        let MemberSections { sections, method } = member_sections(study, fitted, taken)?;
+        Ok(Self {
+            backbone: study.file.spec.clone(),
+            input: fitter.settings.features.input.clone(),
+            spec: rule.spec,
+            method,
+            bank_rows: fitted.bank.rows(),
+            dimensions: features.dimensions,
+            image_sizes: features.set.sizes,
+            cached_images: features.cached,
+            shift: rule.shift,
+            training: Training {
+                images: features.images as u32,
+                cells: fitter.inspected_vectors(&study.images()).len() as u64,
+                digest: features.set.digest,
+                seed: fitter.settings.seed,
+                folds: study.folds.len() as u32,
+                smallest: features.set.smallest,
+                largest: features.set.largest,
+                held_out: lowest_median_highest(&rule.held_out.scores),
+            },
+            sections,
+            held_out: rule.held_out,
+            copies: rule.copies,
+        })
     }
+}
+
+/// Held-out scores of the painted ones among `copies`.
+fn judged_copies(
+    study: &Study<'_>,
+    spec: RuleSpec,
+    copies: &[DamagedCopy],
+    refined: Option<&Refined>,
+) -> Result<Vec<JudgedCopy>, TrainError> {
+    let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
+    let cells = match refined {
+        Some(refined) => refined.copies.clone(),
+        None => {
+            let found = damaged_scores(study, &painted, spec)?;
+            found.into_iter().map(|scored| scored.cells).collect()
+        }
+    };
+    let pairs = painted.iter().zip(cells);
+    Ok(pairs
+        .map(|(copy, cells)| JudgedCopy { id: copy.id, cells })
+        .collect())
+}
+
+/// The rule of a member.
+struct ChosenRule {
+    spec: RuleSpec,
+    /// `None` where the rule is given, as for `shift`.
+    choice: Option<Choice>,
+    shift: Option<ShiftSensitivity>,
+}
+
+fn chosen_rule(
+    study: &Study<'_>,
+    images: &GoodImages,
+    copies: &[DamagedCopy],
+) -> Result<ChosenRule, TrainError> {
+    let settings = study.fitter.settings;
+    if let Some(spec) = settings.rule {
+        return Ok(ChosenRule {
+            spec,
+            choice: None,
+            shift: None,
+        });
+    }
+    let Chosen { spec, mut choice } = choose(study, &candidates(settings.density), copies)?;
+    let shift = ShiftSensitivity::of(study, images, spec)?;
+    if let Some(shift) = &shift {
+        // As words, which older runtimes show too.
+        choice.reason += "; ";
+        choice.reason += &shift.in_words();
+    }
+    Ok(ChosenRule {
+        spec,
+        choice: Some(choice),
+        shift,
+    })
+}
+
+/// Fits one member. With `in_ensemble` it also keeps its scores of damaged copies.
+pub(crate) fn fit_member(
+    images: &GoodImages,
+    plan: &MemberPlan,
+    in_ensemble: bool,
+    seconds: &mut FitSeconds,
+) -> Result<FittedMember, TrainError> {
+    let settings = &plan.settings;
+    let specs = match settings.rule {
+        Some(spec) => vec![spec],
+        None => candidates(settings.density),
+    };
+    let study = Study::new(images, settings, &plan.file, &specs, seconds)?;
+    let needs_copies = settings.rule.is_none() || settings.refine || in_ensemble;
+    let (copies, chosen) = timed(&mut seconds.choice, || {
+        let copies = if needs_copies {
+            damaged_copies(&study.fitter, &study.extractor, images)?
+        } else {
+            Vec::new()
+        };
+        let chosen = chosen_rule(&study, images, &copies)?;
+        Ok::<_, TrainError>((copies, chosen))
+    })?;
+    let rule = timed(&mut seconds.thresholds, || {
+        let rule = if settings.refine {
+            MemberRule::refined(&study, chosen.spec, &copies)?
+        } else {
+            MemberRule::given(&study, chosen.spec)?
+        };
+        let judged = if in_ensemble {
+            judged_copies(&study, chosen.spec, &copies, rule.refined.as_ref())?
+        } else {
+            Vec::new()
+        };
+        Ok::<_, TrainError>(MemberRule {
+            choice: chosen.choice,
+            shift: chosen.shift,
+            copies: judged,
+            ..rule
+        })
+    })?;
+    drop(copies);
+    let fitted = timed(&mut seconds.bank, || study.whole(&[rule.spec]));
+    FittedMember::new(&study, &fitted, rule)
 }

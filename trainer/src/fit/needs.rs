@@ -1,11 +1,14 @@
-//! What a fit needs, reckoned before it starts: memory, and room on the disk for the bundle.
+//! Memory and disk space of a fit, estimated before it starts.
 
 use super::available::available_mib;
 use super::catalogue::BackboneFile;
+use super::choice::candidates;
+use super::copies::{DAMAGED_IMAGES, EXCHANGED_COPIES, PAINTED_COPIES};
 use super::golden::GOLDEN_AREA;
-use super::member::MemberPlan;
+use super::plan::MemberPlan;
 use super::rules::RuleSpec;
-use super::{NetworkForm, Settings, choice, moved};
+use super::settings::{NetworkForm, Settings};
+use super::shift::{MOVED_IMAGES, SHIFTS};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use image::{ImageDecoder, ImageReader};
@@ -21,7 +24,7 @@ const PROGRAM: u64 = 64 * MIB;
 /// A thread's network state, image file and decoded picture.
 const A_THREAD: u64 = 32 * MIB;
 /// The coreset packs the vectors that may be the farthest once more. Of 819,200 vectors of the
-/// demonstration product a fourteenth were, at most; growing the packed ones doubles their room.
+/// demonstration product a fourteenth were, at most; while they grow, they take twice the memory.
 const PACKED_SHARE: u64 = 4;
 /// Values a cell that a training step of the neighbourhood network holds for a batch: layers and
 /// logits, forwards and backwards.
@@ -30,10 +33,11 @@ const STEP_VALUES: u64 = 2 * 6 * 1024;
 /// two moments, some twice while a step replaces them), is written and loaded: of 11 million
 /// weights 7.3 were seen.
 const LEARNING_COPIES: u64 = 10;
-/// Values a cell and channel of each of its layers, forwards and backwards, times the images a step.
+/// Values a cell and channel of each of its layers, forwards and backwards, times the images a
+/// step.
 const LAYER_VALUES: u64 = 2 * 16;
-/// Of a bundle, what is not counted one by one: manifest, maps, the networks besides the backbone.
-const SMALL_THINGS: u64 = 8 * MIB;
+/// Rest of a bundle: manifest, maps, the networks besides the backbone.
+const SMALL_SECTIONS: u64 = 8 * MIB;
 
 /// Sizes that follow from settings, backbone and number of images.
 struct Sizes {
@@ -49,13 +53,13 @@ struct Sizes {
     /// Some rule that is fitted needs the neighbourhood network.
     network: bool,
     entries: u64,
-    /// The network in the paper's form; the other one is small.
-    paper: Option<Paper>,
+    /// The network in the paper's form; `None` for the edge form, which is small.
+    paper: Option<PaperNetworkSize>,
 }
 
-/// What the paper's form of the neighbourhood network takes.
+/// Size of the paper's form of the neighbourhood network.
 #[derive(Clone, Copy)]
-struct Paper {
+struct PaperNetworkSize {
     weights: u64,
     /// Of its file.
     bytes: u64,
@@ -63,7 +67,7 @@ struct Paper {
     channels: u64,
 }
 
-impl Paper {
+impl PaperNetworkSize {
     /// Refuses a file that no bundle could hold.
     fn new(shape: &NeighbourhoodShape, layers: usize) -> Result<Self, TrainError> {
         let weights = shape.weights();
@@ -107,7 +111,7 @@ impl Sizes {
         let rows = (all as f64 * settings.bank_ratio).ceil() as u64;
         let rules = match settings.rule {
             Some(rule) => vec![rule],
-            None => choice::candidates(settings.density),
+            None => candidates(settings.density),
         };
         let rows = rows
             .max(settings.min_bank as u64)
@@ -123,7 +127,7 @@ impl Sizes {
                     rows.min(settings.entries as u64) as usize,
                     spec.precision,
                 );
-                Some(Paper::new(&shape, layers)?)
+                Some(PaperNetworkSize::new(&shape, layers)?)
             }
             _ => None,
         };
@@ -139,7 +143,7 @@ impl Sizes {
         })
     }
 
-    /// What a bundle holds of the bank and of where its rows were seen, bytes.
+    /// Bytes of a bundle's sections for the bank and for the places of its rows.
     fn sections(&self) -> u64 {
         let bank = self.rows * self.dimensions * 4;
         // At most a table of one-byte counts, beside which a mask of bits is nothing.
@@ -159,8 +163,8 @@ impl Sizes {
 
 /// Damaged and moved copies at most.
 fn copies(images: usize) -> u64 {
-    let each = choice::COPIES.iter().sum::<usize>() + choice::EXCHANGES;
-    (choice::IMAGES.min(images) * each + moved::IMAGES.min(images) * moved::SHIFTS.len()) as u64
+    let each = PAINTED_COPIES.iter().sum::<usize>() + EXCHANGED_COPIES;
+    (DAMAGED_IMAGES.min(images) * each + MOVED_IMAGES.min(images) * SHIFTS.len()) as u64
 }
 
 /// The most memory that fitting a member on `images` images takes, bytes: features, and the work of
@@ -211,8 +215,8 @@ fn memory_bytes(
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
 }
 
-/// What a member of an ensemble leaves in memory while the next one is fitted, bytes: its sections,
-/// and the cells' scores of good images and of damaged copies.
+/// Bytes that a fitted member of an ensemble keeps while the next one is fitted: its sections, and
+/// the cells' scores of good images and of damaged copies.
 fn kept_bytes(plan: &MemberPlan, images: usize) -> Result<u64, TrainError> {
     let sizes = Sizes::new(&plan.file, &plan.settings, images)?;
     let scores = (sizes.all + copies(images) * sizes.cells) * 4;
@@ -233,7 +237,10 @@ fn memory_mib(plans: &[MemberPlan], images: usize, threads: u64) -> Result<u64, 
     Ok((most + kept).div_ceil(MIB))
 }
 
-/// Refuses a fit of `plans` on `images` images that the memory would not suffice for.
+/// Refuses a fit of `plans` on `images` images that needs more memory than there is.
+///
+/// # Errors
+/// [`TrainError::Memory`].
 pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), TrainError> {
     let threads = rayon::current_num_threads() as u64;
     let needed_mib = memory_mib(plans, images, threads)?;
@@ -261,8 +268,8 @@ pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), Tr
     }
 }
 
-/// Bytes that a picture may take as a golden image: PNG files of photographs come out smaller than
-/// their pixels. None for a file that cannot be read; the fit will say so.
+/// Bytes that a picture may take as a golden image: PNG files of photographs are smaller than their
+/// pixels. `None` for a file that cannot be read, which the fit itself refuses.
 fn golden_bytes(path: &Path, shrunk: bool) -> Option<u64> {
     let file = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
     let picture = file.into_decoder().ok()?;
@@ -276,12 +283,12 @@ fn golden_bytes(path: &Path, shrunk: bool) -> Option<u64> {
     Some(area * u64::from(picture.color_type().bytes_per_pixel()))
 }
 
-/// The most room that the bundle of a fit on `images` takes on the disk, bytes.
+/// The most bytes of the bundle of a fit on `images`.
 pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u64, TrainError> {
     let mut members = 0;
     for plan in settings.members()? {
         let sizes = Sizes::new(&plan.file, &plan.settings, images.paths.len())?;
-        members += plan.file.onnx.len() as u64 + sizes.sections() + SMALL_THINGS;
+        members += plan.file.onnx.len() as u64 + sizes.sections() + SMALL_SECTIONS;
     }
     let shrunk = settings.features.input.roi.is_none();
     let largest = images
@@ -295,7 +302,7 @@ pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u
 
 #[cfg(test)]
 mod tests {
-    use super::super::member::OtherMember;
+    use super::super::settings::OtherMember;
     use super::*;
     use crate::cli::fit::default_settings;
 
@@ -311,7 +318,7 @@ mod tests {
         settings.members().expect("members")
     }
 
-    /// What issue and README promise, with everything on.
+    /// The README's promise, with everything on.
     #[test]
     fn a_thousand_images_fit_into_four_gibibytes() {
         let needed = memory_mib(&plans(&[]), 1000, 2).expect("a need");
@@ -328,7 +335,7 @@ mod tests {
 
     /// 43 million weights at the published width over this backbone and 1024 rows of D.
     #[test]
-    fn the_papers_form_is_reckoned_with() {
+    fn the_papers_form_counts() {
         let int8 = "efficientnet-lite0-int8";
         let edge = memory_mib(&plans(&[]), 100, 2).expect("a need");
         let (small, published) = (paper(64, int8), paper(2048, int8));
@@ -338,10 +345,10 @@ mod tests {
         assert!(published > 3200, "{published}");
         // As f32 no bundle could hold the widest.
         let error = paper(4096, "efficientnet-lite0-f32").expect_err("too large");
-        let told = error.to_string();
+        let text = error.to_string();
         assert!(
-            told.contains("--network-width") && told.contains("512 MiB"),
-            "{told}"
+            text.contains("--network-width") && text.contains("512 MiB"),
+            "{text}"
         );
     }
 

@@ -1,19 +1,19 @@
-//! The neighbourhood network: which distribution-coreset row is a cell, told from the cells around
-//! it without the cell itself (PNI, arXiv 2211.12634, section 3.2), in a form for small devices and
-//! in the published one. Both look through a `window x window` convolution whose centre is zero: the
-//! true hole.
+//! The neighbourhood network: it predicts the distribution-coreset row of a cell from the cells
+//! around it, without the cell itself (PNI, arXiv 2211.12634, section 3.2). There is a form for
+//! small devices and the published one. Both begin with a `window x window` convolution whose
+//! centre is zero.
 
 mod edge;
 mod paper;
 
 use super::features::Features;
-use super::training::{Learning, values};
+use super::training::{Batches, Learning, values};
 use crate::export::{Convolution, Graph};
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use edge::Edge;
-use paper::{Moments, Paper};
+use edge::EdgeLayers;
+use paper::{Moments, PaperLayers};
 use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
 use partgate::seed::Rng;
 
@@ -22,35 +22,35 @@ const BATCH: usize = 2;
 /// Standardised features are rounded over this many standard deviations in int8.
 const FEATURE_RANGE: f32 = 8.0;
 
-/// What passes between the layers.
+/// Values between the layers.
 struct Stages {
     /// After each rectified layer, for the export's ranges.
     rectified: Vec<Tensor<2>>,
     logits: Tensor<2>,
-    /// Mean and variance of what each normalised layer saw; none where nothing is normalised.
+    /// Mean and variance of each normalised layer's input; none where no layer is normalised.
     seen: Vec<[Tensor<1>; 2]>,
 }
 
-// A few hundred bytes of handles, once a network: a box would buy nothing.
+// A few hundred bytes, once a network: a box would save nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 enum Layers {
-    Edge(Edge),
-    Paper(Paper),
+    Edge(EdgeLayers),
+    Paper(PaperLayers),
 }
 
 impl Layers {
     fn new(shape: &NeighbourhoodShape, rng: &mut Rng, device: &Device) -> Self {
         match shape.form {
-            NeighbourhoodForm::Edge { .. } => Self::Edge(Edge::new(shape, rng, device)),
+            NeighbourhoodForm::Edge { .. } => Self::Edge(EdgeLayers::new(shape, rng, device)),
             NeighbourhoodForm::Paper { layers } => {
-                Self::Paper(Paper::new(shape, layers as usize, rng, device))
+                Self::Paper(PaperLayers::new(shape, layers as usize, rng, device))
             }
         }
     }
 
-    /// `features` is `[images, cells, dimensions]`, standardised. What is normalised is so by
-    /// `moments`, or where there are none, in training, by the features' own.
+    /// `features` is `[images, cells, dimensions]`, standardised. Normalised layers use `moments`,
+    /// or, in training, the moments of the batch.
     fn forward(
         &self,
         features: Tensor<3>,
@@ -78,7 +78,7 @@ pub(crate) struct NeighbourhoodModel {
     shift: Vec<f32>,
     scale: Vec<f32>,
     layers: Layers,
-    /// What normalises each layer of the paper's form.
+    /// Of each normalised layer of the paper's form.
     moments: Vec<Moments>,
     /// Largest value after each rectified layer, over some training images.
     highest: Vec<f32>,
@@ -109,8 +109,8 @@ fn statistics(features: &Features, images: &[usize]) -> (Vec<f32>, Vec<f32>) {
 }
 
 impl NeighbourhoodModel {
-    /// Trains on `images`, whose cells are the rows `targets[image * cells + cell]` of D. `tick`
-    /// is called after each of [`Learning::steps`] steps.
+    /// Trains on `images`, whose cells are the rows `targets[image * cells + cell]` of D. Calls
+    /// `tick` after each of [`Learning::steps`] steps.
     pub(crate) fn train(
         features: &Features,
         images: &[usize],
@@ -126,18 +126,14 @@ impl NeighbourhoodModel {
         let mut optimiser = learning.optimiser();
         let hole_mask = hole(shape.window as usize, &device);
         let cells = features.cells();
-        let mut order: Vec<usize> = Vec::new();
+        let mut batches = Batches::new(images.len(), BATCH);
         let (mut recent, mut counted) = (0.0, 0);
         let mut moments = Vec::new();
         for step in 0..learning.steps {
-            let batch: Vec<usize> = (0..BATCH.min(images.len()))
-                .map(|_| {
-                    if order.is_empty() {
-                        order = rng.permutation(images.len());
-                    }
-                    // Never empty: refilled above.
-                    images[order.pop().unwrap_or(0)]
-                })
+            let batch: Vec<usize> = batches
+                .next(&mut rng)
+                .into_iter()
+                .map(|i| images[i])
                 .collect();
             let input = standardised(features, &batch, &shift, &scale, &device);
             let truth: Vec<i32> = batch
@@ -216,7 +212,7 @@ impl NeighbourhoodModel {
     }
 }
 
-/// A network's first look at the cells around: the kernel's centre is zero.
+/// The first convolution, whose kernel has a centre of zero.
 fn ring(mut weights: Vec<f32>, biases: Vec<f32>, shape: &NeighbourhoodShape) -> Convolution {
     let side = shape.window as usize;
     for kernel in weights.chunks_exact_mut(side * side) {

@@ -1,9 +1,9 @@
-//! Good images that stand out among the good ones: maybe not good, and able to set a threshold.
+//! Good images whose scores stand out: they may be defective, and a single one can set a threshold.
 
 use crate::dataset::GoodImages;
 use serde::Serialize;
 
-/// A good image that stands out among the good ones.
+/// A good image whose score stands out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outlier {
     pub(crate) image: String,
@@ -12,8 +12,7 @@ pub(crate) struct Outlier {
     pub(crate) over_median: f32,
 }
 
-/// Held-out scores this many robust standard deviations above the median are named: on data like
-/// a line's a good image has no business there, and a single one can set the threshold.
+/// An outlier's score is this many robust standard deviations above the median.
 const OUTLIER_DEVIATIONS: f32 = 6.0;
 
 /// The images whose held-out score is far above the others', highest first.

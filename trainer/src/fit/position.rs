@@ -1,5 +1,5 @@
-//! Where each bank row was seen on good parts, reduced to the rows allowed at each cell
-//! (PNI, arXiv 2211.12634, equation 5, as counts).
+//! Places of the bank's rows on good parts, and the rows that are allowed at each cell (PNI, arXiv
+//! 2211.12634, equation 5, as counts).
 
 use partgate::score::PositionMask;
 use rayon::prelude::*;
@@ -18,9 +18,8 @@ pub(crate) fn default_window(grid: usize) -> usize {
     (2 * ((cells - 1.0) / 2.0).round() as usize + 1).max(3)
 }
 
-/// Sightings that the published threshold `tau = 1 / (2 K)` asks for: more than
-/// `images * window^2 / (2 K)`. With a small set that is a single one: the rule must not forbid
-/// rows merely because few images were taken.
+/// Sightings that the published threshold `tau = 1 / (2 K)` asks for: more than `images * window^2
+/// / (2 K)`. For a small set one is enough, so that few images do not forbid rows.
 pub(crate) fn published_sightings(images: usize, window: usize, rows: usize) -> usize {
     images * window * window / (2 * rows.max(1)) + 1
 }

@@ -1,17 +1,21 @@
-//! Refinement of a fitted rule: networks that have not seen the image, a weight that damaged
-//! copies ask for, and the held-out scores that thresholds then come from.
+//! Refinement of a fitted rule: networks that have not seen the image, a weight that damaged copies
+//! ask for, and the held-out scores that thresholds then come from.
 
-use super::choice::{DamagedCopy, damaged_scores, held_out_scores};
+use super::copies::DamagedCopy;
+use super::held_out::{HeldOut, damaged_scores};
 use super::refinement::{
-    self, HeldOut, RATE, RefinementModel, STEPS, Sample, choose_weight, default_shape, scale_of,
+    self, HeldOutCells, RATE, RefinementModel, STEPS, Sample, WeightChoice, choose_weight,
+    default_shape, scale_of,
 };
 use super::rules::RuleSpec;
 use super::study::Study;
+use super::thresholds::thresholds_from;
 use super::training::Learning;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::network::Precision;
 use partgate::product::RefinementEvidence;
+use partgate::refine::RefinementShape;
 
 /// Streams of the folds' networks and the product's.
 const STREAM: u64 = 256;
@@ -20,127 +24,193 @@ const STREAM: u64 = 256;
 pub(crate) struct Refined {
     pub(crate) onnx: Vec<u8>,
     pub(crate) evidence: RefinementEvidence,
-    /// Held-out image scores of the good images, refined.
-    pub(crate) scores: Vec<f32>,
-    /// The cells' scores behind them, `[images][cells]`.
-    pub(crate) cells: Vec<Vec<f32>>,
-    /// The same of the painted copies, in their order.
+    /// Refined scores of the painted copies' cells, `[copies][cells]`.
     pub(crate) copies: Vec<Vec<f32>>,
 }
 
-/// Trains refinement for `spec`; `None` where damaged copies do not ask for it.
+/// Held-out scores under a rule.
+pub(crate) struct RefinedScores {
+    pub(crate) held_out: HeldOut,
+    /// `None` where damaged copies ask for no refinement; the scores are then those of the rule
+    /// alone.
+    pub(crate) refined: Option<Refined>,
+}
+
+/// Held-out scores under `spec`, refined where damaged copies ask for it.
 pub(crate) fn refine(
     study: &Study<'_>,
     spec: RuleSpec,
     copies: &[DamagedCopy],
-) -> Result<Option<Refined>, TrainError> {
-    let fitter = &study.fitter;
-    let (features, settings) = (&fitter.features, fitter.settings);
-    let goods = held_out_scores(study, spec, &|_| ())?;
+) -> Result<RefinedScores, TrainError> {
+    let mut held_out = HeldOut::new(study, spec)?;
     // Exchanged features have no look of their own that a network could learn.
     let copies: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
     if copies.is_empty() {
         log::warn!("no image could be damaged, so there is nothing to learn refinement from");
-        return Ok(None);
+        return Ok(RefinedScores {
+            held_out,
+            refined: None,
+        });
     }
-    let damaged = damaged_scores(study, &copies, spec)?;
-    let image_scores: Vec<f32> = goods.iter().map(|g| g.0).collect();
-    let scale = scale_of(&image_scores);
-    let shape = default_shape(
-        features.grid as u32,
-        features.dimensions as u32,
-        fitter.precision,
-    );
-    let mut samples: Vec<Sample<'_>> = goods
-        .into_iter()
-        .enumerate()
-        .map(|(image, (_, scores))| Sample {
-            features: features.image(image),
-            scores,
-            changed: vec![0.0; features.cells()],
-            group: image,
-        })
-        .collect();
-    samples.extend(
-        damaged
-            .into_iter()
-            .zip(&copies)
-            .map(|((_, scores), copy)| Sample {
-                features: &copy.features,
-                scores,
-                changed: copy.changed.clone(),
-                group: copy.id.image,
-            }),
-    );
-    let fold_of = |image: usize| {
-        let mine = |fold: &super::study::Fold| fold.held.binary_search(&image).is_ok();
-        study.folds.iter().position(mine).unwrap_or(0)
-    };
-    let learning = Learning {
-        steps: STEPS,
-        rate: RATE,
-        seed: settings.seed,
-        stream: STREAM,
-    };
+    let goods = study.fitter.features.images;
+    let samples = samples(study, &held_out, &copies, spec)?;
+    let training = RefinementTraining::new(study, &held_out);
     let progress = Progress::new("refinement", ((study.folds.len() + 1) * STEPS) as u64);
     let tick = || progress.advance(1);
-    let refined = refinement::held_out(
-        &samples,
-        study.folds.len(),
-        &fold_of,
-        (shape, scale),
-        &learning,
-        &tick,
-    )?;
-    let held: Vec<HeldOut<'_>> = samples
+    let refined = training.held_out(study, &samples, &tick)?;
+    let cells = held_out_cells(&samples, &refined, goods);
+    let mut image_score = image_score(study)?;
+    let chosen = choose_weight(&cells, &mut image_score)?;
+    if chosen.weight <= 0.0 {
+        progress.finish();
+        return Ok(RefinedScores {
+            held_out,
+            refined: None,
+        });
+    }
+    let (good, damaged) = cells.split_at(goods);
+    let fused = |cells: &[HeldOutCells<'_>]| -> Vec<Vec<f32>> {
+        cells.iter().map(|c| c.fused(chosen.weight)).collect()
+    };
+    let (good, damaged) = (fused(good), fused(damaged));
+    if held_out.baseline_thresholds.is_none() {
+        held_out.baseline_thresholds = Some(held_out.thresholds);
+    }
+    held_out.scores = good.iter().map(|cells| image_score(cells)).collect();
+    held_out.cells = good;
+    held_out.thresholds = thresholds_from(&held_out.scores, study.fitter.settings.risk)?;
+    let onnx = training.product(&samples, &tick);
+    progress.finish();
+    let refined = Refined {
+        onnx,
+        evidence: training.evidence(&chosen, copies.len()),
+        copies: damaged,
+    };
+    Ok(RefinedScores {
+        held_out,
+        refined: Some(refined),
+    })
+}
+
+/// The good images, then `copies`, as a network learns from them.
+fn samples<'s>(
+    study: &'s Study<'_>,
+    held_out: &HeldOut,
+    copies: &[&'s DamagedCopy],
+    spec: RuleSpec,
+) -> Result<Vec<Sample<'s>>, TrainError> {
+    let features = &study.fitter.features;
+    let damaged = damaged_scores(study, copies, spec)?;
+    let goods = held_out
+        .cells
         .iter()
-        .zip(&refined)
         .enumerate()
-        .map(|(index, (sample, refined))| HeldOut {
-            damaged: index >= features.images,
+        .map(|(image, scores)| Sample {
+            features: features.image(image),
+            scores: scores.clone(),
+            changed: vec![0.0; features.cells()],
+            group: image,
+        });
+    let copies = damaged
+        .into_iter()
+        .zip(copies)
+        .map(|(scored, copy)| Sample {
+            features: &copy.features,
+            scores: scored.cells,
+            changed: copy.changed.clone(),
+            group: copy.id.image,
+        });
+    Ok(goods.chain(copies).collect())
+}
+
+/// Scores of the samples' cells with their refined ones; the first `goods` samples are good images.
+fn held_out_cells<'s>(
+    samples: &'s [Sample<'_>],
+    refined: &'s [Vec<f32>],
+    goods: usize,
+) -> Vec<HeldOutCells<'s>> {
+    let pairs = samples.iter().zip(refined).enumerate();
+    pairs
+        .map(|(index, (sample, refined))| HeldOutCells {
+            damaged: index >= goods,
             original: &sample.scores,
             refined,
         })
-        .collect();
-    let mut image_score = image_score(study)?;
-    let chosen = choose_weight(&held, &mut image_score)?;
-    if chosen.weight <= 0.0 {
-        progress.finish();
-        return Ok(None);
-    }
-    let weight = chosen.weight;
-    let fused = |image: &HeldOut<'_>| -> Vec<f32> {
-        let pairs = image.original.iter().zip(image.refined);
-        pairs
-            .map(|(&s, &r)| (1.0 - weight) * s + weight * r)
-            .collect()
-    };
-    let (goods, damaged) = held.split_at(features.images);
-    let cells: Vec<Vec<f32>> = goods.iter().map(fused).collect();
-    let damaged = damaged.iter().map(fused).collect();
-    let scores = cells.iter().map(|cells| image_score(cells)).collect();
-    let model = RefinementModel::train(&samples, shape, scale, &learning, &tick);
-    progress.finish();
-    log::debug!("refinement network: loss {}", model.training_loss);
-    Ok(Some(Refined {
-        onnx: model.onnx(shape.precision == Precision::Int8),
-        evidence: RefinementEvidence {
-            shape,
-            scale,
-            weight,
-            separation: [chosen.figures[0].separation, chosen.taken().separation],
-            caught: [chosen.figures[0].caught, chosen.taken().caught],
-            held_out_images: copies.len() as u32,
-        },
-        scores,
-        cells,
-        copies: damaged,
-    }))
+        .collect()
 }
 
-/// Cell scores to the image score, drawn by the scorer that boards have.
+/// Settings of the training of a product's refinement.
+struct RefinementTraining {
+    shape: RefinementShape,
+    /// Unit of the scores that the networks see.
+    scale: f32,
+    learning: Learning,
+}
+
+impl RefinementTraining {
+    fn new(study: &Study<'_>, held_out: &HeldOut) -> Self {
+        let (fitter, features) = (&study.fitter, &study.fitter.features);
+        Self {
+            shape: default_shape(
+                features.grid as u32,
+                features.dimensions as u32,
+                fitter.precision,
+            ),
+            scale: scale_of(&held_out.scores),
+            learning: Learning {
+                steps: STEPS,
+                rate: RATE,
+                seed: fitter.settings.seed,
+                stream: STREAM,
+            },
+        }
+    }
+
+    /// Refined scores of the samples' cells by networks that have not seen the sample.
+    fn held_out(
+        &self,
+        study: &Study<'_>,
+        samples: &[Sample<'_>],
+        tick: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let fold_of = |image: usize| {
+            let holds = |fold: &super::study::Fold| fold.holds_out(image);
+            study.folds.iter().position(holds).unwrap_or(0)
+        };
+        Ok(refinement::held_out(
+            samples,
+            study.folds.len(),
+            &fold_of,
+            self.shape,
+            self.scale,
+            &self.learning,
+            tick,
+        )?)
+    }
+
+    /// The product's network, trained on all samples, as an ONNX file.
+    fn product(&self, samples: &[Sample<'_>], tick: &(dyn Fn() + Sync)) -> Vec<u8> {
+        let model = RefinementModel::train(samples, self.shape, self.scale, &self.learning, tick);
+        log::debug!("refinement network: loss {}", model.training_loss);
+        model.onnx(self.shape.precision == Precision::Int8)
+    }
+
+    fn evidence(&self, chosen: &WeightChoice, copies: usize) -> RefinementEvidence {
+        let (plain, taken) = (&chosen.figures[0], chosen.taken());
+        RefinementEvidence {
+            shape: self.shape,
+            scale: self.scale,
+            weight: chosen.weight,
+            separation: [plain.separation, taken.separation],
+            caught: [plain.caught, taken.caught],
+            held_out_images: copies as u32,
+        }
+    }
+}
+
+/// Cell scores to the image score, by the scorer that boards have.
 fn image_score(study: &Study<'_>) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
-    // Any bank will do: only the drawing is used.
+    // Any bank will do: only the map is drawn.
     let any = &study.folds[0].fitted;
     let mut scorer = study
         .fitter

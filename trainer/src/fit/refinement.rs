@@ -2,12 +2,12 @@
 //! a form for small devices), trained on damaged copies of good images.
 //!
 //! `features, score -> 1x1 -> ReLU -> blocks x (3x3 a channel -> ReLU -> 1x1 -> ReLU) -> 1x1 ->
-//! correction`; refined = score + correction, never below 0. The correction is taught to be the
-//! damage: 1 in damaged cells, 0 elsewhere. What the product found high on a good part stays as
-//! high as it was: teaching the network to lower it raises the rank of most damage and with it
-//! the score of the one unusual good part that sets the threshold (docs/method.md has figures).
+//! correction`; refined = score + correction, never below 0. The target of the correction is 1 in
+//! damaged cells and 0 elsewhere, so high scores on good parts stay high. A network that learns to
+//! lower them ranks most damage higher, but also the one unusual good part that sets the threshold
+//! (docs/method.md has figures).
 
-use super::training::{Learning, parameter, pointwise, values};
+use super::training::{Batches, Learning, parameter, pointwise, values};
 use crate::error::TrainError;
 use crate::export::{Convolution, Graph};
 use crate::metrics::image_auroc;
@@ -24,7 +24,7 @@ use std::ops::Range;
 
 /// Images a step.
 const BATCH: usize = 8;
-/// Standardised features, and the score over the scale times [`SCORE_GAIN`], end here.
+/// Limit of standardised features, and of the score over the scale times [`SCORE_GAIN`].
 const INPUT_RANGE: f32 = 8.0;
 /// A score is about 1 at most on a good part; this gives it the spread of a standardised feature
 /// and finer steps in int8.
@@ -42,8 +42,7 @@ const AUROC_SLACK: f64 = 0.005;
 /// ... and this share of damaged copies above the threshold.
 const CAUGHT_SLACK: f64 = 0.02;
 
-/// The network that a product gets unless it is told another: 7.6 thousand products a cell with
-/// 152 features, 0.008 GMAC at 32 x 32.
+/// The usual network: 7.6 thousand products a cell with 152 features, 0.008 GMAC at 32 x 32.
 pub(crate) fn default_shape(grid: u32, dimensions: u32, precision: Precision) -> RefinementShape {
     RefinementShape {
         grid,
@@ -64,7 +63,7 @@ pub(crate) fn scale_of(image_scores: &[f32]) -> f32 {
     let mut sorted = image_scores.to_vec();
     sorted.sort_by(f32::total_cmp);
     let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0);
-    // All goods alike, cell by cell: any unit will do.
+    // All good images may be equal, cell by cell; then any unit is right.
     if middle > 0.0 && middle.is_finite() {
         middle
     } else {
@@ -80,7 +79,7 @@ pub(crate) struct Sample<'a> {
     pub(crate) scores: Vec<f32>,
     /// `[cells]`: share of damaged pixels in the cell.
     pub(crate) changed: Vec<f32>,
-    /// The good image that it came from; what is held out is held out by this.
+    /// The good image that it comes from. Folds hold out whole groups.
     pub(crate) group: usize,
 }
 
@@ -90,7 +89,7 @@ impl Sample<'_> {
     }
 }
 
-/// The correction that the network is taught.
+/// Target of the correction.
 fn damage(changed: f32) -> f32 {
     (changed / FULLY_CHANGED).min(1.0)
 }
@@ -112,7 +111,7 @@ struct Layers {
     last_bias: Param<Tensor<1>>,
 }
 
-/// What passes between the layers.
+/// Values between the layers.
 struct Stages {
     /// After each rectified layer, for the export's ranges.
     rectified: Vec<Tensor<2>>,
@@ -226,29 +225,9 @@ fn statistics(samples: &[&Sample<'_>], dimensions: usize) -> (Vec<f32>, Vec<f32>
     sums.iter().map(moments).unzip()
 }
 
-/// Draws batches without replacement; good and damaged images are what they are in the samples.
-struct Batches {
-    count: usize,
-    order: Vec<usize>,
-}
-
-impl Batches {
-    fn next(&mut self, rng: &mut Rng) -> Vec<usize> {
-        (0..BATCH.min(self.count))
-            .map(|_| {
-                if self.order.is_empty() {
-                    self.order = rng.permutation(self.count);
-                }
-                // Never empty: refilled above.
-                self.order.pop().unwrap_or(0)
-            })
-            .collect()
-    }
-}
-
 impl RefinementModel {
-    /// Trains on `samples`. `scale` is the unit of the scores that the network sees. `tick` is
-    /// called after each of [`Learning::steps`] steps.
+    /// Trains on `samples`. `scale` is the unit of the scores that the network sees. Calls `tick`
+    /// after each of [`Learning::steps`] steps.
     ///
     /// # Panics
     /// When there are no samples or one has another shape: a programming error.
@@ -292,10 +271,7 @@ impl RefinementModel {
             training_loss: 0.0,
         };
         let mut optimiser = learning.optimiser();
-        let mut batches = Batches {
-            count: samples.len(),
-            order: Vec::new(),
-        };
+        let mut batches = Batches::new(samples.len(), BATCH);
         let mut recent = Vec::new();
         for step in 0..learning.steps {
             let batch: Vec<&Sample<'_>> = batches
@@ -363,6 +339,7 @@ impl RefinementModel {
         }
         highest
     }
+
     /// The network as ONNX: input `cells` `[1, grid, grid, dimensions + 1]`, the last channel being
     /// the score over the scale; output `refined` `[1, 1, grid, grid]` in the same unit.
     pub(crate) fn onnx(&self, int8: bool) -> Vec<u8> {
@@ -398,7 +375,7 @@ impl RefinementModel {
             x = rectified(&mut graph, &x, &pointwise(&block.mix, &block.mix_bias));
         }
         let correction = graph.convolution(&x, &pointwise(&layers.last, &layers.last_bias));
-        // Around the rounding: what the product measured passes unchanged.
+        // The score itself is not rounded.
         let score = graph.channel(&cells, d);
         let refined = graph.add(&score, &correction);
         let refined = graph.relu(&refined);
@@ -417,16 +394,16 @@ impl RefinementModel {
     }
 }
 
-/// Refined scores of every sample, `[samples][cells]`, by networks that saw no sample of its fold,
-/// run as the product will run its own: what thresholds and [`choose_weight`] may be taken from.
-/// (A network that saw the image would set the threshold too low.) `fold` tells a group's fold, in
-/// `0..folds`: the one whose bank gave the scores. `tick` is called as in
-/// [`RefinementModel::train`], for each fold.
+/// Refined scores of every sample, `[samples][cells]`, by networks that have seen no sample of its
+/// fold, as the product runs its own. Thresholds and [`choose_weight`] need these: a network that
+/// has seen the image would set the threshold too low. `fold` gives a group's fold, in `0..folds`,
+/// whose bank gave the scores. Calls `tick` as [`RefinementModel::train`] does, for each fold.
 pub(crate) fn held_out(
     samples: &[Sample<'_>],
     folds: usize,
     fold: &dyn Fn(usize) -> usize,
-    (shape, scale): (RefinementShape, f32),
+    shape: RefinementShape,
+    scale: f32,
     learning: &Learning,
     tick: &(dyn Fn() + Sync),
 ) -> Result<Vec<Vec<f32>>, NetworkError> {
@@ -467,14 +444,28 @@ pub(crate) fn held_out(
     Ok(refined)
 }
 
-/// Cell scores of an image and what a network that did not see it makes of them ([`held_out`]).
-pub(crate) struct HeldOut<'a> {
+/// Scores of an image's cells, and the same refined by a network that has not seen the image
+/// ([`held_out`]).
+pub(crate) struct HeldOutCells<'a> {
     pub(crate) damaged: bool,
     pub(crate) original: &'a [f32],
     pub(crate) refined: &'a [f32],
 }
 
-/// What one weight gives on held-out images.
+impl HeldOutCells<'_> {
+    /// Both together at `weight` of the refined ones, as the runtime does it.
+    pub(crate) fn fused(&self, weight: f32) -> Vec<f32> {
+        let pairs = self.original.iter().zip(self.refined);
+        pairs
+            .map(|(&score, &refined)| {
+                let corrected = (1.0 - weight) * score + weight * refined;
+                if corrected < 0.0 { 0.0 } else { corrected }
+            })
+            .collect()
+    }
+}
+
+/// Figures of one weight on held-out images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct WeightFigures {
     pub(crate) weight: f32,
@@ -484,8 +475,7 @@ pub(crate) struct WeightFigures {
     pub(crate) separation: f64,
     /// Share of damaged copies above the threshold.
     pub(crate) caught: f64,
-    /// How far damaged copies are under the threshold, the mean of `-ln(score / threshold)`; those
-    /// above it count 0.
+    /// Mean of `-ln(score / threshold)` over damaged copies; those above the threshold count 0.
     pub(crate) shortfall: f64,
 }
 
@@ -510,24 +500,16 @@ impl WeightChoice {
 /// that raise what is caught anyway and the threshold with it. `image_score` makes an image score
 /// of cell scores.
 pub(crate) fn choose_weight(
-    held: &[HeldOut<'_>],
+    held: &[HeldOutCells<'_>],
     image_score: &mut dyn FnMut(&[f32]) -> f32,
 ) -> Result<WeightChoice, TrainError> {
     let damaged: Vec<bool> = held.iter().map(|h| h.damaged).collect();
     let mut figures = Vec::new();
-    let mut cells = Vec::new();
     for weight in WEIGHTS {
-        let mut scores = Vec::with_capacity(held.len());
-        for image in held {
-            // As the runtime does it.
-            let pairs = image.original.iter().zip(image.refined);
-            cells.clear();
-            cells.extend(pairs.map(|(&score, &refined)| {
-                let corrected = (1.0 - weight) * score + weight * refined;
-                if corrected < 0.0 { 0.0 } else { corrected }
-            }));
-            scores.push(image_score(&cells));
-        }
+        let scores: Vec<f32> = held
+            .iter()
+            .map(|image| image_score(&image.fused(weight)))
+            .collect();
         let separation = image_auroc(&scores, &damaged)?;
         let goods = scores.iter().zip(&damaged).filter(|(_, d)| !**d);
         let threshold = goods.fold(0.0f32, |most, (&s, _)| most.max(s));

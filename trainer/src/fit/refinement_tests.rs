@@ -142,7 +142,8 @@ fn what_the_features_give_away_raises_the_separation() {
         &samples,
         3,
         &|group| group % 3,
-        (shape(Precision::Int8), 9.0),
+        shape(Precision::Int8),
+        9.0,
         &learning(150),
         &|| {
             calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -150,10 +151,10 @@ fn what_the_features_give_away_raises_the_separation() {
     )
     .unwrap();
     assert_eq!(calls.into_inner(), 3 * 150);
-    let held: Vec<HeldOut<'_>> = samples
+    let held: Vec<HeldOutCells<'_>> = samples
         .iter()
         .zip(&refined)
-        .map(|(sample, refined)| HeldOut {
+        .map(|(sample, refined)| HeldOutCells {
             damaged: sample.damaged(),
             original: &sample.scores,
             refined,
@@ -179,11 +180,11 @@ fn a_network_that_only_adds_noise_gets_no_weight() {
                 .collect()
         })
         .collect();
-    let held: Vec<HeldOut<'_>> = pictures
+    let held: Vec<HeldOutCells<'_>> = pictures
         .iter()
         .zip(&refined)
         .enumerate()
-        .map(|(i, ((_, original, _), refined))| HeldOut {
+        .map(|(i, ((_, original, _), refined))| HeldOutCells {
             damaged: i % 2 == 1,
             original,
             // The goods get the noise.

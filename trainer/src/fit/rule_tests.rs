@@ -4,10 +4,10 @@
 use super::density;
 use super::features::Features;
 use super::made_up_products::{
-    le_floats, manifest, mask_section, method, network_sections, position, section,
-    sighting_sections,
+    manifest, mask_section, method, network_sections, position, section, sighting_sections,
 };
 use super::neighbourhood::NeighbourhoodModel;
+use super::sections::little_endian;
 use super::training::Learning;
 use partgate::network::{Precision, Threads};
 use partgate::product::{
@@ -29,7 +29,7 @@ const ENTRIES: usize = 12;
 const IMAGES: usize = 4;
 
 /// Everything that any rule needs, drawn at random around a network that was really trained.
-struct World {
+struct RandomProduct {
     features: Features,
     bank: PackedBank,
     onnx: Vec<u8>,
@@ -45,61 +45,117 @@ struct World {
 /// The image that is scored: the network has learnt from the others.
 const JUDGED: usize = IMAGES - 1;
 
-impl World {
+/// Row of D for each row of the bank. Rows beyond D belong to any of its rows: no rule may depend
+/// on the nearest one.
+fn assignment(rng: &mut Rng) -> Vec<u16> {
+    (0..ROWS)
+        .map(|row| {
+            if row < ENTRIES {
+                row as u16
+            } else {
+                rng.below(ENTRIES) as u16
+            }
+        })
+        .collect()
+}
+
+/// Features of [`IMAGES`] images near the rows of `bank`, and the row of D of each of their cells.
+fn images(bank: &[f32], rng: &mut Rng) -> (Vec<f32>, Vec<u16>) {
+    let (mut values, mut targets) = (Vec::new(), Vec::new());
+    for image in 0..IMAGES {
+        for cell in 0..CELLS {
+            // Mostly what the place says; now and then, and often in the judged image, not.
+            let odd = if image == JUDGED { 2 } else { 8 };
+            let entry = if rng.below(odd) == 0 {
+                rng.below(ENTRIES)
+            } else {
+                (cell / GRID / 2 * 3 + cell % GRID / 2) % ENTRIES
+            };
+            targets.push(entry as u16);
+            values.extend((0..D).map(|k| bank[entry * D + k] + 0.8 * rng.gaussian()));
+        }
+    }
+    (values, targets)
+}
+
+fn network_shape(seed: u64) -> NeighbourhoodShape {
+    NeighbourhoodShape {
+        grid: GRID as u32,
+        dimensions: D as u32,
+        window: 3 + 2 * (seed % 2) as u32,
+        bottleneck: 5,
+        hidden: 16,
+        entries: ENTRIES as u32,
+        form: NeighbourhoodForm::Edge {
+            place: seed.is_multiple_of(3),
+        },
+        precision: if seed.is_multiple_of(2) {
+            Precision::F32
+        } else {
+            Precision::Int8
+        },
+    }
+}
+
+/// A network trained on all images but the judged one.
+fn train(features: &Features, targets: &[u16], shape: NeighbourhoodShape, seed: u64) -> Vec<u8> {
+    let learning = Learning {
+        steps: 60,
+        rate: 1e-2,
+        seed,
+        stream: 1,
+    };
+    let learnt: Vec<usize> = (0..JUDGED).collect();
+    let model = NeighbourhoodModel::train(features, &learnt, targets, shape, &learning, &|| {});
+    model.onnx(shape.precision == Precision::Int8)
+}
+
+fn random_mask(rng: &mut Rng) -> PositionMask {
+    let mut mask = PositionMask::nothing(CELLS, ROWS);
+    for cell in 0..CELLS {
+        mask.allow(cell, rng.below(ROWS));
+        for row in 0..ROWS {
+            if rng.below(3) == 0 {
+                mask.allow(cell, row);
+            }
+        }
+    }
+    mask
+}
+
+fn random_sightings(rng: &mut Rng) -> SightingTable {
+    let counts: Vec<u8> = (0..CELLS * ROWS)
+        .map(|_| {
+            if rng.below(4) == 0 {
+                rng.below(256) as u8
+            } else {
+                0
+            }
+        })
+        .collect();
+    let totals = counts
+        .chunks_exact(ROWS)
+        .enumerate()
+        // Nothing was ever seen at an ignored cell.
+        .map(|(cell, counts)| match cell {
+            0 => 0,
+            _ => counts.iter().map(|&c| u32::from(c)).sum(),
+        })
+        .collect();
+    let mut counts = counts;
+    counts[..ROWS].fill(0);
+    SightingTable { counts, totals }
+}
+
+impl RandomProduct {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let bank: Vec<f32> = (0..ROWS * D).map(|_| 2.0 * rng.gaussian()).collect();
-        // Rows beyond D belong to any of its rows: nothing here may lean on the nearest.
-        let assignment: Vec<u16> = (0..ROWS)
-            .map(|row| {
-                if row < ENTRIES {
-                    row as u16
-                } else {
-                    rng.below(ENTRIES) as u16
-                }
-            })
-            .collect();
-        let (mut values, mut targets) = (Vec::new(), Vec::new());
-        for image in 0..IMAGES {
-            for cell in 0..CELLS {
-                // Mostly what the place says; now and then, and often in the judged image, not.
-                let odd = if image == JUDGED { 2 } else { 8 };
-                let entry = if rng.below(odd) == 0 {
-                    rng.below(ENTRIES)
-                } else {
-                    (cell / GRID / 2 * 3 + cell % GRID / 2) % ENTRIES
-                };
-                targets.push(entry as u16);
-                values.extend((0..D).map(|k| bank[entry * D + k] + 0.8 * rng.gaussian()));
-            }
-        }
+        let assignment = assignment(&mut rng);
+        let (values, targets) = images(&bank, &mut rng);
         let features = Features::made_up(values, IMAGES, GRID);
-        let shape = NeighbourhoodShape {
-            grid: GRID as u32,
-            dimensions: D as u32,
-            window: 3 + 2 * (seed % 2) as u32,
-            bottleneck: 5,
-            hidden: 16,
-            entries: ENTRIES as u32,
-            form: NeighbourhoodForm::Edge {
-                place: seed.is_multiple_of(3),
-            },
-            precision: if seed.is_multiple_of(2) {
-                Precision::F32
-            } else {
-                Precision::Int8
-            },
-        };
-        let learning = Learning {
-            steps: 60,
-            rate: 1e-2,
-            seed,
-            stream: 1,
-        };
-        let learnt: Vec<usize> = (0..JUDGED).collect();
-        let model =
-            NeighbourhoodModel::train(&features, &learnt, &targets, shape, &learning, &|| {});
-        let onnx = model.onnx(shape.precision == Precision::Int8);
+        let shape = network_shape(seed);
+        let onnx = train(&features, &targets, shape, seed);
         let mut network =
             NeighbourhoodNetwork::load(&onnx, shape, &Threads::default()).expect("a network");
         let logits = network.run(features.image(JUDGED)).expect("logits");
@@ -109,35 +165,8 @@ impl World {
                 column.map(|&z| f64::from(z)).collect()
             })
             .collect();
-        let mut mask = PositionMask::nothing(CELLS, ROWS);
-        for cell in 0..CELLS {
-            mask.allow(cell, rng.below(ROWS));
-            for row in 0..ROWS {
-                if rng.below(3) == 0 {
-                    mask.allow(cell, row);
-                }
-            }
-        }
-        let counts: Vec<u8> = (0..CELLS * ROWS)
-            .map(|_| {
-                if rng.below(4) == 0 {
-                    rng.below(256) as u8
-                } else {
-                    0
-                }
-            })
-            .collect();
-        let totals = counts
-            .chunks_exact(ROWS)
-            .enumerate()
-            // Nothing was ever seen at an ignored cell.
-            .map(|(cell, counts)| match cell {
-                0 => 0,
-                _ => counts.iter().map(|&c| u32::from(c)).sum(),
-            })
-            .collect();
-        let mut counts = counts;
-        counts[..ROWS].fill(0);
+        let mask = random_mask(&mut rng);
+        let seen = random_sightings(&mut rng);
         let bank = PackedBank::new(bank, D);
         let row_scale = density::factors(&density::spacing(&bank), 1.0);
         Self {
@@ -147,7 +176,7 @@ impl World {
             shape,
             assignment,
             mask,
-            seen: SightingTable { counts, totals },
+            seen,
             row_scale,
             logits,
         }
@@ -251,7 +280,7 @@ fn all() -> Vec<Stated> {
 
 impl Stated {
     /// A threshold that no pair is near enough to for rounding to decide.
-    fn threshold(&self, world: &World) -> f32 {
+    fn threshold(&self, world: &RandomProduct) -> f32 {
         let Some(measure) = self.near else {
             return 0.0;
         };
@@ -274,7 +303,7 @@ impl Stated {
     }
 
     /// The scorer that a runtime makes of a bundle of this rule.
-    fn scorer(&self, world: &World, threshold: f32) -> Scorer {
+    fn scorer(&self, world: &RandomProduct, threshold: f32) -> Scorer {
         let mut manifest = manifest(SIDE, [4, 3], method(self.rule));
         let mut sections = vec![
             section(
@@ -287,7 +316,7 @@ impl Stated {
                 (SectionKind::Bank, 0),
                 DType::F32,
                 &[ROWS, D],
-                le_floats(world.bank.values()),
+                little_endian(world.bank.values()),
             ),
         ];
         if self.place {
@@ -322,7 +351,7 @@ impl Stated {
                 (SectionKind::RowScale, 0),
                 DType::F32,
                 &[ROWS],
-                le_floats(&world.row_scale),
+                little_endian(&world.row_scale),
             ));
         }
         let bytes = write(manifest, &sections, &Signature::Unsigned).expect("write");
@@ -337,7 +366,7 @@ impl Stated {
     /// rows are equally likely but for rounding.
     fn allowed(
         &self,
-        world: &World,
+        world: &RandomProduct,
         threshold: f32,
         cell: usize,
         [place, near]: [bool; 2],
@@ -375,7 +404,7 @@ impl Stated {
 
     /// The scaled distances that the nearest of `rows` may have: equally near rows may have
     /// different factors.
-    fn nearest(&self, world: &World, cell: usize, rows: &[usize]) -> Vec<f64> {
+    fn nearest(&self, world: &RandomProduct, cell: usize, rows: &[usize]) -> Vec<f64> {
         let nearest = rows
             .iter()
             .map(|&row| world.distance(cell, row))
@@ -395,7 +424,7 @@ impl Stated {
     }
 
     /// What the score of `cell` may be under one condition: never less than the plain bank's.
-    fn one(&self, world: &World, cell: usize, allowed: &[Vec<usize>]) -> Vec<f64> {
+    fn one(&self, world: &RandomProduct, cell: usize, allowed: &[Vec<usize>]) -> Vec<f64> {
         let every: Vec<usize> = (0..ROWS).collect();
         let plain = self.nearest(world, cell, &every);
         let allowed = allowed
@@ -407,7 +436,7 @@ impl Stated {
     }
 
     /// What the score of `cell` may be.
-    fn reference(&self, world: &World, threshold: f32, cell: usize) -> Vec<f64> {
+    fn reference(&self, world: &RandomProduct, threshold: f32, cell: usize) -> Vec<f64> {
         let of = |by: [bool; 2]| {
             let allowed = self.allowed(world, threshold, cell, by);
             self.one(world, cell, &allowed)
@@ -428,7 +457,7 @@ fn every_rule_is_what_its_definition_says() {
     // How often each case came up: without them the test would hold nothing.
     let (mut again, mut nothing, mut cells) = (0, 0, 0);
     for seed in 0..6 {
-        let world = World::new(seed);
+        let world = RandomProduct::new(seed);
         for rule in all() {
             let threshold = rule.threshold(&world);
             let mut scorer = rule.scorer(&world, threshold);
@@ -471,7 +500,7 @@ fn every_rule_is_what_its_definition_says() {
 #[test]
 fn conditions_never_lower_a_cell() {
     for seed in 10..14 {
-        let world = World::new(seed);
+        let world = RandomProduct::new(seed);
         let mut plain = stated(Rule::Patchcore, false, None, 0.0).scorer(&world, 0.0);
         let mut raised = 0;
         for image in 0..IMAGES {
@@ -507,7 +536,7 @@ fn conditions_never_lower_a_cell() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let world = World::new(20);
+    let world = RandomProduct::new(20);
     for rule in all() {
         let threshold = rule.threshold(&world);
         let distances = |threads: usize| -> Vec<u32> {
@@ -529,7 +558,7 @@ fn the_number_of_threads_changes_no_bit() {
 /// A feature that is no number must end as a score that is none, under every rule.
 #[test]
 fn what_is_no_number_stays_none() {
-    let world = World::new(21);
+    let world = RandomProduct::new(21);
     for rule in all() {
         let mut scorer = rule.scorer(&world, rule.threshold(&world));
         let mut features = world.features.image(JUDGED).to_vec();

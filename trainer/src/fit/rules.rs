@@ -3,7 +3,7 @@
 use partgate::score::Rule;
 use serde::Serialize;
 
-/// A scoring rule with what it is told.
+/// A scoring rule with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct RuleSpec {
     pub(crate) rule: Rule,
@@ -81,7 +81,7 @@ impl std::fmt::Display for RuleSpec {
     }
 }
 
-/// What the models gave, on held-out good images, to the row that each cell really is.
+/// Output of the models, on held-out good images, for the row that each cell really is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calibration {
     /// Probability by place.
@@ -94,6 +94,14 @@ pub(crate) struct Calibration {
 
 /// Temperatures tried on held-out images.
 pub(crate) const TEMPERATURES: [f32; 9] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0];
+
+/// The temperature under which held-out cells are likeliest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BestTemperature {
+    pub(crate) temperature: f32,
+    /// Mean cross-entropy, nats.
+    pub(crate) loss: f32,
+}
 
 impl Calibration {
     /// One held-out cell: its logits, and that of the row it really is.
@@ -109,7 +117,7 @@ impl Calibration {
         }
     }
 
-    /// Joins the figures of another fold.
+    /// Adds the figures of another fold.
     pub(crate) fn extend(&mut self, other: Self) {
         self.place.extend(other.place);
         self.log_ratio.extend(other.log_ratio);
@@ -118,17 +126,20 @@ impl Calibration {
         }
     }
 
-    /// The best temperature and its mean cross-entropy on held-out cells, nats.
-    pub(crate) fn temperature(&self) -> (f32, f32) {
+    /// The best of [`TEMPERATURES`] on held-out cells.
+    pub(crate) fn temperature(&self) -> BestTemperature {
         let cells = self.log_ratio.len().max(1) as f64;
-        TEMPERATURES
-            .iter()
-            .zip(self.losses)
-            .map(|(&t, loss)| (t, (loss / cells) as f32))
-            .fold(
-                (1.0, f32::INFINITY),
-                |best, it| if it.1 < best.1 { it } else { best },
-            )
+        let mut best = BestTemperature {
+            temperature: 1.0,
+            loss: f32::INFINITY,
+        };
+        for (temperature, loss) in TEMPERATURES.into_iter().zip(self.losses) {
+            let loss = (loss / cells) as f32;
+            if loss < best.loss {
+                best = BestTemperature { temperature, loss };
+            }
+        }
+        best
     }
 
     /// Probability by place that at most `lost` of the held-out cells are below.
@@ -191,6 +202,6 @@ mod tests {
             let truth = if i % 4 == 0 { 0.0 } else { z };
             calibration.add_logits([0.0, z].into_iter(), truth);
         }
-        assert_eq!(calibration.temperature().0, 2.0);
+        assert_eq!(calibration.temperature().temperature, 2.0);
     }
 }

@@ -1,12 +1,12 @@
-//! What training the small networks shares: parameters from pinned draws, Adam, a learning rate
-//! that falls.
+//! Training of the small networks: parameters, batches, Adam, the learning rate.
 
 use crate::export::Convolution;
 use burn::module::{Module, Param};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
+use partgate::seed::Rng;
 
-/// How long and how fast to learn.
+/// Length and speed of a training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Learning {
     /// Steps of one batch each.
@@ -43,6 +43,37 @@ impl Learning {
     }
 }
 
+/// Batches of samples, drawn without replacement.
+pub(crate) struct Batches {
+    samples: usize,
+    size: usize,
+    /// Samples that are still to come before all of them are drawn again.
+    order: Vec<usize>,
+}
+
+impl Batches {
+    /// Batches of `size` of the samples `0..samples`, or of all where there are fewer.
+    pub(crate) fn new(samples: usize, size: usize) -> Self {
+        Self {
+            samples,
+            size: size.min(samples),
+            order: Vec::new(),
+        }
+    }
+
+    pub(crate) fn next(&mut self, rng: &mut Rng) -> Vec<usize> {
+        (0..self.size)
+            .map(|_| {
+                if self.order.is_empty() {
+                    self.order = rng.permutation(self.samples);
+                }
+                // Never empty: refilled above.
+                self.order.pop().unwrap_or(0)
+            })
+            .collect()
+    }
+}
+
 /// A trainable tensor.
 pub(crate) fn parameter<const D: usize>(
     values: Vec<f32>,
@@ -66,8 +97,8 @@ pub(crate) fn pointwise(weights: &Param<Tensor<2>>, biases: &Param<Tensor<1>>) -
     }
 }
 
-/// A tensor's numbers, row-major. Nothing where they are not f32, which no tensor here is; a file
-/// made of nothing would not load.
+/// A tensor's values, row-major. Empty for a tensor that is not f32, which none is here; a file of
+/// no values would not load.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().unwrap_or_default()
 }

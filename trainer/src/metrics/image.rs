@@ -1,23 +1,7 @@
 //! Metrics of one score per image.
 
 use super::MetricError;
-use super::sweep;
-
-/// The best F1 that any threshold reaches, with that threshold.
-///
-/// The threshold is an **oracle**: it was chosen with the labels of the test set in hand. It says
-/// what the scores could do, not what a line will see at the product's own threshold.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub(crate) struct F1Max {
-    /// Harmonic mean of precision and recall.
-    pub(crate) f1: f64,
-    /// Positive if score >= threshold; the highest such threshold where several are equally good.
-    pub(crate) threshold: f64,
-    /// Share of the positives that are defective.
-    pub(crate) precision: f64,
-    /// Share of the defective that are positive.
-    pub(crate) recall: f64,
-}
+use super::sweep::{self, ClassCounts, F1Max};
 
 /// Checks scores and labels and sorts them, most anomalous first.
 pub(super) fn sorted_entries(scores: &[f32], defective: &[bool]) -> Result<Vec<u64>, MetricError> {
@@ -40,8 +24,9 @@ pub(super) fn sorted_entries(scores: &[f32], defective: &[bool]) -> Result<Vec<u
 }
 
 /// The counts of good and defective images, both at least 1.
-pub(super) fn both_classes(entries: &[u64]) -> Result<(u64, u64), MetricError> {
-    let (goods, defects) = sweep::class_counts(entries);
+pub(super) fn both_classes(entries: &[u64]) -> Result<ClassCounts, MetricError> {
+    let counts = ClassCounts::of(entries);
+    let ClassCounts { goods, defects } = counts;
     let given = goods + defects;
     if defects == 0 {
         return Err(MetricError::MissingClass {
@@ -59,22 +44,22 @@ pub(super) fn both_classes(entries: &[u64]) -> Result<(u64, u64), MetricError> {
                   the product's threshold",
         });
     }
-    Ok((goods, defects))
+    Ok(counts)
 }
 
 /// Area under the ROC curve: the probability that a defective image scores higher than a good one,
 /// a tie counting half (Mann-Whitney U / number of pairs; Hanley and McNeil 1982).
 pub(crate) fn image_auroc(scores: &[f32], defective: &[bool]) -> Result<f64, MetricError> {
     let entries = sorted_entries(scores, defective)?;
-    let (goods, defects) = both_classes(&entries)?;
-    Ok(sweep::auroc(&entries, goods, defects))
+    let counts = both_classes(&entries)?;
+    Ok(sweep::auroc(&entries, counts))
 }
 
 /// The best F1 over all thresholds; see [`F1Max`] for what it may be used for.
 pub(crate) fn f1_max(scores: &[f32], defective: &[bool]) -> Result<F1Max, MetricError> {
     let entries = sorted_entries(scores, defective)?;
-    let (_, defects) = both_classes(&entries)?;
-    Ok(sweep::f1_max(&entries, defects))
+    let counts = both_classes(&entries)?;
+    Ok(sweep::f1_max(&entries, counts.defects))
 }
 
 /// Share of good images that score at least as high as the lowest defective one: the price of
@@ -84,7 +69,7 @@ pub(crate) fn false_reject_rate_at_full_recall(
     defective: &[bool],
 ) -> Result<f64, MetricError> {
     let entries = sorted_entries(scores, defective)?;
-    let (goods, defects) = both_classes(&entries)?;
+    let ClassCounts { goods, defects } = both_classes(&entries)?;
     let (mut found, mut rejected) = (0, 0);
     for step in sweep::Steps::new(&entries) {
         found += step.defective;

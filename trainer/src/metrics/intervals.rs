@@ -1,6 +1,7 @@
 //! How far a figure from a small test set can be trusted.
 
-use super::{MetricError, distributions, image, sweep};
+use super::sweep::{self, ClassCounts};
+use super::{MetricError, distributions, image};
 
 /// Confidence of every interval in a report.
 pub(crate) const CONFIDENCE: f64 = 0.95;
@@ -73,7 +74,6 @@ pub(crate) fn upper_limit(count: u64, of: u64, confidence: f64) -> f64 {
 /// An AUROC with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct AurocInterval {
-    /// The AUROC itself.
     pub(crate) auroc: f64,
     /// DeLong's standard error; 0 where the classes are separated completely.
     pub(crate) standard_error: f64,
@@ -96,11 +96,12 @@ pub(crate) fn auroc_interval(
     defective: &[bool],
 ) -> Result<AurocInterval, MetricError> {
     let entries = image::sorted_entries(scores, defective)?;
-    let (goods, defects) = image::both_classes(&entries)?;
+    let counts = image::both_classes(&entries)?;
+    let ClassCounts { goods, defects } = counts;
     if goods < 2 || defects < 2 {
         return Err(MetricError::TooFewForInterval { goods, defects });
     }
-    let auroc = sweep::auroc(&entries, goods, defects);
+    let auroc = sweep::auroc(&entries, counts);
     // DeLong's structural components are constant within a step: V10 of a defective image is the
     // share of goods below it, V01 of a good one the share of defects above it.
     let (mut square_10, mut square_01) = (0.0, 0.0);

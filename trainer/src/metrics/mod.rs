@@ -22,12 +22,7 @@ pub(crate) use pixel::PixelScores;
 pub(crate) enum MetricError {
     /// As many labels as scores are needed.
     #[error("{scores} scores but {labels} labels; give exactly one label to every score")]
-    LengthMismatch {
-        /// Number of scores given.
-        scores: usize,
-        /// Number of labels given.
-        labels: usize,
-    },
+    LengthMismatch { scores: usize, labels: usize },
     /// A score is NaN, which has no place in an order.
     #[error("score {index} is NaN; find out why image {index} has no score before measuring")]
     NotANumber {
@@ -113,21 +108,15 @@ pub(crate) enum MetricError {
         "AUPRO cannot be integrated up to a false-positive rate of {limit}; use 0.3 (or any value \
          above 0 up to 1)"
     )]
-    FprLimit {
-        /// The limit given.
-        limit: f64,
-    },
+    FprLimit { limit: f64 },
     /// A count is larger than what it is a part of, or a confidence is not a probability.
     #[error(
         "{count} of {of} at confidence {confidence} is no proportion; the count must not exceed \
          the total, the total must be at least 1 and the confidence lie between 0 and 1"
     )]
     NotAProportion {
-        /// The count given.
         count: u64,
-        /// The total given.
         of: u64,
-        /// The confidence given.
         confidence: f64,
     },
 }

@@ -5,8 +5,8 @@
 //! 0.2 s for all three metrics on one core (measured by the ignored test below), and at most 16
 //! bytes a pixel while sorting, 8 before and after.
 
-use super::image::F1Max;
-use super::{MaskPixel, MetricError, connected_components, sweep};
+use super::sweep::{self, ClassCounts, F1Max};
+use super::{MaskPixel, MetricError, connected_components};
 
 /// The pixel false-positive rate up to which AUPRO is integrated in all published figures.
 pub(crate) const FPR_LIMIT: f64 = 0.3;
@@ -27,7 +27,6 @@ pub(crate) struct PixelScores {
 }
 
 impl PixelScores {
-    /// An empty collection.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -88,12 +87,10 @@ impl PixelScores {
     pub(crate) fn sort(self) -> SortedPixels {
         let images = self.images.len();
         let sorted = radix_sort(self.images);
-        let (good_pixels, defect_pixels) = sweep::class_counts(&sorted);
         SortedPixels {
+            counts: ClassCounts::of(&sorted),
             sorted,
             areas: self.areas,
-            good_pixels,
-            defect_pixels,
             images,
         }
     }
@@ -142,22 +139,21 @@ fn radix_sort(images: Vec<Vec<u64>>) -> Vec<u64> {
 pub(crate) struct SortedPixels {
     sorted: Vec<u64>,
     areas: Vec<u32>,
-    good_pixels: u64,
-    defect_pixels: u64,
+    counts: ClassCounts,
     images: usize,
 }
 
 impl SortedPixels {
     fn require_both(&self) -> Result<(), MetricError> {
-        let given = self.good_pixels + self.defect_pixels;
-        if self.defect_pixels == 0 {
+        let given = self.counts.goods + self.counts.defects;
+        if self.counts.defects == 0 {
             return Err(MetricError::MissingClass {
                 missing: "defect pixel",
                 given,
                 fix: "add defective images with masks, or report image metrics only",
             });
         }
-        if self.good_pixels == 0 {
+        if self.counts.goods == 0 {
             return Err(MetricError::MissingClass {
                 missing: "good pixel",
                 given,
@@ -170,17 +166,13 @@ impl SortedPixels {
     /// Pixel AUROC: Mann-Whitney over all pixels of all images, half credit for ties.
     pub(crate) fn auroc(&self) -> Result<f64, MetricError> {
         self.require_both()?;
-        Ok(sweep::auroc(
-            &self.sorted,
-            self.good_pixels,
-            self.defect_pixels,
-        ))
+        Ok(sweep::auroc(&self.sorted, self.counts))
     }
 
     /// The best pixel F1 over all thresholds; its threshold is an oracle.
     pub(crate) fn f1_max(&self) -> Result<F1Max, MetricError> {
         self.require_both()?;
-        Ok(sweep::f1_max(&self.sorted, self.defect_pixels))
+        Ok(sweep::f1_max(&self.sorted, self.counts.defects))
     }
 
     /// AUPRO up to the customary false-positive rate of [`FPR_LIMIT`].
@@ -212,7 +204,7 @@ impl SortedPixels {
         let mut false_positives = 0;
         for step in sweep::Steps::new(&self.sorted) {
             false_positives += step.good;
-            let next_fpr = false_positives as f64 / self.good_pixels as f64;
+            let next_fpr = false_positives as f64 / self.counts.goods as f64;
             let mut next_overlap = overlap;
             if step.defective > 0 {
                 for &entry in step.entries {
@@ -342,7 +334,7 @@ mod tests {
         let sorted = collect(&[(perfect, mask.to_vec(), 9, 1)]).sort();
         assert_eq!(sorted.auroc(), Ok(1.0));
         assert!((sorted.aupro().unwrap() - 1.0).abs() < 1e-12);
-        assert_eq!((sorted.good_pixels, sorted.defect_pixels), (6, 3));
+        assert_eq!((sorted.counts.goods, sorted.counts.defects), (6, 3));
         let flat = collect(&[(vec![2.0; 9], mask.to_vec(), 3, 3)]).sort();
         assert_eq!(flat.auroc(), Ok(0.5));
         // From (0, 0) to (1, 1) in one step: a triangle of height 0.3 over 0.3.

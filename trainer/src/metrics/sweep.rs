@@ -4,8 +4,6 @@
 //! lower half (0 = good, anything else = defective). Sorting entries by their upper half sorts the
 //! scores, so one array of integers serves ten images and twenty million pixels alike.
 
-use super::image::F1Max;
-
 /// Maps scores to integers so that a *higher* score has a *smaller* key: an ascending sort of keys
 /// goes from the most to the least anomalous.
 pub(super) fn descending_key(score: f32) -> u32 {
@@ -34,25 +32,21 @@ pub(super) fn entry(score: f32, label: u32) -> u64 {
     (u64::from(descending_key(score)) << 32) | u64::from(label)
 }
 
-/// The key of an entry.
 pub(super) fn key_of(entry: u64) -> u32 {
     (entry >> 32) as u32
 }
 
-/// The label of an entry.
 pub(super) fn label_of(entry: u64) -> u32 {
     entry as u32
 }
 
 /// All entries that share one score.
 pub(super) struct Step<'a> {
-    /// The shared score.
     pub(super) score: f32,
     /// Defective entries with that score.
     pub(super) defective: u64,
     /// Good entries with that score.
     pub(super) good: u64,
-    /// The entries themselves.
     pub(super) entries: &'a [u64],
 }
 
@@ -89,14 +83,25 @@ impl<'a> Iterator for Steps<'a> {
     }
 }
 
-/// Counts of good and defective entries.
-pub(super) fn class_counts(entries: &[u64]) -> (u64, u64) {
-    let defects = entries.iter().filter(|&&e| label_of(e) != 0).count() as u64;
-    (entries.len() as u64 - defects, defects)
+/// Numbers of good and defective entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassCounts {
+    pub(super) goods: u64,
+    pub(super) defects: u64,
+}
+
+impl ClassCounts {
+    pub(super) fn of(entries: &[u64]) -> Self {
+        let defects = entries.iter().filter(|&&e| label_of(e) != 0).count() as u64;
+        Self {
+            goods: entries.len() as u64 - defects,
+            defects,
+        }
+    }
 }
 
 /// Mann-Whitney with half credit for ties. Both counts must be above 0.
-pub(super) fn auroc(sorted: &[u64], goods: u64, defects: u64) -> f64 {
+pub(super) fn auroc(sorted: &[u64], ClassCounts { goods, defects }: ClassCounts) -> f64 {
     // Twice the number of (defective, good) pairs in the right order, in integers: exact up to
     // 10^19 pairs of pixels and more.
     let mut twice_ordered: u128 = 0;
@@ -107,6 +112,22 @@ pub(super) fn auroc(sorted: &[u64], goods: u64, defects: u64) -> f64 {
             u128::from(step.defective) * (2 * u128::from(goods_below) + u128::from(step.good));
     }
     twice_ordered as f64 / (2.0 * goods as f64 * defects as f64)
+}
+
+/// The best F1 that any threshold reaches, with that threshold.
+///
+/// The threshold is an **oracle**: it was chosen with the labels of the test set in hand. It says
+/// what the scores could do, not what a line will see at the product's own threshold.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct F1Max {
+    /// Harmonic mean of precision and recall.
+    pub(crate) f1: f64,
+    /// Positive if score >= threshold; the highest such threshold where several are equally good.
+    pub(crate) threshold: f64,
+    /// Share of the positives that are defective.
+    pub(crate) precision: f64,
+    /// Share of the defective that are positive.
+    pub(crate) recall: f64,
 }
 
 /// The best F1 over all thresholds "positive if score >= threshold". `defects` must be above 0.

@@ -6,6 +6,7 @@ use crate::error::TrainError;
 use crate::validation::{Figures, Judged, ValidationReport, percent};
 use partgate::product::Product;
 use partgate::view::{Cell, Page};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// One category that was fitted and validated.
@@ -13,7 +14,7 @@ pub(crate) struct Category<'a> {
     pub(crate) name: &'a str,
     pub(crate) report: &'a ValidationReport,
     pub(crate) judged: &'a [Judged],
-    /// What the judged paths are relative to.
+    /// The folder that the judged paths are relative to.
     pub(crate) root: PathBuf,
     pub(crate) bundle: PathBuf,
     pub(crate) fit_seconds: f64,
@@ -61,76 +62,114 @@ fn row(name: Cell, images: String, main: &Figures, plain: &Figures, seconds: Str
     row
 }
 
-/// Everything that was measured, with `mean` over the categories (the rule's and the plain bank's)
-/// and what others published.
-pub(crate) fn benchmark_page(
-    title: &str,
-    categories: &[Category<'_>],
-    failed: &[(String, String)],
-    mean: [&Figures; 2],
-    published: &[(&str, &[Comparison])],
-    notes: &[String],
-    command: &str,
-) -> Result<String, TrainError> {
-    let mut page = Page::new(format!("Benchmark: {title}"));
-    page.paragraph(
-        "Every category is a product of its own, fitted on its good images only and judged on its whole test set. \
-         Per cent; false rejects (goods not called OK) and escapes (defectives called OK) are at each product's own threshold. \
-         Beside the rule stands patchcore on the same features and bank.",
-    );
-    let mut rows: Vec<Vec<Cell>> = categories
-        .iter()
-        .map(|c| {
-            row(
-                c.name.into(),
-                c.report.images.to_string(),
-                &c.report.figures,
-                &c.report.baseline,
-                format!("{:.1}", c.fit_seconds),
-            )
-        })
-        .collect();
-    rows.push(row(
-        Cell::Titled("Mean".into(), "unweighted".into()),
-        String::new(),
-        mean[0],
-        mean[1],
-        String::new(),
-    ));
-    page.table(&HEADERS, &rows);
-    for note in notes {
-        page.paragraph(note);
-    }
-    for (set, figures) in published {
-        page.heading(&format!("{set}, as published"));
-        page.paragraph("By those named, on other backbones; not measured here.");
-        page.table(
-            &["Method", "Image AUROC", "Pixel AUROC", "AUPRO"],
-            &comparison(figures),
+/// A category that could not be fitted or validated.
+#[derive(Serialize)]
+pub(crate) struct FailedCategory {
+    pub(crate) name: String,
+    /// The error with its causes.
+    pub(crate) error: String,
+}
+
+/// Published figures on one data set.
+pub(crate) struct Published {
+    pub(crate) set: &'static str,
+    pub(crate) figures: &'static [Comparison],
+}
+
+/// Contents of the page.
+pub(crate) struct BenchmarkPage<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) categories: &'a [Category<'a>],
+    pub(crate) failed: &'a [FailedCategory],
+    /// Means over the categories.
+    pub(crate) mean: &'a Figures,
+    /// Means of the plain bank.
+    pub(crate) baseline_mean: &'a Figures,
+    pub(crate) published: &'a [Published],
+    pub(crate) notes: &'a [String],
+    /// The command that makes the page again.
+    pub(crate) command: &'a str,
+}
+
+impl BenchmarkPage<'_> {
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// [`TrainError`] for a bundle or an image that cannot be read.
+    pub(crate) fn render(&self) -> Result<String, TrainError> {
+        let mut page = Page::new(format!("Benchmark: {}", self.title));
+        page.paragraph(
+            "Every category is a product of its own, fitted on its good images only and judged on its whole test set. \
+             Per cent; false rejects (goods not called OK) and escapes (defectives called OK) are at each product's own threshold. \
+             Beside the rule stands patchcore on the same features and bank.",
         );
-    }
-    if !failed.is_empty() {
-        page.heading("Categories that failed");
-        let rows: Vec<Vec<Cell>> = failed
-            .iter()
-            .map(|(name, error)| vec![name.as_str().into(), error.as_str().into()])
-            .collect();
-        page.table(&["Category", "Why"], &rows);
-    }
-    for (i, category) in categories.iter().enumerate() {
-        page.heading(category.name);
-        let product = Product::open(&category.bundle)?;
-        let thresholds = &product.manifest().thresholds;
-        page.histogram(&histogram(category.judged, |j| j.score, thresholds));
-        if i == 0 {
-            picture_keys(&mut page);
+        page.table(&HEADERS, &self.rows());
+        for note in self.notes {
+            page.paragraph(note);
         }
-        let mut gallery = Gallery::new(&product, &category.root)?;
-        mistakes(&mut page, &mut gallery, category.judged, SHOWN)?;
+        for published in self.published {
+            page.heading(&format!("{}, as published", published.set));
+            page.paragraph("By those named, on other backbones; not measured here.");
+            page.table(
+                &["Method", "Image AUROC", "Pixel AUROC", "AUPRO"],
+                &comparison(published.figures),
+            );
+        }
+        if !self.failed.is_empty() {
+            page.heading("Categories that failed");
+            let rows: Vec<Vec<Cell>> = self
+                .failed
+                .iter()
+                .map(|failed| vec![failed.name.as_str().into(), failed.error.as_str().into()])
+                .collect();
+            page.table(&["Category", "Why"], &rows);
+        }
+        self.add_mistakes(&mut page)?;
+        page.heading("To reproduce");
+        page.command(self.command);
+        Ok(page.finish())
     }
-    page.heading("To reproduce");
-    page.command(command);
-    Ok(page.finish())
+
+    /// The table: a row a category, then the means.
+    fn rows(&self) -> Vec<Vec<Cell>> {
+        let mut rows: Vec<Vec<Cell>> = self
+            .categories
+            .iter()
+            .map(|c| {
+                row(
+                    c.name.into(),
+                    c.report.images.to_string(),
+                    &c.report.figures,
+                    &c.report.baseline,
+                    format!("{:.1}", c.fit_seconds),
+                )
+            })
+            .collect();
+        rows.push(row(
+            Cell::Titled("Mean".into(), "unweighted".into()),
+            String::new(),
+            self.mean,
+            self.baseline_mean,
+            String::new(),
+        ));
+        rows
+    }
+
+    /// Scores and worst mistakes of each category.
+    fn add_mistakes(&self, page: &mut Page) -> Result<(), TrainError> {
+        for (i, category) in self.categories.iter().enumerate() {
+            page.heading(category.name);
+            let product = Product::open(&category.bundle)?;
+            let thresholds = &product.manifest().thresholds;
+            page.histogram(&histogram(category.judged, |j| j.score, thresholds));
+            if i == 0 {
+                picture_keys(page);
+            }
+            let mut gallery = Gallery::new(&product, &category.root)?;
+            mistakes(page, &mut gallery, category.judged, SHOWN)?;
+        }
+        Ok(())
+    }
 }
 
 fn comparison(published: &[Comparison]) -> Vec<Vec<Cell>> {

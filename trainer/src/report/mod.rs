@@ -4,7 +4,7 @@ mod benchmark;
 mod gallery;
 mod tables;
 
-pub(crate) use benchmark::{Category, Comparison, benchmark_page};
+pub(crate) use benchmark::{BenchmarkPage, Category, Comparison, FailedCategory, Published};
 
 use crate::error::TrainError;
 use crate::validation::{Figures, Judged, ValidationReport, percent};

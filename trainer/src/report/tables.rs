@@ -1,7 +1,7 @@
 //! Figures and facts as table rows.
 
 use crate::validation::{Figures, KindFigures, MEASURES, Measure, percent};
-use partgate::product::{Manifest, Product};
+use partgate::product::{Manifest, Method, Parts, Product, Training};
 use partgate::verdict::Bound;
 use partgate::view::Cell;
 
@@ -87,101 +87,29 @@ fn geometry(manifest: &Manifest) -> String {
     text
 }
 
-/// What was judged with.
+/// Facts about the product and its fit.
 pub(super) fn facts(product: &Product) -> Vec<Vec<Cell>> {
     let manifest = product.manifest();
-    let (method, training) = (&manifest.method, &manifest.training);
-    let mut rows: Vec<(&str, Cell)> = vec![(
-        "Product",
-        Cell::Titled(
-            manifest.name.clone(),
-            format!(
-                "revision {}{}; {} bytes, BLAKE3 {}; {}",
-                manifest.revision,
-                if manifest.part_number.is_empty() {
-                    String::new()
-                } else {
-                    format!(", part number {}", manifest.part_number)
-                },
-                product.size(),
-                product.digest().to_hex(),
-                manifest.tool_version
-            ),
-        ),
-    )];
-    rows.push(("Network input", geometry(manifest).into()));
-    rows.push((
-        "Backbone",
-        Cell::Titled(
-            manifest.backbone.name.clone(),
-            format!("{}", manifest.backbone.precision),
-        ),
-    ));
-    rows.push((
-        "Rule",
-        Cell::Titled(
-            method.rule.to_string(),
-            method
-                .in_words()
-                .into_iter()
-                .map(|(name, sentence)| format!("{name}: {sentence}"))
-                .collect::<Vec<_>>()
-                .join("; "),
-        ),
-    ));
-    rows.push((
-        "Bank",
-        Cell::Titled(
-            format!("{} rows", product.bank().rows()),
-            format!(
-                "of {} values each, chosen from {} cells; averaged over {2} x {2} cells; map blurred by {3} pixels",
-                product.bank().dimensions(),
-                training.cells,
-                method.patch,
-                method.sigma
-            ),
-        ),
-    ));
-    for (member, scale) in product
-        .members()
-        .iter()
-        .zip(&manifest.member_scales)
-        .skip(1)
-    {
-        let (backbone, words) = (member.backbone(), member.method().in_words());
-        let words = words.into_iter().map(|(name, s)| format!("; {name}: {s}"));
-        rows.push((
-            "With",
+    let mut rows = vec![
+        ("Product", identity(product)),
+        ("Network input", geometry(manifest).into()),
+        (
+            "Backbone",
             Cell::Titled(
-                format!(
-                    "{} at {} pixels, rule {}",
-                    backbone.name,
-                    member.input().side(),
-                    member.method().rule
-                ),
-                format!(
-                    "bank of {} rows, map divided by {scale} (the first member's by {}){}",
-                    member.bank().rows(),
-                    manifest.member_scales[0],
-                    words.collect::<String>()
-                ),
-            ),
-        ));
-    }
-    rows.push((
-        "Fitted on",
-        Cell::Titled(
-            format!("{} good images", training.images),
-            format!(
-                "seed {}; thresholds from {} folds, each scored by a bank without it; held-out scores {:.4} to {:.4}, median {:.4}",
-                training.seed,
-                training.folds,
-                training.held_out[0],
-                training.held_out[2],
-                training.held_out[1]
+                manifest.backbone.name.clone(),
+                format!("{}", manifest.backbone.precision),
             ),
         ),
-    ));
+        ("Rule", rule(&manifest.method)),
+        ("Bank", bank(product)),
+    ];
+    let others = product.members().iter().zip(&manifest.member_scales);
+    rows.extend(
+        others
+            .skip(1)
+            .map(|(other, scale)| ("With", member(other, *scale, manifest.member_scales[0]))),
+    );
+    rows.push(("Fitted on", training(&manifest.training)));
     rows.push(("UNKNOWN above", bound(&manifest.thresholds.unknown)));
     rows.push(("NG above", bound(&manifest.thresholds.ng)));
     for entry in &manifest.audit {
@@ -190,4 +118,76 @@ pub(super) fn facts(product: &Product) -> Vec<Vec<Cell>> {
     rows.into_iter()
         .map(|(name, value)| vec![name.into(), value])
         .collect()
+}
+
+fn identity(product: &Product) -> Cell {
+    let manifest = product.manifest();
+    Cell::Titled(
+        manifest.name.clone(),
+        format!(
+            "revision {}{}; {} bytes, BLAKE3 {}; {}",
+            manifest.revision,
+            if manifest.part_number.is_empty() {
+                String::new()
+            } else {
+                format!(", part number {}", manifest.part_number)
+            },
+            product.size(),
+            product.digest().to_hex(),
+            manifest.tool_version
+        ),
+    )
+}
+
+fn rule(method: &Method) -> Cell {
+    let words = method.in_words().into_iter();
+    let words: Vec<String> = words.map(|(name, s)| format!("{name}: {s}")).collect();
+    Cell::Titled(method.rule.to_string(), words.join("; "))
+}
+
+fn bank(product: &Product) -> Cell {
+    let (bank, manifest) = (product.bank(), product.manifest());
+    Cell::Titled(
+        format!("{} rows", bank.rows()),
+        format!(
+            "of {} values each, chosen from {} cells; averaged over {2} x {2} cells; map blurred by {3} pixels",
+            bank.dimensions(),
+            manifest.training.cells,
+            manifest.method.patch,
+            manifest.method.sigma
+        ),
+    )
+}
+
+/// A further member of an ensemble.
+fn member(member: &Parts, scale: f32, first_scale: f32) -> Cell {
+    let (backbone, words) = (member.backbone(), member.method().in_words());
+    let words = words.into_iter().map(|(name, s)| format!("; {name}: {s}"));
+    Cell::Titled(
+        format!(
+            "{} at {} pixels, rule {}",
+            backbone.name,
+            member.input().side(),
+            member.method().rule
+        ),
+        format!(
+            "bank of {} rows, map divided by {scale} (the first member's by {first_scale}){}",
+            member.bank().rows(),
+            words.collect::<String>()
+        ),
+    )
+}
+
+fn training(training: &Training) -> Cell {
+    Cell::Titled(
+        format!("{} good images", training.images),
+        format!(
+            "seed {}; thresholds from {} folds, each scored by a bank without it; held-out scores {:.4} to {:.4}, median {:.4}",
+            training.seed,
+            training.folds,
+            training.held_out[0],
+            training.held_out[2],
+            training.held_out[1]
+        ),
+    )
 }

@@ -6,12 +6,13 @@ mod record;
 use super::fit::MethodArgs;
 use super::{Common, check_writable, command_line, print_json, write_file};
 use crate::dataset::categories;
-use crate::error::{TrainError, causes};
-use crate::report::{Category, Comparison, benchmark_page};
+use crate::error::TrainError;
+use crate::report::{BenchmarkPage, Category, FailedCategory, Published};
 use crate::validation::{Figures, ValidationReport, percent};
 use clap::Args;
-use published::data_sets;
-use record::{Record, Run};
+use partgate::causes::causes;
+use published::{KnownSet, data_sets};
+use record::{CategoryRecord, Record, Run};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -53,16 +54,10 @@ struct Mean {
 }
 
 #[derive(Serialize)]
-struct Failure<'a> {
-    name: &'a str,
-    error: &'a str,
-}
-
-#[derive(Serialize)]
 struct Report<'a> {
     categories: Vec<Line<'a>>,
     mean: &'a Mean,
-    failed: Vec<Failure<'a>>,
+    failed: &'a [FailedCategory],
 }
 
 fn name_of(folder: &Path) -> String {
@@ -149,7 +144,7 @@ fn mean(of: &[&Figures]) -> Figures {
 }
 
 /// What a reader must know to take the means for what they are.
-fn notes(records: &[Record], failed: usize) -> Vec<String> {
+fn notes(records: &[&Record], failed: usize) -> Vec<String> {
     let mut notes = Vec::new();
     let masked = records
         .iter()
@@ -165,17 +160,19 @@ fn notes(records: &[Record], failed: usize) -> Vec<String> {
             "The means leave out {failed} categories that failed: they are not those of the data set."
         ));
     }
-    let patchcore = |r: &Record| r.report.plain;
-    if !records.is_empty() && records.iter().all(patchcore) {
+    if !records.is_empty() && records.iter().all(|r| r.report.plain) {
         notes.push("The rule is patchcore, so the columns beside it repeat it.".into());
     }
     notes
 }
 
-fn print_published(name: &str, figures: &[Comparison]) {
-    println!("{name}, as published by those named, on other backbones, not measured here:");
+fn print_published(published: &Published) {
+    println!(
+        "{}, as published by those named, on other backbones, not measured here:",
+        published.set
+    );
     println!("  {:<66} {:>7} {:>7} {:>7}", "", "image", "pixel", "AUPRO");
-    for f in figures {
+    for f in published.figures {
         println!(
             "  {:<66} {:>7} {:>7} {:>7}",
             f.method,
@@ -186,7 +183,136 @@ fn print_published(name: &str, figures: &[Comparison]) {
     }
 }
 
-/// Runs `benchmark`.
+/// A category that was fitted and validated, with its folder.
+struct Done {
+    record: Record,
+    folder: PathBuf,
+}
+
+/// All categories of a run.
+#[derive(Default)]
+struct Outcome {
+    done: Vec<Done>,
+    failed: Vec<FailedCategory>,
+}
+
+impl Outcome {
+    /// Fits and validates every category; with `text` it prints each at once.
+    fn of(run: &Run<'_>, folders: &[PathBuf], text: bool) -> Self {
+        let mut outcome = Self::default();
+        for folder in folders {
+            let name = name_of(folder);
+            match run.category(folder, &name) {
+                Ok(CategoryRecord { record, kept }) => {
+                    if text {
+                        print_category(&record, kept);
+                    }
+                    outcome.done.push(Done {
+                        record,
+                        folder: folder.clone(),
+                    });
+                }
+                Err(error) => {
+                    let error = causes(&error).join(": ");
+                    eprintln!("{name}: failed: {error}");
+                    outcome.failed.push(FailedCategory { name, error });
+                }
+            }
+        }
+        outcome
+    }
+
+    fn mean(&self) -> Mean {
+        let of = |figures: fn(&Record) -> &Figures| {
+            mean(
+                &self
+                    .done
+                    .iter()
+                    .map(|d| figures(&d.record))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        Mean {
+            figures: of(|r| &r.report.figures),
+            baseline: of(|r| &r.report.baseline),
+            categories: self.done.len(),
+        }
+    }
+
+    /// The categories as a page shows them.
+    fn categories(&self, run: &Run<'_>) -> Vec<Category<'_>> {
+        self.done
+            .iter()
+            .map(|Done { record, folder }| Category {
+                name: &record.name,
+                report: &record.report,
+                judged: &record.judged,
+                root: folder.clone(),
+                bundle: run.bundle_path(&record.name),
+                fit_seconds: record.fit_seconds,
+            })
+            .collect()
+    }
+
+    fn print_json(&self, mean: &Mean) -> Result<(), TrainError> {
+        print_json(&Report {
+            categories: self
+                .done
+                .iter()
+                .map(|d| Line {
+                    name: &d.record.name,
+                    report: &d.record.report,
+                    fit_seconds: d.record.fit_seconds,
+                })
+                .collect(),
+            mean,
+            failed: &self.failed,
+        })
+    }
+
+    /// The error of a run in which a category failed.
+    fn check(&self, out: &Path) -> Result<(), TrainError> {
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.failed.iter().map(|f| f.name.as_str()).collect();
+        Err(TrainError::Setting(format!(
+            "{} of {} categories failed: {}; the others are done and kept in {}",
+            names.len(),
+            names.len() + self.done.len(),
+            names.join(", "),
+            out.display()
+        )))
+    }
+}
+
+fn print_category(record: &Record, kept: bool) {
+    let (report, seconds) = (&record.report, record.fit_seconds);
+    let line = figures_line(
+        &record.name,
+        report.images.to_string(),
+        &report.figures,
+        &report.baseline,
+        format!("{seconds:.1}"),
+    );
+    println!("{line}{}", if kept { "  (kept)" } else { "" });
+}
+
+/// Says what the published figures of each of `sets` are.
+fn cautions(sets: &[KnownSet]) -> impl Iterator<Item = String> {
+    sets.iter().map(|KnownSet { set, whole }| {
+        let part = if *whole {
+            ""
+        } else {
+            "; only some of its categories are here"
+        };
+        format!(
+            "The published figures for {} are {}{part}.",
+            set.name, set.caution
+        )
+    })
+}
+
 pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let folders = categories(&args.root)?;
@@ -198,114 +324,35 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     if text {
         print_heading();
     }
-    let (mut records, mut roots, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for (folder, name) in folders.iter().zip(&names) {
-        match run.category(folder, name) {
-            Ok((record, kept)) => {
-                if text {
-                    let (report, seconds) = (&record.report, record.fit_seconds);
-                    let line = figures_line(
-                        name,
-                        report.images.to_string(),
-                        &report.figures,
-                        &report.baseline,
-                        format!("{seconds:.1}"),
-                    );
-                    println!("{line}{}", if kept { "  (kept)" } else { "" });
-                }
-                records.push(record);
-                roots.push(folder.clone());
-            }
-            Err(error) => {
-                let why = causes(&error).join(": ");
-                eprintln!("{name}: failed: {why}");
-                failed.push((name.clone(), why));
-            }
-        }
-    }
-    let of =
-        |figures: fn(&Record) -> &Figures| mean(&records.iter().map(figures).collect::<Vec<_>>());
-    let mean = Mean {
-        figures: of(|r| &r.report.figures),
-        baseline: of(|r| &r.report.baseline),
-        categories: records.len(),
-    };
-    let mut notes = notes(&records, failed.len());
+    let outcome = Outcome::of(&run, &folders, text);
+    let mean = outcome.mean();
+    let records: Vec<&Record> = outcome.done.iter().map(|d| &d.record).collect();
     let sets = data_sets(&names);
-    notes.extend(sets.iter().map(|(set, whole)| {
-        let part = if *whole {
-            ""
-        } else {
-            "; only some of its categories are here"
-        };
-        format!(
-            "The published figures for {} are {}{part}.",
-            set.name, set.caution
-        )
-    }));
+    let mut notes = notes(&records, outcome.failed.len());
+    notes.extend(cautions(&sets));
+    let published: Vec<Published> = sets.iter().map(|known| known.set.published()).collect();
     if text {
         let [images, seconds] = [String::new(), String::new()];
         let line = figures_line("mean", images, &mean.figures, &mean.baseline, seconds);
         println!("{line}");
-        for (set, _) in &sets {
-            print_published(set.name, set.figures);
-        }
+        published.iter().for_each(print_published);
     }
-    let shown: Vec<Category<'_>> = records
-        .iter()
-        .zip(roots)
-        .map(|(record, root)| Category {
-            name: &record.name,
-            report: &record.report,
-            judged: &record.judged,
-            root,
-            bundle: run.bundle_path(&record.name),
-            fit_seconds: record.fit_seconds,
-        })
-        .collect();
-    let comparisons: Vec<(&str, &[Comparison])> = sets
-        .iter()
-        .map(|(set, _)| (set.name, set.figures))
-        .collect();
-    let page = benchmark_page(
-        &name_of(&args.root),
-        &shown,
-        &failed,
-        [&mean.figures, &mean.baseline],
-        &comparisons,
-        &notes,
-        &command_line(),
-    )?;
-    write_file(&page_path, page.as_bytes())?;
+    let page = BenchmarkPage {
+        title: &name_of(&args.root),
+        categories: &outcome.categories(&run),
+        failed: &outcome.failed,
+        mean: &mean.figures,
+        baseline_mean: &mean.baseline,
+        published: &published,
+        notes: &notes,
+        command: &command_line(),
+    };
+    write_file(&page_path, page.render()?.as_bytes())?;
     if text {
         notes.iter().for_each(|note| println!("{note}"));
         println!("pictures of the worst mistakes: {}", page_path.display());
     } else {
-        print_json(&Report {
-            categories: records
-                .iter()
-                .map(|r| Line {
-                    name: &r.name,
-                    report: &r.report,
-                    fit_seconds: r.fit_seconds,
-                })
-                .collect(),
-            mean: &mean,
-            failed: failed
-                .iter()
-                .map(|(name, error)| Failure { name, error })
-                .collect(),
-        })?;
+        outcome.print_json(&mean)?;
     }
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
-    Err(TrainError::Setting(format!(
-        "{} of {} categories failed: {}; the others are done and kept in {}",
-        failed.len(),
-        names.len(),
-        list.join(", "),
-        args.out.display()
-    )))
+    outcome.check(&args.out)
 }

@@ -1,7 +1,7 @@
 //! Figures that others published, to stand beside ours. All were measured by those named, with
 //! larger backbones, on their own copies of the data; none was measured here.
 
-use crate::report::Comparison;
+use crate::report::{Comparison, Published};
 
 const fn line(
     method: &'static str,
@@ -17,13 +17,29 @@ const fn line(
     }
 }
 
-/// A public data set, told by the names of its categories.
+/// A public data set, known by the names of its categories.
 pub(super) struct DataSet {
     pub(super) name: &'static str,
     categories: &'static [&'static str],
-    pub(super) figures: &'static [Comparison],
+    figures: &'static [Comparison],
     /// What to keep in mind when comparing.
     pub(super) caution: &'static str,
+}
+
+impl DataSet {
+    pub(super) fn published(&self) -> Published {
+        Published {
+            set: self.name,
+            figures: self.figures,
+        }
+    }
+}
+
+/// A data set among the categories of a run.
+pub(super) struct KnownSet {
+    pub(super) set: &'static DataSet,
+    /// Whether all of its categories are there.
+    pub(super) whole: bool,
 }
 
 const MVTEC_AD: DataSet = DataSet {
@@ -126,9 +142,9 @@ const MTD: DataSet = DataSet {
     caution: "on the whole set; a folder with fewer good images to fit on gives lower figures",
 };
 
-/// The data sets that these categories are of, each with whether all of it is here. A set of one
-/// category is known among others, too; `bottle` among others may be anybody's bottle.
-pub(super) fn data_sets(names: &[String]) -> Vec<(&'static DataSet, bool)> {
+/// The data sets that these categories belong to. A set of one category is known among others, too;
+/// `bottle` among others may be anybody's bottle.
+pub(super) fn data_sets(names: &[String]) -> Vec<KnownSet> {
     let of = |set: &DataSet, name: &String| {
         let same = |category: &&str| category.eq_ignore_ascii_case(name);
         set.categories.iter().any(same)
@@ -138,7 +154,10 @@ pub(super) fn data_sets(names: &[String]) -> Vec<(&'static DataSet, bool)> {
         .filter_map(|set| {
             let here = names.iter().filter(|name| of(set, name)).count();
             let known = here > 0 && (here == names.len() || set.categories.len() == 1);
-            known.then_some((set, here == set.categories.len()))
+            known.then_some(KnownSet {
+                set,
+                whole: here == set.categories.len(),
+            })
         })
         .collect()
 }
@@ -148,12 +167,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_sets_are_told_by_their_categories() {
+    fn data_sets_are_known_by_their_categories() {
         let found = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|n| (*n).to_string()).collect();
             let sets = data_sets(&names);
             sets.into_iter()
-                .map(|(set, whole)| (set.name, whole))
+                .map(|known| (known.set.name, known.whole))
                 .collect::<Vec<_>>()
         };
         assert_eq!(found(&["bottle", "screw"]), [("MVTec AD", false)]);

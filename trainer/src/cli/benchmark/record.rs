@@ -4,8 +4,9 @@ use crate::cli::fit::MethodArgs;
 use crate::cli::write_file;
 use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
+use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
-use crate::validation::{Judged, ValidationReport, validate};
+use crate::validation::{Judged, Validation, ValidationReport, validate};
 use partgate::product::Product;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,12 @@ pub(super) struct Record {
     pub(super) report: ValidationReport,
     /// Paths are relative to the category's folder, so that a data set may move.
     pub(super) judged: Vec<Judged>,
+}
+
+/// The record of a category, and whether an earlier run kept it.
+pub(super) struct CategoryRecord {
+    pub(super) record: Record,
+    pub(super) kept: bool,
 }
 
 /// What all categories of a run have in common.
@@ -71,19 +78,21 @@ impl<'a> Run<'a> {
         self.out.join(format!("{name}.json"))
     }
 
-    /// Fits and validates the category in `folder`, or takes what an earlier run kept; the flag
-    /// says which.
-    pub(super) fn category(&self, folder: &Path, name: &str) -> Result<(Record, bool), TrainError> {
+    /// Fits and validates the category in `folder`, or takes what an earlier run kept.
+    pub(super) fn category(&self, folder: &Path, name: &str) -> Result<CategoryRecord, TrainError> {
         let goods = GoodImages::find(folder)?;
         let images = test_images(folder)?;
         let digest = self.digest(folder, &goods, &images)?;
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
-            return Ok((record, true));
+            return Ok(CategoryRecord { record, kept: true });
         }
         let settings = self.method.settings(name)?;
-        let (bytes, fitted) = fit::fit(&goods, &settings)?;
+        let FittedProduct {
+            bytes,
+            report: fitted,
+        } = fit::fit(&goods, &settings)?;
         let product = Product::from_bytes(bytes.clone(), name)?;
-        let (report, mut judged) = validate(&product, &images, self.eroded)?;
+        let Validation { report, mut judged } = validate(&product, &images, self.eroded)?;
         for j in &mut judged {
             j.path = below(folder, &j.path);
             j.mask = j.mask.as_deref().map(|mask| below(folder, mask));
@@ -102,7 +111,10 @@ impl<'a> Run<'a> {
         write_file(&self.bundle_path(name), &bytes)?;
         write_file(&self.record_path(name), text.as_bytes())?;
         // As a later run will read it, so that both print the same last digit.
-        Ok((serde_json::from_str(&text)?, false))
+        Ok(CategoryRecord {
+            record: serde_json::from_str(&text)?,
+            kept: false,
+        })
     }
 
     /// What an earlier run kept, if it stands for the same program, settings and images, and its

@@ -1,7 +1,6 @@
-//! What `fit` tells people.
+//! The report of `fit` as text.
 
-use crate::fit::FitReport;
-use crate::fit::ensemble::EnsembleReport;
+use crate::fit::report::{EnsembleReport, FitReport};
 use partgate::product::Choice;
 use partgate::verdict::Bound;
 use std::path::Path;
@@ -24,7 +23,7 @@ pub(crate) fn bound_line(name: &str, bound: &Bound) -> String {
     )
 }
 
-/// The members after the first, and what they gain by each other.
+/// The members after the first, and the gain of the ensemble.
 fn print_ensemble(ensemble: &EnsembleReport) {
     for member in &ensemble.members[1..] {
         println!(

@@ -1,6 +1,6 @@
-//! The form for small devices: `1x1 -> ReLU -> ring -> (+ row, column) -> ReLU -> 1x1 -> ReLU -> 1x1
-//! -> logits`. With `place`, a bias a grid row and one a grid column let the same network know the
-//! position.
+//! The form for small devices: `1x1 -> ReLU -> ring -> (+ row, column) -> ReLU -> 1x1 -> ReLU ->
+//! 1x1 -> logits`. With `place`, a bias for each grid row and each grid column gives the network
+//! the position.
 
 use super::super::training::{parameter, pointwise, values};
 use super::{Stages, draw, ring};
@@ -14,7 +14,7 @@ use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
 use partgate::seed::Rng;
 
 #[derive(Module, Debug)]
-pub(super) struct Edge {
+pub(super) struct EdgeLayers {
     narrow: Param<Tensor<2>>,
     narrow_bias: Param<Tensor<1>>,
     ring: Param<Tensor<4>>,
@@ -27,7 +27,7 @@ pub(super) struct Edge {
     last_bias: Param<Tensor<1>>,
 }
 
-impl Edge {
+impl EdgeLayers {
     pub(super) fn new(shape: &NeighbourhoodShape, rng: &mut Rng, device: &Device) -> Self {
         let (d, m, h, k) = (
             shape.dimensions as usize,

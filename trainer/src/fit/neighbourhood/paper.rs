@@ -1,5 +1,5 @@
 //! The published form: `ring -> BN -> ReLU -> (1x1 -> BN -> ReLU) x (layers - 2) -> 1x1 -> logits`.
-//! The ring looks at whole feature vectors. A fully connected layer over the concatenated window
+//! The ring takes whole feature vectors. A fully connected layer over the concatenated window
 //! without its centre is such a convolution, shared by all cells.
 
 use super::super::training::{parameter, pointwise, values};
@@ -13,14 +13,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use partgate::score::NeighbourhoodShape;
 use partgate::seed::Rng;
 
-/// Keeps a channel that never varies from being divided by nothing.
+/// Against a division by zero in a channel that never varies.
 const SMALLEST_VARIANCE: f32 = 1e-5;
-/// Weight of the newest batch in the moments, once there were enough.
+/// Weight of the newest batch in the moments, after the first ten batches.
 const MOMENTUM: f32 = 0.1;
 
-/// No layer before a normalisation has a bias: it would be taken away again.
+/// Layers before a normalisation have no bias: the normalisation would remove it.
 #[derive(Module, Debug)]
-pub(super) struct Paper {
+pub(super) struct PaperLayers {
     ring: Param<Tensor<4>>,
     between: Vec<Param<Tensor<2>>>,
     gains: Vec<Param<Tensor<1>>>,
@@ -36,8 +36,8 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// Lets the layers' moments follow what the `step`-th batch, from 0, has `seen`: the mean of all
-    /// batches at first, then one that forgets.
+    /// Adds the moments `seen` by the `step`-th batch, from 0: first as a plain mean of all
+    /// batches, then as a moving average.
     pub(super) fn follow(moments: &mut Vec<Self>, seen: &[[Tensor<1>; 2]], step: usize) {
         let weight = (1.0 / (step + 1) as f32).max(MOMENTUM);
         for (layer, [mean, variance]) in seen.iter().enumerate() {
@@ -60,7 +60,7 @@ impl Moments {
     }
 }
 
-impl Paper {
+impl PaperLayers {
     pub(super) fn new(
         shape: &NeighbourhoodShape,
         layers: usize,
@@ -136,7 +136,7 @@ impl Paper {
         }
     }
 
-    /// Factor and offset of each channel that do what the `layer`-th normalisation does.
+    /// The `layer`-th normalisation as a factor and an offset of each channel.
     fn folded(&self, layer: usize, moments: &Moments) -> (Vec<f32>, Vec<f32>) {
         let [gains, shifts] =
             [&self.gains[layer], &self.shifts[layer]].map(|parameter| values(parameter.val()));

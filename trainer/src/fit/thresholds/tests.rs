@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::metrics::distributions::normal_survival;
+use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Rank {
@@ -150,14 +151,14 @@ fn coverage(
 
 fn tail_threshold(scores: &[f32], rate: f64, seed: u64, replicates: u64) -> f64 {
     let sample = Sample::new(scores, 0.95).unwrap();
-    let (_, threshold, _) = sample.pareto_tail(rate, seed, replicates).unwrap();
-    threshold.max(sample.largest())
+    let found = sample.pareto_tail(rate, seed, replicates).unwrap();
+    found.threshold.max(sample.largest())
 }
 
 fn tolerance_threshold(scores: &[f32], factor: f64) -> f64 {
     let sample = Sample::new(scores, 0.95).unwrap();
-    let (_, threshold, _) = sample.log_normal(factor).unwrap();
-    threshold.max(sample.largest())
+    let found = sample.log_normal(factor).unwrap();
+    found.threshold.max(sample.largest())
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn order_statistics_cover_every_population() {
                 let bound = bound(scores, rate, 0.95, seed).unwrap();
                 assert_eq!(bound.method, BoundMethod::OrderStatistic);
                 assert!(bound.stated_rate <= rate);
-                bound.threshold
+                f64::from(bound.threshold)
             });
             assert!(kept >= 0.92, "{} n {n}: {kept}", population.name);
         }
@@ -201,7 +202,7 @@ fn the_maximum_covers_what_it_states() {
             let stated = maximum(&scores, rate).unwrap().stated_rate;
             assert!((stated - (1.0 - 0.05f64.powf(1.0 / n as f64))).abs() < 1e-12);
             let (kept, _) = coverage(population, n, stated, 600, |scores, _| {
-                maximum(scores, 0.95).unwrap().threshold
+                f64::from(maximum(scores, 0.95).unwrap().threshold)
             });
             assert!(kept >= 0.92, "{} n {n}: {kept}", population.name);
         }
@@ -281,10 +282,9 @@ fn the_number_of_images_decides_the_method() {
     ] {
         let scores = sample(population, n, 1);
         let found = bound(&scores, 0.001, 0.95, 7).unwrap();
-        assert_eq!((found.method, found.n), (method, n));
-        let largest = f64::from(scores.iter().copied().fold(0.0, f32::max));
+        assert_eq!((found.method, found.n), (method, n as u32));
+        let largest = scores.iter().copied().fold(0.0, f32::max);
         assert!(found.threshold >= largest, "{found:?}");
-        assert_eq!(found.threshold, f64::from(found.threshold as f32));
         assert!(found.distribution_free_rate >= found.stated_rate);
         let mut reversed = scores.clone();
         reversed.reverse();
@@ -314,7 +314,7 @@ fn scores_without_spread_or_with_zeros_are_handled() {
     for n in [2, 30, 200, 3000] {
         for value in [0.0, 1.5] {
             let found = bound(&vec![value; n], 0.001, 0.95, 1).unwrap();
-            assert_eq!(found.threshold, f64::from(value));
+            assert_eq!(found.threshold, value);
             assert!(n == 3000 || found.method == BoundMethod::Maximum);
             assert!(n == 3000 || found.stated_rate > 0.001);
         }
@@ -326,7 +326,7 @@ fn scores_without_spread_or_with_zeros_are_handled() {
     assert_eq!(with.method, BoundMethod::LogNormalTolerance);
     assert!(with.threshold > without.threshold);
     assert!(with.note.contains("3 scores of 0"), "{}", with.note);
-    // Too wide for a number: said, not turned into infinity.
+    // Too wide for a number: another method, not an infinite threshold.
     let wide: Vec<f32> = (0..8).map(|i| 10f32.powi(10 * (i % 8) - 37)).collect();
     let found = bound(&wide, 0.001, 0.95, 1).unwrap();
     assert_eq!(found.method, BoundMethod::Maximum);

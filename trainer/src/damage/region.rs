@@ -1,11 +1,11 @@
-//! Where damage may lie, and where in there something is to be seen.
+//! The region of a picture that damage may change, and its structure.
 
 use super::foreground::{Cells, part};
 use super::samples::{Picture, Window};
 use partgate::seed::Rng;
 
-/// Sums over rectangles in four look-ups. Doubles hold sums of whole numbers exactly, so the order
-/// of additions is of no account for counts.
+/// Sums over rectangles in four look-ups. An `f64` holds sums of whole numbers exactly, so the
+/// order of additions does not matter for counts.
 struct Sums {
     columns: usize,
     sums: Vec<f64>,
@@ -33,7 +33,7 @@ impl Sums {
 }
 
 /// The pixels of a picture that damage may change.
-pub(super) struct Room<'a> {
+pub(super) struct Region<'a> {
     cells: Cells,
     part: Option<Vec<bool>>,
     allowed: Option<&'a [bool]>,
@@ -47,7 +47,7 @@ pub(super) struct Room<'a> {
     structure: Sums,
 }
 
-impl<'a> Room<'a> {
+impl<'a> Region<'a> {
     /// `allowed`, where given, has one entry a pixel.
     pub(super) fn new(picture: Picture<'_>, allowed: Option<&'a [bool]>) -> Self {
         let cells = Cells::of(picture);
@@ -64,8 +64,8 @@ impl<'a> Room<'a> {
         let full = (cells.side * cells.side) as f64;
         let (columns, rows) = (cells.columns, cells.rows);
         let inside = Sums::new(columns, rows, |i| counts[i] as f64 / full);
-        // The part's own outline is the strongest edge of all and not a component: cells beside
-        // the background count as plain.
+        // The outline of the part is the strongest edge, but no component: cells beside the
+        // background count as plain.
         let gradient = |i: usize| -> f64 {
             let (column, row) = (i % columns, i / columns);
             if column + 1 >= columns || row + 1 >= rows || column == 0 || row == 0 {
@@ -95,8 +95,8 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// Share of the picture that was told as the part; `None` where it could not be told and the
-    /// whole picture is taken.
+    /// Share of the picture that the part covers; `None` where no part was found and the whole
+    /// picture counts.
     pub(super) fn part_share(&self) -> Option<f32> {
         let part = self.part.as_ref()?;
         Some(part.iter().filter(|&&p| p).count() as f32 / part.len() as f32)
@@ -143,11 +143,10 @@ impl<'a> Room<'a> {
         (self.inside.over(cells) / count.max(1) as f64) as f32
     }
 
-    /// How much more there is to be seen in the window than in a frame around it: high for a
-    /// component that lies in it whole, low for blank areas and for places in the middle of an
-    /// even texture. `aloof` is the weight of the frame: with a large one, windows whose border cuts
-    /// through something lose against those around it.
-    pub(super) fn distinctness(&self, w: Window, aloof: f32) -> f32 {
+    /// How much more structure the window has than a frame around it: high for a component that
+    /// lies whole in it, low for blank areas and for places in an even texture. `border_weight` is
+    /// the weight of the frame: a large one prefers windows whose border cuts through nothing.
+    pub(super) fn distinctness(&self, w: Window, border_weight: f32) -> f32 {
         let inner = self.cells_of(w);
         let margin = (w.width.min(w.height) / 6).max(self.cells.side);
         let (left, top) = (w.left.saturating_sub(margin), w.top.saturating_sub(margin));
@@ -162,8 +161,8 @@ impl<'a> Room<'a> {
         let within = sum / count(inner).max(1.0);
         let around = (all - sum) / (count(outer) - count(inner)).max(1.0);
         let (within, around) = (within as f32, around as f32);
-        // Not a difference: with a large weight blank areas would win against every texture.
-        within * within / (within + aloof * around).max(1e-6)
+        // A ratio, because with a difference and a large weight blank areas would win.
+        within * within / (within + border_weight * around).max(1e-6)
     }
 }
 
@@ -196,18 +195,18 @@ mod tests {
     fn places_lie_in_the_part_and_where_allowed() {
         let frame = frame();
         let allowed: Vec<bool> = (0..10_000).map(|i| i % 100 < 30).collect();
-        let room = Room::new(Picture::new(&frame), Some(&allowed));
-        // The outline is told to a pixel.
-        assert!((600..=682).contains(&room.pixels), "{}", room.pixels);
-        assert!((room.part_share().expect("part") - 0.36).abs() < 0.03);
+        let region = Region::new(Picture::new(&frame), Some(&allowed));
+        // The outline is exact to a pixel.
+        assert!((600..=682).contains(&region.pixels), "{}", region.pixels);
+        assert!((region.part_share().expect("part") - 0.36).abs() < 0.03);
         let mut rng = Rng::new(1);
         for _ in 0..200 {
-            let (x, y) = room.place(&mut rng).expect("place");
+            let (x, y) = region.place(&mut rng).expect("place");
             assert!((19..30).contains(&x) && (19..81).contains(&y));
         }
         let nothing = vec![false; 10_000];
         assert!(
-            Room::new(Picture::new(&frame), Some(&nothing))
+            Region::new(Picture::new(&frame), Some(&nothing))
                 .place(&mut rng)
                 .is_none()
         );
@@ -216,14 +215,14 @@ mod tests {
     #[test]
     fn a_component_is_more_distinct_than_blank_area_or_outline() {
         let frame = frame();
-        let room = Room::new(Picture::new(&frame), None);
-        let component = room.distinctness(window(48, 38, 14), 0.6);
+        let region = Region::new(Picture::new(&frame), None);
+        let component = region.distinctness(window(48, 38, 14), 0.6);
         assert!(component > 0.05, "{component}");
         for other in [window(25, 60, 14), window(14, 60, 14), window(45, 45, 10)] {
-            assert!(room.distinctness(other, 0.6) < component, "{other:?}");
+            assert!(region.distinctness(other, 0.6) < component, "{other:?}");
         }
-        assert_eq!(room.share_inside(window(20, 20, 60)), 1.0);
-        let half = room.share_inside(window(10, 20, 20));
+        assert_eq!(region.share_inside(window(20, 20, 60)), 1.0);
+        let half = region.share_inside(window(10, 20, 20));
         assert!((0.5..0.6).contains(&half), "{half}");
     }
 }

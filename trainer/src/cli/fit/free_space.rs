@@ -1,4 +1,4 @@
-//! Room on the disk for the bundle, taken before the long work and not looked for after it.
+//! Free space for the bundle, reserved before the long work.
 
 use crate::cli::{make_folder_of, partial, unwritable, write_file};
 use crate::error::TrainError;
@@ -9,40 +9,44 @@ use std::path::{Path, PathBuf};
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
 
-/// A nameless file on the output's disk that holds the bundle's place. It goes when this does, and
-/// with the process, however that ends: a fit that is killed leaves nothing behind.
-pub(super) struct Room {
+/// A deleted file on the output's disk that is as large as the bundle may be. The system frees it
+/// when it is closed, so a fit that is killed leaves nothing behind.
+pub(super) struct ReservedSpace {
     output: PathBuf,
-    held: File,
+    file: File,
 }
 
-impl Room {
-    /// Takes `bytes` beside `output`. They are really written, which works on every file system
-    /// and counts against quotas, and are random, which no file system can compress.
+impl ReservedSpace {
+    /// Reserves `bytes` beside `output`. It writes them, which works on every file system and
+    /// counts against quotas. They are random, so that no file system can compress them.
+    ///
+    /// # Errors
+    /// [`TrainError::FreeSpace`] where there is less, [`TrainError::Unwritable`] where this user
+    /// may not write.
     pub(super) fn take(output: &Path, bytes: u64) -> Result<Self, TrainError> {
         make_folder_of(output)?;
-        // A name of its own: another fit may be taking room for the same output.
+        // A name of its own: another fit may reserve space for the same output.
         let mut name = partial(output).into_os_string();
         name.push(format!("-{}", std::process::id()));
         let name = PathBuf::from(name);
-        let mut held = File::create(&name)
+        let mut file = File::create(&name)
             .and_then(|file| fs::remove_file(&name).map(|()| file))
             .map_err(unwritable(output))?;
-        fill(&mut held, bytes).map_err(|source| TrainError::Room {
+        fill(&mut file, bytes).map_err(|source| TrainError::FreeSpace {
             path: output.to_path_buf(),
             needed_mib: bytes.div_ceil(1 << 20),
             source,
         })?;
         Ok(Self {
             output: output.to_path_buf(),
-            held,
+            file,
         })
     }
 
-    /// Writes the bundle in the room's place.
+    /// Frees the space and writes the bundle.
     pub(super) fn write(self, bundle: &[u8]) -> Result<(), TrainError> {
-        let Self { output, held } = self;
-        drop(held);
+        let Self { output, file } = self;
+        drop(file);
         write_file(&output, bundle)
     }
 }
@@ -57,6 +61,6 @@ fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
         file.write_all(&piece[..now])?;
         left -= now as u64;
     }
-    // Network file systems only say now that there was no room.
+    // Network file systems report a full disk only here.
     file.sync_data()
 }

@@ -1,11 +1,12 @@
-//! Shift sensitivity: what a part that lies a little aside costs.
+//! Shift sensitivity: the rise of scores when a good part lies a little aside.
 //!
-//! A condition by place expects a part where good ones lay. How much that asks of a fixture is told
-//! by held-out good images moved by a few per cent of their side; what comes in at an edge is the
-//! edge's own pixels again.
+//! A condition by place expects a part where good parts were. Held-out good images that are moved
+//! by a few per cent of their side show how exact a fixture must be. Pixels that come in at an edge
+//! repeat the edge.
 
-use super::choice::{copy_scores, of_chosen};
+use super::copies::on_some_images;
 use super::features::Extractor;
+use super::held_out::{ImageCopy, copy_scores, image_scores};
 use super::rules::RuleSpec;
 use super::study::Study;
 use crate::dataset::GoodImages;
@@ -17,7 +18,7 @@ use serde::Serialize;
 /// How far good images are moved, per cent of the side.
 pub(super) const SHIFTS: [usize; 3] = [1, 2, 4];
 /// Images that are moved, at most.
-pub(super) const IMAGES: usize = 24;
+pub(super) const MOVED_IMAGES: usize = 24;
 
 /// Score of moved held-out good images over their score in place, less one: the median, for each of
 /// 1, 2 and 4 % of the side.
@@ -31,8 +32,8 @@ pub(crate) struct ShiftSensitivity {
 }
 
 impl ShiftSensitivity {
-    /// Moves some of the good images and compares; `None` where every image is as it was (a picture
-    /// of one colour) or there are none.
+    /// Moves some of the good images and compares; `None` where no image has a score above 0 to
+    /// compare with.
     pub(crate) fn of(
         study: &Study<'_>,
         images: &GoodImages,
@@ -50,15 +51,15 @@ impl ShiftSensitivity {
     }
 
     pub(crate) fn in_words(&self) -> String {
-        let told = |rises: [f64; 3]| {
+        let percent = |rises: [f64; 3]| {
             let [a, b, c] = rises.map(|rise| format!("{:+.1}", 100.0 * rise));
             format!("{a}, {b} and {c} %")
         };
         format!(
             "{} held-out goods moved by 1, 2 and 4 % of the side change their score by {} (median), with the plain bank by {}",
             self.images,
-            told(self.taken),
-            told(self.plain)
+            percent(self.taken),
+            percent(self.plain)
         )
     }
 }
@@ -72,7 +73,7 @@ struct MovedCopy {
     features: Vec<f32>,
 }
 
-/// To the right, down, left and up in turn, so that no direction decides.
+/// Pixels to the right and down: right, down, left and up in turn, so that no direction decides.
 fn offset(image: usize, share: usize, frame: &Frame) -> (i64, i64) {
     let pixels = |side: usize| (side * share).div_ceil(100) as i64;
     let (x, y) = (pixels(frame.width()), pixels(frame.height()));
@@ -115,11 +116,12 @@ fn moved_copies(
     images: &GoodImages,
 ) -> Result<Vec<MovedCopy>, TrainError> {
     let features = &study.fitter.features;
-    of_chosen(
+    on_some_images(
         &study.fitter,
         extractor,
         images,
-        (IMAGES, "moved"),
+        MOVED_IMAGES,
+        "moved",
         |image, extractor| {
             let path = &images.paths[image];
             let frame = read_frame(path)?;
@@ -147,24 +149,25 @@ fn moved_copies(
     )
 }
 
-/// The median rise of each shift; `None` where no image has a score to rise from.
+/// The median rise of each shift; `None` where no image has a score above 0.
 fn rises(
     study: &Study<'_>,
     copies: &[MovedCopy],
     spec: RuleSpec,
 ) -> Result<Option<[f64; 3]>, TrainError> {
-    let features = &study.fitter.features;
-    let score = |pairs: Vec<(usize, &[f32])>| -> Result<Vec<f32>, TrainError> {
-        let found = copy_scores(study, &pairs, spec)?;
-        Ok(found.into_iter().map(|found| found.0).collect())
-    };
-    let before = score(
-        copies
-            .iter()
-            .map(|c| (c.image, features.image(c.image)))
-            .collect(),
-    )?;
-    let after = score(copies.iter().map(|c| (c.image, &c.features[..])).collect())?;
+    let goods = &study.fitter.features;
+    let in_place = copies.iter().map(|copy| ImageCopy {
+        image: copy.image,
+        features: goods.image(copy.image),
+    });
+    let moved = copies.iter().map(|copy| ImageCopy {
+        image: copy.image,
+        features: &copy.features,
+    });
+    let in_place: Vec<ImageCopy<'_>> = in_place.collect();
+    let moved: Vec<ImageCopy<'_>> = moved.collect();
+    let before = image_scores(&copy_scores(study, &in_place, spec)?);
+    let after = image_scores(&copy_scores(study, &moved, spec)?);
     let mut rises: [Vec<f64>; 3] = Default::default();
     for ((copy, &before), &after) in copies.iter().zip(&before).zip(&after) {
         if before > 0.0 {

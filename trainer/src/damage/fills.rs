@@ -1,4 +1,4 @@
-//! What surface damage is filled with.
+//! Fills of surface damage.
 
 use super::draws::{Noise, chance, direction, log_uniform};
 use super::recolouring::Recolouring;
@@ -6,9 +6,9 @@ use super::samples::{Colour, Picture};
 use partgate::seed::Rng;
 use std::fmt;
 
-/// What was put into a shape.
+/// Fill of a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Filling {
+pub(crate) enum Fill {
     /// Another place of another good image (of this one, where there is no other).
     OtherPlace,
     /// A scaled and turned place of a good image, its contrast raised or lowered.
@@ -17,36 +17,36 @@ pub(crate) enum Filling {
     Procedural,
     /// One colour that varies smoothly, as of a stain.
     SmoothNoise,
-    /// Every grain at random.
+    /// A random value for every grain.
     PixelNoise,
-    /// What was there, brighter or darker.
+    /// The picture itself, brighter or darker.
     Brightness,
-    /// What was there, in other colours.
+    /// The picture itself, in other colours.
     Recoloured,
 }
 
-impl Filling {
-    pub(super) const ALL: [Filling; 7] = [
-        Filling::OtherPlace,
-        Filling::OtherTexture,
-        Filling::Procedural,
-        Filling::SmoothNoise,
-        Filling::PixelNoise,
-        Filling::Brightness,
-        Filling::Recoloured,
+impl Fill {
+    pub(super) const ALL: [Fill; 7] = [
+        Fill::OtherPlace,
+        Fill::OtherTexture,
+        Fill::Procedural,
+        Fill::SmoothNoise,
+        Fill::PixelNoise,
+        Fill::Brightness,
+        Fill::Recoloured,
     ];
 }
 
-impl fmt::Display for Filling {
+impl fmt::Display for Fill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Filling::OtherPlace => "other_place",
-            Filling::OtherTexture => "other_texture",
-            Filling::Procedural => "procedural",
-            Filling::SmoothNoise => "smooth_noise",
-            Filling::PixelNoise => "pixel_noise",
-            Filling::Brightness => "brightness",
-            Filling::Recoloured => "recoloured",
+            Fill::OtherPlace => "other_place",
+            Fill::OtherTexture => "other_texture",
+            Fill::Procedural => "procedural",
+            Fill::SmoothNoise => "smooth_noise",
+            Fill::PixelNoise => "pixel_noise",
+            Fill::Brightness => "brightness",
+            Fill::Recoloured => "recoloured",
         })
     }
 }
@@ -56,7 +56,7 @@ fn colour(rng: &mut Rng, grey: bool) -> Colour {
     if grey {
         return [rng.unit(); 3];
     }
-    // Most stains and scraps are not of pure colours: pull towards grey by a random share.
+    // Stains and scraps seldom have pure colours, so a random share pulls towards grey.
     let tone = rng.unit();
     let pure: Colour = std::array::from_fn(|_| rng.unit());
     let share = rng.unit();
@@ -70,10 +70,10 @@ fn mix(a: Colour, b: Colour, t: f32) -> Colour {
 /// The colour of every pixel of one damage.
 pub(super) type Paint<'a> = Box<dyn Fn(usize, usize) -> Colour + 'a>;
 
-/// Draws the filling's details. `centre` is the shape's; `strong` asks for a change that shows on
+/// Draws the fill's details. `centre` is the shape's; `strong` asks for a change that shows on
 /// any ground.
 pub(super) fn paint<'a>(
-    filling: Filling,
+    fill: Fill,
     picture: Picture<'a>,
     donors: &'a [&'a partgate::frame::Frame],
     centre: (usize, usize),
@@ -82,11 +82,11 @@ pub(super) fn paint<'a>(
 ) -> Paint<'a> {
     let side = picture.width().min(picture.height()) as f32;
     let grey = picture.is_grey();
-    match filling {
-        Filling::OtherPlace => other_place(picture, donors, centre, rng),
-        Filling::OtherTexture => other_texture(picture, donors, centre, rng),
-        Filling::Procedural => procedural(side, grey, rng),
-        Filling::SmoothNoise => {
+    match fill {
+        Fill::OtherPlace => other_place(picture, donors, centre, rng),
+        Fill::OtherTexture => other_texture(picture, donors, centre, rng),
+        Fill::Procedural => procedural(side, grey, rng),
+        Fill::SmoothNoise => {
             let base = colour(rng, grey);
             let noise = Noise::new(rng);
             let size = side * log_uniform(rng, 0.02, 0.3) + 1.0;
@@ -100,9 +100,9 @@ pub(super) fn paint<'a>(
                 })
             })
         }
-        Filling::PixelNoise => pixel_noise(picture, side, rng),
-        Filling::Brightness => {
-            // Full strength turns about the middle, so that it shows on dark and on bright.
+        Fill::PixelNoise => pixel_noise(picture, side, rng),
+        Fill::Brightness => {
+            // A strong change goes away from the picture's own tone, so that it is visible.
             let here = picture.at(centre.0, centre.1);
             let darker = if strong {
                 (here[0] + here[1] + here[2]) / 3.0 > 0.5
@@ -121,7 +121,7 @@ pub(super) fn paint<'a>(
                 })
             })
         }
-        Filling::Recoloured => {
+        Fill::Recoloured => {
             let recolouring = Recolouring::draw(rng, grey);
             Box::new(move |x, y| recolouring.apply(picture.at(x, y)))
         }
@@ -208,7 +208,8 @@ fn procedural<'a>(side: f32, grey: bool, rng: &mut Rng) -> Paint<'a> {
 
 fn pixel_noise<'a>(picture: Picture<'a>, side: f32, rng: &mut Rng) -> Paint<'a> {
     let noise = Noise::new(rng);
-    // Single pixels vanish when the network's input is shrunk to its size: grains as well.
+    // Single pixels vanish when the picture shrinks to the network's input, so grains may be
+    // larger.
     let size = log_uniform(rng, 1.0, (0.012 * side).max(1.5));
     let depth = rng.between(0.15, 0.8);
     let coloured = !picture.is_grey() && chance(rng, 0.6);

@@ -1,0 +1,264 @@
+//! A bank with what its rules need: the spacing of its rows, the distribution coreset, and the
+//! models by place and by neighbourhood. It is fitted once on all images for the product, and once
+//! a fold without the fold's images for held-out scores.
+
+use super::density;
+use super::fitter::{ChosenBank, Fitter};
+use super::neighbourhood::NeighbourhoodModel;
+use super::position::{Sightings, place_table};
+use super::rules::{Calibration, RuleSpec};
+use super::settings::NetworkForm;
+use super::training::Learning;
+use crate::error::TrainError;
+use partgate::backbone::Precision;
+use partgate::network::Threads;
+use partgate::score::{Neighbour, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank};
+
+/// Streams of the networks' initial weights and batches; each fold adds its number.
+const NETWORK_STREAM: u64 = 16;
+
+/// What the rules of a fit need beside the bank.
+#[derive(Clone, Copy)]
+pub(crate) struct Needs {
+    places: bool,
+    pub(crate) network: bool,
+    spacing: bool,
+}
+
+impl Needs {
+    /// What at least one of `specs` needs.
+    pub(crate) fn of(specs: &[RuleSpec]) -> Self {
+        Self {
+            places: specs.iter().any(RuleSpec::places),
+            network: specs.iter().any(RuleSpec::network),
+            spacing: specs.iter().any(|s| s.density > 0.0),
+        }
+    }
+}
+
+/// A trained neighbourhood network as its file.
+pub(crate) struct NetworkFile {
+    pub(crate) onnx: Vec<u8>,
+    pub(crate) shape: NeighbourhoodShape,
+}
+
+impl NetworkFile {
+    /// The network ready to run. Each worker loads its own: a running network holds state.
+    pub(crate) fn load(&self) -> Result<NeighbourhoodNetwork, TrainError> {
+        Ok(NeighbourhoodNetwork::load(
+            &self.onnx,
+            self.shape,
+            &Threads::default(),
+        )?)
+    }
+}
+
+/// The distribution coreset D, which is the first rows of the bank, and the models over its rows.
+pub(crate) struct Distribution {
+    /// Rows of D.
+    pub(crate) entries: usize,
+    /// Nearest row of D for each row of the bank.
+    pub(crate) assignment: Vec<u16>,
+    /// Nearest row of the bank for each cell of the images that the bank was fitted on.
+    pub(crate) nearest: Vec<u32>,
+    /// Probability of each row of D at each cell by place, `[cells, entries]`; `None` where no rule
+    /// needs it.
+    pub(crate) place: Option<Vec<f32>>,
+    /// `None` where no rule needs it.
+    pub(crate) network: Option<NetworkFile>,
+}
+
+/// A bank with what conditions it.
+pub(crate) struct FittedBank {
+    pub(crate) bank: PackedBank,
+    /// Number of images that it was fitted on.
+    pub(crate) images: usize,
+    /// How far apart its rows lie; `None` where no rule needs it.
+    spacing: Option<Vec<f32>>,
+    /// `None` where no rule has a condition.
+    distribution: Option<Distribution>,
+}
+
+impl FittedBank {
+    /// Factors of the rows under `spec`; `None` where the rule scales no distance.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank was fitted for rules that need no spacing.
+    pub(crate) fn row_scale(&self, spec: RuleSpec) -> Result<Option<Vec<f32>>, TrainError> {
+        if spec.density <= 0.0 {
+            return Ok(None);
+        }
+        let spacing = self.spacing.as_ref().ok_or_else(|| missing(spec))?;
+        Ok(Some(density::factors(spacing, spec.density)))
+    }
+
+    /// The distribution coreset for `spec`.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank was fitted for rules that need none.
+    pub(crate) fn distribution(&self, spec: RuleSpec) -> Result<&Distribution, TrainError> {
+        self.distribution.as_ref().ok_or_else(|| missing(spec))
+    }
+
+    /// The neighbourhood network's file, where there is one.
+    pub(crate) fn network(&self) -> Option<&NetworkFile> {
+        self.distribution.as_ref()?.network.as_ref()
+    }
+}
+
+/// The error for a rule whose models were not fitted.
+pub(crate) fn missing(spec: RuleSpec) -> TrainError {
+    TrainError::Setting(format!(
+        "rule {} was asked for without its models",
+        spec.rule
+    ))
+}
+
+impl Fitter<'_> {
+    /// The first rows of the bank as the distribution coreset D.
+    fn entries_of(&self, bank: &PackedBank, entries: usize) -> PackedBank {
+        let d = self.features.dimensions;
+        PackedBank::new(bank.values()[..entries * d].to_vec(), d)
+    }
+
+    /// Adds to a bank what `needs` names. `stream` keeps the draws of one fold apart from
+    /// another's; `tick` is called once a training step.
+    pub(crate) fn condition(
+        &self,
+        chosen: ChosenBank,
+        needs: Needs,
+        stream: u64,
+        tick: &(dyn Fn() + Sync),
+    ) -> FittedBank {
+        let ChosenBank { bank, images } = chosen;
+        let spacing = needs.spacing.then(|| density::spacing(&bank));
+        let distribution = (needs.places || needs.network)
+            .then(|| self.distribution(&bank, &images, needs, stream, tick));
+        FittedBank {
+            bank,
+            images: images.len(),
+            spacing,
+            distribution,
+        }
+    }
+
+    fn distribution(
+        &self,
+        bank: &PackedBank,
+        images: &[usize],
+        needs: Needs,
+        stream: u64,
+        tick: &(dyn Fn() + Sync),
+    ) -> Distribution {
+        let entries = bank.rows().min(self.settings.entries);
+        let coreset = self.entries_of(bank, entries);
+        let mut found = vec![Neighbour::default(); bank.rows()];
+        coreset.nearest(bank.values(), None, &Threads::default(), &mut found);
+        let nearest = self.nearest_rows(bank, images);
+        let targets = self.nearest_rows(&coreset, images);
+        let place = needs.places.then(|| {
+            let sightings = Sightings {
+                nearest: &targets,
+                grid: self.features.grid,
+                rows: entries,
+            };
+            place_table(&sightings, self.window())
+        });
+        let network = needs
+            .network
+            .then(|| self.network(images, &targets, entries, stream, tick));
+        Distribution {
+            entries,
+            assignment: found.iter().map(|n| n.row as u16).collect(),
+            nearest,
+            place,
+            network,
+        }
+    }
+
+    /// Trains the neighbourhood network on `images`, whose cells are the rows `targets` of D.
+    fn network(
+        &self,
+        images: &[usize],
+        targets: &[u32],
+        entries: usize,
+        stream: u64,
+        tick: &(dyn Fn() + Sync),
+    ) -> NetworkFile {
+        let features = &self.features;
+        let shape = self.settings.network_shape(
+            features.grid,
+            features.dimensions,
+            entries,
+            self.precision,
+        );
+        let cells = features.cells();
+        // Targets by image index, as training draws images.
+        let mut by_image = vec![0u16; features.images * cells];
+        for (&image, row) in images.iter().zip(targets.chunks_exact(cells)) {
+            for (slot, &t) in by_image[image * cells..].iter_mut().zip(row) {
+                *slot = t as u16;
+            }
+        }
+        let learning = Learning {
+            steps: self.settings.network_steps,
+            rate: match self.settings.network {
+                NetworkForm::Edge => 3e-3,
+                // The published one.
+                NetworkForm::Paper { .. } => 1e-3,
+            },
+            seed: self.settings.seed,
+            stream: NETWORK_STREAM + stream,
+        };
+        let model = NeighbourhoodModel::train(features, images, &by_image, shape, &learning, tick);
+        log::debug!(
+            "neighbourhood network {stream}: loss {}",
+            model.training_loss
+        );
+        NetworkFile {
+            onnx: model.onnx(self.precision == Precision::Int8),
+            shape,
+        }
+    }
+
+    /// What the models of `fitted` give, on `images`, to the row of D that each cell really is.
+    pub(crate) fn calibration(
+        &self,
+        fitted: &FittedBank,
+        images: &[usize],
+    ) -> Result<Calibration, TrainError> {
+        let mut out = Calibration::default();
+        let Some(distribution) = &fitted.distribution else {
+            return Ok(out);
+        };
+        let coreset = self.entries_of(&fitted.bank, distribution.entries);
+        let cells = self.features.cells();
+        let mut network = match &distribution.network {
+            Some(file) => Some(file.load()?),
+            None => None,
+        };
+        for &image in images {
+            let truth = self.nearest_rows(&coreset, &[image]);
+            let logits = match &mut network {
+                None => None,
+                Some(network) => Some(network.run(self.features.image(image))?),
+            };
+            for (cell, &entry) in truth.iter().enumerate() {
+                if self.ignored_cells[cell] {
+                    continue;
+                }
+                let entry = entry as usize;
+                if let Some(place) = &distribution.place {
+                    out.place.push(place[cell * distribution.entries + entry]);
+                }
+                if let Some(logits) = logits {
+                    out.add_logits(
+                        logits.iter().skip(cell).step_by(cells).copied(),
+                        logits[entry * cells + cell],
+                    );
+                }
+            }
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,160 @@
+//! Outcome of a fit.
+
+use super::bundle::Bundle;
+use super::ensemble::{Ensemble, Separation, Separations};
+use super::member::FittedMember;
+use super::outliers::{Outlier, outliers};
+use super::seconds::FitSeconds;
+use super::shift::ShiftSensitivity;
+use crate::dataset::GoodImages;
+use partgate::product::{
+    Choice, DensityEvidence, NeighbourhoodEvidence, PositionEvidence, RefinementEvidence,
+};
+use partgate::score::Rule;
+use partgate::verdict::Thresholds;
+use serde::Serialize;
+
+/// Outcome of a fit, for people and programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct FitReport {
+    pub(crate) name: String,
+    pub(crate) images: usize,
+    pub(crate) image_sizes: usize,
+    /// Images whose features came from the cache.
+    pub(crate) cached_images: usize,
+    pub(crate) cells: u64,
+    pub(crate) bank_rows: usize,
+    pub(crate) dimensions: usize,
+    pub(crate) backbone: String,
+    pub(crate) rule: Rule,
+    pub(crate) position: Option<PositionEvidence>,
+    pub(crate) neighbourhood: Option<NeighbourhoodEvidence>,
+    pub(crate) density: Option<DensityEvidence>,
+    pub(crate) refinement: Option<RefinementEvidence>,
+    /// The method in words.
+    pub(crate) method: Vec<(&'static str, String)>,
+    /// The comparison behind `--method auto`.
+    pub(crate) choice: Option<Choice>,
+    /// Of the first member, under `--method auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shift: Option<ShiftSensitivity>,
+    /// `None` for a product of one member; the fields above are those of the first member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ensemble: Option<EnsembleReport>,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) baseline_thresholds: Option<Thresholds>,
+    /// Held-out score of each image, in the order of their paths.
+    pub(crate) held_out_scores: Vec<f32>,
+    /// Good images that score far above the others and may be defective.
+    pub(crate) outliers: Vec<Outlier>,
+    pub(crate) bytes: usize,
+    pub(crate) blake3: String,
+    pub(crate) seconds: FitSeconds,
+}
+
+/// A fitted product: the bytes of its bundle, and the report.
+pub(crate) struct FittedProduct {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) report: FitReport,
+}
+
+impl FittedProduct {
+    pub(super) fn new(
+        images: &GoodImages,
+        members: &[FittedMember],
+        bundle: Bundle,
+        seconds: FitSeconds,
+    ) -> Self {
+        let Bundle {
+            bytes,
+            manifest,
+            scores,
+            ensemble,
+        } = bundle;
+        let first = &members[0];
+        let report = FitReport {
+            name: manifest.name.clone(),
+            images: images.paths.len(),
+            image_sizes: first.image_sizes,
+            cached_images: first.cached_images,
+            cells: manifest.training.cells,
+            bank_rows: first.bank_rows,
+            dimensions: first.dimensions,
+            backbone: first.backbone.name.clone(),
+            rule: first.spec.rule,
+            method: manifest.method.in_words(),
+            position: manifest.method.position,
+            neighbourhood: manifest.method.neighbourhood,
+            density: manifest.method.density,
+            refinement: manifest.method.refinement,
+            choice: manifest.method.choice,
+            shift: first.shift.clone(),
+            ensemble: ensemble.map(|ensemble| EnsembleReport::new(members, ensemble)),
+            thresholds: manifest.thresholds,
+            baseline_thresholds: manifest.baseline_thresholds,
+            outliers: outliers(&scores, images),
+            held_out_scores: scores,
+            bytes: bytes.len(),
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+            seconds,
+        };
+        Self { bytes, report }
+    }
+}
+
+/// The members of an ensemble and their gain.
+#[derive(Debug, Serialize)]
+pub(crate) struct EnsembleReport {
+    /// The first member first.
+    pub(crate) members: Vec<MemberReport>,
+    /// Painted damage against held-out goods under the ensemble's own threshold; `None` where no
+    /// image could be damaged.
+    pub(crate) separation: Option<Separation>,
+    /// Whether damaged copies come nearer to the threshold than with the best member alone.
+    pub(crate) better: Option<bool>,
+}
+
+/// One member of an ensemble.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberReport {
+    pub(crate) backbone: String,
+    /// Side of the network's input, pixels.
+    pub(crate) side: usize,
+    pub(crate) rule: String,
+    pub(crate) bank_rows: usize,
+    pub(crate) dimensions: usize,
+    pub(crate) cached_images: usize,
+    /// The method in words.
+    pub(crate) method: Vec<(&'static str, String)>,
+    /// Divisor of its map.
+    pub(crate) scale: f32,
+    /// Thresholds of this member alone, on its own scores.
+    pub(crate) thresholds: Thresholds,
+    /// Painted damage under this member alone.
+    pub(crate) separation: Option<Separation>,
+}
+
+impl EnsembleReport {
+    fn new(members: &[FittedMember], ensemble: Ensemble) -> Self {
+        let separations = ensemble.separations;
+        let members = members.iter().enumerate().zip(&ensemble.scales);
+        Self {
+            members: members
+                .map(|((index, member), &scale)| MemberReport {
+                    backbone: member.backbone.name.clone(),
+                    side: member.input.side(),
+                    rule: member.spec.to_string(),
+                    bank_rows: member.bank_rows,
+                    dimensions: member.dimensions,
+                    cached_images: member.cached_images,
+                    method: member.method.in_words(),
+                    scale,
+                    thresholds: member.held_out.thresholds.clone(),
+                    separation: separations.as_ref().map(|s| s.members[index].clone()),
+                })
+                .collect(),
+            better: separations.as_ref().map(Separations::better),
+            separation: separations.map(|s| s.ensemble),
+        }
+    }
+}

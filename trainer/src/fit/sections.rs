@@ -1,0 +1,200 @@
+//! A fitted member as sections of a bundle, with the method that its manifest states.
+
+use super::catalogue::BackboneFile;
+use super::conditions::RuleConditions;
+use super::density;
+use super::fitted_bank::{FittedBank, NetworkFile, missing};
+use super::refined::Refined;
+use super::rules::{Calibration, RuleSpec};
+use super::study::Study;
+use crate::error::TrainError;
+use partgate::lanes::LANES;
+use partgate::product::{
+    Choice, DType, DensityEvidence, Method, NeighbourhoodEvidence, SectionBytes, SectionKind,
+};
+use partgate::score::{PositionMask, SightingTable};
+
+/// Sections of one member, as those of a first member, and its method.
+pub(super) struct MemberSections {
+    pub(super) sections: Vec<SectionBytes>,
+    pub(super) method: Method,
+}
+
+/// What a member's rule is and where it comes from.
+pub(super) struct RuleTaken<'a> {
+    pub(super) spec: RuleSpec,
+    /// The comparison behind the rule, where there was one.
+    pub(super) choice: Option<Choice>,
+    pub(super) refined: Option<&'a Refined>,
+}
+
+pub(super) fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+pub(super) fn bits(values: &[bool]) -> Vec<u8> {
+    values
+        .chunks(8)
+        .map(|byte| {
+            byte.iter()
+                .enumerate()
+                .fold(0, |b, (i, &set)| b | u8::from(set) << i)
+        })
+        .collect()
+}
+
+fn bytes_u16(values: &[u16]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+pub(super) fn section(
+    kind: SectionKind,
+    dtype: DType,
+    shape: &[usize],
+    bytes: Vec<u8>,
+) -> SectionBytes {
+    SectionBytes {
+        kind,
+        member: 0,
+        dtype,
+        shape: shape.iter().map(|&s| s as u64).collect(),
+        bytes,
+    }
+}
+
+pub(super) fn opaque(kind: SectionKind, bytes: &[u8]) -> SectionBytes {
+    section(kind, DType::Bytes, &[bytes.len()], bytes.to_vec())
+}
+
+fn bank_sections(file: &BackboneFile, fitted: &FittedBank) -> [SectionBytes; 2] {
+    let bank = &fitted.bank;
+    [
+        opaque(SectionKind::Backbone, &file.onnx),
+        section(
+            SectionKind::Bank,
+            DType::F32,
+            &[bank.rows(), bank.dimensions()],
+            little_endian(bank.values()),
+        ),
+    ]
+}
+
+pub(super) fn mask_section(mask: &PositionMask) -> SectionBytes {
+    section(
+        SectionKind::PositionMask,
+        DType::U16,
+        &[mask.cells(), mask.rows().div_ceil(LANES)],
+        bytes_u16(mask.all_words()),
+    )
+}
+
+pub(super) fn sighting_sections(seen: &SightingTable) -> [SectionBytes; 2] {
+    let cells = seen.totals.len();
+    let totals = seen.totals.iter().flat_map(|t| t.to_le_bytes()).collect();
+    [
+        section(
+            SectionKind::SightingCounts,
+            DType::U8,
+            &[cells, seen.counts.len() / cells],
+            seen.counts.clone(),
+        ),
+        section(SectionKind::SightingTotals, DType::U32, &[cells], totals),
+    ]
+}
+
+pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
+    [
+        opaque(SectionKind::Neighbourhood, onnx),
+        section(
+            SectionKind::Assignment,
+            DType::U16,
+            &[assignment.len()],
+            bytes_u16(assignment),
+        ),
+    ]
+}
+
+/// What the manifest states of the condition by neighbourhood; `None` for rules without one.
+fn neighbourhood_evidence(
+    conditions: &RuleConditions,
+    network: &NetworkFile,
+    spec: RuleSpec,
+    calibration: &Calibration,
+    images: usize,
+) -> Option<NeighbourhoodEvidence> {
+    let condition = conditions.neighbourhood.as_ref()?;
+    let best = calibration.temperature();
+    Some(NeighbourhoodEvidence {
+        shape: network.shape,
+        measure: condition.measure,
+        temperature: condition.temperature,
+        threshold: condition.threshold,
+        rows: condition.rows as u32,
+        lost_share: spec.near_lost,
+        held_out_loss: best.loss,
+        best_temperature: best.temperature,
+        held_out_images: images as u32,
+    })
+}
+
+fn density_evidence(factors: &[f32], spec: RuleSpec) -> DensityEvidence {
+    DensityEvidence {
+        neighbours: density::NEIGHBOURS as u32,
+        power: spec.density,
+        factors: [
+            factors.iter().copied().fold(f32::INFINITY, f32::min),
+            factors.iter().copied().fold(0.0, f32::max),
+        ],
+    }
+}
+
+/// The sections of a member under the rule that was `taken`.
+pub(super) fn member_sections(
+    study: &Study<'_>,
+    fitted: &FittedBank,
+    taken: RuleTaken<'_>,
+) -> Result<MemberSections, TrainError> {
+    let (fitter, calibration, spec) = (&study.fitter, &study.calibration, taken.spec);
+    let (settings, features) = (fitter.settings, &fitter.features);
+    let conditions = fitter.conditions(fitted, spec, calibration)?;
+    let mut sections = Vec::from(bank_sections(study.file, fitted));
+    sections.extend(conditions.mask.as_ref().map(mask_section));
+    let mut neighbourhood = None;
+    if let Some(condition) = &conditions.neighbourhood {
+        if let Some(seen) = &condition.sightings {
+            sections.extend(sighting_sections(seen));
+        }
+        let network = fitted.network().ok_or_else(|| missing(spec))?;
+        let assignment = &fitted.distribution(spec)?.assignment;
+        sections.extend(network_sections(&network.onnx, assignment));
+        neighbourhood =
+            neighbourhood_evidence(&conditions, network, spec, calibration, features.images);
+    }
+    let mut density = None;
+    if let Some(factors) = fitted.row_scale(spec)? {
+        sections.push(section(
+            SectionKind::RowScale,
+            DType::F32,
+            &[factors.len()],
+            little_endian(&factors),
+        ));
+        density = Some(density_evidence(&factors, spec));
+    }
+    if let Some(refined) = taken.refined {
+        sections.push(opaque(SectionKind::Refinement, &refined.onnx));
+    }
+    let method = Method {
+        rule: spec.rule,
+        patch: settings.features.patch as u32,
+        border: settings.features.border,
+        sigma: fitter.sigma,
+        bank_ratio: settings.bank_ratio,
+        projection: settings.projection_for(features.dimensions) as u32,
+        position: conditions.position,
+        neighbourhood,
+        density,
+        refinement: taken.refined.map(|r| r.evidence.clone()),
+        choice: taken.choice,
+    };
+    Ok(MemberSections { sections, method })
+}

@@ -1,0 +1,131 @@
+//! Settings of a fit.
+
+use super::features::FeatureSettings;
+use super::position::default_window;
+use super::rules::RuleSpec;
+use super::thresholds::Risk;
+use partgate::backbone::Precision;
+use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
+
+/// Above this length of the feature vectors the coreset is chosen under a projection.
+const PROJECT_ABOVE: usize = 256;
+const PROJECTED: usize = 128;
+
+/// Form of the neighbourhood network, with the sizes that a user may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkForm {
+    /// For boards.
+    Edge,
+    /// As published, for hosts.
+    Paper {
+        /// Channels of each layer.
+        width: usize,
+        /// Layers in all.
+        layers: usize,
+    },
+}
+
+/// A further member of an ensemble. It takes what is not set here from the first member, and sees
+/// the same part of the picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OtherMember {
+    /// Another network.
+    pub(crate) backbone: Option<String>,
+    /// Another side after the resize, pixels.
+    pub(crate) size: Option<u32>,
+}
+
+impl std::fmt::Display for OtherMember {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let backbone = self.backbone.iter().map(|b| format!("backbone={b}"));
+        let size = self.size.iter().map(|s| format!("size={s}"));
+        let parts: Vec<String> = backbone.chain(size).collect();
+        write!(f, "--member {}", parts.join(","))
+    }
+}
+
+/// All settings of a fit.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) part_number: String,
+    pub(crate) revision: u32,
+    pub(crate) created_unix: Option<u64>,
+    pub(crate) features: FeatureSettings,
+    pub(crate) backbone: String,
+    /// Further members of an ensemble: the same product by another network, or at another size.
+    pub(crate) others: Vec<OtherMember>,
+    /// Side of the maps and of [`Settings::ignore`], pixels; `None` takes the network's input. All
+    /// members of an ensemble draw their maps at the first member's size.
+    pub(crate) map_side: Option<usize>,
+    /// The rule; `None` chooses by held-out goods and damaged copies of them.
+    pub(crate) rule: Option<RuleSpec>,
+    /// Power of the rows' spacing in the scale of distances under `auto`; 0 leaves them.
+    pub(crate) density: f32,
+    /// Side of the neighbourhood network's window, cells; `None` takes the sighting window's.
+    pub(crate) ring: Option<usize>,
+    /// Whether to train a refinement network and let damaged copies decide its weight.
+    pub(crate) refine: bool,
+    /// Rows of the distribution coreset at most.
+    pub(crate) entries: usize,
+    pub(crate) network: NetworkForm,
+    /// Training steps of the neighbourhood network.
+    pub(crate) network_steps: usize,
+    /// Blur of the map, pixels; `None` takes the published 8 at 480 px in proportion.
+    pub(crate) sigma: Option<f32>,
+    pub(crate) bank_ratio: f64,
+    pub(crate) min_bank: usize,
+    pub(crate) max_bank: usize,
+    /// Dimensions of the random projection for the coreset; `None` decides by feature length.
+    pub(crate) projection: Option<usize>,
+    /// Side of the sighting window, cells; `None` takes the published one in proportion.
+    pub(crate) window: Option<usize>,
+    /// Sightings that allow a row; `None` takes the published threshold.
+    pub(crate) sightings: Option<usize>,
+    /// Pixels that do not count, `[side, side]` of the maps.
+    pub(crate) ignore: Option<Vec<bool>>,
+    pub(crate) folds: usize,
+    pub(crate) risk: Risk,
+    pub(crate) seed: u64,
+    /// Good images (and as many damaged ones) carried for the self-test.
+    pub(crate) goldens: usize,
+}
+
+impl Settings {
+    /// Dimensions of the projection for vectors of `dimensions`; 0 for none.
+    pub(crate) fn projection_for(&self, dimensions: usize) -> usize {
+        let usual = if dimensions > PROJECT_ABOVE {
+            PROJECTED
+        } else {
+            0
+        };
+        self.projection.unwrap_or(usual)
+    }
+
+    /// The neighbourhood network's size on a grid of `grid` x `grid` cells for `entries` rows of D.
+    pub(crate) fn network_shape(
+        &self,
+        grid: usize,
+        dimensions: usize,
+        entries: usize,
+        precision: Precision,
+    ) -> NeighbourhoodShape {
+        let (form, bottleneck, hidden) = match self.network {
+            NetworkForm::Edge => (NeighbourhoodForm::Edge { place: false }, 24, 128),
+            NetworkForm::Paper { width, layers } => {
+                let layers = layers as u32;
+                (NeighbourhoodForm::Paper { layers }, dimensions, width)
+            }
+        };
+        NeighbourhoodShape {
+            grid: grid as u32,
+            dimensions: dimensions as u32,
+            window: self.ring.unwrap_or(default_window(grid).max(5)) as u32,
+            bottleneck: bottleneck as u32,
+            hidden: hidden as u32,
+            entries: entries as u32,
+            form,
+            precision,
+        }
+    }
+}
