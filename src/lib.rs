@@ -22,6 +22,7 @@
 //! - [`record`]: event log, kept images, metrics.
 //! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
 //! - [`simulator`]: a production line in virtual time that drives the same controller.
+//! - `settings`: keys of TOML files, each declared once by the room that it is for.
 //! - [`config`]: the file that says what is wired to what.
 //! - [`product`]: the bundle that holds all of it, checked byte by byte.
 //! - [`inspection`]: the whole chain with its timings; what the programs call.
@@ -48,6 +49,7 @@ pub mod refine;
 pub mod sanity;
 pub mod score;
 pub mod seed;
+pub(crate) mod settings;
 pub mod simulator;
 pub mod station;
 pub mod verdict;

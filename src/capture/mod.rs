@@ -8,6 +8,7 @@ pub(crate) mod pace;
 pub mod recorded;
 pub mod rendered;
 pub mod rendered_source;
+pub mod settings;
 pub mod source;
 pub mod v4l2;
 
