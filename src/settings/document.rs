@@ -283,7 +283,9 @@ impl Document {
             },
             (None, Absent::Means(text)) => {
                 let value = DeValue::parse(text).ok();
-                value.and_then(|value| take(value.get_ref(), &self.folder)?.ok())
+                let value = value.and_then(|value| take(value.get_ref(), &self.folder)?.ok());
+                debug_assert!(value.is_some(), "{dotted} has no default in {allowed}");
+                value
             }
             (None, Absent::Leaves(_)) => None,
             (None, Absent::Refused) => {
