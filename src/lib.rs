@@ -21,6 +21,7 @@
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
 //! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
+//! - `settings`: keys of TOML files, each declared once by the room that it is for.
 //! - [`simulation`]: everything that is not real: drawn parts, simulated devices, injected faults, a
 //!   production line in virtual time that drives the same controller.
 //! - [`config`]: the file that says what is wired to what.
@@ -51,6 +52,7 @@ pub mod refine;
 pub mod sanity;
 pub mod score;
 pub mod seed;
+pub(crate) mod settings;
 pub mod simulation;
 pub mod station;
 pub mod verdict;

@@ -447,11 +447,11 @@ fn a_recorded_part_can_be_read_back() {
         },
         images: images_in(&folder.path().join("images"), 1 << 20),
     };
-    let drift = Drift::new(DriftOptions {
+    let settings = DriftSettings {
         window: 2,
         rise_percent: 20.0,
-        reference: 1.0,
-    });
+    };
+    let drift = Drift::new(settings, 1.0);
     let drift = drift.expect("options");
     let mut recorder = Recorder::new(options, decode(), Some(drift), metrics);
     let start = EventEntry::new(EventKind::Start, "line", "", Nanos(0));

@@ -5,6 +5,7 @@ pub mod folder;
 pub mod folder_source;
 pub(crate) mod pace;
 pub mod recorded;
+pub mod settings;
 pub mod source;
 pub mod v4l2;
 

@@ -100,7 +100,7 @@ impl Camera {
             patience: if wired {
                 PATIENCE
             } else {
-                config.camera.timeout
+                config.camera.timing.timeout
             },
             hint: if wired {
                 "; does its trigger input get a signal (camera.on_trigger)?"

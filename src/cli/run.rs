@@ -13,10 +13,7 @@ use partgate::line::devices::{Outputs, Standing};
 use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
-use partgate::record::{
-    Drift, DriftOptions, ImageOptions, LogOptions, MetricsServer, ProductLabel, RecordLock,
-    RecordLockError, RecordOptions, Recorder,
-};
+use partgate::record::{Drift, MetricsServer, ProductLabel, RecordLock, RecordLockError, Recorder};
 use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::{
@@ -71,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         if matches!(config.camera.source, CameraSource::V4l2(_)) {
             v4l2::built().map_err(Failure::input)?;
         }
-        if let Some(control) = &config.access.control {
+        if let Some(control) = &config.control.socket {
             station::ensure_alone(control).map_err(Failure::input)?;
         }
         out.line(format_args!(
@@ -176,23 +173,10 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let label = ProductLabel::new(&product.manifest().name, &digest);
     let metrics = Arc::new(station::metrics());
     metrics.set_product(label);
-    let images = ImageOptions {
-        folder: config.record.folder.join("images"),
-        quota_bytes: config.record.images_quota,
-        ok_sample_percent: config.record.ok_sample_percent,
-        min_free_bytes: config.record.min_free,
-        seed: 0,
-    };
-    let sampler = images.sampler();
+    let options = config.record.options();
+    let sampler = options.images.sampler();
     let recorder = Recorder::new(
-        RecordOptions {
-            log: LogOptions {
-                folder: config.record.folder.clone(),
-                max_bytes: config.record.log_max,
-                keep: config.record.log_keep as usize,
-            },
-            images,
-        },
+        options,
         Box::new(|raw| {
             let mut frame = Frame::blank();
             decode(raw, &mut frame)?;
@@ -202,17 +186,17 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         metrics.clone(),
     );
     let server = config
-        .access
         .metrics
+        .listen
         .map(|address| MetricsServer::start(address, metrics.clone()))
         .transpose()
         .map_err(Failure::unexpected)?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
     let triggers = match (
-        config.trigger.kind,
+        config.trigger.every,
         inputs(config, &Devices).map_err(Failure::unexpected)?,
     ) {
-        (TriggerKind::Timer { every }, inputs) => TriggerSource::Clock { every, inputs },
+        (Some(every), inputs) => TriggerSource::Clock { every, inputs },
         (_, Some(inputs)) => TriggerSource::Inputs(inputs),
         (_, None) => TriggerSource::Socket,
     };
@@ -225,7 +209,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let station = Station {
         settings: controller_settings(config),
         source: source(config, &Devices).map_err(Failure::input)?,
-        camera_timeout: config.camera.timeout,
+        camera_timeout: config.camera.timing.timeout,
         camera_wired: config.camera.on_trigger(),
         triggers,
         socket_triggers: config.trigger.kind == TriggerKind::Socket,
@@ -239,7 +223,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         ng_threshold,
         product: label,
         alive_every: config.supervisor.lease / 4,
-        control: config.access.control.clone(),
+        control: config.control.socket.clone(),
         late,
         record_required: config.record.required,
         challenge_every: config.challenge.map(|challenge| challenge.every),
@@ -305,10 +289,6 @@ fn drift(config: &LineConfig, product: &Product) -> Result<Option<Drift>, Failur
         return Ok(None);
     };
     let [_, reference, _] = product.manifest().training.held_out;
-    let options = DriftOptions {
-        window: settings.window,
-        rise_percent: settings.rise_percent,
-        reference: reference.into(),
-    };
-    Drift::new(options).map(Some).map_err(Failure::input)
+    let drift = Drift::new(settings, reference.into());
+    drift.map(Some).map_err(Failure::input)
 }

@@ -74,7 +74,7 @@ enum TellError {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(&arguments.config).map_err(Failure::input)?;
-    let Some(socket) = config.access.control else {
+    let Some(socket) = config.control.socket else {
         return Err(Failure::input(TellError::NoSocket(
             arguments.config.clone(),
         )));

@@ -3,11 +3,15 @@
 
 mod around;
 
-use super::document::Setting;
-use super::problem::Problems;
-use super::sections::MAX_CAPACITY;
-use super::settings::{CameraSettings, Settings, SourceName, SpanSettings, TriggerName};
-use crate::line::gate::Ejector;
+use super::TriggerKind;
+use super::assembly::Settings;
+use crate::capture::settings::{CameraRead, SourceName};
+use crate::line::controller::MAX_PARTS;
+use crate::line::devices::Input;
+use crate::line::gate::{Counts, Ejector, Line};
+use crate::settings::kind::in_ms;
+use crate::settings::{Problems, Setting};
+use std::time::Duration;
 
 /// Notes every contradiction.
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
@@ -25,81 +29,109 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
 }
 
 /// Notes that a key which is in the file does nothing as the file stands.
-fn useless<T>(problems: &mut Problems, key: &str, setting: &Setting<T>, only: &str) {
+fn useless<T>(problems: &mut Problems, setting: &Setting<T>, only: &str) {
     if let Some(line) = setting.line {
-        problems.note(
-            line,
-            key,
-            format!("has an effect only with {only}; remove it or change that"),
-        );
+        let message = format!("has an effect only with {only}; remove it or change that");
+        problems.note(line, &setting.key, message);
     }
 }
 
 /// Notes that a key is missing as the file stands; `line` is where that shows.
-fn needed<T>(problems: &mut Problems, key: &str, setting: &Setting<T>, line: usize, why: &str) {
+fn needed<T>(problems: &mut Problems, setting: &Setting<T>, line: usize, why: &str) {
     if !setting.given() {
-        problems.note(line, key, format!("missing; {why} needs it"));
+        problems.note(line, &setting.key, format!("missing; {why} needs it"));
     }
 }
 
-fn camera(camera: &CameraSettings, problems: &mut Problems) {
+/// A time as its key has it.
+fn told(key: &str, time: Duration) -> String {
+    match key.ends_with("_us") {
+        true => format!("{} us", time.as_micros()),
+        false => format!("{} ms", in_ms(time)),
+    }
+}
+
+/// Notes that `time` is not shorter than `limit`; `why` says what would follow, with the sign before
+/// it. True when it is noted.
+fn not_shorter(
+    time: &Setting<Duration>,
+    limit: &Setting<Duration>,
+    why: &str,
+    problems: &mut Problems,
+) -> bool {
+    let (Some(value), Some(longest)) = (time.value, limit.value) else {
+        return false;
+    };
+    if value >= longest {
+        let (value, longest) = (told(&time.key, value), told(&limit.key, longest));
+        let message = format!("{value} is not shorter than {} = {longest}{why}", limit.key);
+        let line = time.line.or(limit.line).unwrap_or(1);
+        problems.note(line, &time.key, message);
+        return true;
+    }
+    false
+}
+
+/// The same of counts.
+fn not_less(counts: &Setting<Counts>, limit: &Setting<Counts>, why: &str, problems: &mut Problems) {
+    if let (Some(Counts(value)), Some(Counts(most)), Some(line)) =
+        (counts.value, limit.value, counts.line)
+        && value >= most
+    {
+        let message = format!("{value} is not less than {} = {most}{why}", limit.key);
+        problems.note(line, &counts.key, message);
+    }
+}
+
+fn camera(camera: &CameraRead, problems: &mut Problems) {
     let Some(source) = camera.source.value else {
         return;
     };
     let line = camera.source.line.unwrap_or(1);
-    let v4l2 = "camera.source = \"v4l2\"";
+    let timing = &camera.timing;
     if source != SourceName::V4l2 {
-        useless(problems, "camera.device", &camera.device, v4l2);
-        useless(problems, "camera.width", &camera.width, v4l2);
-        useless(problems, "camera.height", &camera.height, v4l2);
-        useless(problems, "camera.format", &camera.format, v4l2);
-        let identical = &camera.allow_identical;
-        useless(problems, "camera.allow_identical", identical, v4l2);
-        useless(
-            problems,
-            "camera.warmup_frames",
-            &camera.warmup_frames,
-            v4l2,
-        );
-        let every = &camera.controls_every_ms;
-        useless(problems, "camera.controls_every_ms", every, v4l2);
-        if let Some(line) = camera.controls_line {
-            let message = format!("has an effect only with {v4l2}; remove it or change that");
-            problems.note(line, "camera.controls", message);
+        let (v4l2, only) = (&camera.v4l2, "camera.source = \"v4l2\"");
+        useless(problems, &v4l2.device, only);
+        useless(problems, &v4l2.width, only);
+        useless(problems, &v4l2.height, only);
+        useless(problems, &v4l2.format, only);
+        useless(problems, &v4l2.allow_identical, only);
+        useless(problems, &v4l2.warmup_frames, only);
+        useless(problems, &v4l2.controls_every, only);
+        if camera.controls_here.given {
+            let message = format!("has an effect only with {only}; remove it or change that");
+            problems.note(camera.controls_here.line, "camera.controls", message);
         }
     }
     let folder = "camera.source = \"folder\" or \"recorded\"";
     if matches!(source, SourceName::Folder | SourceName::Recorded) {
-        needed(problems, "camera.folder", &camera.folder, line, folder);
+        needed(problems, &camera.folder, line, folder);
     } else {
-        useless(problems, "camera.folder", &camera.folder, folder);
+        useless(problems, &camera.folder, folder);
     }
     if source == SourceName::Recorded {
         let other = "a camera.source whose frames' times are not recorded";
-        useless(problems, "camera.fps", &camera.fps, other);
-        useless(problems, "camera.on_trigger", &camera.on_trigger, other);
+        useless(problems, &timing.fps, other);
+        useless(problems, &timing.on_trigger, other);
     }
     if source != SourceName::Rendered {
         let rendered = "camera.source = \"rendered\"";
-        useless(problems, "camera.seed", &camera.seed, rendered);
-        let percent = &camera.defective_percent;
-        useless(problems, "camera.defective_percent", percent, rendered);
+        useless(problems, &camera.rendered.seed, rendered);
+        useless(problems, &camera.rendered.defective_percent, rendered);
     }
-    let waits = camera.on_trigger.value == Some(true);
-    if let (Some(timeout), Some(fps)) = (camera.timeout_ms.value, camera.fps.value)
+    let waits = timing.on_trigger.value == Some(true);
+    if let (Some(timeout), Some(fps)) = (timing.timeout.value, timing.fps.value)
         && !waits
         && source != SourceName::Recorded
-        && timeout <= 1000.0 / fps
+        && in_ms(timeout) <= 1000.0 / fps
     {
-        let line = camera.timeout_ms.line.or(camera.fps.line).unwrap_or(line);
-        problems.note(
-            line,
-            "camera.timeout_ms",
-            format!(
-                "{timeout} ms is over before the next frame at {fps} frames a second is due; allowed: more than {:.1} ms",
-                1000.0 / fps
-            ),
+        let line = timing.timeout.line.or(timing.fps.line).unwrap_or(line);
+        let message = format!(
+            "{} ms is over before the next frame at {fps} frames a second is due; allowed: more than {:.1} ms",
+            in_ms(timeout),
+            1000.0 / fps
         );
+        problems.note(line, &timing.timeout.key, message);
     }
 }
 
@@ -109,266 +141,238 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
         return;
     };
     let line = trigger.kind.line.unwrap_or(1);
-    let wired = line_setting(settings, "trigger");
+    let wired = settings.lines.input(Input::Trigger);
     let gpio = "trigger.kind = \"gpio\"";
-    if kind == TriggerName::Gpio {
-        if let Some(wired) = wired {
-            needed(problems, "lines.trigger", wired, line, gpio);
-        }
+    if kind == TriggerKind::Gpio {
+        needed(problems, wired, line, gpio);
     } else {
-        useless(problems, "trigger.debounce_us", &trigger.debounce_us, gpio);
-        if let Some(wired) = wired {
-            useless(problems, "lines.trigger", wired, gpio);
-        }
+        useless(problems, &trigger.debounce, gpio);
+        useless(problems, wired, gpio);
     }
     let timer = "trigger.kind = \"timer\"";
-    if kind == TriggerName::Timer {
-        needed(problems, "trigger.every_ms", &trigger.every_ms, line, timer);
-        if settings.gate.after.counts.given() {
+    if kind == TriggerKind::Timer {
+        needed(problems, &trigger.every, line, timer);
+        if settings.gate.after_counts.given() {
             let message = "\"timer\" with gate.after_counts: the clock makes parts while the belt stands as well, which never reach a gate in counts; use \"encoder\", or give gate.after_ms";
-            problems.note(line, "trigger.kind", message);
+            problems.note(line, &trigger.kind.key, message);
         }
     } else {
-        useless(problems, "trigger.every_ms", &trigger.every_ms, timer);
+        useless(problems, &trigger.every, timer);
     }
-    let camera = &settings.camera;
-    if let (TriggerName::Encoder, Some(true), Some(SourceName::Folder | SourceName::Rendered)) =
-        (kind, camera.on_trigger.value, camera.source.value)
+    let on_trigger = &settings.camera.timing.on_trigger;
+    if let (TriggerKind::Encoder, Some(true), Some(SourceName::Folder | SourceName::Rendered)) =
+        (kind, on_trigger.value, settings.camera.source.value)
     {
         // Who makes these sources expose sees edges, not which count begins a part.
-        let line = camera.on_trigger.line.unwrap_or(line);
+        let line = on_trigger.line.unwrap_or(line);
         let message = "with trigger.kind = \"encoder\" no part would have a frame: folder and rendered sources expose at edges, the timer and the socket; leave it out (frames come at camera.fps then), or change trigger.kind";
-        problems.note(line, "camera.on_trigger", message);
+        problems.note(line, &on_trigger.key, message);
     }
     let encoder = "trigger.kind = \"encoder\"";
-    let counts = &trigger.every_counts;
-    if kind == TriggerName::Encoder {
-        needed(problems, "trigger.every_counts", counts, line, encoder);
+    if kind == TriggerKind::Encoder {
+        needed(problems, &trigger.every_counts, line, encoder);
     } else {
-        useless(problems, "trigger.every_counts", counts, encoder);
-        if let Some(index) = line_setting(settings, "index") {
-            useless(problems, "lines.index", index, encoder);
-        }
+        useless(problems, &trigger.every_counts, encoder);
+        useless(problems, settings.lines.input(Input::Index), encoder);
     }
-    if kind == TriggerName::Socket {
+    if kind == TriggerKind::Socket {
         let socket = "trigger.kind = \"socket\"";
-        needed(problems, "control.socket", &settings.control, line, socket);
+        needed(problems, &settings.control.socket, line, socket);
     }
-    let Some(pitch) = trigger.min_pitch_ms.value else {
+    let Some(pitch) = trigger.min_pitch.value else {
         return;
     };
-    if let (Some(every), Some(line)) = (trigger.every_ms.value, trigger.every_ms.line)
+    if let (Some(every), Some(line)) = (trigger.every.value, trigger.every.line)
         && every < pitch
     {
         let message = format!(
-            "{every} ms is shorter than trigger.min_pitch_ms = {pitch} ms, so every part would be rejected as a double trigger"
+            "{} ms is shorter than {}, so every part would be rejected as a double trigger",
+            in_ms(every),
+            of_pitch(pitch)
         );
-        problems.note(line, "trigger.every_ms", message);
+        problems.note(line, &trigger.every.key, message);
     }
-    for (key, setting) in [
-        ("trigger.bounce_us", &trigger.bounce_us),
-        ("trigger.debounce_us", &trigger.debounce_us),
-    ] {
-        if let Some(time) = setting.value
-            && time as f64 >= pitch * 1000.0
-        {
-            let line = setting.line.or(trigger.min_pitch_ms.line).unwrap_or(line);
-            let message = format!(
-                "{time} us is not shorter than trigger.min_pitch_ms = {pitch} ms, so the next part would be lost"
-            );
-            problems.note(line, key, message);
-        }
+    for setting in [&trigger.bounce, &trigger.debounce] {
+        let lost = ", so the next part would be lost";
+        not_shorter(setting, &trigger.min_pitch, lost, problems);
     }
+}
+
+fn of_pitch(pitch: Duration) -> String {
+    format!("trigger.min_pitch_ms = {} ms", in_ms(pitch))
 }
 
 fn capture(settings: &Settings, problems: &mut Problems) {
     let capture = &settings.capture;
-    let (Some(earliest), Some(latest)) =
-        (capture.exposure_min_ms.value, capture.exposure_max_ms.value)
+    let (Some(earliest), Some(latest)) = (capture.exposure_min.value, capture.exposure_max.value)
     else {
         return;
     };
-    let line = capture.exposure_max_ms.line.unwrap_or(1);
-    if latest < earliest {
-        let message = format!("{latest} ms is before capture.exposure_min_ms = {earliest} ms");
-        problems.note(line, "capture.exposure_max_ms", message);
-    } else if let Some(pitch) = settings.trigger.min_pitch_ms.value
-        && latest - earliest >= pitch
+    let mut note = |message: String| {
+        let line = capture.exposure_max.line.unwrap_or(1);
+        problems.note(line, &capture.exposure_max.key, message);
+    };
+    let Some(window) = latest.checked_sub(earliest) else {
+        return note(format!(
+            "{} ms is before capture.exposure_min_ms = {} ms",
+            in_ms(latest),
+            in_ms(earliest)
+        ));
+    };
+    if let Some(pitch) = settings.trigger.min_pitch.value
+        && window >= pitch
     {
-        let message = format!(
-            "the window of {} ms from capture.exposure_min_ms is not shorter than trigger.min_pitch_ms = {pitch} ms, so one frame could belong to two parts",
-            latest - earliest
-        );
-        problems.note(line, "capture.exposure_max_ms", message);
+        note(format!(
+            "the window of {} ms from capture.exposure_min_ms is not shorter than {}, so one frame could belong to two parts",
+            in_ms(window),
+            of_pitch(pitch)
+        ));
     }
 }
 
+/// Notes that a distance is given in both units; `keep` says which one to keep.
+fn twice(
+    ms: &Setting<Duration>,
+    counts: &Setting<Counts>,
+    keep: &str,
+    problems: &mut Problems,
+) -> bool {
+    let (Some(first), Some(second)) = (ms.line, counts.line) else {
+        return false;
+    };
+    let message = format!(
+        "given twice: {} is on line {first}, {} on line {second}; keep {keep}",
+        ms.key, counts.key
+    );
+    problems.note(first.max(second), &counts.key, message);
+    true
+}
+
 /// One of two keys has to be there, not both.
-fn one_of(problems: &mut Problems, line: usize, name: &str, span: &SpanSettings) {
-    match (span.ms.line, span.counts.line) {
-        (Some(ms), Some(counts)) => problems.note(
-            ms.max(counts),
-            format!("gate.{name}_counts"),
-            format!("given twice: gate.{name}_ms is on line {ms}, gate.{name}_counts on line {counts}; keep one"),
-        ),
-        (None, None) => problems.note(
-            line,
-            format!("gate.{name}_ms"),
-            format!("missing; give gate.{name}_ms, or gate.{name}_counts with an encoder"),
-        ),
-        _ => {}
+fn one_of(ms: &Setting<Duration>, counts: &Setting<Counts>, line: usize, problems: &mut Problems) {
+    if !twice(ms, counts, "one", problems) && !ms.given() && !counts.given() {
+        let message = format!(
+            "missing; give {}, or {} with an encoder",
+            ms.key, counts.key
+        );
+        problems.note(line, &ms.key, message);
     }
+}
+
+/// Notes that a distance is given twice, or not in the unit of the gate. False when it was.
+fn in_the_gates_unit(
+    settings: &Settings,
+    ms: &Setting<Duration>,
+    counts: &Setting<Counts>,
+    keep: &str,
+    problems: &mut Problems,
+) -> bool {
+    if twice(ms, counts, keep, problems) {
+        return false;
+    }
+    let gate = &settings.gate;
+    let (wrong, right, why) = match (gate.after_time.given(), gate.after_counts.given()) {
+        (false, true) => ((&ms.key, ms.line), &counts.key, "after_counts is in counts"),
+        (true, false) => ((&counts.key, counts.line), &ms.key, "after_ms is in time"),
+        // Told elsewhere; which one was meant is not known.
+        _ => return true,
+    };
+    if let (key, Some(line)) = wrong {
+        let message = format!("not in the unit of the gate: gate.{why}; give {right}");
+        problems.note(line, key, message);
+    }
+    wrong.1.is_none()
 }
 
 fn units(settings: &Settings, problems: &mut Problems) {
     let gate = &settings.gate;
-    one_of(problems, gate.line, "after", &gate.after);
-    one_of(problems, gate.line, "pulse", &gate.pulse);
-    let encoder = line_setting(settings, "encoder").is_some_and(Setting::given);
-    for (key, setting) in [
-        ("gate.after_counts", &gate.after.counts),
-        ("gate.pulse_counts", &gate.pulse.counts),
-        ("trigger.every_counts", &settings.trigger.every_counts),
-    ] {
-        if let (Some(line), false) = (setting.line, encoder) {
-            problems.note(line, key, "counts need an encoder: give lines.encoder");
+    let line = gate.here.line;
+    one_of(&gate.after_time, &gate.after_counts, line, problems);
+    one_of(&gate.pulse_time, &gate.pulse_counts, line, problems);
+    let every = &settings.trigger.every_counts;
+    for setting in [&gate.after_counts, &gate.pulse_counts, every] {
+        if let (Some(line), false) = (setting.line, settings.lines.input(Input::Encoder).given()) {
+            let message = "counts need an encoder: give lines.encoder";
+            problems.note(line, &setting.key, message);
         }
     }
-    if gate.after.ms.given() && gate.after.counts.given() {
+    let silence = &gate.encoder_silence;
+    match (gate.after_time.given(), gate.after_counts.line) {
         // Told above; which one was meant is not known.
-    } else if gate.after.counts.given() {
-        let silence = &gate.encoder_silence_ms;
-        let line = gate.after.counts.line.unwrap_or(gate.line);
-        let why = "gate.after_counts (an encoder that dies and comes back leaves every part in another's place; 0 is never, for a belt that stands still now and then and an encoder that is trusted)";
-        needed(problems, "gate.encoder_silence_ms", silence, line, why);
-        useless(
-            problems,
-            "gate.spin_up_ms",
-            &gate.spin_up_ms,
-            "gate.after_ms",
-        );
-    } else {
-        let counts = "gate.after_counts";
-        let silence = &gate.encoder_silence_ms;
-        useless(problems, "gate.encoder_silence_ms", silence, counts);
+        (true, Some(_)) => {}
+        (false, Some(line)) => {
+            let why = "gate.after_counts (an encoder that dies and comes back leaves every part in another's place; 0 is never, for a belt that stands still now and then and an encoder that is trusted)";
+            needed(problems, silence, line, why);
+            useless(problems, &gate.spin_up, "gate.after_ms");
+        }
+        (_, None) => useless(problems, silence, "gate.after_counts"),
     }
-    let off = &gate.min_off;
-    if let (Some(ms), Some(counts)) = (off.ms.line, off.counts.line) {
-        let message = format!(
-            "given twice: gate.min_off_ms is on line {ms}, gate.min_off_counts on line {counts}; keep one"
-        );
-        problems.note(ms.max(counts), "gate.min_off_counts", message);
+    let (ms, counts) = (&gate.min_off_time, &gate.min_off_counts);
+    if !in_the_gates_unit(settings, ms, counts, "one", problems) {
         return;
     }
-    if gate.after.ms.given() && gate.after.counts.given() {
-        return;
-    }
-    let same = "not in the unit of the gate";
-    if let (Some(line), true) = (off.ms.line, gate.after.counts.given()) {
-        problems.note(
-            line,
-            "gate.min_off_ms",
-            format!("{same}: gate.after_counts is in counts; give gate.min_off_counts"),
-        );
-    }
-    if let (Some(line), true) = (off.counts.line, gate.after.ms.given()) {
-        problems.note(
-            line,
-            "gate.min_off_counts",
-            format!("{same}: gate.after_ms is in time; give gate.min_off_ms"),
-        );
-    }
-    let longer = "is not shorter than the way from trigger to gate";
-    if let (Some(ms), Some(after), Some(line)) = (off.ms.value, gate.after.ms.value, off.ms.line)
-        && ms >= after
-    {
-        let message = format!("{ms} ms {longer}, gate.after_ms = {after} ms");
-        problems.note(line, "gate.min_off_ms", message);
-    }
-    if let (Some(counts), Some(after), Some(line)) =
-        (off.counts.value, gate.after.counts.value, off.counts.line)
-        && counts >= after
-    {
-        let message = format!("{counts} counts {longer}, gate.after_counts = {after}");
-        problems.note(line, "gate.min_off_counts", message);
-    }
+    let way = ", the way from trigger to gate";
+    not_shorter(ms, &gate.after_time, way, problems);
+    not_less(counts, &gate.after_counts, way, problems);
 }
 
 /// Whether a frame can be there before the gate at all.
 fn budget(settings: &Settings, problems: &mut Problems) {
     let (gate, capture) = (&settings.gate, &settings.capture);
-    let Some(after) = gate.after.ms.value else {
+    let Some(after) = gate.after_time.value else {
         return;
     };
-    let line = gate.after.ms.line.unwrap_or(1);
-    if let (Some(latest), Some(delivery)) =
-        (capture.exposure_max_ms.value, capture.delivery_ms.value)
+    let line = gate.after_time.line.unwrap_or(1);
+    if let (Some(latest), Some(delivery)) = (capture.exposure_max.value, capture.delivery.value)
         && latest + delivery >= after
     {
-        problems.note(
-            line,
-            "gate.after_ms",
-            format!(
-                "{after} ms leaves no time for judging: a frame may come {} ms after the trigger (capture.exposure_max_ms + capture.delivery_ms); allowed: more than that",
-                latest + delivery
-            ),
+        let message = format!(
+            "{} ms leaves no time for judging: a frame may come {} ms after the trigger (capture.exposure_max_ms + capture.delivery_ms); allowed: more than that",
+            in_ms(after),
+            in_ms(latest + delivery)
         );
+        problems.note(line, &gate.after_time.key, message);
     }
-    if let Some(late) = gate.late_output_ms.value
-        && late >= after
-    {
-        let line = gate.late_output_ms.line.unwrap_or(line);
-        let message = format!("{late} ms is not shorter than gate.after_ms = {after} ms");
-        problems.note(line, "gate.late_output_ms", message);
-    }
+    not_shorter(&gate.late_output, &gate.after_time, "", problems);
 }
 
 /// Whether every part on its way has a place.
 fn capacity(settings: &Settings, problems: &mut Problems) {
-    let gate = &settings.gate;
+    let (gate, trigger) = (&settings.gate, &settings.trigger);
     let Some(capacity) = gate.capacity.value else {
         return;
     };
-    let line = gate.capacity.line.unwrap_or(gate.line);
-    let parts = match (gate.after.ms.value, settings.trigger.min_pitch_ms.value) {
-        (Some(after), Some(pitch)) if gate.after.ms.given() => Some((after / pitch).floor() + 1.0),
-        _ => match (gate.after.counts.value, settings.trigger.every_counts.value) {
-            (Some(after), Some(every)) => Some((after / every) as f64 + 1.0),
-            _ => None,
-        },
-    };
+    let line = gate.capacity.line.unwrap_or(gate.here.line);
+    let by_time = gate.after_time.value.zip(trigger.min_pitch.value);
+    let by_counts = gate.after_counts.value.zip(trigger.every_counts.value);
+    let between = by_time
+        .map(|(after, pitch)| after.as_nanos() / pitch.as_nanos().max(1))
+        .or(by_counts.map(|(after, every)| u128::from(after.0 / every.0.max(1))));
+    let parts = between.map_or(1, |parts| parts + 1);
     // READY promises that one more could be tracked, so that one place is never taken.
-    if let Some(parts) = parts.map_or(Some(1.0), Some)
-        && parts + 1.0 > capacity as f64
-    {
-        let least = parts + 1.0;
-        let cure = if least > MAX_CAPACITY as f64 {
+    let least = parts + 1;
+    if least > capacity as u128 {
+        let cure = if least > MAX_PARTS as u128 {
             format!(
-                "more than {MAX_CAPACITY} cannot be tracked: the sensor must be nearer to the ejector, or parts further apart"
+                "more than {MAX_PARTS} cannot be tracked: the sensor must be nearer to the ejector, or parts further apart"
             )
         } else {
-            format!("allowed: {least} to {MAX_CAPACITY} parts")
+            format!("allowed: {least} to {MAX_PARTS} parts")
         };
-        problems.note(
-            line,
-            "gate.capacity",
-            format!("{capacity} parts are too few: {parts} fit between sensor and ejector at the closest pitch, and one place is kept free; {cure}"),
-        );
-    }
-    if let Some(waiting) = settings.inference.max_waiting.value
-        && waiting > capacity
-    {
-        let line = settings.inference.max_waiting.line.unwrap_or(line);
         let message = format!(
-            "{waiting} parts are more than can be on their way, gate.capacity = {capacity}; allowed: 1 to {capacity}"
+            "{capacity} parts are too few: {parts} fit between sensor and ejector at the closest pitch, and one place is kept free; {cure}"
         );
-        problems.note(line, "inference.max_waiting", message);
+        problems.note(line, &gate.capacity.key, message);
     }
-}
-
-fn line_setting<'a>(settings: &'a Settings, name: &str) -> Option<&'a Setting<String>> {
-    let mut wired = settings.lines.wired.iter();
-    wired.find(|(known, _)| *known == name).map(|(_, s)| s)
+    let waiting = &settings.inference.max_waiting;
+    if let Some(parts) = waiting.value
+        && parts > capacity
+    {
+        let message = format!(
+            "{parts} parts are more than can be on their way, gate.capacity = {capacity}; allowed: 1 to {capacity}"
+        );
+        problems.note(waiting.line.unwrap_or(line), &waiting.key, message);
+    }
 }
 
 /// Whether the ejector is wired as the file says it works.
@@ -377,38 +381,33 @@ fn wiring(settings: &Settings, problems: &mut Problems) {
         return;
     };
     let line = settings.gate.ejector.line.unwrap_or(1);
-    let (why, names): (_, &[&str]) = match ejector {
-        Ejector::Pass => ("gate.ejector = \"pass\"", &["pass"]),
+    let (why, outputs): (_, &[Line]) = match ejector {
+        Ejector::Pass => ("gate.ejector = \"pass\"", &[Line::Pass]),
         Ejector::Reject => (
             "gate.ejector = \"reject\" (the line must stop when nobody is in charge)",
-            &["reject", "ready"],
+            &[Line::Reject, Line::Ready],
         ),
     };
-    for name in names {
-        if let Some(setting) = line_setting(settings, name) {
-            needed(problems, &format!("lines.{name}"), setting, line, why);
-        }
+    for output in outputs {
+        needed(problems, settings.lines.output(*output), line, why);
     }
 }
 
 fn alarm(settings: &Settings, problems: &mut Problems) {
     let alarm = &settings.alarm;
-    let acknowledged = settings.control.given()
-        || line_setting(settings, "acknowledge").is_some_and(Setting::given);
+    let acknowledged =
+        settings.control.socket.given() || settings.lines.input(Input::Acknowledge).given();
     let alarms = alarm.consecutive_rejects.value != Some(0)
         || alarm.rate_percent.given()
         || alarm.restarts_per_hour.value != Some(0)
-        || settings.confirm.line.is_some()
-        || settings.challenge.line.is_some();
-    if alarm.stop_line.value == Some(true) && alarms && !acknowledged {
-        let line = alarm
-            .stop_line
-            .line
-            .or(alarm.consecutive_rejects.line)
-            .unwrap_or(1);
+        || settings.confirm.here.given
+        || settings.challenge.here.given;
+    let stops = &alarm.stop_line;
+    if stops.value == Some(true) && alarms && !acknowledged {
+        let line = stops.line.or(alarm.consecutive_rejects.line).unwrap_or(1);
         problems.note(
             line,
-            "alarm.stop_line",
+            &stops.key,
             "true, but nobody could start the line again: give control.socket or lines.acknowledge, or set it to false",
         );
     }
@@ -416,40 +415,31 @@ fn alarm(settings: &Settings, problems: &mut Problems) {
 
 fn plant(settings: &Settings, problems: &mut Problems) {
     let plant = &settings.plant;
-    let Some(line) = plant.line else {
+    if !plant.here.given {
         return;
-    };
-    let why = "[plant]";
-    needed(problems, "plant.outputs", &plant.outputs, line, why);
-    needed(problems, "plant.inputs", &plant.inputs, line, why);
+    }
+    let line = plant.here.line;
+    needed(problems, &plant.outputs, line, "[plant]");
+    needed(problems, &plant.inputs, line, "[plant]");
     if let (Some(outputs), Some(inputs)) = (&plant.outputs.value, &plant.inputs.value)
         && outputs == inputs
     {
         let message = format!("{inputs:?} is plant.outputs already; each needs its own path");
-        problems.note(plant.inputs.line.unwrap_or(line), "plant.inputs", message);
+        problems.note(
+            plant.inputs.line.unwrap_or(line),
+            &plant.inputs.key,
+            message,
+        );
     }
 }
 
 /// A pulse that reaches the next part rejects it, and so on until there is a gap.
 fn pulse(settings: &Settings, problems: &mut Problems) {
-    let pulse = &settings.gate.pulse;
-    let pitch = settings.trigger.min_pitch_ms.value;
-    let reaches = "the pulse for one part would reach the next one";
-    if let (Some(ms), Some(pitch), Some(line)) = (pulse.ms.value, pitch, pulse.ms.line)
-        && ms >= pitch
-    {
-        let message =
-            format!("{ms} ms is not shorter than trigger.min_pitch_ms = {pitch} ms: {reaches}");
-        problems.note(line, "gate.pulse_ms", message);
-    }
-    let every = settings.trigger.every_counts.value;
-    if let (Some(counts), Some(every), Some(line)) = (pulse.counts.value, every, pulse.counts.line)
-        && counts >= every
-    {
-        let message =
-            format!("{counts} is not less than trigger.every_counts = {every}: {reaches}");
-        problems.note(line, "gate.pulse_counts", message);
-    }
+    let (ms, counts) = (&settings.gate.pulse_time, &settings.gate.pulse_counts);
+    let trigger = &settings.trigger;
+    let reaches = ": the pulse for one part would reach the next one";
+    not_shorter(ms, &trigger.min_pitch, reaches, problems);
+    not_less(counts, &trigger.every_counts, reaches, problems);
     counted_pass(settings, problems);
 }
 
@@ -457,41 +447,39 @@ fn pulse(settings: &Settings, problems: &mut Problems) {
 /// counts there are from part to part.
 fn counted_pass(settings: &Settings, problems: &mut Problems) {
     let gate = &settings.gate;
-    let sensor = settings.trigger.kind.value != Some(TriggerName::Encoder);
-    let (Some(counts), Some(line), Some(pitch), Some(Ejector::Pass), true) = (
-        gate.pulse.counts.value,
-        gate.pulse.counts.line,
-        settings.trigger.min_pitch_ms.value,
+    let sensor = settings.trigger.kind.value != Some(TriggerKind::Encoder);
+    let (Some(Counts(counts)), Some(line), Some(pitch), Some(Ejector::Pass), true) = (
+        gate.pulse_counts.value,
+        gate.pulse_counts.line,
+        settings.trigger.min_pitch.value.map(in_ms),
         gate.ejector.value,
-        sensor && !gate.pulse.ms.given(),
+        sensor && !gate.pulse_time.given(),
     ) else {
         return;
     };
-    let key = "gate.pulse_counts";
-    let fastest = gate.count_min_us.value.map(|us| us as f64 / 1000.0);
-    if let Some(shortest) = fastest.map(|ms| ms * counts as f64)
-        && shortest >= 0.75 * pitch
-    {
-        let least = gate.count_min_us.value.unwrap_or_default();
-        let message = format!(
-            "{counts} counts take {shortest} ms on the fastest belt (gate.count_min_us = {least}), which is not less than three quarters of trigger.min_pitch_ms = {pitch} ms: PASS would be on when the next part is there"
-        );
-        problems.note(line, key, message);
+    let mut note = |message: String| problems.note(line, &gate.pulse_counts.key, message);
+    if let Some(least) = gate.count_min.value {
+        let shortest = in_ms(least) * counts as f64;
+        if shortest >= 0.75 * pitch {
+            note(format!(
+                "{counts} counts take {shortest} ms on the fastest belt (gate.count_min_us = {}), which is not less than three quarters of trigger.min_pitch_ms = {pitch} ms: PASS would be on when the next part is there",
+                least.as_micros()
+            ));
+        }
         return;
     }
-    let slowest = slowest_count(gate.encoder_silence_ms.value, pitch);
-    if fastest.is_none() && counts as f64 * slowest >= pitch {
-        let message = format!(
+    let slowest = slowest_count(gate.encoder_silence.value, pitch);
+    if counts as f64 * slowest >= pitch {
+        note(format!(
             "nothing says how long {counts} counts take, so PASS could be on when the next part is there, trigger.min_pitch_ms = {pitch} ms later; give gate.count_min_us (the fastest belt), or a gate.encoder_silence_ms below {:.3} with gate.after_counts (the slowest), or gate.pulse_ms instead, or trigger.kind = \"encoder\"",
             pitch / counts as f64
-        );
-        problems.note(line, key, message);
+        ));
     }
 }
 
 /// The longest time between two counts while PASS is on, ms: the gate takes PASS away when it sees no
 /// count for a quarter of the pitch, and throws out everything after `silence` where that is set.
-pub(super) fn slowest_count(silence: Option<f64>, pitch: f64) -> f64 {
-    let silence = silence.filter(|ms| *ms > 0.0).unwrap_or(f64::INFINITY);
-    silence.min(pitch / 4.0)
+pub(super) fn slowest_count(silence: Option<Duration>, pitch: f64) -> f64 {
+    let silence = silence.filter(|silence| !silence.is_zero());
+    silence.map_or(f64::INFINITY, in_ms).min(pitch / 4.0)
 }

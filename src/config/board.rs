@@ -1,9 +1,8 @@
 //! Board profiles: what the pins of a header are called by the kernel, what camera a board usually
 //! has, and which text in a configuration means which GPIO line.
 
-use super::document::{Absent, Document, Known};
-use super::nearest::nearest;
-use super::problem::ConfigError;
+use crate::settings::kind::{decimal, device, text, texts, whole, word};
+use crate::settings::{Absent, ConfigError, Document, Known, Section, nearest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -199,7 +198,7 @@ impl Board {
     /// # Errors
     /// [`ConfigError`] with everything that is wrong with it.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let (mut document, table) = Document::parse(text).map_err(|p| p.into_error(file))?;
+        let (mut document, table) = Document::parse(text, file).map_err(|p| p.into_error(file))?;
         let mut top = document.top(&table);
         let board = Self::read(&mut document, &mut top, file);
         document.close(&top);
@@ -210,52 +209,25 @@ impl Board {
         }
     }
 
-    fn read<'i>(
-        document: &mut Document,
-        top: &mut super::document::Section<'i>,
-        file: &Path,
-    ) -> Option<Self> {
-        let any = |_: &str| Ok(());
-        let text = "text";
-        let title = document
-            .text(top, "title", text, Absent::Refused, any)
-            .value;
-        let compatible = document
-            .texts(top, "compatible", "device tree names", 32)
-            .value;
-        let sources = document.texts(top, "sources", "texts", 32).value;
-        let verified = document
-            .text(top, "verified", text, Absent::Refused, any)
-            .value;
-        let note = document
-            .text(top, "note", text, Absent::Leaves("none"), any)
-            .value;
-        let volts = document
-            .decimal(top, "volts", 0.5..=48.0, "V", absent())
-            .value;
-        let accelerators = [("cpu", "cpu"), ("cuda", "cuda")];
-        let accelerator = document
-            .word(top, "accelerator", &accelerators, Absent::Means("cpu"))
-            .value;
-        let watchdog = document
-            .text(top, "watchdog", "a device", Absent::Leaves("none"), any)
-            .value;
+    fn read(document: &mut Document, top: &mut Section<'_>, file: &Path) -> Option<Self> {
+        let none = Absent::Leaves("none");
+        let title = document.setting(top, "title", text("text"), Absent::Refused);
+        let names = texts("device tree names", 32);
+        let compatible = document.setting(top, "compatible", names, none);
+        let sources = document.setting(top, "sources", texts("texts", 32), none);
+        let verified = document.setting(top, "verified", text("text"), Absent::Refused);
+        let note = document.setting(top, "note", text("text"), none);
+        let volts = document.setting(top, "volts", decimal(0.5..=48.0, "V"), none);
+        let accelerators = word(&[("cpu", "cpu"), ("cuda", "cuda")]);
+        let cpu = Absent::Means("\"cpu\"");
+        let accelerator = document.setting(top, "accelerator", accelerators, cpu);
+        let watchdog = document.setting(top, "watchdog", device("a device"), none);
 
         let mut camera = document.section(top, "camera");
-        let device = document
-            .text(
-                &mut camera,
-                "device",
-                "a device",
-                Absent::Leaves("none"),
-                any,
-            )
-            .value;
-        let [width, height] = ["width", "height"].map(|key| {
-            document
-                .whole(&mut camera, key, 16..=16384, "pixels", absent())
-                .value
-        });
+        let camera_device = document.setting(&mut camera, "device", device("a device"), none);
+        let side = || whole(16..=16384, "pixels");
+        let camera_width = document.setting(&mut camera, "width", side(), none);
+        let camera_height = document.setting(&mut camera, "height", side(), none);
         document.close(&camera);
 
         let mut pins = BTreeMap::new();
@@ -271,59 +243,46 @@ impl Board {
         let name = file.file_stem().map(|stem| stem.to_string_lossy());
         Some(Self {
             name: name.unwrap_or_default().into_owned(),
-            title: title?,
-            compatible: compatible?,
-            sources: sources?,
-            verified: verified?,
-            note: note.unwrap_or_default(),
-            volts,
-            accelerator: accelerator?.into(),
-            watchdog: watchdog.map(PathBuf::from),
-            camera_device: device.map(PathBuf::from),
-            camera_width: width.and_then(|w| u32::try_from(w).ok()),
-            camera_height: height.and_then(|h| u32::try_from(h).ok()),
+            title: title.value?,
+            compatible: compatible.value.unwrap_or_default(),
+            sources: sources.value.unwrap_or_default(),
+            verified: verified.value?,
+            note: note.value.unwrap_or_default(),
+            volts: volts.value,
+            accelerator: accelerator.value?.into(),
+            watchdog: watchdog.value,
+            camera_device: camera_device.value,
+            camera_width: camera_width.value,
+            camera_height: camera_height.value,
             pins,
             names,
             example,
         })
     }
 
-    fn pin(
-        document: &mut Document,
-        key: &str,
-        table: &mut super::document::Section<'_>,
-    ) -> Option<Pin> {
-        let any = |_: &str| Ok(());
+    fn pin(document: &mut Document, key: &str, table: &mut Section<'_>) -> Option<Pin> {
         let number = key.parse().ok().filter(|n| (1..=100).contains(n));
         if number.is_none() {
-            let line = table.line();
-            document
-                .problems
-                .note(line, "pins", format!("{key:?} is no pin number, 1 to 100"));
+            let message = format!("{key:?} is no pin number, 1 to 100");
+            document.problems.note(table.here().line, "pins", message);
         }
-        let none = Absent::Leaves("any chip");
-        let chip = document
-            .text(table, "chip", "a chip label", none, any)
-            .value;
-        let line = document
-            .text(table, "line", "a kernel line name", Absent::Refused, any)
-            .value;
-        let directions = [
+        let chip = text("a chip label");
+        let chip = document.setting(table, "chip", chip, Absent::Leaves("any chip"));
+        let line = text("a kernel line name");
+        let line = document.setting(table, "line", line, Absent::Refused);
+        let usable = word(&[
             ("both", Direction::Both),
             ("input", Direction::Input),
             ("output", Direction::Output),
-        ];
-        let usable = document
-            .word(table, "usable", &directions, Absent::Means("both"))
-            .value;
-        let none = Absent::Leaves("nothing");
-        let note = document.text(table, "note", "text", none, any).value;
+        ]);
+        let usable = document.setting(table, "usable", usable, Absent::Means("\"both\""));
+        let note = document.setting(table, "note", text("text"), Absent::Leaves("nothing"));
         Some(Pin {
             number: number?,
-            chip,
-            line: line?,
-            usable: usable?,
-            note: note.unwrap_or_default(),
+            chip: chip.value,
+            line: line.value?,
+            usable: usable.value?,
+            note: note.value.unwrap_or_default(),
         })
     }
 
@@ -419,16 +378,13 @@ impl Board {
     }
 }
 
-fn absent<T>() -> Absent<T> {
-    Absent::Leaves("none")
-}
-
 /// Every key of a profile.
 pub fn profile_keys() -> Vec<Known> {
-    let Ok((mut document, table)) = Document::parse("[pins.1]") else {
+    let file = Path::new("profile.toml");
+    let Ok((mut document, table)) = Document::parse("[pins.1]", file) else {
         return Vec::new();
     };
     let mut top = document.top(&table);
-    let _ = Board::read(&mut document, &mut top, Path::new("profile.toml"));
+    let _ = Board::read(&mut document, &mut top, file);
     document.known
 }

@@ -1,7 +1,7 @@
 //! The documented example, and the same for another board.
 
 use super::board::Board;
-use super::sections::Lines;
+use super::wiring::Lines;
 
 /// The example: every key, with its meaning. It is a configuration that can be checked.
 pub const EXAMPLE: &str = include_str!("../../board/line.example.toml");

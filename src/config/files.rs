@@ -1,8 +1,6 @@
 //! Whether what a configuration names is there: the bundle, and the pictures that it will judge.
 
-use super::LineConfig;
-use super::problem::Problem;
-use super::sections::CameraSource;
+use super::{CameraSource, LineConfig, Problem};
 use crate::capture::folder::{images_under, read_frame};
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;

@@ -8,33 +8,28 @@
 mod agreement;
 mod assembly;
 mod board;
-mod document;
 mod example;
 mod files;
-mod keys;
-mod nearest;
-mod problem;
-mod sections;
-mod settings;
+mod station;
 mod texts;
-mod value;
 mod warnings;
+mod wiring;
 
+pub use crate::capture::settings::{Camera, CameraSource, Rendered, Timing, V4l2Camera};
+pub use crate::line::gate::ConfirmKind;
+pub use crate::line::settings::{Alarm, Capture, Confirm, Gate, Handshake, Trigger, TriggerKind};
+pub use crate::record::{DriftSettings, Record};
+pub use crate::sanity::SanitySettings;
+pub use crate::settings::{ConfigError, Known, Problem};
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
-pub use document::Known;
 pub use example::{EXAMPLE, example};
 pub use files::RENDERED_SIZE;
-pub use problem::{ConfigError, Problem};
-pub use sections::{
-    Access, Alarm, Camera, CameraSource, Capture, Challenge, Confirm, ConfirmKind, Controls, Drift,
-    Gate, Handshake, Inference, Lines, MAX_CAPACITY, MAX_RATE_WINDOW, Plant, Record, Sanity,
-    Supervisor, Trigger, TriggerKind, V4l2Camera,
-};
-
+pub use station::{Challenge, Control, Inference, Metrics, Plant, Supervisor};
 pub use texts::Texts;
+pub use wiring::Lines;
 
-use document::Document;
-use settings::Settings;
+use crate::settings::Document;
+use assembly::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -69,9 +64,9 @@ pub struct LineConfig {
     /// The judge.
     pub inference: Inference,
     /// Which pictures are no pictures.
-    pub sanity: Sanity,
+    pub sanity: SanitySettings,
     /// Alarm on rising scores; None: off.
-    pub drift: Option<Drift>,
+    pub drift: Option<DriftSettings>,
     /// What is wired to what.
     pub lines: Lines,
     /// Lines through text instead of a GPIO chip; None: real lines.
@@ -80,8 +75,10 @@ pub struct LineConfig {
     pub supervisor: Supervisor,
     /// What is kept.
     pub record: Record,
-    /// Who may ask.
-    pub access: Access,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
+    /// Commands to the running line.
+    pub control: Control,
     places: BTreeMap<String, usize>,
 }
 
@@ -112,15 +109,12 @@ impl LineConfig {
     }
 
     fn of(text: &str, profile: Option<&str>, file: &Path) -> Result<Self, ConfigError> {
-        let (mut document, table) = Document::parse(text).map_err(|p| p.into_error(file))?;
-        document.profile = profile.map(str::to_string);
+        let (mut document, table) = Document::parse(text, file).map_err(|p| p.into_error(file))?;
         let mut top = document.top(&table);
         let settings = Settings::read(&mut document, &mut top);
         document.close(&top);
         document.finish();
-        agreement::check(&settings, &mut document.problems);
-        let assembled = assembly::assemble(settings, file, &mut document);
-        match assembled {
+        match settings.taken(file, profile, &mut document.problems) {
             Some(mut config) if document.problems.is_empty() => {
                 config.places = document.places.into_iter().collect();
                 Ok(config)
@@ -137,17 +131,14 @@ impl LineConfig {
     /// Time for judging a part: from the latest moment at which its frame can be here to its gate.
     /// None where the gate is in encoder counts.
     pub fn judging_budget(&self) -> Option<std::time::Duration> {
-        let crate::line::gate::Span::Time(after) = self.gate.after else {
-            return None;
-        };
-        let left = after.since(self.capture.latest());
-        Some(std::time::Duration::from_nanos(left.0))
+        let after = self.gate.after_time?;
+        Some(after.saturating_sub(self.capture.latest()))
     }
 }
 
 /// Every key that a line's configuration may have, in the order of the example.
 pub fn known_keys() -> Vec<Known> {
-    let Ok((mut document, table)) = Document::parse("") else {
+    let Ok((mut document, table)) = Document::parse("", Path::new("")) else {
         return Vec::new();
     };
     let mut top = document.top(&table);

@@ -1,7 +1,6 @@
 //! A configuration before it is read: its own text, and its board profile's where that is a file too.
 
-use super::problem::ConfigError;
-use super::read_file;
+use super::{ConfigError, read_file};
 use std::path::{Path, PathBuf};
 
 /// All that a line's configuration is made of.

@@ -1,17 +1,14 @@
 //! What a configuration may say, but perhaps should not.
 
 use super::agreement::slowest_count;
-use super::problem::Problem;
-use super::{LineConfig, TriggerKind};
-use crate::line::gate::{Counts, Ejector, Nanos, Span};
+use super::{LineConfig, Problem, TriggerKind};
+use crate::line::devices::Input;
+use crate::line::gate::{Counts, Ejector, Line};
+use crate::settings::kind::in_ms as ms;
 use std::time::Duration;
 
 /// Leaves the vision process a second to come up and say so.
 const LONGEST_RESTART: Duration = Duration::from_millis(1000);
-
-fn ms(time: Nanos) -> f64 {
-    time.0 as f64 / 1e6
-}
 
 impl LineConfig {
     /// What works, but leaves less protection than the line could have; sorted by line.
@@ -22,8 +19,8 @@ impl LineConfig {
             found.push(Problem { line, key, message });
         };
         let (capture, pitch) = (&self.capture, self.trigger.min_pitch);
-        let window = capture.exposure_max.since(capture.exposure_min);
-        let reach = window.after(capture.delivery);
+        let window = capture.exposure_max.saturating_sub(capture.exposure_min);
+        let reach = window + capture.delivery;
         if reach >= pitch {
             note(
                 "capture.delivery_ms",
@@ -46,15 +43,14 @@ impl LineConfig {
                 ),
             );
         }
-        if let Span::Time(after) = self.gate.after {
-            let left = after.since(capture.exposure_max.after(capture.delivery));
+        if let Some(left) = self.judging_budget() {
             let alarmed = self.alarm.consecutive_rejects > 0;
-            if !alarmed && crate::clock::nanos(self.inference.timeout) > left {
+            if !alarmed && self.inference.timeout > left {
                 note(
                     "inference.timeout_ms",
                     format!(
                         "{} ms is longer than the {} ms that a part's judging may take before its gate: a judge that is always too late rejects every part, and with alarm.consecutive_rejects = 0 nobody is told",
-                        self.inference.timeout.as_secs_f64() * 1e3,
+                        ms(self.inference.timeout),
                         ms(left)
                     ),
                 );
@@ -70,7 +66,7 @@ impl LineConfig {
                 ),
             );
         }
-        let lease = crate::clock::nanos(self.supervisor.lease);
+        let lease = self.supervisor.lease;
         if self.gate.ejector == Ejector::Reject && lease >= pitch {
             note(
                 "supervisor.lease_ms",
@@ -90,17 +86,18 @@ impl LineConfig {
     /// What the wiring leaves open.
     fn wiring(&self, note: &mut impl FnMut(&str, String)) {
         let lines = &self.lines;
-        if lines.heartbeat.is_none() {
+        if lines.output(Line::Heartbeat).is_none() {
             note(
                 "lines",
                 "no lines.heartbeat: when the supervisor itself is killed, or the kernel hangs, most chips keep READY and PASS at their last level, and nothing else tells the PLC".into(),
             );
         }
-        for (name, line, what) in [
-            ("ready", &lines.ready, "runs the line"),
-            ("pass", &lines.pass, "spares every part"),
+        for (line, what) in [
+            (Line::Ready, "runs the line"),
+            (Line::Pass, "spares every part"),
         ] {
-            if line.as_ref().is_some_and(|line| line.active_low) {
+            if lines.output(line).is_some_and(|line| line.active_low) {
+                let name = line.name();
                 let message = format!(
                     "{name:?} is on at the low level: a board without power, in reset or booting has its pins low or floating, which then {what}; choose a driver that is energised by the high level"
                 );
@@ -116,27 +113,26 @@ impl LineConfig {
             Ejector::Pass => "a part gets the PASS of another",
             Ejector::Reject => "the REJECT of a part meets another, and the part passes",
         };
-        if let Span::Counts(_) = gate.after {
-            if gate.encoder_silence == Nanos(0) {
+        if gate.after_counts.is_some() {
+            if gate.encoder_silence.is_none_or(|silence| silence.is_zero()) {
                 let message = format!(
                     "0: an encoder that dies while the belt goes on, and comes back, leaves every part in another's place: {of_another}"
                 );
                 note("gate.encoder_silence_ms", message);
             }
-            if gate.count_min.is_none() && self.lines.encoder_b.is_none() {
+            if gate.count_min.is_none() && self.lines.input(Input::EncoderB).is_none() {
                 let message = format!(
                     "an encoder that gains counts by noise moves every part on the belt: {of_another}; give gate.count_min_us, or a second channel as lines.encoder_b"
                 );
                 note("gate.after_counts", message);
             }
         }
-        let (Span::Counts(Counts(counts)), Ejector::Pass) = (gate.pulse, gate.ejector) else {
+        let (Some(Counts(counts)), Ejector::Pass) = (gate.pulse_counts, gate.ejector) else {
             return;
         };
         let pitch = ms(self.trigger.min_pitch);
-        let silence = Some(ms(gate.encoder_silence));
-        let longest = counts as f64 * slowest_count(silence, pitch);
-        if !matches!(self.trigger.kind, TriggerKind::Encoder { .. }) && longest >= pitch {
+        let longest = counts as f64 * slowest_count(gate.encoder_silence, pitch);
+        if self.trigger.kind != TriggerKind::Encoder && longest >= pitch {
             let message = format!(
                 "on a belt slower than {:.0} counts a second PASS lasts longer than trigger.min_pitch_ms = {pitch} ms: it is over before the next part only where parts keep their distance on a slow belt, at least {counts} counts and a third",
                 counts as f64 * 1000.0 / pitch

@@ -15,3 +15,4 @@ pub mod holder;
 pub mod keepalive;
 pub mod pairing;
 pub mod quadrature;
+pub mod settings;

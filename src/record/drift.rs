@@ -3,21 +3,23 @@
 //! An alarm, never a verdict: lamps age, lenses get dusty, fixtures wear, and scores creep up long
 //! before good parts are rejected.
 
+use crate::settings::kind::{decimal, whole};
+use crate::settings::section;
 use thiserror::Error;
 
 /// Most parts that a window may hold.
-pub const LARGEST_WINDOW: usize = 65_536;
+const LARGEST_WINDOW: usize = 65_536;
 
-/// When drift is told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DriftOptions {
-    /// Passed parts whose mean is looked at, 1 to 65536. Nothing is said before there are so many.
-    pub window: usize,
-    /// Rise of that mean over the reference at which the alarm comes, per cent, over 0. It goes
-    /// again below half of it.
-    pub rise_percent: f64,
-    /// The product's own mean score of good parts, over 0.
-    pub reference: f64,
+section! {
+    /// `[drift]`: an alarm on slowly rising scores, never a verdict.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub struct DriftSettings, read as DriftRead in "drift" {
+        /// Passed parts whose mean is looked at. Nothing is said before there are so many.
+        window: usize = "window", whole(10..=LARGEST_WINDOW as u64, "parts"), default 200;
+        /// Rise of that mean over the product's own at which the alarm comes, per cent. It goes again
+        /// below half of it.
+        rise_percent: f64 = "rise_percent", decimal(0.1..=1000.0, "%"), default 20;
+    }
 }
 
 /// Why drift cannot be watched.
@@ -57,7 +59,8 @@ pub enum DriftChange {
 /// Mean score of the last parts with an OK verdict, against the product's own.
 #[derive(Clone, Debug)]
 pub struct Drift {
-    options: DriftOptions,
+    settings: DriftSettings,
+    reference: f64,
     ring: Box<[f32]>,
     next: usize,
     full: bool,
@@ -66,16 +69,16 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// Takes all memory that it will need.
+    /// Takes all memory that it will need. `reference` is the product's own mean score of good parts,
+    /// over 0.
     ///
     /// # Errors
     /// [`DriftError`] that names the value.
-    pub fn new(options: DriftOptions) -> Result<Self, DriftError> {
-        let DriftOptions {
+    pub fn new(settings: DriftSettings, reference: f64) -> Result<Self, DriftError> {
+        let DriftSettings {
             window,
             rise_percent,
-            reference,
-        } = options;
+        } = settings;
         let positive = |v: f64| v.is_finite() && v > 0.0;
         if !(1..=LARGEST_WINDOW).contains(&window) {
             return Err(DriftError::Window { found: window });
@@ -89,7 +92,8 @@ impl Drift {
             return Err(DriftError::Reference { found: reference });
         }
         Ok(Self {
-            options,
+            settings,
+            reference,
             ring: vec![0.0; window].into_boxed_slice(),
             next: 0,
             full: false,
@@ -114,7 +118,7 @@ impl Drift {
             self.sum = self.ring.iter().map(|&s| f64::from(s)).sum();
         }
         let rise = self.rise_percent()?;
-        let limit = self.options.rise_percent;
+        let limit = self.settings.rise_percent;
         if !self.raised && rise > limit {
             self.raised = true;
             Some(DriftChange::Raised)
@@ -134,7 +138,7 @@ impl Drift {
     /// Rise of the mean over the reference, per cent; None until the window is full.
     pub fn rise_percent(&self) -> Option<f64> {
         let mean = self.mean()?;
-        Some((mean / self.options.reference - 1.0) * 100.0)
+        Some((mean / self.reference - 1.0) * 100.0)
     }
 
     /// Whether the alarm stands.
@@ -142,9 +146,9 @@ impl Drift {
         self.raised
     }
 
-    /// What it was made with.
-    pub fn options(&self) -> &DriftOptions {
-        &self.options
+    /// The mean score of good parts that it compares with.
+    pub fn reference(&self) -> f64 {
+        self.reference
     }
 
     /// Forgets all parts; the alarm goes too. For a new product or a cleaned lens.
@@ -159,10 +163,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OPTIONS: DriftOptions = DriftOptions {
+    const SETTINGS: DriftSettings = DriftSettings {
         window: 4,
         rise_percent: 20.0,
-        reference: 1.0,
     };
 
     fn feed(drift: &mut Drift, scores: &[f32]) -> Vec<Option<DriftChange>> {
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_alarm_comes_above_the_limit_and_goes_below_half_of_it() {
-        let mut drift = Drift::new(OPTIONS).expect("options");
+        let mut drift = Drift::new(SETTINGS, 1.0).expect("options");
         assert_eq!(feed(&mut drift, &[9.0, 9.0, 9.0]), [None; 3]);
         assert_eq!(drift.mean(), None);
         assert_eq!(drift.ok_part(9.0), Some(DriftChange::Raised));
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_not_counted() {
-        let mut drift = Drift::new(OPTIONS).expect("options");
+        let mut drift = Drift::new(SETTINGS, 1.0).expect("options");
         feed(&mut drift, &[1.0; 4]);
         let strange = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
         assert_eq!(feed(&mut drift, &strange), [None; 3]);
@@ -200,21 +203,17 @@ mod tests {
     #[test]
     fn options_that_mean_nothing_are_refused() {
         for window in [0, LARGEST_WINDOW + 1, usize::MAX] {
-            let error = Drift::new(DriftOptions { window, ..OPTIONS }).err();
+            let error = Drift::new(DriftSettings { window, ..SETTINGS }, 1.0).err();
             assert_eq!(error, Some(DriftError::Window { found: window }));
         }
         for found in [0.0, -1.0, f64::INFINITY] {
-            let rise_percent = found;
-            let error = Drift::new(DriftOptions {
-                rise_percent,
-                ..OPTIONS
-            });
+            let settings = DriftSettings {
+                rise_percent: found,
+                ..SETTINGS
+            };
+            let error = Drift::new(settings, 1.0);
             assert_eq!(error.err(), Some(DriftError::Rise { found }));
-            let reference = found;
-            let error = Drift::new(DriftOptions {
-                reference,
-                ..OPTIONS
-            });
+            let error = Drift::new(SETTINGS, found);
             assert_eq!(error.err(), Some(DriftError::Reference { found }));
         }
     }
@@ -224,7 +223,7 @@ mod tests {
         fn the_mean_is_that_of_the_last_window(
             scores in prop::collection::vec(0.0f32..1e6, 1..200), window in 1usize..20,
         ) {
-            let mut drift = Drift::new(DriftOptions { window, ..OPTIONS }).expect("options");
+            let mut drift = Drift::new(DriftSettings { window, ..SETTINGS }, 1.0).expect("options");
             let mut raised = false;
             for end in 1..=scores.len() {
                 match drift.ok_part(scores[end - 1]) {

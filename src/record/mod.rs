@@ -19,12 +19,14 @@ mod metrics;
 mod reader;
 mod recorder;
 mod server;
+mod settings;
 mod wall;
 
 pub use self::log::{EventLog, LogCounts, LogOptions, MAX_LINE};
 pub use challenge::{ChallengeFigures, ChallengeState};
 pub use counter::{Counter, Gauge};
-pub use drift::{Drift, DriftChange, DriftError, DriftOptions, LARGEST_WINDOW};
+pub(crate) use drift::DriftRead;
+pub use drift::{Drift, DriftChange, DriftError, DriftSettings};
 pub use entry::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, PartEntry, ProductLabel, ShortText,
 };
@@ -37,4 +39,6 @@ pub use metrics::Metrics;
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};
 pub use server::{MetricsServer, ServeError};
+pub use settings::Record;
+pub(crate) use settings::RecordRead;
 pub use wall::Utc;

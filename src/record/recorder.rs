@@ -84,7 +84,7 @@ impl Recorder {
         metrics: Arc<Metrics>,
     ) -> Self {
         if let Some(drift) = &drift {
-            metrics.drift_reference.set(drift.options().reference);
+            metrics.drift_reference.set(drift.reference());
         }
         Self {
             log: EventLog::new(options.log),

@@ -30,7 +30,10 @@ pub use place::Shift;
 pub use repeats::Repeats;
 
 use crate::frame::{Frame, Pixels};
+use crate::settings::kind::decimal;
+use crate::settings::section;
 use place::{Place, Placement};
+use std::ops::RangeInclusive;
 use thiserror::Error;
 
 /// Most points a side.
@@ -44,17 +47,25 @@ const STEEPEST: usize = 4 * 255;
 /// Luma is counted in parts of a grey level.
 const PARTS: i32 = 256;
 
-/// Limits; what is absent is not checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SanitySettings {
-    /// Darker pictures are findings; grey levels, 0 to 255.
-    pub min_mean: Option<f64>,
-    /// More saturated points are a finding; per cent.
-    pub max_saturated_percent: Option<f64>,
-    /// Softer pictures are findings; grey levels.
-    pub min_sharpness: Option<f64>,
-    /// A part farther off its place is a finding; per cent of the side, up to 10. Needs a reference.
-    pub max_shift_percent: Option<f64>,
+const MEANS: RangeInclusive<f64> = 0.0..=255.0;
+const SHARES: RangeInclusive<f64> = 0.0..=100.0;
+const SHARPNESSES: RangeInclusive<f64> = 0.0..=STEEPEST as f64;
+const SHIFTS: RangeInclusive<f64> = 0.1..=10.0;
+
+section! {
+    /// `[sanity]`: limits; a picture outside these is UNKNOWN, whatever its score. What is absent is
+    /// not checked.
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    pub struct SanitySettings, read as SanityRead in "sanity" {
+        /// Darker pictures are findings; grey levels.
+        min_mean: f64 = "min_mean", decimal(MEANS, "grey levels"), optional "off";
+        /// More saturated points are a finding; per cent.
+        max_saturated_percent: f64 = "max_saturated_percent", decimal(SHARES, "%"), optional "off";
+        /// Softer pictures are findings; grey levels.
+        min_sharpness: f64 = "min_sharpness", decimal(SHARPNESSES, "grey levels"), optional "off";
+        /// A part farther off its place is a finding; per cent of the side. Needs a reference.
+        max_shift_percent: f64 = "max_shift_percent", decimal(SHIFTS, "%"), optional "off";
+    }
 }
 
 /// Why the checks cannot be set up.
@@ -216,29 +227,22 @@ impl Sanity {
     /// [`SanityError`] naming the key. With a limit on the shift, also when the reference tells no
     /// place.
     pub fn new(settings: SanitySettings, reference: Option<&Frame>) -> Result<Self, SanityError> {
-        let ranges = [
-            ("min_mean", settings.min_mean, 0.0, 255.0),
+        for (key, value, range) in [
+            ("min_mean", settings.min_mean, MEANS),
             (
                 "max_saturated_percent",
                 settings.max_saturated_percent,
-                0.0,
-                100.0,
+                SHARES,
             ),
-            (
-                "min_sharpness",
-                settings.min_sharpness,
-                0.0,
-                STEEPEST as f64,
-            ),
-            ("max_shift_percent", settings.max_shift_percent, 0.1, 10.0),
-        ];
-        for (key, value, least, most) in ranges {
-            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+            ("min_sharpness", settings.min_sharpness, SHARPNESSES),
+            ("max_shift_percent", settings.max_shift_percent, SHIFTS),
+        ] {
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
                 return Err(SanityError::Limit {
                     key,
                     value,
-                    least,
-                    most,
+                    least: *range.start(),
+                    most: *range.end(),
                 });
             }
         }

@@ -6,14 +6,14 @@ use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
-use crate::clock;
-use crate::config::{self, CameraSource, LineConfig, TriggerKind};
+use crate::clock::nanos;
+use crate::config::{self, CameraSource, LineConfig, Rendered, TriggerKind};
 use crate::gpio::{
     self, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, InputLine, OutputLine,
 };
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Nanos, Settings};
+use crate::line::gate::{AlarmSettings, ConfirmSettings, Line, Nanos, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
@@ -95,39 +95,34 @@ pub trait SimulatedDevices {
 
 /// What the gate is told of the configured line.
 pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
-    let gate = &config.gate;
+    let (gate, trigger) = (&config.gate, &config.trigger);
     ControllerSettings {
         gate: Settings {
-            gate: gate.after,
-            pulse: gate.pulse,
-            min_off: gate.min_off,
+            gate: gate.after(),
+            pulse: gate.pulse(),
+            min_off: gate.min_off(),
             ejector: gate.ejector,
             // Only a contact bounces: each command, count and tick is a part.
-            bounce: match config.trigger.kind {
-                TriggerKind::Gpio { .. } => config.trigger.bounce,
-                TriggerKind::Socket | TriggerKind::Timer { .. } | TriggerKind::Encoder { .. } => {
-                    Nanos(0)
-                }
+            bounce: match trigger.kind {
+                TriggerKind::Gpio => nanos(trigger.bounce),
+                TriggerKind::Socket | TriggerKind::Timer | TriggerKind::Encoder => Nanos(0),
             },
-            min_pitch: config.trigger.min_pitch,
-            late_output: gate.late_output,
+            min_pitch: nanos(trigger.min_pitch),
+            late_output: nanos(gate.late_output),
             capacity: gate.capacity,
             max_waiting: config.inference.max_waiting,
-            heartbeat: gate.heartbeat,
-            spin_up: gate.spin_up,
-            encoder_silence: gate.encoder_silence,
-            occupied_max: config.trigger.occupied_max,
-            count_min: gate.count_min.unwrap_or_default(),
+            heartbeat: nanos(gate.heartbeat),
+            spin_up: nanos(gate.spin_up),
+            encoder_silence: nanos(gate.encoder_silence.unwrap_or_default()),
+            occupied_max: trigger.occupied_max(),
+            count_min: nanos(gate.count_min.unwrap_or_default()),
             confirm: config.confirm.map(|confirm| ConfirmSettings {
-                kind: match confirm.kind {
-                    config::ConfirmKind::Part => ConfirmKind::Part,
-                    config::ConfirmKind::Reject => ConfirmKind::Reject,
-                },
-                tolerance: confirm.tolerance,
+                kind: confirm.kind,
+                tolerance: confirm.tolerance(),
             }),
-            ack: config.handshake.ack,
-            valid: config.handshake.valid,
-            fault_hold: gate.fault_hold,
+            ack: nanos(config.handshake.ack),
+            valid: nanos(config.handshake.valid),
+            fault_hold: nanos(gate.fault_hold),
             alarm: AlarmSettings {
                 consecutive: config.alarm.consecutive_rejects,
                 rejects: config.alarm.rate_rejects().unwrap_or(0) as u16,
@@ -136,19 +131,16 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min: config.capture.exposure_min,
-            exposure_max: config.capture.exposure_max,
-            delivery: config.capture.delivery,
+            exposure_min: nanos(config.capture.exposure_min),
+            exposure_max: nanos(config.capture.exposure_max),
+            delivery: nanos(config.capture.delivery),
         },
-        judging: clock::nanos(config.inference.timeout),
-        level_every: config.trigger.level,
-        quadrature: config.lines.encoder_b.is_some(),
-        by_command: config.trigger.kind == TriggerKind::Socket,
-        indexed: config.lines.index.is_some(),
-        every_counts: match config.trigger.kind {
-            TriggerKind::Encoder { every } => Some(every.0),
-            _ => None,
-        },
+        judging: nanos(config.inference.timeout),
+        level_every: trigger.level_every().map(nanos),
+        quadrature: config.lines.input(Input::EncoderB).is_some(),
+        by_command: trigger.kind == TriggerKind::Socket,
+        indexed: config.lines.input(Input::Index).is_some(),
+        every_counts: trigger.every_counts.map(|counts| counts.0),
     }
 }
 
@@ -160,15 +152,13 @@ pub fn source(
     config: &LineConfig,
     simulated: &dyn SimulatedDevices,
 ) -> Result<Box<dyn FrameSource>, DeviceSetupError> {
-    let exposure = |on_trigger| {
-        if on_trigger {
-            Exposure::OnTrigger {
-                delay: Duration::from_nanos(config.capture.exposure_min.0),
-            }
-        } else {
-            Exposure::FreeRunning {
-                fps: config.camera.fps,
-            }
+    let exposure = if config.camera.on_trigger() {
+        Exposure::OnTrigger {
+            delay: config.capture.exposure_min,
+        }
+    } else {
+        Exposure::FreeRunning {
+            fps: config.camera.timing.fps,
         }
     };
     Ok(match &config.camera.source {
@@ -180,39 +170,24 @@ pub fn source(
                 never_alike: !camera.allow_identical,
             },
         )),
-        CameraSource::Folder { folder, on_trigger } => {
-            Box::new(FolderSource::new(folder, exposure(*on_trigger)))
-        }
+        CameraSource::Folder { folder } => Box::new(FolderSource::new(folder, exposure)),
         CameraSource::Recorded { folder } => Box::new(RecordedSource::new(folder, true)),
-        CameraSource::Rendered {
+        CameraSource::Rendered(Rendered {
             seed,
             defective_percent,
-            on_trigger,
-        } => simulated.camera(*seed, *defective_percent, exposure(*on_trigger)),
+        }) => simulated.camera(*seed, *defective_percent, exposure),
     })
 }
 
 /// What a V4L2 `camera` of this configuration is asked for.
 pub fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2Settings {
-    let set = &camera.controls;
-    let exposure = set.exposure.map(|t| t.as_micros() as i64);
-    let named = [
-        ("exposure_us", exposure),
-        ("gain", set.gain),
-        ("focus", set.focus),
-        ("white_balance_k", set.white_balance_k.map(i64::from)),
-    ];
-    let named = named
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_string(), value?)));
-    let controls = named.chain(set.others.iter().cloned()).collect();
     v4l2::V4l2Settings {
         device: camera.device.clone(),
         width: camera.width as usize,
         height: camera.height as usize,
         format: camera.format,
-        fps: config.camera.fps,
-        controls,
+        fps: config.camera.timing.fps,
+        controls: config.camera.controls.clone(),
     }
 }
 
@@ -239,8 +214,8 @@ pub fn inputs(
             continue;
         };
         let debounce = match (config.trigger.kind, input) {
-            (TriggerKind::Gpio { debounce }, Input::Trigger) if !debounce.is_zero() => {
-                Debounce::Program(debounce)
+            (TriggerKind::Gpio, Input::Trigger) if !config.trigger.debounce.is_zero() => {
+                Debounce::Program(config.trigger.debounce)
             }
             // A person's button.
             (_, Input::Acknowledge) => Debounce::Kernel(Duration::from_millis(20)),
@@ -259,7 +234,7 @@ pub fn inputs(
             // As `Edge::on` promises.
             off_edges: match input {
                 Input::Trigger => true,
-                Input::Encoder | Input::EncoderB => config.lines.encoder_b.is_some(),
+                Input::Encoder | Input::EncoderB => config.lines.input(Input::EncoderB).is_some(),
                 Input::Index | Input::Confirm | Input::Acknowledge => false,
             },
         });
@@ -329,7 +304,7 @@ pub fn safe_outputs(
 /// [`DeviceSetupError`], also when a golden good image of the product does not pass the checks.
 pub fn sanity(config: &LineConfig, product: &Product) -> Result<Option<Sanity>, DeviceSetupError> {
     let limits = config.sanity;
-    if limits == config::Sanity::default() {
+    if limits == SanitySettings::default() {
         return Ok(None);
     }
     let goldens = product.manifest().goldens.iter();
@@ -338,13 +313,7 @@ pub fn sanity(config: &LineConfig, product: &Product) -> Result<Option<Sanity>, 
         .map(|golden| Ok((&golden.name, product.golden_frame(golden)?)))
         .collect::<Result<Vec<_>, FolderError>>()?;
     let reference = limits.max_shift_percent.and(good.first());
-    let settings = SanitySettings {
-        min_mean: limits.min_mean,
-        max_saturated_percent: limits.max_saturated_percent,
-        min_sharpness: limits.min_sharpness,
-        max_shift_percent: limits.max_shift_percent,
-    };
-    let mut sanity = Sanity::new(settings, reference.map(|(_, frame)| frame))?;
+    let mut sanity = Sanity::new(limits, reference.map(|(_, frame)| frame))?;
     for (name, frame) in &good {
         if let Some(finding) = sanity.check(frame).finding {
             return Err(DeviceSetupError::Unfit {

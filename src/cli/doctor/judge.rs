@@ -235,7 +235,7 @@ fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
         );
     };
     found += &format!("; the gate leaves {:.1} ms", ms(budget));
-    let pitch = Duration::from_nanos(config.trigger.min_pitch.0);
+    let pitch = config.trigger.min_pitch;
     if *median > budget {
         Finding::failed(
             check,

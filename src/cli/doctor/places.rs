@@ -34,11 +34,11 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
             "may this user enter the folders above it?",
         )),
     }
-    findings.push(match config.access.metrics {
+    findings.push(match config.metrics.listen {
         Some(address) => metrics(address),
         None => Finding::not_checked("metrics port", "metrics.listen is not set"),
     });
-    findings.push(match &config.access.control {
+    findings.push(match &config.control.socket {
         Some(path) => control(path),
         None => Finding::not_checked("control socket", "control.socket is not set"),
     });

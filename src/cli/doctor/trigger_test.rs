@@ -175,7 +175,7 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
         return Err(Failure::input(Refusal::OnTrigger));
     }
     // A running line holds these lines, or is about to.
-    if let Some(control) = &config.access.control {
+    if let Some(control) = &config.control.socket {
         ensure_alone(control).map_err(Failure::input)?;
     }
     let _alone = match RecordLock::take(&config.record.folder) {

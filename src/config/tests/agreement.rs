@@ -60,8 +60,8 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
         with_encoder,
     ]);
     let config = parse(&text).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(config.gate.after, Span::Counts(Counts(800)));
-    assert_eq!(config.gate.pulse, Span::Time(Nanos::from_millis(40)));
+    assert_eq!(config.gate.after(), Span::Counts(Counts(800)));
+    assert_eq!(config.gate.pulse(), Span::Time(Nanos::from_millis(40)));
     assert_eq!(config.judging_budget(), None);
 }
 

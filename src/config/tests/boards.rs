@@ -66,10 +66,10 @@ fn a_line_has_one_meaning_and_a_pin_one_line() {
         ("busy = \"pin 32\"", "busy = \"tegra234-gpio-aon:9\""),
     ]);
     let lines = parse(&text).unwrap_or_else(|e| panic!("{e}")).lines;
-    let trigger = lines.trigger.expect("wired");
+    let trigger = lines.named("trigger").expect("wired");
     assert!(trigger.active_low && trigger.bias == Bias::PullUp);
-    assert_eq!(lines.ready.expect("wired").drive, Drive::OpenDrain);
-    let busy = lines.busy.expect("wired");
+    assert_eq!(lines.named("ready").expect("wired").drive, Drive::OpenDrain);
+    let busy = lines.named("busy").expect("wired");
     assert_eq!(
         (busy.chip.as_deref(), busy.offset),
         (Some("tegra234-gpio-aon"), Some(9))

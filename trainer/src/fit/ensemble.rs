@@ -13,7 +13,6 @@ use super::refinement::scale_of;
 use super::thresholds::{Risk, thresholds_from};
 use crate::error::TrainError;
 use partgate::inspection::average;
-use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::score::ScoreMap;
 use partgate::verdict::Thresholds;

@@ -1,7 +1,7 @@
 //! Figures and facts as table rows.
 
 use crate::validation::{Figures, KindFigures, MEASURES, Measure, percent};
-use partgate::product::{Manifest, Method, Parts, Product, Training};
+use partgate::product::{Manifest, MemberData, Method, Product, Training};
 use partgate::verdict::Bound;
 use partgate::view::Cell;
 
@@ -160,7 +160,7 @@ fn bank(product: &Product) -> Cell {
 }
 
 /// A further member of an ensemble.
-fn member(member: &Parts, scale: f32, first_scale: f32) -> Cell {
+fn member(member: &MemberData, scale: f32, first_scale: f32) -> Cell {
     let (backbone, words) = (member.backbone(), member.method().in_words());
     let words = words.into_iter().map(|(name, s)| format!("; {name}: {s}"));
     Cell::Titled(

@@ -77,25 +77,25 @@ impl ConfigError {
 
 /// Collects the problems of one file.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn note(&mut self, line: usize, key: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn note(&mut self, line: usize, key: impl Into<String>, message: impl Into<String>) {
         let (key, message) = (key.into(), message.into());
         self.0.push(Problem { line, key, message });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn sorted(mut self) -> Vec<Problem> {
+    pub(crate) fn sorted(mut self) -> Vec<Problem> {
         self.0.sort();
         self.0.dedup();
         self.0
     }
 
-    pub(super) fn into_error(self, file: &Path) -> ConfigError {
+    pub(crate) fn into_error(self, file: &Path) -> ConfigError {
         ConfigError::Problems {
             file: file.to_path_buf(),
             problems: self.sorted(),

@@ -4,11 +4,13 @@
 //! Values are not taken through `serde`, because that stops at the first thing it dislikes; a
 //! person at a machine wants the whole list.
 
+use super::kind::Kind;
 use super::nearest::nearest;
 use super::problem::Problems;
-use super::value::{decimal, kind, shown, whole};
+use super::value::{kind as kind_of, shown, whole};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -27,36 +29,47 @@ pub struct Known {
 
 /// A setting as read.
 #[derive(Clone, Debug)]
-pub(super) struct Setting<T> {
+pub(crate) struct Setting<T> {
+    /// Its dotted key.
+    pub(crate) key: String,
     /// The value, or its default; None when it is absent without a default, or was refused.
-    pub(super) value: Option<T>,
+    pub(crate) value: Option<T>,
     /// Its line, when it is in the file.
-    pub(super) line: Option<usize>,
+    pub(crate) line: Option<usize>,
 }
 
 impl<T> Setting<T> {
-    pub(super) fn given(&self) -> bool {
+    pub(crate) fn given(&self) -> bool {
         self.line.is_some()
     }
 }
 
+/// Where a section is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Where it starts, or where its absence shows.
+    pub(crate) line: usize,
+    /// Whether it is in the file.
+    pub(crate) given: bool,
+}
+
 /// What an absent key means.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Absent<T> {
+pub(crate) enum Absent {
     /// It has to be there.
     Refused,
-    /// This value.
-    Means(T),
+    /// This value, in TOML.
+    Means(&'static str),
     /// There is none, which means what the text says.
     Leaves(&'static str),
 }
 
-impl<T: std::fmt::Display> Absent<T> {
-    fn word(&self) -> String {
+impl Absent {
+    fn word(self) -> &'static str {
         match self {
-            Absent::Refused => "required".into(),
-            Absent::Means(value) => value.to_string(),
-            Absent::Leaves(text) => (*text).into(),
+            Absent::Refused => "required",
+            Absent::Means(value) => value.trim_matches('"'),
+            Absent::Leaves(text) => text,
         }
     }
 }
@@ -69,26 +82,25 @@ struct Entry<'i> {
 }
 
 /// One table of the file.
-pub(super) struct Section<'i> {
+pub(crate) struct Section<'i> {
     name: &'static str,
-    line: usize,
-    present: bool,
+    here: Place,
     entries: Vec<Entry<'i>>,
 }
 
 /// Where lines begin in the text, and what is wrong with it so far.
-pub(super) struct Document {
+pub(crate) struct Document {
     line_starts: Vec<usize>,
-    pub(super) problems: Problems,
+    pub(crate) problems: Problems,
     /// Every key that was asked for.
-    pub(super) known: Vec<Known>,
+    pub(crate) known: Vec<Known>,
     /// Every key that is in the file, dotted, with its line.
-    pub(super) places: Vec<(String, usize)>,
+    pub(crate) places: Vec<(String, usize)>,
     strangers: Vec<Stranger>,
     /// Every section that was asked for, dotted.
     sections: Vec<&'static str>,
-    /// The text of the board profile that the file names, where it was read already.
-    pub(super) profile: Option<String>,
+    /// What paths in it are relative to.
+    folder: PathBuf,
 }
 
 /// A key that nobody asked for.
@@ -99,11 +111,14 @@ struct Stranger {
 }
 
 impl Document {
-    /// Reads `text`.
+    /// Reads `text`, which is that of `file`.
     ///
     /// # Errors
     /// What is not TOML in it; nothing else can be told then.
-    pub(super) fn parse(text: &str) -> Result<(Self, Spanned<DeTable<'_>>), Problems> {
+    pub(crate) fn parse<'i>(
+        text: &'i str,
+        file: &Path,
+    ) -> Result<(Self, Spanned<DeTable<'i>>), Problems> {
         let line_starts = text
             .bytes()
             .enumerate()
@@ -116,7 +131,7 @@ impl Document {
             places: Vec::new(),
             strangers: Vec::new(),
             sections: Vec::new(),
-            profile: None,
+            folder: file.parent().unwrap_or(Path::new("")).to_path_buf(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -149,17 +164,19 @@ impl Document {
     }
 
     /// The file itself as a section.
-    pub(super) fn top<'i>(&self, table: &'i Spanned<DeTable<'i>>) -> Section<'i> {
+    pub(crate) fn top<'i>(&self, table: &'i Spanned<DeTable<'i>>) -> Section<'i> {
         Section {
             name: "",
-            line: 1,
-            present: true,
+            here: Place {
+                line: 1,
+                given: true,
+            },
             entries: self.entries(table.get_ref()),
         }
     }
 
     /// Table `name` of `parent`; empty where it is absent.
-    pub(super) fn section<'i>(
+    pub(crate) fn section<'i>(
         &mut self,
         parent: &mut Section<'i>,
         name: &'static str,
@@ -168,13 +185,14 @@ impl Document {
         self.sections.push(name);
         let mut section = Section {
             name,
-            line: parent.line,
-            present: false,
+            here: Place {
+                line: parent.here.line,
+                given: false,
+            },
             entries: Vec::new(),
         };
         if let Some((line, value)) = parent.ask(short) {
-            section.line = line;
-            section.present = true;
+            section.here = Place { line, given: true };
             match value {
                 DeValue::Table(table) => section.entries = self.entries(table),
                 other => self.problems.note(
@@ -183,7 +201,7 @@ impl Document {
                     format!(
                         "{} is {}, not a section; write [{name}]",
                         shown(other),
-                        kind(other)
+                        kind_of(other)
                     ),
                 ),
             }
@@ -192,7 +210,7 @@ impl Document {
     }
 
     /// Ends the reading of a section: what nobody asked for was not known.
-    pub(super) fn close(&mut self, section: &Section<'_>) {
+    pub(crate) fn close(&mut self, section: &Section<'_>) {
         for entry in &section.entries {
             self.places.push((section.dotted(&entry.key), entry.line));
             if !entry.asked {
@@ -207,7 +225,7 @@ impl Document {
 
     /// Notes every key that is not known, with what it was probably meant to be. Called once every
     /// section is closed, because the key may belong to another one.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for stranger in std::mem::take(&mut self.strangers) {
             let keys = || {
                 let known = self.known.iter();
@@ -239,220 +257,63 @@ impl Document {
         }
     }
 
-    fn learn(&mut self, section: &Section<'_>, key: &'static str, allowed: &str, absent: String) {
-        self.known.push(Known {
-            section: section.name,
-            key,
-            allowed: allowed.into(),
-            absent,
-        });
-    }
-
-    /// Reads `key` through `take`, which returns None for a wrong type and an error text for a
-    /// value that is not allowed.
-    fn setting<'i, T: std::fmt::Display>(
-        &mut self,
-        section: &mut Section<'i>,
-        key: &'static str,
-        absent: Absent<T>,
-        allowed: &str,
-        take: impl FnOnce(&'i DeValue<'i>) -> Option<Result<T, String>>,
-    ) -> Setting<T> {
-        self.learn(section, key, allowed, absent.word());
-        let Some((line, value)) = section.ask(key) else {
-            let value = match absent {
-                Absent::Means(value) => Some(value),
-                Absent::Leaves(_) => None,
-                Absent::Refused => {
-                    self.missing(section, key, allowed);
-                    None
-                }
-            };
-            return Setting { value, line: None };
-        };
-        let taken = match take(value) {
-            Some(Ok(taken)) => Some(taken),
-            Some(Err(why)) => {
-                let message = format!("{} {why}; allowed: {allowed}", shown(value));
-                self.problems.note(line, section.dotted(key), message);
-                None
-            }
-            None => {
-                let message = format!("{} is {}; allowed: {allowed}", shown(value), kind(value));
-                self.problems.note(line, section.dotted(key), message);
-                None
-            }
-        };
-        Setting {
-            value: taken,
-            line: Some(line),
-        }
-    }
-
-    fn missing(&mut self, section: &Section<'_>, key: &str, allowed: &str) {
-        let place = place(section.name);
-        let message = if section.present {
-            format!("missing {place}; allowed: {allowed}")
-        } else {
-            format!(
-                "missing, like the whole section [{}]; allowed: {allowed}",
-                section.name
-            )
-        };
-        self.problems
-            .note(section.line, section.dotted(key), message);
-    }
-
-    /// A whole number in `range`.
-    pub(super) fn whole<'i>(
-        &mut self,
-        section: &mut Section<'i>,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-        unit: &str,
-        absent: Absent<u64>,
-    ) -> Setting<u64> {
-        let allowed = spaced(format!("{} to {}", range.start(), range.end()), unit);
-        self.setting(section, key, absent, &allowed, |value| {
-            let number = match value {
-                DeValue::Integer(_) => whole(value).and_then(|number| u64::try_from(number).ok()),
-                DeValue::Float(_) => return Some(Err("is not a whole number".into())),
-                _ => return None,
-            };
-            Some(
-                number
-                    .filter(|number| range.contains(number))
-                    .ok_or_else(|| "is out of range".to_string()),
-            )
-        })
-    }
-
-    /// A number in `range`; whole ones are taken too.
-    pub(super) fn decimal<'i>(
-        &mut self,
-        section: &mut Section<'i>,
-        key: &'static str,
-        range: RangeInclusive<f64>,
-        unit: &str,
-        absent: Absent<f64>,
-    ) -> Setting<f64> {
-        let allowed = spaced(format!("{} to {}", range.start(), range.end()), unit);
-        self.setting(section, key, absent, &allowed, |value| {
-            let number = decimal(value)?;
-            Some(if range.contains(&number) {
-                Ok(number)
-            } else {
-                Err("is out of range".into())
-            })
-        })
-    }
-
-    /// True or false.
-    pub(super) fn flag<'i>(
-        &mut self,
-        section: &mut Section<'i>,
-        key: &'static str,
-        absent: Absent<bool>,
-    ) -> Setting<bool> {
-        self.setting(section, key, absent, "true or false", |value| match value {
-            DeValue::Boolean(flag) => Some(Ok(*flag)),
-            _ => None,
-        })
-    }
-
-    /// Text that `check` has nothing against; empty text is refused.
-    pub(super) fn text<'i>(
-        &mut self,
-        section: &mut Section<'i>,
-        key: &'static str,
-        allowed: &str,
-        absent: Absent<String>,
-        check: impl FnOnce(&str) -> Result<(), String>,
-    ) -> Setting<String> {
-        self.setting(section, key, absent, allowed, |value| match value {
-            DeValue::String(text) if text.is_empty() => Some(Err("is empty".into())),
-            DeValue::String(text) if text.contains('\0') => {
-                Some(Err("holds a NUL character".into()))
-            }
-            DeValue::String(text) => Some(check(text).map(|()| text.to_string())),
-            _ => None,
-        })
-    }
-
-    /// One of the words.
-    pub(super) fn word<T: Copy>(
+    /// Reads `key` of `section`.
+    pub(crate) fn setting<T>(
         &mut self,
         section: &mut Section<'_>,
         key: &'static str,
-        words: &[(&'static str, T)],
-        absent: Absent<&'static str>,
+        kind: Kind<T>,
+        absent: Absent,
     ) -> Setting<T> {
-        let names: Vec<&'static str> = words.iter().map(|(name, _)| *name).collect();
-        let allowed = names
-            .iter()
-            .map(|name| format!("{name:?}"))
-            .collect::<Vec<_>>()
-            .join(" | ");
-        let setting = self.setting(section, key, absent, &allowed, |value| match value {
-            DeValue::String(text) => Some(
-                names
-                    .iter()
-                    .find(|name| **name == text.as_ref())
-                    .copied()
-                    .ok_or_else(|| match nearest(text, names.iter().copied()) {
-                        Some(name) => format!("is not known, did you mean {name:?}?"),
-                        None => "is not known".into(),
-                    }),
-            ),
-            _ => None,
+        let Kind { allowed, take } = kind;
+        let given = section.ask(key);
+        let dotted = section.dotted(key);
+        let value = match (given, absent) {
+            (Some((line, value)), _) => match take(value, &self.folder) {
+                Some(Ok(taken)) => Some(taken),
+                wrong => {
+                    let why = match wrong {
+                        Some(Err(why)) => why,
+                        _ => format!("is {}", kind_of(value)),
+                    };
+                    let message = format!("{} {why}; allowed: {allowed}", shown(value));
+                    self.problems.note(line, &dotted, message);
+                    None
+                }
+            },
+            (None, Absent::Means(text)) => {
+                let value = DeValue::parse(text).ok();
+                let value = value.and_then(|value| take(value.get_ref(), &self.folder)?.ok());
+                debug_assert!(value.is_some(), "{dotted} has no default in {allowed}");
+                value
+            }
+            (None, Absent::Leaves(_)) => None,
+            (None, Absent::Refused) => {
+                let missing = if section.here.given {
+                    format!("missing {}", place(section.name))
+                } else {
+                    format!("missing, like the whole section [{}]", section.name)
+                };
+                let message = format!("{missing}; allowed: {allowed}");
+                self.problems.note(section.here.line, &dotted, message);
+                None
+            }
+        };
+        self.known.push(Known {
+            section: section.name,
+            key,
+            allowed,
+            absent: absent.word().into(),
         });
-        let of = |name: &str| words.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
         Setting {
-            value: setting.value.and_then(of),
-            line: setting.line,
-        }
-    }
-
-    /// A list of texts, at most `most`; empty where absent.
-    pub(super) fn texts<'i>(
-        &mut self,
-        section: &mut Section<'i>,
-        key: &'static str,
-        allowed: &str,
-        most: usize,
-    ) -> Setting<Vec<String>> {
-        self.learn(section, key, allowed, "none".into());
-        let Some((line, value)) = section.ask(key) else {
-            return Setting {
-                value: Some(Vec::new()),
-                line: None,
-            };
-        };
-        let texts: Option<Vec<String>> = match value {
-            DeValue::Array(items) if items.len() <= most => items
-                .iter()
-                .map(|item| match item.get_ref() {
-                    DeValue::String(text) => Some(text.to_string()),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
-        };
-        if texts.is_none() {
-            let message = format!(
-                "{} is not a list of at most {most} texts; allowed: {allowed}",
-                shown(value)
-            );
-            self.problems.note(line, section.dotted(key), message);
-        }
-        Setting {
-            value: texts,
-            line: Some(line),
+            key: dotted,
+            value,
+            line: given.map(|(line, _)| line),
         }
     }
 
     /// Every key that has not been asked for by name, as whole numbers in `range`.
-    pub(super) fn other_wholes<'i>(
+    pub(crate) fn other_wholes<'i>(
         &mut self,
         section: &mut Section<'i>,
         range: RangeInclusive<i64>,
@@ -487,7 +348,7 @@ impl Document {
     }
 
     /// The texts in table `name` of `parent`, whatever their keys.
-    pub(super) fn pairs(
+    pub(crate) fn pairs(
         &mut self,
         parent: &mut Section<'_>,
         name: &'static str,
@@ -503,7 +364,7 @@ impl Document {
                 other => self.problems.note(
                     entry.line,
                     format!("{name}.{}", entry.key),
-                    format!("{} is {}; allowed: text", shown(other), kind(other)),
+                    format!("{} is {}; allowed: text", shown(other), kind_of(other)),
                 ),
             }
         }
@@ -511,7 +372,7 @@ impl Document {
     }
 
     /// The tables in `section`, whatever their names, as sections called `name`.
-    pub(super) fn tables<'i>(
+    pub(crate) fn tables<'i>(
         &mut self,
         section: &mut Section<'i>,
         name: &'static str,
@@ -525,28 +386,22 @@ impl Document {
                     entry.key.clone(),
                     Section {
                         name,
-                        line: entry.line,
-                        present: true,
+                        here: Place {
+                            line: entry.line,
+                            given: true,
+                        },
                         entries: self.entries(table),
                     },
                 )),
                 other => self.problems.note(
                     entry.line,
                     format!("{}.{}", section.name, entry.key),
-                    format!("{} is {}, not a table", shown(other), kind(other)),
+                    format!("{} is {}, not a table", shown(other), kind_of(other)),
                 ),
             }
         }
         section.entries = entries;
         found
-    }
-}
-
-fn spaced(range: String, unit: &str) -> String {
-    if unit.is_empty() {
-        range
-    } else {
-        format!("{range} {unit}")
     }
 }
 
@@ -565,17 +420,11 @@ impl<'i> Section<'i> {
         Some((entry.line, entry.value))
     }
 
-    /// Where the section starts, or where its absence shows.
-    pub(super) fn line(&self) -> usize {
-        self.line
+    pub(crate) fn here(&self) -> Place {
+        self.here
     }
 
-    /// Whether it is in the file.
-    pub(super) fn present(&self) -> bool {
-        self.present
-    }
-
-    pub(super) fn dotted(&self, key: &str) -> String {
+    fn dotted(&self, key: &str) -> String {
         dotted(self.name, key)
     }
 }

@@ -1,36 +1,13 @@
 //! What somebody who mistyped a name probably meant.
 
+use strsim::osa_distance;
+
 /// Longer names are not compared: nobody mistypes one, and the work grows with the square.
 const LONGEST: usize = 48;
 
-/// Insertions, removals, replacements and swaps of neighbours that make `b` of `a` (optimal string
-/// alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let width = b.len() + 1;
-    let mut table = vec![0; (a.len() + 1) * width];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            table[i * width + j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let changed = usize::from(a[i - 1] != b[j - 1]);
-                let mut least = (table[(i - 1) * width + j] + 1)
-                    .min(table[i * width + j - 1] + 1)
-                    .min(table[(i - 1) * width + j - 1] + changed);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    least = least.min(table[(i - 2) * width + j - 2] + 1);
-                }
-                least
-            };
-        }
-    }
-    table[a.len() * width + b.len()]
-}
-
 /// The name in `known` that `given` is probably meant to be; None when nothing is near. Of equally
 /// near ones the first.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -46,7 +23,7 @@ pub(super) fn nearest<'a>(
             let stem = name.rsplit_once('_').map_or(name, |(stem, _)| stem);
             let given_stem = lower.rsplit_once('_').map_or(&*lower, |(stem, _)| stem);
             let same = lower == stem || given_stem == stem;
-            let far = if same { 1 } else { distance(&lower, name) };
+            let far = if same { 1 } else { osa_distance(&lower, name) };
             (far, name)
         })
         .filter(|(far, _)| *far <= (length / 3).clamp(1, 3))
@@ -76,14 +53,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn distance_is_a_distance(a in "[ab]{0,6}", b in "[ab]{0,6}") {
-            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert_eq!(distance(&a, &b) == 0, a == b);
-            prop_assert!(distance(&a, &b) >= a.len().abs_diff(b.len()));
-            prop_assert!(distance(&a, &b) <= a.len().max(b.len()));
-        }
-
         #[test]
         fn any_text_has_an_answer(given in ".{0,80}") {
             let known = ["width", "height"];

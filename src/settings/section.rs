@@ -1,0 +1,125 @@
+//! The declaration of a section.
+
+use super::document::{Document, Place, Section};
+
+/// A section as it is read; [`section!`] writes it.
+pub(crate) trait Declared: Sized {
+    /// What the rooms take.
+    type Taken;
+
+    /// Dotted name of the section.
+    const NAME: &'static str;
+
+    /// Reads the declared keys of `section`; what is wrong with them is in the document's problems
+    /// afterwards. Others may read further keys of it, and have to close it.
+    fn read_part(document: &mut Document, section: &mut Section<'_>) -> Self;
+
+    /// Reads the whole section of `top`: keys that are not declared are not known.
+    fn read(document: &mut Document, top: &mut Section<'_>) -> Self {
+        let mut section = document.section(top, Self::NAME);
+        let read = Self::read_part(document, &mut section);
+        document.close(&section);
+        read
+    }
+
+    /// Where it is.
+    fn here(&self) -> Place;
+
+    /// The values; None where one was refused or is missing, which is a problem already.
+    fn taken(self) -> Option<Self::Taken>;
+
+    /// The values of a section that may be left out: `Some(None)` where it is.
+    fn taken_if_given(self) -> Option<Option<Self::Taken>> {
+        match self.here().given {
+            true => self.taken().map(Some),
+            false => Some(None),
+        }
+    }
+}
+
+/// Declares a section of a file: everything that is known of its settings, in one place.
+///
+/// ```text
+/// section! {
+///     /// `[supervisor]`: who holds the output lines.
+///     #[derive(Clone, Debug, PartialEq)]
+///     pub struct Supervisor, read as SupervisorRead in "supervisor" {
+///         /// READY and PASS fall when the vision process is silent for so long.
+///         lease: Duration = "lease_ms", ms(20.0..=5000.0), default 200;
+///     }
+/// }
+/// ```
+///
+/// This makes `Supervisor`, which rooms take, with a field `lease: Duration`; and `SupervisorRead`,
+/// in which the field is a `Setting<Duration>` that knows its key and line, for checks of values
+/// against each other. What follows the kind says what counts where the key is absent:
+///
+/// - `required`: nothing, it has to be there;
+/// - `default 200`: this value, as the file would say it;
+/// - `optional "off"`: there is none, which means what the text says; rooms take an `Option`;
+/// - `demanded "none"`: there is none, but something puts one in, or refuses a file that needs it.
+macro_rules! section {
+    (
+        $(#[$about:meta])*
+        pub struct $Taken:ident, read as $Read:ident in $name:literal {
+            $(
+                $(#[$doc:meta])*
+                $field:ident: $type:ty = $key:literal, $kind:expr, $absent:ident $($what:literal)?;
+            )*
+        }
+    ) => {
+        $(#[$about])*
+        pub struct $Taken {
+            $( $(#[$doc])* pub $field: $crate::settings::section!(@type $absent $type), )*
+        }
+
+        #[derive(Debug)]
+        pub(crate) struct $Read {
+            pub(crate) here: $crate::settings::Place,
+            $( pub(crate) $field: $crate::settings::Setting<$type>, )*
+        }
+
+        impl $crate::settings::Declared for $Read {
+            type Taken = $Taken;
+            const NAME: &'static str = $name;
+
+            fn read_part(
+                document: &mut $crate::settings::Document,
+                section: &mut $crate::settings::Section<'_>,
+            ) -> Self {
+                Self {
+                    here: section.here(),
+                    $( $field: document.setting(
+                        section,
+                        $key,
+                        $kind,
+                        $crate::settings::section!(@absent $absent $($what)?),
+                    ), )*
+                }
+            }
+
+            fn here(&self) -> $crate::settings::Place {
+                self.here
+            }
+
+            fn taken(self) -> Option<$Taken> {
+                Some($Taken {
+                    $( $field: $crate::settings::section!(@take $absent self.$field.value), )*
+                })
+            }
+        }
+    };
+
+    (@type optional $type:ty) => { Option<$type> };
+    (@type $absent:ident $type:ty) => { $type };
+
+    (@take optional $value:expr) => { $value };
+    (@take $absent:ident $value:expr) => { $value? };
+
+    (@absent required) => { $crate::settings::Absent::Refused };
+    (@absent default $value:literal) => { $crate::settings::Absent::Means(stringify!($value)) };
+    (@absent optional $meaning:literal) => { $crate::settings::Absent::Leaves($meaning) };
+    (@absent demanded $meaning:literal) => { $crate::settings::Absent::Leaves($meaning) };
+}
+
+pub(crate) use section;
