@@ -143,7 +143,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     } = received.map_err(Failure::unexpected)?;
     let config = &config;
     let safe = safe_outputs(config, requests, handover.places).map_err(Failure::unexpected)?;
-    let late = clock::nanos(config.supervisor.late);
+    let late = config.supervisor.late;
     let outputs = LinkedOutputs::new(link, late, safe);
     // First of all, so that whoever watches waits for the product to be loaded.
     let mut keepalive =

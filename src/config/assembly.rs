@@ -15,20 +15,15 @@ use super::settings::{
     SourceName, SpanSettings, TriggerName, TriggerSettings,
 };
 use super::texts::is_path;
-use crate::line::gate::{Counts, Nanos, Span};
+use crate::time::{Counts, Duration, Span};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
 /// Milliseconds of a checked range; the finest step is a nanosecond.
-fn nanos(ms: f64) -> Nanos {
-    Nanos((ms * 1e6).round() as u64)
-}
-
 fn duration(ms: f64) -> Duration {
-    Duration::from_nanos(nanos(ms).0)
+    Duration((ms * 1e6).round() as u64)
 }
 
 /// None where a problem was noted before: then there is no configuration anyway.
@@ -50,7 +45,7 @@ pub(super) fn assemble(
     let (capture, gate, alarm) = (settings.capture, settings.gate, settings.alarm);
     let after = span(&gate.after)?;
     let no_rest = match after {
-        Span::Time(_) => Span::Time(Nanos(0)),
+        Span::Time(_) => Span::Time(Duration::ZERO),
         Span::Counts(_) => Span::Counts(Counts(0)),
     };
     let (sanity, drift, inference) = (settings.sanity, settings.drift, settings.inference);
@@ -62,27 +57,27 @@ pub(super) fn assemble(
         camera: camera?,
         trigger: trigger(&settings.trigger)?,
         capture: Capture {
-            exposure_min: nanos(capture.exposure_min_ms.value?),
-            exposure_max: nanos(capture.exposure_max_ms.value?),
-            delivery: nanos(capture.delivery_ms.value?),
+            exposure_min: duration(capture.exposure_min_ms.value?),
+            exposure_max: duration(capture.exposure_max_ms.value?),
+            delivery: duration(capture.delivery_ms.value?),
         },
         gate: Gate {
             after,
             pulse: span(&gate.pulse)?,
             min_off: span(&gate.min_off).unwrap_or(no_rest),
             ejector: gate.ejector.value?,
-            late_output: nanos(gate.late_output_ms.value?),
+            late_output: duration(gate.late_output_ms.value?),
             capacity: size(gate.capacity.value?),
-            heartbeat: nanos(gate.heartbeat_ms.value?),
-            fault_hold: nanos(gate.fault_hold_ms.value?),
-            spin_up: nanos(gate.spin_up_ms.value?),
-            encoder_silence: nanos(gate.encoder_silence_ms.value.unwrap_or(0.0)),
-            count_min: gate.count_min_us.value.map(Nanos::from_micros),
+            heartbeat: duration(gate.heartbeat_ms.value?),
+            fault_hold: duration(gate.fault_hold_ms.value?),
+            spin_up: duration(gate.spin_up_ms.value?),
+            encoder_silence: duration(gate.encoder_silence_ms.value.unwrap_or(0.0)),
+            count_min: gate.count_min_us.value.map(Duration::from_micros),
         },
         confirm: confirm(&settings.confirm),
         handshake: Handshake {
-            ack: nanos(handshake.ack_ms.value?),
-            valid: nanos(handshake.valid_ms.value?),
+            ack: duration(handshake.ack_ms.value?),
+            valid: duration(handshake.valid_ms.value?),
         },
         challenge: challenge(&settings.challenge),
         alarm: Alarm {
@@ -146,7 +141,7 @@ fn size(value: u64) -> usize {
 }
 
 fn span(settings: &SpanSettings) -> Option<Span> {
-    let time = || settings.ms.value.map(|ms| Span::Time(nanos(ms)));
+    let time = || settings.ms.value.map(|ms| Span::Time(duration(ms)));
     let counts = || settings.counts.value.map(|n| Span::Counts(Counts(n)));
     time().or_else(counts)
 }
@@ -282,9 +277,9 @@ fn trigger(settings: &TriggerSettings) -> Option<Trigger> {
     Some(Trigger {
         kind,
         occupied_max: span(&settings.occupied_max),
-        level: watched.then(|| nanos(level)),
-        bounce: Nanos::from_micros(settings.bounce_us.value?),
-        min_pitch: nanos(settings.min_pitch_ms.value?),
+        level: watched.then(|| duration(level)),
+        bounce: Duration::from_micros(settings.bounce_us.value?),
+        min_pitch: duration(settings.min_pitch_ms.value?),
     })
 }
 
@@ -299,7 +294,7 @@ fn confirm(settings: &ConfirmSettings) -> Option<Confirm> {
 fn challenge(settings: &ChallengeSettings) -> Option<Challenge> {
     let hours = settings.every_hours.value?;
     Some(Challenge {
-        every: Duration::from_secs_f64(hours * 3600.0),
+        every: duration(hours * 3_600_000.0),
     })
 }
 

@@ -135,12 +135,11 @@ impl LineConfig {
 
     /// Time for judging a part: from the latest moment at which its frame can be here to its gate.
     /// None where the gate is in encoder counts.
-    pub fn judging_budget(&self) -> Option<std::time::Duration> {
-        let crate::line::gate::Span::Time(after) = self.gate.after else {
+    pub fn judging_budget(&self) -> Option<crate::time::Duration> {
+        let crate::time::Span::Time(after) = self.gate.after else {
             return None;
         };
-        let left = after.since(self.capture.latest());
-        Some(std::time::Duration::from_nanos(left.0))
+        Some(after - self.capture.latest())
     }
 }
 

@@ -3,10 +3,10 @@
 
 use super::board::LineSpec;
 use crate::capture::source::PixelFormat;
-use crate::line::gate::{Counts, Ejector, Nanos, Span};
+use crate::line::gate::Ejector;
+use crate::time::{Counts, Duration, Span};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// `[camera]`: where frames come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,9 +32,9 @@ impl Camera {
     }
 
     /// From frame to frame of a camera that runs freely; a recording's times are its own.
-    pub fn interval(&self) -> Option<Nanos> {
+    pub fn interval(&self) -> Option<Duration> {
         let by_rate = !self.on_trigger() && !matches!(self.source, CameraSource::Recorded { .. });
-        by_rate.then_some(Nanos((1e9 / self.fps) as u64))
+        by_rate.then_some(Duration((1e9 / self.fps) as u64))
     }
 }
 
@@ -112,15 +112,15 @@ pub struct Trigger {
     /// Where triggers come from.
     pub kind: TriggerKind,
     /// A second trigger within this time is the same part.
-    pub bounce: Nanos,
+    pub bounce: Duration,
     /// Parts are never closer.
-    pub min_pitch: Nanos,
+    pub min_pitch: Duration,
     /// A part covers the sensor at most this long, in the unit of the gate: longer means parts that
     /// touch, which are all rejected. None: not watched.
     pub occupied_max: Option<Span>,
     /// How often the level of the trigger input is read, so that a part whose edge was lost is found;
     /// None: never, or there is no such input.
-    pub level: Option<Nanos>,
+    pub level: Option<Duration>,
 }
 
 /// The kinds of trigger.
@@ -150,17 +150,17 @@ pub enum TriggerKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// Earliest exposure after the trigger; with a free-running camera the capture delay.
-    pub exposure_min: Nanos,
+    pub exposure_min: Duration,
     /// Latest exposure after the trigger.
-    pub exposure_max: Nanos,
+    pub exposure_max: Duration,
     /// A frame's way from the sensor to this program, at most.
-    pub delivery: Nanos,
+    pub delivery: Duration,
 }
 
 impl Capture {
     /// The latest moment after the trigger at which the part's frame can be here.
-    pub const fn latest(&self) -> Nanos {
-        self.exposure_max.after(self.delivery)
+    pub fn latest(&self) -> Duration {
+        self.exposure_max + self.delivery
     }
 }
 
@@ -185,20 +185,20 @@ pub struct Gate {
     /// How the ejector is wired.
     pub ejector: Ejector,
     /// An output later than this is a fault.
-    pub late_output: Nanos,
+    pub late_output: Duration,
     /// Parts between sensor and ejector, at most [`MAX_CAPACITY`].
     pub capacity: usize,
     /// Half a period of HEARTBEAT.
-    pub heartbeat: Nanos,
+    pub heartbeat: Duration,
     /// FAULT stays on at least this long, so that a PLC sees it.
-    pub fault_hold: Nanos,
+    pub fault_hold: Duration,
     /// Only where the gate is by the clock: how long a stopped belt takes to full speed.
-    pub spin_up: Nanos,
+    pub spin_up: Duration,
     /// Only where the gate is by the encoder: no count for so long, and everything on the belt is
     /// thrown out; 0 is never.
-    pub encoder_silence: Nanos,
+    pub encoder_silence: Duration,
     /// Two counts of the encoder are never closer than this; None: not watched.
-    pub count_min: Option<Nanos>,
+    pub count_min: Option<Duration>,
 }
 
 /// `[confirm]`: a sensor behind the gate that tells whether the ejector did what it was told.
@@ -223,9 +223,9 @@ pub enum ConfirmKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
     /// Length of TRIGGER-ACK.
-    pub ack: Nanos,
+    pub ack: Duration,
     /// Length of RESULT-VALID.
-    pub valid: Nanos,
+    pub valid: Duration,
 }
 
 /// `[challenge]`: a known-bad part must be rejected from time to time.

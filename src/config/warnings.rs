@@ -3,13 +3,13 @@
 use super::agreement::slowest_count;
 use super::problem::Problem;
 use super::{LineConfig, TriggerKind};
-use crate::line::gate::{Counts, Ejector, Nanos, Span};
-use std::time::Duration;
+use crate::line::gate::Ejector;
+use crate::time::{Counts, Duration, Span};
 
 /// Leaves the vision process a second to come up and say so.
 const LONGEST_RESTART: Duration = Duration::from_millis(1000);
 
-fn ms(time: Nanos) -> f64 {
+fn ms(time: Duration) -> f64 {
     time.0 as f64 / 1e6
 }
 
@@ -22,8 +22,8 @@ impl LineConfig {
             found.push(Problem { line, key, message });
         };
         let (capture, pitch) = (&self.capture, self.trigger.min_pitch);
-        let window = capture.exposure_max.since(capture.exposure_min);
-        let reach = window.after(capture.delivery);
+        let window = capture.exposure_max - capture.exposure_min;
+        let reach = window + capture.delivery;
         if reach >= pitch {
             note(
                 "capture.delivery_ms",
@@ -47,9 +47,9 @@ impl LineConfig {
             );
         }
         if let Span::Time(after) = self.gate.after {
-            let left = after.since(capture.exposure_max.after(capture.delivery));
+            let left = after - capture.latest();
             let alarmed = self.alarm.consecutive_rejects > 0;
-            if !alarmed && crate::clock::nanos(self.inference.timeout) > left {
+            if !alarmed && self.inference.timeout > left {
                 note(
                     "inference.timeout_ms",
                     format!(
@@ -70,7 +70,7 @@ impl LineConfig {
                 ),
             );
         }
-        let lease = crate::clock::nanos(self.supervisor.lease);
+        let lease = self.supervisor.lease;
         if self.gate.ejector == Ejector::Reject && lease >= pitch {
             note(
                 "supervisor.lease_ms",
@@ -117,7 +117,7 @@ impl LineConfig {
             Ejector::Reject => "the REJECT of a part meets another, and the part passes",
         };
         if let Span::Counts(_) = gate.after {
-            if gate.encoder_silence == Nanos(0) {
+            if gate.encoder_silence == Duration::ZERO {
                 let message = format!(
                     "0: an encoder that dies while the belt goes on, and comes back, leaves every part in another's place: {of_another}"
                 );

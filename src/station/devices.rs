@@ -7,7 +7,6 @@ use crate::capture::recorded::RecordedSource;
 use crate::capture::rendered_source::{Production, RENDERED, RenderedSource};
 use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
-use crate::clock;
 use crate::config::{self, CameraSource, LineConfig, TriggerKind};
 use crate::gpio::simulated::{TextInputs, TextOutputs, TextSafeOutputs};
 use crate::gpio::{
@@ -15,12 +14,12 @@ use crate::gpio::{
 };
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Nanos, Settings};
+use crate::line::gate::{AlarmSettings, ConfirmKind, ConfirmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
+use crate::time::Duration;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 use thiserror::Error;
 
 /// Why a configuration makes no devices.
@@ -76,7 +75,7 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             bounce: match config.trigger.kind {
                 TriggerKind::Gpio { .. } => config.trigger.bounce,
                 TriggerKind::Socket | TriggerKind::Timer { .. } | TriggerKind::Encoder { .. } => {
-                    Nanos(0)
+                    Duration::ZERO
                 }
             },
             min_pitch: config.trigger.min_pitch,
@@ -110,13 +109,13 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             exposure_max: config.capture.exposure_max,
             delivery: config.capture.delivery,
         },
-        judging: clock::nanos(config.inference.timeout),
+        judging: config.inference.timeout,
         level_every: config.trigger.level,
         quadrature: config.lines.encoder_b.is_some(),
         by_command: config.trigger.kind == TriggerKind::Socket,
         indexed: config.lines.index.is_some(),
         every_counts: match config.trigger.kind {
-            TriggerKind::Encoder { every } => Some(every.0),
+            TriggerKind::Encoder { every } => Some(every),
             _ => None,
         },
     }
@@ -130,7 +129,7 @@ pub fn source(config: &LineConfig) -> Result<Box<dyn FrameSource>, DeviceSetupEr
     let exposure = |on_trigger| {
         if on_trigger {
             Exposure::OnTrigger {
-                delay: Duration::from_nanos(config.capture.exposure_min.0),
+                delay: config.capture.exposure_min,
             }
         } else {
             Exposure::FreeRunning {

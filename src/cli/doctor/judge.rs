@@ -202,6 +202,7 @@ fn ms(time: Duration) -> f64 {
 
 /// Judges the sorted `times` against the gate.
 fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
+    let timeout = Duration::from(config.inference.timeout);
     let check = "judging time";
     let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
         return Finding::not_checked(check, "nothing was measured");
@@ -216,17 +217,14 @@ fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
     if cfg!(debug_assertions) {
         found += " (a build with debug checks: the release build is quicker)";
     }
-    if *longest > config.inference.timeout {
+    if *longest > timeout {
         return Finding::failed(
             check,
-            format!(
-                "{found}; inference.timeout_ms = {:.0}",
-                ms(config.inference.timeout)
-            ),
+            format!("{found}; inference.timeout_ms = {:.0}", ms(timeout)),
             "every such part is a fault: a quicker machine, more threads, or a smaller product (`partgate bench`)",
         );
     }
-    let Some(budget) = config.judging_budget() else {
+    let Some(budget) = config.judging_budget().map(Duration::from) else {
         return Finding::ok(
             check,
             format!(
@@ -235,7 +233,7 @@ fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
         );
     };
     found += &format!("; the gate leaves {:.1} ms", ms(budget));
-    let pitch = Duration::from_nanos(config.trigger.min_pitch.0);
+    let pitch = Duration::from(config.trigger.min_pitch);
     if *median > budget {
         Finding::failed(
             check,

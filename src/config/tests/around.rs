@@ -1,8 +1,7 @@
 //! Occupancy, level, encoder, confirmation, handshake, challenge, lateness.
 
 use super::*;
-use crate::line::gate::{Counts, Nanos, Span};
-use std::time::Duration;
+use crate::time::{Counts, Duration, Span};
 
 const IN_COUNTS: [(&str, &str); 5] = [
     ("# encoder = ", "encoder = "),
@@ -31,11 +30,11 @@ fn read(changes: &[&[(&str, &str)]]) -> LineConfig {
 fn what_is_absent_means_what_the_table_says() {
     let plain = read(&[]);
     assert_eq!(plain.trigger.occupied_max, None);
-    assert_eq!(plain.trigger.level, Some(Nanos::from_millis(5)));
+    assert_eq!(plain.trigger.level, Some(Duration::from_millis(5)));
     assert_eq!(plain.gate.count_min, None);
     assert_eq!((plain.confirm, plain.challenge), (None, None));
-    assert_eq!(plain.handshake.ack, Nanos::from_millis(10));
-    assert_eq!(plain.handshake.valid, Nanos::from_millis(10));
+    assert_eq!(plain.handshake.ack, Duration::from_millis(10));
+    assert_eq!(plain.handshake.valid, Duration::from_millis(10));
     assert_eq!(plain.supervisor.late, Duration::from_millis(40));
     assert_eq!(plain.alarm.restarts_per_hour, 10);
     assert!(!plain.record.required);
@@ -70,9 +69,9 @@ fn what_is_given_is_taken_with_its_unit() {
     ]);
     assert_eq!(line.trigger.occupied_max, Some(Span::Counts(Counts(120))));
     assert_eq!(line.trigger.level, None);
-    assert_eq!(line.gate.count_min, Some(Nanos::from_micros(100)));
-    assert_eq!(line.handshake.ack, Nanos::from_micros(2500));
-    assert_eq!(line.handshake.valid, Nanos::from_millis(7));
+    assert_eq!(line.gate.count_min, Some(Duration::from_micros(100)));
+    assert_eq!(line.handshake.ack, Duration::from_micros(2500));
+    assert_eq!(line.handshake.valid, Duration::from_millis(7));
     let hours = line.challenge.map(|challenge| challenge.every);
     assert_eq!(hours, Some(Duration::from_secs(8 * 3600)));
     let confirm = line.confirm.expect("given");

@@ -1,14 +1,15 @@
 //! What a file that is right means.
 
 use super::*;
-use crate::line::gate::{Ejector, Nanos, Span};
+use crate::line::gate::Ejector;
+use crate::time::{Duration, Span};
 
 #[test]
 fn the_example_means_what_it_says() {
     let config = parse(EXAMPLE).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.product, Path::new("lid.pgp"));
-    assert_eq!(config.gate.after, Span::Time(Nanos::from_millis(400)));
-    assert_eq!(config.gate.min_off, Span::Time(Nanos::from_millis(10)));
+    assert_eq!(config.gate.after, Span::Time(Duration::from_millis(400)));
+    assert_eq!(config.gate.min_off, Span::Time(Duration::from_millis(10)));
     assert_eq!(config.gate.ejector, Ejector::Pass);
     assert_eq!(config.record.log_max, 64 << 20);
     let CameraSource::V4l2(camera) = &config.camera.source else {
@@ -18,10 +19,7 @@ fn the_example_means_what_it_says() {
         (camera.width, camera.height, camera.format),
         (1280, 720, None)
     );
-    assert_eq!(
-        camera.controls.exposure,
-        Some(std::time::Duration::from_millis(2))
-    );
+    assert_eq!(camera.controls.exposure, Some(Duration::from_millis(2)));
     assert_eq!(
         camera.controls.others,
         [("power_line_frequency".to_string(), 1)]
@@ -36,7 +34,7 @@ fn the_example_means_what_it_says() {
         Some(line_of(EXAMPLE, "after_ms"))
     );
     // 400 ms to the gate, less 60 ms of exposure window and 60 ms of delivery.
-    let budget = std::time::Duration::from_millis(310);
+    let budget = Duration::from_millis(310);
     assert_eq!(config.judging_budget(), Some(budget));
 }
 

@@ -3,11 +3,12 @@
 
 use super::{Away, Delivery, Edge, Event, JITTER, Shot, World};
 use crate::line::controller::{Command, Controller};
-use crate::line::gate::{Fault, Faults, Judgement, Line, Nanos, Output};
+use crate::line::gate::{Fault, Faults, Judgement, Line, Output};
 use crate::line::holder::{self, Act, FALL, Holder, Watch, What};
 use crate::line::pairing::FrameInfo;
 use crate::simulator::faults::Kind;
 use crate::simulator::line::{MS, US};
+use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 
 /// Commands that the socket holds.
@@ -34,7 +35,7 @@ impl Vision {
     pub(super) fn none() -> Self {
         Self {
             controller: None,
-            watch: Watch::new(Nanos(0)),
+            watch: Watch::new(Duration::ZERO),
             life: 0,
             wake: u64::MAX,
             next_alive: u64::MAX,
@@ -162,7 +163,7 @@ impl World {
 
     fn start_vision(&mut self) {
         let now = self.now;
-        self.supervisor.holder = Some(Holder::new(self.line.holder, Nanos(now)));
+        self.supervisor.holder = Some(Holder::new(self.line.holder, Instant(now)));
         self.supervisor.link.clear();
         self.supervisor.wake = now;
         self.vision.life += 1;
@@ -179,7 +180,7 @@ impl World {
         let now = self.now;
         self.trace.note(now, || "a vision process runs".into());
         // The models are checked by a test; one that is off has no line.
-        let started = Controller::new(self.line.settings, Nanos(now));
+        let started = Controller::new(self.line.settings, Instant(now));
         self.vision.controller = started.ok().map(Box::new);
         self.vision.watch = Watch::new(self.line.holder.late);
         self.vision.overdue = false;
@@ -439,13 +440,13 @@ impl World {
             {
                 self.ledger.pass_until = until.0;
             }
-            holder.hear(command, Nanos(now), &mut |act| {
+            holder.hear(command, Instant(now), &mut |act| {
                 let _ = acts.push(act);
             });
         }
         let next = self.supervisor.link.front();
         if next.is_none_or(|(at, _)| *at > now) {
-            holder.tick(Nanos(now), &mut |act| {
+            holder.tick(Instant(now), &mut |act| {
                 let _ = acts.push(act);
             });
         }
@@ -487,7 +488,7 @@ impl World {
     }
 
     pub(super) fn run_vision(&mut self) {
-        let now = Nanos(self.now);
+        let now = Instant(self.now);
         if self.vision.watch.must_fall_again(now) {
             self.set_level(Line::Pass, false);
         }
@@ -518,7 +519,7 @@ impl World {
             self.vision_ends("the supervisor does not take what it is told");
             return;
         }
-        let command = self.vision.watch.command(what, Nanos(self.now));
+        let command = self.vision.watch.command(what, Instant(self.now));
         let arrives = self.now + self.jitter();
         let last = self.supervisor.link.back().map_or(0, |(at, _)| *at);
         self.supervisor.link.push_back((arrives.max(last), command));
@@ -580,7 +581,7 @@ impl World {
             } => {
                 let at = at.unwrap_or(self.now);
                 self.known(number, at);
-                let stamp = Nanos(at);
+                let stamp = Instant(at);
                 self.call(|c, clock, emit| {
                     if by_clock {
                         c.trigger(stamp, 0, clock, &mut |x| emit(x));
@@ -599,7 +600,7 @@ impl World {
                 if !self.broken.camera {
                     self.last_shot = Some(shot);
                     let info = FrameInfo {
-                        exposed: Nanos(stamp),
+                        exposed: Instant(stamp),
                         sequence,
                         content,
                         damaged,
@@ -657,7 +658,7 @@ impl World {
 
     pub(super) fn hand_edge(&mut self, edge: Edge, at: u64, lost: u32) {
         let lost = self.take_lost(edge, at, lost);
-        let stamp = Nanos(at);
+        let stamp = Instant(at);
         match edge {
             Edge::On(number) => {
                 self.known(number, at);
@@ -707,7 +708,7 @@ impl World {
     }
 
     fn counts(&self) -> u64 {
-        self.vision.controller.as_ref().map_or(0, |c| c.counts())
+        self.vision.controller.as_ref().map_or(0, |c| c.count().0)
     }
 
     fn covered_too_long(&mut self) -> bool {
@@ -720,13 +721,13 @@ impl World {
     /// Calls the program and does what it says.
     fn call(
         &mut self,
-        what: impl FnOnce(&mut Controller<Shot>, Nanos, &mut dyn FnMut(Command<Shot>)),
+        what: impl FnOnce(&mut Controller<Shot>, Instant, &mut dyn FnMut(Command<Shot>)),
     ) {
         let Some(mut controller) = self.vision.controller.take() else {
             return;
         };
         let mut said = std::mem::take(&mut self.said);
-        what(&mut controller, Nanos(self.now), &mut |command| {
+        what(&mut controller, Instant(self.now), &mut |command| {
             said.push(command)
         });
         self.outcome.most_tracked = self.outcome.most_tracked.max(controller.under_way() as u64);
