@@ -34,7 +34,7 @@ FILES = [
     "src/line/gate/machine/sensor.rs",
     "src/line/gate/machine/untracked.rs",
     "src/line/gate/settings.rs",
-    "src/line/gate/time.rs",
+    "src/time.rs",
 ]
 ACCEPTED = "tests/line_alone/accepted-mutants.txt"
 WORK = "target/mutate"
@@ -50,7 +50,7 @@ SLOW = ["random::", "every_frame_comes", "every_part_and", "pass_is_on_only_in_t
 SWITCH = """
 /// Which change is on.
 pub mod mutant {
-    use crate::line::gate::Nanos;
+    use crate::time::{Count, Counts, Duration, Instant};
     static ACTIVE: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
         std::env::var("MUTANT").ok().and_then(|n| n.parse().ok()).unwrap_or(u32::MAX)
     });
@@ -81,8 +81,17 @@ pub mod mutant {
     impl Top for u64 {
         const TOP: Self = u64::MAX;
     }
-    impl Top for Nanos {
-        const TOP: Self = Nanos::MAX;
+    impl Top for Instant {
+        const TOP: Self = Self(u64::MAX);
+    }
+    impl Top for Duration {
+        const TOP: Self = Self(u64::MAX);
+    }
+    impl Top for Count {
+        const TOP: Self = Self(u64::MAX);
+    }
+    impl Top for Counts {
+        const TOP: Self = Self(u64::MAX);
     }
     pub fn top<T: Top>(n: u32, x: T) -> T {
         if on(n) { T::TOP } else { x }
@@ -105,7 +114,7 @@ WORDS = {"if", "while", "return", "match", "in", "let", "else", "move", "as_ref"
 TRUTHS = {"is_some", "is_none", "is_empty", "has", "contains", "is_err", "is_ok", "is_full",
           "is_some_and", "is_none_or", "level", "raised"}
 TESTING = {"filter", "find", "any", "all", "is_some_and", "is_none_or", "take_while", "position"}
-LENGTHS = {"after", "since", "saturating_add", "saturating_sub", "max", "checked_add", "unwrap_or"}
+LENGTHS = {"after", "before", "since", "saturating_add", "saturating_sub", "max", "checked_add", "unwrap_or"}
 
 
 class Source:
@@ -403,6 +412,7 @@ def workspace():
     for folder in ("src/line", "tests/line_alone"):
         shutil.rmtree(f"{WORK}/{folder}", ignore_errors=True)
         shutil.copytree(folder, f"{WORK}/{folder}", ignore=shutil.ignore_patterns("proptest-regressions"))
+    shutil.copy("src/time.rs", f"{WORK}/src/time.rs")
     head = open("Cargo.toml", encoding="utf-8").read()
     parts = re.split(r"(?m)^(?=\[)", head)
     keep = [p for p in parts if p.startswith("[workspace.") or p.startswith("[profile.dev")]
@@ -470,7 +480,7 @@ def build(sources, known, jobs):
 def try_one(program, number, path):
     """The first test that fails with this change; None when none does."""
     skip = [word for name in SLOW for word in ("--skip", name)]
-    own = re.match(r"src/(line/\w+)", path).group(1).replace("/", "::")
+    own = re.match(r"src/(line/\w+|time)", path).group(1).replace("/", "::")
     return (tests_fail(program, number, [own, *skip]) or tests_fail(program, number, skip)
             or tests_fail(program, number, SLOW))
 
@@ -538,7 +548,7 @@ def main():
     # Before the build, so that what is written meanwhile is tried by the next run.
     code = hashlib.sha256("".join(s.text[: s.end] for s in sources).encode()).hexdigest()
     tests = digest([os.path.join(folder, f) for folder, _, files in os.walk("src/line") for f in files
-                    if f.endswith(".rs")])
+                    if f.endswith(".rs")] + ["src/time.rs"])
     state_path = f"{WORK}/results.json"
     state = {}
     if os.path.exists(state_path) and not args.fresh:

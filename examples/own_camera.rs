@@ -9,27 +9,22 @@
 
 use partgate::capture::decode::decode;
 use partgate::capture::source::{CaptureError, FrameSource, PixelFormat, RawFrame};
+use partgate::clock;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;
+use partgate::time::{Duration, Instant};
 use std::error::Error;
 use std::path::Path;
-use std::time::Duration;
 
-/// Time from one exposure to the next, ns.
-const INTERVAL_NS: u64 = 100_000_000;
-
-/// CLOCK_MONOTONIC, ns. Gate and trigger use the same clock: another one gives wrong pairs.
-fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
+/// Time from one exposure to the next.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 struct OwnCamera {
     width: usize,
     height: usize,
-    next_ns: u64,
+    next: Instant,
     sequence: u64,
 }
 
@@ -38,7 +33,7 @@ impl OwnCamera {
         Self {
             width,
             height,
-            next_ns: 0,
+            next: Instant::default(),
             sequence: 0,
         }
     }
@@ -54,15 +49,15 @@ impl OwnCamera {
 
 impl FrameSource for OwnCamera {
     fn open(&mut self) -> Result<(), CaptureError> {
-        self.next_ns = monotonic_ns();
+        // Gate and trigger use the same clock: another one gives wrong pairs.
+        self.next = clock::now();
         Ok(())
     }
 
     fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
-        let wait_ns = self.next_ns.saturating_sub(monotonic_ns());
-        let at_most_ns = at_most.as_nanos() as u64;
-        std::thread::sleep(std::time::Duration::from_nanos(wait_ns.min(at_most_ns)));
-        if wait_ns > at_most_ns {
+        let wait = self.next.since(clock::now());
+        clock::sleep(wait.min(at_most));
+        if wait > at_most {
             return Ok(false);
         }
         // The buffer keeps its memory from frame to frame.
@@ -70,11 +65,11 @@ impl FrameSource for OwnCamera {
         self.expose(&mut into.bytes);
         into.format = PixelFormat::Grey8;
         (into.width, into.height, into.stride) = (self.width, self.height, self.width);
-        into.time_ns = self.next_ns;
+        into.time = self.next;
         into.sequence = self.sequence;
         (into.lost_before, into.damaged, into.content) = (0, false, None);
         self.sequence += 1;
-        self.next_ns += INTERVAL_NS;
+        self.next = self.next.after(INTERVAL);
         Ok(true)
     }
 

@@ -1,27 +1,26 @@
 //! CLOCK_MONOTONIC: the one clock that decides anything, and the one that the kernel stamps edges
 //! and frames with.
 
-use crate::line::gate::Nanos;
-use rustix::time::{ClockId, clock_gettime};
-use std::time::Duration;
+use crate::time::{Duration, Instant};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Now.
-pub fn now() -> Nanos {
+pub fn now() -> Instant {
     read(ClockId::Monotonic)
 }
 
-fn read(clock: ClockId) -> Nanos {
+fn read(clock: ClockId) -> Instant {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-    Nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    Instant(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
 /// Notices that the machine was suspended: this clock stands still then, and the world does not.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspension {
     /// How far CLOCK_BOOTTIME was ahead at the start, at most.
-    ahead: Nanos,
+    ahead: Duration,
 }
 
 impl Suspension {
@@ -35,20 +34,28 @@ impl Suspension {
 
     /// How long the machine has been suspended since then, at least: a thread that is kept waiting
     /// between its two looks at the clocks sees less, never more.
-    pub fn lasted(&self) -> Nanos {
+    pub fn lasted(&self) -> Duration {
         let boot = read(ClockId::Boottime);
-        Nanos(boot.since(now()).0.saturating_sub(self.ahead.0))
+        boot.since(now()) - self.ahead
     }
 }
 
-/// `duration` in nanoseconds; 584 years at most.
-pub fn nanos(duration: Duration) -> Nanos {
-    Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+/// Waits for so long.
+pub fn sleep(time: Duration) {
+    std::thread::sleep(time.into());
+}
+
+/// As the kernel's calls take it.
+pub(crate) fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: (time.0 / 1_000_000_000).cast_signed(),
+        tv_nsec: (time.0 % 1_000_000_000) as _,
+    }
 }
 
 /// Time left until `deadline`; zero once it has passed.
-pub fn until(deadline: Nanos) -> Duration {
-    Duration::from_nanos(deadline.since(now()).0)
+pub fn until(deadline: Instant) -> Duration {
+    deadline.since(now())
 }
 
 #[cfg(test)]
@@ -59,7 +66,7 @@ mod tests {
     fn a_machine_that_stays_awake_was_not_suspended() {
         let watch = Suspension::watch();
         for _ in 0..1_000 {
-            assert!(watch.lasted() < Nanos::from_millis(1));
+            assert!(watch.lasted() < Duration::from_millis(1));
             std::thread::yield_now();
         }
     }

@@ -17,6 +17,7 @@
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
+//! - [`time`]: instants and lengths of time, readings and distances of the encoder.
 //! - [`mod@line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
 //! - [`gpio`]: triggers and output lines.
 //! - [`record`]: event log, kept images, metrics.
@@ -55,6 +56,7 @@ pub mod seed;
 pub(crate) mod settings;
 pub mod simulation;
 pub mod station;
+pub mod time;
 pub mod verdict;
 pub mod view;
 

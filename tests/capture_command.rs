@@ -11,8 +11,8 @@ use partgate::capture::source::RawFrame;
 use partgate::config::LineConfig;
 use partgate::simulation::Devices;
 use partgate::station::source;
+use partgate::time::Duration;
 use std::path::Path;
-use std::time::Duration;
 
 fn config(camera: &str) -> String {
     format!(
@@ -97,11 +97,11 @@ fn a_recording_is_played_as_it_was_taken() {
             std::fs::read(taken.join(name)).expect("file"),
             "{name}"
         );
-        times.push(frame.time_ns);
+        times.push(frame.time);
     }
     // Fifty a second, of which none may have been missed or some: the distances are whole frames.
     for pair in times[..4].windows(2) {
-        let frames = (pair[1] - pair[0]) as f64 / 20e6;
+        let frames = pair[1].since(pair[0]).0 as f64 / 20e6;
         assert!(
             (frames - frames.round()).abs() < 0.01 && frames > 0.5,
             "{times:?}"

@@ -14,9 +14,9 @@ use partgate::frame::Frame;
 use partgate::sanity::{Sanity, SanitySettings};
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::faults::{FaultySource, FrameFaults, Kind, Shares};
+use partgate::time::{Duration, Instant};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::Duration;
 
 struct Counting;
 
@@ -97,7 +97,7 @@ fn taken(mut source: impl FrameSource, frames: u64) -> u64 {
             before = allocations();
         }
         if let Some(flash) = &mut flash {
-            flash.fire(number + 1);
+            flash.fire(Instant(number + 1));
         }
         assert!(source.next(&mut raw, SOON).expect("next"));
         assert!(!raw.bytes.is_empty());

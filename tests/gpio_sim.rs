@@ -12,15 +12,16 @@
 mod counting;
 
 use counting::allocations;
+use partgate::clock;
 use partgate::gpio::{
     Bias, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, Drive, GpioError, InputLine,
     OutputLine, chips,
 };
 use partgate::line::devices::{Edge, Input, Inputs, Outputs, SafeOutputs};
 use partgate::line::gate::Line;
+use partgate::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 const CONFIGFS: &str = "/sys/kernel/config/gpio-sim";
 const SOON: Duration = Duration::from_secs(5);
@@ -76,7 +77,7 @@ impl Chip {
     /// yet to run merge.
     fn pulse(&self, line: u32) {
         self.pull(line, true);
-        std::thread::sleep(KERNEL_SEES);
+        clock::sleep(KERNEL_SEES);
         self.pull(line, false);
     }
 
@@ -155,7 +156,7 @@ fn edges_arrive_in_order_with_the_kernels_times() {
     // The trigger's length is seen: both of its edges come.
     assert_eq!((edges[0].input, edges[0].on), (Input::Trigger, true));
     assert_eq!((edges[1].input, edges[1].on), (Input::Trigger, false));
-    assert!(edges[1].at.since(edges[0].at).as_micros() >= KERNEL_SEES.as_micros() as u64 / 2);
+    assert!(edges[1].at.since(edges[0].at).as_micros() >= KERNEL_SEES.as_micros() / 2);
     assert!(
         edges[2..12]
             .iter()
@@ -175,7 +176,7 @@ fn edges_beyond_the_kernels_buffer_are_counted() {
     let mut inputs = ChardevInputs::open(vec![chip.input(Input::Trigger, 0)]).expect("line");
     for _ in 0..EDGES {
         chip.pull(0, true);
-        std::thread::sleep(Duration::from_millis(3));
+        clock::sleep(Duration::from_millis(3));
         chip.pull(0, false);
     }
     let edges = rest(&mut inputs, Duration::from_millis(50));
@@ -210,7 +211,7 @@ fn levels_are_read_and_both_channels_of_an_encoder_tell_of_both_edges() {
     // One period forwards.
     for (line, up) in [(1, true), (2, true), (1, false), (2, false)] {
         chip.pull(line, up);
-        std::thread::sleep(KERNEL_SEES);
+        clock::sleep(KERNEL_SEES);
     }
     let edges = rest(&mut inputs, KERNEL_SEES);
     let seen: Vec<(Input, bool)> = edges.iter().map(|edge| (edge.input, edge.on)).collect();
@@ -240,14 +241,14 @@ fn bouncing_contacts_count_once() {
             // The longest that two bounces in a row can have been apart.
             let bounces = |level: bool| {
                 let mut apart = Duration::ZERO;
-                let mut began = Instant::now();
+                let mut began = clock::now();
                 for bounced in 0..11 {
-                    let begins = Instant::now();
+                    let begins = clock::now();
                     chip.pull(0, level ^ (bounced % 2 == 1));
-                    apart = apart.max(began.elapsed());
+                    apart = apart.max(clock::now().since(began));
                     began = begins;
                     if bounced < 10 {
-                        std::thread::sleep(bounce);
+                        clock::sleep(bounce);
                     }
                 }
                 apart
@@ -257,11 +258,11 @@ fn bouncing_contacts_count_once() {
                 chip.pull(1, true);
                 let closing = bounces(true);
                 chip.pull(2, true);
-                std::thread::sleep(PERIOD * 3);
+                clock::sleep(PERIOD * 3);
                 let opening = bounces(false);
                 chip.pull(1, false);
                 chip.pull(2, false);
-                std::thread::sleep(PERIOD * 3);
+                clock::sleep(PERIOD * 3);
                 let edges = rest(&mut inputs, KERNEL_SEES);
                 let (before, after) = (next(&mut marks).at, next(&mut marks).at);
                 let apart = closing.max(opening);
@@ -301,25 +302,25 @@ fn an_unplugged_chip_is_an_error_and_comes_back() {
     chip.pulse(0);
     assert_eq!(next(&mut inputs).input, Input::Trigger);
     chip.plug(false);
-    let started = Instant::now();
+    let started = clock::now();
     let error = loop {
         match inputs.wait(Duration::from_millis(50)) {
             Err(error) => break error.to_string(),
-            Ok(_) => assert!(started.elapsed() < SOON, "nobody notices"),
+            Ok(_) => assert!(clock::now().since(started) < SOON, "nobody notices"),
         }
     };
-    println!("noticed after {:?}: {error}", started.elapsed());
+    println!("noticed after {:?}: {error}", clock::now().since(started));
     assert!(error.contains("trigger"), "{error}");
     assert!(
         inputs.wait(Duration::from_millis(50)).is_err(),
         "still away"
     );
     chip.plug(true);
-    let started = Instant::now();
+    let started = clock::now();
     while inputs.wait(Duration::from_millis(50)).is_err() {
-        assert!(started.elapsed() < SOON, "does not come back");
+        assert!(clock::now().since(started) < SOON, "does not come back");
     }
-    println!("back after {:?}", started.elapsed());
+    println!("back after {:?}", clock::now().since(started));
     chip.pulse(0);
     let edge = next(&mut inputs);
     assert_eq!((edge.input, edge.lost), (Input::Trigger, 0));
@@ -349,11 +350,11 @@ fn outputs_start_unattended_follow_and_end_unattended() {
     }
     outputs.set(Line::Busy, true).expect("not wired, no matter");
     assert_eq!(wires(), [true, true, true, false]);
-    let started = Instant::now();
+    let started = clock::now();
     for n in 0..1000 {
         outputs.set(Line::Ready, n % 2 == 0).expect("set");
     }
-    println!("one set takes {:?}", started.elapsed() / 1000);
+    println!("one set takes {:?}", clock::now().since(started) / 1000);
     outputs
         .set_all(&[
             (Line::Pass, false),

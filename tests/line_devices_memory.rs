@@ -8,16 +8,16 @@ mod counting;
 use counting::allocations;
 use partgate::clock;
 use partgate::line::devices::{Input, Inputs, Outputs};
-use partgate::line::gate::{Line, Nanos};
+use partgate::line::gate::Line;
 use partgate::line::keepalive::Keepalive;
 use partgate::simulation::faults::{FaultyInputs, InputFaults, Kind, Shares};
 use partgate::simulation::lines::{
     SimulatedInputs, SimulatedOutputs, TextInputs, TextOutputs, TextSafeOutputs,
 };
 use partgate::station::{Handover, LinkedOutputs, VisionEnd, link_pair};
+use partgate::time::{Duration, Instant};
 use rustix::net::{RecvFlags, recv};
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 const NOW: Duration = Duration::ZERO;
 
@@ -35,7 +35,7 @@ fn simulated_edges_and_outputs_take_none() {
     let (mut outputs, mut view) = SimulatedOutputs::new(64).expect("outputs");
     let (count, ()) = allocations(|| {
         for n in 0..1000u64 {
-            feed.edge(Input::Trigger, Nanos(n));
+            feed.edge(Input::Trigger, Instant(n));
             let edge = inputs.wait(NOW).expect("plugged").expect("an edge");
             outputs
                 .set(Line::Pass, edge.at.0 % 2 == 0)
@@ -117,7 +117,7 @@ fn kicks_take_none() {
     let (count, ()) = allocations(|| {
         for second in 0..100 {
             alive
-                .kick(Nanos::from_millis(second * 1000))
+                .kick(Instant::from_millis(second * 1000))
                 .expect("kicked");
             systemd.recv(&mut told).expect("a kick");
         }
@@ -135,18 +135,18 @@ fn outputs_in_other_hands_and_the_way_round_them_take_none() {
         .expect("handed over");
     let (end, _, _) = VisionEnd::new(theirs).expect("given");
     let safe = TextSafeOutputs::open(&folder.path().join("plant"), &Line::ALL).expect("plant");
-    let mut outputs = LinkedOutputs::new(end, Nanos(1), Box::new(safe));
+    let mut outputs = LinkedOutputs::new(end, Duration(1), Box::new(safe));
     let mut heard = 0;
     let (count, overdue) = allocations(|| {
         let mut overdue = 0;
         for n in 0..1000u64 {
-            let until = Some(clock::now().after(Nanos(1_000_000)));
+            let until = Some(clock::now().after(Duration(1_000_000)));
             outputs
                 .set_until(Line::Pass, n % 2 == 0, until)
                 .expect("sent");
             outputs.set(Line::Fault, true).expect("sent");
             outputs.alive().expect("sent");
-            let holding = outputs.holding(clock::now().after(Nanos(2_000_000)));
+            let holding = outputs.holding(clock::now().after(Duration(2_000_000)));
             overdue += u32::from(holding.expect("open").overdue);
             let mut message = [0; 64];
             while recv(&supervisor, &mut message[..], RecvFlags::DONTWAIT).is_ok() {

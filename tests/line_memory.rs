@@ -9,11 +9,12 @@ use counting::so_far;
 use partgate::capture::Exposure;
 use partgate::capture::decode::decode;
 use partgate::capture::source::{CaptureError, Flash, FrameSource, RawFrame};
+use partgate::clock;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::line::controller::ControllerSettings;
 use partgate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
-use partgate::line::gate::{AlarmSettings, Ejector, Line, Nanos, Settings, Span};
+use partgate::line::gate::{AlarmSettings, Ejector, Line, Settings};
 use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::network::Threads;
@@ -22,11 +23,11 @@ use partgate::record::{ImageOptions, LogOptions, ProductLabel, RecordOptions, Re
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::lines::{SimulatedInputs, SimulatedOutputs};
 use partgate::station::{Judge, JudgeError, Judged, ProductJudge, Station, TriggerSource, metrics};
+use partgate::time::{Duration, Span};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 const WARM_UP: u64 = 20;
 const MEASURED: u64 = 60;
@@ -139,24 +140,24 @@ impl log::Log for Sink {
 fn settings() -> ControllerSettings {
     ControllerSettings {
         gate: Settings {
-            gate: Span::Time(Nanos::from_millis(2000)),
-            pulse: Span::Time(Nanos::from_millis(40)),
-            min_off: Span::Time(Nanos::from_millis(10)),
+            gate: Span::Time(Duration::from_millis(2000)),
+            pulse: Span::Time(Duration::from_millis(40)),
+            min_off: Span::Time(Duration::from_millis(10)),
             ejector: Ejector::Pass,
-            bounce: Nanos::from_millis(1),
-            min_pitch: Nanos::from_millis(50),
-            late_output: Nanos::from_millis(500),
+            bounce: Duration::from_millis(1),
+            min_pitch: Duration::from_millis(50),
+            late_output: Duration::from_millis(500),
             capacity: 64,
             max_waiting: 64,
-            heartbeat: Nanos::from_millis(100),
-            spin_up: Nanos(0),
-            encoder_silence: Nanos(0),
+            heartbeat: Duration::from_millis(100),
+            spin_up: Duration::ZERO,
+            encoder_silence: Duration::ZERO,
             occupied_max: None,
-            count_min: Nanos(0),
+            count_min: Duration::ZERO,
             confirm: None,
-            ack: Nanos(0),
-            valid: Nanos(0),
-            fault_hold: Nanos::from_millis(100),
+            ack: Duration::ZERO,
+            valid: Duration::ZERO,
+            fault_hold: Duration::from_millis(100),
             alarm: AlarmSettings {
                 consecutive: 0,
                 rejects: 0,
@@ -165,11 +166,11 @@ fn settings() -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min: Nanos(0),
-            exposure_max: Nanos::from_millis(20),
-            delivery: Nanos::from_millis(500),
+            exposure_min: Duration::ZERO,
+            exposure_max: Duration::from_millis(20),
+            delivery: Duration::from_millis(500),
         },
-        judging: Nanos::from_millis(20_000),
+        judging: Duration::from_millis(20_000),
         every_counts: None,
         indexed: false,
         level_every: None,
@@ -237,7 +238,7 @@ fn from_trigger_to_output_nothing_is_taken() {
         socket_triggers: false,
         product: ProductLabel::new("demo", ""),
         alive_every: Duration::from_millis(20),
-        late: partgate::line::gate::Nanos::from_millis(1_000),
+        late: Duration::from_millis(1_000),
         record_required: false,
         challenge_every: None,
         history: partgate::station::History::default(),
@@ -247,30 +248,30 @@ fn from_trigger_to_output_nothing_is_taken() {
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = Arc::clone(&stop);
     let line = std::thread::spawn(move || station.run(&theirs));
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = clock::now().after(Duration::from_secs(60));
     while !view.level(Line::Ready) {
-        assert!(Instant::now() < patience, "the line is not ready");
-        std::thread::sleep(Duration::from_millis(5));
+        assert!(clock::now() < patience, "the line is not ready");
+        clock::sleep(Duration::from_millis(5));
     }
     let mut parts = |from: u64, count: u64| {
         for number in from..from + count {
             let before = taken.judged.load(Ordering::Acquire);
             feed.edge_now(Input::Trigger);
             // Each part is judged before the next one comes: on a slow machine the line is slow.
-            let patience = Instant::now() + Duration::from_secs(60);
+            let patience = clock::now().after(Duration::from_secs(60));
             while taken.judged.load(Ordering::Acquire) == before {
-                assert!(Instant::now() < patience, "part {number} is not judged");
-                std::thread::sleep(Duration::from_millis(5));
+                assert!(clock::now() < patience, "part {number} is not judged");
+                clock::sleep(Duration::from_millis(5));
             }
-            std::thread::sleep(Duration::from_millis(60));
+            clock::sleep(Duration::from_millis(60));
         }
         // Until all have met the ejector.
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = clock::now().after(Duration::from_secs(60));
         while metrics.parts.get() < from + count {
-            assert!(Instant::now() < patience, "parts are not decided");
-            std::thread::sleep(Duration::from_millis(10));
+            assert!(clock::now() < patience, "parts are not decided");
+            clock::sleep(Duration::from_millis(10));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        clock::sleep(Duration::from_millis(100));
         let counters = [
             &taken.gate,
             &taken.trigger,

@@ -5,14 +5,15 @@
 
 use partgate::capture::source::{PixelFormat, RawFrame};
 use partgate::frame::{Frame, Pixels};
-use partgate::line::gate::{Judgement, Nanos, PartId, Reason};
+use partgate::line::gate::{Judgement, PartId, Reason};
 use partgate::record::*;
+use partgate::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn log_in(folder: &Path) -> EventLog {
     EventLog::new(LogOptions {
@@ -24,7 +25,7 @@ fn log_in(folder: &Path) -> EventLog {
 
 fn write_parts(log: &mut EventLog, parts: std::ops::Range<u64>) {
     for part in parts {
-        assert!(log.append(&json!({"part": part, "decision": "passed"}), Nanos(part)));
+        assert!(log.append(&json!({"part": part, "decision": "passed"}), Instant(part)));
     }
 }
 
@@ -131,10 +132,10 @@ fn two_writers_do_not_tear_each_other() {
     let mut first = log_in(folder.path());
     write_parts(&mut first, 1..3);
     let mut second = log_in(folder.path());
-    assert!(!second.append(&json!({"part": 9}), Nanos(0)));
+    assert!(!second.append(&json!({"part": 9}), Instant(0)));
     assert_eq!(second.counts().lost, 1);
     drop(first);
-    assert!(second.append(&json!({"part": 10}), Nanos::from_millis(2_000)));
+    assert!(second.append(&json!({"part": 10}), Instant::from_millis(2_000)));
     let (parts, faults, check) = read(folder.path());
     assert!(faults.is_empty());
     assert_eq!((parts, check.lost), (vec![1, 2, 10], 1));
@@ -147,12 +148,12 @@ fn a_folder_that_cannot_be_written_is_tried_again_and_the_gap_is_told() {
     std::fs::write(&at, b"in the way").expect("write");
     let mut log = log_in(&at);
     for part in 0..5 {
-        assert!(!log.append(&json!({"part": part}), Nanos(part)));
+        assert!(!log.append(&json!({"part": part}), Instant(part)));
     }
     std::fs::remove_file(&at).expect("remove");
-    log.tick(Nanos::from_millis(999));
+    log.tick(Instant::from_millis(999));
     assert!(log.file().is_none(), "not hammered");
-    log.tick(Nanos::from_millis(1_100));
+    log.tick(Instant::from_millis(1_100));
     write_parts(&mut log, 5..6);
     let (parts, faults, check) = read(&at);
     assert!(faults.is_empty());
@@ -198,16 +199,16 @@ fn a_full_disk_costs_lines_that_are_counted_and_never_half_a_line() {
     write_parts(&mut log, 1..10);
     // Leaves a page or two.
     std::fs::write(&ballast, vec![1; 48 << 10]).expect("ballast");
-    let mut now = Nanos::from_millis(1_000);
+    let mut now = Instant::from_millis(1_000);
     let mut written = 0;
     for part in 10..2_000 {
-        now = now.after(Nanos::from_millis(10));
+        now = now.after(Duration::from_millis(10));
         written += u64::from(log.append(&json!({"part": part, "decision": "passed"}), now));
     }
     let lost = log.counts().lost;
     assert!(lost > 100 && written > 10, "{lost} lost, {written} written");
     std::fs::remove_file(&ballast).expect("remove");
-    log.tick(now.after(Nanos::from_millis(2_000)));
+    log.tick(now.after(Duration::from_millis(2_000)));
     let (parts, faults, check) = read(&folder);
     assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(check.lost, lost);
@@ -234,8 +235,8 @@ fn decode() -> Decode {
 }
 
 fn part(number: u64, reason: Option<Reason>) -> PartEntry {
-    let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000 + number);
-    let mut entry = PartEntry::rejected(PartId(number), Nanos(number), wall, Reason::Ng);
+    let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000 + number).into();
+    let mut entry = PartEntry::rejected(PartId(number), Instant(number), wall, Reason::Ng);
     entry.reason = reason;
     entry
 }
@@ -275,11 +276,11 @@ fn images_stay_within_the_quota_and_rejects_outlive_samples() {
     let quota = 10 * 8_192;
     let mut images = Images::new(images_in(&at, quota), decode());
     for number in 0..4 {
-        let kept = images.keep(&part(number, Some(Reason::Ng)), Some(&frame(0)), Nanos(0));
+        let kept = images.keep(&part(number, Some(Reason::Ng)), Some(&frame(0)), Instant(0));
         assert!(matches!(kept, Kept::As(_)), "{kept:?}");
     }
     for number in 4..40 {
-        images.keep(&part(number, None), Some(&frame(0)), Nanos(0));
+        images.keep(&part(number, None), Some(&frame(0)), Instant(0));
     }
     assert!(images.stored().0 <= quota);
     let found = names(&at);
@@ -300,7 +301,11 @@ fn images_stay_within_the_quota_and_rejects_outlive_samples() {
     }
     assert_eq!(next.stored(), images.stored());
     for number in 40..60 {
-        next.keep(&part(number, Some(Reason::Late)), Some(&frame(0)), Nanos(0));
+        next.keep(
+            &part(number, Some(Reason::Late)),
+            Some(&frame(0)),
+            Instant(0),
+        );
     }
     let found = names(&at);
     assert!(found.iter().all(|n| n.contains("-late.")), "{found:?}");
@@ -313,13 +318,13 @@ fn a_full_disk_or_a_folder_that_is_none_costs_images_and_nothing_else() {
     let at = folder.path().join("images");
     std::fs::write(&at, b"in the way").expect("write");
     let mut images = Images::new(images_in(&at, 1 << 30), decode());
-    let kept = images.keep(&part(1, Some(Reason::Ng)), Some(&frame(0)), Nanos(0));
+    let kept = images.keep(&part(1, Some(Reason::Ng)), Some(&frame(0)), Instant(0));
     assert_eq!(kept, Kept::Dropped(Dropped::NotWritten));
     assert_eq!(images.news().map(|n| n.0), Some(1));
     let mut options = images_in(&folder.path().join("other"), 1 << 30);
     options.min_free_bytes = u64::MAX;
     let mut images = Images::new(options, decode());
-    let kept = images.keep(&part(1, Some(Reason::Ng)), Some(&frame(0)), Nanos(0));
+    let kept = images.keep(&part(1, Some(Reason::Ng)), Some(&frame(0)), Instant(0));
     assert_eq!(kept, Kept::Dropped(Dropped::NoRoom));
 
     let Some(disk) = SmallDisk::new(64) else {
@@ -328,7 +333,7 @@ fn a_full_disk_or_a_folder_that_is_none_costs_images_and_nothing_else() {
     let at = disk.0.path().join("images");
     let mut images = Images::new(images_in(&at, 1 << 30), decode());
     for number in 0..40 {
-        images.keep(&part(number, Some(Reason::Ng)), Some(&frame(0)), Nanos(0));
+        images.keep(&part(number, Some(Reason::Ng)), Some(&frame(0)), Instant(0));
     }
     let counts = images.counts();
     assert!(counts.dropped[Dropped::NotWritten as usize] + counts.removed > 0);
@@ -376,7 +381,7 @@ fn the_page_is_prometheus_text_and_everything_else_is_refused() {
     let mut entry = part(1, Some(Reason::Late));
     entry
         .latencies
-        .set(Latency::TriggerToOutput, Nanos::from_millis(3));
+        .set(Latency::TriggerToOutput, Duration::from_millis(3));
     metrics.part(&entry);
     metrics.part(&part(2, None));
     metrics.score(0.5, 1.0);
@@ -454,19 +459,19 @@ fn a_recorded_part_can_be_read_back() {
     let drift = Drift::new(settings, 1.0);
     let drift = drift.expect("options");
     let mut recorder = Recorder::new(options, decode(), Some(drift), metrics);
-    let start = EventEntry::new(EventKind::Start, "line", "", Nanos(0));
-    recorder.event(&start, Nanos(0));
+    let start = EventEntry::new(EventKind::Start, "line", "", Instant(0));
+    recorder.event(&start, Instant(0));
     let mut entry = part(7, Some(Reason::Late));
     entry.score = Some(f32::NAN);
     entry.wall = SystemTime::now();
     entry.verdict = Some(Judgement::Ok);
-    recorder.part(&entry, Some(&frame(3)), Nanos(1));
+    recorder.part(&entry, Some(&frame(3)), Instant(1));
     for _ in 0..2 {
         entry.score = Some(2.0);
-        recorder.part(&entry, None, Nanos(2));
+        recorder.part(&entry, None, Instant(2));
     }
     recorder.missing(3);
-    recorder.tick(Nanos::from_millis(600));
+    recorder.tick(Instant::from_millis(600));
     let (parts, faults, check) = read(folder.path());
     assert!(faults.is_empty());
     assert_eq!((parts, check.lost, check.rejected), (vec![7, 7, 7], 3, 3));
@@ -504,7 +509,7 @@ fn the_log_command_prints_verifies_and_names_the_broken_line() {
     let mut log = log_in(folder.path());
     write_parts(&mut log, 1..4);
     let rejected = json!({"part": 4, "decision": "rejected", "reason": "late"});
-    assert!(log.append(&rejected, Nanos(4)));
+    assert!(log.append(&rejected, Instant(4)));
     drop(log);
 
     let (code, stdout, stderr) = log_command(folder.path(), &[]);

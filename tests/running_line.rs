@@ -11,9 +11,9 @@ mod line;
 use command::{Ran, program, text};
 use line::{MS, Plant, Running, level_at, on_between};
 use partgate::clock;
-use partgate::line::gate::Nanos;
 use partgate::simulation::part::Renderer;
 use partgate::station::ask;
+use partgate::time::Duration;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,7 +21,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// From sensor to ejector; generous, because the tests of a whole workspace run beside.
 const AFTER_MS: u64 = 2000;
@@ -95,7 +94,7 @@ fn run_parts(running: &Running<'_>, parts: u64) -> (Vec<u64>, Value) {
     let before = decided(&running.ask("status"));
     let triggers = (0..parts).map(|_| {
         let at = running.plant.trigger();
-        std::thread::sleep(Duration::from_millis(400));
+        clock::sleep(Duration::from_millis(400));
         at
     });
     let triggers = triggers.collect();
@@ -199,7 +198,7 @@ fn every_so_many_counts_of_the_encoder_are_a_part() {
     // 20 counts in 300 ms and more, three times.
     for _ in 0..60 {
         assert!(plant.edge("encoder", clock::now().0));
-        std::thread::sleep(Duration::from_millis(15));
+        clock::sleep(Duration::from_millis(15));
     }
     let status = running.await_status("three parts", |s| decided(s) == 3);
     assert_eq!(count(&status, "parts"), 3, "{status}");
@@ -226,7 +225,7 @@ fn an_alarm_stops_the_line_until_it_is_acknowledged() {
         assert!(level_at(&plant.heard(), "fault", clock::now().0));
         assert!(parts.iter().all(|&at| !passed(&plant, at)));
         // It stays so.
-        std::thread::sleep(Duration::from_millis(300));
+        clock::sleep(Duration::from_millis(300));
         assert!(!level_at(&plant.heard(), "ready", clock::now().0));
         assert_eq!(running.ask("status")["ready"], false);
         if by_socket {
@@ -255,7 +254,7 @@ fn an_alarm_outlives_the_process_that_raised_it() {
     running.await_clear();
     for _ in 0..2 {
         plant.trigger();
-        std::thread::sleep(Duration::from_millis(300));
+        clock::sleep(Duration::from_millis(300));
     }
     let raised = running.await_status("the alarm", |s| s["alarms"] == json!(["rejects"]));
     assert_eq!(raised["ready"], false);
@@ -268,7 +267,7 @@ fn an_alarm_outlives_the_process_that_raised_it() {
     // Everything but the alarm is over, and still READY stays off.
     let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["rejects"]);
     running.await_status("only the alarm stands", works);
-    std::thread::sleep(Duration::from_millis(500));
+    clock::sleep(Duration::from_millis(500));
     assert_eq!(running.ask("status")["ready"], false);
     assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
     tell(&plant, "acknowledge").exits(0);
@@ -280,23 +279,23 @@ fn an_alarm_outlives_the_process_that_raised_it() {
 
 /// Waits until the alarm's file begins with `words`.
 fn await_alarm_file(plant: &Plant, words: &str) {
-    let until = clock::now().after(Nanos::from_millis(20_000));
+    let until = clock::now().after(Duration::from_millis(20_000));
     loop {
         let text = std::fs::read_to_string(plant.at("record/alarm")).unwrap_or_default();
         if text.starts_with(words) {
             return;
         }
         assert!(clock::until(until) > Duration::ZERO, "{text:?}");
-        std::thread::sleep(Duration::from_millis(5));
+        clock::sleep(Duration::from_millis(5));
     }
 }
 
 /// Waits until a new vision process answers.
 fn await_answer(plant: &Plant) {
-    let until = clock::now().after(clock::nanos(line::PATIENCE));
+    let until = clock::now().after(line::PATIENCE.into());
     while ask(&plant.at("control.sock"), "status").is_err() {
         assert!(clock::until(until) > Duration::ZERO);
-        std::thread::sleep(Duration::from_millis(5));
+        clock::sleep(Duration::from_millis(5));
     }
 }
 
@@ -426,7 +425,7 @@ fn one_who_holds_the_control_socket_keeps_nobody_waiting() {
     let connect = || UnixStream::connect(plant.at("control.sock")).expect("connected");
     // More than there is room for: silent ones, and one that asks and does not read.
     let mut silent: Vec<UnixStream> = Vec::new();
-    let started = Instant::now();
+    let started = clock::now();
     for asked in 0..24 {
         let mut peer = connect();
         let half: &[u8] = if asked % 2 == 0 { b"" } else { b"sta" };
@@ -439,7 +438,7 @@ fn one_who_holds_the_control_socket_keeps_nobody_waiting() {
     while deaf.write(b"status\n").is_ok() {}
     assert_eq!(running.ask("status")["ok"], true);
     tell(&plant, "acknowledge").exits(0);
-    let took = started.elapsed();
+    let took = clock::now().since(started);
     assert!(took < Duration::from_secs(10), "{took:?}");
     // Two commands in one go, and one that is too long.
     let mut peer = connect();

@@ -13,12 +13,12 @@ use command::{Ran, program};
 use line::Plant;
 use partgate::capture::source::{CaptureError, FrameSource, RawFrame};
 use partgate::clock;
-use partgate::line::gate::{Line, Nanos};
+use partgate::line::gate::Line;
 use partgate::simulation::lines::TextOutputs;
 use partgate::station::{TriggerTest, TriggerTestError, trigger_test};
+use partgate::time::{Duration, Instant};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 const MS: i64 = 1_000_000;
 const PERIOD: u64 = 20_000_000;
@@ -74,13 +74,13 @@ impl FrameSource for Camera {
     }
 
     fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
-        let in_hand = Nanos(self.next + WAY);
+        let in_hand = Instant(self.next + WAY);
         let wait = clock::until(in_hand);
         if wait > at_most {
-            std::thread::sleep(at_most);
+            clock::sleep(at_most);
             return Ok(false);
         }
-        std::thread::sleep(wait);
+        clock::sleep(wait);
         let lit = if self.sees_the_lamp {
             self.lit(self.next)
         } else {
@@ -89,7 +89,7 @@ impl FrameSource for Camera {
         into.bytes.clear();
         into.bytes.resize(16 * 16, 20 + (100.0 * lit) as u8);
         (into.width, into.height, into.stride) = (16, 16, 16);
-        into.time_ns = self.next + HIDDEN;
+        into.time = Instant(self.next + HIDDEN);
         into.sequence = self.sequence;
         self.sequence += 1;
         self.next += PERIOD;
@@ -128,7 +128,7 @@ fn the_trial_finds_the_time_that_a_cameras_stamps_hide() {
     let stop = AtomicBool::new(false);
     let found = trigger_test(ASKED, &mut outputs, &mut camera, &stop).expect("a result");
     assert_eq!(found.rounds.len(), 20);
-    assert_eq!(found.period, Nanos(PERIOD));
+    assert_eq!(found.period, Duration(PERIOD));
     let (period, exposure, hidden) = (PERIOD as i64, EXPOSURE as i64, HIDDEN as i64);
     for round in &found.rounds {
         // Begun before the lamp, and lit in part; or the next one, which is lit wholly.

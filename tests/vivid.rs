@@ -8,8 +8,9 @@
 use partgate::capture::decode::decode;
 use partgate::capture::source::{CaptureError, FrameSource, PixelFormat, RawFrame};
 use partgate::capture::v4l2::{Camera, V4l2Settings, V4l2Source, cameras};
+use partgate::clock;
 use partgate::frame::Frame;
-use std::time::{Duration, Instant};
+use partgate::time::{Duration, Instant};
 
 /// Frames come sixty times a second; an emulated processor is slower.
 const SOON: Duration = Duration::from_secs(10);
@@ -118,17 +119,17 @@ fn frames_have_the_kernels_time_and_every_format_shows_the_same() {
         settings.format = format;
         let (mut source, mut raw) = open(settings);
         let mut frame = Frame::blank();
-        let (mut last, mut expected) = (0, None);
+        let (mut last, mut expected) = (Instant(0), None);
         for _ in 0..8 {
             next(&mut source, &mut raw);
             assert!(
-                !raw.damaged && raw.time_ns > last,
-                "{} after {last}",
-                raw.time_ns
+                !raw.damaged && raw.time > last,
+                "{:?} after {last:?}",
+                raw.time
             );
             let number = expected.map_or(raw.sequence, |n: u64| n + u64::from(raw.lost_before));
             assert_eq!(raw.sequence, number);
-            (last, expected) = (raw.time_ns, Some(raw.sequence + 1));
+            (last, expected) = (raw.time, Some(raw.sequence + 1));
             decode(&raw, &mut frame).expect("decode");
             assert_eq!((frame.width(), frame.height()), (640, 480));
         }
@@ -196,18 +197,18 @@ fn waiting_is_bounded_a_pause_leaves_no_old_frames_after_opening_again() {
     let camera = camera();
     let (mut source, mut raw) = open(settings(&camera, rate(&camera)));
     next(&mut source, &mut raw);
-    let before = raw.time_ns;
-    std::thread::sleep(Duration::from_secs(1));
+    let before = raw.time;
+    clock::sleep(Duration::from_secs(1));
     // What waited is older than the pause; the stamps say so.
     next(&mut source, &mut raw);
     assert!(
-        raw.time_ns < before + 900_000_000,
+        raw.time < before.after(Duration::from_millis(900)),
         "a frame without its time"
     );
     source.open().expect("open again");
     next(&mut source, &mut raw);
     assert!(
-        raw.time_ns > before + 1_000_000_000,
+        raw.time > before.after(Duration::from_secs(1)),
         "an old frame after opening again"
     );
     let busy = V4l2Source::new(settings(&camera, 60.0))
@@ -223,7 +224,7 @@ fn an_unplugged_camera_is_noticed_and_found_again() {
     let (mut source, mut raw) = open(settings(&camera, rate(&camera)));
     next(&mut source, &mut raw);
     std::fs::write(UNPLUG, "vivid.0").expect("unbind");
-    let start = Instant::now();
+    let start = clock::now();
     let error = loop {
         match source.next(&mut raw, Duration::from_secs(2)) {
             Ok(true) => {}
@@ -231,16 +232,16 @@ fn an_unplugged_camera_is_noticed_and_found_again() {
             Err(error) => break error,
         }
     };
-    println!("{error}, after {:?}", start.elapsed());
+    println!("{error}, after {:?}", clock::now().since(start));
     assert!(matches!(error, CaptureError::Lost { .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(clock::now().since(start) < Duration::from_secs(2));
     println!("{}", source.open().expect_err("opened"));
     std::fs::write(PLUG, "vivid.0").expect("bind");
-    let start = Instant::now();
+    let start = clock::now();
     while let Err(error) = source.open() {
-        assert!(start.elapsed() < SOON, "{error}");
-        std::thread::sleep(Duration::from_millis(50));
+        assert!(clock::now().since(start) < SOON, "{error}");
+        clock::sleep(Duration::from_millis(50));
     }
     next(&mut source, &mut raw);
-    println!("back after {:?}", start.elapsed());
+    println!("back after {:?}", clock::now().since(start));
 }

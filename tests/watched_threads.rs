@@ -10,9 +10,7 @@ use partgate::capture::source::RawFrame;
 use partgate::clock;
 use partgate::line::controller::{Command, Controller, ControllerSettings};
 use partgate::line::devices::{DeviceError, Edge, Holding, Input, Inputs, Outputs};
-use partgate::line::gate::{
-    AlarmSettings, Ejector, Fault, Judgement, Line, Nanos, Output, Settings, Span,
-};
+use partgate::line::gate::{AlarmSettings, Ejector, Fault, Judgement, Line, Output, Settings};
 use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::record::{ImageOptions, LogOptions, Metrics, ProductLabel, RecordOptions, Recorder};
@@ -22,34 +20,34 @@ use partgate::station::{
     History, Judge, JudgeError, Judged, LinkError, Station, StationError, Summary, TriggerSource,
     metrics,
 };
+use partgate::time::{Duration, Instant, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings() -> ControllerSettings {
     ControllerSettings {
         gate: Settings {
-            gate: Span::Time(Nanos::from_millis(500)),
-            pulse: Span::Time(Nanos::from_millis(40)),
-            min_off: Span::Time(Nanos::from_millis(10)),
+            gate: Span::Time(Duration::from_millis(500)),
+            pulse: Span::Time(Duration::from_millis(40)),
+            min_off: Span::Time(Duration::from_millis(10)),
             ejector: Ejector::Pass,
-            bounce: Nanos::from_millis(1),
-            min_pitch: Nanos::from_millis(50),
-            late_output: Nanos::from_millis(400),
+            bounce: Duration::from_millis(1),
+            min_pitch: Duration::from_millis(50),
+            late_output: Duration::from_millis(400),
             capacity: 64,
             max_waiting: 64,
-            heartbeat: Nanos::from_millis(50),
-            spin_up: Nanos(0),
-            encoder_silence: Nanos(0),
+            heartbeat: Duration::from_millis(50),
+            spin_up: Duration::ZERO,
+            encoder_silence: Duration::ZERO,
             occupied_max: None,
-            count_min: Nanos(0),
+            count_min: Duration::ZERO,
             confirm: None,
-            ack: Nanos(0),
-            valid: Nanos(0),
-            fault_hold: Nanos::from_millis(100),
+            ack: Duration::ZERO,
+            valid: Duration::ZERO,
+            fault_hold: Duration::from_millis(100),
             alarm: AlarmSettings {
                 consecutive: 0,
                 rejects: 0,
@@ -58,11 +56,11 @@ fn settings() -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min: Nanos(0),
-            exposure_max: Nanos::from_millis(20),
-            delivery: Nanos::from_millis(400),
+            exposure_min: Duration::ZERO,
+            exposure_max: Duration::from_millis(20),
+            delivery: Duration::from_millis(400),
         },
-        judging: Nanos::from_millis(20_000),
+        judging: Duration::from_millis(20_000),
         every_counts: None,
         indexed: false,
         level_every: None,
@@ -77,7 +75,7 @@ struct Hanging(SimulatedInputs, Arc<AtomicBool>);
 impl Inputs for Hanging {
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
         while self.1.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(5));
+            clock::sleep(Duration::from_millis(5));
         }
         self.0.wait(at_most)
     }
@@ -91,7 +89,7 @@ impl Outputs for Held {
         self.0.set(line, on)
     }
 
-    fn holding(&mut self, _: Nanos) -> Result<Holding, DeviceError> {
+    fn holding(&mut self, _: Instant) -> Result<Holding, DeviceError> {
         match self.1.load(Ordering::Relaxed) {
             1 => Err(LinkError::Gone.into()),
             said => Ok(Holding {
@@ -144,7 +142,7 @@ impl Bench {
         let hangs = recorder_hangs.clone();
         let decode = move |_: &RawFrame| {
             while hangs.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(5));
+                clock::sleep(Duration::from_millis(5));
             }
             Err("it hung".into())
         };
@@ -185,7 +183,7 @@ impl Bench {
             product: ProductLabel::NONE,
             alive_every: Duration::from_millis(20),
             // A machine that is busy with other tests is late itself.
-            late: Nanos::from_millis(2_000),
+            late: Duration::from_millis(2_000),
             record_required,
             challenge_every: None,
             history: History::default(),
@@ -211,12 +209,15 @@ impl Bench {
     }
 
     fn until(&self, what: &str, good: impl Fn(&Self) -> bool) -> Duration {
-        let started = Instant::now();
+        let started = clock::now();
         while !good(self) {
-            assert!(started.elapsed() < PATIENCE, "{what} does not come");
-            std::thread::sleep(Duration::from_millis(2));
+            assert!(
+                clock::now().since(started) < PATIENCE,
+                "{what} does not come"
+            );
+            clock::sleep(Duration::from_millis(2));
         }
-        started.elapsed()
+        clock::now().since(started)
     }
 
     fn watchdog(&self) -> Vec<u8> {
@@ -231,7 +232,7 @@ impl Bench {
     fn beats(&self, time: Duration) -> usize {
         let mut view = self.view.clone();
         view.by_ref().for_each(drop);
-        std::thread::sleep(time);
+        clock::sleep(time);
         view.filter(|c| c.line == Line::Heartbeat).count()
     }
 
@@ -261,7 +262,7 @@ fn a_trigger_thread_that_hangs_drops_ready_stops_the_heartbeat_and_at_last_the_w
     assert_eq!(bench.beats(Duration::from_millis(500)), 0, "HEARTBEAT");
     // What would be a part meanwhile is none that anybody saw; the watchdog is told no more after
     // ten seconds.
-    std::thread::sleep(Duration::from_secs(10));
+    clock::sleep(Duration::from_secs(10));
     let kicks = bench.watchdog().len();
     assert!(kicks > 5, "kicked at first: {kicks}");
     assert_eq!(bench.beats(Duration::from_millis(2500)), 0, "HEARTBEAT");
@@ -310,10 +311,10 @@ fn only_an_end_that_somebody_asked_for_disarms_the_hardware_watchdog() {
 }
 
 /// HEARTBEAT's changes of `controller` within a second.
-fn beats(controller: &mut Controller<()>, now: &mut Nanos) -> usize {
+fn beats(controller: &mut Controller<()>, now: &mut Instant) -> usize {
     let mut beats = 0;
     for _ in 0..100 {
-        *now = now.after(Nanos::from_millis(10));
+        *now = now.after(Duration::from_millis(10));
         controller.tick(*now, &mut |command| {
             if let Command::Gate(Output::Set {
                 line: Line::Heartbeat,

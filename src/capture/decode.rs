@@ -165,7 +165,7 @@ pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
         }
         PixelFormat::File => decode_compressed(raw, "image file", into)?,
     }
-    into.kernel_time_ns = Some(raw.time_ns);
+    into.kernel_time_ns = Some(raw.time.0);
     into.sequence = raw.sequence;
     Ok(())
 }

@@ -3,10 +3,10 @@
 use super::folder::{FolderError, images_under};
 use super::pace::{Exposure, Pacer};
 use super::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
+use crate::time::Duration;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// No image file of a line is larger, bytes.
 const LARGEST: u64 = 1 << 28;
@@ -117,7 +117,7 @@ impl FrameSource for FolderSource {
         let Some(exposed) = pacer.next(at_most) else {
             return Ok(false);
         };
-        (into.time_ns, into.sequence) = (exposed.time_ns, exposed.sequence);
+        (into.time, into.sequence) = (exposed.time, exposed.sequence);
         into.lost_before = exposed.lost_before;
         match self.file(exposed.sequence) {
             Some(path) => read_into(path, into).map(|()| true),
@@ -178,12 +178,12 @@ mod tests {
         let mut raw = RawFrame::with_capacity(source.frame_bytes());
         let mut frame = Frame::blank();
         for (number, level) in [10, 20, 30, 10, 20].into_iter().enumerate() {
-            let time = crate::capture::pace::now_ns();
+            let time = crate::clock::now();
             flash.fire(time);
             assert!(source.next(&mut raw, SOON).expect("next"));
             assert_eq!(
-                (raw.time_ns, raw.sequence),
-                (time + 10_000_000, number as u64)
+                (raw.time, raw.sequence),
+                (time.after(SOON / 500), number as u64)
             );
             decode(&raw, &mut frame).expect("decode");
             assert_eq!(frame.pixels(), &Pixels::Gray8(vec![level; 24]));

@@ -2,13 +2,12 @@
 
 use super::source::Flash;
 use crate::clock;
+use crate::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
-use rustix::time::Timespec;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// Triggers that may wait for their exposure; more are lost and counted.
 const WAITING: usize = 64;
@@ -28,15 +27,6 @@ pub enum Exposure {
         /// From the trigger to the exposure, whose time is the frame's stamp.
         delay: Duration,
     },
-}
-
-/// CLOCK_MONOTONIC, nanoseconds.
-pub(crate) fn now_ns() -> u64 {
-    clock::now().0
-}
-
-pub(crate) fn nanoseconds(span: Duration) -> u64 {
-    clock::nanos(span).0
 }
 
 /// Triggers on their way from the one that fires to the one that exposes: a ring without locks, and
@@ -61,13 +51,13 @@ impl Triggers {
     }
 
     /// The one writer's.
-    fn push(&self, time_ns: u64) {
+    fn push(&self, at: Instant) {
         let written = self.written.load(Ordering::Relaxed);
         if written.wrapping_sub(self.read.load(Ordering::Acquire)) >= WAITING {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.times[written % WAITING].store(time_ns, Ordering::Relaxed);
+        self.times[written % WAITING].store(at.0, Ordering::Relaxed);
         self.written
             .store(written.wrapping_add(1), Ordering::Release);
         // Fails only when the counter is at its end, and then the reader is awake anyway.
@@ -75,52 +65,48 @@ impl Triggers {
     }
 
     /// The one reader's.
-    fn pop(&self) -> Option<u64> {
+    fn pop(&self) -> Option<Instant> {
         let read = self.read.load(Ordering::Relaxed);
         if read == self.written.load(Ordering::Acquire) {
             return None;
         }
         let time = self.times[read % WAITING].load(Ordering::Relaxed);
         self.read.store(read.wrapping_add(1), Ordering::Release);
-        Some(time)
+        Some(Instant(time))
     }
 
-    /// Waits until something was pushed, at most until `until_ns`.
-    fn wait(&self, until_ns: u64) {
-        sleep_until(until_ns, Some(&self.bell));
+    /// Waits until something was pushed, at most until `until`.
+    fn wait(&self, until: Instant) {
+        sleep_until(until, Some(&self.bell));
         let mut counter = [0; 8];
         let _ = rustix::io::read(&self.bell, &mut counter);
     }
 }
 
-/// Waits until `until_ns`, or until `bell` can be read. A signal may end it early: the caller looks
+/// Waits until `until`, or until `bell` can be read. A signal may end it early: the caller looks
 /// at the clock.
-fn sleep_until(until_ns: u64, bell: Option<&OwnedFd>) {
-    let left = until_ns.saturating_sub(now_ns());
-    let span = Timespec {
-        tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: (left % 1_000_000_000) as _,
-    };
+fn sleep_until(until: Instant, bell: Option<&OwnedFd>) {
+    let left = clock::timespec(clock::until(until));
     let _ = match bell {
-        Some(bell) => poll(&mut [PollFd::new(bell, PollFlags::IN)], Some(&span)),
-        None => poll(&mut [], Some(&span)),
+        Some(bell) => poll(&mut [PollFd::new(bell, PollFlags::IN)], Some(&left)),
+        None => poll(&mut [], Some(&left)),
     };
 }
 
-/// Waits until the clock shows `until_ns`, at most until `deadline_ns`. Whether it was reached.
-pub(crate) fn wait_until(until_ns: u64, deadline_ns: u64) -> bool {
-    let end = until_ns.min(deadline_ns);
-    while now_ns() < end {
+/// Waits until the clock shows `until`, at most until `deadline`. Whether it was reached.
+pub(crate) fn wait_until(until: Instant, deadline: Instant) -> bool {
+    let end = until.min(deadline);
+    while clock::now() < end {
         sleep_until(end, None);
     }
-    until_ns <= deadline_ns
+    until <= deadline
 }
 
 struct Trigger(Arc<Triggers>);
 
 impl Flash for Trigger {
-    fn fire(&mut self, time_ns: u64) {
-        self.0.push(time_ns);
+    fn fire(&mut self, at: Instant) {
+        self.0.push(at);
     }
 }
 
@@ -128,7 +114,7 @@ impl Flash for Trigger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exposed {
     /// The stamp.
-    pub(crate) time_ns: u64,
+    pub(crate) time: Instant,
     /// Counts all exposures, lost ones included, from 0.
     pub(crate) sequence: u64,
     /// Lost just before.
@@ -142,9 +128,9 @@ pub(crate) struct Pacer {
     /// The one flash was given out: two would be two writers of the ring.
     flash_given: bool,
     /// Triggered: taken from the ring and not yet due.
-    pending: Option<u64>,
+    pending: Option<Instant>,
     /// Free-running: exposure 0 of this opening, and how many came since.
-    start_ns: u64,
+    start: Instant,
     since_start: u64,
     sequence: u64,
     lost: u64,
@@ -170,7 +156,7 @@ impl Pacer {
             triggers,
             flash_given: false,
             pending: None,
-            start_ns: now_ns(),
+            start: clock::now(),
             since_start: 0,
             sequence: 0,
             lost: 0,
@@ -185,7 +171,7 @@ impl Pacer {
             .flat_map(|t| std::iter::from_fn(|| t.pop()));
         let waiting = waiting.take(WAITING).count() + usize::from(self.pending.take().is_some());
         self.lost += waiting as u64;
-        self.start_ns = now_ns();
+        self.start = clock::now();
         self.since_start = 1;
     }
 
@@ -199,10 +185,10 @@ impl Pacer {
 
     /// The next exposure that is over within `at_most`; waits for it.
     pub(crate) fn next(&mut self, at_most: Duration) -> Option<Exposed> {
-        let deadline = now_ns().saturating_add(nanoseconds(at_most));
-        let time_ns = match self.exposure {
+        let deadline = clock::now().after(at_most);
+        let time = match self.exposure {
             Exposure::FreeRunning { fps } => self.steady(1e9 / fps, deadline)?,
-            Exposure::OnTrigger { delay } => self.triggered(nanoseconds(delay), deadline)?,
+            Exposure::OnTrigger { delay } => self.triggered(delay, deadline)?,
         };
         if let Some(triggers) = &self.triggers {
             self.lost += triggers.lost.swap(0, Ordering::Relaxed);
@@ -211,46 +197,46 @@ impl Pacer {
         let sequence = self.sequence.saturating_add(lost);
         self.sequence = sequence.saturating_add(1);
         Some(Exposed {
-            time_ns,
+            time,
             sequence,
             lost_before: u32::try_from(lost).unwrap_or(u32::MAX),
         })
     }
 
-    fn steady(&mut self, interval_ns: f64, deadline: u64) -> Option<u64> {
+    fn steady(&mut self, interval_ns: f64, deadline: Instant) -> Option<Instant> {
         let at = |number: u64| {
-            self.start_ns
-                .saturating_add((number as f64 * interval_ns) as u64)
+            self.start
+                .after(Duration((number as f64 * interval_ns) as u64))
         };
-        let over = (now_ns().saturating_sub(self.start_ns) as f64 / interval_ns) as u64;
+        let over = (clock::now().since(self.start).0 as f64 / interval_ns) as u64;
         let oldest = over.saturating_sub(BUFFERS - 1);
         let number = self.since_start.max(oldest);
-        let time_ns = at(number);
-        if !wait_until(time_ns, deadline) {
+        let time = at(number);
+        if !wait_until(time, deadline) {
             return None;
         }
         self.lost += number - self.since_start;
         self.since_start = number + 1;
-        Some(time_ns)
+        Some(time)
     }
 
-    fn triggered(&mut self, delay_ns: u64, deadline: u64) -> Option<u64> {
+    fn triggered(&mut self, delay: Duration, deadline: Instant) -> Option<Instant> {
         let triggers = self.triggers.as_ref()?;
         let trigger = loop {
             if let Some(time) = self.pending.take().or_else(|| triggers.pop()) {
                 break time;
             }
-            if now_ns() >= deadline {
+            if clock::now() >= deadline {
                 return None;
             }
             triggers.wait(deadline);
         };
-        let time_ns = trigger.saturating_add(delay_ns);
-        if !wait_until(time_ns, deadline) {
+        let time = trigger.after(delay);
+        if !wait_until(time, deadline) {
             self.pending = Some(trigger);
             return None;
         }
-        Some(time_ns)
+        Some(time)
     }
 }
 
@@ -264,37 +250,37 @@ mod tests {
     fn a_free_running_camera_keeps_its_rate_and_counts_what_nobody_took() {
         let mut pacer = Pacer::new(Exposure::FreeRunning { fps: 200.0 }).expect("pacer");
         pacer.restart();
-        let start = now_ns();
+        let start = clock::now();
         let first = pacer.next(SOON).expect("frame");
         let second = pacer.next(SOON).expect("frame");
-        assert_eq!(second.time_ns - first.time_ns, 5_000_000);
-        assert!(first.time_ns >= start && now_ns() >= second.time_ns);
+        assert_eq!(second.time.since(first.time), Duration(5_000_000));
+        assert!(first.time >= start && clock::now() >= second.time);
         assert_eq!((first.sequence, second.sequence), (0, 1));
-        std::thread::sleep(Duration::from_millis(100));
+        clock::sleep(Duration::from_millis(100));
         let late = pacer.next(SOON).expect("frame");
         assert!(late.lost_before >= 10, "{late:?}");
         assert_eq!(late.sequence, 2 + u64::from(late.lost_before));
-        assert_eq!((late.time_ns - first.time_ns) % 5_000_000, 0);
+        assert_eq!(late.time.since(first.time).0 % 5_000_000, 0);
     }
 
     #[test]
     fn nothing_comes_early_and_waiting_ends_in_time() {
         let mut pacer = Pacer::new(Exposure::FreeRunning { fps: 1.0 }).expect("pacer");
         pacer.restart();
-        let start = now_ns();
+        let start = clock::now();
         assert_eq!(pacer.next(Duration::from_millis(20)), None);
-        assert!((20_000_000..5_000_000_000).contains(&(now_ns() - start)));
+        assert!((20_000_000..5_000_000_000).contains(&clock::now().since(start).0));
         let delay = Duration::from_millis(60);
         let mut pacer = Pacer::new(Exposure::OnTrigger { delay }).expect("pacer");
         let mut flash = pacer.flash().expect("flash");
         assert_eq!(pacer.next(Duration::ZERO), None);
-        let trigger = now_ns();
+        let trigger = clock::now();
         flash.fire(trigger);
         assert_eq!(pacer.next(Duration::from_millis(5)), None);
         // The trigger that was not yet due is not forgotten.
         let frame = pacer.next(SOON).expect("frame");
-        assert_eq!(frame.time_ns, trigger + 60_000_000);
-        assert!(now_ns() >= frame.time_ns);
+        assert_eq!(frame.time, trigger.after(delay));
+        assert!(clock::now() >= frame.time);
     }
 
     #[test]
@@ -308,8 +294,8 @@ mod tests {
         let fired = std::thread::spawn(move || {
             let mut times = Vec::new();
             for _ in 0..200 {
-                std::thread::sleep(Duration::from_micros(300));
-                times.push(now_ns());
+                clock::sleep(Duration::from_micros(300));
+                times.push(clock::now());
                 flash.fire(times[times.len() - 1]);
             }
             times
@@ -317,7 +303,7 @@ mod tests {
         let frames: Vec<Exposed> = (0..200).map(|_| pacer.next(SOON).expect("frame")).collect();
         let times = fired.join().expect("thread");
         for (number, (frame, time)) in frames.iter().zip(times).enumerate() {
-            assert_eq!((frame.time_ns, frame.sequence), (time, number as u64));
+            assert_eq!((frame.time, frame.sequence), (time, number as u64));
         }
     }
 
@@ -329,18 +315,18 @@ mod tests {
         let mut pacer = Pacer::new(exposure).expect("pacer");
         let mut flash = pacer.flash().expect("flash");
         for time in 0..WAITING as u64 + 7 {
-            flash.fire(time);
+            flash.fire(Instant(time));
         }
         let first = pacer.next(SOON).expect("frame");
         assert_eq!(
-            (first.time_ns, first.sequence, first.lost_before),
-            (0, 7, 7)
+            (first.time, first.sequence, first.lost_before),
+            (Instant(0), 7, 7)
         );
         pacer.restart();
-        flash.fire(1000);
+        flash.fire(Instant(1000));
         let after = pacer.next(SOON).expect("frame");
         let forgotten = WAITING as u32 - 1;
-        assert_eq!((after.time_ns, after.lost_before), (1000, forgotten));
+        assert_eq!((after.time, after.lost_before), (Instant(1000), forgotten));
     }
 
     #[test]

@@ -9,13 +9,14 @@
 //! Only the distances between the times matter; the replay has the time of day it is played at.
 
 use super::folder_source::{largest, read_into};
-use super::pace::{nanoseconds, now_ns, wait_until};
+use super::pace::wait_until;
 use super::source::{CaptureError, FrameSource, RawFrame};
+use crate::clock;
+use crate::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 /// The list of frames.
 pub const INDEX: &str = "frames.jsonl";
@@ -54,7 +55,7 @@ pub struct RecordedSource {
     times: Vec<(u64, u64)>,
     largest: usize,
     next: usize,
-    start_ns: u64,
+    start: Instant,
     /// Added to the counters of this round, so that they rise over all rounds.
     counted: u64,
     last: Option<u64>,
@@ -71,7 +72,7 @@ impl RecordedSource {
             times: Vec::new(),
             largest: 0,
             next: 0,
-            start_ns: 0,
+            start: Instant(0),
             counted: 0,
             last: None,
         }
@@ -142,11 +143,11 @@ impl RecordedSource {
         Ok(())
     }
 
-    /// Duration of a round: to the last frame, and one mean interval for what would come next.
-    fn round_ns(&self) -> u64 {
+    /// How long a round takes: to the last frame, and one mean interval for what would come next.
+    fn round(&self) -> Duration {
         let last = self.times.last().map_or(0, |&(time, _)| time);
         let intervals = (self.times.len() as u64).saturating_sub(1);
-        last + last.checked_div(intervals).unwrap_or(1_000_000_000).max(1)
+        Duration(last + last.checked_div(intervals).unwrap_or(1_000_000_000).max(1))
     }
 }
 
@@ -156,12 +157,12 @@ impl FrameSource for RecordedSource {
         // A replay that was interrupted begins again at its first frame, under higher numbers.
         self.next = 0;
         self.counted = self.last.map_or(0, |last| last.saturating_add(1));
-        self.start_ns = now_ns();
+        self.start = clock::now();
         Ok(())
     }
 
     fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
-        let deadline = now_ns().saturating_add(nanoseconds(at_most));
+        let deadline = clock::now().after(at_most);
         if self.files.is_empty() {
             return Err(CaptureError::Lost {
                 source_name: self.folder.display().to_string(),
@@ -170,7 +171,7 @@ impl FrameSource for RecordedSource {
         }
         if self.next == self.files.len() && self.again {
             self.next = 0;
-            self.start_ns = self.start_ns.saturating_add(self.round_ns());
+            self.start = self.start.after(self.round());
             self.counted = self.last.map_or(0, |last| last.saturating_add(1));
         }
         let (Some(path), Some(&(time, sequence)), Some(&(_, first))) = (
@@ -181,15 +182,15 @@ impl FrameSource for RecordedSource {
             wait_until(deadline, deadline);
             return Ok(false);
         };
-        let time_ns = self.start_ns.saturating_add(time);
-        if !wait_until(time_ns, deadline) {
+        let time = self.start.after(Duration(time));
+        if !wait_until(time, deadline) {
             return Ok(false);
         }
         self.next += 1;
         let sequence = self.counted.saturating_add(sequence - first);
         let expected = self.last.map_or(sequence, |last| last.saturating_add(1));
         into.lost_before = u32::try_from(sequence.saturating_sub(expected)).unwrap_or(u32::MAX);
-        (into.time_ns, into.sequence) = (time_ns, sequence);
+        (into.time, into.sequence) = (time, sequence);
         self.last = Some(sequence);
         read_into(path, into).map(|()| true)
     }
@@ -242,14 +243,16 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..5 {
             assert!(source.next(&mut raw, SOON).expect("next"));
-            assert!(now_ns() >= raw.time_ns);
+            assert!(clock::now() >= raw.time);
             let name = String::from_utf8(raw.bytes.clone()).expect("text");
-            seen.push((name, raw.time_ns, raw.sequence, raw.lost_before));
+            seen.push((name, raw.time, raw.sequence, raw.lost_before));
         }
         let start = seen[0].1;
         let relative: Vec<_> = seen
             .iter()
-            .map(|(name, time, sequence, lost)| (name.as_str(), time - start, *sequence, *lost))
+            .map(|(name, time, sequence, lost)| {
+                (name.as_str(), time.since(start).0, *sequence, *lost)
+            })
             .collect();
         assert_eq!(
             relative,
@@ -271,13 +274,13 @@ mod tests {
         let mut raw = RawFrame::with_capacity(source.frame_bytes());
         let frames = (0..3).filter(|_| source.next(&mut raw, SOON).expect("next"));
         assert_eq!(frames.count(), 3);
-        let start = now_ns();
+        let start = clock::now();
         assert!(
             !source
                 .next(&mut raw, Duration::from_millis(20))
                 .expect("end")
         );
-        assert!(now_ns() - start >= 20_000_000);
+        assert!(clock::now().since(start) >= Duration::from_millis(20));
         source.open().expect("again");
         assert!(source.next(&mut raw, SOON).expect("next"));
         assert_eq!((raw.bytes.as_slice(), raw.sequence), (&b"a.png"[..], 5));

@@ -4,8 +4,8 @@
 //! are decoded only once a part has claimed them, on the inference thread, because most frames of
 //! a free-running camera show no part.
 
+use crate::time::{Duration, Instant};
 use std::path::PathBuf;
-use std::time::Duration;
 use thiserror::Error;
 
 /// How the bytes of a [`RawFrame`] are to be read.
@@ -61,8 +61,8 @@ pub struct RawFrame {
     pub height: usize,
     /// Bytes from one row to the next; 0 for compressed formats.
     pub stride: usize,
-    /// When the exposure was taken, CLOCK_MONOTONIC nanoseconds.
-    pub time_ns: u64,
+    /// When the exposure was taken.
+    pub time: Instant,
     /// The source's counter.
     pub sequence: u64,
     /// Frames that the source's counter says were lost just before this one.
@@ -92,7 +92,7 @@ impl RawFrame {
             width: 0,
             height: 0,
             stride: 0,
-            time_ns: 0,
+            time: Instant(0),
             sequence: 0,
             lost_before: 0,
             damaged: false,
@@ -248,8 +248,8 @@ pub trait FrameSource: Send {
 
 /// Tells a source to expose. Called on the trigger thread: takes no memory and does not wait.
 pub trait Flash: Send {
-    /// A part was seen at `time_ns`, CLOCK_MONOTONIC.
-    fn fire(&mut self, time_ns: u64);
+    /// A part was seen at `at`.
+    fn fire(&mut self, at: Instant);
 }
 
 #[cfg(test)]

@@ -11,13 +11,12 @@ use partgate::capture::source::{Flash, FrameSource, RawFrame};
 use partgate::clock;
 use partgate::config::LineConfig;
 use partgate::frame::Frame;
-use partgate::line::gate::Nanos;
 use partgate::record::{encode_png, file_ending};
 use partgate::simulation::Devices;
 use partgate::station::source;
+use partgate::time::{Duration, Instant};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use thiserror::Error;
 
 /// Frames after the opening that are not kept: exposure and white balance settle.
@@ -100,7 +99,7 @@ impl Camera {
             patience: if wired {
                 PATIENCE
             } else {
-                config.camera.timing.timeout
+                config.camera.timing.timeout.into()
             },
             hint: if wired {
                 "; does its trigger input get a signal (camera.on_trigger)?"
@@ -115,9 +114,9 @@ impl Camera {
     fn next(&mut self) -> Result<(), Failure> {
         let from = clock::now();
         if let Some(flash) = &mut self.flash {
-            flash.fire(from.0);
+            flash.fire(from);
         }
-        let (mut broken, until) = (0, from.after(clock::nanos(self.patience)));
+        let (mut broken, until) = (0, from.after(self.patience));
         loop {
             let came = self.source.next(&mut self.frame, clock::until(until));
             if !came.map_err(Failure::unexpected)? {
@@ -139,9 +138,9 @@ impl Camera {
     }
 
     /// Empties a camera that runs freely until `time`: what it holds by then is old.
-    fn wait(&mut self, time: Nanos) -> Result<(), Failure> {
+    fn wait(&mut self, time: Instant) -> Result<(), Failure> {
         if self.flash.is_some() {
-            std::thread::sleep(clock::until(time));
+            clock::sleep(clock::until(time));
             return Ok(());
         }
         while clock::now() < time {
@@ -164,7 +163,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             camera.next()?;
         }
     }
-    let every = Nanos::from_millis(arguments.every.into());
+    let every = Duration::from_millis(arguments.every.into());
     let mut pixels = Frame::blank();
     let mut bytes = Vec::new();
     let mut progress = Progress::new("taking pictures", arguments.count as usize);
@@ -188,7 +187,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
                 output_folder::write(&folder.join(&file), &bytes)?;
             }
         }
-        let (time_ns, sequence) = (camera.frame.time_ns, camera.frame.sequence);
+        let (time_ns, sequence) = (camera.frame.time.0, camera.frame.sequence);
         index += &index_line(Path::new(&file), time_ns, sequence);
         progress.step();
     }

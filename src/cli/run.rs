@@ -93,9 +93,9 @@ fn hold(
     // mean the same by what they tell each other.
     let program = Path::new("/proc/self/exe");
     let settings = Supervision {
-        lease: config.supervisor.lease,
-        late: config.supervisor.late,
-        restart: config.supervisor.restart,
+        lease: config.supervisor.lease.into(),
+        late: config.supervisor.late.into(),
+        restart: config.supervisor.restart.into(),
         lasting: &[Code::Input as i32, Code::Bundle as i32],
     };
     let verbosity = match log::max_level() {
@@ -142,7 +142,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let config = &config;
     let safe =
         safe_outputs(config, requests, handover.places, &Devices).map_err(Failure::unexpected)?;
-    let late = clock::nanos(config.supervisor.late);
+    let late = config.supervisor.late.into();
     let outputs = LinkedOutputs::new(link, late, safe);
     // First of all, so that whoever watches waits for the product to be loaded.
     let mut keepalive =
@@ -196,7 +196,10 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         config.trigger.every,
         inputs(config, &Devices).map_err(Failure::unexpected)?,
     ) {
-        (Some(every), inputs) => TriggerSource::Clock { every, inputs },
+        (Some(every), inputs) => TriggerSource::Clock {
+            every: every.into(),
+            inputs,
+        },
         (_, Some(inputs)) => TriggerSource::Inputs(inputs),
         (_, None) => TriggerSource::Socket,
     };
@@ -209,7 +212,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let station = Station {
         settings: controller_settings(config),
         source: source(config, &Devices).map_err(Failure::input)?,
-        camera_timeout: config.camera.timing.timeout,
+        camera_timeout: config.camera.timing.timeout.into(),
         camera_wired: config.camera.on_trigger(),
         triggers,
         socket_triggers: config.trigger.kind == TriggerKind::Socket,
@@ -222,11 +225,11 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         sampler: Some(sampler),
         ng_threshold,
         product: label,
-        alive_every: config.supervisor.lease / 4,
+        alive_every: (config.supervisor.lease / 4).into(),
         control: config.control.socket.clone(),
         late,
         record_required: config.record.required,
-        challenge_every: config.challenge.map(|challenge| challenge.every),
+        challenge_every: config.challenge.map(|challenge| challenge.every.into()),
         history: history(config, &handover, &latch),
         latch: Some(latch),
     };

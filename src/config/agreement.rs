@@ -8,9 +8,10 @@ use super::assembly::Settings;
 use crate::capture::settings::{CameraRead, SourceName};
 use crate::line::controller::MAX_PARTS;
 use crate::line::devices::Input;
-use crate::line::gate::{Counts, Ejector, Line};
+use crate::line::gate::{Ejector, Line};
 use crate::settings::kind::in_ms;
 use crate::settings::{Problems, Setting};
+use crate::time::Counts;
 use std::time::Duration;
 
 /// Notes every contradiction.

@@ -3,8 +3,9 @@
 use super::agreement::slowest_count;
 use super::{LineConfig, Problem, TriggerKind};
 use crate::line::devices::Input;
-use crate::line::gate::{Counts, Ejector, Line};
+use crate::line::gate::{Ejector, Line};
 use crate::settings::kind::in_ms as ms;
+use crate::time::Counts;
 use std::time::Duration;
 
 /// Leaves the vision process a second to come up and say so.

@@ -131,9 +131,9 @@ pub enum GpioError {
         /// What the line is for.
         used_for: &'static str,
         /// As configured, microseconds.
-        asked_us: u128,
+        asked_us: u64,
         /// The limit, microseconds.
-        longest_us: u128,
+        longest_us: u64,
     },
     /// The kernel or driver refused.
     #[error("{chip}: lines for {used_for} cannot be requested")]

@@ -5,11 +5,11 @@
 //! itself on a line, a number in the simulator.
 
 use super::gate::{
-    Counters, Counts, Fault, Faults, Gate, Judgement, Line, Nanos, Output, PartId, Position,
-    Reason, Settings, SettingsError, Span,
+    Counters, Fault, Faults, Gate, Judgement, Line, Output, PartId, Reason, Settings, SettingsError,
 };
 use super::pairing::{FrameInfo, Paired, Pairing, PairingSettings, Unused};
 use super::quadrature::{Moved, Quadrature};
+use crate::time::{Count, Counts, Duration, Instant, Position, Span};
 use heapless::Deque;
 
 #[cfg(test)]
@@ -22,9 +22,9 @@ pub const KEPT_FRAMES: usize = 4;
 /// Encoder counts whose times are remembered; a power of two.
 const COUNT_TIMES: usize = 256;
 /// Where parts are told of by commands the controller is called so often, to notice when it was not.
-const LOOK: Nanos = Nanos::from_millis(20);
+const LOOK: Duration = Duration::from_millis(20);
 /// A word that is heard so soon after this program was not run may have waited for it.
-const AFTER_STALL: Nanos = Nanos::from_millis(20);
+const AFTER_STALL: Duration = Duration::from_millis(20);
 /// Parts whose frame waits for the judge at most.
 pub const MAX_JOBS: usize = 32;
 
@@ -36,13 +36,13 @@ pub struct ControllerSettings {
     /// Frames to parts.
     pub pairing: PairingSettings,
     /// Judging one part longer than this is a fault.
-    pub judging: Nanos,
+    pub judging: Duration,
     /// Where parts come at fixed distances of the encoder instead of from a sensor.
-    pub every_counts: Option<u64>,
+    pub every_counts: Option<Counts>,
     /// An index input says where these distances begin.
     pub indexed: bool,
     /// How often the level of the trigger's input is read; None: never.
-    pub level_every: Option<Nanos>,
+    pub level_every: Option<Duration>,
     /// The encoder has two channels.
     pub quadrature: bool,
     /// Parts are told of by commands, which nobody stamps.
@@ -59,11 +59,11 @@ pub enum Command<F> {
         /// The part.
         part: PartId,
         /// The trigger's time.
-        trigger: Nanos,
+        trigger: Instant,
         /// The frame.
         frame: F,
         /// When it was exposed.
-        exposed: Nanos,
+        exposed: Instant,
     },
     /// The frame is free again; None: its part needs no verdict any more.
     Free(F, Option<Unused>),
@@ -72,9 +72,9 @@ pub enum Command<F> {
 #[derive(Debug)]
 struct Job<F> {
     part: PartId,
-    trigger: Nanos,
+    trigger: Instant,
     frame: F,
-    exposed: Nanos,
+    exposed: Instant,
 }
 
 /// Frames that did not come to judging, and why.
@@ -104,23 +104,23 @@ pub struct Controller<F> {
     pairing: Pairing<F, MAX_PARTS, KEPT_FRAMES>,
     jobs: Deque<Job<F>, MAX_JOBS>,
     /// What the judge is at, and since when.
-    judging: Option<(PartId, Nanos)>,
+    judging: Option<(PartId, Instant)>,
     /// Running mean of how long judging takes.
-    usual_judging: Nanos,
-    counts: Counts,
+    usual_judging: Duration,
+    count: Count,
     /// When each of the last counts was reached.
-    count_times: [Nanos; COUNT_TIMES],
+    count_times: [Instant; COUNT_TIMES],
     quadrature: Quadrature,
-    next_part_at: u64,
+    next_part_at: Count,
     /// An index was seen since the start, or none is wired.
     phased: bool,
     /// Triggers by count since the last index.
     since_index: u32,
     /// The controller was not called when it had to be: from the call before until it was.
-    stall: (Nanos, Nanos),
+    stall: (Instant, Instant),
     /// When it has to be called, and was last.
-    due: Nanos,
-    called: Nanos,
+    due: Instant,
+    called: Instant,
     frames: FrameCounters,
 }
 
@@ -129,21 +129,23 @@ impl<F> Controller<F> {
     ///
     /// # Errors
     /// [`SettingsError`].
-    pub fn new(settings: ControllerSettings, clock: Nanos) -> Result<Self, SettingsError> {
+    pub fn new(settings: ControllerSettings, clock: Instant) -> Result<Self, SettingsError> {
         Ok(Self {
             gate: Gate::new(settings.gate, clock)?,
             pairing: Pairing::new(settings.pairing),
             jobs: Deque::new(),
             judging: None,
-            usual_judging: Nanos(0),
-            counts: Counts(0),
-            count_times: [Nanos(0); COUNT_TIMES],
+            usual_judging: Duration::ZERO,
+            count: Count(0),
+            count_times: [Instant(0); COUNT_TIMES],
             quadrature: Quadrature::default(),
-            next_part_at: settings.every_counts.unwrap_or(u64::MAX),
+            next_part_at: settings
+                .every_counts
+                .map_or(Count::MAX, |every| Count(0).after(every)),
             phased: !settings.indexed,
             since_index: 0,
-            stall: (Nanos(0), Nanos(0)),
-            due: Nanos::MAX,
+            stall: (Instant(0), Instant(0)),
+            due: Instant::MAX,
             called: clock,
             frames: FrameCounters::default(),
             settings,
@@ -165,9 +167,9 @@ impl<F> Controller<F> {
         self.gate.under_way()
     }
 
-    /// Encoder counts so far.
-    pub fn counts(&self) -> u64 {
-        self.counts.0
+    /// The encoder's reading.
+    pub fn count(&self) -> Count {
+        self.count
     }
 
     /// Whether a new part can be served.
@@ -198,24 +200,24 @@ impl<F> Controller<F> {
     }
 
     /// When the controller must be called again, whatever happens in between.
-    pub fn deadline(&self) -> Nanos {
+    pub fn deadline(&self) -> Instant {
         let judging = match self.judging {
             Some((_, since)) if !self.gate.faults().has(Fault::Inference) => {
                 since.after(self.settings.judging)
             }
-            _ => Nanos::MAX,
+            _ => Instant::MAX,
         };
         let first = self.gate.deadline().min(self.pairing.deadline());
         let look = if self.settings.by_command {
             self.called.after(LOOK)
         } else {
-            Nanos::MAX
+            Instant::MAX
         };
         first.min(judging).min(look)
     }
 
     /// Lets everything happen that is due.
-    pub fn tick(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.notice_stall(clock);
         if let Some((_, since)) = self.judging
             && since.after(self.settings.judging) <= clock
@@ -234,9 +236,9 @@ impl<F> Controller<F> {
     /// A part was seen at `at`, kernel time; `lost` edges before it were not.
     pub fn trigger(
         &mut self,
-        at: Nanos,
+        at: Instant,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         let Some(place) = self.place_at(at) else {
@@ -257,13 +259,18 @@ impl<F> Controller<F> {
     ///
     /// Nobody stamps such a word on its way. One that is heard just after this program was not run may
     /// have waited since then: its part lies anywhere in between.
-    pub fn command_trigger(&mut self, at: Nanos, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn command_trigger(
+        &mut self,
+        at: Instant,
+        clock: Instant,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
         self.notice_stall(clock);
         let (from, to) = self.stall;
         if to.0 > 0 && at >= from && at <= to.after(AFTER_STALL) {
             // A part before it may have been given its picture.
             let window = self.settings.pairing.exposure_max;
-            let first = Nanos(from.0.saturating_sub(window.0));
+            let first = from.before(window);
             let since = self.place_at(first).unwrap_or_default();
             let here = self.here(clock);
             self.gate
@@ -278,8 +285,8 @@ impl<F> Controller<F> {
     /// out.
     pub fn trigger_lost_since(
         &mut self,
-        since: Nanos,
-        clock: Nanos,
+        since: Instant,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         self.notice_stall(clock);
@@ -291,7 +298,7 @@ impl<F> Controller<F> {
     }
 
     /// Remembers when it was called later than it had to be.
-    fn notice_stall(&mut self, clock: Nanos) {
+    fn notice_stall(&mut self, clock: Instant) {
         if clock.since(self.due) > self.settings.gate.late_output {
             // It may have begun right after the last call.
             self.stall = (self.called, clock);
@@ -302,30 +309,30 @@ impl<F> Controller<F> {
 
     /// Where the belt was at `time`: what reaches this program late is placed where it happened. None
     /// when that is not remembered.
-    fn place_at(&self, time: Nanos) -> Option<Position> {
-        let mut counts = self.counts;
+    fn place_at(&self, time: Instant) -> Option<Position> {
+        let mut count = self.count;
         for _ in 0..COUNT_TIMES {
-            if counts.0 == 0 || self.count_times[counts.0 as usize % COUNT_TIMES] <= time {
-                return Some(Position { time, counts });
+            if count.0 == 0 || self.count_times[count.0 as usize % COUNT_TIMES] <= time {
+                return Some(Position { time, count });
             }
-            counts.0 -= 1;
+            count.0 -= 1;
         }
         None
     }
 
-    fn here(&self, clock: Nanos) -> Position {
+    fn here(&self, clock: Instant) -> Position {
         Position {
             time: clock,
-            counts: self.counts,
+            count: self.count,
         }
     }
 
     /// The trigger's sensor is free again since `at`; `lost` edges before that were not seen.
     pub fn release(
         &mut self,
-        at: Nanos,
+        at: Instant,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         let place = self.place_at(at).unwrap_or(self.here(clock));
@@ -335,7 +342,7 @@ impl<F> Controller<F> {
     }
 
     /// The level of the trigger's input was read, and no edge of it waits to be told.
-    pub fn level_read(&mut self, on: bool, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn level_read(&mut self, on: bool, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         let here = self.here(clock);
         self.gate
             .level_read(on, here, clock, &mut |o| emit(Command::Gate(o)));
@@ -345,9 +352,9 @@ impl<F> Controller<F> {
     /// The confirming sensor saw a part at `at`; `lost` edges before it were not told.
     pub fn confirm(
         &mut self,
-        at: Nanos,
+        at: Instant,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         let place = self.place_at(at).unwrap_or(self.here(clock));
@@ -357,7 +364,7 @@ impl<F> Controller<F> {
     }
 
     /// The holder of the output lines was late: nobody knows what went by.
-    pub fn outputs_were_late(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .outputs_were_late(clock, &mut |o| emit(Command::Gate(o)));
         self.tick(clock, emit);
@@ -368,9 +375,9 @@ impl<F> Controller<F> {
         &mut self,
         second: bool,
         on: bool,
-        at: Nanos,
+        at: Instant,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         if self.settings.quadrature {
@@ -384,9 +391,9 @@ impl<F> Controller<F> {
         &mut self,
         second: bool,
         on: bool,
-        at: Nanos,
+        at: Instant,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         let moved = if second {
@@ -407,28 +414,29 @@ impl<F> Controller<F> {
     /// The belt moved by one count, and by `lost` more that nobody saw.
     pub fn encoder(
         &mut self,
-        at: Nanos,
+        at: Instant,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
-        let before = self.counts.0;
-        self.counts.0 += 1 + u64::from(lost);
-        let counts = self.counts;
+        let before = self.count;
+        let reached = before.after(Counts(1 + u64::from(lost)));
+        self.count = reached;
         // More than are remembered would write each place twice.
-        for count in (before.max(counts.0.saturating_sub(COUNT_TIMES as u64)) + 1)..=counts.0 {
+        for count in (before.0.max(reached.0.saturating_sub(COUNT_TIMES as u64)) + 1)..=reached.0 {
             self.count_times[count as usize % COUNT_TIMES] = at;
         }
         self.gate
-            .encoder(counts, at, clock, &mut |o| emit(Command::Gate(o)));
+            .encoder(reached, at, clock, &mut |o| emit(Command::Gate(o)));
         if let Some(every) = self.settings.every_counts
             && self.phased
-            && counts.0 >= self.next_part_at
+            && reached >= self.next_part_at
         {
             // Where the parts lie does not change by counts that nobody saw; those that went by
             // meanwhile are triggers that were lost.
-            let gone_by = (counts.0 - self.next_part_at) / every.max(1);
-            self.next_part_at += (gone_by + 1) * every.max(1);
+            let every = every.max(Counts(1));
+            let gone_by = reached.since(self.next_part_at).0 / every.0;
+            self.next_part_at = self.next_part_at.after(every * (gone_by + 1));
             let lost = u32::try_from(gone_by).unwrap_or(u32::MAX);
             self.since_index += 1;
             if self.settings.indexed && self.since_index > 1 {
@@ -442,44 +450,50 @@ impl<F> Controller<F> {
     }
 
     /// A part is at the place that triggers count from.
-    pub fn index(&mut self, at: Nanos, lost: u32, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn index(
+        &mut self,
+        at: Instant,
+        lost: u32,
+        clock: Instant,
+        emit: &mut impl FnMut(Command<F>),
+    ) {
         let Some(every) = self.settings.every_counts else {
             return;
         };
         let place = self.place_at(at).unwrap_or(self.here(clock));
-        let counts = place.counts.0;
+        let count = place.count;
         let next = self.next_part_at;
         // Either the part that is to come, or the one that was triggered just now.
-        let (early, late) = (
-            next.saturating_sub(counts),
-            counts.saturating_sub(next.saturating_sub(every)),
-        );
+        let (early, late) = (next.since(count), count.since(next.before(every)));
         let off = early.min(late);
         let mut gate = |o| emit(Command::Gate(o));
         if !self.phased {
             // Parts have gone by that nothing told of.
             self.phased = true;
             self.gate.unwatched(place, clock, &mut gate);
-        } else if lost > 0 || off > (every / 16).max(1) || (late < early && self.since_index == 0) {
+        } else if lost > 0
+            || off > (every / 16).max(Counts(1))
+            || (late < early && self.since_index == 0)
+        {
             // The encoder and the belt do not agree on how far it is from part to part.
             self.gate.encoder_unsure(clock, &mut gate);
             self.gate.unwatched(place, clock, &mut gate);
         } else if late < early {
             self.since_index = 0;
-            self.next_part_at = counts + every;
+            self.next_part_at = count.after(every);
             self.tick(clock, emit);
             return;
         }
         self.since_index = 0;
-        self.next_part_at = counts + every;
+        self.next_part_at = count.after(every);
         self.trigger(at, 0, clock, emit);
     }
 
     /// Edges of the trigger were lost, and none came after them.
-    pub fn triggers_lost(&mut self, lost: u32, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn triggers_lost(&mut self, lost: u32, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         let place = Position {
             time: clock,
-            counts: self.counts,
+            count: self.count,
         };
         self.gate
             .lost(lost, place, clock, &mut |o| emit(Command::Gate(o)));
@@ -490,7 +504,7 @@ impl<F> Controller<F> {
         &mut self,
         frame: F,
         info: FrameInfo,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         self.frames.frames += 1;
@@ -505,20 +519,20 @@ impl<F> Controller<F> {
         &mut self,
         part: PartId,
         verdict: Result<Judgement, Reason>,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         if let Some((at, since)) = self.judging
             && at == part
         {
             self.judging = None;
-            let took = clock.since(since).0;
-            let usual = self.usual_judging.0;
-            self.usual_judging = Nanos(if usual == 0 {
+            let took = clock.since(since);
+            let usual = self.usual_judging;
+            self.usual_judging = if usual == Duration::ZERO {
                 took
             } else {
                 usual - usual / 8 + took / 8
-            });
+            };
         }
         let mut gate = |o| emit(Command::Gate(o));
         match verdict {
@@ -536,7 +550,7 @@ impl<F> Controller<F> {
         &mut self,
         fault: Fault,
         present: bool,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
         self.gate
@@ -548,20 +562,20 @@ impl<F> Controller<F> {
     }
 
     /// An alarm that was raised before this start still stands.
-    pub fn raise_alarm(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .raise_alarm(clock, &mut |o| emit(Command::Gate(o)));
     }
 
     /// A person has looked at the alarm.
-    pub fn acknowledge(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    pub fn acknowledge(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .acknowledge(clock, &mut |o| emit(Command::Gate(o)));
     }
 
     fn pair(
         &mut self,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Command<F>),
         what: impl FnOnce(&mut Pairing<F, MAX_PARTS, KEPT_FRAMES>, &mut dyn FnMut(Paired<F>)),
     ) {
@@ -610,7 +624,7 @@ impl<F> Controller<F> {
     }
 
     /// Whether a part triggered at `trigger` will be at its gate before the judge is done with it.
-    fn too_late(&self, trigger: Nanos, clock: Nanos) -> bool {
+    fn too_late(&self, trigger: Instant, clock: Instant) -> bool {
         match self.settings.gate.gate {
             Span::Time(after) => clock.after(self.usual_judging) >= trigger.after(after),
             Span::Counts(_) => false,
@@ -619,7 +633,7 @@ impl<F> Controller<F> {
 
     /// Gives the judge its next job. Parts that are decided already, or will be before the judge is
     /// done, are passed over: frames that can change nothing would make the next part late too.
-    fn dispatch(&mut self, clock: Nanos, emit: &mut impl FnMut(Command<F>)) {
+    fn dispatch(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         while self.judging.is_none()
             && let Some(job) = self.jobs.pop_front()
         {

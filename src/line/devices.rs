@@ -1,8 +1,8 @@
 //! What the line needs of the outside world. Rooms to the right implement it.
 
-use super::gate::{Line, Nanos};
+use super::gate::Line;
+use crate::time::{Duration, Instant};
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 /// Whatever a device says went wrong; its text names the pin or file and the fix.
 pub type DeviceError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,7 +57,7 @@ pub struct Edge {
     /// of a quadrature encoder; of other inputs on-edges alone.
     pub on: bool,
     /// When, by the kernel.
-    pub at: Nanos,
+    pub at: Instant,
     /// Edges of this input that the kernel had to drop since the last one that was read. The line
     /// treats each as a part that was not seen.
     pub lost: u32,
@@ -140,13 +140,13 @@ impl Standing {
 pub struct Holding {
     /// It has said that it was late, and by how much: it let the lines fall, takes nothing that could
     /// let a part pass until everything is said to it again, and nobody knows what went by.
-    pub was_late: Option<Nanos>,
+    pub was_late: Option<Duration>,
     /// It ought to have answered and has not: the lines have fallen round it.
     pub overdue: bool,
     /// An orderly end was asked for.
     pub end: bool,
     /// When to ask again, whatever happens.
-    pub ask_again: Nanos,
+    pub ask_again: Instant,
 }
 
 impl Holding {
@@ -155,7 +155,7 @@ impl Holding {
         was_late: None,
         overdue: false,
         end: false,
-        ask_again: Nanos::MAX,
+        ask_again: Instant::MAX,
     };
 }
 
@@ -180,7 +180,12 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// As [`Outputs::set`].
-    fn set_until(&mut self, line: Line, on: bool, until: Option<Nanos>) -> Result<(), DeviceError> {
+    fn set_until(
+        &mut self,
+        line: Line,
+        on: bool,
+        until: Option<Instant>,
+    ) -> Result<(), DeviceError> {
         let _ = until;
         self.set(line, on)
     }
@@ -222,7 +227,7 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// When nobody holds them any more.
-    fn holding(&mut self, now: Nanos) -> Result<Holding, DeviceError> {
+    fn holding(&mut self, now: Instant) -> Result<Holding, DeviceError> {
         let _ = now;
         Ok(Holding::OWN)
     }

@@ -14,20 +14,21 @@
 //! - A holder that does not answer is late, whether or not it knows: the vision process lets the lines
 //!   fall round it.
 
-use super::gate::{Line, Nanos};
+use super::gate::Line;
+use crate::time::{Duration, Instant};
 
 /// What the holder must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderSettings {
     /// The lines fall after so long without a word from the vision process.
-    pub lease: Nanos,
+    pub lease: Duration,
     /// A command that is carried out later than this, or a holder that is run later than this, is an
     /// incident.
-    pub late: Nanos,
+    pub late: Duration,
     /// A vision process that has said nothing yet may take this long.
-    pub start: Nanos,
+    pub start: Duration,
     /// The holder looks round at least this often.
-    pub look: Nanos,
+    pub look: Duration,
 }
 
 /// What the vision process says.
@@ -42,7 +43,7 @@ pub enum What {
         /// On or off.
         on: bool,
         /// PASS is never on without an end.
-        until: Option<Nanos>,
+        until: Option<Instant>,
     },
 }
 
@@ -54,7 +55,7 @@ pub struct Command {
     /// The last incident of the holder that the vision process knows of.
     pub incident: u32,
     /// When it was said.
-    pub at: Nanos,
+    pub at: Instant,
     /// What.
     pub what: What,
 }
@@ -67,7 +68,7 @@ pub struct Answer {
     /// Incidents so far.
     pub incident: u32,
     /// How late the holder was in the last of them.
-    pub late: Nanos,
+    pub late: Duration,
 }
 
 /// What the holder does.
@@ -78,22 +79,22 @@ pub enum Act {
     /// The vision process is told.
     Answer(Answer),
     /// The vision process has said nothing for so long: it is not believed again.
-    Silent(Nanos),
+    Silent(Duration),
 }
 
 /// Carries out what the vision process says, for as long as it speaks and in time.
 #[derive(Clone, Debug)]
 pub struct Holder {
     settings: HolderSettings,
-    lease_until: Nanos,
-    patience: Nanos,
-    pass_until: Option<Nanos>,
+    lease_until: Instant,
+    patience: Duration,
+    pass_until: Option<Instant>,
     /// It had to be run by then.
-    next_look: Nanos,
+    next_look: Instant,
     number: u64,
     unanswered: bool,
     incident: u32,
-    late: Nanos,
+    late: Duration,
     was_ready: bool,
 }
 
@@ -113,7 +114,7 @@ pub const FALL: [Line; 10] = [
 
 impl Holder {
     /// Of lines that show what they show unattended.
-    pub fn new(settings: HolderSettings, now: Nanos) -> Self {
+    pub fn new(settings: HolderSettings, now: Instant) -> Self {
         Self {
             lease_until: now.after(settings.start),
             patience: settings.start,
@@ -122,7 +123,7 @@ impl Holder {
             number: 0,
             unanswered: false,
             incident: 0,
-            late: Nanos(0),
+            late: Duration::ZERO,
             was_ready: false,
             settings,
         }
@@ -139,13 +140,13 @@ impl Holder {
     }
 
     /// When [`tick`](Self::tick) must be called, whatever is heard before.
-    pub fn deadline(&self) -> Nanos {
-        let end = self.pass_until.unwrap_or(Nanos::MAX);
+    pub fn deadline(&self) -> Instant {
+        let end = self.pass_until.unwrap_or(Instant::MAX);
         self.lease_until.min(end).min(self.next_look)
     }
 
     /// A command has arrived.
-    pub fn hear(&mut self, command: Command, now: Nanos, act: &mut impl FnMut(Act)) {
+    pub fn hear(&mut self, command: Command, now: Instant, act: &mut impl FnMut(Act)) {
         self.look(now, act);
         let underway = now.since(command.at);
         if underway > self.settings.late {
@@ -174,7 +175,7 @@ impl Holder {
     }
 
     /// Lets everything happen that is due, and answers what was heard.
-    pub fn tick(&mut self, now: Nanos, act: &mut impl FnMut(Act)) {
+    pub fn tick(&mut self, now: Instant, act: &mut impl FnMut(Act)) {
         self.look(now, act);
         if core::mem::take(&mut self.unanswered) {
             act(Act::Answer(Answer {
@@ -188,7 +189,7 @@ impl Holder {
         }
     }
 
-    fn look(&mut self, now: Nanos, act: &mut impl FnMut(Act)) {
+    fn look(&mut self, now: Instant, act: &mut impl FnMut(Act)) {
         let due = self
             .pass_until
             .map_or(self.next_look, |p| p.min(self.next_look));
@@ -204,7 +205,7 @@ impl Holder {
     }
 
     /// Nobody knows what the lines showed meanwhile, nor what went by.
-    fn was_late(&mut self, by: Nanos, act: &mut impl FnMut(Act)) {
+    fn was_late(&mut self, by: Duration, act: &mut impl FnMut(Act)) {
         self.incident = self.incident.wrapping_add(1);
         self.late = by;
         self.unanswered = true;
@@ -218,39 +219,39 @@ impl Holder {
 /// Commands whose times are remembered; a power of two.
 const REMEMBERED: usize = 128;
 /// How soon PASS is let fall again while the holder may still raise it.
-const AGAIN: Nanos = Nanos::from_millis(1);
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// What the vision process knows of the holder.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    late: Nanos,
+    late: Duration,
     /// The last command's number.
     said: u64,
     answered: u64,
     incident: u32,
     /// When each command was said, by its number.
-    times: [Nanos; REMEMBERED],
+    times: [Instant; REMEMBERED],
     /// The last command on PASS took it away: its number.
     revoked: Option<u64>,
-    again: Nanos,
+    again: Instant,
 }
 
 impl Watch {
     /// A holder that takes longer than `late` to answer is late.
-    pub fn new(late: Nanos) -> Self {
+    pub fn new(late: Duration) -> Self {
         Self {
             late,
             said: 0,
             answered: 0,
             incident: 0,
-            times: [Nanos(0); REMEMBERED],
+            times: [Instant(0); REMEMBERED],
             revoked: None,
-            again: Nanos::MAX,
+            again: Instant::MAX,
         }
     }
 
     /// `what`, ready to be sent at `now`.
-    pub fn command(&mut self, what: What, now: Nanos) -> Command {
+    pub fn command(&mut self, what: What, now: Instant) -> Command {
         self.said += 1;
         self.times[self.said as usize % REMEMBERED] = now;
         if let What::Set {
@@ -260,7 +261,7 @@ impl Watch {
         } = what
         {
             self.revoked = (!on).then_some(self.said);
-            self.again = if on { Nanos::MAX } else { now.after(AGAIN) };
+            self.again = if on { Instant::MAX } else { now.after(AGAIN) };
         }
         Command {
             number: self.said,
@@ -276,7 +277,7 @@ impl Watch {
         self.answered = self.answered.max(answer.number.min(self.said));
         if self.revoked.is_some_and(|number| number <= self.answered) {
             self.revoked = None;
-            self.again = Nanos::MAX;
+            self.again = Instant::MAX;
         }
         let new = answer.incident != self.incident;
         self.incident = answer.incident;
@@ -284,14 +285,14 @@ impl Watch {
     }
 
     /// Whether the holder ought to have answered by `now`.
-    pub fn overdue(&self, now: Nanos) -> bool {
+    pub fn overdue(&self, now: Instant) -> bool {
         self.waits_since()
             .is_some_and(|since| now.since(since) > self.late)
     }
 
     /// Whether PASS must be let fall round the holder once more: it may have raised it on a command
     /// that was taken back since.
-    pub fn must_fall_again(&mut self, now: Nanos) -> bool {
+    pub fn must_fall_again(&mut self, now: Instant) -> bool {
         let due = self.revoked.is_some() && now >= self.again;
         if due {
             self.again = now.after(AGAIN);
@@ -300,15 +301,15 @@ impl Watch {
     }
 
     /// When to look again.
-    pub fn deadline(&self) -> Nanos {
-        let overdue = self
-            .waits_since()
-            .map_or(Nanos::MAX, |since| since.after(self.late).after(Nanos(1)));
+    pub fn deadline(&self) -> Instant {
+        let overdue = self.waits_since().map_or(Instant::MAX, |since| {
+            since.after(self.late).after(Duration(1))
+        });
         self.again.min(overdue)
     }
 
     /// When the first command was said that is not answered.
-    fn waits_since(&self) -> Option<Nanos> {
+    fn waits_since(&self) -> Option<Instant> {
         let oldest = (self.answered + 1).max(self.said.saturating_sub(REMEMBERED as u64 - 1));
         (oldest <= self.said).then(|| self.times[oldest as usize % REMEMBERED])
     }

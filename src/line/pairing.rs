@@ -7,7 +7,8 @@
 //! the driver's number or by its content, shows no part: neither one that was used nor one that was
 //! not believed or not wanted.
 
-use super::gate::{Nanos, PartId, Reason};
+use super::gate::{PartId, Reason};
+use crate::time::{Duration, Instant};
 use heapless::{Deque, HistoryBuf};
 
 /// Frames whose content is remembered.
@@ -17,7 +18,7 @@ const CONTENTS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameInfo {
     /// When it was exposed, by its stamp.
-    pub exposed: Nanos,
+    pub exposed: Instant,
     /// The driver's number, which grows from frame to frame.
     pub sequence: u64,
     /// A digest of its pixels; None where different parts may look alike to the bit.
@@ -30,11 +31,11 @@ pub struct FrameInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairingSettings {
     /// Earliest exposure after the trigger.
-    pub exposure_min: Nanos,
+    pub exposure_min: Duration,
     /// Latest exposure after the trigger.
-    pub exposure_max: Nanos,
+    pub exposure_max: Duration,
     /// Longest way of a frame from its exposure to this program, and of a trigger likewise.
-    pub delivery: Nanos,
+    pub delivery: Duration,
 }
 
 /// Why nobody wanted a frame.
@@ -64,7 +65,7 @@ pub enum Paired<F> {
         /// Its frame.
         frame: F,
         /// When it was exposed.
-        exposed: Nanos,
+        exposed: Instant,
     },
     /// The frame is free again.
     Free(F, Unused),
@@ -75,7 +76,7 @@ pub enum Paired<F> {
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     part: PartId,
-    trigger: Nanos,
+    trigger: Instant,
 }
 
 /// Pairs up to `PARTS` parts with frames, of which up to `FRAMES` are kept for a trigger that is
@@ -84,8 +85,8 @@ struct Wanted {
 pub struct Pairing<F, const PARTS: usize, const FRAMES: usize> {
     settings: PairingSettings,
     wanted: Deque<Wanted, PARTS>,
-    kept: Deque<(Nanos, F), FRAMES>,
-    newest: Option<Nanos>,
+    kept: Deque<(Instant, F), FRAMES>,
+    newest: Option<Instant>,
     /// The driver's newest number, of frames that were believed and of those that were not.
     sequence: Option<u64>,
     contents: HistoryBuf<u64, CONTENTS>,
@@ -107,7 +108,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         }
     }
 
-    fn window(&self, trigger: Nanos) -> core::ops::RangeInclusive<Nanos> {
+    fn window(&self, trigger: Instant) -> core::ops::RangeInclusive<Instant> {
         trigger.after(self.settings.exposure_min)..=trigger.after(self.settings.exposure_max)
     }
 
@@ -115,7 +116,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
     pub fn trigger(
         &mut self,
         part: PartId,
-        trigger: Nanos,
+        trigger: Instant,
         emit: &mut (impl FnMut(Paired<F>) + ?Sized),
     ) {
         let window = self.window(trigger);
@@ -165,7 +166,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         &mut self,
         frame: F,
         info: FrameInfo,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut (impl FnMut(Paired<F>) + ?Sized),
     ) {
         let FrameInfo {
@@ -230,7 +231,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
     }
 
     /// Gives up what is overdue at `clock`.
-    pub fn tick(&mut self, clock: Nanos, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
+    pub fn tick(&mut self, clock: Instant, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
         while let Some(wanted) = self.wanted.front().copied() {
             if self.overdue(wanted) >= clock {
                 break;
@@ -261,23 +262,23 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         self.sequence = None;
     }
 
-    fn overdue(&self, wanted: Wanted) -> Nanos {
+    fn overdue(&self, wanted: Wanted) -> Instant {
         let latest = wanted.trigger.after(self.settings.exposure_max);
         latest.after(self.settings.delivery)
     }
 
     /// When no trigger can claim a frame of time `exposed` any more.
-    fn useless(&self, exposed: Nanos) -> Nanos {
+    fn useless(&self, exposed: Instant) -> Instant {
         exposed.after(self.settings.delivery)
     }
 
     /// When [`tick`](Self::tick) will have something to do.
-    pub fn deadline(&self) -> Nanos {
+    pub fn deadline(&self) -> Instant {
         let parts = self.wanted.front().map(|w| self.overdue(*w));
         let frames = self.kept.front().map(|(t, _)| self.useless(*t));
         let first = parts.into_iter().chain(frames).min();
         // Strictly after: at the very instant it may still come.
-        first.map_or(Nanos::MAX, |t| t.after(Nanos(1)))
+        first.map_or(Instant::MAX, |t| t.after(Duration(1)))
     }
 }
 
@@ -290,9 +291,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     const SETTINGS: PairingSettings = PairingSettings {
-        exposure_min: Nanos(5),
-        exposure_max: Nanos(15),
-        delivery: Nanos(30),
+        exposure_min: Duration(5),
+        exposure_max: Duration(15),
+        delivery: Duration(30),
     };
 
     type Small = Pairing<u64, 8, 4>;
@@ -300,7 +301,7 @@ mod tests {
     /// Of a frame whose driver numbers it as the test does.
     fn info(sequence: u64, exposed: u64, damaged: bool) -> FrameInfo {
         FrameInfo {
-            exposed: Nanos(exposed),
+            exposed: Instant(exposed),
             sequence,
             content: None,
             damaged,
@@ -318,16 +319,16 @@ mod tests {
         let expected = [Paired::Match {
             part: PartId(1),
             frame: 7,
-            exposed: Nanos(110),
+            exposed: Instant(110),
         }];
         let said = run(|p, e| {
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-            p.frame(7, info(7, 110, false), Nanos(120), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+            p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
         });
         assert_eq!(said, expected);
         let said = run(|p, e| {
-            p.frame(7, info(7, 110, false), Nanos(120), &mut |x| e(x));
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         });
         assert_eq!(said, expected);
     }
@@ -335,14 +336,14 @@ mod tests {
     #[test]
     fn frames_outside_the_window_or_damaged_or_used_leave_the_part_without() {
         for (frame, damaged, reason) in [
-            (Nanos(104), false, Reason::NoFrame),
-            (Nanos(116), false, Reason::NoFrame),
-            (Nanos(110), true, Reason::DamagedFrame),
+            (Instant(104), false, Reason::NoFrame),
+            (Instant(116), false, Reason::NoFrame),
+            (Instant(110), true, Reason::DamagedFrame),
         ] {
             let said = run(|p, e| {
-                p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-                p.frame(7, info(7, frame.0, damaged), Nanos(120), &mut |x| e(x));
-                p.tick(Nanos(200), &mut |x| e(x));
+                p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+                p.frame(7, info(7, frame.0, damaged), Instant(120), &mut |x| e(x));
+                p.tick(Instant(200), &mut |x| e(x));
             });
             assert!(
                 said.contains(&Paired::Missing(PartId(1), reason)),
@@ -355,9 +356,9 @@ mod tests {
     #[test]
     fn a_frame_that_could_show_two_parts_shows_neither() {
         let said = run(|p, e| {
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-            p.trigger(PartId(2), Nanos(104), &mut |x| e(x));
-            p.frame(7, info(7, 112, false), Nanos(120), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+            p.trigger(PartId(2), Instant(104), &mut |x| e(x));
+            p.frame(7, info(7, 112, false), Instant(120), &mut |x| e(x));
         });
         assert_eq!(
             said,
@@ -372,11 +373,11 @@ mod tests {
     #[test]
     fn a_frame_is_used_once_and_a_repeated_one_is_stale() {
         let said = run(|p, e| {
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-            p.frame(7, info(7, 110, false), Nanos(120), &mut |x| e(x));
-            p.trigger(PartId(2), Nanos(101), &mut |x| e(x));
-            p.frame(8, info(8, 110, false), Nanos(120), &mut |x| e(x));
-            p.tick(Nanos(200), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+            p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
+            p.trigger(PartId(2), Instant(101), &mut |x| e(x));
+            p.frame(8, info(8, 110, false), Instant(120), &mut |x| e(x));
+            p.tick(Instant(200), &mut |x| e(x));
         });
         assert_eq!(said[1], Paired::Free(8, Unused::Stale));
         assert_eq!(said[2], Paired::Missing(PartId(2), Reason::NoFrame));
@@ -386,8 +387,8 @@ mod tests {
     fn a_stamp_that_cannot_be_true_is_not_believed() {
         for (stamp, clock) in [(110, 109), (110, 141)] {
             let said = run(|p, e| {
-                p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-                p.frame(7, info(7, stamp, false), Nanos(clock), &mut |x| e(x));
+                p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+                p.frame(7, info(7, stamp, false), Instant(clock), &mut |x| e(x));
             });
             assert_eq!(said, [Paired::Free(7, Unused::Stale)]);
         }
@@ -404,15 +405,15 @@ mod tests {
                     content,
                     ..info(7, 165, false)
                 };
-                p.frame(70, first, Nanos(120), &mut |x| e(x));
-                p.trigger(PartId(2), Nanos(155), &mut |x| e(x));
+                p.frame(70, first, Instant(120), &mut |x| e(x));
+                p.trigger(PartId(2), Instant(155), &mut |x| e(x));
                 // By its number, or where the driver gives it a new one by its content.
                 let again = FrameInfo {
                     sequence: if content.is_some() { 8 } else { 7 },
                     ..first
                 };
-                p.frame(71, again, Nanos(170), &mut |x| e(x));
-                p.tick(Nanos(300), &mut |x| e(x));
+                p.frame(71, again, Instant(170), &mut |x| e(x));
+                p.tick(Instant(300), &mut |x| e(x));
             });
             assert_eq!(
                 said,
@@ -432,18 +433,18 @@ mod tests {
             content: Some(1000),
             ..info(0, 1, false)
         };
-        p.frame(1, first, Nanos(2), &mut |x| e(x));
+        p.frame(1, first, Instant(2), &mut |x| e(x));
     }
 
     #[test]
     fn the_first_frame_after_a_start_shows_no_part_where_contents_are_told_apart() {
         let said = run(|p, e| {
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             let frame = FrameInfo {
                 content: Some(5),
                 ..info(7, 110, false)
             };
-            p.frame(7, frame, Nanos(120), &mut |x| e(x));
+            p.frame(7, frame, Instant(120), &mut |x| e(x));
         });
         assert_eq!(said, [Paired::Free(7, Unused::Repeated)]);
     }
@@ -458,9 +459,9 @@ mod tests {
                     content: Some(5),
                     ..info(n, at + 10, false)
                 };
-                p.trigger(PartId(n), Nanos(at), &mut |x| e(x));
-                p.frame(n, frame, Nanos(at + 12), &mut |x| e(x));
-                p.tick(Nanos(at + 90), &mut |x| e(x));
+                p.trigger(PartId(n), Instant(at), &mut |x| e(x));
+                p.frame(n, frame, Instant(at + 12), &mut |x| e(x));
+                p.tick(Instant(at + 90), &mut |x| e(x));
             }
         });
         let matches = said.iter().filter(|p| matches!(p, Paired::Match { .. }));
@@ -474,16 +475,16 @@ mod tests {
                 content: Some(1),
                 ..info(900, 50, false)
             };
-            p.frame(1, old, Nanos(60), &mut |x| e(x));
+            p.frame(1, old, Instant(60), &mut |x| e(x));
             p.camera_lost(&mut |x| e(x));
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             let left_over = FrameInfo {
                 sequence: 0,
-                exposed: Nanos(108),
+                exposed: Instant(108),
                 ..old
             };
-            p.frame(2, left_over, Nanos(112), &mut |x| e(x));
-            p.frame(3, info(1, 110, false), Nanos(114), &mut |x| e(x));
+            p.frame(2, left_over, Instant(112), &mut |x| e(x));
+            p.frame(3, info(1, 110, false), Instant(114), &mut |x| e(x));
         });
         assert!(said.contains(&Paired::Free(2, Unused::Repeated)));
         assert!(matches!(said.last(), Some(Paired::Match { frame: 3, .. })));
@@ -505,19 +506,19 @@ mod tests {
                     0 => {
                         part += 1;
                         triggers.insert(part, clock);
-                        pairing.trigger(PartId(part), Nanos(clock), &mut |x| said.push(x));
+                        pairing.trigger(PartId(part), Instant(clock), &mut |x| said.push(x));
                     }
                     1 | 2 => {
                         frame += 1;
                         let at = if odd { clock - dt } else { clock };
                         times.insert(frame, at);
-                        pairing.frame(frame, info(frame, at, odd && dt > 15), Nanos(clock), &mut |x| said.push(x));
+                        pairing.frame(frame, info(frame, at, odd && dt > 15), Instant(clock), &mut |x| said.push(x));
                     }
                     _ => {
                         let deadline = pairing.deadline();
                         let before = said.len();
-                        pairing.tick(Nanos(clock), &mut |x| said.push(x));
-                        prop_assert!(said.len() == before || deadline <= Nanos(clock));
+                        pairing.tick(Instant(clock), &mut |x| said.push(x));
+                        prop_assert!(said.len() == before || deadline <= Instant(clock));
                     }
                 }
             }

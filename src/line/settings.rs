@@ -3,10 +3,10 @@
 //! [`controller_settings`](crate::station::controller_settings).
 
 use super::controller::MAX_PARTS;
-use super::gate::{ConfirmKind, Counts, Ejector, Span};
-use crate::clock::nanos;
+use super::gate::{ConfirmKind, Ejector};
 use crate::settings::kind::{Kind, decimal, flag, ms, ms_or_never, us, whole, word};
 use crate::settings::section;
+use crate::time::{Counts, Span};
 use std::time::Duration;
 
 /// Milliseconds: a wait of a day is no line's.
@@ -164,7 +164,7 @@ impl Gate {
 }
 
 fn time(time: Duration) -> Span {
-    Span::Time(nanos(time))
+    Span::Time(time.into())
 }
 
 /// The distance in the unit in which it is given.

@@ -1,6 +1,7 @@
 //! What the gate hands to the recorder: values of fixed size, copied, without heap.
 
-use crate::line::gate::{Judgement, Nanos, PartId, Reason};
+use crate::line::gate::{Judgement, PartId, Reason};
+use crate::time::{Duration, Instant};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::{self, Write};
@@ -166,13 +167,13 @@ impl Latencies {
     };
 
     /// Sets one, in whole microseconds, rounded down.
-    pub fn set(&mut self, which: Latency, time: Nanos) {
+    pub fn set(&mut self, which: Latency, time: Duration) {
         self.us[which as usize] = time.as_micros();
     }
 
     /// This with one more set.
     #[must_use]
-    pub fn with(mut self, which: Latency, time: Nanos) -> Self {
+    pub fn with(mut self, which: Latency, time: Duration) -> Self {
         self.set(which, time);
         self
     }
@@ -204,7 +205,7 @@ impl Serialize for Latencies {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameStamp {
     /// When it was exposed.
-    pub time: Nanos,
+    pub time: Instant,
     /// The camera's counter.
     pub sequence: u64,
 }
@@ -215,7 +216,7 @@ pub struct PartEntry {
     /// Its number.
     pub part: PartId,
     /// When the trigger saw it.
-    pub trigger: Nanos,
+    pub trigger: Instant,
     /// The wall clock at the trigger, for people only.
     pub wall: SystemTime,
     /// The frame that it was judged by; None without one.
@@ -234,7 +235,7 @@ pub struct PartEntry {
 
 impl PartEntry {
     /// A part that was rejected for `reason` and of which nothing else is known.
-    pub fn rejected(part: PartId, trigger: Nanos, wall: SystemTime, reason: Reason) -> Self {
+    pub fn rejected(part: PartId, trigger: Instant, wall: SystemTime, reason: Reason) -> Self {
         Self {
             part,
             trigger,
@@ -354,14 +355,14 @@ pub struct EventEntry {
     /// The rest, for people; empty where there is no more to say.
     pub detail: ShortText<192>,
     /// When.
-    pub at: Nanos,
+    pub at: Instant,
     /// The wall clock then, for people only.
     pub wall: SystemTime,
 }
 
 impl EventEntry {
     /// An event now; `detail` is formatted without heap and cut after 192 bytes.
-    pub fn new(kind: EventKind, subject: &str, detail: impl fmt::Display, at: Nanos) -> Self {
+    pub fn new(kind: EventKind, subject: &str, detail: impl fmt::Display, at: Instant) -> Self {
         Self {
             kind,
             subject: ShortText::new(subject),
@@ -389,7 +390,7 @@ mod tests {
 
     #[test]
     fn times_are_there_or_not() {
-        let some = Latencies::NONE.with(Latency::Judging, Nanos(1_999));
+        let some = Latencies::NONE.with(Latency::Judging, Duration(1_999));
         assert_eq!(some.get(Latency::Judging), Some(1));
         assert_eq!(some.get(Latency::Waiting), None);
         assert_eq!(some.measured().count(), 1);

@@ -7,8 +7,9 @@ use super::kept::{Index, Name};
 use super::wall::Utc;
 use crate::capture::source::{PixelFormat, RawFrame};
 use crate::frame::{Frame, Pixels};
-use crate::line::gate::{Nanos, PartId};
+use crate::line::gate::PartId;
 use crate::seed::Rng;
+use crate::time::{Duration, Instant};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 use std::fs::{File, OpenOptions};
@@ -22,7 +23,7 @@ const AT_ONCE: usize = 64;
 /// Files of earlier runs that one [`Images::tick`] takes into account.
 const FOUND_AT_ONCE: usize = 2_000;
 /// Trouble is told at most so often.
-const TELL_EVERY: Nanos = Nanos::from_millis(60_000);
+const TELL_EVERY: Duration = Duration::from_millis(60_000);
 /// Name of an image that is being written, in the images' folder.
 const UNFINISHED: &str = "unfinished";
 
@@ -158,7 +159,7 @@ pub struct Images {
     counts: ImageCounts,
     /// Encoded bytes; reused.
     encoded: Vec<u8>,
-    told: Option<Nanos>,
+    told: Option<Instant>,
     /// Dropped since it was last asked for, and why the last of them was.
     news: (u64, String),
 }
@@ -205,7 +206,7 @@ impl Images {
     }
 
     /// Keeps the image of a part, if it is wanted.
-    pub fn keep(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Nanos) -> Kept {
+    pub fn keep(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Instant) -> Kept {
         let Some(frame) = frame.filter(|f| !f.bytes.is_empty() && self.wanted(entry)) else {
             return Kept::NotWanted;
         };

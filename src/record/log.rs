@@ -8,7 +8,7 @@
 pub use super::chain::MAX_LINE;
 use super::chain::{self, SEAL, START};
 use super::wall::Utc;
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -19,12 +19,12 @@ use std::time::SystemTime;
 /// Version of the lines' meaning, in the first line of every file.
 const FORMAT: u32 = 1;
 /// A failed write or opening is tried again after this time, so that a dead disk is not hammered.
-const PAUSE: Nanos = Nanos::from_millis(1_000);
+const PAUSE: Duration = Duration::from_millis(1_000);
 /// A written line is pushed to the disk at most so long after it was written, as far as
 /// [`EventLog::tick`] is called; leaves half of the promised second for the caller's own pace.
-const SYNC_AFTER: Nanos = Nanos::from_millis(500);
+const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// Trouble is told on standard error at most so often.
-const TELL_EVERY: Nanos = Nanos::from_millis(60_000);
+const TELL_EVERY: Duration = Duration::from_millis(60_000);
 /// So much of a file's end is looked at when it is opened: room for a torn line and two whole ones.
 const TAIL: u64 = 4 * MAX_LINE as u64;
 
@@ -143,12 +143,12 @@ pub struct EventLog {
     options: LogOptions,
     current: Option<Current>,
     /// Not before this is writing tried again.
-    pause_until: Option<Nanos>,
-    told: Option<Nanos>,
+    pause_until: Option<Instant>,
+    told: Option<Instant>,
     /// Lost since the last gap line.
     gap: u64,
     why: String,
-    unsynced_since: Option<Nanos>,
+    unsynced_since: Option<Instant>,
     sync_failed: u64,
     counts: LogCounts,
     line: Vec<u8>,
@@ -193,7 +193,7 @@ impl EventLog {
     }
 
     /// Appends `line`, an object, as JSON. False: it is lost and counted.
-    pub fn append(&mut self, line: &impl Serialize, now: Nanos) -> bool {
+    pub fn append(&mut self, line: &impl Serialize, now: Instant) -> bool {
         let written = self.ready(now) && self.try_line(line, now);
         if !written {
             self.lose(1);
@@ -210,7 +210,7 @@ impl EventLog {
     }
 
     /// To be called a few times a second: writes what is owed, pushes to the disk what is due.
-    pub fn tick(&mut self, now: Nanos) {
+    pub fn tick(&mut self, now: Instant) {
         if self.gap > 0 || self.current.is_none() {
             self.ready(now);
         }
@@ -223,7 +223,7 @@ impl EventLog {
     }
 
     /// Pushes all lines to the disk, and notes when that failed before or the file is gone.
-    pub fn sync(&mut self, now: Nanos) {
+    pub fn sync(&mut self, now: Instant) {
         let pushed = self.push(now);
         if pushed && self.sync_failed > 0 {
             let mut about = About::new("sync_failed");
@@ -244,7 +244,7 @@ impl EventLog {
         }
     }
 
-    fn push(&mut self, now: Nanos) -> bool {
+    fn push(&mut self, now: Instant) -> bool {
         self.unsynced_since = None;
         let Some(current) = &self.current else {
             return false;
@@ -266,7 +266,7 @@ impl EventLog {
     }
 
     /// Whether a line may be tried: a file is open, and it has the gap line that is owed.
-    fn ready(&mut self, now: Nanos) -> bool {
+    fn ready(&mut self, now: Instant) -> bool {
         if self.pause_until.is_some_and(|until| now < until) {
             return false;
         }
@@ -302,13 +302,13 @@ impl EventLog {
         true
     }
 
-    fn failed(&mut self, error: &io::Error, now: Nanos) {
+    fn failed(&mut self, error: &io::Error, now: Instant) {
         self.why = error.to_string();
         self.pause_until = Some(now.after(PAUSE));
         self.tell(error, now);
     }
 
-    fn tell(&mut self, error: &io::Error, now: Nanos) {
+    fn tell(&mut self, error: &io::Error, now: Instant) {
         if self.told.is_none_or(|at| now.since(at) >= TELL_EVERY) {
             self.told = Some(now);
             ::log::warn!(
@@ -319,7 +319,7 @@ impl EventLog {
         }
     }
 
-    fn try_line(&mut self, line: &impl Serialize, now: Nanos) -> bool {
+    fn try_line(&mut self, line: &impl Serialize, now: Instant) -> bool {
         match self.write_line(line, now) {
             Ok(()) => {
                 self.counts.written += 1;
@@ -333,7 +333,7 @@ impl EventLog {
         }
     }
 
-    fn write_line(&mut self, line: &impl Serialize, now: Nanos) -> io::Result<()> {
+    fn write_line(&mut self, line: &impl Serialize, now: Instant) -> io::Result<()> {
         encode(&mut self.line, line)?;
         let length = (self.line.len() + SEAL + 1) as u64;
         let full = |c: &Current| c.size > 0 && c.size + length > self.options.max_bytes;
@@ -347,7 +347,7 @@ impl EventLog {
         current.write(&self.line, chain)
     }
 
-    fn rotate(&mut self, now: Nanos) -> io::Result<()> {
+    fn rotate(&mut self, now: Instant) -> io::Result<()> {
         self.push(now);
         let Some(old) = self.current.take() else {
             return Ok(());

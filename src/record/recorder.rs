@@ -7,14 +7,15 @@ use super::log::{EventLog, LogOptions};
 use super::metrics::Metrics;
 use super::wall::Utc;
 use crate::capture::source::RawFrame;
-use crate::line::gate::{Judgement, Nanos};
+use crate::line::gate::Judgement;
+use crate::time::{Duration, Instant};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Trouble with images gets a line of the log at most so often.
-const IMAGE_NEWS_EVERY: Nanos = Nanos::from_millis(60_000);
+const IMAGE_NEWS_EVERY: Duration = Duration::from_millis(60_000);
 
 /// What is kept and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +73,7 @@ pub struct Recorder {
     images: Images,
     metrics: Arc<Metrics>,
     drift: Option<Drift>,
-    image_news: Option<Nanos>,
+    image_news: Option<Instant>,
 }
 
 impl Recorder {
@@ -102,7 +103,7 @@ impl Recorder {
     }
 
     /// A decided part, and the frame it was judged by.
-    pub fn part(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Nanos) {
+    pub fn part(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Instant) {
         let kept = self.images.keep(entry, frame, now);
         let image = match &kept {
             Kept::As(path) => Some(path.as_path()),
@@ -133,7 +134,7 @@ impl Recorder {
     }
 
     /// Something that happened to the line.
-    pub fn event(&mut self, entry: &EventEntry, now: Nanos) {
+    pub fn event(&mut self, entry: &EventEntry, now: Instant) {
         let line = EventLine {
             event: entry.kind.name(),
             at_ns: entry.at.0,
@@ -156,9 +157,9 @@ impl Recorder {
     }
 
     /// To be called a few times a second, whether anything happened or not.
-    pub fn tick(&mut self, now: Nanos) {
+    pub fn tick(&mut self, now: Instant) {
         self.images.tick();
-        let due = |at: Nanos| now.since(at) >= IMAGE_NEWS_EVERY;
+        let due = |at: Instant| now.since(at) >= IMAGE_NEWS_EVERY;
         if self.image_news.is_none_or(due)
             && let Some((count, why)) = self.images.news()
         {
@@ -192,7 +193,7 @@ impl Recorder {
         &self.log
     }
 
-    fn watch_drift(&mut self, entry: &PartEntry, now: Nanos) {
+    fn watch_drift(&mut self, entry: &PartEntry, now: Instant) {
         let (Some(drift), Some(Judgement::Ok), Some(score)) =
             (&mut self.drift, entry.verdict, entry.score)
         else {

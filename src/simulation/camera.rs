@@ -2,11 +2,11 @@
 
 use super::part::{Defect, RenderedPart, Renderer, SIZE};
 use crate::capture::folder_source::describe;
-use crate::capture::pace::{Exposure, Pacer, nanoseconds};
+use crate::capture::pace::{Exposure, Pacer};
 use crate::capture::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
 use crate::seed::Rng;
+use crate::time::Duration;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Parts other than those of the fit, the tests and `partgate demo`.
 const FIRST_GOOD: u64 = 3_000_000;
@@ -174,10 +174,7 @@ impl FrameSource for RenderedSource {
         };
         let slot = match self.exposure {
             Exposure::FreeRunning { .. } => self.production.slot(exposed.sequence),
-            Exposure::OnTrigger { delay } => {
-                let trigger_ns = exposed.time_ns.saturating_sub(nanoseconds(delay));
-                self.production.shown_at(trigger_ns)
-            }
+            Exposure::OnTrigger { delay } => self.production.shown_at(exposed.time.before(delay).0),
         };
         let Some(part) = self.drawn.get_mut(slot) else {
             return Ok(false);
@@ -192,7 +189,7 @@ impl FrameSource for RenderedSource {
         into.format = PixelFormat::Rgb24;
         (into.width, into.height) = (part.width, part.height);
         into.stride = 3 * part.width;
-        (into.time_ns, into.sequence) = (exposed.time_ns, exposed.sequence);
+        (into.time, into.sequence) = (exposed.time, exposed.sequence);
         into.lost_before = exposed.lost_before;
         into.damaged = taken < part.rgb.len();
         Ok(true)
@@ -233,6 +230,7 @@ mod tests {
     use super::*;
     use crate::capture::decode::decode;
     use crate::frame::{Frame, Pixels};
+    use crate::time::Instant;
 
     #[test]
     fn the_seed_says_which_parts_are_defective() {
@@ -261,7 +259,7 @@ mod tests {
         let mut frame = Frame::blank();
         assert!(source.next(&mut raw, Duration::from_secs(5)).expect("next"));
         decode(&raw, &mut frame).expect("decode");
-        (frame.pixels().clone(), raw.sequence, raw.time_ns)
+        (frame.pixels().clone(), raw.sequence, raw.time.0)
     }
 
     #[test]
@@ -294,10 +292,10 @@ mod tests {
         let (mut runs_on, mut flash) = start();
         for (sequence, time) in times.into_iter().enumerate() {
             let slot = production.shown_at(time);
-            flash.fire(time);
+            flash.fire(Instant(time));
             let shown = next(&mut runs_on);
             let (mut anew, mut flash) = start();
-            flash.fire(time);
+            flash.fire(Instant(time));
             assert_eq!(next(&mut anew).0, shown.0);
             assert_eq!((shown.1, shown.2), (sequence as u64, time + 2_500_000));
             let part = production.draw(slot);
@@ -322,7 +320,7 @@ mod tests {
         let drawn = |source: &RenderedSource| source.drawn.iter().flatten().count();
         assert_eq!(drawn(&source), 0);
         let mut flash = source.flash().expect("flash");
-        flash.fire(1_000);
+        flash.fire(Instant(1_000));
         let shown = next(&mut source);
         assert_eq!(
             shown.0,

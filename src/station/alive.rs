@@ -2,7 +2,7 @@
 //! these words.
 
 use crate::clock;
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One thread's word, nanoseconds of CLOCK_MONOTONIC.
@@ -20,8 +20,8 @@ impl Word {
     }
 
     /// How long it has not gone round at `now`.
-    pub(super) fn silent_for(&self, now: Nanos) -> Nanos {
-        now.since(Nanos(self.0.load(Ordering::Relaxed)))
+    pub(super) fn silent_for(&self, now: Instant) -> Duration {
+        now.since(Instant(self.0.load(Ordering::Relaxed)))
     }
 }
 

@@ -5,12 +5,11 @@ use super::alive::Word;
 use super::rails::{FromCamera, POOL, said};
 use crate::capture::source::{FrameSource, RawFrame, content};
 use crate::clock;
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use heapless::Vec;
 use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
 
 /// Longest wait for a frame at a time: how late a request to stop is seen.
 const WAIT: Duration = Duration::from_millis(100);
@@ -81,7 +80,7 @@ pub(super) fn run(
                     if !std::mem::replace(&mut told_why, true) {
                         log::error!("camera: {}", said(&error.into()));
                     }
-                    std::thread::sleep(REOPEN);
+                    clock::sleep(REOPEN);
                     continue;
                 }
             }
@@ -115,7 +114,7 @@ pub(super) fn run(
                 None
             }
             Ok(false) => {
-                let silent = now.since(last) > clock::nanos(settings.timeout);
+                let silent = now.since(last) > settings.timeout;
                 (silent && !settings.on_trigger)
                     .then(|| format!("no frame for {} ms", settings.timeout.as_millis()))
             }
@@ -125,7 +124,7 @@ pub(super) fn run(
             let _ = pool.push(frame);
         }
         let mut why = lost;
-        if why.is_none() && now.since(controls_at) > clock::nanos(handling.controls_every) {
+        if why.is_none() && now.since(controls_at) > handling.controls_every {
             controls_at = now;
             why = source.check_controls().err().map(|e| said(&e.into()));
         }
@@ -148,7 +147,7 @@ impl CameraEnds<'_> {
         }
     }
 
-    fn hand_over(&mut self, frame: RawFrame, now: Nanos, pool: &mut Vec<RawFrame, POOL>) {
+    fn hand_over(&mut self, frame: RawFrame, now: Instant, pool: &mut Vec<RawFrame, POOL>) {
         if let Err(FromCamera::Frame(frame, _)) = self.out.enqueue(FromCamera::Frame(frame, now)) {
             // The gate does not take frames: its parts will have none, and are rejected.
             self.no_room.fetch_add(1, Ordering::Relaxed);
@@ -166,7 +165,7 @@ impl CameraEnds<'_> {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            clock::sleep(Duration::from_millis(1));
         }
         self.gate.unpark();
     }
@@ -199,7 +198,7 @@ mod tests {
         }
 
         fn next(&mut self, into: &mut RawFrame, _: Duration) -> Result<bool, CaptureError> {
-            std::thread::sleep(Duration::from_millis(1));
+            clock::sleep(Duration::from_millis(1));
             if self.next == self.lives {
                 return Err(CaptureError::Lost {
                     source_name: "scripted".into(),
@@ -276,7 +275,7 @@ mod tests {
             };
             let stop = &stop;
             scope.spawn(move || run(Box::new(source), &settings, ends, stop));
-            let until = clock::now().after(clock::nanos(PATIENCE));
+            let until = clock::now().after(PATIENCE);
             while !enough(&said) && clock::now() < until {
                 match heard.dequeue() {
                     Some(FromCamera::Frame(frame, at)) => {
@@ -286,7 +285,7 @@ mod tests {
                         back.enqueue(frame).expect("room");
                     }
                     Some(word) => said.push(word),
-                    None => std::thread::sleep(Duration::from_millis(1)),
+                    None => clock::sleep(Duration::from_millis(1)),
                 }
             }
             stop.store(true, Ordering::Relaxed);

@@ -1,12 +1,12 @@
 //! The challenge: from time to time a known-bad part has to be rejected on the judge's word, or the
 //! alarm is raised. Says which part it is, how it ended and when it is overdue; the desk acts.
 
-use crate::line::gate::{Judgement, Nanos, PartId, Reason};
+use crate::line::gate::{Judgement, PartId, Reason};
 use crate::record::{ChallengeState, PartEntry};
-use std::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// A known-bad part that does not come within this is not waited for any longer.
-const PATIENCE: Nanos = Nanos::from_millis(300_000);
+const PATIENCE: Duration = Duration::from_millis(300_000);
 
 /// How a challenge ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +48,7 @@ impl std::fmt::Display for Void {
             Void::NoPart => write!(
                 f,
                 "no part was triggered within {} s",
-                PATIENCE.0 / 1_000_000_000
+                PATIENCE.as_millis() / 1_000
             ),
         }
     }
@@ -59,8 +59,8 @@ enum State {
     Idle,
     /// The next part that is triggered after `from`.
     Awaited {
-        from: Nanos,
-        until: Nanos,
+        from: Instant,
+        until: Instant,
     },
     UnderWay(PartId),
 }
@@ -68,9 +68,9 @@ enum State {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Challenge {
-    every: Option<Nanos>,
+    every: Option<Duration>,
     /// When one is overdue; None: since ever, for nobody knows when the last one was passed.
-    due: Option<Nanos>,
+    due: Option<Instant>,
     was_ready: bool,
     state: State,
     /// The last part that has a number, and the last one that was decided.
@@ -87,14 +87,14 @@ pub(super) struct Challenge {
 
 impl Challenge {
     /// One must be passed `every` so often; the last one was `age` ago, where that is known.
-    pub(super) fn new(every: Option<Duration>, age: Option<Duration>, now: Nanos) -> Self {
+    pub(super) fn new(every: Option<Duration>, age: Option<Duration>, now: Instant) -> Self {
         let left = every
             .zip(age)
-            .and_then(|(every, age)| every.checked_sub(age));
-        let nanos = crate::clock::nanos;
+            .filter(|(every, age)| age <= every)
+            .map(|(every, age)| every - age);
         Self {
-            every: every.map(nanos),
-            due: left.map(|left| now.after(nanos(left))),
+            every,
+            due: left.map(|left| now.after(left)),
             was_ready: false,
             state: State::Idle,
             numbered: 0,
@@ -147,7 +147,7 @@ impl Challenge {
     }
 
     /// Somebody asked for a challenge at `from`. False while the known-bad part is under way.
-    pub(super) fn begin(&mut self, from: Nanos) -> bool {
+    pub(super) fn begin(&mut self, from: Instant) -> bool {
         if matches!(self.state, State::UnderWay(_)) {
             return false;
         }
@@ -157,7 +157,7 @@ impl Challenge {
     }
 
     /// Parts are numbered up to `last`; the newest of them was triggered `at`.
-    pub(super) fn numbered(&mut self, last: u64, at: Nanos) {
+    pub(super) fn numbered(&mut self, last: u64, at: Instant) {
         let new = last.saturating_sub(self.numbered);
         self.numbered = last;
         let State::Awaited { from, .. } = self.state else {
@@ -198,7 +198,7 @@ impl Challenge {
     }
 
     /// How it ended, once; what follows is carried out by whoever asks.
-    pub(super) fn outcome(&mut self, now: Nanos) -> Option<Outcome> {
+    pub(super) fn outcome(&mut self, now: Instant) -> Option<Outcome> {
         if let State::Awaited { until, .. } = self.state
             && now >= until
         {
@@ -221,7 +221,7 @@ impl Challenge {
 
     /// None was passed in time, and the alarm does not say so yet. Not while one is on its way: the
     /// alarm would stop the line that has to show what it does.
-    pub(super) fn overdue(&self, now: Nanos) -> bool {
+    pub(super) fn overdue(&self, now: Instant) -> bool {
         self.every.is_some()
             && self.was_ready
             && !self.stands
@@ -235,8 +235,8 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    const fn s(n: u64) -> Nanos {
-        Nanos::from_millis(1_000 * n)
+    const fn s(n: u64) -> Instant {
+        Instant::from_millis(1_000 * n)
     }
 
     fn entry(part: u64, reason: Option<Reason>, verdict: Option<Judgement>) -> PartEntry {

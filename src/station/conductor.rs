@@ -12,24 +12,24 @@ use crate::capture::source::RawFrame;
 use crate::clock::{self, Suspension};
 use crate::line::controller::{Controller, ControllerSettings};
 use crate::line::devices::{Input, Outputs, Standing};
-use crate::line::gate::{Counters, Fault, Line, Nanos, SettingsError, Span};
+use crate::line::gate::{Counters, Fault, Line, SettingsError};
 use crate::line::holder::FALL;
 use crate::line::pairing::FrameInfo;
 use crate::record::EventKind;
+use crate::time::{Duration, Instant, Span};
 use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// A camera's thread goes round ten times a second; one that has not for so long hangs in its driver.
-const CAMERA_SILENT: Nanos = Nanos::from_millis(2_000);
+const CAMERA_SILENT: Duration = Duration::from_millis(2_000);
 /// The threads of trigger, judge and control socket go round twenty times a second.
-const THREAD_SILENT: Nanos = Nanos::from_millis(500);
+const THREAD_SILENT: Duration = Duration::from_millis(500);
 /// A disk may take seconds for what it is given; one that takes longer records nothing.
-const RECORD_SILENT: Nanos = Nanos::from_millis(5_000);
+const RECORD_SILENT: Duration = Duration::from_millis(5_000);
 /// Opening a camera may take seconds; after these, a thread that hangs is mended by a new process only.
-const STUCK: Nanos = Nanos::from_millis(10_000);
+const STUCK: Duration = Duration::from_millis(10_000);
 /// Time that the machine slept and that parts may have moved unseen.
-const SLEPT: Nanos = Nanos::from_millis(5);
+const SLEPT: Duration = Duration::from_millis(5);
 /// Longest sleep: how late a request to stop is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
@@ -50,9 +50,9 @@ pub(super) struct Watched<'a> {
     /// Triggers come from the control socket's thread.
     pub(super) control_triggers: bool,
     /// Where it belongs to the gate's work that the holder of the lines hears of it.
-    pub(super) alive_every: Nanos,
+    pub(super) alive_every: Duration,
     /// To be run later than this is an incident.
-    pub(super) late: Nanos,
+    pub(super) late: Duration,
     /// The event log cannot be written, says its thread.
     pub(super) record_lost: &'a AtomicBool,
     /// And then the line must not run.
@@ -80,12 +80,12 @@ enum Ending {
 
 /// See the module.
 pub(super) struct Conductor<'a> {
-    controller: Controller<(RawFrame, Nanos)>,
+    controller: Controller<(RawFrame, Instant)>,
     desk: Desk<'a>,
     ends: Arriving<'a>,
     watched: Watched<'a>,
     history: History,
-    next_alive: Nanos,
+    next_alive: Instant,
     /// What the camera's thread said last.
     camera_works: bool,
     /// What the trigger's thread said last.
@@ -95,11 +95,11 @@ pub(super) struct Conductor<'a> {
     /// Whoever holds the lines ought to have answered.
     overdue: bool,
     asked: bool,
-    ask_again: Nanos,
+    ask_again: Instant,
     /// This thread has to be here again by then.
-    due_here: Nanos,
+    due_here: Instant,
     /// Before this, silence of other threads says nothing: all of this process was stopped.
-    excused_until: Nanos,
+    excused_until: Instant,
     suspension: Suspension,
     /// What systemd was last told of READY.
     announced: Option<bool>,
@@ -149,7 +149,7 @@ impl<'a> Conductor<'a> {
             record_lost: false,
             overdue: false,
             asked: false,
-            ask_again: Nanos::MAX,
+            ask_again: Instant::MAX,
             due_here: now,
             excused_until: now,
             suspension: Suspension::watch(),
@@ -190,8 +190,8 @@ impl<'a> Conductor<'a> {
             let next = self.controller.deadline().min(self.next_alive);
             let due = clock::until(next.min(self.ask_again)).min(LONGEST_SLEEP);
             if !self.something_waits() && !self.desk.orphaned {
-                self.due_here = clock::now().after(clock::nanos(due));
-                std::thread::park_timeout(due);
+                self.due_here = clock::now().after(due);
+                std::thread::park_timeout(due.into());
             }
         };
         self.end(ending);
@@ -255,7 +255,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// The controller, for what is printed at the end.
-    pub(super) fn controller(&self) -> &Controller<(RawFrame, Nanos)> {
+    pub(super) fn controller(&self) -> &Controller<(RawFrame, Instant)> {
         &self.controller
     }
 
@@ -267,7 +267,10 @@ impl<'a> Conductor<'a> {
     }
 
     /// Calls the controller, then tells of what was decided: the outputs have been set by then.
-    fn act(&mut self, what: impl FnOnce(&mut Controller<(RawFrame, Nanos)>, Nanos, &mut Desk<'a>)) {
+    fn act(
+        &mut self,
+        what: impl FnOnce(&mut Controller<(RawFrame, Instant)>, Instant, &mut Desk<'a>),
+    ) {
         let now = clock::now();
         self.desk.now = now;
         what(&mut self.controller, now, &mut self.desk);
@@ -287,7 +290,7 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    fn was_late(&mut self, who: &'static str, late: Nanos) {
+    fn was_late(&mut self, who: &'static str, late: Duration) {
         let ms = late.as_micros() / 1_000;
         log::error!(
             "the {who} process was {ms} ms late: the lines fall, and what lies on the line is thrown out"
@@ -319,7 +322,7 @@ impl<'a> Conductor<'a> {
             Ok(holding) => holding,
             Err(error) => {
                 self.desk.outputs_gone(&error);
-                self.ask_again = Nanos::MAX;
+                self.ask_again = Instant::MAX;
                 return;
             }
         };
@@ -420,7 +423,7 @@ impl<'a> Conductor<'a> {
             self.act(|c, now, desk| match came {
                 FromCamera::Frame(frame, in_hand) => {
                     let info = FrameInfo {
-                        exposed: Nanos(frame.time_ns),
+                        exposed: frame.time,
                         sequence: frame.sequence,
                         content: frame.content,
                         damaged: frame.damaged,
@@ -510,7 +513,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// Whether everything that a watchdog could mend works.
-    fn fresh(&self, now: Nanos) -> bool {
+    fn fresh(&self, now: Instant) -> bool {
         let alive = self.watched.alive;
         let control = self.watched.control_triggers && alive.control.silent_for(now) >= STUCK;
         let stuck = control

@@ -10,10 +10,11 @@ use super::rails::Word;
 use super::triggers::{SharedFlash, fire};
 use crate::clock;
 use crate::line::devices::Standing;
-use crate::line::gate::{Nanos, Reason};
+use crate::line::gate::Reason;
 use crate::record::{ChallengeState, Metrics};
+use crate::time::{Duration, Instant};
 use heapless::spsc::Producer;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use thiserror::Error;
 
 /// Longest command, bytes.
@@ -30,7 +31,7 @@ const LONGEST: usize = 255;
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 /// A part that is told of later than this after its time is taken as lost.
-const OLDEST: Nanos = Nanos::from_millis(1_000);
+const OLDEST: Duration = Duration::from_millis(1_000);
 /// Peers that are served at once.
 const PEERS: usize = 16;
 /// A peer that is owed so many bytes gets no more answers.
@@ -105,14 +106,14 @@ const ORPHAN: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`ControlError::Taken`] when somebody answers there and goes on to for a second.
 pub fn ensure_alone(path: &Path) -> Result<(), ControlError> {
-    let until = clock::now().after(clock::nanos(ORPHAN));
+    let until = clock::now().after(ORPHAN);
     while UnixStream::connect(path).is_ok() {
         if clock::now() >= until {
             return Err(ControlError::Taken {
                 path: path.to_path_buf(),
             });
         }
-        std::thread::sleep(LOOK);
+        clock::sleep(LOOK);
     }
     Ok(())
 }
@@ -127,9 +128,9 @@ pub(super) struct ControlEnds<'a> {
     pub(super) triggers: bool,
     /// A word that may have waited for longer than this, besides [`LOOK`], says nothing of when its part
     /// was there.
-    pub(super) late: Nanos,
+    pub(super) late: Duration,
     /// The time of the last part that was told of here.
-    pub(super) last: Nanos,
+    pub(super) last: Instant,
     /// When this thread last went round.
     pub(super) alive: &'a alive::Word,
 }
@@ -144,9 +145,9 @@ struct Peer {
     /// What it has not taken yet of its answer.
     owed: Vec<u8>,
     /// What it says now it had not said then.
-    silent_at: Nanos,
+    silent_at: Instant,
     /// When it last gave a whole command, or came.
-    since: Nanos,
+    since: Instant,
     /// It has said its last word.
     ended: bool,
 }
@@ -165,7 +166,7 @@ pub(super) fn run(control: &Control, mut ends: ControlEnds<'_>, stop: &AtomicBoo
             welcome(&mut peers, stream, now, looked);
         }
         peers.retain_mut(|peer| {
-            let idle = now.since(peer.since) > clock::nanos(PATIENCE);
+            let idle = now.since(peer.since) > PATIENCE;
             let served = ends.serve(peer, now);
             if let Err(error) = &served {
                 log::debug!("control socket: {error}");
@@ -179,8 +180,8 @@ pub(super) fn run(control: &Control, mut ends: ControlEnds<'_>, stop: &AtomicBoo
 fn welcome(
     peers: &mut heapless::Vec<Peer, PEERS>,
     stream: UnixStream,
-    now: Nanos,
-    silent_at: Nanos,
+    now: Instant,
+    silent_at: Instant,
 ) {
     if stream.set_nonblocking(true).is_err() {
         return;
@@ -214,9 +215,8 @@ fn wait(control: &Control, peers: &[Peer]) {
         };
         let _ = fds.push(PollFd::new(&peer.stream, flags));
     }
-    let timeout = Timespec::try_from(LOOK).ok();
     // Interrupted or not: all of them are looked at next.
-    let _ = poll(&mut fds, timeout.as_ref());
+    let _ = poll(&mut fds, Some(&clock::timespec(LOOK)));
 }
 
 /// A call that would have to wait has done nothing.
@@ -230,7 +230,7 @@ fn unless_waiting(done: std::io::Result<usize>) -> std::io::Result<Option<usize>
 
 impl ControlEnds<'_> {
     /// Takes and answers what `peer` has said, without waiting.
-    fn serve(&mut self, peer: &mut Peer, now: Nanos) -> std::io::Result<()> {
+    fn serve(&mut self, peer: &mut Peer, now: Instant) -> std::io::Result<()> {
         peer.flush()?;
         let mut bytes = [0; LONGEST];
         // Not more than this in one go: others wait.
@@ -255,7 +255,7 @@ impl ControlEnds<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, peer: &mut Peer, byte: u8, now: Nanos) {
+    fn hear(&mut self, peer: &mut Peer, byte: u8, now: Instant) {
         if byte != b'\n' {
             peer.too_long |= peer.said.push(byte).is_err();
             return;
@@ -274,7 +274,7 @@ impl ControlEnds<'_> {
         }
     }
 
-    fn answer(&mut self, command: &str, not_before: Nanos) -> serde_json::Value {
+    fn answer(&mut self, command: &str, not_before: Instant) -> serde_json::Value {
         match command {
             "trigger" => self.trigger(None, not_before),
             "acknowledge" => {
@@ -306,18 +306,18 @@ impl ControlEnds<'_> {
 
     /// A part is there; `at` is its time in words, where it was told. The word was not there at
     /// `not_before`.
-    fn trigger(&mut self, at: Option<&str>, not_before: Nanos) -> serde_json::Value {
+    fn trigger(&mut self, at: Option<&str>, not_before: Instant) -> serde_json::Value {
         if !self.triggers {
             return error("this line's triggers do not come from the socket (trigger.kind)");
         }
         let now = clock::now();
-        let longest = self.late.after(clock::nanos(LOOK));
+        let longest = self.late + LOOK;
         let at = match at.map(|at| stamp(at, self.last, now)) {
             // This thread was not run, or the peer not read: the word may have waited.
             None if now.since(not_before) > longest => {
                 log::warn!(
                     "control socket: a trigger without a time may have waited for {} ms: the part is taken as lost",
-                    now.since(not_before).as_micros() / 1_000
+                    now.since(not_before).as_millis()
                 );
                 let answer = serde_json::json!({"ok": true, "at_ns": now.0, "lost": true});
                 return self.say(Word::LostTrigger(not_before), answer);
@@ -431,9 +431,9 @@ impl Peer {
 
 /// The time of a part as told. Where it cannot be true: since when the part may have been there, and
 /// why.
-fn stamp(text: &str, last: Nanos, now: Nanos) -> Result<Nanos, (Nanos, &'static str)> {
-    let earliest = Nanos(now.0.saturating_sub(OLDEST.0));
-    let Ok(at) = text.trim().parse().map(Nanos) else {
+fn stamp(text: &str, last: Instant, now: Instant) -> Result<Instant, (Instant, &'static str)> {
+    let earliest = now.before(OLDEST);
+    let Ok(at) = text.trim().parse().map(Instant) else {
         return Err((
             earliest,
             "the time of a trigger is a whole number of nanoseconds of this board's CLOCK_MONOTONIC",
@@ -464,8 +464,8 @@ fn error(text: &str) -> serde_json::Value {
 /// When nobody answers there within two seconds.
 pub fn ask(path: &Path, command: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE.into()))?;
+    stream.set_write_timeout(Some(PATIENCE.into()))?;
     writeln!(stream, "{command}")?;
     let mut answer = String::new();
     BufReader::new(stream)
@@ -489,11 +489,11 @@ mod tests {
             flash: &flash,
             metrics: Arc::new(crate::station::metrics()),
             triggers: true,
-            late: Nanos::from_millis(100),
-            last: Nanos(0),
+            late: Duration::from_millis(100),
+            last: Instant(0),
             alive: &alive.control,
         };
-        let long_ago = Nanos(clock::now().0 - 500_000_000);
+        let long_ago = clock::now().before(Duration::from_millis(500));
         let answer = ends.answer("trigger", long_ago);
         assert_eq!(answer["lost"], true, "{answer}");
         let word = heard.dequeue();
@@ -502,7 +502,7 @@ mod tests {
             "{word:?}"
         );
         // Whoever stamps a word says when its part was there, however late the word is heard.
-        let stamped = Nanos(clock::now().0 - 400_000_000);
+        let stamped = clock::now().before(Duration::from_millis(400));
         let answer = ends.answer(&format!("trigger {}", stamped.0), long_ago);
         assert_eq!(answer["ok"], true, "{answer}");
         let word = heard.dequeue();
@@ -518,9 +518,9 @@ mod tests {
 
     #[test]
     fn a_time_that_cannot_be_a_parts_tells_since_when_the_part_may_have_been_there() {
-        let ms = Nanos::from_millis;
+        let ms = Instant::from_millis;
         let (last, now) = (ms(9_500), ms(10_000));
-        let told = |at: Nanos| stamp(&at.0.to_string(), last, now).map_err(|(since, _)| since);
+        let told = |at: Instant| stamp(&at.0.to_string(), last, now).map_err(|(since, _)| since);
         assert_eq!(told(ms(9_999)), Ok(ms(9_999)));
         assert_eq!(told(now), Ok(now));
         assert_eq!(

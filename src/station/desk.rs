@@ -7,22 +7,23 @@ use crate::capture::source::RawFrame;
 use crate::clock;
 use crate::line::controller::{Command, Controller};
 use crate::line::devices::{DeviceError, Outputs, Standing};
-use crate::line::gate::{Decision, Fault, Judgement, Line, Nanos, Output, PartId, Reason};
+use crate::line::gate::{Decision, Fault, Judgement, Line, Output, PartId, Reason};
 use crate::line::keepalive::Keepalive;
 use crate::line::pairing::Unused;
 use crate::record::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
     ShortText,
 };
+use crate::time::{Duration, Instant};
 use heapless::Vec;
 use heapless::spsc::Producer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A camera with wrong stamps is told of this often.
-const BETWEEN_WARNINGS: Nanos = Nanos::from_millis(10_000);
+const BETWEEN_WARNINGS: Duration = Duration::from_millis(10_000);
 
 /// Parts whose judging is remembered until they are decided; a power of two.
 const REMEMBERED: usize = 512;
@@ -62,8 +63,8 @@ pub(super) struct Desk<'a> {
     pub(super) company: Company<'a>,
     known: Box<[Option<Known>; REMEMBERED]>,
     decided: Vec<Decision, 64>,
-    gate_after: Option<Nanos>,
-    tell_stale_at: Nanos,
+    gate_after: Option<Duration>,
+    tell_stale_at: Instant,
     pub(super) outputs_failed: bool,
     /// Nobody holds the lines any more.
     pub(super) orphaned: bool,
@@ -81,7 +82,7 @@ pub(super) struct Desk<'a> {
     quietly: bool,
     /// A frame could not be handed to the judge: its part's number.
     undelivered: Option<PartId>,
-    pub(super) now: Nanos,
+    pub(super) now: Instant,
 }
 
 impl<'a> Desk<'a> {
@@ -91,7 +92,7 @@ impl<'a> Desk<'a> {
         items: Producer<'a, Item>,
         free: Producer<'a, RawFrame>,
         company: Company<'a>,
-        gate_after: Option<Nanos>,
+        gate_after: Option<Duration>,
         stop_line: bool,
     ) -> Self {
         Self {
@@ -103,7 +104,7 @@ impl<'a> Desk<'a> {
             known: Box::new([None; REMEMBERED]),
             decided: Vec::new(),
             gate_after,
-            tell_stale_at: Nanos(0),
+            tell_stale_at: Instant(0),
             outputs_failed: false,
             orphaned: false,
             judging: false,
@@ -119,7 +120,7 @@ impl<'a> Desk<'a> {
 
     /// What is left to do once the controller has been called: parts that no judge will see, outputs
     /// that failed, and what is told of the parts that were decided; their outputs are set by then.
-    pub(super) fn finish(&mut self, controller: &mut Controller<(RawFrame, Nanos)>) {
+    pub(super) fn finish(&mut self, controller: &mut Controller<(RawFrame, Instant)>) {
         let now = self.now;
         loop {
             while let Some(part) = self.undelivered.take() {
@@ -232,7 +233,7 @@ fn told(alarm: Standing) -> &'static str {
 }
 
 impl Desk<'_> {
-    pub(super) fn carry_out(&mut self, command: Command<(RawFrame, Nanos)>) {
+    pub(super) fn carry_out(&mut self, command: Command<(RawFrame, Instant)>) {
         match command {
             Command::Gate(Output::Set {
                 line,
@@ -328,7 +329,7 @@ impl Desk<'_> {
         }
     }
 
-    pub(super) fn acknowledge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, now: Nanos) {
+    pub(super) fn acknowledge(&mut self, c: &mut Controller<(RawFrame, Instant)>, now: Instant) {
         if self.company.challenge.needed() {
             log::warn!(
                 "the alarm challenge cannot be acknowledged before a challenge was passed: `partgate tell CONFIG challenge`, then let a known-bad part through"
@@ -354,9 +355,9 @@ impl Desk<'_> {
     /// The next part that is triggered after `at` is known to be bad.
     pub(super) fn challenge(
         &mut self,
-        c: &mut Controller<(RawFrame, Nanos)>,
-        at: Nanos,
-        now: Nanos,
+        c: &mut Controller<(RawFrame, Instant)>,
+        at: Instant,
+        now: Instant,
     ) {
         if !self.company.challenge.begin(at) {
             return;
@@ -378,7 +379,7 @@ impl Desk<'_> {
     }
 
     /// Parts are numbered up to `last`, the newest was triggered `at`.
-    pub(super) fn numbered(&mut self, last: u64, at: Nanos) {
+    pub(super) fn numbered(&mut self, last: u64, at: Instant) {
         self.company.challenge.numbered(last, at);
         self.show_challenge();
     }
@@ -389,7 +390,7 @@ impl Desk<'_> {
         shown.set_needed(challenge.needed());
     }
 
-    fn end_challenge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, outcome: Outcome) {
+    fn end_challenge(&mut self, c: &mut Controller<(RawFrame, Instant)>, outcome: Outcome) {
         let metrics = self.company.metrics.clone();
         let figures = &metrics.challenge;
         let again = std::mem::take(&mut self.company.challenge.let_run);
@@ -433,7 +434,7 @@ impl Desk<'_> {
         self.company.recorder.unpark();
     }
 
-    fn raise_challenge(&mut self, c: &mut Controller<(RawFrame, Nanos)>, why: &str) {
+    fn raise_challenge(&mut self, c: &mut Controller<(RawFrame, Instant)>, why: &str) {
         self.company.challenge.raise();
         // Told once, whether or not the gate had another alarm already.
         self.quietly = true;
@@ -444,7 +445,7 @@ impl Desk<'_> {
     }
 
     /// A camera whose stamps are wrong leaves every part without a picture; somebody must be told why.
-    fn note_stale(&mut self, frame: &RawFrame, in_hand: Nanos) {
+    fn note_stale(&mut self, frame: &RawFrame, in_hand: Instant) {
         self.company.metrics.frames_stale.inc();
         if self.now >= self.tell_stale_at {
             self.tell_stale_at = self.now.after(BETWEEN_WARNINGS);
@@ -453,9 +454,9 @@ impl Desk<'_> {
                 in_hand
                     .0
                     .cast_signed()
-                    .wrapping_sub(frame.time_ns.cast_signed())
+                    .wrapping_sub(frame.time.0.cast_signed())
                     / 1_000,
-                frame.time_ns
+                frame.time.0
             );
         }
     }
@@ -465,7 +466,7 @@ impl Desk<'_> {
         let _ = self.free.enqueue(frame);
     }
 
-    pub(super) fn set(&mut self, line: Line, on: bool, until: Option<Nanos>) {
+    pub(super) fn set(&mut self, line: Line, on: bool, until: Option<Instant>) {
         if let Err(error) = self.outputs.set_until(line, on, until) {
             self.outputs_gone(&error);
         }
@@ -513,8 +514,7 @@ impl Desk<'_> {
             let mut entry = PartEntry::rejected(
                 decision.part,
                 decision.trigger.time,
-                wall.checked_sub(Duration::from_nanos(since.0))
-                    .unwrap_or(wall),
+                wall.checked_sub(since.into()).unwrap_or(wall),
                 Reason::Late,
             );
             entry.reason = decision.rejected;

@@ -6,20 +6,19 @@ use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
-use crate::clock::nanos;
 use crate::config::{self, CameraSource, LineConfig, Rendered, TriggerKind};
 use crate::gpio::{
     self, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, InputLine, OutputLine,
 };
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::{AlarmSettings, ConfirmSettings, Line, Nanos, Settings};
+use crate::line::gate::{AlarmSettings, ConfirmSettings, Line, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
+use crate::time::Duration;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
 use thiserror::Error;
 
 /// Why a configuration makes no devices.
@@ -93,6 +92,10 @@ pub trait SimulatedDevices {
     ) -> Result<Box<dyn SafeOutputs>, DeviceError>;
 }
 
+fn time(of: std::time::Duration) -> Duration {
+    of.into()
+}
+
 /// What the gate is told of the configured line.
 pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
     let (gate, trigger) = (&config.gate, &config.trigger);
@@ -104,25 +107,25 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             ejector: gate.ejector,
             // Only a contact bounces: each command, count and tick is a part.
             bounce: match trigger.kind {
-                TriggerKind::Gpio => nanos(trigger.bounce),
-                TriggerKind::Socket | TriggerKind::Timer | TriggerKind::Encoder => Nanos(0),
+                TriggerKind::Gpio => time(trigger.bounce),
+                TriggerKind::Socket | TriggerKind::Timer | TriggerKind::Encoder => Duration::ZERO,
             },
-            min_pitch: nanos(trigger.min_pitch),
-            late_output: nanos(gate.late_output),
+            min_pitch: time(trigger.min_pitch),
+            late_output: time(gate.late_output),
             capacity: gate.capacity,
             max_waiting: config.inference.max_waiting,
-            heartbeat: nanos(gate.heartbeat),
-            spin_up: nanos(gate.spin_up),
-            encoder_silence: nanos(gate.encoder_silence.unwrap_or_default()),
+            heartbeat: time(gate.heartbeat),
+            spin_up: time(gate.spin_up),
+            encoder_silence: time(gate.encoder_silence.unwrap_or_default()),
             occupied_max: trigger.occupied_max(),
-            count_min: nanos(gate.count_min.unwrap_or_default()),
+            count_min: time(gate.count_min.unwrap_or_default()),
             confirm: config.confirm.map(|confirm| ConfirmSettings {
                 kind: confirm.kind,
                 tolerance: confirm.tolerance(),
             }),
-            ack: nanos(config.handshake.ack),
-            valid: nanos(config.handshake.valid),
-            fault_hold: nanos(gate.fault_hold),
+            ack: time(config.handshake.ack),
+            valid: time(config.handshake.valid),
+            fault_hold: time(gate.fault_hold),
             alarm: AlarmSettings {
                 consecutive: config.alarm.consecutive_rejects,
                 rejects: config.alarm.rate_rejects().unwrap_or(0) as u16,
@@ -131,16 +134,16 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min: nanos(config.capture.exposure_min),
-            exposure_max: nanos(config.capture.exposure_max),
-            delivery: nanos(config.capture.delivery),
+            exposure_min: time(config.capture.exposure_min),
+            exposure_max: time(config.capture.exposure_max),
+            delivery: time(config.capture.delivery),
         },
-        judging: nanos(config.inference.timeout),
-        level_every: trigger.level_every().map(nanos),
+        judging: time(config.inference.timeout),
+        level_every: trigger.level_every().map(time),
         quadrature: config.lines.input(Input::EncoderB).is_some(),
         by_command: trigger.kind == TriggerKind::Socket,
         indexed: config.lines.input(Input::Index).is_some(),
-        every_counts: trigger.every_counts.map(|counts| counts.0),
+        every_counts: trigger.every_counts,
     }
 }
 
@@ -154,7 +157,7 @@ pub fn source(
 ) -> Result<Box<dyn FrameSource>, DeviceSetupError> {
     let exposure = if config.camera.on_trigger() {
         Exposure::OnTrigger {
-            delay: config.capture.exposure_min,
+            delay: config.capture.exposure_min.into(),
         }
     } else {
         Exposure::FreeRunning {
@@ -166,7 +169,7 @@ pub fn source(
             v4l2::source(v4l2_settings(config, camera))?,
             Handling {
                 warmup_frames: camera.warmup_frames,
-                controls_every: camera.controls_every,
+                controls_every: camera.controls_every.into(),
                 never_alike: !camera.allow_identical,
             },
         )),
@@ -215,7 +218,7 @@ pub fn inputs(
         };
         let debounce = match (config.trigger.kind, input) {
             (TriggerKind::Gpio, Input::Trigger) if !config.trigger.debounce.is_zero() => {
-                Debounce::Program(config.trigger.debounce)
+                Debounce::Program(config.trigger.debounce.into())
             }
             // A person's button.
             (_, Input::Acknowledge) => Debounce::Kernel(Duration::from_millis(20)),

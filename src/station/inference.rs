@@ -6,10 +6,10 @@ use super::rails::{Answer, Job, Picture};
 use crate::capture::source::RawFrame;
 use crate::clock;
 use crate::line::gate::{Judgement, PartId};
+use crate::time::Duration;
 use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -32,7 +32,7 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
     while !stop.load(Ordering::Relaxed) {
         ends.alive.stamp();
         let Some(Job { part, frame, gate }) = ends.jobs.dequeue() else {
-            std::thread::park_timeout(WAIT);
+            std::thread::park_timeout(WAIT.into());
             continue;
         };
         let started = clock::now();
@@ -66,7 +66,7 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            clock::sleep(Duration::from_millis(1));
         }
         ends.gate.unpark();
         if !ok || late || (ends.keeps_ok)(part) {

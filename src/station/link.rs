@@ -7,8 +7,9 @@
 
 use crate::clock;
 use crate::line::devices::{DeviceError, Holding, Outputs, SafeOutputs, Standing};
-use crate::line::gate::{Line, Nanos};
+use crate::line::gate::Line;
 use crate::line::holder::{Answer, Command, FALL, Watch, What};
+use crate::time::{Duration, Instant};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
@@ -36,7 +37,7 @@ const ENDS: u8 = 2;
 const SEND_BUFFER: usize = 32 << 10;
 
 /// Whoever holds the lines is asked at most so often.
-const NOT_SOONER: Nanos = Nanos::from_millis(1);
+const NOT_SOONER: Duration = Duration::from_millis(1);
 
 /// Descriptors that go with a [`Handover`] at most.
 const DESCRIPTORS: usize = 16;
@@ -122,14 +123,14 @@ impl FromVision {
             SET if bytes[3] <= ON | ENDS => What::Set {
                 line: *Line::ALL.get(usize::from(bytes[2]))?,
                 on: bytes[3] & ON != 0,
-                until: (bytes[3] & ENDS != 0).then(|| Nanos(u64_at(bytes, 24))),
+                until: (bytes[3] & ENDS != 0).then(|| Instant(u64_at(bytes, 24))),
             },
             _ => return None,
         };
         Some(FromVision::Command(Command {
             number: u64_at(bytes, 8),
             incident: u32_at(bytes, 4),
-            at: Nanos(u64_at(bytes, 16)),
+            at: Instant(u64_at(bytes, 16)),
             what,
         }))
     }
@@ -157,7 +158,7 @@ impl FromSupervisor {
             ANSWER => Some(FromSupervisor::Answer(Answer {
                 number: u64_at(bytes, 8),
                 incident: u32_at(bytes, 4),
-                late: Nanos(u64_at(bytes, 16)),
+                late: Duration(u64_at(bytes, 16)),
             })),
             _ => None,
         }
@@ -334,7 +335,7 @@ pub struct LinkedOutputs {
 
 impl LinkedOutputs {
     /// `late`: a supervisor that takes longer to answer is late. `safe`: the way round it.
-    pub fn new(end: VisionEnd, late: Nanos, safe: Box<dyn SafeOutputs>) -> Self {
+    pub fn new(end: VisionEnd, late: Duration, safe: Box<dyn SafeOutputs>) -> Self {
         Self {
             end,
             watch: Watch::new(late),
@@ -368,7 +369,7 @@ impl LinkedOutputs {
     }
 
     /// Takes what the supervisor has said; how late it was, where it has found that out.
-    fn listen(&mut self) -> Result<Option<Nanos>, LinkError> {
+    fn listen(&mut self) -> Result<Option<Duration>, LinkError> {
         let mut was_late = None;
         while let Some(heard) = self.end.0.receive(FromSupervisor::decode)? {
             match heard {
@@ -389,7 +390,12 @@ impl Outputs for LinkedOutputs {
         self.set_until(line, on, None)
     }
 
-    fn set_until(&mut self, line: Line, on: bool, until: Option<Nanos>) -> Result<(), DeviceError> {
+    fn set_until(
+        &mut self,
+        line: Line,
+        on: bool,
+        until: Option<Instant>,
+    ) -> Result<(), DeviceError> {
         let fallen = if line.is_safe(on) {
             self.safe.fall(line)
         } else {
@@ -404,7 +410,7 @@ impl Outputs for LinkedOutputs {
         self.say(What::Alive)
     }
 
-    fn holding(&mut self, now: Nanos) -> Result<Holding, DeviceError> {
+    fn holding(&mut self, now: Instant) -> Result<Holding, DeviceError> {
         let was_late = match self.listen() {
             Ok(was_late) => was_late,
             // It ends in an orderly way, and has gone on to do so.

@@ -62,9 +62,10 @@ use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
 use crate::line::controller::{ControllerSettings, FrameCounters};
 use crate::line::devices::{Inputs, Outputs, Standing};
-use crate::line::gate::{Counters, Fault, Nanos, SettingsError};
+use crate::line::gate::{Counters, Fault, SettingsError};
 use crate::line::keepalive::Keepalive;
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
+use crate::time::{Duration, Instant};
 use alive::Alive;
 use camera::{CameraEnds, CameraSettings};
 use challenge::Challenge;
@@ -77,7 +78,7 @@ use recording::RecorderEnds;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use thiserror::Error;
 use triggers::{SharedFlash, TriggerEnds};
 
@@ -151,7 +152,7 @@ pub struct Station {
     /// How often the holder of the lines hears that the gate lives.
     pub alive_every: Duration,
     /// When the gate's thread is run later than this, what lies on the line is thrown out.
-    pub late: Nanos,
+    pub late: Duration,
     /// The line must not run while the event log cannot be written.
     pub record_required: bool,
     /// A known-bad part must be rejected at least this often.
@@ -236,7 +237,7 @@ impl Station {
         log::info!("camera: {}", source.describe());
         metrics.challenge.set_passed_at(history.challenge);
         let age = metrics.challenge.age(SystemTime::now());
-        let challenge = Challenge::new(challenge_every, age, clock::now());
+        let challenge = Challenge::new(challenge_every, age.map(Into::into), clock::now());
         let flash = source.flash();
         let on_trigger = camera_wired || flash.is_some();
         let flash: SharedFlash = Mutex::new(flash);
@@ -337,7 +338,7 @@ impl Station {
             let level_every = settings.level_every;
             let (inputs, every) = match triggers {
                 TriggerSource::Inputs(inputs) => (Some(inputs), None),
-                TriggerSource::Clock { every, inputs } => (inputs, Some(clock::nanos(every))),
+                TriggerSource::Clock { every, inputs } => (inputs, Some(every)),
                 TriggerSource::Socket => (None, None),
             };
             spawn(scope, "trigger", move || {
@@ -353,7 +354,7 @@ impl Station {
                     metrics: metrics.clone(),
                     triggers: socket_triggers,
                     late: settings.gate.late_output,
-                    last: Nanos(0),
+                    last: Instant(0),
                     alive: &alive.control,
                 };
                 spawn(scope, "control", move || {
@@ -385,7 +386,7 @@ impl Station {
             let watched = Watched {
                 alive: &alive,
                 control_triggers: socket_triggers && control.is_some(),
-                alive_every: clock::nanos(alive_every),
+                alive_every,
                 late,
                 record_lost: &record_lost,
                 record_required,

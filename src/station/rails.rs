@@ -4,8 +4,9 @@
 use super::judge::{JudgeError, Judged};
 use crate::capture::source::RawFrame;
 use crate::line::devices::{DeviceError, Edge};
-use crate::line::gate::{Fault, Nanos, PartId};
+use crate::line::gate::{Fault, PartId};
 use crate::record::{EventEntry, PartEntry};
+use crate::time::{Duration, Instant};
 use heapless::spsc::Queue;
 
 /// To the gate from the thread that waits on inputs.
@@ -23,7 +24,7 @@ pub(super) enum Arrival {
 #[derive(Debug)]
 pub(super) enum FromCamera {
     /// A frame, and when it was in hand.
-    Frame(RawFrame, Nanos),
+    Frame(RawFrame, Instant),
     /// The camera is gone (false) or there again.
     Works(bool),
 }
@@ -34,7 +35,7 @@ pub(super) struct Job {
     pub(super) part: PartId,
     pub(super) frame: RawFrame,
     /// When its gate is, where that is a time: a picture that comes too late is a reject's.
-    pub(super) gate: Option<Nanos>,
+    pub(super) gate: Option<Instant>,
 }
 
 /// To the gate from the judge.
@@ -42,22 +43,22 @@ pub(super) struct Job {
 pub(super) struct Answer {
     pub(super) part: PartId,
     pub(super) judged: Result<Judged, JudgeError>,
-    pub(super) took: Nanos,
+    pub(super) took: Duration,
 }
 
 /// To the gate from the control socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Word {
     /// A part is there: heard of then, for nobody stamped the word.
-    Trigger(Nanos),
+    Trigger(Instant),
     /// A part was there then, says who stamped it.
-    StampedTrigger(Nanos),
+    StampedTrigger(Instant),
     /// A part was there at some time since then, and nobody knows when.
-    LostTrigger(Nanos),
+    LostTrigger(Instant),
     /// A person has seen the alarm.
     Acknowledge,
     /// The next part that is triggered is known to be bad.
-    Challenge(Nanos),
+    Challenge(Instant),
     /// Raise or take back a fault: the self-test.
     Fault(Fault, bool),
 }

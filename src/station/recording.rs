@@ -6,22 +6,21 @@ use super::rails::{Item, Picture};
 use crate::capture::source::RawFrame;
 use crate::clock;
 use crate::line::devices::Standing;
-use crate::line::gate::Nanos;
 use crate::record::{EventEntry, EventKind, Metrics, PartEntry, Recorder};
+use crate::time::Duration;
 use heapless::Deque;
 use heapless::spsc::{Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
 
 /// Pictures of judged parts that wait for their part's end.
 const HELD: usize = 6;
 /// Entries that are written before the alarm's file at most.
 const AT_ONCE: u32 = 8;
-const LOOK: Nanos = Nanos::from_millis(200);
+const LOOK: Duration = Duration::from_millis(200);
 /// The record is sound again when everything was written for so long.
-const SOUND: Nanos = Nanos::from_millis(2_000);
+const SOUND: Duration = Duration::from_millis(2_000);
 
 /// The recorder thread's ends.
 pub(super) struct RecorderEnds<'a> {
@@ -130,7 +129,7 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
             if stopping {
                 break;
             }
-            std::thread::park_timeout(Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(50).into());
         }
     }
     if let Some(recorder) = &mut recorder {

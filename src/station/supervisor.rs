@@ -23,13 +23,13 @@ use super::link::{self, FromSupervisor, FromVision, LinkError};
 use super::priority;
 use crate::clock;
 use crate::line::devices::{DeviceError, Outputs, Standing};
-use crate::line::gate::{Line, Nanos};
+use crate::line::gate::Line;
 use crate::line::holder::{Act, FALL, Holder, HolderSettings};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::time::{Duration, Instant};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 use thiserror::Error;
 
 /// A vision process that has said nothing yet may take this long to load its product.
@@ -38,13 +38,13 @@ pub const START_LIMIT: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Output lines are read back so often: an expander that was reset shows other levels unseen.
-const READ_BACK: Nanos = Nanos::from_millis(500);
+const READ_BACK: Duration = Duration::from_millis(500);
 /// The vision process lets lines fall by itself and says so at once: what differs for longer is wrong.
-const READ_AGAIN: Nanos = Nanos::from_millis(100);
+const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Lost output lines are asked for so often, and that they are still gone is told so often.
 const REOPEN: Duration = Duration::from_millis(50);
-const REOPEN_TOLD: Nanos = Nanos::from_millis(10_000);
+const REOPEN_TOLD: Duration = Duration::from_millis(10_000);
 
 /// Messages that are taken before anything else is looked at.
 const MESSAGES: usize = 64;
@@ -107,21 +107,21 @@ struct Life {
 struct Memory {
     restarts: u32,
     /// When they were, those of the last hour.
-    within_hour: VecDeque<Nanos>,
+    within_hour: VecDeque<Instant>,
     ended_by: EndedBy,
     alarm: Option<Standing>,
 }
 
-const HOUR: Nanos = Nanos::from_millis(3_600_000);
+const HOUR: Duration = Duration::from_millis(3_600_000);
 /// More restarts than these are not told apart, whatever the limit of the alarm.
 const MOST_RESTARTS: usize = 10_000;
 
 impl Memory {
-    fn started_again(&mut self, now: Nanos, ended_by: EndedBy) {
+    fn started_again(&mut self, now: Instant, ended_by: EndedBy) {
         self.restarts = self.restarts.saturating_add(1);
         self.ended_by = ended_by;
         self.within_hour.push_back(now);
-        let old = |at: &Nanos| now.since(*at) > HOUR;
+        let old = |at: &Instant| now.since(*at) > HOUR;
         while self.within_hour.len() > MOST_RESTARTS || self.within_hour.front().is_some_and(old) {
             self.within_hour.pop_front();
         }
@@ -145,7 +145,7 @@ struct Incidents {
 }
 
 impl Incidents {
-    fn note(&self, late: Nanos) {
+    fn note(&self, late: Duration) {
         self.late.store(late.0, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Release);
     }
@@ -302,7 +302,7 @@ fn hold(
         });
         let thread = thread.map_err(SupervisorError::Thread)?;
         while !thread.is_finished() {
-            std::thread::park_timeout(LOOK);
+            std::thread::park_timeout(LOOK.into());
             incidents.tell();
         }
         thread.join().map_err(|_| SupervisorError::Failed)
@@ -311,9 +311,9 @@ fn hold(
 
 /// Gives a process that was asked to end time for its records.
 fn await_end(child: &mut Child) {
-    let until = clock::now().after(clock::nanos(END_LIMIT));
+    let until = clock::now().after(END_LIMIT);
     while matches!(child.try_wait(), Ok(None)) && clock::now() < until {
-        std::thread::sleep(LOOK);
+        clock::sleep(LOOK);
     }
 }
 
@@ -322,7 +322,7 @@ fn reopen(
     open: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     stop: &AtomicBool,
 ) -> Result<Box<dyn Outputs>, DeviceError> {
-    let mut say_at = Nanos(0);
+    let mut say_at = Instant(0);
     let mut attempts = 0_u64;
     loop {
         attempts += 1;
@@ -346,9 +346,9 @@ fn reopen(
 }
 
 fn pause(time: Duration, stop: &AtomicBool) {
-    let until = clock::now().after(clock::nanos(time));
+    let until = clock::now().after(time);
     while clock::now() < until && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK.min(time));
+        clock::sleep(LOOK.min(time));
     }
 }
 
@@ -367,14 +367,14 @@ fn attend(
     link: &link::SupervisorEnd,
     outputs: &mut dyn Outputs,
     memory: &mut Memory,
-    was_late: &mut dyn FnMut(Nanos),
+    was_late: &mut dyn FnMut(Duration),
     stop: &AtomicBool,
 ) -> Life {
     let rules = HolderSettings {
-        lease: clock::nanos(settings.lease),
-        late: clock::nanos(settings.late),
-        start: clock::nanos(START_LIMIT),
-        look: clock::nanos(LOOK),
+        lease: settings.lease,
+        late: settings.late,
+        start: START_LIMIT,
+        look: LOOK,
     };
     let mut holder = Holder::new(rules, clock::now());
     let mut known = 0;
@@ -407,7 +407,7 @@ fn attend(
                 link.say(FromSupervisor::Answer(answer));
             }
             Act::Silent(patience) => {
-                let ms = patience.0 / 1_000_000;
+                let ms = patience.as_millis();
                 let why = format!("no word from the vision process for {ms} ms");
                 broken = Some((EndedBy::Silence, why));
             }
@@ -470,13 +470,9 @@ fn attend(
 }
 
 fn wait(link: &link::SupervisorEnd, at_most: Duration) {
-    let timeout = Timespec {
-        tv_sec: at_most.as_secs() as i64,
-        tv_nsec: i64::from(at_most.subsec_nanos()),
-    };
     let mut fds = [PollFd::new(link, PollFlags::IN)];
     // Interrupted or not: the link is looked at next.
-    let _ = poll(&mut fds, Some(&timeout));
+    let _ = poll(&mut fds, Some(&clock::timespec(at_most)));
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use crate::capture::source::{CaptureError, FrameSource, RawFrame};
 use crate::clock;
 use crate::frame::{Frame, Pixels};
 use crate::line::devices::{DeviceError, Outputs};
-use crate::line::gate::{Line, Nanos};
+use crate::line::gate::Line;
+use crate::time::{Duration, Instant};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use thiserror::Error;
 
 /// Frames that have to look alike before the lamp is switched, and that are read after it.
@@ -117,9 +117,9 @@ pub struct TriggerTested {
     /// All rounds.
     pub rounds: Vec<Round>,
     /// From frame to frame, by their stamps; the median.
-    pub period: Nanos,
+    pub period: Duration,
     /// The longest that a frame was under way, from its stamp until it was in hand.
-    pub delivery: Nanos,
+    pub delivery: Duration,
 }
 
 /// Smallest, middle and largest of some times, nanoseconds.
@@ -168,7 +168,7 @@ impl TriggerTested {
         Suggestion {
             exposure_min_ms,
             exposure_max_ms: (exposure_min_ms + period).max(ms(full.max)) + 1,
-            delivery_ms: ms((self.delivery.0 + self.delivery.0 / 2).cast_signed()).max(1),
+            delivery_ms: ms((self.delivery + self.delivery / 2).0.cast_signed()).max(1),
         }
     }
 }
@@ -177,8 +177,8 @@ impl TriggerTested {
 #[derive(Clone, Copy)]
 struct Look {
     mean: f64,
-    stamp: Nanos,
-    in_hand: Nanos,
+    stamp: Instant,
+    in_hand: Instant,
 }
 
 struct Trial<'a> {
@@ -187,8 +187,8 @@ struct Trial<'a> {
     raw: RawFrame,
     picture: Frame,
     stop: &'a AtomicBool,
-    delivery: Nanos,
-    last: Option<Nanos>,
+    delivery: Duration,
+    last: Option<Instant>,
     distances: Vec<u64>,
 }
 
@@ -210,7 +210,7 @@ pub fn trigger_test(
         raw,
         picture: Frame::blank(),
         stop,
-        delivery: Nanos(0),
+        delivery: Duration::ZERO,
         last: None,
         distances: Vec::new(),
     };
@@ -229,7 +229,7 @@ pub fn trigger_test(
     let middle = trial.distances.get(trial.distances.len() / 2);
     Ok(TriggerTested {
         rounds,
-        period: Nanos(middle.copied().unwrap_or(0)),
+        period: Duration(middle.copied().unwrap_or(0)),
         delivery: trial.delivery,
     })
 }
@@ -247,8 +247,7 @@ impl Trial<'_> {
             dark.get_or_insert(rest);
             // At another place of the camera's period each time: the golden section leaves no gap.
             let place = f64::from(round) * 0.618_033_988_75 % 1.0;
-            let period = self.period();
-            std::thread::sleep(Duration::from_nanos(period.0).mul_f64(place));
+            clock::sleep(Duration((self.period().0 as f64 * place) as u64));
             let at = clock::now();
             self.set(outputs, true)?;
             rounds.push(self.see(round, rest, at)?);
@@ -257,11 +256,11 @@ impl Trial<'_> {
         Ok(rounds)
     }
 
-    fn period(&self) -> Nanos {
+    fn period(&self) -> Duration {
         let last = self.distances.iter().rev().take(9);
         let mut last: Vec<u64> = last.copied().collect();
         last.sort_unstable();
-        Nanos(last.get(last.len() / 2).copied().unwrap_or(0))
+        Duration(last.get(last.len() / 2).copied().unwrap_or(0))
     }
 
     fn set(&self, outputs: &mut dyn Outputs, on: bool) -> Result<(), TriggerTestError> {
@@ -276,7 +275,7 @@ impl Trial<'_> {
 
     /// The mean brightness once the lamp is seen to be off: as at the first round, where it was.
     fn rest(&mut self, round: u32, dark: Option<f64>) -> Result<f64, TriggerTestError> {
-        let until = clock::now().after(clock::nanos(self.asked.patience));
+        let until = clock::now().after(self.asked.patience);
         let mut last = [f64::NAN; ALIKE];
         let mut seen = 0;
         loop {
@@ -304,8 +303,8 @@ impl Trial<'_> {
     }
 
     /// The lamp is on since `at`.
-    fn see(&mut self, round: u32, dark: f64, at: Nanos) -> Result<Round, TriggerTestError> {
-        let until = at.after(clock::nanos(self.asked.patience));
+    fn see(&mut self, round: u32, dark: f64, at: Instant) -> Result<Round, TriggerTestError> {
+        let until = at.after(self.asked.patience);
         let mut largest = 0.0_f64;
         let first = loop {
             let look = self.look()?;
@@ -332,7 +331,7 @@ impl Trial<'_> {
         let whole = looks.last().map_or(0.0, |look| (look.mean - dark).abs());
         let lit = |look: &&Look| (look.mean - dark).abs() >= FULLY * whole;
         let full = looks.iter().find(lit).copied().unwrap_or(first);
-        let since = |time: Nanos| time.0.cast_signed().wrapping_sub(at.0.cast_signed());
+        let since = |time: Instant| time.0.cast_signed().wrapping_sub(at.0.cast_signed());
         let seen = |look: Look| Seen {
             stamp: since(look.stamp),
             in_hand: since(look.in_hand),
@@ -345,7 +344,7 @@ impl Trial<'_> {
 
     /// The next whole frame.
     fn look(&mut self) -> Result<Look, TriggerTestError> {
-        let until = clock::now().after(clock::nanos(self.asked.patience));
+        let until = clock::now().after(self.asked.patience);
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(TriggerTestError::Stopped);
@@ -364,7 +363,7 @@ impl Trial<'_> {
             if self.raw.damaged {
                 continue;
             }
-            let stamp = Nanos(self.raw.time_ns);
+            let stamp = self.raw.time;
             decode(&self.raw, &mut self.picture)?;
             self.delivery = self.delivery.max(in_hand.since(stamp));
             if let Some(last) = self.last.replace(stamp) {

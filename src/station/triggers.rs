@@ -5,12 +5,11 @@ use super::rails::{Arrival, said};
 use crate::capture::source::Flash;
 use crate::clock;
 use crate::line::devices::{Edge, Input, Inputs};
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use heapless::spsc::Producer;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -18,11 +17,11 @@ const WAIT: Duration = Duration::from_millis(50);
 pub(super) type SharedFlash = Mutex<Option<Box<dyn Flash>>>;
 
 /// Tells the camera of a trigger, where it exposes on command.
-pub(super) fn fire(flash: &SharedFlash, at: Nanos) {
+pub(super) fn fire(flash: &SharedFlash, at: Instant) {
     // A holder that panicked left a flash that is as good as before.
     let mut flash = flash.lock().unwrap_or_else(|e| e.into_inner());
     if let Some(flash) = flash.as_mut() {
-        flash.fire(at.0);
+        flash.fire(at);
     }
 }
 
@@ -77,7 +76,7 @@ impl TriggerEnds<'_> {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            std::thread::sleep(Duration::from_micros(200));
+            clock::sleep(Duration::from_micros(200));
         }
         self.gate.unpark();
     }
@@ -86,14 +85,14 @@ impl TriggerEnds<'_> {
 /// Waits for edges of `inputs`, and makes a trigger `every` so often, until `stop`.
 pub(super) fn run(
     mut inputs: Option<Box<dyn Inputs>>,
-    every: Option<Nanos>,
-    level_every: Option<Nanos>,
+    every: Option<Duration>,
+    level_every: Option<Duration>,
     mut ends: TriggerEnds<'_>,
     stop: &AtomicBool,
 ) {
     let mut failed = false;
     let mut next = every.map(|every| clock::now().after(every));
-    let mut level_at = level_every.map_or(Nanos::MAX, |every| clock::now().after(every));
+    let mut level_at = level_every.map_or(Instant::MAX, |every| clock::now().after(every));
     while !stop.load(Ordering::Relaxed) {
         ends.alive.stamp();
         let wait = next.map_or(WAIT, |next| clock::until(next).min(WAIT));
@@ -101,7 +100,7 @@ pub(super) fn run(
         let came = match &mut inputs {
             Some(inputs) => inputs.wait(wait),
             None => {
-                std::thread::sleep(wait);
+                clock::sleep(wait);
                 Ok(None)
             }
         };
@@ -124,7 +123,7 @@ pub(super) fn run(
                     log::error!("inputs: {}", said(&error));
                     ends.hand_over(Arrival::Inputs(true), stop);
                 }
-                std::thread::sleep(wait);
+                clock::sleep(wait);
             }
         }
         if let (Some(at), Some(every)) = (next, every)

@@ -153,9 +153,9 @@ impl Truth {
     }
 
     fn show(&mut self, at: u64) {
-        self.flash.fire(at);
+        self.flash.fire(partgate::time::Instant(at));
         let frame = &mut self.frame;
-        assert!(self.camera.next(frame, PATIENCE).expect("frame"));
+        assert!(self.camera.next(frame, PATIENCE.into()).expect("frame"));
     }
 
     /// The picture of the part that was triggered at `at`, told from others by its digest.

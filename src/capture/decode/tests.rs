@@ -1,5 +1,6 @@
 use super::*;
 use crate::frame::Pixels;
+use crate::time::Instant;
 use proptest::prelude::*;
 
 fn raw(format: PixelFormat, width: usize, height: usize, stride: usize) -> RawFrame {
@@ -9,7 +10,7 @@ fn raw(format: PixelFormat, width: usize, height: usize, stride: usize) -> RawFr
         .collect();
     raw.format = format;
     (raw.width, raw.height, raw.stride) = (width, height, stride);
-    (raw.time_ns, raw.sequence) = (77, 5);
+    (raw.time, raw.sequence) = (Instant(77), 5);
     raw
 }
 

@@ -8,10 +8,11 @@ use super::{V4l2Settings, choice, fourcc, ioctl};
 use crate::capture::source::{
     CaptureError, FrameSource, PixelFormat, RawFrame, YuvCoding, YuvMatrix,
 };
+use crate::clock;
 use crate::frame::{MAX_AREA, MAX_SIDE};
+use crate::time::{Duration, Instant};
 use log::{debug, warn};
 use std::io;
-use std::time::{Duration, Instant};
 use v4l::Device;
 use v4l::buffer::{Flags, Type};
 use v4l::io::mmap::Stream;
@@ -264,7 +265,7 @@ impl V4l2Source {
 
     fn stream(&self, device: &Device) -> io::Result<Stream<'static>> {
         let mut stream = Stream::with_buffers(device, Type::VideoCapture, BUFFERS)?;
-        stream.set_timeout(TAKE);
+        stream.set_timeout(TAKE.into());
         // The crate's `next` gives back the buffer in hand before it takes another, and starts with
         // number 0 in hand: so all others are queued here. It does not tell how many there are; the
         // driver refuses the first that does not exist.
@@ -347,8 +348,8 @@ impl FrameSource for V4l2Source {
             }
         };
         let stamp = monotonic_ns(meta.flags.bits(), meta.timestamp.sec, meta.timestamp.usec);
-        let time_ns = match stamp {
-            Ok(time_ns) => time_ns,
+        let time = match stamp {
+            Ok(ns) => Instant(ns),
             Err(problem) => {
                 self.close();
                 return Err(self.failed(problem));
@@ -386,7 +387,7 @@ impl FrameSource for V4l2Source {
         into.format = form.format;
         into.yuv = form.yuv;
         (into.width, into.height, into.stride) = (form.width, form.height, form.stride);
-        into.time_ns = time_ns;
+        into.time = time;
         (into.sequence, into.lost_before) = match numbered {
             Numbered::Next(number, lost) => (number, lost),
             Numbered::Uncounted(number) => (number, 0),
@@ -458,14 +459,14 @@ enum Readiness {
 fn wait(handle: &v4l::device::Handle, at_most: Duration) -> io::Result<Readiness> {
     /// `POLLIN`; errors and hang-ups are reported whatever is asked for.
     const READABLE: i16 = 1;
-    let start = Instant::now();
+    let until = clock::now().after(at_most);
     loop {
-        let left = at_most.saturating_sub(start.elapsed());
+        let left = clock::until(until);
         // Rounded up: a wait of half a millisecond must not become a busy loop.
         let ms = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         match handle.poll(READABLE, ms) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                if start.elapsed() >= at_most {
+                if clock::now() >= until {
                     return Ok(Readiness::Nothing);
                 }
             }
@@ -539,9 +540,9 @@ mod tests {
         // A pipe that nobody writes to would be better, but a handle comes only from a path: a
         // character device that is always readable, and one wait that must not be prolonged.
         let device = Device::with_path("/dev/zero").expect("open");
-        let start = Instant::now();
+        let start = clock::now();
         assert!(wait(&device.handle(), Duration::from_secs(5)).is_ok());
-        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(clock::now().since(start) < Duration::from_secs(1));
     }
 
     #[test]

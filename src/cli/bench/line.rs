@@ -83,7 +83,7 @@ pub(super) fn run(
     let ng_threshold = product.manifest().thresholds.ng.threshold;
     let mut judge: Box<dyn Judge> = Box::new(ProductJudge::new(product, inspector, None));
     let alone = judging_times(&mut *judge, &pictures, ALONE).map_err(Failure::input)?;
-    let (median, max) = (nanos(alone.median.0), nanos(alone.max.0));
+    let (median, max) = (Duration::from(alone.median), Duration::from(alone.max));
     let gate = AROUND + 4 * max;
     let judge = Arc::new(Mutex::new(judge));
     let pictures: Arc<[Picture]> = pictures.into();
@@ -92,7 +92,11 @@ pub(super) fn run(
     for share in SHARES {
         let pitch = median.div_f64(share).max(Duration::from_millis(2));
         let parts = (arguments.seconds as f64 / pitch.as_secs_f64()).ceil() as u64;
-        let trial = LineTrial { pitch, gate, parts };
+        let trial = LineTrial {
+            pitch: pitch.into(),
+            gate: gate.into(),
+            parts,
+        };
         let figures =
             try_line(trial, &judge, &pictures, ng_threshold).map_err(Failure::unexpected)?;
         rates.push(rate(&trial, &figures));
@@ -120,10 +124,6 @@ pub(super) fn run(
         print(&report, out)?;
     }
     Ok(Code::Done)
-}
-
-fn nanos(ns: u64) -> Duration {
-    Duration::from_nanos(ns)
 }
 
 /// The product's golden images are its parts.

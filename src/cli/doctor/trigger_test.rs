@@ -10,12 +10,12 @@ use partgate::station::{
     Spread, Suggestion, TriggerTest, TriggerTestError, TriggerTested, ensure_alone, outputs,
     source, trigger_test,
 };
+use partgate::time::Duration;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 use thiserror::Error;
 
 /// Rounds of one trial.

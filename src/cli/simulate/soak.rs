@@ -141,7 +141,7 @@ pub(super) fn run(
     let terminal = std::io::stderr().is_terminal();
     let outcome = soak(
         Soak {
-            duration,
+            duration: duration.into(),
             seed,
             kinds: kinds.to_vec(),
             pictures,
@@ -150,7 +150,7 @@ pub(super) fn run(
         },
         &mut make_recorder,
         &mut |outcome| {
-            memory.look(outcome.elapsed);
+            memory.look(outcome.elapsed.into());
             if terminal && news.elapsed() >= NEWS {
                 news = Instant::now();
                 tell(outcome, memory);
@@ -158,7 +158,7 @@ pub(super) fn run(
         },
     )
     .map_err(Failure::unexpected)?;
-    memory.look(outcome.elapsed);
+    memory.look(outcome.elapsed.into());
     let report = report(&outcome, seed, kinds, memory);
     if out.json() {
         out.json_page(&report)?;

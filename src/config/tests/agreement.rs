@@ -1,7 +1,7 @@
 //! Values that must agree with each other.
 
 use super::*;
-use crate::line::gate::{Counts, Nanos, Span};
+use crate::time::{Counts, Duration, Span};
 
 #[test]
 fn spans_are_given_once_and_counts_have_an_encoder() {
@@ -61,7 +61,7 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
     ]);
     let config = parse(&text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.gate.after(), Span::Counts(Counts(800)));
-    assert_eq!(config.gate.pulse(), Span::Time(Nanos::from_millis(40)));
+    assert_eq!(config.gate.pulse(), Span::Time(Duration::from_millis(40)));
     assert_eq!(config.judging_budget(), None);
 }
 

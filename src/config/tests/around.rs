@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::line::devices::Input;
-use crate::line::gate::{Counts, Span};
+use crate::time::{Counts, Span};
 use std::time::Duration;
 
 const IN_COUNTS: [(&str, &str); 5] = [

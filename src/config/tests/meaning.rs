@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::line::devices::Input;
-use crate::line::gate::{Ejector, Nanos, Span};
+use crate::line::gate::Ejector;
+use crate::time::{Duration, Span};
 
 #[test]
 fn the_example_means_what_it_says() {
     let config = parse(EXAMPLE).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.product, Path::new("lid.pgp"));
-    assert_eq!(config.gate.after(), Span::Time(Nanos::from_millis(400)));
-    assert_eq!(config.gate.min_off(), Span::Time(Nanos::from_millis(10)));
+    assert_eq!(config.gate.after(), Span::Time(Duration::from_millis(400)));
+    assert_eq!(config.gate.min_off(), Span::Time(Duration::from_millis(10)));
     assert_eq!(config.gate.ejector, Ejector::Pass);
     assert_eq!(config.record.log_max, 64 << 20);
     let CameraSource::V4l2(camera) = &config.camera.source else {

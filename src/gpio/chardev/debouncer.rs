@@ -1,6 +1,6 @@
 //! Debouncing from the kernel's edges, without delay.
 
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 
 /// Lets an on-edge through at once if the line had been quiet before it, and an off-edge once the line
 /// is quiet after it.
@@ -19,9 +19,9 @@ use crate::line::gate::Nanos;
 /// back until then. So is every release: it began with the burst's first edge.
 #[derive(Clone, Debug)]
 pub(super) struct Debouncer {
-    period: Nanos,
+    period: Duration,
     /// The last edge of either direction.
-    last: Option<Nanos>,
+    last: Option<Instant>,
     /// The level as of that edge.
     on: bool,
     /// The level as the line was told.
@@ -32,7 +32,7 @@ pub(super) struct Debouncer {
 
 #[derive(Clone, Copy, Debug)]
 struct Burst {
-    first: Nanos,
+    first: Instant,
     /// It began while the line was on.
     from_on: bool,
     /// And with an edge that is called rising.
@@ -43,12 +43,12 @@ struct Burst {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) on: bool,
-    pub(super) at: Nanos,
+    pub(super) at: Instant,
 }
 
 impl Debouncer {
     /// `on`: the level at the start.
-    pub(super) fn new(period: Nanos, on: bool) -> Self {
+    pub(super) fn new(period: Duration, on: bool) -> Self {
         Self {
             period,
             last: None,
@@ -60,7 +60,7 @@ impl Debouncer {
 
     /// Takes in an edge; what counts by now: an edge that was held back, and this one. With edges
     /// missing (`lost`) nothing is known of the line's quiet, and this one counts as it is called.
-    pub(super) fn edge(&mut self, rising: bool, at: Nanos, lost: bool) -> [Option<Counted>; 2] {
+    pub(super) fn edge(&mut self, rising: bool, at: Instant, lost: bool) -> [Option<Counted>; 2] {
         let (mut settled, mut counts) = (None, None);
         if self.quiet(at) {
             settled = self.settle(at);
@@ -86,7 +86,7 @@ impl Debouncer {
     }
 
     /// Decides on an edge that was held back, if the line was quiet until `now`.
-    pub(super) fn settle(&mut self, now: Nanos) -> Option<Counted> {
+    pub(super) fn settle(&mut self, now: Instant) -> Option<Counted> {
         if !self.quiet(now) {
             return None;
         }
@@ -104,15 +104,14 @@ impl Debouncer {
     }
 
     /// When an edge that is held back can be decided on.
-    pub(super) fn settles_at(&self) -> Option<Nanos> {
+    pub(super) fn settles_at(&self) -> Option<Instant> {
         self.burst
             .and(self.last)
             .map(|last| last.after(self.period))
     }
 
-    fn quiet(&self, at: Nanos) -> bool {
-        self.last
-            .is_none_or(|last| at.since(last).0 >= self.period.0)
+    fn quiet(&self, at: Instant) -> bool {
+        self.last.is_none_or(|last| at.since(last) >= self.period)
     }
 
     /// Of `lost` edges of both directions, how many may have been on-edges.
@@ -129,15 +128,15 @@ mod tests {
     /// Feeds (direction, microseconds) and a long quiet; returns what counts: on and off, in
     /// microseconds.
     fn told(on: bool, edges: &[(bool, u64)]) -> Vec<(bool, u64)> {
-        let mut debouncer = Debouncer::new(Nanos::from_micros(200), on);
+        let mut debouncer = Debouncer::new(Duration::from_micros(200), on);
         let mut counted: Vec<Counted> = edges
             .iter()
-            .flat_map(|(rising, us)| debouncer.edge(*rising, Nanos::from_micros(*us), false))
+            .flat_map(|(rising, us)| debouncer.edge(*rising, Instant::from_micros(*us), false))
             .flatten()
             .collect();
-        counted.extend(debouncer.settle(Nanos::MAX));
+        counted.extend(debouncer.settle(Instant::MAX));
         let counted = counted.iter();
-        counted.map(|edge| (edge.on, edge.at.as_micros())).collect()
+        counted.map(|edge| (edge.on, edge.at.0 / 1_000)).collect()
     }
 
     /// Of these the on-edges.
@@ -210,48 +209,53 @@ mod tests {
 
     #[test]
     fn an_edge_is_held_back_until_the_line_is_quiet() {
-        let mut debouncer = Debouncer::new(Nanos(100), true);
+        let mut debouncer = Debouncer::new(Duration(100), true);
         let on = |at| {
             Some(Counted {
                 on: true,
-                at: Nanos(at),
+                at: Instant(at),
             })
         };
         let off = |at| {
             Some(Counted {
                 on: false,
-                at: Nanos(at),
+                at: Instant(at),
             })
         };
         assert_eq!(debouncer.settles_at(), None);
-        assert_eq!(debouncer.edge(true, Nanos(1_000), false), [None, None]);
-        assert_eq!(debouncer.settles_at(), Some(Nanos(1_100)));
-        assert_eq!(debouncer.edge(true, Nanos(1_050), false), [None, None]);
-        assert_eq!(debouncer.settle(Nanos(1_149)), None);
-        assert_eq!(debouncer.settle(Nanos(1_150)), on(1_000));
+        assert_eq!(debouncer.edge(true, Instant(1_000), false), [None, None]);
+        assert_eq!(debouncer.settles_at(), Some(Instant(1_100)));
+        assert_eq!(debouncer.edge(true, Instant(1_050), false), [None, None]);
+        assert_eq!(debouncer.settle(Instant(1_149)), None);
+        assert_eq!(debouncer.settle(Instant(1_150)), on(1_000));
         assert_eq!(debouncer.settles_at(), None);
-        assert_eq!(debouncer.settle(Nanos(9_000)), None);
+        assert_eq!(debouncer.settle(Instant(9_000)), None);
         // An off-edge is told with the next on-edge at the latest, before it.
-        assert_eq!(debouncer.edge(false, Nanos(10_000), false), [None, None]);
-        let both = debouncer.edge(true, Nanos(20_000), false);
+        assert_eq!(debouncer.edge(false, Instant(10_000), false), [None, None]);
+        let both = debouncer.edge(true, Instant(20_000), false);
         assert_eq!(both, [off(10_000), on(20_000)]);
     }
 
     #[test]
     fn with_edges_missing_the_next_one_counts_as_it_is_called() {
-        let mut debouncer = Debouncer::new(Nanos(100), true);
-        let counted = |on, at| Some(Counted { on, at: Nanos(at) });
-        let release = debouncer.edge(false, Nanos(1_000), true);
+        let mut debouncer = Debouncer::new(Duration(100), true);
+        let counted = |on, at| {
+            Some(Counted {
+                on,
+                at: Instant(at),
+            })
+        };
+        let release = debouncer.edge(false, Instant(1_000), true);
         assert_eq!(release, [None, counted(false, 1_000)]);
-        assert_eq!(debouncer.settle(Nanos(2_000)), None, "told already");
+        assert_eq!(debouncer.settle(Instant(2_000)), None, "told already");
         assert_eq!(
-            debouncer.edge(true, Nanos(3_000), false)[1],
+            debouncer.edge(true, Instant(3_000), false)[1],
             counted(true, 3_000)
         );
-        let within = debouncer.edge(true, Nanos(3_050), true);
+        let within = debouncer.edge(true, Instant(3_050), true);
         assert_eq!(within, [None, counted(true, 3_050)]);
-        assert_eq!(debouncer.edge(false, Nanos(3_070), false), [None, None]);
-        assert_eq!(debouncer.settle(Nanos(9_000)), counted(false, 3_070));
+        assert_eq!(debouncer.edge(false, Instant(3_070), false), [None, None]);
+        assert_eq!(debouncer.settle(Instant(9_000)), counted(false, 3_070));
     }
 
     proptest! {
@@ -268,25 +272,25 @@ mod tests {
                 1..20,
             ),
         ) {
-            let mut debouncer = Debouncer::new(Nanos(100), false);
+            let mut debouncer = Debouncer::new(Duration(100), false);
             let (mut at, mut came, mut left, mut counts) =
                 (10_000, Vec::new(), Vec::new(), Vec::new());
             for (closing, opening, stays, gap) in parts {
-                came.push(Nanos(at));
+                came.push(Instant(at));
                 for (bounces, level) in [(closing, true), (opening, false)] {
                     if !level {
-                        left.push(Nanos(at));
+                        left.push(Instant(at));
                     }
                     for (step, name) in bounces {
-                        counts.extend(debouncer.edge(name, Nanos(at), false).into_iter().flatten());
+                        counts.extend(debouncer.edge(name, Instant(at), false).into_iter().flatten());
                         at += step;
                     }
-                    counts.extend(debouncer.edge(level, Nanos(at), false).into_iter().flatten());
+                    counts.extend(debouncer.edge(level, Instant(at), false).into_iter().flatten());
                     at += if level { stays } else { gap };
                 }
             }
-            counts.extend(debouncer.settle(Nanos::MAX));
-            let of = |on: bool| -> Vec<Nanos> {
+            counts.extend(debouncer.settle(Instant::MAX));
+            let of = |on: bool| -> Vec<Instant> {
                 counts.iter().filter(|edge| edge.on == on).map(|edge| edge.at).collect()
             };
             prop_assert_eq!(of(true), came);
@@ -299,15 +303,15 @@ mod tests {
             period in 1u64..1_000,
             steps in proptest::collection::vec((0u64..3_000, any::<bool>()), 1..200),
         ) {
-            let mut debouncer = Debouncer::new(Nanos(period), false);
+            let mut debouncer = Debouncer::new(Duration(period), false);
             let (mut at, mut counts) = (0, Vec::new());
             for (step, rising) in steps {
                 at += step;
-                counts.extend(debouncer.edge(rising, Nanos(at), false).into_iter().flatten());
+                counts.extend(debouncer.edge(rising, Instant(at), false).into_iter().flatten());
             }
-            counts.extend(debouncer.settle(Nanos::MAX));
+            counts.extend(debouncer.settle(Instant::MAX));
             prop_assert!(counts.is_sorted_by_key(|edge| edge.at));
-            let counts: Vec<Nanos> = counts.iter().filter(|edge| edge.on).map(|edge| edge.at).collect();
+            let counts: Vec<Instant> = counts.iter().filter(|edge| edge.on).map(|edge| edge.at).collect();
             prop_assert!(counts.windows(2).all(|pair| pair[1].since(pair[0]).0 >= period));
         }
 

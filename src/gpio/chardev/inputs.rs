@@ -8,13 +8,12 @@ use crate::clock;
 use crate::gpio::error::{GpioError, errno};
 use crate::gpio::spec::LineSpec;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs};
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use gpiocdev::Request;
 use gpiocdev::line::{EdgeKind, Value};
 use requesting::request_all;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use std::time::Duration;
 
 /// Longest debounce time. Beyond it parts, not contacts, would be filtered.
 pub const LONGEST_DEBOUNCE: Duration = Duration::from_secs(1);
@@ -29,7 +28,7 @@ const EDGE_WORDS: usize = 6;
 const REOPEN: Duration = Duration::from_millis(100);
 
 /// How far a kernel time may lie ahead of this program's clock reading.
-const CLOCK_SLACK: Nanos = Nanos::from_millis(1);
+const CLOCK_SLACK: Duration = Duration::from_millis(1);
 
 /// The resistor inside the chip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +100,7 @@ pub struct ChardevInputs {
     lines: Vec<InputLine>,
     /// Empty after a failure.
     chips: Vec<OpenChip>,
-    last_try: Nanos,
+    last_try: Instant,
 }
 
 /// The lines of one chip.
@@ -109,7 +108,7 @@ pub struct ChardevInputs {
 struct OpenChip {
     chip: String,
     request: Request,
-    opened: Nanos,
+    opened: Instant,
     watched: Vec<Watched>,
     words: [u64; READ * EDGE_WORDS],
     /// What of `words` is filled and not yet decoded, 64-bit words.
@@ -141,7 +140,7 @@ impl ChardevInputs {
         let mut inputs = Self {
             lines,
             chips: Vec::new(),
-            last_try: Nanos(0),
+            last_try: Instant(0),
         };
         inputs.reopen()?;
         Ok(inputs)
@@ -176,8 +175,8 @@ impl ChardevInputs {
 
     /// Opens after a failure, unless that was tried a moment ago.
     fn open_again(&mut self, at_most: Duration) -> Result<(), GpioError> {
-        let pause = clock::until(self.last_try.after(clock::nanos(REOPEN)));
-        std::thread::sleep(pause.min(at_most));
+        let pause = clock::until(self.last_try.after(REOPEN));
+        clock::sleep(pause.min(at_most));
         if pause > at_most {
             return Err(self.away());
         }
@@ -198,7 +197,7 @@ impl ChardevInputs {
         }
     }
 
-    fn wait_open(&mut self, deadline: Nanos) -> Result<Option<Edge>, GpioError> {
+    fn wait_open(&mut self, deadline: Instant) -> Result<Option<Edge>, GpioError> {
         loop {
             for chip in &mut self.chips {
                 chip.fill_head()?;
@@ -207,7 +206,7 @@ impl ChardevInputs {
             let heads = self.chips.iter_mut().map(|chip| &mut chip.head);
             let earliest = heads
                 .filter(|head| head.is_some())
-                .min_by_key(|head| head.map_or(Nanos::MAX, |edge| edge.at));
+                .min_by_key(|head| head.map_or(Instant::MAX, |edge| edge.at));
             if let Some(edge) = earliest.and_then(Option::take) {
                 return Ok(Some(edge));
             }
@@ -215,7 +214,7 @@ impl ChardevInputs {
             let settles = watched.filter_map(Watched::settles_at).min();
             let now = clock::now();
             let until = settles.unwrap_or(deadline).min(deadline);
-            if self.read_ready(Duration::from_nanos(until.since(now).0))? {
+            if self.read_ready(until.since(now))? {
                 continue;
             }
             // Nothing was left to be read: up to `now` the lines were as quiet as they look.
@@ -236,8 +235,7 @@ impl ChardevInputs {
             .iter()
             .map(|chip| PollFd::new(&chip.request, PollFlags::IN))
             .collect();
-        let timeout = Timespec::try_from(at_most).ok();
-        match poll(&mut fds, timeout.as_ref()) {
+        match poll(&mut fds, Some(&clock::timespec(at_most))) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
             // A signal; the caller looks at its deadline.
@@ -260,7 +258,7 @@ impl ChardevInputs {
 
 impl Inputs for ChardevInputs {
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
-        let deadline = clock::now().after(clock::nanos(at_most));
+        let deadline = clock::now().after(at_most);
         if self.chips.is_empty() && !self.lines.is_empty() {
             self.open_again(at_most)?;
         }
@@ -326,7 +324,7 @@ impl OpenChip {
                 Err(source) => return Err(self.lost(Some(source))),
             };
             self.next_word += EDGE_WORDS;
-            let at = Nanos(event.timestamp_ns);
+            let at = Instant(event.timestamp_ns);
             self.check_clock(event.offset, at)?;
             let Some(line) = self.watched.iter_mut().find(|w| w.offset == event.offset) else {
                 continue;
@@ -341,9 +339,9 @@ impl OpenChip {
         Ok(())
     }
 
-    fn check_clock(&self, offset: u32, at: Nanos) -> Result<(), GpioError> {
+    fn check_clock(&self, offset: u32, at: Instant) -> Result<(), GpioError> {
         let now = clock::now();
-        if at.after(CLOCK_SLACK).0 >= self.opened.0 && at.0 <= now.after(CLOCK_SLACK).0 {
+        if at.after(CLOCK_SLACK) >= self.opened && at <= now.after(CLOCK_SLACK) {
             return Ok(());
         }
         Err(GpioError::Clock {
@@ -367,7 +365,7 @@ impl OpenChip {
 
 impl Watched {
     /// The edges that the line is to see, in this order: one that was held back, and this one.
-    fn edge(&mut self, rising: bool, at: Nanos, lost: u32) -> [Option<Edge>; 2] {
+    fn edge(&mut self, rising: bool, at: Instant, lost: u32) -> [Option<Edge>; 2] {
         let input = self.input;
         let edge = |on, at, lost| Edge {
             input,
@@ -402,12 +400,12 @@ impl Watched {
         (edge.lost > 0).then_some(Edge { on: true, ..edge })
     }
 
-    fn settles_at(&self) -> Option<Nanos> {
+    fn settles_at(&self) -> Option<Instant> {
         self.debouncer.as_ref().and_then(Debouncer::settles_at)
     }
 
     /// An edge that was held back, if it counts after all.
-    fn settle(&mut self, now: Nanos) -> Option<Edge> {
+    fn settle(&mut self, now: Instant) -> Option<Edge> {
         let settled = self.debouncer.as_mut()?.settle(now)?;
         self.wanted(Edge {
             input: self.input,
@@ -464,7 +462,7 @@ mod tests {
         let mut inputs = ChardevInputs {
             lines: vec![line("gpiochip4711:17")],
             chips: Vec::new(),
-            last_try: Nanos(0),
+            last_try: Instant(0),
         };
         let started = clock::now();
         for _ in 0..4 {
@@ -508,37 +506,37 @@ mod tests {
             assert_eq!(none, None);
             edge.map(|edge| (edge.on, edge.at.0, edge.lost))
         };
-        assert_eq!(first(rising.edge(true, Nanos(5), 3)), Some((true, 5, 3)));
+        assert_eq!(first(rising.edge(true, Instant(5), 3)), Some((true, 5, 3)));
         let mut both = Watched {
             input: Input::Trigger,
             both: true,
             off_edges: true,
             ..rising
         };
-        assert_eq!(first(both.edge(true, Nanos(5), 3)), Some((true, 5, 2)));
-        assert_eq!(first(both.edge(false, Nanos(9), 1)), Some((false, 9, 1)));
+        assert_eq!(first(both.edge(true, Instant(5), 3)), Some((true, 5, 2)));
+        assert_eq!(first(both.edge(false, Instant(9), 1)), Some((false, 9, 1)));
         let mut filtered = Watched {
-            debouncer: Some(Debouncer::new(Nanos(100), true)),
+            debouncer: Some(Debouncer::new(Duration(100), true)),
             ..both
         };
-        let release = filtered.edge(false, Nanos(500), 1);
+        let release = filtered.edge(false, Instant(500), 1);
         assert_eq!(told(release), Some((false, 500, 1)));
-        let within = filtered.edge(true, Nanos(550), 4);
+        let within = filtered.edge(true, Instant(550), 4);
         assert_eq!(told(within), Some((true, 550, 2)));
-        assert_eq!(told(filtered.edge(true, Nanos(560), 0)), None);
+        assert_eq!(told(filtered.edge(true, Instant(560), 0)), None);
         // A button that is only debounced by both edges.
         let button = || Watched {
             input: Input::Acknowledge,
             offset: 0,
             sequence: Sequence::default(),
-            debouncer: Some(Debouncer::new(Nanos(100), true)),
+            debouncer: Some(Debouncer::new(Duration(100), true)),
             both: true,
             off_edges: false,
         };
         let mut released = button();
-        assert_eq!(released.edge(false, Nanos(500), 0), [None, None]);
-        assert_eq!(released.settle(Nanos(5_000)), None);
-        let lost = button().edge(false, Nanos(500), 1);
+        assert_eq!(released.edge(false, Instant(500), 0), [None, None]);
+        assert_eq!(released.settle(Instant(5_000)), None);
+        let lost = button().edge(false, Instant(500), 1);
         assert_eq!(told(lost), Some((true, 500, 1)));
     }
 }

@@ -5,7 +5,8 @@ mod judging;
 mod places;
 
 use super::*;
-use crate::line::gate::{AlarmSettings, Decision, Ejector, Span};
+use crate::line::gate::{AlarmSettings, Decision, Ejector};
+use crate::time::{Counts, Duration, Instant, Span};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -15,24 +16,24 @@ const MS: u64 = 1_000_000;
 fn settings() -> ControllerSettings {
     ControllerSettings {
         gate: Settings {
-            gate: Span::Time(Nanos(100 * MS)),
-            pulse: Span::Time(Nanos(15 * MS)),
-            min_off: Span::Time(Nanos(5 * MS)),
+            gate: Span::Time(Duration(100 * MS)),
+            pulse: Span::Time(Duration(15 * MS)),
+            min_off: Span::Time(Duration(5 * MS)),
             ejector: Ejector::Pass,
-            bounce: Nanos(MS),
-            min_pitch: Nanos(20 * MS),
-            late_output: Nanos(3 * MS),
+            bounce: Duration(MS),
+            min_pitch: Duration(20 * MS),
+            late_output: Duration(3 * MS),
             capacity: 16,
             max_waiting: 6,
-            heartbeat: Nanos(50 * MS),
-            spin_up: Nanos(0),
-            encoder_silence: Nanos(0),
+            heartbeat: Duration(50 * MS),
+            spin_up: Duration::ZERO,
+            encoder_silence: Duration::ZERO,
             occupied_max: None,
-            count_min: Nanos(0),
+            count_min: Duration::ZERO,
             confirm: None,
-            ack: Nanos(0),
-            valid: Nanos(0),
-            fault_hold: Nanos(40 * MS),
+            ack: Duration::ZERO,
+            valid: Duration::ZERO,
+            fault_hold: Duration(40 * MS),
             alarm: AlarmSettings {
                 consecutive: 0,
                 rejects: 0,
@@ -41,11 +42,11 @@ fn settings() -> ControllerSettings {
             },
         },
         pairing: PairingSettings {
-            exposure_min: Nanos(0),
-            exposure_max: Nanos(15 * MS),
-            delivery: Nanos(30 * MS),
+            exposure_min: Duration::ZERO,
+            exposure_max: Duration(15 * MS),
+            delivery: Duration(30 * MS),
         },
-        judging: Nanos(50 * MS),
+        judging: Duration(50 * MS),
         every_counts: None,
         indexed: false,
         level_every: None,
@@ -66,7 +67,7 @@ impl Run {
     /// Ready, and the belt is empty.
     fn new(settings: ControllerSettings) -> Self {
         let mut run = Self {
-            controller: Controller::new(settings, Nanos(0)).expect("settings"),
+            controller: Controller::new(settings, Instant(0)).expect("settings"),
             clock: 0,
             said: Vec::new(),
             frames: 0,
@@ -77,8 +78,8 @@ impl Run {
         run
     }
 
-    fn now(&self) -> Nanos {
-        Nanos(self.clock)
+    fn now(&self) -> Instant {
+        Instant(self.clock)
     }
 
     /// Lets `ms` pass, calling whenever the controller asked to be called.
@@ -111,7 +112,7 @@ impl Run {
         self.controller.frame(
             self.frames,
             FrameInfo {
-                exposed: Nanos(exposed),
+                exposed: Instant(exposed),
                 sequence: self.frames,
                 content: None,
                 damaged,
@@ -214,7 +215,7 @@ fn an_answer_for_another_part_does_not_bring_the_next_job() {
 #[test]
 fn the_job_of_a_decided_part_is_skipped() {
     let patient = ControllerSettings {
-        judging: Nanos(10_000 * MS),
+        judging: Duration(10_000 * MS),
         ..settings()
     };
     let mut run = Run::new(patient);
@@ -265,7 +266,7 @@ fn judging_too_long_is_a_fault_until_the_answer() {
     run.frame();
     run.wait(49);
     assert!(run.controller.fresh());
-    assert_eq!(run.controller.deadline(), run.now().after(Nanos(MS)));
+    assert_eq!(run.controller.deadline(), run.now().after(Duration(MS)));
     run.wait(1);
     assert!(!run.controller.fresh());
     run.wait(300);
@@ -284,7 +285,7 @@ fn pockets() -> ControllerSettings {
             min_off: Span::Counts(Counts(1)),
             ..of.gate
         },
-        every_counts: Some(4),
+        every_counts: Some(Counts(4)),
         ..of
     }
 }
@@ -320,12 +321,12 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
     let of = settings();
     let long = ControllerSettings {
         gate: Settings {
-            gate: Span::Time(Nanos(5_000 * MS)),
+            gate: Span::Time(Duration(5_000 * MS)),
             capacity: 64,
             max_waiting: 64,
             ..of.gate
         },
-        judging: Nanos(20_000 * MS),
+        judging: Duration(20_000 * MS),
         ..of
     };
     let mut run = Run::new(long);
@@ -440,7 +441,7 @@ proptest! {
             match command {
                 Command::Judge { part, trigger, frame, exposed } => {
                     prop_assert_eq!(stamps[frame], exposed.0);
-                    prop_assert!(exposed.since(*trigger) <= Nanos(15 * MS) && exposed >= trigger);
+                    prop_assert!(exposed.since(*trigger) <= Duration(15 * MS) && exposed >= trigger);
                     prop_assert!(judged.insert(part.0, *frame).is_none(), "judged twice");
                     prop_assert!(open.is_none_or(|before| before < part.0), "out of order");
                     open = Some(part.0);

@@ -1,6 +1,6 @@
 //! Distances along the line in whichever unit they were given.
 
-use super::time::{Position, Span};
+use crate::time::{Position, Span};
 
 /// A span split into its unit and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Unit {
     pub(super) const fn of(self, position: Position) -> u64 {
         match self {
             Unit::Time => position.time.0,
-            Unit::Counts => position.counts.0,
+            Unit::Counts => position.count.0,
         }
     }
 }

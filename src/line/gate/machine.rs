@@ -14,7 +14,7 @@ use super::lines::Line;
 use super::output::Output;
 use super::part::{Judgement, PartId, Reason};
 use super::settings::{Settings, SettingsError};
-use super::time::{Counts, Nanos, Position};
+use crate::time::{Count, Duration, Instant, Position};
 use confirming::Confirming;
 use heapless::Deque;
 use sensor::Sensor;
@@ -29,7 +29,7 @@ struct Tracked {
     /// Whether the judge was asked.
     wanted: bool,
     /// When the judge answered, whatever it said.
-    verdict_at: Option<Nanos>,
+    verdict_at: Option<Instant>,
     /// The confirming sensor has seen it.
     confirmed: bool,
     state: State,
@@ -64,7 +64,7 @@ struct Stretch {
     open: bool,
     /// When it became known, which may be after its beginning was at the ejector: an edge that was
     /// lost is noticed at the next one.
-    known: Nanos,
+    known: Instant,
 }
 
 /// The next thing that happens by itself.
@@ -100,29 +100,29 @@ pub struct Gate<const N: usize> {
     /// Where the line is, as far as events told.
     now: Position,
     /// The caller's clock at this call: later than `now` while catching up.
-    clock: Nanos,
+    clock: Instant,
     /// When the last encoder count was, by the kernel.
-    counted_at: Nanos,
+    counted_at: Instant,
     parts: Deque<Tracked, N>,
     last_trigger: Option<Position>,
     faults: Faults,
-    fault_shown_until: Nanos,
+    fault_shown_until: Instant,
     /// When the faults that are over by themselves are taken back.
-    passing_faults_until: Option<Nanos>,
+    passing_faults_until: Option<Instant>,
     ready: bool,
     hold: Hold,
     stretch: Option<Stretch>,
     /// Ends of pulses, in the pulse's unit.
     reject_until: Option<u64>,
     /// When the last reject pulse was due, and when it began.
-    reject_since: (Nanos, Nanos),
+    reject_since: (Instant, Instant),
     /// A pulse by counts that began late goes on until then: its counts were over before it began.
-    reject_tail: Option<Nanos>,
+    reject_tail: Option<Instant>,
     pass_until: Option<u64>,
     /// When PASS was last asked for by a part.
-    pass_since: Nanos,
+    pass_since: Instant,
     /// When whoever holds the lines lets PASS fall, if nothing more is heard.
-    pass_told: Nanos,
+    pass_told: Instant,
     ok_until: Option<u64>,
     /// The result that RESULT-VALID shows is OK.
     result_ok: bool,
@@ -136,17 +136,17 @@ pub struct Gate<const N: usize> {
     /// Whether a part waits for its verdict, and whether that has to be looked at anew.
     busy: bool,
     busy_unsure: bool,
-    ack_until: Option<Nanos>,
-    valid_until: Option<Nanos>,
+    ack_until: Option<Instant>,
+    valid_until: Option<Instant>,
     /// A pulse of TRIGGER-ACK or RESULT-VALID begins while the one before lasts: it falls first.
     ack_anew: bool,
     valid_anew: bool,
     /// When the line was last ready, where that tells how the belt runs.
-    ready_since: Nanos,
+    ready_since: Instant,
     /// Where REJECT fell, in the gate's unit.
     rejected_until: Option<u64>,
     alarm: Alarm,
-    heartbeat_at: Nanos,
+    heartbeat_at: Instant,
     levels: [bool; Line::ALL.len()],
     counters: Counters,
 }
@@ -156,7 +156,7 @@ impl<const N: usize> Gate<N> {
     ///
     /// # Errors
     /// [`SettingsError`].
-    pub fn new(settings: Settings, now: Nanos) -> Result<Self, SettingsError> {
+    pub fn new(settings: Settings, now: Instant) -> Result<Self, SettingsError> {
         settings.check(N)?;
         let mut faults = Faults::NONE;
         faults.set(Fault::Starting, true);
@@ -168,7 +168,7 @@ impl<const N: usize> Gate<N> {
             min_off: Along::new(settings.min_off).length,
             now: Position {
                 time: now,
-                counts: Counts(0),
+                count: Count(0),
             },
             clock: now,
             counted_at: now,
@@ -185,7 +185,7 @@ impl<const N: usize> Gate<N> {
             reject_tail: None,
             pass_until: None,
             pass_since: now,
-            pass_told: Nanos(0),
+            pass_told: Instant(0),
             ok_until: None,
             result_ok: false,
             stood: false,
@@ -224,7 +224,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// When `part` was triggered, while it is tracked.
-    pub fn trigger_of(&self, part: PartId) -> Option<Nanos> {
+    pub fn trigger_of(&self, part: PartId) -> Option<Instant> {
         let mut tracked = self.parts.iter();
         tracked.find(|p| p.id == part).map(|p| p.trigger.time)
     }
@@ -259,8 +259,8 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The latest instant at which the gate must be called again, whatever happens in between.
-    pub fn deadline(&self) -> Nanos {
-        let later = |at: Option<(u64, Due)>| at.map_or(Nanos::MAX, |(at, _)| Nanos(at));
+    pub fn deadline(&self) -> Instant {
+        let later = |at: Option<(u64, Due)>| at.map_or(Instant::MAX, |(at, _)| Instant(at));
         later(self.first(Unit::Time))
     }
 
@@ -323,7 +323,7 @@ impl<const N: usize> Gate<N> {
             take(at.0, Due::ValidEnds);
         }
         let silence = self.settings.encoder_silence;
-        let watched = self.settings.by_counts() && silence.0 > 0;
+        let watched = self.settings.by_counts() && silence > Duration::ZERO;
         if watched && matches!(self.hold, Hold::Off | Hold::Until(_)) {
             take(self.counted_at.after(silence).0, Due::EncoderSilent);
         }
@@ -334,40 +334,40 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Lets everything happen that is due by `clock`.
-    pub fn tick(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.clock = self.clock.max(clock);
         while let Some((at, due)) = self.first(Unit::Time).filter(|(at, _)| *at <= self.clock.0) {
-            self.now.time = self.now.time.max(Nanos(at));
-            self.happen(due, Nanos(at), emit);
+            self.now.time = self.now.time.max(Instant(at));
+            self.happen(due, Instant(at), emit);
         }
         self.now.time = self.clock;
         // What became known of a place that the belt has passed already, counts or not.
         while self.counts()
             && let Some((_, due)) = self
                 .first(Unit::Counts)
-                .filter(|(place, _)| *place <= self.now.counts.0)
+                .filter(|(place, _)| *place <= self.now.count.0)
         {
             self.happen(due, self.counted_at, emit);
         }
         self.show(self.clock, emit);
     }
 
-    /// The encoder stands at `counts` since `at`.
+    /// The encoder stands at `count` since `at`.
     pub fn encoder(
         &mut self,
-        counts: Counts,
-        at: Nanos,
-        clock: Nanos,
+        count: Count,
+        at: Instant,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);
-        if counts <= self.now.counts {
+        if count <= self.now.count {
             return;
         }
         let at = at.min(self.clock);
-        let delta = counts.0 - self.now.counts.0;
-        let least = self.settings.count_min.0.saturating_mul(delta);
-        if self.now.counts.0 > 0 && at.since(self.counted_at).0 < least {
+        let delta = count.since(self.now.count).0;
+        let least = self.settings.count_min * delta;
+        if self.now.count.0 > 0 && at.since(self.counted_at) < least {
             // Noise, or a wheel that jumps: the belt did not move as far as the counts say.
             self.counters.implausible_counts += 1;
             self.passing_fault(Fault::Encoder, emit);
@@ -378,11 +378,11 @@ impl<const N: usize> Gate<N> {
             self.reject_until = self.reject_until.map(|until| until.saturating_add(delta));
         }
         self.counted_at = at;
-        while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= counts.0) {
-            self.now.counts = self.now.counts.max(Counts(place));
+        while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= count.0) {
+            self.now.count = self.now.count.max(Count(place));
             self.happen(due, self.counted_at, emit);
         }
-        self.now.counts = counts;
+        self.now.count = count;
         if self.hold == Hold::Blind {
             // By an encoder that was just found out: a quarter more, for what it may have counted wrongly
             // without being noticed.
@@ -393,7 +393,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The encoder may have moved without a count, or counted without moving.
-    pub fn encoder_unsure(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn encoder_unsure(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
         if self.counts() {
             self.counters.implausible_counts += 1;
@@ -409,7 +409,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         at: Position,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) -> Option<PartId> {
         self.tick(clock, emit);
@@ -430,7 +430,7 @@ impl<const N: usize> Gate<N> {
             return None;
         }
         self.last_trigger = Some(at);
-        let still = last.is_some_and(|l| l.counts == at.counts);
+        let still = last.is_some_and(|l| l.count == at.count);
         let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
         // Where the gate is by the clock, a belt may stand while READY is off and parts are told of.
         let runs = self.ready || self.gate.unit == Unit::Counts;
@@ -463,7 +463,8 @@ impl<const N: usize> Gate<N> {
         };
         self.busy_unsure = true;
         self.ack_anew = self.ack_until.is_some();
-        self.ack_until = (self.settings.ack.0 > 0).then(|| self.clock.after(self.settings.ack));
+        self.ack_until =
+            (self.settings.ack > Duration::ZERO).then(|| self.clock.after(self.settings.ack));
         // The last free place is kept free: READY promises that a new part can be tracked.
         if self.parts.len() + 1 >= self.settings.capacity || self.parts.push_back(tracked).is_err()
         {
@@ -490,7 +491,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         part: PartId,
         judgement: Judgement,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         let reason = match judgement {
@@ -506,7 +507,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         part: PartId,
         reason: Reason,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.answer(part, Some(reason), clock, emit);
@@ -516,7 +517,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         part: PartId,
         rejected: Option<Reason>,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);
@@ -548,7 +549,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         fault: Fault,
         present: bool,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);
@@ -557,7 +558,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Input edges were lost and none came after them yet: everything up to here is rejected.
-    pub fn lost(&mut self, lost: u32, at: Position, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn lost(&mut self, lost: u32, at: Position, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
         self.lose_triggers(self.last_trigger, at, u64::from(lost), emit);
         self.tick(clock, emit);
@@ -565,7 +566,7 @@ impl<const N: usize> Gate<N> {
 
     /// The holder of the output lines was late, or they were set late: nobody knows what went by, nor
     /// what it met.
-    pub fn outputs_were_late(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
         self.counters.late_outputs += 1;
         self.passing_fault(Fault::LateOutput, emit);
@@ -573,7 +574,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// An alarm that was raised before this gate was made still stands.
-    pub fn raise_alarm(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
         if self.alarm.raise() {
             self.counters.alarms += 1;
@@ -583,7 +584,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// A person has looked at the alarm.
-    pub fn acknowledge(&mut self, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn acknowledge(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
         if self.alarm.acknowledge() {
             emit(Output::Alarm(false));
@@ -624,7 +625,7 @@ impl<const N: usize> Gate<N> {
 
     /// Where the pulse is in counts: when PASS falls because no count was seen. An encoder that
     /// dies, and a belt that stops under it, must not leave PASS on for the next part.
-    fn pass_unseen_at(&self) -> Option<Nanos> {
+    fn pass_unseen_at(&self) -> Option<Instant> {
         let counted = self.pulse.unit == Unit::Counts && self.pass_until.is_some();
         let seen = self.counted_at.max(self.pass_since);
         counted.then(|| seen.after(self.settings.pass_unseen()))

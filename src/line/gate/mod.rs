@@ -1,8 +1,9 @@
 //! The gate: a pure state machine that decides, for every part, whether it may pass.
 //!
-//! No heap, no clock, no input or output, nothing else of this program: events with their times go
-//! in, line changes with their times come out. The simulator, the property tests and the running
-//! line drive exactly this code.
+//! No heap, no clock, no input or output: events with their times go in, line changes with their times
+//! come out. Of this program it uses nothing but the types of time and of the encoder's counts, which
+//! live in [`crate::time`]. The simulator, the property tests and the running line drive exactly this
+//! code.
 //!
 //! - Every trigger becomes a part, or is counted as the bounce of one. A part that cannot be tracked
 //!   is rejected with the whole stretch of the line that it may lie on.
@@ -22,7 +23,6 @@ mod machine;
 mod output;
 mod part;
 mod settings;
-mod time;
 
 #[cfg(test)]
 mod tests;
@@ -34,4 +34,3 @@ pub use machine::Gate;
 pub use output::{Decision, Output};
 pub use part::{Judgement, PartId, Reason};
 pub use settings::{AlarmSettings, ConfirmKind, ConfirmSettings, Ejector, Settings, SettingsError};
-pub use time::{Counts, Nanos, Position, Span};

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::lines::Line;
 use super::part::{PartId, Reason};
-use super::time::{Nanos, Position};
+use crate::time::{Instant, Position};
 
 /// The end of a part, at its gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub struct Decision {
     /// Where the line was at its trigger.
     pub trigger: Position,
     /// When it was due at the ejector.
-    pub due: Nanos,
+    pub due: Instant,
     /// When its verdict arrived; None when it did not, in time.
-    pub verdict_at: Option<Nanos>,
+    pub verdict_at: Option<Instant>,
     /// Why it is rejected; None when it passes.
     pub rejected: Option<Reason>,
 }
@@ -30,15 +30,15 @@ pub enum Output {
         /// On or off.
         on: bool,
         /// When this was due; now, or earlier when the gate was called late.
-        due: Nanos,
+        due: Instant,
         /// When the line is to fall by itself if nothing more is heard. PASS that goes on has it
         /// always, other lines never.
-        until: Option<Nanos>,
+        until: Option<Instant>,
     },
     /// PASS, which is on, stays on until then: the pulse is longer, or the belt is seen to move.
     Extend {
         /// When PASS is to fall by itself if nothing more is heard.
-        until: Nanos,
+        until: Instant,
     },
     /// A part reached its gate.
     Decided(Decision),

@@ -1,6 +1,6 @@
 //! What the gate must know of the line.
 
-use super::time::{Counts, Nanos, Span};
+use crate::time::{Counts, Duration, Span};
 
 /// How the ejector is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,38 +56,38 @@ pub struct Settings {
     /// How the ejector is wired.
     pub ejector: Ejector,
     /// A second trigger this soon is the same part's edge bouncing.
-    pub bounce: Nanos,
+    pub bounce: Duration,
     /// Parts are never closer than this.
-    pub min_pitch: Nanos,
+    pub min_pitch: Duration,
     /// An output later than this against its schedule is a fault.
-    pub late_output: Nanos,
+    pub late_output: Duration,
     /// Parts that may be tracked at once; the last one raises [`super::Fault::Overload`].
     pub capacity: usize,
     /// Parts that may wait for their verdict; more raise [`super::Fault::Overrun`].
     pub max_waiting: usize,
     /// Half a period of HEARTBEAT.
-    pub heartbeat: Nanos,
+    pub heartbeat: Duration,
     /// Only where the gate is by the clock: how long a stopped belt takes to run at full speed again
     /// after READY. What lay on it arrives that much later.
-    pub spin_up: Nanos,
+    pub spin_up: Duration,
     /// Only where the gate is by the encoder: a belt that gives no count for so long may have moved
     /// unseen, and everything is thrown out until what lay on it has left. 0: never; then an
     /// encoder that dies can let a part pass in another's place.
-    pub encoder_silence: Nanos,
+    pub encoder_silence: Duration,
     /// A part covers the sensor at most this long, in the gate's unit; longer means parts that touch.
     /// None: not watched.
     pub occupied_max: Option<Span>,
     /// Two encoder counts are never closer; what is closer is noise, and nobody knows where parts
     /// are. 0: not watched.
-    pub count_min: Nanos,
+    pub count_min: Duration,
     /// A sensor that confirms what the gate did.
     pub confirm: Option<ConfirmSettings>,
     /// Length of TRIGGER-ACK.
-    pub ack: Nanos,
+    pub ack: Duration,
     /// Length of RESULT-VALID.
-    pub valid: Nanos,
+    pub valid: Duration,
     /// FAULT stays on at least this long, so that a PLC sees it.
-    pub fault_hold: Nanos,
+    pub fault_hold: Duration,
     /// When to call a person.
     pub alarm: AlarmSettings,
 }
@@ -143,21 +143,21 @@ impl Settings {
     /// Where the pulse is in counts: PASS falls when no count was seen for so long, a quarter of the
     /// least pitch. A pulse that takes at most three quarters of it on the fastest belt is over before
     /// the next part is at the ejector, even if the encoder dies while it lasts.
-    pub const fn pass_unseen(&self) -> Nanos {
-        Nanos(self.min_pitch.0 / 4)
+    pub fn pass_unseen(&self) -> Duration {
+        self.min_pitch / 4
     }
 
     /// # Errors
     /// [`SettingsError`] naming the first setting that is off; `room` is the gate's array size.
     pub fn check(&self, room: usize) -> Result<(), SettingsError> {
-        let zero = |span| matches!(span, Span::Time(Nanos(0)) | Span::Counts(Counts(0)));
+        let zero = |span| matches!(span, Span::Time(Duration::ZERO) | Span::Counts(Counts(0)));
         if zero(self.gate) {
             return Err(SettingsError::Zero("gate"));
         }
         if zero(self.pulse) {
             return Err(SettingsError::Zero("pulse"));
         }
-        if self.heartbeat.0 == 0 {
+        if self.heartbeat == Duration::ZERO {
             return Err(SettingsError::Zero("heartbeat"));
         }
         let shorter = match (self.min_off, self.gate) {

@@ -10,6 +10,7 @@ mod random;
 mod sensor;
 
 use super::*;
+use crate::time::{Count, Counts, Duration, Instant, Position, Span};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -21,24 +22,24 @@ fn settings(gate: Span, pulse: Span, ejector: Ejector) -> Settings {
         gate,
         pulse,
         min_off: match gate {
-            Span::Time(_) => Span::Time(Nanos(5 * MS)),
+            Span::Time(_) => Span::Time(Duration(5 * MS)),
             Span::Counts(_) => Span::Counts(Counts(5)),
         },
         ejector,
-        bounce: Nanos(MS),
-        min_pitch: Nanos(20 * MS),
-        late_output: Nanos(3 * MS),
+        bounce: Duration(MS),
+        min_pitch: Duration(20 * MS),
+        late_output: Duration(3 * MS),
         capacity: ROOM,
         max_waiting: 6,
-        heartbeat: Nanos(50 * MS),
-        spin_up: Nanos(0),
-        encoder_silence: Nanos(0),
+        heartbeat: Duration(50 * MS),
+        spin_up: Duration::ZERO,
+        encoder_silence: Duration::ZERO,
         occupied_max: None,
-        count_min: Nanos(0),
+        count_min: Duration::ZERO,
         confirm: None,
-        ack: Nanos(0),
-        valid: Nanos(0),
-        fault_hold: Nanos(40 * MS),
+        ack: Duration::ZERO,
+        valid: Duration::ZERO,
+        fault_hold: Duration(40 * MS),
         alarm: AlarmSettings {
             consecutive: 0,
             rejects: 0,
@@ -50,8 +51,8 @@ fn settings(gate: Span, pulse: Span, ejector: Ejector) -> Settings {
 
 fn by_time(ejector: Ejector) -> Settings {
     settings(
-        Span::Time(Nanos(100 * MS)),
-        Span::Time(Nanos(15 * MS)),
+        Span::Time(Duration(100 * MS)),
+        Span::Time(Duration(15 * MS)),
         ejector,
     )
 }
@@ -72,7 +73,7 @@ struct Belt {
 impl Belt {
     fn new(settings: Settings) -> Self {
         Self {
-            gate: Gate::new(settings, Nanos(0)).expect("settings"),
+            gate: Gate::new(settings, Instant(0)).expect("settings"),
             said: Vec::new(),
             clock: 0,
             counts: 0,
@@ -94,19 +95,24 @@ impl Belt {
             let (clock, said) = (self.clock, &mut self.said);
             if clock == next_count {
                 self.counts += 1;
-                self.gate
-                    .encoder(Counts(self.counts), Nanos(clock), Nanos(clock), &mut |o| {
+                self.gate.encoder(
+                    Count(self.counts),
+                    Instant(clock),
+                    Instant(clock),
+                    &mut |o| {
                         said.push((clock, o));
-                    });
+                    },
+                );
             }
-            self.gate.tick(Nanos(clock), &mut |o| said.push((clock, o)));
+            self.gate
+                .tick(Instant(clock), &mut |o| said.push((clock, o)));
         }
     }
 
     fn here(&self) -> Position {
         Position {
-            time: Nanos(self.clock),
-            counts: Counts(self.counts),
+            time: Instant(self.clock),
+            count: Count(self.counts),
         }
     }
 
@@ -138,7 +144,7 @@ impl Belt {
     fn counts_to(&mut self, counts: u64, at: u64) {
         self.counts = counts;
         self.call(|g, here, emit| {
-            g.encoder(Counts(counts), Nanos(at), here.time, &mut |o| emit(o));
+            g.encoder(Count(counts), Instant(at), here.time, &mut |o| emit(o));
         });
     }
 
@@ -415,7 +421,7 @@ fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
         Span::Counts(Counts(10)),
         Ejector::Pass,
     );
-    settings.encoder_silence = Nanos(10 * MS);
+    settings.encoder_silence = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     let part = line.trigger().expect("wanted");
@@ -439,7 +445,7 @@ fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
 
 #[test]
 fn an_encoder_that_dies_under_pass_ends_it_for_good() {
-    for gate in [Span::Time(Nanos(100 * MS)), Span::Counts(Counts(100))] {
+    for gate in [Span::Time(Duration(100 * MS)), Span::Counts(Counts(100))] {
         let pulse = Span::Counts(Counts(15));
         let mut line = Belt::new(settings(gate, pulse, Ejector::Pass));
         line.settle();
@@ -452,7 +458,8 @@ fn an_encoder_that_dies_under_pass_ends_it_for_good() {
         while line.clock < died + 12 * MS {
             line.clock = line.gate.deadline().0.clamp(line.clock, died + 12 * MS);
             let (clock, said) = (line.clock, &mut line.said);
-            line.gate.tick(Nanos(clock), &mut |o| said.push((clock, o)));
+            line.gate
+                .tick(Instant(clock), &mut |o| said.push((clock, o)));
         }
         let off = line.on(Line::Pass).pop().expect("PASS was on").1;
         assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);
@@ -464,8 +471,12 @@ fn an_encoder_that_dies_under_pass_ends_it_for_good() {
 
 #[test]
 fn a_pass_always_tells_when_it_ends_by_itself() {
-    for pulse in [Span::Time(Nanos(15 * MS)), Span::Counts(Counts(15))] {
-        let mut line = Belt::new(settings(Span::Time(Nanos(100 * MS)), pulse, Ejector::Pass));
+    for pulse in [Span::Time(Duration(15 * MS)), Span::Counts(Counts(15))] {
+        let mut line = Belt::new(settings(
+            Span::Time(Duration(100 * MS)),
+            pulse,
+            Ejector::Pass,
+        ));
         line.settle();
         let part = line.trigger().expect("wanted");
         line.verdict(part, Judgement::Ok);
@@ -638,7 +649,7 @@ fn a_rate_of_rejects_raises_the_alarm() {
 #[test]
 fn near_pulses_merge_where_the_ejector_would_have_no_rest() {
     let mut settings = by_time(Ejector::Reject);
-    settings.min_pitch = Nanos(10 * MS);
+    settings.min_pitch = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     for _ in 0..3 {

@@ -3,10 +3,10 @@ use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
 const SETTINGS: HolderSettings = HolderSettings {
-    lease: Nanos(200 * MS),
-    late: Nanos(40 * MS),
-    start: Nanos(1000 * MS),
-    look: Nanos(50 * MS),
+    lease: Duration(200 * MS),
+    late: Duration(40 * MS),
+    start: Duration(1000 * MS),
+    look: Duration(50 * MS),
 };
 
 /// A holder, what the lines show, and what it answered.
@@ -20,7 +20,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            holder: Holder::new(SETTINGS, Nanos(0)),
+            holder: Holder::new(SETTINGS, Instant(0)),
             levels: Line::ALL.map(Line::when_unattended),
             answers: Vec::new(),
             silent: false,
@@ -37,12 +37,12 @@ impl Bench {
     }
 
     fn hear(&mut self, command: Command, at: u64) {
-        self.run(|h, act| h.hear(command, Nanos(at), &mut |x| act(x)));
+        self.run(|h, act| h.hear(command, Instant(at), &mut |x| act(x)));
         self.tick(at);
     }
 
     fn tick(&mut self, at: u64) {
-        self.run(|h, act| h.tick(Nanos(at), &mut |x| act(x)));
+        self.run(|h, act| h.tick(Instant(at), &mut |x| act(x)));
     }
 
     fn on(&self, line: Line) -> bool {
@@ -62,26 +62,26 @@ fn pass_until(ms: u64) -> What {
     What::Set {
         line: Line::Pass,
         on: true,
-        until: Some(Nanos(ms * MS)),
+        until: Some(Instant(ms * MS)),
     }
 }
 
 #[test]
 fn pass_ends_by_itself_and_is_not_raised_after_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(30), Nanos(0)), MS);
+    bench.hear(watch.command(pass_until(30), Instant(0)), MS);
     assert!(bench.on(Line::Pass));
-    assert_eq!(bench.holder.deadline(), Nanos(30 * MS));
+    assert_eq!(bench.holder.deadline(), Instant(30 * MS));
     bench.tick(30 * MS);
     assert!(!bench.on(Line::Pass));
-    bench.hear(watch.command(pass_until(60), Nanos(50 * MS)), 60 * MS);
+    bench.hear(watch.command(pass_until(60), Instant(50 * MS)), 60 * MS);
     assert!(!bench.on(Line::Pass), "its part has gone by");
     let endless = What::Set {
         line: Line::Pass,
         on: true,
         until: None,
     };
-    bench.hear(watch.command(endless, Nanos(61 * MS)), 61 * MS);
+    bench.hear(watch.command(endless, Instant(61 * MS)), 61 * MS);
     assert!(!bench.on(Line::Pass), "no PASS without an end");
 }
 
@@ -89,15 +89,15 @@ fn pass_ends_by_itself_and_is_not_raised_after_its_end() {
 fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_knows() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     for line in [Line::Reject, Line::Fault] {
-        bench.hear(watch.command(set(line, false), Nanos(0)), MS);
+        bench.hear(watch.command(set(line, false), Instant(0)), MS);
     }
-    bench.hear(watch.command(set(Line::Ready, true), Nanos(0)), MS);
+    bench.hear(watch.command(set(Line::Ready, true), Instant(0)), MS);
     assert!(bench.on(Line::Ready) && !bench.on(Line::Reject));
     // Stopped for 250 ms while three commands waited.
     let waiting = [
-        watch.command(pass_until(40), Nanos(5 * MS)),
-        watch.command(set(Line::Pass, false), Nanos(40 * MS)),
-        watch.command(pass_until(290), Nanos(249 * MS)),
+        watch.command(pass_until(40), Instant(5 * MS)),
+        watch.command(set(Line::Pass, false), Instant(40 * MS)),
+        watch.command(pass_until(290), Instant(249 * MS)),
     ];
     for command in waiting {
         bench.hear(command, 255 * MS);
@@ -110,7 +110,7 @@ fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_know
     assert!(watch.answer(last), "the other learns of it");
     assert!(!watch.answer(last), "once");
     bench.hear(
-        watch.command(set(Line::Ready, true), Nanos(256 * MS)),
+        watch.command(set(Line::Ready, true), Instant(256 * MS)),
         256 * MS,
     );
     assert!(bench.on(Line::Ready));
@@ -119,7 +119,7 @@ fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_know
 #[test]
 fn a_holder_that_slept_over_the_end_of_pass_knows_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(30), Nanos(0)), MS);
+    bench.hear(watch.command(pass_until(30), Instant(0)), MS);
     bench.tick(700 * MS);
     assert!(!bench.on(Line::Pass));
     assert_eq!(bench.holder.incidents(), 1);
@@ -128,7 +128,7 @@ fn a_holder_that_slept_over_the_end_of_pass_knows_it() {
 #[test]
 fn silence_ends_it_after_the_lease() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(What::Alive, Nanos(0)), 0);
+    bench.hear(watch.command(What::Alive, Instant(0)), 0);
     for at in (0..200).step_by(10) {
         bench.tick(at * MS);
     }
@@ -140,44 +140,44 @@ fn silence_ends_it_after_the_lease() {
 #[test]
 fn the_vision_process_notices_a_holder_that_does_not_answer() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    assert_eq!(watch.deadline(), Nanos::MAX);
-    let first = watch.command(What::Alive, Nanos(0));
-    assert!(!watch.overdue(SETTINGS.late));
-    assert!(watch.overdue(SETTINGS.late.after(Nanos(1))));
-    let second = watch.command(What::Alive, Nanos(20 * MS));
+    assert_eq!(watch.deadline(), Instant::MAX);
+    let first = watch.command(What::Alive, Instant(0));
+    assert!(!watch.overdue(Instant(0).after(SETTINGS.late)));
+    assert!(watch.overdue(Instant(0).after(SETTINGS.late + Duration(1))));
+    let second = watch.command(What::Alive, Instant(20 * MS));
     bench.hear(first, 30 * MS);
     watch.answer(bench.answers[0]);
-    assert!(!watch.overdue(Nanos(60 * MS)));
-    assert!(watch.overdue(Nanos(61 * MS)));
+    assert!(!watch.overdue(Instant(60 * MS)));
+    assert!(watch.overdue(Instant(61 * MS)));
     bench.hear(second, 61 * MS);
     watch.answer(bench.answers[1]);
-    assert!(!watch.overdue(Nanos(10_000 * MS)));
+    assert!(!watch.overdue(Instant(10_000 * MS)));
 }
 
 #[test]
 fn pass_falls_again_and_again_until_the_holder_has_heard_of_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    let on = watch.command(pass_until(40), Nanos(0));
-    let off = watch.command(set(Line::Pass, false), Nanos(MS));
-    assert!(!watch.must_fall_again(Nanos(MS)));
-    assert!(watch.must_fall_again(Nanos(2 * MS)));
-    assert!(!watch.must_fall_again(Nanos(2 * MS + 1)));
+    let on = watch.command(pass_until(40), Instant(0));
+    let off = watch.command(set(Line::Pass, false), Instant(MS));
+    assert!(!watch.must_fall_again(Instant(MS)));
+    assert!(watch.must_fall_again(Instant(2 * MS)));
+    assert!(!watch.must_fall_again(Instant(2 * MS + 1)));
     bench.hear(on, 2 * MS);
     watch.answer(bench.answers[0]);
-    assert!(watch.must_fall_again(Nanos(3 * MS)), "it is on now");
+    assert!(watch.must_fall_again(Instant(3 * MS)), "it is on now");
     bench.hear(off, 3 * MS);
     watch.answer(bench.answers[1]);
-    assert!(!watch.must_fall_again(Nanos(9 * MS)));
-    assert_eq!(watch.deadline(), Nanos::MAX);
+    assert!(!watch.must_fall_again(Instant(9 * MS)));
+    assert_eq!(watch.deadline(), Instant::MAX);
 }
 
 #[test]
 fn a_vision_process_that_has_said_nothing_yet_has_more_patience_than_one_that_spoke() {
-    let mut holder = Holder::new(SETTINGS, Nanos(0));
+    let mut holder = Holder::new(SETTINGS, Instant(0));
     let silent = |holder: &mut Holder, from: u64, to: u64| {
         let mut first = None;
         for at in from..=to {
-            holder.tick(Nanos(at * MS), &mut |act| {
+            holder.tick(Instant(at * MS), &mut |act| {
                 if let Act::Silent(patience) = act {
                     first.get_or_insert((at, patience.0 / MS));
                 }
@@ -187,23 +187,23 @@ fn a_vision_process_that_has_said_nothing_yet_has_more_patience_than_one_that_sp
     };
     assert_eq!(silent(&mut holder, 0, 1000), Some((1000, 1000)));
     let mut watch = Watch::new(SETTINGS.late);
-    let word = watch.command(What::Alive, Nanos(1001 * MS));
-    holder.hear(word, Nanos(1001 * MS), &mut |_| ());
+    let word = watch.command(What::Alive, Instant(1001 * MS));
+    holder.hear(word, Instant(1001 * MS), &mut |_| ());
     assert_eq!(silent(&mut holder, 1001, 1300), Some((1201, 200)));
 }
 
 #[test]
 fn the_holder_asks_to_be_run_for_the_first_of_look_lease_and_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    assert_eq!(bench.holder.deadline(), Nanos(50 * MS));
+    assert_eq!(bench.holder.deadline(), Instant(50 * MS));
     bench.tick(10 * MS);
-    assert_eq!(bench.holder.deadline(), Nanos(60 * MS));
-    bench.hear(watch.command(What::Alive, Nanos(20 * MS)), 20 * MS);
-    assert_eq!(bench.holder.deadline(), Nanos(70 * MS));
+    assert_eq!(bench.holder.deadline(), Instant(60 * MS));
+    bench.hear(watch.command(What::Alive, Instant(20 * MS)), 20 * MS);
+    assert_eq!(bench.holder.deadline(), Instant(70 * MS));
     for at in [60, 100, 140, 180] {
         bench.tick(at * MS);
     }
-    assert_eq!(bench.holder.deadline(), Nanos(220 * MS), "the lease");
+    assert_eq!(bench.holder.deadline(), Instant(220 * MS), "the lease");
     assert_eq!(bench.holder.incidents(), 0);
 }
 
@@ -218,13 +218,13 @@ fn a_holder_that_is_run_or_told_just_in_time_is_not_late() {
         // Told.
         let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
         bench.tick(40 * MS);
-        let word = watch.command(What::Alive, Nanos(40 * MS));
+        let word = watch.command(What::Alive, Instant(40 * MS));
         bench.tick((40 + late) * MS);
         bench.hear(word, (40 + late) * MS);
         assert_eq!(bench.holder.incidents(), incidents, "{late}");
         let answer = bench.answers.last().expect("an answer");
         assert_eq!((answer.number, answer.incident), (1, incidents));
-        assert_eq!(answer.late, Nanos(u64::from(incidents) * late * MS));
+        assert_eq!(answer.late, Duration(u64::from(incidents) * late * MS));
     }
 }
 
@@ -234,7 +234,7 @@ fn every_word_is_answered_once() {
     bench.tick(MS);
     assert!(bench.answers.is_empty());
     for n in 1..4 {
-        bench.hear(watch.command(What::Alive, Nanos(n * MS)), n * MS);
+        bench.hear(watch.command(What::Alive, Instant(n * MS)), n * MS);
         bench.tick(n * MS);
         assert_eq!(bench.answers.len() as u64, n);
         assert_eq!(bench.answers[n as usize - 1].number, n);
@@ -244,7 +244,7 @@ fn every_word_is_answered_once() {
 #[test]
 fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(set(Line::Reject, false), Nanos(0)), 0);
+    bench.hear(watch.command(set(Line::Reject, false), Instant(0)), 0);
     bench.tick(500 * MS);
     assert!(bench.on(Line::Reject), "it fell with the incident");
     let at = 500 * MS;
@@ -254,10 +254,10 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
         (Line::Fault, false),
         (Line::Ok, true),
     ] {
-        bench.hear(watch.command(set(line, on), Nanos(at)), at);
+        bench.hear(watch.command(set(line, on), Instant(at)), at);
         assert_ne!(bench.on(line), on, "{line:?}");
     }
-    bench.hear(watch.command(pass_until(600), Nanos(at)), at);
+    bench.hear(watch.command(pass_until(600), Instant(at)), at);
     assert!(!bench.on(Line::Pass));
     // The other learns of it, and what was said before stays untrue.
     watch.answer(*bench.answers.last().expect("an answer"));
@@ -267,10 +267,10 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
         (Line::Fault, false),
         (Line::Ok, true),
     ] {
-        bench.hear(watch.command(set(line, on), Nanos(at)), at);
+        bench.hear(watch.command(set(line, on), Instant(at)), at);
         assert_eq!(bench.on(line), on, "{line:?}");
     }
-    bench.hear(watch.command(pass_until(600), Nanos(at)), at);
+    bench.hear(watch.command(pass_until(600), Instant(at)), at);
     assert!(bench.on(Line::Pass));
     bench.tick(545 * MS);
     bench.tick(590 * MS);
@@ -278,7 +278,7 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     bench.tick(700 * MS);
     assert!(!bench.on(Line::Pass) && !bench.on(Line::Ready));
     for line in [Line::Reject, Line::Fault] {
-        bench.hear(watch.command(set(line, true), Nanos(700 * MS)), 700 * MS);
+        bench.hear(watch.command(set(line, true), Instant(700 * MS)), 700 * MS);
         assert!(bench.on(line));
     }
 }
@@ -287,11 +287,11 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
 fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     for (line, on) in [(Line::Ready, false), (Line::Ok, true), (Line::Fault, false)] {
-        bench.hear(watch.command(set(line, on), Nanos(0)), 0);
+        bench.hear(watch.command(set(line, on), Instant(0)), 0);
         assert!(!bench.holder.was_ready());
     }
     for on in [true, false] {
-        bench.hear(watch.command(set(Line::Ready, on), Nanos(0)), 0);
+        bench.hear(watch.command(set(Line::Ready, on), Instant(0)), 0);
         assert!(bench.holder.was_ready());
     }
 }
@@ -299,24 +299,24 @@ fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
 #[test]
 fn a_pass_that_is_made_longer_ends_at_its_new_end_and_one_that_is_taken_away_at_once() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(30), Nanos(0)), 0);
-    bench.hear(watch.command(pass_until(40), Nanos(10 * MS)), 10 * MS);
+    bench.hear(watch.command(pass_until(30), Instant(0)), 0);
+    bench.hear(watch.command(pass_until(40), Instant(10 * MS)), 10 * MS);
     bench.tick(39 * MS);
     assert!(bench.on(Line::Pass));
     bench.tick(40 * MS);
     assert!(!bench.on(Line::Pass));
-    bench.hear(watch.command(pass_until(60), Nanos(41 * MS)), 41 * MS);
+    bench.hear(watch.command(pass_until(60), Instant(41 * MS)), 41 * MS);
     assert!(bench.on(Line::Pass));
     let off = What::Set {
         line: Line::Pass,
         on: false,
-        until: Some(Nanos(60 * MS)),
+        until: Some(Instant(60 * MS)),
     };
-    bench.hear(watch.command(off, Nanos(42 * MS)), 42 * MS);
+    bench.hear(watch.command(off, Instant(42 * MS)), 42 * MS);
     assert!(!bench.on(Line::Pass));
     assert_eq!(
         bench.holder.deadline(),
-        Nanos(92 * MS),
+        Instant(92 * MS),
         "nothing ends any more"
     );
 }
@@ -324,34 +324,34 @@ fn a_pass_that_is_made_longer_ends_at_its_new_end_and_one_that_is_taken_away_at_
 #[test]
 fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on() {
     let mut watch = Watch::new(SETTINGS.late);
-    watch.command(What::Alive, Nanos(5 * MS));
-    let overdue = Nanos(45 * MS + 1);
+    watch.command(What::Alive, Instant(5 * MS));
+    let overdue = Instant(45 * MS + 1);
     assert_eq!(watch.deadline(), overdue);
-    assert!(watch.overdue(overdue) && !watch.overdue(Nanos(45 * MS)));
-    let on = watch.command(pass_until(40), Nanos(6 * MS));
+    assert!(watch.overdue(overdue) && !watch.overdue(Instant(45 * MS)));
+    let on = watch.command(pass_until(40), Instant(6 * MS));
     assert_eq!(watch.deadline(), overdue);
-    assert!(!watch.must_fall_again(Nanos(9 * MS)), "it is wanted");
-    let off = watch.command(set(Line::Pass, false), Nanos(7 * MS));
-    assert_eq!(watch.deadline(), Nanos(8 * MS));
-    assert!(watch.must_fall_again(Nanos(8 * MS)));
-    assert_eq!(watch.deadline(), Nanos(9 * MS));
+    assert!(!watch.must_fall_again(Instant(9 * MS)), "it is wanted");
+    let off = watch.command(set(Line::Pass, false), Instant(7 * MS));
+    assert_eq!(watch.deadline(), Instant(8 * MS));
+    assert!(watch.must_fall_again(Instant(8 * MS)));
+    assert_eq!(watch.deadline(), Instant(9 * MS));
     // Another line that goes off has nothing to do with it.
-    watch.command(set(Line::Ready, false), Nanos(8 * MS));
-    assert_eq!(watch.deadline(), Nanos(9 * MS));
+    watch.command(set(Line::Ready, false), Instant(8 * MS));
+    assert_eq!(watch.deadline(), Instant(9 * MS));
     let answer = |number, incident| Answer {
         number,
         incident,
-        late: Nanos(0),
+        late: Duration::ZERO,
     };
     assert!(!watch.answer(answer(on.number, 0)));
-    assert!(watch.must_fall_again(Nanos(9 * MS)));
+    assert!(watch.must_fall_again(Instant(9 * MS)));
     assert!(!watch.answer(answer(off.number, 0)));
-    assert_eq!(watch.deadline(), Nanos(48 * MS + 1));
+    assert_eq!(watch.deadline(), Instant(48 * MS + 1));
     // A pass that is wanted again ends it as well.
-    watch.command(set(Line::Pass, false), Nanos(9 * MS));
-    watch.command(pass_until(60), Nanos(9 * MS));
-    assert!(!watch.must_fall_again(Nanos(20 * MS)));
-    assert_eq!(watch.deadline(), Nanos(48 * MS + 1));
+    watch.command(set(Line::Pass, false), Instant(9 * MS));
+    watch.command(pass_until(60), Instant(9 * MS));
+    assert!(!watch.must_fall_again(Instant(20 * MS)));
+    assert_eq!(watch.deadline(), Instant(48 * MS + 1));
 }
 
 #[test]
@@ -360,36 +360,36 @@ fn an_answer_to_what_was_never_said_and_an_old_one_answer_nothing_new() {
     let answer = |number| Answer {
         number,
         incident: 0,
-        late: Nanos(0),
+        late: Duration::ZERO,
     };
-    watch.command(What::Alive, Nanos(0));
-    watch.command(What::Alive, Nanos(0));
+    watch.command(What::Alive, Instant(0));
+    watch.command(What::Alive, Instant(0));
     watch.answer(answer(99));
-    assert_eq!(watch.deadline(), Nanos::MAX);
+    assert_eq!(watch.deadline(), Instant::MAX);
     watch.answer(answer(1));
-    assert_eq!(watch.deadline(), Nanos::MAX, "it was answered");
-    watch.command(What::Alive, Nanos(7 * MS));
-    assert!(watch.overdue(Nanos(100 * MS)), "what comes after is not");
+    assert_eq!(watch.deadline(), Instant::MAX, "it was answered");
+    watch.command(What::Alive, Instant(7 * MS));
+    assert!(watch.overdue(Instant(100 * MS)), "what comes after is not");
 }
 
 #[test]
 fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
     let mut watch = Watch::new(SETTINGS.late);
     for n in 0..3 * REMEMBERED as u64 {
-        watch.command(What::Alive, Nanos(n * MS));
+        watch.command(What::Alive, Instant(n * MS));
         // As far back as is remembered.
         let oldest = (n + 1).saturating_sub(REMEMBERED as u64);
-        assert_eq!(watch.deadline(), Nanos((oldest + 40) * MS + 1), "{n}");
-        assert_eq!(watch.overdue(Nanos(n * MS)), n - oldest > 40, "{n}");
+        assert_eq!(watch.deadline(), Instant((oldest + 40) * MS + 1), "{n}");
+        assert_eq!(watch.overdue(Instant(n * MS)), n - oldest > 40, "{n}");
     }
 }
 
 #[test]
 fn another_line_says_nothing_of_pass() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(60), Nanos(0)), 0);
-    bench.hear(watch.command(set(Line::Ok, true), Nanos(0)), 0);
-    bench.hear(watch.command(set(Line::Ready, false), Nanos(0)), 0);
+    bench.hear(watch.command(pass_until(60), Instant(0)), 0);
+    bench.hear(watch.command(set(Line::Ok, true), Instant(0)), 0);
+    bench.hear(watch.command(set(Line::Ready, false), Instant(0)), 0);
     assert!(bench.on(Line::Pass));
     bench.tick(60 * MS);
     for at in [90, 130, 170] {
@@ -402,9 +402,10 @@ fn another_line_says_nothing_of_pass() {
 fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
     for (at, until) in [(60, 60), (61, 60), (200, 300)] {
         // The last one is in time, and finds a holder that was not run for 150 ms.
-        let (mut holder, mut watch) = (Holder::new(SETTINGS, Nanos(0)), Watch::new(SETTINGS.late));
-        let command = watch.command(pass_until(until), Nanos((at - 10) * MS));
-        holder.hear(command, Nanos(at * MS), &mut |act| {
+        let (mut holder, mut watch) =
+            (Holder::new(SETTINGS, Instant(0)), Watch::new(SETTINGS.late));
+        let command = watch.command(pass_until(until), Instant((at - 10) * MS));
+        holder.hear(command, Instant(at * MS), &mut |act| {
             assert_ne!(act, Act::Set(Line::Pass, true), "{at}");
         });
     }
@@ -413,12 +414,12 @@ fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
 #[test]
 fn under_a_long_pass_the_holder_notices_all_the_same_that_it_was_not_run() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(120), Nanos(0)), 0);
+    bench.hear(watch.command(pass_until(120), Instant(0)), 0);
     bench.tick(100 * MS);
     assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 1));
     assert_eq!(
         bench.holder.deadline(),
-        Nanos(150 * MS),
+        Instant(150 * MS),
         "no end is awaited"
     );
 }
@@ -441,7 +442,7 @@ proptest! {
                 2 => set(Line::Pass, false),
                 _ => { end = now / MS + 40; pass_until(end) }
             };
-            let command = watch.command(what, Nanos(said));
+            let command = watch.command(what, Instant(said));
             now += way * MS;
             bench.hear(command, now);
             let incidents = bench.holder.incidents();

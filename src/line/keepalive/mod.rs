@@ -9,9 +9,8 @@
 mod service;
 mod watchdog;
 
-use super::gate::Nanos;
+use crate::time::{Duration, Instant};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use thiserror::Error;
 
 use service::Service;
@@ -76,20 +75,20 @@ pub struct Keepalive {
 /// When to kick next.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    every: Nanos,
-    next: Nanos,
+    every: Duration,
+    next: Instant,
 }
 
 impl Pace {
-    fn new(timeout: Nanos) -> Self {
+    fn new(timeout: Duration) -> Self {
         Self {
-            every: Nanos(timeout.0 / KICKS_PER_TIMEOUT),
-            next: Nanos(0),
+            every: timeout / KICKS_PER_TIMEOUT,
+            next: Instant(0),
         }
     }
 
     /// True when a kick is due; the next one is then a while off, whatever comes of this one.
-    fn due(&mut self, now: Nanos) -> bool {
+    fn due(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;
         }
@@ -128,7 +127,7 @@ impl Keepalive {
     ///
     /// # Errors
     /// [`KeepaliveError`] of the watcher that did not take it.
-    pub fn loading(&mut self, at_most: Duration, now: Nanos) -> Result<(), KeepaliveError> {
+    pub fn loading(&mut self, at_most: Duration, now: Instant) -> Result<(), KeepaliveError> {
         let service = self.service.as_ref().map_or(Ok(()), |s| s.wait(at_most));
         self.kick(now).and(service)
     }
@@ -167,7 +166,7 @@ impl Keepalive {
     /// # Errors
     /// [`KeepaliveError`] of the watcher that did not take it; the other one was kicked all the
     /// same. Going on is right: kicks are tried again.
-    pub fn kick(&mut self, now: Nanos) -> Result<(), KeepaliveError> {
+    pub fn kick(&mut self, now: Instant) -> Result<(), KeepaliveError> {
         let service = match &mut self.service {
             Some(service) => service.kick(now),
             None => Ok(()),
@@ -219,22 +218,22 @@ mod tests {
     fn without_watchers_everything_does_nothing() {
         let mut alive = Keepalive::with(|_| None, None).unwrap();
         assert!(!alive.watched());
-        alive.loading(Duration::from_secs(30), Nanos(1)).unwrap();
+        alive.loading(Duration::from_secs(30), Instant(1)).unwrap();
         alive.serving("running").unwrap();
-        alive.kick(Nanos(5)).unwrap();
+        alive.kick(Instant(5)).unwrap();
         assert_eq!(alive.describe(), "nobody watches this process");
         alive.end().unwrap();
     }
 
     #[test]
     fn the_pace_is_a_quarter_of_the_timeout_and_never_faster() {
-        let mut pace = Pace::new(Nanos::from_millis(400));
+        let mut pace = Pace::new(Duration::from_millis(400));
         let kicks = (0..1000)
-            .filter(|ms| pace.due(Nanos::from_millis(*ms)))
+            .filter(|ms| pace.due(Instant::from_millis(*ms)))
             .collect::<Vec<u64>>();
         assert_eq!(kicks, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
         // After a long silence one kick, not all that were missed.
-        assert!(pace.due(Nanos::from_millis(9_000)));
-        assert!(!pace.due(Nanos::from_millis(9_099)));
+        assert!(pace.due(Instant::from_millis(9_000)));
+        assert!(!pace.due(Instant::from_millis(9_099)));
     }
 }

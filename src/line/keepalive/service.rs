@@ -1,12 +1,11 @@
 //! The service manager's end: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)).
 
 use super::{KeepaliveError, LONGEST_STATUS, Pace};
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
 
 /// A watchdog time that cannot be meant, microseconds: the kernel's clock does not reach it.
 const LONGEST_WATCHDOG_US: u64 = u64::MAX / 1_000;
@@ -53,10 +52,7 @@ impl Service {
             socket: name.clone(),
             source,
         })?;
-        let watchdog = watchdog_time(variable)?.map(|timeout| {
-            let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-            (Pace::new(Nanos(nanos)), timeout)
-        });
+        let watchdog = watchdog_time(variable)?.map(|timeout| (Pace::new(timeout), timeout));
         Ok(Some(Self {
             socket,
             name,
@@ -92,7 +88,7 @@ impl Service {
         self.send(text.as_bytes())
     }
 
-    pub(super) fn kick(&mut self, now: Nanos) -> Result<(), KeepaliveError> {
+    pub(super) fn kick(&mut self, now: Instant) -> Result<(), KeepaliveError> {
         let due = match &mut self.watchdog {
             Some((pace, _)) => pace.due(now),
             None => false,
@@ -196,7 +192,7 @@ mod tests {
         let mut alive = Keepalive::with(named(path.to_str().unwrap(), &variables), None).unwrap();
         assert!(alive.watched());
         assert!(alive.describe().contains("400ms"), "{}", alive.describe());
-        let start = Nanos::from_millis(100);
+        let start = Instant::from_millis(100);
         alive.loading(Duration::from_secs(30), start).unwrap();
         assert_eq!(
             received(&systemd).unwrap(),
@@ -213,7 +209,7 @@ mod tests {
             "READY=1\nSTATUS=lid.pgp, 30 frames a second"
         );
         for ms in 0..250 {
-            alive.kick(Nanos::from_millis(1000 + ms)).unwrap();
+            alive.kick(Instant::from_millis(1000 + ms)).unwrap();
         }
         let kicks = std::iter::from_fn(|| received(&systemd)).collect::<Vec<String>>();
         assert_eq!(kicks, ["WATCHDOG=1"; 3]);
@@ -265,12 +261,12 @@ mod tests {
         let variables = [("WATCHDOG_USEC", "4000".to_owned())];
         let mut alive = Keepalive::with(named(socket, &variables), None).unwrap();
         // Nobody reads: the socket's queue fills up, and kicks fail instead of waiting.
-        let failed = (0..100_000u64).find_map(|ms| alive.kick(Nanos::from_millis(ms)).err());
+        let failed = (0..100_000u64).find_map(|ms| alive.kick(Instant::from_millis(ms)).err());
         assert!(failed.is_some());
         drop(systemd);
-        assert!(alive.kick(Nanos::from_millis(200_000)).is_err());
+        assert!(alive.kick(Instant::from_millis(200_000)).is_err());
         // Not due: nothing is tried.
-        alive.kick(Nanos::from_millis(200_000)).unwrap();
+        alive.kick(Instant::from_millis(200_000)).unwrap();
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The hardware watchdog: a timer that resets the board unless the device file is written to.
 
 use super::{KeepaliveError, Pace};
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Assumed where the driver does not tell its own; shorter than any that is in use.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(4);
@@ -52,17 +51,16 @@ impl Watchdog {
             .and_then(|text| text.trim().parse().ok())
             .filter(|seconds| (1..=86_400).contains(seconds))
             .map(Duration::from_secs);
-        let nanos = timeout.unwrap_or(UNKNOWN_TIMEOUT).as_nanos();
         Ok(Self {
             device,
             path: path.into(),
             timeout,
             no_way_out: read("nowayout").is_some_and(|text| text.trim() == "1"),
-            pace: Pace::new(Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))),
+            pace: Pace::new(timeout.unwrap_or(UNKNOWN_TIMEOUT)),
         })
     }
 
-    pub(super) fn kick(&mut self, now: Nanos) -> Result<(), KeepaliveError> {
+    pub(super) fn kick(&mut self, now: Instant) -> Result<(), KeepaliveError> {
         if !self.pace.due(now) {
             return Ok(());
         }
@@ -138,7 +136,7 @@ mod tests {
         );
         // Four times in the four seconds assumed.
         for ms in 0..4_000 {
-            alive.kick(Nanos::from_millis(ms)).unwrap();
+            alive.kick(Instant::from_millis(ms)).unwrap();
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"\0\0\0\0");
         drop(alive);
@@ -146,7 +144,7 @@ mod tests {
 
         std::fs::write(&path, "").unwrap();
         let mut alive = Keepalive::with(|_| None, Some(&path)).unwrap();
-        alive.kick(Nanos(0)).unwrap();
+        alive.kick(Instant(0)).unwrap();
         alive.end().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"\0V");
     }
@@ -160,7 +158,7 @@ mod tests {
         );
         // Accepts being opened, refuses every write.
         let mut full = Keepalive::with(|_| None, Some(Path::new("/dev/full"))).unwrap();
-        let error = full.kick(Nanos(0)).unwrap_err();
+        let error = full.kick(Instant(0)).unwrap_err();
         assert!(error.to_string().contains("/dev/full"), "{error}");
     }
 }

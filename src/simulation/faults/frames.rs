@@ -1,11 +1,12 @@
 //! What goes wrong with cameras, on purpose: a source around another one, with a seed.
 
 use super::{Injected, Kind, Shares};
-use crate::capture::pace::{nanoseconds, now_ns, wait_until};
+use crate::capture::pace::wait_until;
 use crate::capture::source::{CaptureError, Flash, FrameSource, RawFrame};
+use crate::clock;
 use crate::seed::Rng;
+use crate::time::{Duration, Instant};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Key of the random stream.
 const FAULTS: u64 = 0x6361_6d5f_6661_756c;
@@ -109,7 +110,7 @@ impl FrameFaults {
 enum Held {
     Nothing,
     /// Late: comes at this time.
-    Until(u64),
+    Until(Instant),
     /// A copy of what was just delivered.
     Again,
 }
@@ -124,8 +125,8 @@ pub struct FaultySource<S> {
     held_frame: RawFrame,
     /// Lost and not yet told of by a frame.
     lost: u32,
-    away_until: u64,
-    silent_until: u64,
+    away_until: Instant,
+    silent_until: Instant,
 }
 
 impl<S: FrameSource> FaultySource<S> {
@@ -146,8 +147,8 @@ impl<S: FrameSource> FaultySource<S> {
             held: Held::Nothing,
             held_frame: RawFrame::with_capacity(0),
             lost: 0,
-            away_until: 0,
-            silent_until: 0,
+            away_until: Instant(0),
+            silent_until: Instant(0),
         })
     }
 
@@ -177,7 +178,7 @@ impl<S: FrameSource> FaultySource<S> {
     }
 
     /// Delivers a held frame when it is due by `deadline`; None when nothing is held.
-    fn release(&mut self, into: &mut RawFrame, deadline: u64) -> Option<bool> {
+    fn release(&mut self, into: &mut RawFrame, deadline: Instant) -> Option<bool> {
         let due = match self.held {
             Held::Nothing => return None,
             Held::Again => true,
@@ -209,14 +210,14 @@ fn copy(from: &RawFrame, into: &mut RawFrame) {
     into.bytes.extend_from_slice(&from.bytes[..taken]);
     (into.format, into.yuv) = (from.format, from.yuv);
     (into.width, into.height, into.stride) = (from.width, from.height, from.stride);
-    (into.time_ns, into.sequence) = (from.time_ns, from.sequence);
+    (into.time, into.sequence) = (from.time, from.sequence);
     into.lost_before = from.lost_before;
     into.damaged = from.damaged || taken < from.bytes.len();
 }
 
 impl<S: FrameSource> FrameSource for FaultySource<S> {
     fn open(&mut self) -> Result<(), CaptureError> {
-        if now_ns() < self.away_until {
+        if clock::now() < self.away_until {
             return Err(CaptureError::Open {
                 source_name: self.inner.describe(),
                 problem: GONE.to_owned(),
@@ -224,7 +225,7 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
         }
         self.inner.open()?;
         self.held = Held::Nothing;
-        self.silent_until = 0;
+        self.silent_until = Instant(0);
         let bytes = self.inner.frame_bytes();
         self.held_frame.bytes.clear();
         self.held_frame.bytes.reserve_exact(bytes);
@@ -232,9 +233,9 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
     }
 
     fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError> {
-        let deadline = now_ns().saturating_add(nanoseconds(at_most));
+        let deadline = clock::now().after(at_most);
         loop {
-            let now = now_ns();
+            let now = clock::now();
             if now < self.away_until {
                 return Err(CaptureError::Lost {
                     source_name: self.inner.describe(),
@@ -247,8 +248,7 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
             if let Some(delivered) = self.release(into, deadline) {
                 return Ok(delivered);
             }
-            let left = Duration::from_nanos(deadline.saturating_sub(now_ns()));
-            if !self.inner.next(into, left)? {
+            if !self.inner.next(into, clock::until(deadline))? {
                 return Ok(false);
             }
             let lost = std::mem::take(&mut self.lost);
@@ -261,8 +261,7 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
                 }
                 Some(Fault::Late) => {
                     copy(into, &mut self.held_frame);
-                    self.held =
-                        Held::Until(now_ns().saturating_add(nanoseconds(self.plan.late_by)));
+                    self.held = Held::Until(clock::now().after(self.plan.late_by));
                     continue;
                 }
                 Some(Fault::Duplicated) => {
@@ -272,24 +271,20 @@ impl<S: FrameSource> FrameSource for FaultySource<S> {
                 Some(Fault::Damaged) => into.damaged = true,
                 Some(Fault::Corrupted) => self.corrupt(into),
                 Some(Fault::Stale) => {
-                    let by = nanoseconds(self.plan.stale_by);
-                    into.time_ns = into.time_ns.saturating_sub(by);
+                    into.time = into.time.before(self.plan.stale_by);
                 }
                 Some(Fault::ClockJump) => {
-                    let by = nanoseconds(self.plan.jump_by);
-                    into.time_ns = into.time_ns.saturating_add(by);
+                    into.time = into.time.after(self.plan.jump_by);
                 }
                 Some(Fault::Unplug) => {
                     self.lost = into.lost_before.saturating_add(1);
-                    let span = nanoseconds(self.plan.unplugged_for);
-                    self.away_until = now_ns().saturating_add(span);
+                    self.away_until = clock::now().after(self.plan.unplugged_for);
                     self.held = Held::Nothing;
                     continue;
                 }
                 Some(Fault::Stall) => {
                     self.lost = into.lost_before.saturating_add(1);
-                    let span = nanoseconds(self.plan.stalled_for);
-                    self.silent_until = now_ns().saturating_add(span);
+                    self.silent_until = clock::now().after(self.plan.stalled_for);
                     continue;
                 }
             }
@@ -340,7 +335,7 @@ mod tests {
         fn next(&mut self, into: &mut RawFrame, _: Duration) -> Result<bool, CaptureError> {
             into.bytes.clear();
             into.bytes.extend([self.frames as u8; 100]);
-            (into.time_ns, into.sequence) = (10_000_000_000 + self.frames, self.frames);
+            (into.time, into.sequence) = (Instant(10_000_000_000 + self.frames), self.frames);
             (into.lost_before, into.damaged) = (0, false);
             self.frames += 1;
             Ok(true)
@@ -387,8 +382,8 @@ mod tests {
         for number in 0..50 {
             let raw = next(&mut source);
             assert_eq!(
-                (raw.sequence, raw.time_ns),
-                (number, 10_000_000_000 + number)
+                (raw.sequence, raw.time),
+                (number, Instant(10_000_000_000 + number))
             );
             assert_eq!((raw.lost_before, raw.damaged), (0, false));
             assert_eq!(raw.bytes, [number as u8; 100]);
@@ -409,7 +404,7 @@ mod tests {
         let mut wrong = only(Kind::WrongStamp);
         let mut old = 0;
         for number in 0..200 {
-            let time = next(&mut wrong).time_ns - number;
+            let time = next(&mut wrong).time.0 - number;
             assert!(matches!(time, 9_000_000_000 | 3_610_000_000_000), "{time}");
             old += u32::from(time == 9_000_000_000);
         }
@@ -419,18 +414,18 @@ mod tests {
         let numbers: Vec<u64> = (0..6).map(|_| next(&mut twice).sequence).collect();
         assert_eq!(numbers, [0, 0, 1, 1, 2, 2]);
 
-        let start = now_ns();
+        let start = clock::now();
         let mut late = only(Kind::LateFrame);
         let mut raw = RawFrame::with_capacity(100);
         assert!(!late.next(&mut raw, Duration::from_millis(5)).expect("next"));
         assert_eq!(next(&mut late).sequence, 0);
-        assert!(now_ns() - start >= 100_000_000);
+        assert!(clock::now().since(start) >= Duration::from_millis(100));
 
         let mut plan = plan(3, Kind::Unplug, 1.0);
         plan.stalled_for = Duration::from_secs(3600);
         plan.unplugged_for = Duration::ZERO;
         let mut stalled = faulty(plan);
-        let start = now_ns();
+        let start = clock::now();
         for _ in 0..2 {
             assert!(
                 !stalled
@@ -438,7 +433,7 @@ mod tests {
                     .expect("next")
             );
         }
-        assert!((40_000_000..5_000_000_000).contains(&(now_ns() - start)));
+        assert!((40_000_000..5_000_000_000).contains(&clock::now().since(start).0));
         stalled.open().expect("opening again helps");
         assert_eq!(stalled.inner().opened, 2);
     }
@@ -472,7 +467,7 @@ mod tests {
         assert!(matches!(gone, CaptureError::Lost { .. }), "{gone}");
         assert!(source.open().is_err());
         assert!(source.next(&mut raw, SOON).is_err());
-        std::thread::sleep(Duration::from_millis(520));
+        std::thread::sleep(Duration::from_millis(520).into());
         source.open().expect("back");
         assert!(source.injected().of(Kind::Unplug) >= 1);
     }

@@ -3,11 +3,10 @@
 use super::{Injected, Kind, Shares};
 use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs};
-use crate::line::gate::Nanos;
 use crate::seed::Rng;
 use crate::simulation::lines::SimulatedError;
+use crate::time::{Duration, Instant};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The longest that an injected absence or delay may be, seconds.
 const LONGEST_SECONDS: f64 = 3600.0;
@@ -94,7 +93,7 @@ pub struct FaultyInputs<I> {
     /// Extra edges whose time has not come, in no order, and why they are extra.
     waiting: heapless::Vec<(Edge, Kind), WAITING>,
     lost: [u32; Input::ALL.len()],
-    away_until: Option<Nanos>,
+    away_until: Option<Instant>,
 }
 
 impl<I: Inputs> FaultyInputs<I> {
@@ -134,13 +133,13 @@ impl<I: Inputs> FaultyInputs<I> {
     }
 
     /// A time in (0, `most`].
-    fn some(&mut self, most: Duration) -> Nanos {
-        let most = clock::nanos(most).0.max(1);
-        Nanos(1 + self.rng.next_u64() % most)
+    fn some(&mut self, most: Duration) -> Duration {
+        let most = most.0.max(1);
+        Duration(1 + self.rng.next_u64() % most)
     }
 
     /// Puts an extra edge aside until its time; without room there is none.
-    fn later(&mut self, edge: Edge, by: Nanos, why: Kind) {
+    fn later(&mut self, edge: Edge, by: Duration, why: Kind) {
         let at = edge.at.after(by);
         let _ = self.waiting.push((
             Edge {
@@ -172,7 +171,7 @@ impl<I: Inputs> FaultyInputs<I> {
     /// What becomes of a real edge.
     fn pass(&mut self, mut edge: Edge) -> Result<Option<Edge>, DeviceError> {
         if self.chance(Kind::UnpluggedInputs) {
-            self.away_until = Some(clock::now().after(clock::nanos(self.faults.unplug_for)));
+            self.away_until = Some(clock::now().after(self.faults.unplug_for));
             self.waiting.clear();
             self.injected.count(Kind::UnpluggedInputs);
             self.unseen += 1 + u64::from(edge.lost);
@@ -202,7 +201,7 @@ impl<I: Inputs> FaultyInputs<I> {
     }
 
     /// While the device is away: drops what comes, and fails.
-    fn stay_away(&mut self, until: Nanos, at_most: Duration) -> Result<(), DeviceError> {
+    fn stay_away(&mut self, until: Instant, at_most: Duration) -> Result<(), DeviceError> {
         let wait = at_most.min(clock::until(until));
         match self.inner.wait(wait.min(Duration::from_millis(1))) {
             Ok(Some(edge)) => self.unseen += 1 + u64::from(edge.lost),
@@ -219,7 +218,7 @@ impl<I: Inputs> FaultyInputs<I> {
 
 impl<I: Inputs> Inputs for FaultyInputs<I> {
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
-        let deadline = clock::now().after(clock::nanos(at_most));
+        let deadline = clock::now().after(at_most);
         if let Some(until) = self.away_until {
             self.stay_away(until, at_most)?;
         }
@@ -272,8 +271,8 @@ mod tests {
     fn without_faults_edges_pass_unchanged() {
         let (mut inputs, mut feed) = faulty(InputFaults::default(), 1);
         for n in 0..100 {
-            feed.edge(Input::Trigger, Nanos(n));
-            feed.edge(Input::Encoder, Nanos(n));
+            feed.edge(Input::Trigger, Instant(n));
+            feed.edge(Input::Encoder, Instant(n));
         }
         let edges = drain(&mut inputs, Duration::ZERO);
         assert_eq!(edges.len(), 200);
@@ -293,7 +292,7 @@ mod tests {
             feed.edge(Input::Trigger, at);
             feed.edge(Input::Encoder, at);
             let edges = drain(&mut inputs, Duration::from_millis(2));
-            let triggers: Vec<Nanos> = edges
+            let triggers: Vec<Instant> = edges
                 .iter()
                 .filter(|edge| edge.input == Input::Trigger)
                 .map(|edge| edge.at)
@@ -346,7 +345,7 @@ mod tests {
         };
         let (mut inputs, mut feed) = faulty(faults, 4);
         for n in 0..1000 {
-            feed.edge(Input::Trigger, Nanos(n));
+            feed.edge(Input::Trigger, Instant(n));
         }
         let edges = drain(&mut inputs, Duration::ZERO);
         let told: u64 = edges.iter().map(|edge| u64::from(edge.lost)).sum();
@@ -389,7 +388,7 @@ mod tests {
             };
             let (mut inputs, mut feed) = faulty(faults, seed);
             for n in 0..200 {
-                feed.edge(Input::Trigger, Nanos(n));
+                feed.edge(Input::Trigger, Instant(n));
             }
             drain(&mut inputs, Duration::ZERO)
         };

@@ -3,13 +3,12 @@
 use super::{SimulatedError, check_capacity};
 use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs};
-use crate::line::gate::Nanos;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use crate::time::{Duration, Instant};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// How long a wait on unplugged inputs takes, so that asking again and again is not a busy loop.
 const UNPLUGGED_WAIT: Duration = Duration::from_millis(1);
@@ -94,7 +93,7 @@ impl SimulatedInputs {
         let edge = Edge {
             on: what & OFF == 0,
             input: Input::ALL[((what & !OFF) >> 32) as usize % Input::ALL.len()],
-            at: Nanos(slot.at.load(Ordering::Relaxed)),
+            at: Instant(slot.at.load(Ordering::Relaxed)),
             lost: (what & u64::from(u32::MAX)) as u32,
         };
         shared.head.store(head.wrapping_add(1), Ordering::Release);
@@ -104,19 +103,18 @@ impl SimulatedInputs {
 
 impl Inputs for SimulatedInputs {
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
-        let deadline = clock::now().after(clock::nanos(at_most));
+        let deadline = clock::now().after(at_most);
         loop {
             if self.shared.unplugged.load(Ordering::Acquire) {
-                std::thread::sleep(UNPLUGGED_WAIT.min(at_most));
+                clock::sleep(UNPLUGGED_WAIT.min(at_most));
                 return Err(SimulatedError::Unplugged("inputs").into());
             }
             if let Some(edge) = self.pop() {
                 return Ok(Some(edge));
             }
-            let left = clock::until(deadline);
-            let timeout = Timespec::try_from(left).ok();
+            let timeout = clock::timespec(clock::until(deadline));
             let mut fds = [PollFd::new(&self.shared.wake, PollFlags::IN)];
-            match poll(&mut fds, timeout.as_ref()) {
+            match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Ok(None),
                 Ok(_) => {
                     // Reset before the ring is looked at again, so that no push goes unseen. That
@@ -141,7 +139,7 @@ impl Inputs for SimulatedInputs {
 impl InputFeed {
     /// An on-edge of `input` at `at`. False when there is no room: then it is dropped, and told as
     /// lost with the input's next edge, as the kernel does it.
-    pub fn edge(&mut self, input: Input, at: Nanos) -> bool {
+    pub fn edge(&mut self, input: Input, at: Instant) -> bool {
         // A plant that never tells of off-edges has no levels.
         let _ = self.shared.levels[input as usize].compare_exchange(
             0,
@@ -154,7 +152,7 @@ impl InputFeed {
 
     /// An off-edge of `input` at `at`; from the first one on the input has a level that can be read.
     /// As [`InputFeed::edge`] where there is no room.
-    pub fn edge_off(&mut self, input: Input, at: Nanos) -> bool {
+    pub fn edge_off(&mut self, input: Input, at: Instant) -> bool {
         self.set_level(input, false);
         self.push(input, false, at)
     }
@@ -164,7 +162,7 @@ impl InputFeed {
         self.shared.levels[input as usize].store(u8::from(on), Ordering::Release);
     }
 
-    fn push(&mut self, input: Input, on: bool, at: Nanos) -> bool {
+    fn push(&mut self, input: Input, on: bool, at: Instant) -> bool {
         let shared = &*self.shared;
         let lost = &mut self.lost[input as usize];
         let tail = shared.tail.load(Ordering::Relaxed);
@@ -216,7 +214,6 @@ impl InputFeed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn edges_come_out_as_they_went_in() {
@@ -229,7 +226,7 @@ mod tests {
             .map(|((input, on), n)| Edge {
                 input,
                 on,
-                at: Nanos(n),
+                at: Instant(n),
                 lost: 0,
             })
             .collect();
@@ -251,12 +248,12 @@ mod tests {
         let (mut inputs, mut feed) = SimulatedInputs::new(2).unwrap();
         let level = |inputs: &mut SimulatedInputs| inputs.level(Input::Trigger).unwrap();
         assert_eq!(level(&mut inputs), None);
-        feed.edge(Input::Trigger, Nanos(1));
+        feed.edge(Input::Trigger, Instant(1));
         assert_eq!(level(&mut inputs), None, "it would stay on for ever");
-        feed.edge_off(Input::Trigger, Nanos(2));
+        feed.edge_off(Input::Trigger, Instant(2));
         assert_eq!(level(&mut inputs), Some(false));
         // The ring is full: the edge is lost, the level is there.
-        assert!(!feed.edge(Input::Trigger, Nanos(3)));
+        assert!(!feed.edge(Input::Trigger, Instant(3)));
         assert_eq!(level(&mut inputs), Some(true));
         feed.set_level(Input::Trigger, false);
         assert_eq!(level(&mut inputs), Some(false));
@@ -265,7 +262,7 @@ mod tests {
             assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().on, on);
         }
         // Lost edges are told with an off-edge as well.
-        feed.edge_off(Input::Trigger, Nanos(4));
+        feed.edge_off(Input::Trigger, Instant(4));
         let edge = inputs.wait(Duration::ZERO).unwrap().unwrap();
         assert_eq!((edge.on, edge.lost), (false, 1));
         feed.unplug();
@@ -276,15 +273,15 @@ mod tests {
     fn what_finds_no_room_is_told_as_lost() {
         let (mut inputs, mut feed) = SimulatedInputs::new(2).unwrap();
         let fed: Vec<bool> = (0..5)
-            .map(|n| feed.edge(Input::Trigger, Nanos(n)))
+            .map(|n| feed.edge(Input::Trigger, Instant(n)))
             .collect();
         assert_eq!(fed, [true, true, false, false, false]);
         for _ in 0..2 {
             assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().lost, 0);
         }
         // Another input's edge does not carry the trigger's losses.
-        assert!(feed.edge(Input::Encoder, Nanos(6)));
-        assert!(feed.edge(Input::Trigger, Nanos(7)));
+        assert!(feed.edge(Input::Encoder, Instant(6)));
+        assert!(feed.edge(Input::Trigger, Instant(7)));
         assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().lost, 0);
         assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().lost, 3);
     }
@@ -292,17 +289,17 @@ mod tests {
     #[test]
     fn a_wait_ends_with_the_edge_and_otherwise_on_time() {
         let (mut inputs, mut feed) = SimulatedInputs::new(8).unwrap();
-        let started = Instant::now();
+        let started = clock::now();
         assert_eq!(inputs.wait(Duration::from_millis(30)).unwrap(), None);
-        assert!(started.elapsed() >= Duration::from_millis(30));
+        assert!(clock::now().since(started) >= Duration::from_millis(30));
         let feeder = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(20));
+            clock::sleep(Duration::from_millis(20));
             feed.edge_now(Input::Trigger);
             feed
         });
-        let started = Instant::now();
+        let started = clock::now();
         let edge = inputs.wait(Duration::from_secs(20)).unwrap().unwrap();
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(clock::now().since(started) < Duration::from_secs(10));
         assert!(edge.at <= clock::now());
         drop(feeder.join().unwrap());
     }
@@ -311,7 +308,7 @@ mod tests {
     fn an_unplug_ends_a_wait_with_an_error_and_a_plug_ends_the_errors() {
         let (mut inputs, mut feed) = SimulatedInputs::new(8).unwrap();
         let feeder = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(10));
+            clock::sleep(Duration::from_millis(10));
             feed.unplug();
             feed
         });
@@ -331,13 +328,13 @@ mod tests {
         let (mut inputs, mut feed) = SimulatedInputs::new(64).unwrap();
         let feeder = std::thread::spawn(move || {
             for n in 1..=EDGES {
-                feed.edge(Input::Trigger, Nanos(n));
+                feed.edge(Input::Trigger, Instant(n));
             }
             // One more, to tell of the last losses, once there surely is room.
             while feed.waiting() > 0 {
                 std::thread::yield_now();
             }
-            assert!(feed.edge(Input::Trigger, Nanos(EDGES + 1)));
+            assert!(feed.edge(Input::Trigger, Instant(EDGES + 1)));
         });
         let (mut seen, mut last) = (0, 0);
         while last <= EDGES {

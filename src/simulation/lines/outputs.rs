@@ -3,7 +3,8 @@
 use super::{SimulatedError, check_capacity};
 use crate::clock;
 use crate::line::devices::{DeviceError, Outputs};
-use crate::line::gate::{Line, Nanos};
+use crate::line::gate::Line;
+use crate::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -15,7 +16,7 @@ pub struct Change {
     /// To what.
     pub on: bool,
     /// When it was set, CLOCK_MONOTONIC.
-    pub at: Nanos,
+    pub at: Instant,
 }
 
 impl Change {
@@ -29,7 +30,7 @@ impl Change {
         Some(Self {
             line: *Line::ALL.get((word >> 1 & 15) as usize)?,
             on: word & 1 == 1,
-            at: Nanos(word >> 5),
+            at: Instant(word >> 5),
         })
     }
 }
@@ -256,7 +257,7 @@ mod tests {
                 let change = Change {
                     line,
                     on,
-                    at: Nanos(123_456_789_012_345),
+                    at: Instant(123_456_789_012_345),
                 };
                 assert_eq!(Change::unpack(change.pack()), Some(change));
             }
@@ -288,7 +289,7 @@ mod tests {
             // Dropped elsewhere, so that nothing follows.
             outputs
         });
-        let (mut seen, mut last) = (0, Nanos(0));
+        let (mut seen, mut last) = (0, Instant(0));
         while seen + view.missed() < CHANGES {
             if let Some(change) = view.next() {
                 assert!(change.at >= last && change.line == Line::Busy);

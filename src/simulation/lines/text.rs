@@ -8,15 +8,15 @@
 use super::SimulatedError;
 use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::{Line, Nanos};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::line::gate::Line;
+use crate::time::{Duration, Instant};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Longest text of one change or edge, bytes: 20 digits, the longest name, a word, 10 digits, and
 /// what stands between.
@@ -252,7 +252,7 @@ impl TextInputs {
 fn parse(text: &[u8]) -> Option<Told> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words = text.split_ascii_whitespace().peekable();
-    let at = Nanos(words.next()?.parse().ok()?);
+    let at = Instant(words.next()?.parse().ok()?);
     let name = words.next()?;
     let input = Input::ALL.into_iter().find(|input| input.name() == name)?;
     let told = if words.next_if_eq(&"level").is_some() {
@@ -280,7 +280,7 @@ fn parse(text: &[u8]) -> Option<Told> {
 
 impl Inputs for TextInputs {
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError> {
-        let deadline = clock::now().after(clock::nanos(at_most));
+        let deadline = clock::now().after(at_most);
         loop {
             match self.receive()? {
                 Some(Told::Edge(edge)) => {
@@ -297,9 +297,9 @@ impl Inputs for TextInputs {
                 }
                 None => {}
             }
-            let timeout = Timespec::try_from(clock::until(deadline)).ok();
+            let timeout = clock::timespec(clock::until(deadline));
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-            match poll(&mut fds, timeout.as_ref()) {
+            match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Ok(None),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(e) => return Err(Box::new(std::io::Error::from(e))),
@@ -394,7 +394,7 @@ mod tests {
         let mut outputs = loop {
             match TextOutputs::open(&path, &[Line::Ready]) {
                 Ok(outputs) => break outputs,
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => clock::sleep(Duration::from_millis(1)),
             }
         };
         outputs.set(Line::Ready, true).unwrap();
@@ -462,13 +462,13 @@ mod tests {
         let trigger = Edge {
             input: Input::Trigger,
             on: true,
-            at: Nanos(17),
+            at: Instant(17),
             lost: 0,
         };
         let encoder = Edge {
             input: Input::Encoder,
             on: true,
-            at: Nanos(18),
+            at: Instant(18),
             lost: 3,
         };
         let long = Duration::from_secs(20);
@@ -484,7 +484,7 @@ mod tests {
         for (at, lost) in [(20, 0), (21, 2)] {
             let off = Edge {
                 on: false,
-                at: Nanos(at),
+                at: Instant(at),
                 lost,
                 ..trigger
             };
@@ -513,7 +513,7 @@ mod tests {
             let off = if on { "" } else { "off " };
             let text = format!("{at} {} {off}{lost}", input.name());
             prop_assert!(text.len() <= LONGEST);
-            let edge = Edge { input, on, at: Nanos(at), lost };
+            let edge = Edge { input, on, at: Instant(at), lost };
             prop_assert_eq!(parse(text.as_bytes()), Some(Told::Edge(edge)));
         }
     }

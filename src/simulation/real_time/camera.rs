@@ -5,10 +5,9 @@ use super::ledger::Ledger;
 use crate::capture::Exposure;
 use crate::capture::pace::Pacer;
 use crate::capture::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
-use crate::line::gate::Nanos;
 use crate::simulation::camera::Production;
+use crate::time::Duration;
 use std::sync::Arc;
-use std::time::Duration;
 
 const NAME: &str = "the simulated belt";
 
@@ -95,7 +94,7 @@ impl FrameSource for BeltCamera {
             return Ok(false);
         };
         let sequence = self.first + exposed.sequence;
-        let shown = self.ledger.expose(sequence, Nanos(exposed.time_ns));
+        let shown = self.ledger.expose(sequence, exposed.time);
         let count = self.pictures.len() as u64;
         let Some(picture) = self.pictures.get((shown.unwrap_or(0) % count) as usize) else {
             return Ok(false);
@@ -110,7 +109,7 @@ impl FrameSource for BeltCamera {
         into.format = PixelFormat::Rgb24;
         (into.width, into.height) = (picture.width, picture.height);
         into.stride = 3 * picture.width;
-        (into.time_ns, into.sequence) = (exposed.time_ns, sequence);
+        (into.time, into.sequence) = (exposed.time, sequence);
         into.lost_before = exposed.lost_before;
         into.damaged = room < picture.rgb.len();
         Ok(true)

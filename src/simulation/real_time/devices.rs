@@ -5,12 +5,12 @@ use super::ledger::Ledger;
 use crate::capture::source::RawFrame;
 use crate::clock;
 use crate::line::devices::{DeviceError, Outputs};
-use crate::line::gate::{Judgement, Line, Nanos};
+use crate::line::gate::{Judgement, Line};
 use crate::simulation::faults::Kind;
 use crate::simulation::lines::SimulatedOutputs;
 use crate::station::{Judge, JudgeError, Judged};
+use crate::time::{Duration, Instant};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Output lines that tell the ledger what they do to the ejector.
 pub(super) struct EjectorOutputs {
@@ -24,7 +24,12 @@ impl Outputs for EjectorOutputs {
         self.set_until(line, on, None)
     }
 
-    fn set_until(&mut self, line: Line, on: bool, until: Option<Nanos>) -> Result<(), DeviceError> {
+    fn set_until(
+        &mut self,
+        line: Line,
+        on: bool,
+        until: Option<Instant>,
+    ) -> Result<(), DeviceError> {
         if line != Line::Pass {
             return self.inner.set(line, on);
         }
@@ -34,13 +39,13 @@ impl Outputs for EjectorOutputs {
         });
         if let Some(stall) = stall {
             // The gate's thread is not run: what it does next, it does late.
-            std::thread::sleep(Duration::from_nanos(stall));
+            clock::sleep(Duration(stall));
         }
         // PASS counts as on for the longest time that it can have been.
         let before = clock::now();
         self.inner.set(line, on)?;
         let at = if on { before } else { clock::now() };
-        self.ledger.pass(at, on, until.unwrap_or(Nanos::MAX));
+        self.ledger.pass(at, on, until.unwrap_or(Instant::MAX));
         Ok(())
     }
 }
@@ -54,7 +59,7 @@ pub(super) struct HeardJudge {
     pub(super) ledger: Arc<Ledger>,
     pub(super) faults: Arc<SharedInjector>,
     /// How long judging takes without a fault.
-    pub(super) usual: Nanos,
+    pub(super) usual: Duration,
 }
 
 impl HeardJudge {
@@ -68,7 +73,7 @@ impl HeardJudge {
             if f.strikes(Kind::StuckInference) {
                 more = f.between(500_000_000, 2_000_000_000);
             }
-            (Duration::from_nanos(more), f.strikes(Kind::FailedInference))
+            (Duration(more), f.strikes(Kind::FailedInference))
         };
         self.faults.with(draw)
     }
@@ -77,7 +82,7 @@ impl HeardJudge {
 impl Judge for HeardJudge {
     fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
         let (more, fails) = self.trouble();
-        std::thread::sleep(more);
+        clock::sleep(more);
         if fails {
             // What a camera that was set to another mode brings about.
             let (width, height) = (raw.width / 2, raw.height / 2);

@@ -1,17 +1,17 @@
 //! What really happens at a line in real time: which part lies where, what each frame of the camera
 //! shows, what was said of it, and when the ejector lets pass.
 
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 /// How long a part stays in front of the camera.
-const IN_VIEW: Nanos = Nanos::from_millis(40);
+const IN_VIEW: Duration = Duration::from_millis(40);
 /// A part is settled this long after it met the ejector: by then all that was set at that moment is
 /// known.
-const SETTLED: Nanos = Nanos::from_millis(250);
+const SETTLED: Duration = Duration::from_millis(250);
 /// What falls by itself does so within this time (the supervisor's turn).
-const FALLS_WITHIN: Nanos = Nanos::from_micros(100);
+const FALLS_WITHIN: Duration = Duration::from_micros(100);
 /// Frames whose content is remembered.
 const FRAMES: usize = 512;
 /// Changes of PASS that are remembered, and parts on the belt, at most.
@@ -21,16 +21,16 @@ const REMEMBERED: usize = 4096;
 struct Part {
     number: u64,
     /// At the sensor.
-    at: Nanos,
+    at: Instant,
     /// When the judge said OK of a picture that shows this part.
-    ok_at: Option<Nanos>,
+    ok_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Pass {
-    at: Nanos,
+    at: Instant,
     on: bool,
-    until: Nanos,
+    until: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -57,11 +57,11 @@ pub(super) struct Met {
 pub(super) struct Ledger {
     state: Mutex<State>,
     /// From the sensor to the middle of the ejector.
-    way: Nanos,
+    way: Duration,
 }
 
 impl Ledger {
-    pub(super) fn new(way: Nanos) -> Self {
+    pub(super) fn new(way: Duration) -> Self {
         Self {
             state: Mutex::default(),
             way,
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// A part comes to the sensor; returns its number, from 0.
-    pub(super) fn arrive(&self, at: Nanos) -> u64 {
+    pub(super) fn arrive(&self, at: Instant) -> u64 {
         let mut state = self.state();
         let number = state.next_number;
         state.next_number += 1;
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     /// Frame `sequence` was exposed at `at`; returns the part it shows.
-    pub(super) fn expose(&self, sequence: u64, at: Nanos) -> Option<u64> {
+    pub(super) fn expose(&self, sequence: u64, at: Instant) -> Option<u64> {
         let mut state = self.state();
         let parts = state.parts.iter().rev();
         let shown = parts
@@ -103,7 +103,7 @@ impl Ledger {
     }
 
     /// The judge said OK of frame `sequence`.
-    pub(super) fn said_ok(&self, sequence: u64, now: Nanos) {
+    pub(super) fn said_ok(&self, sequence: u64, now: Instant) {
         let mut state = self.state();
         let mut frames = state.frames.iter().rev();
         let shown = frames.find(|(s, _)| *s == sequence).and_then(|(_, n)| *n);
@@ -114,7 +114,7 @@ impl Ledger {
     }
 
     /// PASS is set; it falls by itself at `until`.
-    pub(super) fn pass(&self, at: Nanos, on: bool, until: Nanos) {
+    pub(super) fn pass(&self, at: Instant, on: bool, until: Instant) {
         let mut state = self.state();
         if state.passes.len() == REMEMBERED {
             state.passes.pop_front();
@@ -126,7 +126,7 @@ impl Ledger {
     }
 
     /// The next part that met the ejector and is settled at `now`.
-    pub(super) fn settle(&self, now: Nanos) -> Option<Met> {
+    pub(super) fn settle(&self, now: Instant) -> Option<Met> {
         let mut state = self.state();
         let part = *state.parts.front()?;
         let there = part.at.after(self.way);
@@ -154,17 +154,17 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    const MS: fn(u64) -> Nanos = Nanos::from_millis;
+    const MS: fn(u64) -> Instant = Instant::from_millis;
 
     fn met(ledger: &Ledger) -> Vec<(u64, bool, bool)> {
-        std::iter::from_fn(|| ledger.settle(Nanos::MAX))
+        std::iter::from_fn(|| ledger.settle(Instant::MAX))
             .map(|m| (m.number, m.passed, m.verified))
             .collect()
     }
 
     #[test]
     fn a_part_is_verified_by_a_picture_of_its_own_alone() {
-        let ledger = Ledger::new(MS(100));
+        let ledger = Ledger::new(Duration::from_millis(100));
         for at in [0, 60, 70] {
             ledger.arrive(MS(at));
         }
@@ -174,7 +174,7 @@ mod tests {
         ledger.said_ok(1, MS(70));
         ledger.said_ok(2, MS(90));
         // All pass, whatever was said.
-        ledger.pass(MS(0), true, Nanos::MAX);
+        ledger.pass(MS(0), true, Instant::MAX);
         assert_eq!(ledger.settle(MS(120)), None, "not settled yet");
         let all = [(0, true, false), (1, true, true), (2, true, false)];
         assert_eq!(met(&ledger), all);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_ok_that_comes_after_the_ejector_verifies_nothing() {
-        let ledger = Ledger::new(MS(100));
+        let ledger = Ledger::new(Duration::from_millis(100));
         ledger.arrive(MS(0));
         ledger.expose(0, MS(2));
         ledger.said_ok(0, MS(101));
@@ -192,12 +192,12 @@ mod tests {
 
     #[test]
     fn pass_counts_as_it_is_when_the_part_is_there() {
-        let ledger = Ledger::new(MS(100));
+        let ledger = Ledger::new(Duration::from_millis(100));
         for at in [0, 20, 40, 60] {
             ledger.arrive(MS(at));
         }
         ledger.pass(MS(90), true, MS(110));
-        ledger.pass(MS(150), false, Nanos::MAX);
+        ledger.pass(MS(150), false, Instant::MAX);
         ledger.pass(MS(130), true, MS(190));
         let passed: Vec<bool> = met(&ledger).iter().map(|m| m.1).collect();
         // It fell by itself at 110 and was switched off at 150.

@@ -2,19 +2,20 @@
 
 use crate::capture::source::CaptureError;
 use crate::line::controller::ControllerSettings;
-use crate::line::gate::{AlarmSettings, Ejector, Nanos, Settings, Span};
+use crate::line::gate::{AlarmSettings, Ejector, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::simulation::lines::SimulatedError;
 use crate::station::{JudgeError, Station, StationError, Summary};
+use crate::time::{Duration, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use thiserror::Error;
 
 /// From the trigger to the exposure.
-pub(super) const EXPOSURE: Nanos = Nanos::from_millis(2);
+pub(super) const EXPOSURE: Duration = Duration::from_millis(2);
 /// A frame's way to the program, at most.
-pub(super) const DELIVERY: Nanos = Nanos::from_millis(60);
+pub(super) const DELIVERY: Duration = Duration::from_millis(60);
 
 /// Why a soak ends before its time.
 #[derive(Debug, Error)]
@@ -43,11 +44,11 @@ pub enum SoakError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// From sensor to ejector.
-    pub(super) gate: Nanos,
-    pub(super) pulse: Nanos,
-    pub(super) min_pitch: Nanos,
+    pub(super) gate: Duration,
+    pub(super) pulse: Duration,
+    pub(super) min_pitch: Duration,
     /// Longest time for one part's judging.
-    pub(super) judging: Nanos,
+    pub(super) judging: Duration,
     pub(super) capacity: usize,
     pub(super) max_waiting: usize,
 }
@@ -58,22 +59,22 @@ impl Pace {
             gate: Settings {
                 gate: Span::Time(self.gate),
                 pulse: Span::Time(self.pulse),
-                min_off: Span::Time(Nanos::from_millis(10)),
+                min_off: Span::Time(Duration::from_millis(10)),
                 ejector: Ejector::Pass,
-                bounce: Nanos::from_millis(1),
+                bounce: Duration::from_millis(1),
                 min_pitch: self.min_pitch,
-                late_output: Nanos::from_millis(5),
+                late_output: Duration::from_millis(5),
                 capacity: self.capacity,
                 max_waiting: self.max_waiting,
-                heartbeat: Nanos::from_millis(250),
-                spin_up: Nanos(0),
-                encoder_silence: Nanos(0),
+                heartbeat: Duration::from_millis(250),
+                spin_up: Duration::ZERO,
+                encoder_silence: Duration::ZERO,
                 occupied_max: None,
-                count_min: Nanos(0),
+                count_min: Duration::ZERO,
                 confirm: None,
-                ack: Nanos(0),
-                valid: Nanos(0),
-                fault_hold: Nanos::from_millis(200),
+                ack: Duration::ZERO,
+                valid: Duration::ZERO,
+                fault_hold: Duration::from_millis(200),
                 alarm: AlarmSettings {
                     consecutive: 0,
                     rejects: 0,
@@ -82,8 +83,8 @@ impl Pace {
                 },
             },
             pairing: PairingSettings {
-                exposure_min: Nanos(0),
-                exposure_max: Nanos::from_millis(20),
+                exposure_min: Duration::ZERO,
+                exposure_max: Duration::from_millis(20),
                 delivery: DELIVERY,
             },
             judging: self.judging,

@@ -9,7 +9,6 @@ use super::trial::judging_times;
 use crate::clock;
 use crate::line::controller::FrameCounters;
 use crate::line::devices::Input;
-use crate::line::gate::Nanos;
 use crate::record::{Latency, Metrics, ProductLabel, Quantiles, Recorder};
 use crate::seed::Rng;
 use crate::simulation::faults::{
@@ -18,15 +17,15 @@ use crate::simulation::faults::{
 use crate::simulation::lines::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
 use crate::simulation::outcome::Outcome;
 use crate::station::{self, Judge, Station, TriggerSource};
+use crate::time::{Duration, Instant};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// Faults come so many times as often as in virtual time.
 const OFTEN: usize = 4;
 /// Edges that can wait for the program, and changes that can wait for the plant.
 const ROOM: usize = 4096;
 /// How often the caller hears how it goes.
-const NEWS: Nanos = Nanos::from_millis(1000);
+const NEWS: Duration = Duration::from_millis(1000);
 /// No frame number of one life is one of another.
 const LIFE: u64 = 1 << 40;
 
@@ -59,9 +58,9 @@ pub struct SoakOutcome {
     /// How often the line was started.
     pub lives: u64,
     /// From sensor to ejector.
-    pub gate: Nanos,
+    pub gate: Duration,
     /// Median time of one part's judging at the start.
-    pub judging: Nanos,
+    pub judging: Duration,
     /// From the trigger to the verdict.
     pub trigger_to_verdict: Quantiles,
     /// From the trigger to the change of the ejector.
@@ -111,20 +110,19 @@ pub fn soak(
     let mut judge = soak.judge;
     let times = judging_times(&mut *judge, &soak.pictures, 20)?;
     let (median, longest) = (times.median, times.max);
-    let gate = Nanos(
-        (EXPOSURE.0 + DELIVERY.0 + 3 * longest.0 + 100_000_000).clamp(400_000_000, 5_000_000_000),
-    );
-    let pulse = Nanos::from_millis(40);
-    let pitch = Nanos(100_000_000.max(median.0 * 6 / 5));
+    let ms = Duration::from_millis;
+    let gate = (EXPOSURE + DELIVERY + longest * 3 + ms(100)).clamp(ms(400), ms(5_000));
+    let pulse = ms(40);
+    let pitch = (median * 6 / 5).max(ms(100));
     let pace = Pace {
         gate,
         pulse,
-        min_pitch: Nanos(90_000_000),
-        judging: Nanos((4 * longest.0).clamp(300_000_000, 1_500_000_000)),
+        min_pitch: ms(90),
+        judging: (longest * 4).clamp(ms(300), ms(1_500)),
         capacity: 64,
         max_waiting: 6,
     };
-    let way = gate.after(Nanos(pulse.0 / 2));
+    let way = gate + pulse / 2;
     let mut plant = Plant {
         make_recorder,
         seed: soak.seed,
@@ -142,15 +140,15 @@ pub fn soak(
             ..SoakOutcome::default()
         },
     };
-    plant.run(pitch, clock::nanos(soak.duration), watch)?;
+    plant.run(pitch, soak.duration, watch)?;
     Ok(plant.outcome)
 }
 
 impl Plant<'_> {
     fn run(
         &mut self,
-        pitch: Nanos,
-        duration: Nanos,
+        pitch: Duration,
+        duration: Duration,
         watch: &mut dyn FnMut(&SoakOutcome),
     ) -> Result<(), SoakError> {
         let started = clock::now();
@@ -159,8 +157,8 @@ impl Plant<'_> {
         let mut life = self.start()?;
         let (mut arrival, mut news) = (started.after(pitch), started.after(NEWS));
         // The last arrival's own edge, when it is delivered late.
-        let mut edge: Option<(Nanos, Nanos)> = None;
-        let mut outputs_back: Option<Nanos> = None;
+        let mut edge: Option<(Instant, Instant)> = None;
+        let mut outputs_back: Option<Instant> = None;
         loop {
             let now = clock::now();
             if let Some((at, when)) = edge.filter(|(_, when)| *when <= now) {
@@ -191,16 +189,16 @@ impl Plant<'_> {
                     life.feed.edge(Input::Trigger, at);
                 }
                 if late > 0 {
-                    edge = Some((now, now.after(Nanos(late))));
+                    edge = Some((now, now.after(Duration(late))));
                 } else {
                     life.feed.edge(Input::Trigger, now);
                 }
-                arrival = now.after(Nanos(next));
+                arrival = now.after(Duration(next));
                 if let Some(away) = outputs_away {
                     life.view.unplug(true);
                     // Wired so that a line which nobody drives lets nothing pass.
-                    self.ledger.pass(clock::now(), false, Nanos::MAX);
-                    outputs_back = Some(now.after(Nanos(away)));
+                    self.ledger.pass(clock::now(), false, Instant::MAX);
+                    outputs_back = Some(now.after(Duration(away)));
                 }
             }
             self.settle(now);
@@ -216,20 +214,20 @@ impl Plant<'_> {
                 self.figures(now.since(started));
                 watch(&self.outcome);
             }
-            if now >= end.after(self.pace.gate).after(Nanos::from_millis(500)) {
+            if now >= end.after(self.pace.gate + Duration::from_millis(500)) {
                 break;
             }
-            let next = arrival.min(edge.map_or(Nanos::MAX, |(_, when)| when));
-            std::thread::sleep(clock::until(next).min(Duration::from_millis(20)));
+            let next = arrival.min(edge.map_or(Instant::MAX, |(_, when)| when));
+            clock::sleep(clock::until(next).min(Duration::from_millis(20)));
         }
         self.end(life)?;
-        self.settle(Nanos::MAX);
+        self.settle(Instant::MAX);
         self.figures(clock::now().since(started));
         Ok(())
     }
 
     /// Parts that have met the ejector.
-    fn settle(&mut self, now: Nanos) {
+    fn settle(&mut self, now: Instant) {
         while let Some(met) = self.ledger.settle(now) {
             let slot = (met.number % self.pictures.len() as u64) as usize;
             let defective = self.pictures.get(slot).is_some_and(|p| p.defective);
@@ -245,12 +243,12 @@ impl Plant<'_> {
         }
     }
 
-    fn figures(&mut self, elapsed: Nanos) {
+    fn figures(&mut self, elapsed: Duration) {
         let quantiles = |which| self.metrics.latency(which).quantiles();
         self.outcome.trigger_to_verdict = quantiles(Latency::TriggerToVerdict);
         self.outcome.trigger_to_output = quantiles(Latency::TriggerToOutput);
         self.outcome.lateness = quantiles(Latency::OutputLateness);
-        self.outcome.elapsed = Duration::from_nanos(elapsed.0);
+        self.outcome.elapsed = elapsed;
         self.outcome.line.injected = self.faults.with(|f| f.injected);
     }
 
@@ -275,7 +273,7 @@ impl Plant<'_> {
         let camera = BeltCamera::new(
             Arc::clone(&self.ledger),
             Arc::clone(&self.pictures),
-            Duration::from_nanos(EXPOSURE.0),
+            EXPOSURE,
             life * LIFE,
         );
         let faults = FrameFaults::new(seed, self.shares(&FrameFaults::KINDS));
@@ -321,7 +319,7 @@ impl Plant<'_> {
             socket_triggers: false,
             product: ProductLabel::new("soak", ""),
             alive_every: Duration::from_millis(50),
-            late: crate::line::gate::Nanos::from_millis(1_000),
+            late: crate::time::Duration::from_millis(1_000),
             record_required: false,
             challenge_every: None,
             history: crate::station::History::default(),
@@ -340,7 +338,7 @@ impl Plant<'_> {
     fn end(&mut self, life: Life) -> Result<(), SoakError> {
         let summary = life.running.end().ok_or(SoakError::Panicked)??;
         // Whatever it was, the lines are unattended now.
-        self.ledger.pass(clock::now(), false, Nanos::MAX);
+        self.ledger.pass(clock::now(), false, Instant::MAX);
         self.outcome
             .line
             .close(&summary.counters, &summary.frames, summary.under_way);

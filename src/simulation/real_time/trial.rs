@@ -6,12 +6,12 @@ use super::life::{DELIVERY, EXPOSURE, Pace, Running, SoakError};
 use crate::capture::source::{PixelFormat, RawFrame};
 use crate::clock;
 use crate::line::devices::Input;
-use crate::line::gate::{Counters, Line, Nanos, Reason};
+use crate::line::gate::{Counters, Line, Reason};
 use crate::record::{Latency, ProductLabel, Quantiles};
 use crate::simulation::lines::{SimulatedInputs, SimulatedOutputs};
 use crate::station::{self, Judge, JudgeError, Judged, Station, TriggerSource};
+use crate::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// A line that is not ready after so long will not be.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -20,9 +20,9 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub struct JudgingTimes {
     /// Half take no longer.
-    pub median: Nanos,
+    pub median: Duration,
     /// The longest.
-    pub max: Nanos,
+    pub max: Duration,
 }
 
 /// Judges `pictures` in turn, `runs` times after two that do not count.
@@ -109,20 +109,19 @@ pub fn try_line(
     pictures: &Arc<[Picture]>,
     ng_threshold: f32,
 ) -> Result<LineFigures, SoakError> {
-    let (pitch, gate) = (clock::nanos(trial.pitch), clock::nanos(trial.gate));
+    let (pitch, gate) = (trial.pitch, trial.gate);
     let on_belt = (gate.0 / pitch.0.max(1)) as usize + 8;
     let capacity = on_belt.min(crate::line::controller::MAX_PARTS);
     let pace = Pace {
         gate,
-        pulse: Nanos((pitch.0 * 2 / 5).clamp(1, 40_000_000)),
-        min_pitch: Nanos((pitch.0 / 2).max(1_000_000)),
-        judging: gate.after(gate),
+        pulse: (pitch * 2 / 5).clamp(Duration(1), Duration::from_millis(40)),
+        min_pitch: (pitch / 2).max(Duration::from_millis(1)),
+        judging: gate * 2,
         capacity,
         max_waiting: capacity,
     };
     let ledger = Arc::new(Ledger::new(gate));
-    let exposure = Duration::from_nanos(EXPOSURE.0);
-    let camera = BeltCamera::new(Arc::clone(&ledger), Arc::clone(pictures), exposure, 0);
+    let camera = BeltCamera::new(Arc::clone(&ledger), Arc::clone(pictures), EXPOSURE, 0);
     let (inputs, mut feed) = SimulatedInputs::new(1024)?;
     let (outputs, view) = SimulatedOutputs::new(64)?;
     let metrics = Arc::new(station::metrics());
@@ -143,27 +142,27 @@ pub fn try_line(
         socket_triggers: false,
         product: ProductLabel::new("bench", ""),
         alive_every: Duration::from_millis(50),
-        late: crate::line::gate::Nanos::from_millis(1_000),
+        late: crate::time::Duration::from_millis(1_000),
         record_required: false,
         challenge_every: None,
         history: crate::station::History::default(),
         control: None,
         latch: None,
     })?;
-    let limit = clock::now().after(clock::nanos(READY_WITHIN));
+    let limit = clock::now().after(READY_WITHIN);
     while !view.level(Line::Ready) && running.runs() && clock::now() < limit {
-        std::thread::sleep(Duration::from_millis(5));
+        clock::sleep(Duration::from_millis(5));
     }
     let mut next = clock::now().after(pitch);
     for _ in 0..trial.parts {
-        std::thread::sleep(clock::until(next));
+        clock::sleep(clock::until(next));
         // The sensor's own time: the plant is on time even when this thread is not.
         ledger.arrive(next);
         feed.edge(Input::Trigger, next);
         next = next.after(pitch);
         while ledger.settle(clock::now()).is_some() {}
     }
-    std::thread::sleep(Duration::from_nanos(gate.0 + pace.pulse.0 + DELIVERY.0));
+    clock::sleep(gate + pace.pulse + DELIVERY);
     let summary = running.end().ok_or(SoakError::Panicked)??;
     let counters = summary.counters;
     let rejected = |reason: Reason| counters.rejected[reason as usize];

@@ -4,9 +4,10 @@
 use super::draws::Draws;
 use crate::config::LineConfig;
 use crate::line::controller::ControllerSettings;
-use crate::line::gate::{Ejector, Nanos};
+use crate::line::gate::Ejector;
 use crate::line::holder::HolderSettings;
 use crate::station::controller_settings;
+use crate::time::Duration;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -327,7 +328,6 @@ impl Line {
         let _ = writeln!(t, "[plant]\noutputs = \"o\"\ninputs = \"i\"");
 
         let config = LineConfig::parse(&text, Path::new("simulated.toml")).ok()?;
-        let nanos = |time: std::time::Duration| Nanos(time.as_nanos() as u64);
         let settings = controller_settings(&config);
         settings
             .gate
@@ -347,12 +347,12 @@ impl Line {
         };
         Some(Self {
             holder: HolderSettings {
-                lease: nanos(config.supervisor.lease),
-                late: nanos(config.supervisor.late),
-                start: Nanos(5_000 * MS),
-                look: Nanos(50 * MS),
+                lease: config.supervisor.lease.into(),
+                late: config.supervisor.late.into(),
+                start: Duration::from_millis(5_000),
+                look: Duration::from_millis(50),
             },
-            alive_every: nanos(config.supervisor.lease).0 / 4,
+            alive_every: Duration::from(config.supervisor.lease).0 / 4,
             restart,
             level_every: level,
             trigger,

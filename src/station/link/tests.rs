@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 
-const LATE: Nanos = Nanos::from_millis(40);
+const LATE: Duration = Duration::from_millis(40);
 
 /// Which lines have fallen, in their order.
 type Fallen = Arc<Mutex<Vec<Line>>>;
@@ -66,7 +66,7 @@ fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
     outputs.alive().expect("sent");
     for line in Line::ALL {
         outputs
-            .set_until(line, true, Some(Nanos(77)))
+            .set_until(line, true, Some(Instant(77)))
             .expect("sent");
     }
     outputs.set(Line::Pass, false).expect("sent");
@@ -74,7 +74,7 @@ fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
     assert_eq!(command(&ours).what, What::Alive);
     for (line, number) in Line::ALL.into_iter().zip(2..) {
         let command = command(&ours);
-        let until = Some(Nanos(77));
+        let until = Some(Instant(77));
         let what = What::Set {
             line,
             on: true,
@@ -109,10 +109,10 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     outputs.alive().expect("sent");
     let said = command(&ours);
     let soon = outputs.holding(said.at).expect("open");
-    assert_eq!(soon.ask_again, said.at.after(LATE).after(Nanos(1)));
+    assert_eq!(soon.ask_again, said.at.after(LATE).after(Duration(1)));
     let soon = outputs.holding(said.at.after(LATE)).expect("open");
     assert!(!soon.overdue);
-    let late = said.at.after(LATE).after(Nanos(1));
+    let late = said.at.after(LATE).after(Duration(1));
     assert!(outputs.holding(late).expect("open").overdue);
     let lines = [Line::Pass, Line::Ready, Line::Reject, Line::Fault];
     assert_eq!(taken(&fallen), lines);
@@ -122,11 +122,11 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     ours.say(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 1,
-        late: Nanos(5),
+        late: Duration(5),
     }));
     let back = outputs.holding(late).expect("open");
     assert!(!back.overdue);
-    assert_eq!(back.was_late, Some(Nanos(5)));
+    assert_eq!(back.was_late, Some(Duration(5)));
     outputs.alive().expect("sent");
     assert_eq!(command(&ours).incident, 1, "the vision process knows of it");
 }
@@ -138,17 +138,17 @@ fn pass_is_let_fall_again_until_the_supervisor_has_heard_of_its_end() {
     let said = command(&ours);
     taken(&fallen);
     for ms in 1..4 {
-        let now = said.at.after(Nanos::from_millis(ms));
+        let now = said.at.after(Duration::from_millis(ms));
         outputs.holding(now).expect("open");
         assert_eq!(taken(&fallen), [Line::Pass], "{ms} ms");
     }
     ours.say(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 0,
-        late: Nanos(0),
+        late: Duration::ZERO,
     }));
     outputs
-        .holding(said.at.after(Nanos::from_millis(4)))
+        .holding(said.at.after(Duration::from_millis(4)))
         .expect("open");
     assert!(taken(&fallen).is_empty());
 }
@@ -203,13 +203,13 @@ proptest! {
         number: u64, incident: u32, at: u64, until in proptest::option::of(any::<u64>()),
         line in 0..Line::ALL.len(), on: bool, late: u64,
     ) {
-        let what = What::Set { line: Line::ALL[line], on, until: until.map(Nanos) };
-        let said = FromVision::Command(Command { number, incident, at: Nanos(at), what });
+        let what = What::Set { line: Line::ALL[line], on, until: until.map(Instant) };
+        let said = FromVision::Command(Command { number, incident, at: Instant(at), what });
         let mut bytes = said.encode();
         prop_assert_eq!(FromVision::decode(&bytes), Some(said));
         bytes[0] ^= 1;
         prop_assert_eq!(FromVision::decode(&bytes), None);
-        let answer = FromSupervisor::Answer(Answer { number, incident, late: Nanos(late) });
+        let answer = FromSupervisor::Answer(Answer { number, incident, late: Duration(late) });
         prop_assert_eq!(FromSupervisor::decode(&answer.encode()), Some(answer));
     }
 }

@@ -1,12 +1,11 @@
 use super::*;
 use crate::simulation::lines::SimulatedOutputs;
-use std::time::Instant;
 
 #[test]
 fn lost_output_lines_are_asked_for_every_50_ms_because_a_chip_that_is_back_may_show_an_old_pass() {
     let mut at = Vec::new();
     let mut open = || -> Result<Box<dyn Outputs>, DeviceError> {
-        at.push(Instant::now());
+        at.push(clock::now());
         if at.len() < 9 {
             return Err("no such chip".into());
         }
@@ -15,7 +14,7 @@ fn lost_output_lines_are_asked_for_every_50_ms_because_a_chip_that_is_back_may_s
     };
     reopen(&mut open, &AtomicBool::new(false)).expect("there at the ninth attempt");
     // The quickest pair says how long the pause is, however busy this machine.
-    let pauses = at.windows(2).map(|pair| pair[1] - pair[0]);
+    let pauses = at.windows(2).map(|pair| pair[1].since(pair[0]));
     let shortest = pauses.min().expect("attempts");
     assert!(shortest >= Duration::from_millis(50), "{shortest:?}");
     assert!(shortest < Duration::from_millis(200), "{shortest:?}");
@@ -37,7 +36,7 @@ fn lines_that_stay_away_are_given_up_when_the_service_is_stopped() {
 #[test]
 fn restarts_are_counted_by_the_hour_and_from_the_acknowledgement_on() {
     let mut memory = Memory::default();
-    let minute = |n: u64| Nanos::from_millis(60_000 * n);
+    let minute = |n: u64| Instant::from_millis(60_000 * n);
     for n in 0..5 {
         memory.started_again(minute(10 * n), EndedBy::Silence);
     }

@@ -10,3 +10,6 @@ pub mod line {
     pub mod pairing;
     pub mod quadrature;
 }
+
+#[path = "../../../src/time.rs"]
+pub mod time;

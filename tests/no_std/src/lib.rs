@@ -1,7 +1,11 @@
-//! Promise: the gate is a pure state machine. These are the runtime's own files, compiled into a
-//! crate that has no standard library, no allocator and no other part of the program.
+//! Promise: the gate is a pure state machine. These are the runtime's own files, the gate and its types
+//! of time, compiled into a crate that has no standard library, no allocator and no other part of the
+//! program.
 
 #![no_std]
 
 #[path = "../../../src/line/gate/mod.rs"]
 pub mod gate;
+
+#[path = "../../../src/time.rs"]
+pub mod time;

@@ -7,12 +7,11 @@ use super::{Bias, Debounce, EDGE_WORDS, InputLine, LONGEST_DEBOUNCE, OpenChip, R
 use crate::clock;
 use crate::gpio::chips::{FoundLine, find};
 use crate::gpio::error::{GpioError, errno};
-use crate::line::gate::Nanos;
+use crate::time::{Duration, Instant};
 use gpiocdev::Request;
 use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, Value};
 use rustix::io::Errno;
-use std::time::Duration;
 
 /// The largest event buffer that the kernel gives; it caps what is asked for.
 const KERNEL_BUFFER: u32 = 1024;
@@ -188,7 +187,7 @@ fn ask(lines: &[(&InputLine, FoundLine)], way: Ask) -> gpiocdev::Result<Request>
                 Bias::Disabled => Some(gpiocdev::line::Bias::Disabled),
             });
         if by_kernel {
-            builder.with_debounce_period(period);
+            builder.with_debounce_period(period.into());
         }
         if line.active_low {
             builder.as_active_low();
@@ -213,7 +212,7 @@ fn filter(debounce: Debounce, kernel_can: bool) -> (Duration, bool) {
 fn open_chip(
     lines: &[(&InputLine, FoundLine)],
     request: Request,
-    opened: Nanos,
+    opened: Instant,
     way: Ask,
 ) -> Result<OpenChip, GpioError> {
     let mut open = OpenChip {
@@ -237,7 +236,7 @@ fn open_chip(
         } else {
             let level = open.request.value(found.offset);
             let level = level.map_err(|source| open.lost(Some(source)))?;
-            Some(Debouncer::new(clock::nanos(period), level == Value::Active))
+            Some(Debouncer::new(period, level == Value::Active))
         };
         if by_kernel {
             log::info!(

@@ -94,7 +94,7 @@ fn a_word_from_before_the_program_stood_still_is_placed_where_it_was_said() {
     run.clock += 60 * MS;
     let now = run.now();
     run.controller
-        .command_trigger(Nanos(said), now, &mut |c| run.said.push(c));
+        .command_trigger(Instant(said), now, &mut |c| run.said.push(c));
     assert_eq!(run.lost(), 0);
     assert_eq!(run.controller.counters().parts, 1);
 }
@@ -130,7 +130,7 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
     let now = run.now();
     for n in 1..=5 {
         run.controller
-            .encoder(Nanos(start + n * 10 * MS), 0, now, &mut |c| {
+            .encoder(Instant(start + n * 10 * MS), 0, now, &mut |c| {
                 run.said.push(c)
             });
     }
@@ -157,7 +157,7 @@ fn a_part_that_went_by_nobody_knows_when_throws_out_all_that_may_be_it() {
     run.wait(30);
     let now = run.now();
     run.controller
-        .trigger_lost_since(Nanos(since), now, &mut |c| run.said.push(c));
+        .trigger_lost_since(Instant(since), now, &mut |c| run.said.push(c));
     assert_eq!(run.lost(), 1);
     let mut rejecting = Vec::new();
     for ms in 31..200 {

@@ -11,7 +11,7 @@ fn reasons(run: &Run) -> Vec<Option<Reason>> {
 /// A judge that may take as long as it likes.
 fn patient() -> ControllerSettings {
     ControllerSettings {
-        judging: Nanos(10_000 * MS),
+        judging: Duration(10_000 * MS),
         ..settings()
     }
 }
@@ -70,7 +70,7 @@ fn by_counts_nobody_knows_when_a_part_will_be_gone() {
     let of = pockets();
     let mut run = Run::new(ControllerSettings {
         every_counts: None,
-        judging: Nanos(10_000 * MS),
+        judging: Duration(10_000 * MS),
         ..of
     });
     for _ in 0..60 {
@@ -117,7 +117,7 @@ fn an_answer_for_another_part_teaches_nothing_and_ends_no_fault() {
     run.wait(60);
     assert_eq!(run.changes(Fault::Inference), [true]);
     run.verdict(7);
-    assert_eq!(run.controller.usual_judging, Nanos(0));
+    assert_eq!(run.controller.usual_judging, Duration(0));
     assert_eq!(run.changes(Fault::Inference), [true]);
     assert_eq!(run.controller.counters().foreign_verdicts, 1);
 }
@@ -184,7 +184,7 @@ fn only_the_cameras_loss_costs_the_frames_that_are_kept() {
 fn every_frame_that_nobody_judges_is_counted_by_its_reason() {
     let mut run = Run::new(settings());
     let info = |sequence, exposed, damaged| FrameInfo {
-        exposed: Nanos(exposed),
+        exposed: Instant(exposed),
         sequence,
         content: None,
         damaged,
@@ -214,7 +214,7 @@ fn every_frame_that_nobody_judges_is_counted_by_its_reason() {
 #[test]
 fn a_frame_that_could_show_two_parts_is_counted_and_both_go() {
     let mut near = settings();
-    near.gate.min_pitch = Nanos(5 * MS);
+    near.gate.min_pitch = Duration(5 * MS);
     let mut run = Run::new(near);
     run.trigger();
     run.wait(6);

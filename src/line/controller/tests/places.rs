@@ -35,13 +35,13 @@ impl Run {
     fn triggered(&mut self, at: u64, lost: u32) {
         let now = self.now();
         self.controller
-            .trigger(Nanos(at), lost, now, &mut |c| self.said.push(c));
+            .trigger(Instant(at), lost, now, &mut |c| self.said.push(c));
     }
 
     fn index(&mut self, at: u64, lost: u32) {
         let now = self.now();
         self.controller
-            .index(Nanos(at), lost, now, &mut |c| self.said.push(c));
+            .index(Instant(at), lost, now, &mut |c| self.said.push(c));
     }
 
     fn edge(&mut self, second: bool, on: bool, lost: u32) {
@@ -64,13 +64,13 @@ fn a_trigger_that_is_heard_of_late_is_placed_where_it_happened() {
     // Counts at 10, 20, 30 ms and so on after the start; heard of 54 ms later.
     for (ms, count) in [(0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (49, 4), (50, 5)] {
         let mut run = Run::by_counts(by_counts(), 60);
-        let (start, counts) = (run.clock, run.controller.counts());
+        let (start, counts) = (run.clock, run.controller.count().0);
         run.counts(5);
         run.wait(4);
         run.triggered(start + ms * MS, 0);
         run.counts(60);
         let place = run.decisions()[0].trigger;
-        assert_eq!(place.counts.0, counts + count, "{ms} ms");
+        assert_eq!(place.count.0, counts + count, "{ms} ms");
         assert_eq!(place.time.0, start + ms * MS);
     }
 }
@@ -78,15 +78,15 @@ fn a_trigger_that_is_heard_of_late_is_placed_where_it_happened() {
 #[test]
 fn counts_that_nobody_saw_are_placed_where_the_next_one_was() {
     let mut run = Run::by_counts(by_counts(), 60);
-    let (start, counts) = (run.clock, run.controller.counts());
+    let (start, counts) = (run.clock, run.controller.count().0);
     run.wait(30);
     run.count(2);
-    assert_eq!(run.controller.counts(), counts + 3);
+    assert_eq!(run.controller.count().0, counts + 3);
     run.triggered(start + 29 * MS, 0);
     run.wait(30);
     run.triggered(run.clock, 0);
     run.counts(60);
-    let places: Vec<_> = run.decisions().iter().map(|d| d.trigger.counts.0).collect();
+    let places: Vec<_> = run.decisions().iter().map(|d| d.trigger.count.0).collect();
     assert_eq!(places, [counts, counts + 3]);
 }
 
@@ -116,15 +116,15 @@ fn a_trigger_from_before_all_counts_that_are_remembered_is_a_lost_one() {
 #[test]
 fn more_counts_than_are_remembered_at_once_are_the_place_of_all_that_follows() {
     let mut run = Run::by_counts(by_counts(), 60);
-    let counts = run.controller.counts();
+    let counts = run.controller.count().0;
     run.wait(10);
     run.count(3 * COUNT_TIMES as u32);
     let now = counts + 3 * COUNT_TIMES as u64 + 1;
-    assert_eq!(run.controller.counts(), now);
+    assert_eq!(run.controller.count().0, now);
     run.wait(3);
     run.triggered(run.clock, 0);
     run.counts(60);
-    assert_eq!(run.decisions()[0].trigger.counts.0, now);
+    assert_eq!(run.decisions()[0].trigger.count.0, now);
 }
 
 #[test]
@@ -151,11 +151,11 @@ fn an_encoder_of_one_channel_counts_its_on_edges() {
     ] {
         run.wait(10);
         run.edge(second, on, 0);
-        assert_eq!(run.controller.counts(), counts);
+        assert_eq!(run.controller.count().0, counts);
     }
     run.wait(10);
     run.edge(false, true, 3);
-    assert_eq!(run.controller.counts(), 6, "with those that were lost");
+    assert_eq!(run.controller.count().0, 6, "with those that were lost");
     assert_eq!(run.unsure(), 0);
 }
 
@@ -169,11 +169,11 @@ fn an_encoder_of_two_channels_counts_a_full_step_and_knows_when_an_edge_is_missi
         for (second, on) in [(false, true), (true, true), (false, false)] {
             run.wait(3);
             run.edge(second, on, 0);
-            assert_eq!(run.controller.counts(), step - 1);
+            assert_eq!(run.controller.count().0, step - 1);
         }
         run.wait(3);
         run.edge(true, false, 0);
-        assert_eq!(run.controller.counts(), step);
+        assert_eq!(run.controller.count().0, step);
     }
     assert_eq!(run.unsure(), 0);
     // Off again, which it is.
@@ -182,13 +182,13 @@ fn an_encoder_of_two_channels_counts_a_full_step_and_knows_when_an_edge_is_missi
     assert!(run.controller.faults().has(Fault::Encoder));
     run.edge(false, true, 1);
     assert_eq!(run.unsure(), 2, "one that the kernel lost");
-    assert_eq!(run.controller.counts(), 3);
+    assert_eq!(run.controller.count().0, 3);
 }
 
 /// Pockets 32 counts apart with an index each; a part at every 32nd count.
 fn indexed() -> ControllerSettings {
     ControllerSettings {
-        every_counts: Some(32),
+        every_counts: Some(Counts(32)),
         indexed: true,
         ..by_counts()
     }
@@ -319,7 +319,7 @@ fn where_no_pockets_are_an_index_means_nothing() {
 #[test]
 fn pockets_of_few_counts_may_be_one_off() {
     let few = ControllerSettings {
-        every_counts: Some(8),
+        every_counts: Some(Counts(8)),
         ..indexed()
     };
     for (counts, unsure) in [(8, 0), (7, 0), (9, 0), (6, 1), (10, 1)] {
@@ -350,14 +350,14 @@ fn what_the_other_sensors_tell_is_placed_where_it_happened() {
     run.wait(9);
     let now = run.now();
     run.controller
-        .release(Nanos(free), 0, now, &mut |c| run.said.push(c));
+        .release(Instant(free), 0, now, &mut |c| run.said.push(c));
     run.counts(38);
     assert_eq!(run.decisions()[0].rejected, None);
     let seen = run.clock;
     run.wait(9);
     let now = run.now();
     run.controller
-        .confirm(Nanos(seen), 0, now, &mut |c| run.said.push(c));
+        .confirm(Instant(seen), 0, now, &mut |c| run.said.push(c));
     run.counts(20);
     let counters = *run.controller.counters();
     assert_eq!(

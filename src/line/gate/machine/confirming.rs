@@ -5,8 +5,8 @@ use super::super::fault::Fault;
 use super::super::output::Output;
 use super::super::part::Reason;
 use super::super::settings::ConfirmKind;
-use super::super::time::{Nanos, Position};
 use super::{Gate, Hold, Tracked};
+use crate::time::{Instant, Position};
 use heapless::Deque;
 
 /// A part that has been decided and is still to be confirmed.
@@ -43,7 +43,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         at: Position,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);

@@ -6,8 +6,8 @@ use super::super::lines::Line;
 use super::super::output::{Decision, Output};
 use super::super::part::Reason;
 use super::super::settings::Ejector;
-use super::super::time::{Nanos, Position};
 use super::{Due, Gate, Hold, State};
+use crate::time::{Duration, Instant, Position};
 
 impl<const N: usize> Gate<N> {
     /// Whether whatever is at the ejector now is thrown out.
@@ -19,7 +19,7 @@ impl<const N: usize> Gate<N> {
             || self.bridge.is_some()
     }
 
-    pub(super) fn happen(&mut self, due: Due, at: Nanos, emit: &mut impl FnMut(Output)) {
+    pub(super) fn happen(&mut self, due: Due, at: Instant, emit: &mut impl FnMut(Output)) {
         // What the outputs are late against: nothing can be done before it is known.
         let mut asked = at;
         match due {
@@ -60,7 +60,7 @@ impl<const N: usize> Gate<N> {
             Due::Unconfirmed => self.unconfirmed(emit),
             Due::AckEnds => self.ack_until = None,
             Due::ValidEnds => self.valid_until = None,
-            Due::FaultShown => self.fault_shown_until = Nanos(0),
+            Due::FaultShown => self.fault_shown_until = Instant(0),
             Due::Heartbeat => {
                 let stuck = [
                     Fault::Starting,
@@ -91,7 +91,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The front part is at its gate.
-    fn decide(&mut self, at: Nanos, emit: &mut impl FnMut(Output)) {
+    fn decide(&mut self, at: Instant, emit: &mut impl FnMut(Output)) {
         let Some(part) = self.parts.pop_front() else {
             return;
         };
@@ -111,7 +111,7 @@ impl<const N: usize> Gate<N> {
         }
         let place = Position {
             time: at,
-            counts: self.now.counts,
+            count: self.now.count,
         };
         if let Some(reason) = rejected {
             self.counters.rejected[reason as usize] += 1;
@@ -129,7 +129,7 @@ impl<const N: usize> Gate<N> {
         self.result_ok = rejected.is_none();
         self.valid_anew = self.valid_until.is_some();
         self.valid_until =
-            (self.settings.valid.0 > 0).then(|| self.clock.after(self.settings.valid));
+            (self.settings.valid > Duration::ZERO).then(|| self.clock.after(self.settings.valid));
         self.await_confirmation(&part, rejected);
         emit(Output::Decided(Decision {
             part: part.id,
@@ -157,7 +157,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The ejector ought to have been rejecting since `at`; was it, as wired?
-    fn note_lateness(&mut self, at: Nanos, emit: &mut impl FnMut(Output)) {
+    fn note_lateness(&mut self, at: Instant, emit: &mut impl FnMut(Output)) {
         let wrong = match self.settings.ejector {
             Ejector::Pass => self.level(Line::Pass),
             Ejector::Reject => !self.level(Line::Reject),
@@ -175,7 +175,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Begins or lengthens a reject pulse that was due at `at`.
-    pub(super) fn start_reject(&mut self, at: Nanos) {
+    pub(super) fn start_reject(&mut self, at: Instant) {
         if !self.levels[Line::Reject as usize] {
             self.counters.pulses += 1;
             let place = self.gate.unit.of(self.now);
@@ -188,7 +188,7 @@ impl<const N: usize> Gate<N> {
         // A pulse that begins late is as long as any other.
         let begins = Position {
             time: at.max(self.clock),
-            counts: self.now.counts,
+            count: self.now.count,
         };
         let end = self.pulse.after(begins);
         self.reject_until = Some(self.reject_until.map_or(end, |e| e.max(end)));
@@ -206,7 +206,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The pulse is over, unless the ejector would have no rest before the next.
-    fn end_reject(&mut self, at: Nanos) {
+    fn end_reject(&mut self, at: Instant) {
         if self.belt_stands() {
             self.reject_until = Some(self.clock.0.saturating_add(self.pulse.length));
             return;
@@ -237,8 +237,8 @@ impl<const N: usize> Gate<N> {
         &mut self,
         line: Line,
         on: bool,
-        due: Nanos,
-        until: Option<Nanos>,
+        due: Instant,
+        until: Option<Instant>,
         emit: &mut impl FnMut(Output),
     ) {
         if self.levels[line as usize] != on {
@@ -254,10 +254,10 @@ impl<const N: usize> Gate<N> {
 
     /// PASS on, or on for longer. Counts lengthen it all the time; that is told four times in
     /// [`super::super::settings::Settings::pass_unseen`].
-    fn pass(&mut self, until: Nanos, due: Nanos, emit: &mut impl FnMut(Output)) {
+    fn pass(&mut self, until: Instant, due: Instant, emit: &mut impl FnMut(Output)) {
         let step = match self.pulse.unit {
-            Unit::Time => Nanos(0),
-            Unit::Counts => Nanos(self.settings.pass_unseen().0 / 4),
+            Unit::Time => Duration::ZERO,
+            Unit::Counts => self.settings.pass_unseen() / 4,
         };
         if !self.level(Line::Pass) {
             self.set(Line::Pass, true, due, Some(until), emit);
@@ -270,7 +270,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Brings READY and what hangs on it up to date, then the lines.
-    pub(super) fn show(&mut self, due: Nanos, emit: &mut impl FnMut(Output)) {
+    pub(super) fn show(&mut self, due: Instant, emit: &mut impl FnMut(Output)) {
         let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
         if self.ready && !ready && self.gate.unit == Unit::Time {
             // The line may stop now, and times no longer tell places.
@@ -284,7 +284,7 @@ impl<const N: usize> Gate<N> {
         if ready && self.hold == Hold::On {
             let here = Position {
                 time: self.clock.after(self.settings.spin_up),
-                counts: self.now.counts,
+                count: self.now.count,
             };
             self.hold = Hold::Until(self.gate.after(here));
         }
@@ -302,7 +302,7 @@ impl<const N: usize> Gate<N> {
             self.pass_until = None;
         }
         let passing = match self.pulse.unit {
-            Unit::Time => self.pass_until.map(Nanos),
+            Unit::Time => self.pass_until.map(Instant),
             Unit::Counts => self.pass_unseen_at(),
         };
         // Off before on: PASS and REJECT are never on together.

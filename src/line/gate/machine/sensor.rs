@@ -4,8 +4,8 @@
 use super::super::along::{Along, Unit};
 use super::super::output::Output;
 use super::super::part::{PartId, Reason};
-use super::super::time::{Nanos, Position};
 use super::Gate;
+use crate::time::{Instant, Position};
 
 /// What is known of the sensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         at: Position,
         lost: u32,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);
@@ -68,7 +68,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         on: bool,
         at: Position,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);

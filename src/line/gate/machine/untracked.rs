@@ -3,8 +3,8 @@
 
 use super::super::output::{Decision, Output};
 use super::super::part::{PartId, Reason};
-use super::super::time::{Nanos, Position};
 use super::{Gate, State, Stretch, Tracked};
+use crate::time::{Instant, Position};
 
 impl<const N: usize> Gate<N> {
     pub(super) fn lose_triggers(
@@ -33,7 +33,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         since: Position,
         at: Position,
-        clock: Nanos,
+        clock: Instant,
         emit: &mut impl FnMut(Output),
     ) {
         self.tick(clock, emit);
@@ -42,7 +42,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Nothing told of parts before `at`: whatever lies between it and the ejector goes.
-    pub fn unwatched(&mut self, at: Position, clock: Nanos, emit: &mut impl FnMut(Output)) {
+    pub fn unwatched(&mut self, at: Position, clock: Instant, emit: &mut impl FnMut(Output)) {
         self.tick(clock, emit);
         self.reject_stretch(0, self.gate.after(at).saturating_sub(1));
         self.tick(clock, emit);
@@ -87,7 +87,7 @@ impl<const N: usize> Gate<N> {
         &mut self,
         part: PartId,
         trigger: Position,
-        verdict_at: Option<Nanos>,
+        verdict_at: Option<Instant>,
         reason: Reason,
         emit: &mut impl FnMut(Output),
     ) {

@@ -213,7 +213,7 @@ fn what_a_fault_or_a_neighbour_rejects_does_not_call_a_person() {
     line.run(200);
     // An NG whose pulse of 15 ms meets the next part, which is 10 ms behind it.
     let mut near = settings;
-    near.min_pitch = Nanos(5 * MS);
+    near.min_pitch = Duration(5 * MS);
     assert!(!line.gate.alarm());
     let mut line = Belt::new(near);
     line.settle();

@@ -5,7 +5,7 @@ use super::*;
 /// Parts, or rejected ones, are confirmed within 10 ms, or counts.
 fn confirmed(settings: Settings, kind: ConfirmKind) -> Settings {
     let tolerance = match settings.gate {
-        Span::Time(_) => Span::Time(Nanos(10 * MS)),
+        Span::Time(_) => Span::Time(Duration(10 * MS)),
         Span::Counts(_) => Span::Counts(Counts(10)),
     };
     Settings {
@@ -123,7 +123,7 @@ fn parts_are_confirmed_one_by_one_in_their_order() {
 #[test]
 fn two_parts_seen_early_are_two_parts() {
     let mut settings = confirmed(by_time(Ejector::Pass), ConfirmKind::Part);
-    settings.min_pitch = Nanos(4 * MS);
+    settings.min_pitch = Duration(4 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     line.good();
@@ -138,7 +138,7 @@ fn two_parts_seen_early_are_two_parts() {
 
     // In counts, at one count, and both are confirmed for good.
     let mut settings = confirmed(by_counts(Ejector::Pass), ConfirmKind::Part);
-    settings.min_pitch = Nanos(4 * MS);
+    settings.min_pitch = Duration(4 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     line.good();
@@ -154,7 +154,7 @@ fn two_parts_seen_early_are_two_parts() {
 #[test]
 fn one_edge_confirms_one_part_and_the_next_one_is_missed() {
     for mut settings in both() {
-        settings.min_pitch = Nanos(4 * MS);
+        settings.min_pitch = Duration(4 * MS);
         let mut line = Belt::new(confirmed(settings, ConfirmKind::Part));
         line.settle();
         line.good();
@@ -230,7 +230,7 @@ fn a_pass_is_not_made_longer_while_a_fault_is_present() {
 #[test]
 fn a_part_that_is_seen_while_the_encoder_is_silent_is_spared_where_it_is() {
     let pulse = Span::Counts(Counts(15));
-    let of = settings(Span::Time(Nanos(100 * MS)), pulse, Ejector::Pass);
+    let of = settings(Span::Time(Duration(100 * MS)), pulse, Ejector::Pass);
     let mut line = Belt::new(confirmed(of, ConfirmKind::Part));
     line.settle();
     let start = line.clock;
@@ -306,7 +306,7 @@ fn a_part_that_comes_late_is_spared_or_thrown_out_where_it_is() {
 #[test]
 fn a_good_part_that_comes_late_is_not_spared_while_something_else_goes() {
     let mut settings = confirmed(by_time(Ejector::Pass), ConfirmKind::Part);
-    settings.min_pitch = Nanos(5 * MS);
+    settings.min_pitch = Duration(5 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     let start = line.clock;

@@ -4,7 +4,7 @@ use super::*;
 
 fn time_gate_counts_pulse(ejector: Ejector) -> Settings {
     settings(
-        Span::Time(Nanos(100 * MS)),
+        Span::Time(Duration(100 * MS)),
         Span::Counts(Counts(15)),
         ejector,
     )
@@ -24,7 +24,7 @@ fn counts_closer_than_any_belt_makes_them_throw_out_all_that_lies_on_it() {
         (2, 1000, false),
     ] {
         let mut settings = by_counts(Ejector::Pass);
-        settings.count_min = Nanos(MS / 2);
+        settings.count_min = Duration(MS / 2);
         let mut line = Belt::new(settings);
         line.settle();
         let part = line.good();
@@ -66,7 +66,7 @@ fn counts_are_not_doubted_where_that_is_not_asked_for_nor_before_the_first() {
     line.counts_to(line.counts + 1, line.clock);
     assert_eq!(line.gate.counters().implausible_counts, 0);
     let mut settings = by_counts(Ejector::Pass);
-    settings.count_min = Nanos(10 * MS);
+    settings.count_min = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.clock = MS;
     // Where the belt was before the start is not known.
@@ -80,8 +80,8 @@ fn counts_are_not_doubted_where_that_is_not_asked_for_nor_before_the_first() {
 #[test]
 fn a_count_that_was_told_already_is_none() {
     let mut settings = by_counts(Ejector::Pass);
-    settings.count_min = Nanos(MS / 2);
-    settings.encoder_silence = Nanos(10 * MS);
+    settings.count_min = Duration(MS / 2);
+    settings.encoder_silence = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     let counts = line.counts;
@@ -96,7 +96,7 @@ fn a_count_that_was_told_already_is_none() {
 
 #[test]
 fn an_encoder_that_may_have_missed_an_edge_throws_out_what_it_placed() {
-    let (gate, pulse) = (Span::Counts(Counts(100)), Span::Time(Nanos(15 * MS)));
+    let (gate, pulse) = (Span::Counts(Counts(100)), Span::Time(Duration(15 * MS)));
     for settings in [
         by_counts(Ejector::Pass),
         time_gate_counts_pulse(Ejector::Pass),
@@ -183,7 +183,7 @@ fn two_parts_at_one_count_are_a_fault_only_where_the_encoder_matters_and_the_bel
 
 #[test]
 fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_it_moves_again() {
-    let (gate, pulse) = (Span::Counts(Counts(100)), Span::Time(Nanos(15 * MS)));
+    let (gate, pulse) = (Span::Counts(Counts(100)), Span::Time(Duration(15 * MS)));
     for stand in [12, 20, 50, 300] {
         let mut line = Belt::new(settings(gate, pulse, Ejector::Reject));
         line.settle();
@@ -242,7 +242,7 @@ fn counts_from_before_a_pulse_are_none_of_its_own() {
         assert_eq!(off, began + (2 + 10 + own) * MS, "{before} ms before it");
     }
     let mut settings = by_time(Ejector::Pass);
-    settings.pulse = Span::Time(Nanos(15 * MS));
+    settings.pulse = Span::Time(Duration(15 * MS));
     let mut line = Belt::new(settings);
     line.settle();
     let part = line.trigger().expect("wanted");
@@ -294,7 +294,7 @@ fn a_pass_by_counts_is_told_on_four_times_in_the_time_it_may_last_unseen() {
 #[test]
 fn a_pass_by_the_clock_goes_on_to_the_end_of_the_last_part() {
     let mut settings = by_time(Ejector::Pass);
-    settings.min_pitch = Nanos(5 * MS);
+    settings.min_pitch = Duration(5 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     let start = line.clock;
@@ -308,14 +308,14 @@ fn a_pass_by_the_clock_goes_on_to_the_end_of_the_last_part() {
         .iter()
         .filter(|(_, o)| matches!(o, Output::Extend { .. }))
         .collect();
-    let until = Nanos(start + 123 * MS);
+    let until = Instant(start + 123 * MS);
     assert_eq!(told, [&(start + 108 * MS, Output::Extend { until })]);
 }
 
 #[test]
 fn a_silent_encoder_begins_the_wait_for_an_empty_belt_anew() {
     let mut settings = by_counts(Ejector::Pass);
-    settings.encoder_silence = Nanos(10 * MS);
+    settings.encoder_silence = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.start();
     line.run(50);
@@ -328,7 +328,7 @@ fn a_silent_encoder_begins_the_wait_for_an_empty_belt_anew() {
 #[test]
 fn silence_counts_from_the_last_count_even_if_its_stamp_lies_in_the_future() {
     let mut settings = by_counts(Ejector::Pass);
-    settings.encoder_silence = Nanos(10 * MS);
+    settings.encoder_silence = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     line.clock += MS;
@@ -342,7 +342,7 @@ fn silence_counts_from_the_last_count_even_if_its_stamp_lies_in_the_future() {
 #[test]
 fn where_the_clock_places_parts_or_nobody_asked_an_encoder_may_be_silent() {
     let mut watched = by_time(Ejector::Pass);
-    watched.encoder_silence = Nanos(10 * MS);
+    watched.encoder_silence = Duration(10 * MS);
     for settings in [watched, by_counts(Ejector::Pass)] {
         let mut line = Belt::new(settings);
         line.settle();
@@ -390,7 +390,7 @@ fn a_pass_by_counts_that_begins_without_a_count_ends_when_none_comes() {
 fn pulses_by_counts_merge_where_the_ejector_would_have_no_rest() {
     for (apart, pulses) in [(19, 1), (20, 2)] {
         let mut settings = time_gate_counts_pulse(Ejector::Reject);
-        settings.min_pitch = Nanos(5 * MS);
+        settings.min_pitch = Duration(5 * MS);
         let mut line = Belt::new(settings);
         line.settle();
         for _ in 0..2 {

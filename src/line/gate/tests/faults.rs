@@ -196,7 +196,7 @@ fn what_was_due_before_a_fault_or_an_alarm_came_is_decided_without_it() {
         |g, at, emit| g.encoder_unsure(at.time, &mut |o| emit(o)),
     ];
     for (n, call) in calls.into_iter().enumerate() {
-        let (gate, pulse) = (Span::Time(Nanos(100 * MS)), Span::Counts(Counts(15)));
+        let (gate, pulse) = (Span::Time(Duration(100 * MS)), Span::Counts(Counts(15)));
         let mut settings = settings(gate, pulse, Ejector::Pass);
         settings.alarm.stop_line = true;
         let mut line = Belt::new(settings);
@@ -212,8 +212,8 @@ fn what_was_due_before_a_fault_or_an_alarm_came_is_decided_without_it() {
 #[test]
 fn an_acknowledgement_holds_for_what_was_due_before_it() {
     let mut settings = by_counts(Ejector::Pass);
-    settings.gate = Span::Time(Nanos(100 * MS));
-    settings.min_off = Span::Time(Nanos(5 * MS));
+    settings.gate = Span::Time(Duration(100 * MS));
+    settings.min_off = Span::Time(Duration(5 * MS));
     settings.alarm.consecutive = 1;
     let mut line = Belt::new(settings);
     line.settle();
@@ -279,7 +279,7 @@ fn after_a_fault_that_hid_parts_everything_on_the_belt_goes_even_where_the_encod
 #[test]
 fn a_belt_that_takes_time_to_run_is_thrown_out_for_so_much_longer() {
     let mut settings = by_time(Ejector::Pass);
-    settings.spin_up = Nanos(30 * MS);
+    settings.spin_up = Duration(30 * MS);
     let mut line = Belt::new(settings);
     line.start();
     line.run(300);
@@ -313,10 +313,10 @@ fn outputs_that_nobody_can_trust_end_a_pass_for_good() {
 #[test]
 fn settings_that_make_no_line_are_refused() {
     let good = Settings {
-        occupied_max: Some(Span::Time(Nanos(30 * MS))),
+        occupied_max: Some(Span::Time(Duration(30 * MS))),
         confirm: Some(ConfirmSettings {
             kind: ConfirmKind::Part,
-            tolerance: Span::Time(Nanos(MS)),
+            tolerance: Span::Time(Duration(MS)),
         }),
         ..by_time(Ejector::Pass)
     };
@@ -326,7 +326,7 @@ fn settings_that_make_no_line_are_refused() {
         settings.check(ROOM).err()
     };
     let counts = |n| Span::Counts(Counts(n));
-    let time = |n| Span::Time(Nanos(n));
+    let time = |n| Span::Time(Duration(n));
     assert_eq!(refused(&|_| ()), None);
     assert_eq!(
         refused(&|s| s.gate = time(0)),
@@ -341,7 +341,7 @@ fn settings_that_make_no_line_are_refused() {
         Some(SettingsError::Zero("pulse"))
     );
     assert_eq!(
-        refused(&|s| s.heartbeat = Nanos(0)),
+        refused(&|s| s.heartbeat = Duration(0)),
         Some(SettingsError::Zero("heartbeat"))
     );
     for off in [counts(1), time(100 * MS), time(101 * MS)] {
@@ -378,10 +378,10 @@ fn settings_that_make_no_line_are_refused() {
         Some(SettingsError::Unit("confirm.tolerance"))
     );
     assert_eq!(
-        refused(&|s| s.bounce = Nanos(20 * MS + 1)),
+        refused(&|s| s.bounce = Duration(20 * MS + 1)),
         Some(SettingsError::Pitch)
     );
-    assert_eq!(refused(&|s| s.bounce = Nanos(20 * MS)), None);
+    assert_eq!(refused(&|s| s.bounce = Duration(20 * MS)), None);
     let alarm = |rejects, window| AlarmSettings {
         consecutive: 0,
         rejects,
@@ -401,7 +401,7 @@ fn settings_that_make_no_line_are_refused() {
                 capacity: 0,
                 ..good
             },
-            Nanos(0)
+            Instant(0)
         )
         .is_err()
     );

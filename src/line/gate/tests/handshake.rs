@@ -5,8 +5,8 @@ use super::*;
 /// TRIGGER-ACK of 5 ms, RESULT-VALID of 10 ms.
 fn shaking(settings: Settings) -> Settings {
     Settings {
-        ack: Nanos(5 * MS),
-        valid: Nanos(10 * MS),
+        ack: Duration(5 * MS),
+        valid: Duration(10 * MS),
         ..settings
     }
 }
@@ -54,9 +54,9 @@ fn a_trigger_during_an_acknowledgement_gets_one_of_its_own() {
 
 #[test]
 fn every_part_has_a_result_at_its_gate_and_ok_is_steady_while_it_is_valid() {
-    for gate in [Span::Time(Nanos(100 * MS)), Span::Counts(Counts(100))] {
+    for gate in [Span::Time(Duration(100 * MS)), Span::Counts(Counts(100))] {
         let pulse = match gate {
-            Span::Time(_) => Span::Time(Nanos(15 * MS)),
+            Span::Time(_) => Span::Time(Duration(15 * MS)),
             Span::Counts(_) => Span::Counts(Counts(15)),
         };
         let mut line = Belt::new(shaking(settings(gate, pulse, Ejector::Pass)));
@@ -81,7 +81,7 @@ fn every_part_has_a_result_at_its_gate_and_ok_is_steady_while_it_is_valid() {
 #[test]
 fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() {
     let mut near = shaking(by_time(Ejector::Pass));
-    near.min_pitch = Nanos(6 * MS);
+    near.min_pitch = Duration(6 * MS);
     let mut line = Belt::new(near);
     line.settle();
     // OK, NG, OK, 8 ms apart: RESULT-VALID of 10 ms of each is on when the next comes.
@@ -121,7 +121,7 @@ fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() 
 #[test]
 fn ok_of_one_part_goes_on_to_the_next_but_each_has_a_result_of_its_own() {
     let mut near = shaking(by_time(Ejector::Pass));
-    near.min_pitch = Nanos(6 * MS);
+    near.min_pitch = Duration(6 * MS);
     let mut line = Belt::new(near);
     line.settle();
     let start = line.clock;
@@ -154,7 +154,7 @@ fn without_a_length_there_is_no_handshake() {
 fn ok_is_steady_as_long_as_the_result_is_valid_even_where_the_ejectors_pulse_is_shorter() {
     for pulse in [4, 10] {
         let mut short = shaking(by_time(Ejector::Pass));
-        short.pulse = Span::Time(Nanos(pulse * MS));
+        short.pulse = Span::Time(Duration(pulse * MS));
         let mut line = Belt::new(short);
         line.settle();
         let gate = line.clock + 100 * MS;

@@ -82,7 +82,7 @@ fn a_reject_that_comes_late_is_a_fault_where_the_ejector_has_to_be_told() {
 #[test]
 fn a_reject_that_comes_late_under_another_pulse_is_none() {
     let mut settings = by_time(Ejector::Reject);
-    settings.min_pitch = Nanos(5 * MS);
+    settings.min_pitch = Duration(5 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     bad(&mut line);
@@ -98,7 +98,7 @@ fn a_reject_that_comes_late_under_another_pulse_is_none() {
 #[test]
 fn a_reject_under_a_pass_that_was_not_taken_away_in_time_is_a_fault() {
     let mut settings = by_time(Ejector::Pass);
-    settings.min_pitch = Nanos(5 * MS);
+    settings.min_pitch = Duration(5 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     line.good();
@@ -177,7 +177,7 @@ fn an_ejector_that_had_no_rest_is_counted() {
     // Rejected only after the pulse before it fell, so that nobody could foresee it.
     for (apart, short) in [(18, 1), (19, 1), (20, 0)] {
         let mut settings = by_time(Ejector::Reject);
-        settings.min_pitch = Nanos(5 * MS);
+        settings.min_pitch = Duration(5 * MS);
         let mut line = Belt::new(settings);
         line.settle();
         let start = line.clock;
@@ -203,7 +203,7 @@ fn an_ejector_that_had_no_rest_is_counted() {
 fn pulses_merge_up_to_the_rest_that_the_ejector_needs() {
     for (apart, pulses) in [(19, 1), (20, 2)] {
         let mut settings = by_time(Ejector::Reject);
-        settings.min_pitch = Nanos(5 * MS);
+        settings.min_pitch = Duration(5 * MS);
         let mut line = Belt::new(settings);
         line.settle();
         bad(&mut line);
@@ -219,7 +219,7 @@ fn pulses_merge_up_to_the_rest_that_the_ejector_needs() {
 #[test]
 fn a_part_without_a_verdict_just_behind_a_pulse_goes_with_it() {
     let mut settings = by_time(Ejector::Reject);
-    settings.min_pitch = Nanos(5 * MS);
+    settings.min_pitch = Duration(5 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     let start = line.clock;
@@ -241,7 +241,7 @@ fn a_part_without_a_verdict_just_behind_a_pulse_goes_with_it() {
 #[test]
 fn a_good_part_just_behind_a_pulse_has_its_pass() {
     let mut settings = by_time(Ejector::Pass);
-    settings.min_pitch = Nanos(5 * MS);
+    settings.min_pitch = Duration(5 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     let start = line.clock;
@@ -260,7 +260,7 @@ fn a_good_part_just_behind_a_pulse_has_its_pass() {
 fn a_stretch_just_behind_a_pulse_is_rejected_with_it() {
     for (apart, pulses) in [(19, 1), (20, 2)] {
         let mut settings = by_time(Ejector::Reject);
-        settings.min_pitch = Nanos(5 * MS);
+        settings.min_pitch = Duration(5 * MS);
         let mut line = Belt::new(settings);
         line.settle();
         bad(&mut line);
@@ -437,8 +437,8 @@ fn what_is_asked_of_a_part_holds_while_it_is_tracked() {
     let second = line.trigger().expect("wanted");
     assert_eq!(line.gate.under_way(), 2);
     assert_eq!(line.gate.waiting(), 2);
-    assert_eq!(line.gate.trigger_of(first), Some(Nanos(at)));
-    assert_eq!(line.gate.trigger_of(second), Some(Nanos(at + 30 * MS)));
+    assert_eq!(line.gate.trigger_of(first), Some(Instant(at)));
+    assert_eq!(line.gate.trigger_of(second), Some(Instant(at + 30 * MS)));
     assert_eq!(line.gate.trigger_of(PartId(9)), None);
     line.verdict(first, Judgement::Ng);
     assert!(!line.gate.undecided(first) && line.gate.undecided(second));

@@ -45,11 +45,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn any_settings() -> impl Strategy<Value = Settings> {
     let gate = prop_oneof![
-        Just(Span::Time(Nanos(100 * MS))),
+        Just(Span::Time(Duration(100 * MS))),
         Just(Span::Counts(Counts(100)))
     ];
     let pulse = prop_oneof![
-        Just(Span::Time(Nanos(15 * MS))),
+        Just(Span::Time(Duration(15 * MS))),
         Just(Span::Counts(Counts(15)))
     ];
     let ejector = prop_oneof![Just(Ejector::Pass), Just(Ejector::Reject)];

@@ -5,18 +5,18 @@ use super::*;
 /// A part covers the sensor for 30 ms, or counts, at most.
 fn watched(gate: Span, ejector: Ejector) -> Settings {
     let pulse = match gate {
-        Span::Time(_) => Span::Time(Nanos(15 * MS)),
+        Span::Time(_) => Span::Time(Duration(15 * MS)),
         Span::Counts(_) => Span::Counts(Counts(15)),
     };
     let mut settings = settings(gate, pulse, ejector);
     settings.occupied_max = Some(match gate {
-        Span::Time(_) => Span::Time(Nanos(30 * MS)),
+        Span::Time(_) => Span::Time(Duration(30 * MS)),
         Span::Counts(_) => Span::Counts(Counts(30)),
     });
     settings
 }
 
-const GATES: [Span; 2] = [Span::Time(Nanos(100 * MS)), Span::Counts(Counts(100))];
+const GATES: [Span; 2] = [Span::Time(Duration(100 * MS)), Span::Counts(Counts(100))];
 
 #[test]
 fn a_part_that_covers_the_sensor_as_long_as_a_part_does_passes() {
@@ -103,7 +103,7 @@ fn where_it_is_not_watched_a_sensor_may_be_covered_for_ever() {
 #[test]
 fn by_the_clock_a_belt_that_stands_with_a_part_at_the_sensor_says_nothing_of_its_length() {
     let mut settings = watched(GATES[0], Ejector::Pass);
-    settings.spin_up = Nanos(20 * MS);
+    settings.spin_up = Duration(20 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     line.good();
@@ -320,8 +320,8 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
     line.settle();
     let start = line.clock;
     let place = |ms: u64| Position {
-        time: Nanos(start + ms * MS),
-        counts: Counts(0),
+        time: Instant(start + ms * MS),
+        count: Count(0),
     };
     line.run(40);
     line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
@@ -347,8 +347,8 @@ fn a_stretch_is_due_when_it_is_known_even_if_a_later_one_was_known_before() {
     line.settle();
     let start = line.clock;
     let place = |ms: u64| Position {
-        time: Nanos(start + ms * MS),
-        counts: Counts(0),
+        time: Instant(start + ms * MS),
+        count: Count(0),
     };
     line.run(40);
     line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
@@ -375,8 +375,8 @@ fn an_edge_that_was_lost_before_the_last_part_is_rejected_where_it_is() {
     line.run(10);
     line.good();
     let before = Position {
-        time: Nanos(start + 5 * MS),
-        counts: Counts(0),
+        time: Instant(start + 5 * MS),
+        count: Count(0),
     };
     line.call(|g, at, emit| g.lost(1, before, at.time, &mut |o| emit(o)));
     line.run(300);

@@ -4,7 +4,7 @@ use super::*;
 
 /// A frame that arrives 5 after it was exposed.
 fn frame(p: &mut Small, e: &mut dyn FnMut(Paired<u64>), number: u64, exposed: u64) {
-    let at = Nanos(exposed + 5);
+    let at = Instant(exposed + 5);
     p.frame(number, info(number, exposed, false), at, &mut |x| e(x));
 }
 
@@ -12,7 +12,7 @@ fn matched(part: u64, frame: u64, exposed: u64) -> Paired<u64> {
     Paired::Match {
         part: PartId(part),
         frame,
-        exposed: Nanos(exposed),
+        exposed: Instant(exposed),
     }
 }
 
@@ -22,9 +22,9 @@ fn a_trigger_takes_its_frame_and_leaves_the_others_for_the_next() {
         for (n, exposed) in [(1, 101), (2, 110), (3, 121)] {
             frame(p, e, n, exposed);
         }
-        p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-        p.trigger(PartId(2), Nanos(92), &mut |x| e(x));
-        p.trigger(PartId(3), Nanos(110), &mut |x| e(x));
+        p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+        p.trigger(PartId(2), Instant(92), &mut |x| e(x));
+        p.trigger(PartId(3), Instant(110), &mut |x| e(x));
     });
     assert_eq!(
         said,
@@ -38,8 +38,8 @@ fn where_more_frames_come_than_are_kept_the_oldest_goes() {
         for n in 1..=5 {
             frame(p, e, n, 100 + n);
         }
-        p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-        p.trigger(PartId(2), Nanos(96), &mut |x| e(x));
+        p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+        p.trigger(PartId(2), Instant(96), &mut |x| e(x));
     });
     let oldest = Paired::Free(1, Unused::Unclaimed);
     assert_eq!(said, [oldest, matched(1, 5, 105), matched(2, 2, 102)]);
@@ -48,11 +48,11 @@ fn where_more_frames_come_than_are_kept_the_oldest_goes() {
 #[test]
 fn a_frame_in_one_parts_window_is_that_parts_whoever_else_waits() {
     let said = run(|p, e| {
-        p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-        p.trigger(PartId(2), Nanos(120), &mut |x| e(x));
+        p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+        p.trigger(PartId(2), Instant(120), &mut |x| e(x));
         frame(p, e, 1, 130);
         frame(p, e, 2, 131);
-        p.tick(Nanos(146), &mut |x| e(x));
+        p.tick(Instant(146), &mut |x| e(x));
     });
     let missing = Paired::Missing(PartId(1), Reason::NoFrame);
     assert_eq!(said, [matched(2, 1, 130), missing]);
@@ -61,10 +61,10 @@ fn a_frame_in_one_parts_window_is_that_parts_whoever_else_waits() {
 #[test]
 fn a_damaged_frame_is_given_back_as_damaged() {
     let said = run(|p, e| {
-        p.frame(1, info(1, 50, true), Nanos(55), &mut |x| e(x));
-        p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-        p.frame(2, info(2, 110, true), Nanos(115), &mut |x| e(x));
-        p.trigger(PartId(2), Nanos(48), &mut |x| e(x));
+        p.frame(1, info(1, 50, true), Instant(55), &mut |x| e(x));
+        p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+        p.frame(2, info(2, 110, true), Instant(115), &mut |x| e(x));
+        p.trigger(PartId(2), Instant(48), &mut |x| e(x));
     });
     let missing = Paired::Missing(PartId(1), Reason::DamagedFrame);
     let free = |n| Paired::Free(n, Unused::Damaged);
@@ -75,13 +75,13 @@ fn a_damaged_frame_is_given_back_as_damaged() {
 fn a_part_waits_for_its_frame_as_long_as_one_may_be_on_its_way() {
     let mut pairing = Small::new(SETTINGS);
     let mut said = Vec::new();
-    assert_eq!(pairing.deadline(), Nanos::MAX);
-    pairing.trigger(PartId(1), Nanos(100), &mut |x| said.push(x));
+    assert_eq!(pairing.deadline(), Instant::MAX);
+    pairing.trigger(PartId(1), Instant(100), &mut |x| said.push(x));
     // Exposed 15 after the trigger at the latest, and 30 on its way.
-    assert_eq!(pairing.deadline(), Nanos(146));
-    pairing.tick(Nanos(145), &mut |x| said.push(x));
+    assert_eq!(pairing.deadline(), Instant(146));
+    pairing.tick(Instant(145), &mut |x| said.push(x));
     assert_eq!(said, []);
-    pairing.tick(Nanos(146), &mut |x| said.push(x));
+    pairing.tick(Instant(146), &mut |x| said.push(x));
     assert_eq!(said, [Paired::Missing(PartId(1), Reason::NoFrame)]);
 }
 
@@ -89,24 +89,24 @@ fn a_part_waits_for_its_frame_as_long_as_one_may_be_on_its_way() {
 fn a_frame_waits_for_its_trigger_as_long_as_one_may_be_on_its_way() {
     let mut pairing = Small::new(SETTINGS);
     let mut said = Vec::new();
-    let at = Nanos(110);
+    let at = Instant(110);
     pairing.frame(1, info(1, 110, false), at, &mut |x| said.push(x));
-    assert_eq!(pairing.deadline(), Nanos(141));
-    pairing.trigger(PartId(1), Nanos(200), &mut |x| said.push(x));
-    assert_eq!(pairing.deadline(), Nanos(141), "the first of both");
-    pairing.tick(Nanos(140), &mut |x| said.push(x));
+    assert_eq!(pairing.deadline(), Instant(141));
+    pairing.trigger(PartId(1), Instant(200), &mut |x| said.push(x));
+    assert_eq!(pairing.deadline(), Instant(141), "the first of both");
+    pairing.tick(Instant(140), &mut |x| said.push(x));
     assert_eq!(said, []);
-    pairing.tick(Nanos(141), &mut |x| said.push(x));
+    pairing.tick(Instant(141), &mut |x| said.push(x));
     assert_eq!(said, [Paired::Free(1, Unused::Unclaimed)]);
-    assert_eq!(pairing.deadline(), Nanos(246));
+    assert_eq!(pairing.deadline(), Instant(246));
 }
 
 #[test]
 fn a_frame_that_was_on_its_way_as_long_as_it_may_be_is_believed() {
     for (clock, believed) in [(110, true), (140, true), (141, false)] {
         let said = run(|p, e| {
-            p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
-            p.frame(1, info(1, 110, false), Nanos(clock), &mut |x| e(x));
+            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+            p.frame(1, info(1, 110, false), Instant(clock), &mut |x| e(x));
         });
         assert_eq!(said == [matched(1, 1, 110)], believed, "{clock}");
     }
@@ -121,8 +121,8 @@ fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
                 content: Some(content),
                 ..info(n, 100 * n, false)
             };
-            p.frame(n, info, Nanos(100 * n + 5), &mut |x| e(x));
-            p.tick(Nanos(100 * n + 90), &mut |x| e(x));
+            p.frame(n, info, Instant(100 * n + 5), &mut |x| e(x));
+            p.tick(Instant(100 * n + 90), &mut |x| e(x));
         };
         for n in 1..=2 * CONTENTS as u64 {
             frame(n, 5);
@@ -137,12 +137,12 @@ fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
 fn a_number_that_came_before_is_a_repetition_even_with_another_content() {
     let said = run(|p, e| {
         start(p, e);
-        p.trigger(PartId(1), Nanos(100), &mut |x| e(x));
+        p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         let again = FrameInfo {
             content: Some(77),
             ..info(0, 110, false)
         };
-        p.frame(2, again, Nanos(115), &mut |x| e(x));
+        p.frame(2, again, Instant(115), &mut |x| e(x));
     });
     assert_eq!(said.last(), Some(&Paired::Free(2, Unused::Repeated)));
 }

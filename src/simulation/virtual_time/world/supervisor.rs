@@ -2,9 +2,10 @@
 //! link.
 
 use super::{Away, Delivery, Event, World};
-use crate::line::gate::{Line, Nanos};
+use crate::line::gate::Line;
 use crate::line::holder::{self, Act, Holder, What};
 use crate::simulation::virtual_time::line::{MS, US};
+use crate::time::Instant;
 use std::collections::VecDeque;
 
 /// From the start of a vision process until its product is loaded.
@@ -69,7 +70,7 @@ impl World {
 
     fn start_vision(&mut self) {
         let now = self.now;
-        self.supervisor.holder = Some(Holder::new(self.line.holder, Nanos(now)));
+        self.supervisor.holder = Some(Holder::new(self.line.holder, Instant(now)));
         self.supervisor.link.clear();
         self.supervisor.wake = now;
         self.vision.life += 1;
@@ -161,13 +162,13 @@ impl World {
             {
                 self.ledger.pass_until = until.0;
             }
-            holder.hear(command, Nanos(now), &mut |act| {
+            holder.hear(command, Instant(now), &mut |act| {
                 let _ = acts.push(act);
             });
         }
         let next = self.supervisor.link.front();
         if next.is_none_or(|(at, _)| *at > now) {
-            holder.tick(Nanos(now), &mut |act| {
+            holder.tick(Instant(now), &mut |act| {
                 let _ = acts.push(act);
             });
         }

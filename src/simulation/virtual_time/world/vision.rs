@@ -2,10 +2,11 @@
 
 use super::{Away, Delivery, Edge, Event, Shot, World};
 use crate::line::controller::{Command, Controller};
-use crate::line::gate::{Fault, Faults, Judgement, Line, Nanos, Output};
+use crate::line::gate::{Fault, Faults, Judgement, Line, Output};
 use crate::line::holder::{Watch, What};
 use crate::line::pairing::FrameInfo;
 use crate::simulation::virtual_time::line::{MS, US};
+use crate::time::{Duration, Instant};
 
 /// Commands that the socket holds.
 const SOCKET: usize = 42;
@@ -29,7 +30,7 @@ impl Vision {
     pub(super) fn none() -> Self {
         Self {
             controller: None,
-            watch: Watch::new(Nanos(0)),
+            watch: Watch::new(Duration::ZERO),
             life: 0,
             wake: u64::MAX,
             next_alive: u64::MAX,
@@ -90,7 +91,7 @@ impl World {
         let now = self.now;
         self.trace.note(now, || "a vision process runs".into());
         // The models are checked by a test; one that is off has no line.
-        let started = Controller::new(self.line.settings, Nanos(now));
+        let started = Controller::new(self.line.settings, Instant(now));
         self.vision.controller = started.ok().map(Box::new);
         self.vision.watch = Watch::new(self.line.holder.late);
         self.vision.overdue = false;
@@ -191,7 +192,7 @@ impl World {
     }
 
     pub(super) fn run_vision(&mut self) {
-        let now = Nanos(self.now);
+        let now = Instant(self.now);
         if self.vision.watch.must_fall_again(now) {
             self.set_level(Line::Pass, false);
         }
@@ -222,7 +223,7 @@ impl World {
             self.vision_ends("the supervisor does not take what it is told");
             return;
         }
-        let command = self.vision.watch.command(what, Nanos(self.now));
+        let command = self.vision.watch.command(what, Instant(self.now));
         let arrives = self.now + self.jitter();
         let last = self.supervisor.link.back().map_or(0, |(at, _)| *at);
         self.supervisor.link.push_back((arrives.max(last), command));
@@ -284,7 +285,7 @@ impl World {
             } => {
                 let at = at.unwrap_or(self.now);
                 self.known(number, at);
-                let stamp = Nanos(at);
+                let stamp = Instant(at);
                 self.call(|c, clock, emit| {
                     if by_clock {
                         c.trigger(stamp, 0, clock, &mut |x| emit(x));
@@ -303,7 +304,7 @@ impl World {
                 if !self.broken.camera {
                     self.last_shot = Some(shot);
                     let info = FrameInfo {
-                        exposed: Nanos(stamp),
+                        exposed: Instant(stamp),
                         sequence,
                         content,
                         damaged,
@@ -361,7 +362,7 @@ impl World {
 
     pub(super) fn hand_edge(&mut self, edge: Edge, at: u64, lost: u32) {
         let lost = self.take_lost(edge, at, lost);
-        let stamp = Nanos(at);
+        let stamp = Instant(at);
         match edge {
             Edge::On(number) => {
                 self.known(number, at);
@@ -411,7 +412,7 @@ impl World {
     }
 
     fn counts(&self) -> u64 {
-        self.vision.controller.as_ref().map_or(0, |c| c.counts())
+        self.vision.controller.as_ref().map_or(0, |c| c.count().0)
     }
 
     fn covered_too_long(&mut self) -> bool {
@@ -424,13 +425,13 @@ impl World {
     /// Calls the program and does what it says.
     fn call(
         &mut self,
-        what: impl FnOnce(&mut Controller<Shot>, Nanos, &mut dyn FnMut(Command<Shot>)),
+        what: impl FnOnce(&mut Controller<Shot>, Instant, &mut dyn FnMut(Command<Shot>)),
     ) {
         let Some(mut controller) = self.vision.controller.take() else {
             return;
         };
         let mut said = std::mem::take(&mut self.said);
-        what(&mut controller, Nanos(self.now), &mut |command| {
+        what(&mut controller, Instant(self.now), &mut |command| {
             said.push(command)
         });
         self.outcome.most_tracked = self.outcome.most_tracked.max(controller.under_way() as u64);
