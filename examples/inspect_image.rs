@@ -4,7 +4,7 @@
 //! $ cargo run --example inspect_image -- lid.pgp photo.png
 //! ```
 
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;

@@ -7,10 +7,11 @@
 //! A camera maker's library would stand in `OwnCamera::expose`. Here it draws a bright bar that
 //! moves, so every picture is NG.
 
-use partgate::capture::decode::decode;
-use partgate::capture::source::{CaptureError, FrameSource, PixelFormat, RawFrame};
+use partgate::capture::source::{CaptureError, FrameSource};
 use partgate::clock;
 use partgate::frame::Frame;
+use partgate::frame::decode;
+use partgate::frame::{PixelFormat, RawFrame};
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;

@@ -1,8 +1,8 @@
 //! A product at work: frame in, score, map and verdict out, each stage timed.
 
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
-use crate::capture::folder::FolderError;
 use crate::frame::Frame;
+use crate::frame::file::ImageFileError;
 use crate::lanes::Kernel;
 use crate::network::{KernelReport, NetworkError, Threads};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Why a frame could not be judged. The part has no verdict, and a gate rejects it.
+/// Why a frame could not be inspected. The part has no verdict, and a gate rejects it.
 #[derive(Debug, Error)]
 pub enum InspectionError {
     /// The frame does not fit the product's geometry.
@@ -27,7 +27,7 @@ pub enum InspectionError {
     Network(#[from] NetworkError),
     /// A golden image is broken.
     #[error(transparent)]
-    Golden(#[from] FolderError),
+    Golden(#[from] ImageFileError),
 }
 
 /// The steps of one inspection, in order.
@@ -227,7 +227,7 @@ impl Inspector {
         })
     }
 
-    /// Judges one frame.
+    /// Inspects one frame.
     ///
     /// # Errors
     /// [`InspectionError`]; the part has no verdict then.
@@ -296,10 +296,10 @@ impl Inspector {
         }
     }
 
-    /// Judges the bundle's golden images and compares with what the trainer had.
+    /// Inspects the bundle's golden images and compares with what the trainer had.
     ///
     /// # Errors
-    /// [`InspectionError`] when one cannot be judged at all.
+    /// [`InspectionError`] when one cannot be inspected at all.
     pub fn selftest(&mut self, product: &Product) -> Result<Vec<GoldenOutcome>, InspectionError> {
         let mut outcomes = Vec::new();
         for golden in &product.manifest().goldens {
@@ -318,8 +318,8 @@ impl Inspector {
 }
 
 /// The map of an ensemble: writes the mean of the members' `maps`, each over its scale, and returns
-/// the image score, the mean's maximum. A NaN in any of them is in the result. The trainer judges
-/// held-out parts with it as a board judges a part.
+/// the image score, the mean's maximum. A NaN in any of them is in the result. The trainer inspects
+/// held-out parts with it as a board inspects a part.
 ///
 /// # Panics
 /// When there is not one scale a map, or a map has another length: a programming error.

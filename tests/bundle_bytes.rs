@@ -616,7 +616,7 @@ fn refinement(manifest: &mut Manifest) -> &mut RefinementEvidence {
     manifest.method.refinement.as_mut().expect("evidence")
 }
 
-/// Sections and the values of the method that do not fit together. Each would be judged by another
+/// Sections and the values of the method that do not fit together. Each would be inspected by another
 /// method than the one fitted, so each is an error, and the error names what is off.
 #[test]
 fn what_does_not_fit_together_is_refused_and_named() {

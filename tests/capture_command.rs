@@ -6,9 +6,9 @@ mod bundle;
 mod command;
 
 use command::{Bench, field, partgate};
-use partgate::capture::folder::read_frame;
-use partgate::capture::source::RawFrame;
 use partgate::config::LineConfig;
+use partgate::frame::RawFrame;
+use partgate::frame::file::read_frame;
 use partgate::simulation::Devices;
 use partgate::station::source;
 use partgate::time::Duration;

@@ -1,4 +1,4 @@
-//! Promise: from the trigger to the picture that is judged nothing is allocated, once the first
+//! Promise: from the trigger to the picture that is inspected nothing is allocated, once the first
 //! frames have passed: exposing, taking a frame, decoding the uncompressed formats, checking it.
 
 #![allow(clippy::expect_used)]
@@ -6,11 +6,12 @@
 #![allow(unsafe_code)]
 
 use partgate::capture::Exposure;
-use partgate::capture::decode::decode;
 use partgate::capture::folder_source::FolderSource;
 use partgate::capture::recorded::RecordedSource;
-use partgate::capture::source::{FrameSource, PixelFormat, RawFrame};
+use partgate::capture::source::FrameSource;
 use partgate::frame::Frame;
+use partgate::frame::decode;
+use partgate::frame::{PixelFormat, RawFrame};
 use partgate::sanity::{Sanity, SanitySettings};
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::faults::{FaultySource, FrameFaults, Kind, Shares};

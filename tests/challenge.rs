@@ -1,6 +1,6 @@
-//! The challenge: a known-bad part has to be rejected on the judge's word, and the log proves it.
+//! The challenge: a known-bad part has to be rejected on the inspector's word, and the log proves it.
 //!
-//! Each test runs the real program, both processes. What the judge says of the known-bad part is the
+//! Each test runs the real program, both processes. What the inspector says of the known-bad part is the
 //! product's: one that finds every part NG, one that finds every part OK, one that cannot tell.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -111,7 +111,8 @@ fn known_bad_part(running: &Running<'_>) -> u64 {
 }
 
 #[test]
-fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_the_judges_word() {
+fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_the_inspectors_word()
+{
     let plant = plant(Says::Ng, 8.0, None);
     let running = plant.start();
     // Nobody knows of a challenge. The line was ready once, so that the alarm is not one of starting.
@@ -184,7 +185,7 @@ fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_th
 }
 
 #[test]
-fn a_known_bad_part_that_is_judged_ok_raises_the_alarm_which_outlives_a_new_start() {
+fn a_known_bad_part_that_is_inspected_ok_raises_the_alarm_which_outlives_a_new_start() {
     let plant = plant(Says::Ok, 8.0, Some(seconds_now()));
     let running = plant.start();
     running.await_clear();

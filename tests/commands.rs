@@ -123,7 +123,7 @@ fn score_prints_a_line_for_every_image_of_every_format() {
 }
 
 #[test]
-fn gate_is_6_when_a_judged_part_is_not_ok() {
+fn gate_is_6_when_an_inspectord_part_is_not_ok() {
     let bench = Bench::new();
     let highest = bundle::changed(bundle::small(), |m| {
         m.thresholds.unknown.threshold = 1e6;
@@ -142,7 +142,7 @@ fn gate_is_6_when_a_judged_part_is_not_ok() {
     let said = partgate(&["score", &all_unknown, &image, "--gate"]).exits(6);
     assert_eq!(said.lines()[0]["verdict"], "UNKNOWN");
     partgate(&["score", &all_unknown, &image]).exits(0);
-    // What could not be judged weighs more than what was judged bad.
+    // What could not be inspected weighs more than what was inspected bad.
     let gone = text(&bench.at("gone.png"));
     partgate(&["score", &all_unknown, &image, &gone, "--gate"]).exits(3);
 }
@@ -442,7 +442,7 @@ fn a_picture_larger_than_any_camera_is_refused() {
 }
 
 #[test]
-fn a_gate_rejects_another_view_and_everything_it_cannot_judge() {
+fn a_gate_rejects_another_view_and_everything_it_cannot_inspect() {
     let bench = Bench::new();
     let part = Renderer::new(1).good(2_000_000);
     let (width, height) = (part.width as u32, part.height as u32);

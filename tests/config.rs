@@ -184,7 +184,7 @@ fn the_bundle_and_the_pictures_are_looked_at() {
     let mut before = recorded.to_string();
     for (width, height, format, words) in [
         (400, 100, "auto", "another view"),
-        (16384, 16384, "GREY", "more points than any judge"),
+        (16384, 16384, "GREY", "more points than any inspector"),
         (321, 257, "YUYV", "in pairs"),
     ] {
         let camera =
@@ -303,7 +303,7 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
         ("control socket", "is free"),
         ("kernels", "tract"),
         ("self-test", "golden images agree"),
-        ("judging time", "the gate leaves 59800.0 ms"),
+        ("inspection time", "the gate leaves 59800.0 ms"),
     ] {
         let (_, state, what) = found
             .iter()
@@ -376,7 +376,7 @@ fn doctor_tells_a_configuration_that_cannot_be_used() {
         .collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert!(
-        failed[0].2.contains("leaves no time for judging"),
+        failed[0].2.contains("leaves no time for inspection"),
         "{failed:?}"
     );
 }

@@ -18,7 +18,7 @@ fn demo(folder: &Path, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn demo_judges_a_run_and_writes_a_page() {
+fn demo_inspects_a_run_and_writes_a_page() {
     let bench = Bench::new();
     let out = bench.at("deep/er");
     let said = demo(&out, &["--parts", "6"]);
@@ -62,7 +62,7 @@ fn demo_json_is_the_same_for_the_same_seed_at_any_thread_count() {
         ];
         demo(&bench.at("out"), &arguments).json()
     };
-    let judged = |report: &Value| -> Vec<(Value, Value, Value)> {
+    let inspected = |report: &Value| -> Vec<(Value, Value, Value)> {
         field(report, "parts")
             .as_array()
             .expect("parts")
@@ -71,9 +71,9 @@ fn demo_json_is_the_same_for_the_same_seed_at_any_thread_count() {
             .collect()
     };
     let first = run("1", "9");
-    assert_eq!(judged(&first), judged(&run("1", "9")));
-    assert_eq!(judged(&first), judged(&run("2", "9")));
-    assert_ne!(judged(&first), judged(&run("1", "10")));
+    assert_eq!(inspected(&first), inspected(&run("1", "9")));
+    assert_eq!(inspected(&first), inspected(&run("2", "9")));
+    assert_ne!(inspected(&first), inspected(&run("1", "10")));
     let count = |name: &str| number(&first, &format!("summary.{name}"));
     assert_eq!(count("parts"), 5.0);
     assert_eq!(count("ok") + count("ng") + count("unknown"), 5.0);
@@ -103,7 +103,7 @@ fn render_writes_a_data_set_that_is_the_same_every_time() {
         folder
     };
     let (a, b) = (write("a"), write("b"));
-    let files = partgate::capture::folder::images_under(&a).expect("list");
+    let files = partgate::frame::file::images_under(&a).expect("list");
     assert_eq!(files.len(), 2 + 1 + 2 * Defect::ALL.len());
     for file in &files {
         let below = file.strip_prefix(&a).expect("below");

@@ -172,7 +172,7 @@ fn what_the_fields_mean_has_not_moved() {
     assert!(product.ignore().is_some());
 }
 
-fn judged(product: &Product, threads: usize) -> Vec<f32> {
+fn inspected(product: &Product, threads: usize) -> Vec<f32> {
     let threads = Threads::new(threads).expect("threads");
     let mut inspector = Inspector::new(product, &threads).expect("usable");
     let outcomes = inspector.selftest(product).expect("goldens");
@@ -190,10 +190,10 @@ fn judged(product: &Product, threads: usize) -> Vec<f32> {
 }
 
 #[test]
-fn they_judge_as_they_did() {
+fn they_inspect_as_they_did() {
     for threads in [1, 2] {
-        judged(&open(), threads);
-        let scores = judged(&open_format("format-2"), threads);
+        inspected(&open(), threads);
+        let scores = inspected(&open_format("format-2"), threads);
         for (score, pinned) in scores.into_iter().zip(SCORES) {
             // f32 sums in another order on another processor; the bundle itself allows no more.
             assert!((score - pinned).abs() < 1e-4 * pinned, "{score} {pinned}");
@@ -214,7 +214,7 @@ fn what_was_read_is_written_again_byte_for_byte() {
     );
 }
 
-/// New thresholds for an old product: the bundle becomes one of this format and judges as before.
+/// New thresholds for an old product: the bundle becomes one of this format and inspects as before.
 #[test]
 fn a_bundle_of_format_1_is_carried_over_whole() {
     let old = open();
@@ -226,7 +226,7 @@ fn a_bundle_of_format_1_is_carried_over_whole() {
         section.offset = before.offset;
     }
     assert_eq!(&manifest, old.manifest());
-    assert_eq!(judged(&new, 1), judged(&old, 1));
+    assert_eq!(inspected(&new, 1), inspected(&old, 1));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use partgate::gpio::{
     OutputLine, chips,
 };
 use partgate::line::devices::{Edge, Input, Inputs, Outputs, SafeOutputs};
-use partgate::line::gate::Line;
+use partgate::line::gate::Output;
 use partgate::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,9 +98,9 @@ impl Chip {
         }
     }
 
-    fn output(&self, output: Line, line: u32) -> OutputLine {
+    fn output(&self, output: Output, line: u32) -> OutputLine {
         OutputLine {
-            line: output,
+            output,
             spec: format!("label-{}:{line}", self.name).parse().expect("spec"),
             active_low: false,
             drive: Drive::PushPull,
@@ -330,7 +330,7 @@ fn an_unplugged_chip_is_an_error_and_comes_back() {
 #[ignore = "needs root and the kernel's gpio-sim"]
 fn outputs_start_unattended_follow_and_end_unattended() {
     let chip = Chip::new("outputs");
-    let lines = [Line::Ready, Line::Pass, Line::Reject, Line::Fault];
+    let lines = [Output::Ready, Output::Pass, Output::Reject, Output::Fault];
     let mut wired: Vec<OutputLine> = lines
         .iter()
         .zip(0..)
@@ -344,26 +344,28 @@ fn outputs_start_unattended_follow_and_end_unattended() {
     for (line, offset) in lines.into_iter().zip(0..) {
         for on in [true, false, true] {
             outputs.set(line, on).expect("set");
-            assert_eq!(chip.wire(offset), on != (line == Line::Fault), "{line:?}");
+            assert_eq!(chip.wire(offset), on != (line == Output::Fault), "{line:?}");
             assert_eq!(outputs.level(line).expect("level"), Some(on));
         }
     }
-    outputs.set(Line::Busy, true).expect("not wired, no matter");
+    outputs
+        .set(Output::Busy, true)
+        .expect("not wired, no matter");
     assert_eq!(wires(), [true, true, true, false]);
     let started = clock::now();
     for n in 0..1000 {
-        outputs.set(Line::Ready, n % 2 == 0).expect("set");
+        outputs.set(Output::Ready, n % 2 == 0).expect("set");
     }
     println!("one set takes {:?}", clock::now().since(started) / 1000);
     outputs
         .set_all(&[
-            (Line::Pass, false),
-            (Line::Ready, true),
-            (Line::Fault, false),
+            (Output::Pass, false),
+            (Output::Ready, true),
+            (Output::Fault, false),
         ])
         .expect("set");
     assert_eq!(wires(), [true, false, true, true]);
-    assert_eq!(outputs.level(Line::Fault).expect("level"), Some(false));
+    assert_eq!(outputs.level(Output::Fault).expect("level"), Some(false));
     assert_eq!(outputs.differs().expect("levels"), None);
     drop(outputs);
     // What a released line shows is the driver's business: it stays as it was set last, or goes back to
@@ -371,7 +373,7 @@ fn outputs_start_unattended_follow_and_end_unattended() {
     let [ready, pass, reject, fault] = wires();
     println!("released: REJECT {reject}, FAULT's wire {fault}");
     assert!(!ready && !pass);
-    let again = ChardevOutputs::open(vec![chip.output(Line::Reject, 7)]).expect("line");
+    let again = ChardevOutputs::open(vec![chip.output(Output::Reject, 7)]).expect("line");
     assert!(chip.wire(7), "on from the request itself");
     drop(again);
 }
@@ -381,17 +383,17 @@ fn outputs_start_unattended_follow_and_end_unattended() {
 fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is_gone() {
     let (one, two) = (Chip::new("one"), Chip::new("two"));
     let mut wired = vec![
-        one.output(Line::Busy, 5),
-        one.output(Line::Ready, 2),
-        two.output(Line::Reject, 0),
-        one.output(Line::Pass, 7),
-        two.output(Line::Fault, 3),
+        one.output(Output::Busy, 5),
+        one.output(Output::Ready, 2),
+        two.output(Output::Reject, 0),
+        one.output(Output::Pass, 7),
+        two.output(Output::Fault, 3),
     ];
     wired[1].active_low = true;
     let mut outputs = ChardevOutputs::open(wired).expect("lines");
     let shared = outputs.shared();
     assert_eq!(shared.len(), 2, "one request for each chip");
-    let mut places = [None; Line::ALL.len()];
+    let mut places = [None; Output::ALL.len()];
     let mut requests = Vec::new();
     for (request, lines) in (0..).zip(&shared) {
         let copy = lines.descriptor.try_clone_to_owned();
@@ -403,11 +405,11 @@ fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is
     drop(shared);
     let mut safe = ChardevSafeOutputs::new(requests, places).expect("places");
     for (line, on) in [
-        (Line::Ready, true),
-        (Line::Pass, true),
-        (Line::Busy, true),
-        (Line::Reject, false),
-        (Line::Fault, false),
+        (Output::Ready, true),
+        (Output::Pass, true),
+        (Output::Busy, true),
+        (Output::Reject, false),
+        (Output::Fault, false),
     ] {
         outputs.set(line, on).expect("set");
     }
@@ -418,14 +420,14 @@ fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is
         )
     };
     assert_eq!(wires(), ([false, true, true], [false, false]));
-    safe.fall(Line::Pass).expect("falls");
+    safe.fall(Output::Pass).expect("falls");
     assert_eq!(wires(), ([false, true, false], [false, false]), "it alone");
-    safe.fall(Line::Reject).expect("falls");
-    safe.fall(Line::Heartbeat).expect("not wired, no matter");
+    safe.fall(Output::Reject).expect("falls");
+    safe.fall(Output::Heartbeat).expect("not wired, no matter");
     assert_eq!(wires(), ([false, true, false], [true, false]));
     // As when the process that requested them is killed: nothing of it runs.
     std::mem::forget(outputs);
-    for line in [Line::Ready, Line::Fault, Line::Busy] {
+    for line in [Output::Ready, Output::Fault, Output::Busy] {
         safe.fall(line).expect("falls");
     }
     assert_eq!(
@@ -440,27 +442,31 @@ fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is
 fn outputs_survive_an_unplug_and_leave_other_chips_alone() {
     let (gone, stays) = (Chip::new("gone"), Chip::new("stays"));
     let mut outputs = ChardevOutputs::open(vec![
-        gone.output(Line::Ready, 0),
-        stays.output(Line::Heartbeat, 0),
+        gone.output(Output::Ready, 0),
+        stays.output(Output::Heartbeat, 0),
     ])
     .expect("lines");
-    outputs.set(Line::Ready, true).expect("set");
-    outputs.set(Line::Heartbeat, true).expect("set");
+    outputs.set(Output::Ready, true).expect("set");
+    outputs.set(Output::Heartbeat, true).expect("set");
     gone.plug(false);
     assert!(outputs.differs().is_err(), "nobody can tell");
-    let error = outputs.set(Line::Ready, true).expect_err("gone");
+    let error = outputs.set(Output::Ready, true).expect_err("gone");
     println!("{error}");
     assert!(error.to_string().contains("ready"), "{error}");
     assert!(outputs.failed());
     assert!(outputs.reopen().is_err(), "still away");
-    outputs.set(Line::Heartbeat, false).expect("the other chip");
-    outputs.set(Line::Heartbeat, true).expect("the other chip");
+    outputs
+        .set(Output::Heartbeat, false)
+        .expect("the other chip");
+    outputs
+        .set(Output::Heartbeat, true)
+        .expect("the other chip");
     gone.plug(true);
     outputs.reopen().expect("back");
     assert!(!outputs.failed());
     assert!(!gone.wire(0), "unattended again");
     assert!(stays.wire(0), "not touched");
-    outputs.set(Line::Ready, true).expect("set");
+    outputs.set(Output::Ready, true).expect("set");
     assert!(gone.wire(0));
 }
 
@@ -468,7 +474,7 @@ fn outputs_survive_an_unplug_and_leave_other_chips_alone() {
 #[ignore = "needs root and the kernel's gpio-sim"]
 fn lines_that_cannot_be_had_are_explained() {
     let chip = Chip::new("taken");
-    let held = ChardevOutputs::open(vec![chip.output(Line::Ready, 3)]).expect("line");
+    let held = ChardevOutputs::open(vec![chip.output(Output::Ready, 3)]).expect("line");
     let error = ChardevInputs::open(vec![chip.input(Input::Trigger, 3)]).expect_err("held");
     println!("{error}");
     match &error {
@@ -493,7 +499,7 @@ fn lines_that_cannot_be_had_are_explained() {
     drop(held);
     ChardevInputs::open(vec![chip.input(Input::Trigger, 3)]).expect("free again");
 
-    let mut beyond = chip.output(Line::Ready, 8);
+    let mut beyond = chip.output(Output::Ready, 8);
     let error = ChardevOutputs::open(vec![beyond.clone()]).expect_err("no line 8");
     assert!(error.to_string().contains("0 to 7"), "{error}");
     beyond.spec = "line nobody".parse().expect("spec");
@@ -511,7 +517,7 @@ fn lines_that_cannot_be_had_are_explained() {
         Err(GpioError::AmbiguousName { .. })
     ));
     assert!(matches!(
-        ChardevOutputs::open(vec![chip.output(Line::Ready, 0)]),
+        ChardevOutputs::open(vec![chip.output(Output::Ready, 0)]),
         Err(GpioError::AmbiguousChip { .. })
     ));
 }
@@ -524,7 +530,7 @@ fn edges_and_outputs_take_no_memory() {
     noisy.debounce = Debounce::Program(Duration::from_millis(1));
     let mut inputs =
         ChardevInputs::open(vec![noisy, chip.input(Input::Encoder, 1)]).expect("lines");
-    let mut outputs = ChardevOutputs::open(vec![chip.output(Line::Pass, 2)]).expect("line");
+    let mut outputs = ChardevOutputs::open(vec![chip.output(Output::Pass, 2)]).expect("line");
     for _ in 0..20 {
         chip.pulse(0);
         chip.pulse(1);
@@ -533,8 +539,10 @@ fn edges_and_outputs_take_no_memory() {
     let (count, ()) = allocations(|| {
         while let Some(edge) = inputs.wait(Duration::from_millis(5)).expect("the chip") {
             let level = edge.at.0 % 2 == 0;
-            outputs.set(Line::Pass, level).expect("the chip");
-            outputs.set_all(&[(Line::Pass, !level)]).expect("the chip");
+            outputs.set(Output::Pass, level).expect("the chip");
+            outputs
+                .set_all(&[(Output::Pass, !level)])
+                .expect("the chip");
             assert_eq!(outputs.differs().expect("the chip"), None);
             inputs.level(Input::Trigger).expect("the chip");
             edges += 1;

@@ -5,7 +5,7 @@
 //! of them shows follows from its trigger's time alone, so the same camera and the same product tell
 //! afterwards which may have passed.
 //!
-//! How fast parts come follows from how fast this machine judges, which is measured first. The
+//! How fast parts come follows from how fast this machine inspects, which is measured first. The
 //! product is a small one, made so strict that it passes about half of what is made.
 //! `PARTGATE_KILLS=1000` kills more often than continuous integration does, and
 //! `PARTGATE_KILLS_PRODUCT` names another product than the small one (board/kill.sh sets both).
@@ -25,7 +25,7 @@ use line::{
     Change, MS, PATIENCE, Plant, change_after, children_of, level_at, lives, on_between, percentile,
 };
 use partgate::clock;
-use partgate::line::gate::Judgement;
+use partgate::line::gate::PartVerdict;
 use partgate::seed::Rng;
 use rustix::process::{Signal, kill_process};
 use std::collections::HashSet;
@@ -136,7 +136,7 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
         shown.insert(truth.shown(part));
         let (from, to) = (part + belt.after, part + belt.after + PULSE);
         let middle = level_at(&heard, "pass", from + PULSE / 2);
-        if truth.of(part).judgement != Judgement::Ok {
+        if truth.of(part).verdict != PartVerdict::Ok {
             bad += 1;
             // The least touch of PASS is too much.
             if middle || on_between(&heard, "pass", from, to) {

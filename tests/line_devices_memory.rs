@@ -8,7 +8,7 @@ mod counting;
 use counting::allocations;
 use partgate::clock;
 use partgate::line::devices::{Input, Inputs, Outputs};
-use partgate::line::gate::Line;
+use partgate::line::gate::Output;
 use partgate::line::keepalive::Keepalive;
 use partgate::simulation::faults::{FaultyInputs, InputFaults, Kind, Shares};
 use partgate::simulation::lines::{
@@ -38,7 +38,7 @@ fn simulated_edges_and_outputs_take_none() {
             feed.edge(Input::Trigger, Instant(n));
             let edge = inputs.wait(NOW).expect("plugged").expect("an edge");
             outputs
-                .set(Line::Pass, edge.at.0 % 2 == 0)
+                .set(Output::Pass, edge.at.0 % 2 == 0)
                 .expect("plugged");
             assert!(view.next().is_some());
             assert!(inputs.wait(NOW).expect("plugged").is_none());
@@ -80,18 +80,18 @@ fn text_devices_take_none() {
     let folder = tempfile::tempdir().expect("folder");
     let (to, from) = (folder.path().join("outputs"), folder.path().join("inputs"));
     let plant = UnixDatagram::bind(&to).expect("socket");
-    let mut outputs = TextOutputs::open(&to, &Line::ALL).expect("outputs");
+    let mut outputs = TextOutputs::open(&to, &Output::ALL).expect("outputs");
     let mut inputs = TextInputs::listen(&from).expect("inputs");
     let sender = UnixDatagram::unbound().expect("socket");
     sender.connect(&from).expect("listening");
     let mut told = [0u8; 64];
-    for _ in Line::ALL {
+    for _ in Output::ALL {
         plant.recv(&mut told).expect("the start");
     }
     let (count, ()) = allocations(|| {
         for n in 0..200 {
             outputs
-                .set(Line::Busy, n % 2 == 0)
+                .set(Output::Busy, n % 2 == 0)
                 .expect("the plant reads");
             plant.recv(&mut told).expect("a change");
             sender.send(b"17 trigger").expect("listening");
@@ -134,7 +134,7 @@ fn outputs_in_other_hands_and_the_way_round_them_take_none() {
         .hand_over(&Handover::default(), &[])
         .expect("handed over");
     let (end, _, _) = VisionEnd::new(theirs).expect("given");
-    let safe = TextSafeOutputs::open(&folder.path().join("plant"), &Line::ALL).expect("plant");
+    let safe = TextSafeOutputs::open(&folder.path().join("plant"), &Output::ALL).expect("plant");
     let mut outputs = LinkedOutputs::new(end, Duration(1), Box::new(safe));
     let mut heard = 0;
     let (count, overdue) = allocations(|| {
@@ -142,9 +142,9 @@ fn outputs_in_other_hands_and_the_way_round_them_take_none() {
         for n in 0..1000u64 {
             let until = Some(clock::now().after(Duration(1_000_000)));
             outputs
-                .set_until(Line::Pass, n % 2 == 0, until)
+                .set_until(Output::Pass, n % 2 == 0, until)
                 .expect("sent");
-            outputs.set(Line::Fault, true).expect("sent");
+            outputs.set(Output::Fault, true).expect("sent");
             outputs.alive().expect("sent");
             let holding = outputs.holding(clock::now().after(Duration(2_000_000)));
             overdue += u32::from(holding.expect("open").overdue);

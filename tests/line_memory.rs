@@ -7,14 +7,15 @@ mod counting;
 
 use counting::so_far;
 use partgate::capture::Exposure;
-use partgate::capture::decode::decode;
-use partgate::capture::source::{CaptureError, Flash, FrameSource, RawFrame};
+use partgate::capture::source::{CaptureError, Flash, FrameSource};
 use partgate::clock;
 use partgate::frame::Frame;
+use partgate::frame::RawFrame;
+use partgate::frame::decode;
 use partgate::inspection::Inspector;
 use partgate::line::controller::ControllerSettings;
 use partgate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
-use partgate::line::gate::{AlarmSettings, Ejector, Line, Settings};
+use partgate::line::gate::{AlarmSettings, Ejector, Output, Settings};
 use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::network::Threads;
@@ -22,7 +23,9 @@ use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, ProductLabel, RecordOptions, Recorder};
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::lines::{SimulatedInputs, SimulatedOutputs};
-use partgate::station::{Judge, JudgeError, Judged, ProductJudge, Station, TriggerSource, metrics};
+use partgate::station::{
+    Inspected, InspectorError, PartInspector, ProductInspector, Station, TriggerSource, metrics,
+};
 use partgate::time::{Duration, Span};
 use std::fmt::Write;
 use std::path::Path;
@@ -38,10 +41,10 @@ struct Taken {
     gate: AtomicU64,
     trigger: AtomicU64,
     camera: AtomicU64,
-    /// The judge's thread, the judge itself left out.
-    around_the_judge: AtomicU64,
-    judge: AtomicU64,
-    judged: AtomicU64,
+    /// The inspector's thread, the inspector itself left out.
+    around_the_inspector: AtomicU64,
+    inspector: AtomicU64,
+    inspected: AtomicU64,
 }
 
 impl Taken {
@@ -53,9 +56,9 @@ impl Taken {
 struct WatchedOutputs(SimulatedOutputs, Arc<Taken>);
 
 impl Outputs for WatchedOutputs {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
         Taken::note(&self.1.gate);
-        self.0.set(line, on)
+        self.0.set(output, on)
     }
 
     fn alive(&mut self) -> Result<(), DeviceError> {
@@ -98,21 +101,21 @@ impl FrameSource for WatchedSource {
     }
 }
 
-struct WatchedJudge(ProductJudge, Arc<Taken>);
+struct WatchedInspector(ProductInspector, Arc<Taken>);
 
-impl Judge for WatchedJudge {
-    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+impl PartInspector for WatchedInspector {
+    fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         let taken = &self.1;
         let before = so_far();
-        let inside = taken.judge.load(Ordering::Relaxed);
+        let inside = taken.inspector.load(Ordering::Relaxed);
         taken
-            .around_the_judge
+            .around_the_inspector
             .store(before - inside, Ordering::Release);
-        let judged = self.0.judge(raw);
+        let inspected = self.0.inspect(raw);
         let inside = inside + so_far() - before;
-        taken.judge.store(inside, Ordering::Release);
-        taken.judged.fetch_add(1, Ordering::Release);
-        judged
+        taken.inspector.store(inside, Ordering::Release);
+        taken.inspected.fetch_add(1, Ordering::Release);
+        inspected
     }
 }
 
@@ -170,7 +173,7 @@ fn settings() -> ControllerSettings {
             exposure_max: Duration::from_millis(20),
             delivery: Duration::from_millis(500),
         },
-        judging: Duration::from_millis(20_000),
+        inspection: Duration::from_millis(20_000),
         every_counts: None,
         indexed: false,
         level_every: None,
@@ -225,8 +228,8 @@ fn from_trigger_to_output_nothing_is_taken() {
         camera_wired: false,
         triggers: TriggerSource::Inputs(Box::new(WatchedInputs(inputs, Arc::clone(&taken)))),
         outputs: Box::new(WatchedOutputs(outputs, Arc::clone(&taken))),
-        judge: Box::new(WatchedJudge(
-            ProductJudge::new(product, inspector, None),
+        inspector: Box::new(WatchedInspector(
+            ProductInspector::new(product, inspector, None),
             Arc::clone(&taken),
         )),
         self_test_passed: true,
@@ -249,18 +252,18 @@ fn from_trigger_to_output_nothing_is_taken() {
     let theirs = Arc::clone(&stop);
     let line = std::thread::spawn(move || station.run(&theirs));
     let patience = clock::now().after(Duration::from_secs(60));
-    while !view.level(Line::Ready) {
+    while !view.level(Output::Ready) {
         assert!(clock::now() < patience, "the line is not ready");
         clock::sleep(Duration::from_millis(5));
     }
     let mut parts = |from: u64, count: u64| {
         for number in from..from + count {
-            let before = taken.judged.load(Ordering::Acquire);
+            let before = taken.inspected.load(Ordering::Acquire);
             feed.edge_now(Input::Trigger);
-            // Each part is judged before the next one comes: on a slow machine the line is slow.
+            // Each part is inspected before the next one comes: on a slow machine the line is slow.
             let patience = clock::now().after(Duration::from_secs(60));
-            while taken.judged.load(Ordering::Acquire) == before {
-                assert!(clock::now() < patience, "part {number} is not judged");
+            while taken.inspected.load(Ordering::Acquire) == before {
+                assert!(clock::now() < patience, "part {number} is not inspected");
                 clock::sleep(Duration::from_millis(5));
             }
             clock::sleep(Duration::from_millis(60));
@@ -276,8 +279,8 @@ fn from_trigger_to_output_nothing_is_taken() {
             &taken.gate,
             &taken.trigger,
             &taken.camera,
-            &taken.around_the_judge,
-            &taken.judge,
+            &taken.around_the_inspector,
+            &taken.inspector,
         ];
         counters.map(|c| c.load(Ordering::Acquire))
     };
@@ -291,7 +294,7 @@ fn from_trigger_to_output_nothing_is_taken() {
     // Both ways were gone, and most of them by a verdict.
     assert!(counters.passed >= MEASURED / 2, "{counters:?}");
     assert!(counters.rejected_in_all() >= MEASURED / 10, "{counters:?}");
-    let names = ["gate", "trigger", "camera", "around the judge", "judge"];
+    let names = ["gate", "trigger", "camera", "around the inspector", "judge"];
     let difference: Vec<(&str, u64)> = names
         .into_iter()
         .zip(before.iter().zip(after))

@@ -3,9 +3,9 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-use partgate::capture::source::{PixelFormat, RawFrame};
 use partgate::frame::{Frame, Pixels};
-use partgate::line::gate::{Judgement, PartId, Reason};
+use partgate::frame::{PixelFormat, RawFrame};
+use partgate::line::gate::{PartId, PartVerdict, Reason};
 use partgate::record::*;
 use partgate::time::{Duration, Instant};
 use proptest::prelude::*;
@@ -464,7 +464,7 @@ fn a_recorded_part_can_be_read_back() {
     let mut entry = part(7, Some(Reason::Late));
     entry.score = Some(f32::NAN);
     entry.wall = SystemTime::now();
-    entry.verdict = Some(Judgement::Ok);
+    entry.verdict = Some(PartVerdict::Ok);
     recorder.part(&entry, Some(&frame(3)), Instant(1));
     for _ in 0..2 {
         entry.score = Some(2.0);

@@ -94,11 +94,11 @@ fn an_unreadable_image_does_not_stop_the_others() {
         .tells("2 of 4 inputs");
     let lines = said.lines();
     assert_eq!(lines.len(), 4);
-    for (line, judged) in lines.iter().zip([true, false, true, false]) {
-        assert_eq!(line["score"].is_number(), judged, "{line}");
-        assert_eq!(line["error"].is_string(), !judged, "{line}");
+    for (line, inspected) in lines.iter().zip([true, false, true, false]) {
+        assert_eq!(line["score"].is_number(), inspected, "{line}");
+        assert_eq!(line["error"].is_string(), !inspected, "{line}");
         assert!(line["path"].is_string());
-        if !judged {
+        if !inspected {
             assert_eq!(line["verdict"], "UNKNOWN");
             let error = line["error"].as_str().expect("error");
             assert!(

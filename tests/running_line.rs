@@ -382,7 +382,7 @@ fn a_crash_loop_raises_an_alarm_that_stops_the_line() {
 }
 
 #[test]
-fn a_restarted_process_judges_by_the_bytes_that_the_line_was_started_with() {
+fn a_restarted_process_inspects_by_the_bytes_that_the_line_was_started_with() {
     let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();

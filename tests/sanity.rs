@@ -6,7 +6,7 @@
 
 #![allow(clippy::expect_used)]
 
-use partgate::capture::folder::{images_under, read_frame};
+use partgate::frame::file::{images_under, read_frame};
 use partgate::frame::{Frame, Pixels};
 use partgate::sanity::{Finding, Sanity, SanitySettings};
 use partgate::seed::Rng;

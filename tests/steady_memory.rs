@@ -1,4 +1,4 @@
-//! Promise: judging takes no memory per part. Around the network nothing is allocated at all once
+//! Promise: inspection takes no memory per part. Around the network nothing is allocated at all once
 //! the first frame of a size has passed; with the network, what is held does not grow.
 
 #![allow(clippy::expect_used)]
@@ -83,7 +83,7 @@ fn nothing_is_allocated_around_the_network() {
     let mut input = vec![0.0; 3 * side * side];
     let renderer = Renderer::new(1);
     let frames = [frame(&renderer, 0), frame(&renderer, 1)];
-    let mut judge = |frame: &Frame, view: usize| {
+    let mut inspector = |frame: &Frame, view: usize| {
         preprocessor.run(frame, &mut input).expect("geometry");
         let (fine, coarse) = &views[view];
         aggregator.run(fine, coarse, &mut features);
@@ -91,11 +91,11 @@ fn nothing_is_allocated_around_the_network() {
         (score, scorer.search.searched_again())
     };
     // The first part is one that no condition refuses anything of: room for the others is there.
-    assert_eq!(judge(&frames[0], 0).1, 0);
+    assert_eq!(inspector(&frames[0], 0).1, 0);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     let (mut sum, mut again) = (0.0, [0; 3]);
     for round in 0..21 {
-        let (score, searched) = judge(&frames[round % 2], round % 3);
+        let (score, searched) = inspector(&frames[round % 2], round % 3);
         sum += score;
         again[round % 3] = searched;
     }

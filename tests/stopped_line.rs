@@ -17,7 +17,7 @@ mod line;
 use belt::{Belt, PULSE, SEED, Stops, Truth, measured, milliseconds, run_belt, share};
 use line::{Change, MS, PATIENCE, Plant, change_after, level_at, lives, on_between, percentile};
 use partgate::clock;
-use partgate::line::gate::Judgement;
+use partgate::line::gate::PartVerdict;
 use partgate::seed::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -105,7 +105,7 @@ fn outcome(
     let mut outcome = Outcome::default();
     for &part in parts {
         let (from, to) = (part + belt.after, part + belt.after + PULSE);
-        if truth.of(part).judgement == Judgement::Ok {
+        if truth.of(part).verdict == PartVerdict::Ok {
             outcome.good += 1;
             outcome.passed += usize::from(level_at(heard, "pass", from + PULSE / 2));
             continue;

@@ -11,9 +11,10 @@ mod line;
 
 use command::{Ran, program};
 use line::Plant;
-use partgate::capture::source::{CaptureError, FrameSource, RawFrame};
+use partgate::capture::source::{CaptureError, FrameSource};
 use partgate::clock;
-use partgate::line::gate::Line;
+use partgate::frame::RawFrame;
+use partgate::line::gate::Output;
 use partgate::simulation::lines::TextOutputs;
 use partgate::station::{TriggerTest, TriggerTestError, trigger_test};
 use partgate::time::{Duration, Instant};
@@ -106,7 +107,7 @@ impl FrameSource for Camera {
 }
 
 const ASKED: TriggerTest = TriggerTest {
-    line: Line::Busy,
+    output: Output::Busy,
     rounds: 20,
     change: 10.0,
     patience: Duration::from_secs(20),
@@ -123,7 +124,7 @@ fn last_level(levels: &Path) -> Option<bool> {
 fn the_trial_finds_the_time_that_a_cameras_stamps_hide() {
     let folder = tempfile::tempdir().expect("folder");
     let levels = folder.path().join("outputs");
-    let mut outputs = TextOutputs::open(&levels, &[Line::Busy, Line::Ready]).expect("outputs");
+    let mut outputs = TextOutputs::open(&levels, &[Output::Busy, Output::Ready]).expect("outputs");
     let mut camera = Camera::new(&levels, true);
     let stop = AtomicBool::new(false);
     let found = trigger_test(ASKED, &mut outputs, &mut camera, &stop).expect("a result");
@@ -158,7 +159,7 @@ fn the_trial_finds_the_time_that_a_cameras_stamps_hide() {
 fn a_lamp_that_nobody_sees_is_told_with_the_name_of_the_output_which_is_off_again() {
     let folder = tempfile::tempdir().expect("folder");
     let levels = folder.path().join("outputs");
-    let mut outputs = TextOutputs::open(&levels, &[Line::Busy]).expect("outputs");
+    let mut outputs = TextOutputs::open(&levels, &[Output::Busy]).expect("outputs");
     let mut camera = Camera::new(&levels, false);
     let stop = AtomicBool::new(false);
     let asked = TriggerTest {

@@ -5,11 +5,12 @@
 #![cfg(feature = "v4l2")]
 #![allow(clippy::expect_used, clippy::panic)]
 
-use partgate::capture::decode::decode;
-use partgate::capture::source::{CaptureError, FrameSource, PixelFormat, RawFrame};
+use partgate::capture::source::{CaptureError, FrameSource};
 use partgate::capture::v4l2::{Camera, V4l2Settings, V4l2Source, cameras};
 use partgate::clock;
 use partgate::frame::Frame;
+use partgate::frame::decode;
+use partgate::frame::{PixelFormat, RawFrame};
 use partgate::time::{Duration, Instant};
 
 /// Frames come sixty times a second; an emulated processor is slower.

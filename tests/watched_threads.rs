@@ -6,19 +6,19 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use partgate::capture::Exposure;
-use partgate::capture::source::RawFrame;
 use partgate::clock;
+use partgate::frame::RawFrame;
 use partgate::line::controller::{Command, Controller, ControllerSettings};
 use partgate::line::devices::{DeviceError, Edge, Holding, Input, Inputs, Outputs};
-use partgate::line::gate::{AlarmSettings, Ejector, Fault, Judgement, Line, Output, Settings};
+use partgate::line::gate::{Action, AlarmSettings, Ejector, Fault, Output, PartVerdict, Settings};
 use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::record::{ImageOptions, LogOptions, Metrics, ProductLabel, RecordOptions, Recorder};
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::lines::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
 use partgate::station::{
-    History, Judge, JudgeError, Judged, LinkError, Station, StationError, Summary, TriggerSource,
-    metrics,
+    History, Inspected, InspectorError, LinkError, PartInspector, Station, StationError, Summary,
+    TriggerSource, metrics,
 };
 use partgate::time::{Duration, Instant, Span};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn settings() -> ControllerSettings {
             exposure_max: Duration::from_millis(20),
             delivery: Duration::from_millis(400),
         },
-        judging: Duration::from_millis(20_000),
+        inspection: Duration::from_millis(20_000),
         every_counts: None,
         indexed: false,
         level_every: None,
@@ -85,8 +85,8 @@ impl Inputs for Hanging {
 struct Held(SimulatedOutputs, Arc<AtomicU8>);
 
 impl Outputs for Held {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        self.0.set(line, on)
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
+        self.0.set(output, on)
     }
 
     fn holding(&mut self, _: Instant) -> Result<Holding, DeviceError> {
@@ -102,10 +102,10 @@ impl Outputs for Held {
 
 struct Rejects;
 
-impl Judge for Rejects {
-    fn judge(&mut self, _: &RawFrame) -> Result<Judged, JudgeError> {
-        Ok(Judged {
-            judgement: Judgement::Ng,
+impl PartInspector for Rejects {
+    fn inspect(&mut self, _: &RawFrame) -> Result<Inspected, InspectorError> {
+        Ok(Inspected {
+            verdict: PartVerdict::Ng,
             score: 1.0,
             finding: None,
         })
@@ -172,7 +172,7 @@ impl Bench {
             camera_wired: false,
             triggers: TriggerSource::Inputs(Box::new(Hanging(inputs, hang.clone()))),
             outputs: Box::new(Held(outputs, holding.clone())),
-            judge: Box::new(Rejects),
+            inspector: Box::new(Rejects),
             self_test_passed: true,
             recorder: Some(recorder),
             metrics: metrics.clone(),
@@ -204,7 +204,7 @@ impl Bench {
             stop,
             line,
         };
-        bench.until("READY", |b| b.view.level(Line::Ready));
+        bench.until("READY", |b| b.view.level(Output::Ready));
         bench
     }
 
@@ -233,7 +233,7 @@ impl Bench {
         let mut view = self.view.clone();
         view.by_ref().for_each(drop);
         clock::sleep(time);
-        view.filter(|c| c.line == Line::Heartbeat).count()
+        view.filter(|c| c.output == Output::Heartbeat).count()
     }
 
     fn end(self) -> Vec<u8> {
@@ -254,11 +254,11 @@ fn a_trigger_thread_that_hangs_drops_ready_stops_the_heartbeat_and_at_last_the_w
     assert!(bench.beats(Duration::from_millis(500)) > 2);
     bench.hang.store(true, Ordering::Relaxed);
     // It may be in a wait of 50 ms; then 500 ms of silence.
-    let took = bench.until("READY off", |b| !b.view.level(Line::Ready));
+    let took = bench.until("READY off", |b| !b.view.level(Output::Ready));
     assert!(took >= Duration::from_millis(400), "{took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
     bench.until("the fault", |b| b.faults() == ["inputs"]);
-    assert!(bench.view.level(Line::Fault));
+    assert!(bench.view.level(Output::Fault));
     assert_eq!(bench.beats(Duration::from_millis(500)), 0, "HEARTBEAT");
     // What would be a part meanwhile is none that anybody saw; the watchdog is told no more after
     // ten seconds.
@@ -268,7 +268,7 @@ fn a_trigger_thread_that_hangs_drops_ready_stops_the_heartbeat_and_at_last_the_w
     assert_eq!(bench.beats(Duration::from_millis(2500)), 0, "HEARTBEAT");
     assert_eq!(bench.watchdog().len(), kicks, "the watchdog");
     bench.hang.store(false, Ordering::Relaxed);
-    bench.until("READY", |b| b.view.level(Line::Ready));
+    bench.until("READY", |b| b.view.level(Output::Ready));
     assert!(bench.beats(Duration::from_millis(500)) > 2);
     bench.feed.edge_now(Input::Trigger);
     bench.until("a part", |b| b.metrics.parts.get() == 1);
@@ -281,17 +281,17 @@ fn a_recorder_that_hangs_loses_the_record_and_stops_a_line_that_needs_it() {
         let mut bench = Bench::start(required);
         bench.recorder_hangs.store(true, Ordering::Relaxed);
         bench.feed.edge_now(Input::Trigger);
-        bench.until("RECORD_LOST", |b| b.view.level(Line::RecordLost));
+        bench.until("RECORD_LOST", |b| b.view.level(Output::RecordLost));
         assert!(bench.metrics.is_record_lost());
         if required {
-            bench.until("READY off", |b| !b.view.level(Line::Ready));
+            bench.until("READY off", |b| !b.view.level(Output::Ready));
             assert_eq!(bench.faults(), ["record"]);
         } else {
-            assert!(bench.view.level(Line::Ready));
+            assert!(bench.view.level(Output::Ready));
         }
         bench.recorder_hangs.store(false, Ordering::Relaxed);
-        bench.until("RECORD_LOST off", |b| !b.view.level(Line::RecordLost));
-        bench.until("READY", |b| b.view.level(Line::Ready));
+        bench.until("RECORD_LOST off", |b| !b.view.level(Output::RecordLost));
+        bench.until("READY", |b| b.view.level(Output::Ready));
         bench.end();
     }
 }
@@ -316,8 +316,8 @@ fn beats(controller: &mut Controller<()>, now: &mut Instant) -> usize {
     for _ in 0..100 {
         *now = now.after(Duration::from_millis(10));
         controller.tick(*now, &mut |command| {
-            if let Command::Gate(Output::Set {
-                line: Line::Heartbeat,
+            if let Command::Gate(Action::Set {
+                output: Output::Heartbeat,
                 ..
             }) = command
             {

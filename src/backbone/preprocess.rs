@@ -1,6 +1,6 @@
 //! Frame to network input: region of interest, antialiased bilinear resize, crop, normalise.
 //!
-//! One function serves the trainer and the board, so that what is fitted and what is judged see
+//! One function serves the trainer and the board, so that what is fitted and what is inspected see
 //! the same numbers. Everything is f32 with additions and multiplications in a fixed order: the
 //! same bits on every processor.
 

@@ -1,8 +1,9 @@
 //! A camera made of image files: those of a folder, in the order of their names, again and again.
 
-use super::folder::{FolderError, images_under};
 use super::pace::{Exposure, Pacer};
-use super::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
+use super::source::{CaptureError, Flash, FrameSource};
+use crate::frame::file::{ImageFileError, images_under};
+use crate::frame::{PixelFormat, RawFrame};
 use crate::time::Duration;
 use std::fs::File;
 use std::io::Read;
@@ -90,7 +91,7 @@ pub(super) fn read_into(path: &Path, into: &mut RawFrame) -> Result<(), CaptureE
 impl FrameSource for FolderSource {
     fn open(&mut self) -> Result<(), CaptureError> {
         self.files = images_under(&self.folder).map_err(|error| match error {
-            FolderError::Read { path, source } => CaptureError::File { path, source },
+            ImageFileError::Read { path, source } => CaptureError::File { path, source },
             other => self.failed(other.to_string()),
         })?;
         if self.files.is_empty() {
@@ -153,7 +154,7 @@ pub(crate) fn describe(exposure: Exposure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::decode::decode;
+    use crate::frame::decode;
     use crate::frame::{Frame, Pixels};
 
     const SOON: Duration = Duration::from_secs(5);

@@ -1,7 +1,5 @@
 //! Where frames come from. A source knows nothing of models.
 
-pub mod decode;
-pub mod folder;
 pub mod folder_source;
 pub(crate) mod pace;
 pub mod recorded;

@@ -10,8 +10,9 @@
 
 use super::folder_source::{largest, read_into};
 use super::pace::wait_until;
-use super::source::{CaptureError, FrameSource, RawFrame};
+use super::source::{CaptureError, FrameSource};
 use crate::clock;
+use crate::frame::RawFrame;
 use crate::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! `[camera]`: where frames come from.
 
-use super::source::PixelFormat;
+use crate::frame::PixelFormat;
 use crate::settings::kind::{decimal, device, flag, ms, path, whole, word};
 use crate::settings::{Absent, Declared, Document, Place, Section, Setting, section};
 use std::path::PathBuf;

@@ -5,12 +5,13 @@ use super::output_folder;
 use super::progress::Progress;
 use super::terminal::Out;
 use clap::Args;
-use partgate::capture::decode::decode;
 use partgate::capture::recorded::{INDEX, index_line};
-use partgate::capture::source::{Flash, FrameSource, RawFrame};
+use partgate::capture::source::{Flash, FrameSource};
 use partgate::clock;
 use partgate::config::LineConfig;
 use partgate::frame::Frame;
+use partgate::frame::RawFrame;
+use partgate::frame::decode;
 use partgate::record::{encode_png, file_ending};
 use partgate::simulation::Devices;
 use partgate::station::source;
@@ -30,7 +31,7 @@ const BROKEN: u32 = 30;
 ///
 /// Opens the camera that the configuration names, with its format, size, rate and controls, and
 /// writes what it sees into a folder: JPEG as the camera sent it, anything else as PNG. Nothing is
-/// judged, and no line is touched. A camera has one user: stop the line first. A camera that runs
+/// inspected, and no line is touched. A camera has one user: stop the line first. A camera that runs
 /// freely gives a picture every --every; one that a wire triggers, one a part.
 #[derive(Debug, Args)]
 #[command(

@@ -18,7 +18,7 @@ pub(crate) enum Code {
     Bundle = 4,
     /// The self-test disagreed.
     Parity = 5,
-    /// `score --gate`: judged, and not all OK.
+    /// `score --gate`: inspected, and not all OK.
     NotOk = 6,
     /// `doctor`: a check failed.
     Unhealthy = 7,

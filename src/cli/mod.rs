@@ -1,4 +1,4 @@
-//! Commands: each parses its arguments, calls the library and prints. Nothing is judged here.
+//! Commands: each parses its arguments, calls the library and prints. Nothing is inspected here.
 
 mod bench;
 mod capture;
@@ -41,11 +41,11 @@ Exit codes:
   3  an input cannot be used: an image, a folder, an output folder, a configuration, a broken log
   4  the bundle cannot be used
   5  the self-test disagreed, or the bundle has nothing to test with
-  6  only with `score --gate`: every image was judged and at least one is not OK
+  6  only with `score --gate`: every image was inspected and at least one is not OK
   7  only with `doctor`: a check failed
 
 Examples:
-  partgate demo                          see it judge parts, nothing else needed
+  partgate demo                          see it inspector parts, nothing else needed
   partgate score part.pgp photos/        one JSON line for every image under photos/
   partgate inspect part.pgp              what a bundle holds and what its thresholds rest on
 
@@ -53,7 +53,7 @@ Examples:
 
 /// Visual inspection of parts: a picture in, OK, NG or UNKNOWN out.
 ///
-/// A product bundle (NAME.pgp) holds everything that is needed to judge one kind of part. Bundles
+/// A product bundle (NAME.pgp) holds everything that is needed to inspect one kind of part. Bundles
 /// are fitted from pictures of good parts with `partgate-train`.
 #[derive(Debug, Parser)]
 #[command(name = "partgate", version, after_help = EXIT_CODES, max_term_width = 100)]
@@ -98,7 +98,7 @@ enum Command {
     Log(log::Arguments),
 }
 
-/// The number of threads, where a command judges.
+/// The number of threads, where a command inspects.
 #[derive(Debug, Args)]
 struct ThreadCount {
     /// Threads that share one image [default: one a processor]; scores do not depend on it

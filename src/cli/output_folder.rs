@@ -30,7 +30,7 @@ pub(crate) enum OutputError {
     )]
     Foreign { path: PathBuf },
     #[error(
-        "{}: holds images that are to be judged, and overlays could overwrite them or be judged next time; choose another --out",
+        "{}: holds images that are to be inspected, and overlays could overwrite them or be inspected next time; choose another --out",
         path.display()
     )]
     HoldsInputs { path: PathBuf },

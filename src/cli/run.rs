@@ -3,13 +3,13 @@
 use super::failure::{Code, Failure};
 use super::terminal::Out;
 use clap::Args;
-use partgate::capture::decode::decode;
 use partgate::capture::v4l2;
 use partgate::clock;
 use partgate::config::{CameraSource, LineConfig, TriggerKind};
 use partgate::frame::Frame;
+use partgate::frame::decode;
 use partgate::inspection::Inspector;
-use partgate::line::devices::{Outputs, Standing};
+use partgate::line::devices::{LatchedAlarm, Outputs};
 use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
@@ -17,9 +17,10 @@ use partgate::record::{Drift, MetricsServer, ProductLabel, RecordLock, RecordLoc
 use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::{
-    AlarmLatch, Given, GivenError, Handover, History, LinkedOutputs, ProductJudge, Received,
-    Station, Supervision, SupervisorError, TriggerSource, VisionEnd, controller_settings, inputs,
-    outputs, safe_outputs, sanity, source, standing_at_start, supervise,
+    AlarmLatch, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
+    SealedFilesError, Station, Supervision, SupervisorError, TriggerSource, VisionEnd,
+    controller_settings, inputs, outputs, safe_outputs, sanity, source, standing_at_start,
+    supervise,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::os::unix::process::CommandExt;
@@ -30,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 
 /// Run a production line: camera, trigger, verdict, ejector
 ///
-/// Two processes: this one holds the output lines and starts another, which captures, judges and
+/// Two processes: this one holds the output lines and starts another, which captures, inspects and
 /// decides. When that one ends or falls silent, the lines fall (READY and PASS off, REJECT and
 /// FAULT on) and it is started again. SIGTERM and Ctrl-C end both in an orderly way.
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ use std::sync::atomic::AtomicBool;
 pub(crate) struct Arguments {
     /// The line's configuration
     config: PathBuf,
-    /// Judge that the supervisor starts; nobody else can give it the lines
+    /// Inspect that the supervisor starts; nobody else can give it the lines
     #[arg(long, hide = true)]
     vision: bool,
 }
@@ -60,11 +61,12 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     if arguments.vision {
         see(arguments, &stop)?;
     } else {
-        let (mut given, config) = Given::read(&arguments.config).map_err(|error| match error {
-            GivenError::Product(_) => Failure::bundle(error),
-            GivenError::Config(_) => Failure::input(error),
-            _ => Failure::unexpected(error),
-        })?;
+        let (mut given, config) =
+            SealedFiles::read(&arguments.config).map_err(|error| match error {
+                SealedFilesError::Product(_) => Failure::bundle(error),
+                SealedFilesError::Config(_) => Failure::input(error),
+                _ => Failure::unexpected(error),
+            })?;
         if matches!(config.camera.source, CameraSource::V4l2(_)) {
             v4l2::built().map_err(Failure::input)?;
         }
@@ -85,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
 /// The supervisor.
 fn hold(
     config: &LineConfig,
-    given: &mut Given,
+    given: &mut SealedFiles,
     arguments: &Arguments,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
@@ -204,9 +206,9 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         (_, None) => TriggerSource::Socket,
     };
     let checks = sanity(config, &product).map_err(Failure::input)?;
-    let mut judge = ProductJudge::new(product, inspector, checks);
+    let mut inspector = ProductInspector::new(product, inspector, checks);
     if matches!(&config.camera.source, CameraSource::V4l2(camera) if !camera.allow_identical) {
-        judge = judge.never_alike();
+        inspector = inspector.never_alike();
     }
     let latch = AlarmLatch::new(&config.record.folder);
     let station = Station {
@@ -217,7 +219,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         triggers,
         socket_triggers: config.trigger.kind == TriggerKind::Socket,
         outputs: Box::new(outputs),
-        judge: Box::new(judge),
+        inspector: Box::new(inspector),
         self_test_passed,
         recorder: Some(recorder),
         metrics,
@@ -251,7 +253,7 @@ fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> Hist
     let limit = alarm.restarts_per_hour;
     let standing = standing_at_start(latch.read(), handover.alarm, alarm.stop_line);
     let often = limit > 0 && handover.restarts_within_hour > limit;
-    if standing == Standing::Unknown {
+    if standing == LatchedAlarm::Unknown {
         log::warn!(
             "{}: missing or not to be read, so nobody knows whether an alarm stood: the line waits for `partgate tell {} acknowledge` (once, if this is its first start)",
             latch.path().display(),
@@ -265,8 +267,8 @@ fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> Hist
         changed: handover.changed,
         newly_changed: handover.newly_changed,
         challenge: latch.challenge(),
-        alarm: if standing == Standing::None && often {
-            Standing::Restarts
+        alarm: if standing == LatchedAlarm::None && often {
+            LatchedAlarm::Restarts
         } else {
             standing
         },

@@ -5,7 +5,7 @@ use super::output_folder::{self, OutputError};
 use super::terminal::Out;
 use super::{ThreadCount, load, ms, open};
 use clap::Args;
-use partgate::capture::folder::{expand, files_under, read_frame};
+use partgate::frame::file::{expand, files_under, read_frame};
 use partgate::inspection::{Inspection, Inspector};
 use partgate::product::Product;
 use partgate::verdict::Verdict;
@@ -17,16 +17,16 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Judge images: one JSON line for each
+/// Inspect images: one JSON line for each
 ///
 /// Takes image files (PNG, JPEG, BMP, TIFF; grey or colour; 8 or 16 bit) and folders, which are
 /// searched with their sub-folders in the order of their names.
 ///
-/// A judged image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
+/// A inspected image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
 /// "unknown_threshold", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
 /// "total"}}: above `threshold` is NG, above `unknown_threshold` UNKNOWN. `total` leaves out
-/// `decode`. An image that cannot be judged gives {"path", "error", "verdict": "UNKNOWN"}; the
-/// others are still judged, and the exit code is 3 at the end.
+/// `decode`. An image that cannot be inspected gives {"path", "error", "verdict": "UNKNOWN"}; the
+/// others are still inspected, and the exit code is 3 at the end.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image or folder cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
@@ -92,13 +92,13 @@ struct OtherView {
 
 /// A file in a gated folder that is not named like an image.
 #[derive(Debug, Error)]
-#[error("{}: not named like an image, so it was not judged; move it out of the folder", path.display())]
+#[error("{}: not named like an image, so it was not inspected; move it out of the folder", path.display())]
 struct NotAnImageName {
     path: PathBuf,
 }
 
 #[derive(Serialize)]
-struct Unjudged<'a> {
+struct Uninspected<'a> {
     path: &'a str,
     error: String,
     verdict: Verdict,
@@ -184,12 +184,12 @@ impl<'a> Overlays<'a> {
     }
 }
 
-fn unjudged(
+fn uninspected(
     out: &mut Out,
     path: &Path,
     error: &(dyn std::error::Error + 'static),
 ) -> Result<(), Failure> {
-    out.json_line(&Unjudged {
+    out.json_line(&Uninspected {
         path: &path.to_string_lossy(),
         error: causes(error).join(": "),
         verdict: Verdict::Unknown,
@@ -199,7 +199,7 @@ fn unjudged(
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     if arguments.gate {
-        // Not all images judged: a gate must not pass because a reader went away.
+        // Not all images inspected: a gate must not pass because a reader went away.
         out.when_left(Code::Unexpected);
     }
     let product = open(&arguments.bundle)?;
@@ -218,7 +218,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         {
             for path in others {
                 let error = NotAnImageName { path: path.clone() };
-                unjudged(out, &path, &error)?;
+                uninspected(out, &path, &error)?;
                 failed += 1;
             }
         }
@@ -228,7 +228,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
                 path,
             })),
             Err(error) => {
-                unjudged(out, root, &error)?;
+                uninspected(out, root, &error)?;
                 tell(&error);
                 failed += 1;
             }
@@ -244,7 +244,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         let frame = match read_frame(&job.path) {
             Ok(frame) => frame,
             Err(error) => {
-                unjudged(out, &job.path, &error)?;
+                uninspected(out, &job.path, &error)?;
                 failed += 1;
                 continue;
             }
@@ -258,7 +258,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
                 fitted: [width, height],
             };
             if arguments.gate {
-                unjudged(out, &job.path, &error)?;
+                uninspected(out, &job.path, &error)?;
                 failed += 1;
                 continue;
             }
@@ -267,7 +267,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         let inspection = match inspector.inspect(&frame) {
             Ok(inspection) => inspection,
             Err(error) => {
-                unjudged(out, &job.path, &error)?;
+                uninspected(out, &job.path, &error)?;
                 failed += 1;
                 continue;
             }
@@ -302,7 +302,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
 
     if failed > 0 {
         log::warn!(
-            "{failed} of {} inputs could not be judged",
+            "{failed} of {} inputs could not be inspected",
             jobs.len().max(failed)
         );
         return Ok(Code::Input);

@@ -9,7 +9,7 @@ use partgate::product::{GoldenOutcome, Parity};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Judge the bundle's golden images on this machine and compare with the trainer's results
+/// Inspect the bundle's golden images on this machine and compare with the trainer's results
 ///
 /// A bundle carries a few images with the score, verdict and map that the trainer had for them.
 /// All three must come out again here, within the bundle's bounds.
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     } else {
         out.paint(
             format_args!(
-                "{disagreeing} of {} golden images disagree: this machine does not judge as the trainer did",
+                "{disagreeing} of {} golden images disagree: this machine does not inspect as the trainer did",
                 goldens.len()
             ),
             Colour::Bad,

@@ -32,7 +32,7 @@ enum Word {
     Status,
     /// The alarm has been looked at: READY may come back
     Acknowledge,
-    /// The next part that is triggered is known to be bad: it has to be judged NG and rejected
+    /// The next part that is triggered is known to be bad: it has to be inspected NG and rejected
     Challenge,
     /// A part is in front of the camera (where trigger.kind is "socket")
     Trigger,

@@ -8,7 +8,7 @@ use super::assembly::Settings;
 use crate::capture::settings::{CameraRead, SourceName};
 use crate::line::controller::MAX_PARTS;
 use crate::line::devices::Input;
-use crate::line::gate::{Ejector, Line};
+use crate::line::gate::{Ejector, Output};
 use crate::settings::kind::in_ms;
 use crate::settings::{Problems, Setting};
 use crate::time::Counts;
@@ -328,7 +328,7 @@ fn budget(settings: &Settings, problems: &mut Problems) {
         && latest + delivery >= after
     {
         let message = format!(
-            "{} ms leaves no time for judging: a frame may come {} ms after the trigger (capture.exposure_max_ms + capture.delivery_ms); allowed: more than that",
+            "{} ms leaves no time for inspection: a frame may come {} ms after the trigger (capture.exposure_max_ms + capture.delivery_ms); allowed: more than that",
             in_ms(after),
             in_ms(latest + delivery)
         );
@@ -382,11 +382,11 @@ fn wiring(settings: &Settings, problems: &mut Problems) {
         return;
     };
     let line = settings.gate.ejector.line.unwrap_or(1);
-    let (why, outputs): (_, &[Line]) = match ejector {
-        Ejector::Pass => ("gate.ejector = \"pass\"", &[Line::Pass]),
+    let (why, outputs): (_, &[Output]) = match ejector {
+        Ejector::Pass => ("gate.ejector = \"pass\"", &[Output::Pass]),
         Ejector::Reject => (
             "gate.ejector = \"reject\" (the line must stop when nobody is in charge)",
-            &[Line::Reject, Line::Ready],
+            &[Output::Reject, Output::Ready],
         ),
     };
     for output in outputs {

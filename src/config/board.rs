@@ -125,7 +125,7 @@ pub struct Board {
     pub note: String,
     /// Level of the pins, volts; None where it depends on the adapter.
     pub volts: Option<f64>,
-    /// `cpu` or `cuda`: what the board could judge on.
+    /// `cpu` or `cuda`: what the board could inspect on.
     pub accelerator: String,
     /// Hardware watchdog; None where there is none, or none is known.
     pub watchdog: Option<PathBuf>,

@@ -1,11 +1,11 @@
-//! Whether what a configuration names is there: the bundle, and the pictures that it will judge.
+//! Whether what a configuration names is there: the bundle, and the pictures that it will inspect.
 
 use super::{CameraSource, LineConfig, Problem};
-use crate::capture::folder::{images_under, read_frame};
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;
-use crate::capture::source::PixelFormat;
 use crate::capture::v4l2;
+use crate::frame::PixelFormat;
+use crate::frame::file::{images_under, read_frame};
 use crate::frame::{MAX_AREA, MAX_SIDE};
 use crate::product::Product;
 use std::error::Error;
@@ -110,7 +110,7 @@ impl LineConfig {
                 let (width, height) = (camera.width as usize, camera.height as usize);
                 if width.saturating_mul(height) > MAX_AREA || width.max(height) > MAX_SIDE {
                     let message = format!(
-                        "pictures of {width} x {height} have more points than any judge here takes, {MAX_AREA}"
+                        "pictures of {width} x {height} have more points than any inspector here takes, {MAX_AREA}"
                     );
                     note(key, message);
                 } else if camera.format == Some(PixelFormat::Yuyv) && width % 2 == 1 {

@@ -61,7 +61,7 @@ pub struct LineConfig {
     pub challenge: Option<Challenge>,
     /// When rejects are too many.
     pub alarm: Alarm,
-    /// The judge.
+    /// The inspector.
     pub inference: Inference,
     /// Which pictures are no pictures.
     pub sanity: SanitySettings,
@@ -128,9 +128,9 @@ impl LineConfig {
         self.places.get(key).copied()
     }
 
-    /// Time for judging a part: from the latest moment at which its frame can be here to its gate.
+    /// Time for inspection a part: from the latest moment at which its frame can be here to its gate.
     /// None where the gate is in encoder counts.
-    pub fn judging_budget(&self) -> Option<std::time::Duration> {
+    pub fn inspection_budget(&self) -> Option<std::time::Duration> {
         let after = self.gate.after_time?;
         Some(after.saturating_sub(self.capture.latest()))
     }

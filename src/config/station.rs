@@ -1,4 +1,4 @@
-//! The settings of what runs the line: who judges, who holds the output lines, who may ask, and who
+//! The settings of what runs the line: who inspects, who holds the output lines, who may ask, and who
 //! stands for the lines where there is no hardware.
 
 use crate::line::controller::MAX_PARTS;
@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 section! {
-    /// `[inference]`: the judge.
+    /// `[inference]`: the inspector.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Inference, read as InferenceRead in "inference" {
         /// Threads that share one image.
         threads: usize = "threads", whole(1..=256, "threads"),
             optional "one a processor, less one for camera and gate";
-        /// Judging one part longer than this is a fault.
+        /// Inspection one part longer than this is a fault.
         timeout: Duration = "timeout_ms", ms(1.0..=60_000.0), default 1000;
-        /// Parts waiting for the judge beyond which READY drops.
+        /// Parts waiting for the inspector beyond which READY drops.
         max_waiting: usize = "max_waiting", whole(1..=MAX_PARTS as u64, "parts"), default 2;
     }
 }

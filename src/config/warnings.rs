@@ -3,7 +3,7 @@
 use super::agreement::slowest_count;
 use super::{LineConfig, Problem, TriggerKind};
 use crate::line::devices::Input;
-use crate::line::gate::{Ejector, Line};
+use crate::line::gate::{Ejector, Output};
 use crate::settings::kind::in_ms as ms;
 use crate::time::Counts;
 use std::time::Duration;
@@ -44,13 +44,13 @@ impl LineConfig {
                 ),
             );
         }
-        if let Some(left) = self.judging_budget() {
+        if let Some(left) = self.inspection_budget() {
             let alarmed = self.alarm.consecutive_rejects > 0;
             if !alarmed && self.inference.timeout > left {
                 note(
                     "inference.timeout_ms",
                     format!(
-                        "{} ms is longer than the {} ms that a part's judging may take before its gate: a judge that is always too late rejects every part, and with alarm.consecutive_rejects = 0 nobody is told",
+                        "{} ms is longer than the {} ms that a part's inspection may take before its gate: an inspector that is always too late rejects every part, and with alarm.consecutive_rejects = 0 nobody is told",
                         ms(self.inference.timeout),
                         ms(left)
                     ),
@@ -87,15 +87,15 @@ impl LineConfig {
     /// What the wiring leaves open.
     fn wiring(&self, note: &mut impl FnMut(&str, String)) {
         let lines = &self.lines;
-        if lines.output(Line::Heartbeat).is_none() {
+        if lines.output(Output::Heartbeat).is_none() {
             note(
                 "lines",
                 "no lines.heartbeat: when the supervisor itself is killed, or the kernel hangs, most chips keep READY and PASS at their last level, and nothing else tells the PLC".into(),
             );
         }
         for (line, what) in [
-            (Line::Ready, "runs the line"),
-            (Line::Pass, "spares every part"),
+            (Output::Ready, "runs the line"),
+            (Output::Pass, "spares every part"),
         ] {
             if lines.output(line).is_some_and(|line| line.active_low) {
                 let name = line.name();

@@ -2,7 +2,7 @@
 
 use super::board::{Bias, Board, Drive, LineSpec};
 use crate::line::devices::Input;
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::settings::kind::{text, texts};
 use crate::settings::{Absent, Document, Place, Problems, Section, Setting};
 
@@ -22,11 +22,11 @@ impl Lines {
         names
     };
     /// Names of the outputs, as in the file.
-    pub const OUTPUTS: [&'static str; Line::ALL.len()] = {
-        let mut names = [""; Line::ALL.len()];
+    pub const OUTPUTS: [&'static str; Output::ALL.len()] = {
+        let mut names = [""; Output::ALL.len()];
         let mut at = 0;
         while at < names.len() {
-            names[at] = Line::ALL[at].name();
+            names[at] = Output::ALL[at].name();
             at += 1;
         }
         names
@@ -46,7 +46,7 @@ impl Lines {
     }
 
     /// What is wired to an output.
-    pub fn output(&self, line: Line) -> Option<&LineSpec> {
+    pub fn output(&self, line: Output) -> Option<&LineSpec> {
         self.named(line.name())
     }
 
@@ -134,7 +134,7 @@ impl LinesRead {
     }
 
     /// The setting of an output.
-    pub(super) fn output(&self, line: Line) -> &Setting<String> {
+    pub(super) fn output(&self, line: Output) -> &Setting<String> {
         &self.wired[Input::ALL.len() + line as usize].1
     }
 

@@ -1,11 +1,12 @@
-//! The gate with what it needs to be told: which frame shows which part, what the judge is at.
+//! The gate with what it needs to be told: which frame shows which part, what the inspector is at.
 //!
 //! Pure like the gate: no clock, no threads, no memory taken. The running line and the simulator
 //! call the same controller with different devices. `F` is whatever stands for a frame: the frame
 //! itself on a line, a number in the simulator.
 
 use super::gate::{
-    Counters, Fault, Faults, Gate, Judgement, Line, Output, PartId, Reason, Settings, SettingsError,
+    Action, Counters, Fault, Faults, Gate, Output, PartId, PartVerdict, Reason, Settings,
+    SettingsError,
 };
 use super::pairing::{FrameInfo, Paired, Pairing, PairingSettings, Unused};
 use super::quadrature::{Moved, Quadrature};
@@ -25,7 +26,7 @@ const COUNT_TIMES: usize = 256;
 const LOOK: Duration = Duration::from_millis(20);
 /// A word that is heard so soon after this program was not run may have waited for it.
 const AFTER_STALL: Duration = Duration::from_millis(20);
-/// Parts whose frame waits for the judge at most.
+/// Parts whose frame waits for the inspector at most.
 pub const MAX_JOBS: usize = 32;
 
 /// What a line needs to know beyond the gate's settings.
@@ -35,8 +36,8 @@ pub struct ControllerSettings {
     pub gate: Settings,
     /// Frames to parts.
     pub pairing: PairingSettings,
-    /// Judging one part longer than this is a fault.
-    pub judging: Duration,
+    /// Inspection one part longer than this is a fault.
+    pub inspection: Duration,
     /// Where parts come at fixed distances of the encoder instead of from a sensor.
     pub every_counts: Option<Counts>,
     /// An index input says where these distances begin.
@@ -53,9 +54,9 @@ pub struct ControllerSettings {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<F> {
     /// The gate says so.
-    Gate(Output),
-    /// Judge this frame for this part. The next job follows when this one is answered.
-    Judge {
+    Gate(Action),
+    /// Inspect this frame for this part. The next job follows when this one is answered.
+    PartInspector {
         /// The part.
         part: PartId,
         /// The trigger's time.
@@ -77,7 +78,7 @@ struct Job<F> {
     exposed: Instant,
 }
 
-/// Frames that did not come to judging, and why.
+/// Frames that did not come to inspection, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounters {
     /// Frames that came.
@@ -92,7 +93,7 @@ pub struct FrameCounters {
     pub ambiguous: u64,
     /// Damaged on the way.
     pub damaged: u64,
-    /// Their part was decided before the judge had time.
+    /// Their part was decided before the inspector had time.
     pub skipped: u64,
 }
 
@@ -103,10 +104,10 @@ pub struct Controller<F> {
     gate: Gate<MAX_PARTS>,
     pairing: Pairing<F, MAX_PARTS, KEPT_FRAMES>,
     jobs: Deque<Job<F>, MAX_JOBS>,
-    /// What the judge is at, and since when.
-    judging: Option<(PartId, Instant)>,
-    /// Running mean of how long judging takes.
-    usual_judging: Duration,
+    /// What the inspector is at, and since when.
+    inspection: Option<(PartId, Instant)>,
+    /// Running mean of how long inspection takes.
+    usual_inspection: Duration,
     count: Count,
     /// When each of the last counts was reached.
     count_times: [Instant; COUNT_TIMES],
@@ -134,8 +135,8 @@ impl<F> Controller<F> {
             gate: Gate::new(settings.gate, clock)?,
             pairing: Pairing::new(settings.pairing),
             jobs: Deque::new(),
-            judging: None,
-            usual_judging: Duration::ZERO,
+            inspection: None,
+            usual_inspection: Duration::ZERO,
             count: Count(0),
             count_times: [Instant(0); COUNT_TIMES],
             quadrature: Quadrature::default(),
@@ -188,11 +189,11 @@ impl<F> Controller<F> {
     }
 
     /// The level of a line.
-    pub fn level(&self, line: Line) -> bool {
-        self.gate.level(line)
+    pub fn level(&self, output: Output) -> bool {
+        self.gate.level(output)
     }
 
-    /// Whether judging and the outputs work, so that a watchdog may be told. A camera that is gone is
+    /// Whether inspection and the outputs work, so that a watchdog may be told. A camera that is gone is
     /// not among what a watchdog could mend: it is asked for again and again already.
     pub fn fresh(&self) -> bool {
         let stuck = [Fault::Inference, Fault::Outputs];
@@ -201,9 +202,9 @@ impl<F> Controller<F> {
 
     /// When the controller must be called again, whatever happens in between.
     pub fn deadline(&self) -> Instant {
-        let judging = match self.judging {
+        let inspection = match self.inspection {
             Some((_, since)) if !self.gate.faults().has(Fault::Inference) => {
-                since.after(self.settings.judging)
+                since.after(self.settings.inspection)
             }
             _ => Instant::MAX,
         };
@@ -213,14 +214,14 @@ impl<F> Controller<F> {
         } else {
             Instant::MAX
         };
-        first.min(judging).min(look)
+        first.min(inspection).min(look)
     }
 
     /// Lets everything happen that is due.
     pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.notice_stall(clock);
-        if let Some((_, since)) = self.judging
-            && since.after(self.settings.judging) <= clock
+        if let Some((_, since)) = self.inspection
+            && since.after(self.settings.inspection) <= clock
             && !self.gate.faults().has(Fault::Inference)
         {
             self.gate.fault(Fault::Inference, true, clock, &mut |o| {
@@ -514,21 +515,21 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// The judge answers for `part`.
+    /// The inspector answers for `part`.
     pub fn verdict(
         &mut self,
         part: PartId,
-        verdict: Result<Judgement, Reason>,
+        verdict: Result<PartVerdict, Reason>,
         clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
-        if let Some((at, since)) = self.judging
+        if let Some((at, since)) = self.inspection
             && at == part
         {
-            self.judging = None;
+            self.inspection = None;
             let took = clock.since(since);
-            let usual = self.usual_judging;
-            self.usual_judging = if usual == Duration::ZERO {
+            let usual = self.usual_inspection;
+            self.usual_inspection = if usual == Duration::ZERO {
                 took
             } else {
                 usual - usual / 8 + took / 8
@@ -536,10 +537,10 @@ impl<F> Controller<F> {
         }
         let mut gate = |o| emit(Command::Gate(o));
         match verdict {
-            Ok(judgement) => self.gate.verdict(part, judgement, clock, &mut gate),
+            Ok(verdict) => self.gate.verdict(part, verdict, clock, &mut gate),
             Err(reason) => self.gate.no_verdict(part, reason, clock, &mut gate),
         }
-        if self.judging.is_none() && self.gate.faults().has(Fault::Inference) {
+        if self.inspection.is_none() && self.gate.faults().has(Fault::Inference) {
             self.gate.fault(Fault::Inference, false, clock, &mut gate);
         }
         self.tick(clock, emit);
@@ -623,26 +624,26 @@ impl<F> Controller<F> {
         });
     }
 
-    /// Whether a part triggered at `trigger` will be at its gate before the judge is done with it.
+    /// Whether a part triggered at `trigger` will be at its gate before the inspector is done with it.
     fn too_late(&self, trigger: Instant, clock: Instant) -> bool {
         match self.settings.gate.gate {
-            Span::Time(after) => clock.after(self.usual_judging) >= trigger.after(after),
+            Span::Time(after) => clock.after(self.usual_inspection) >= trigger.after(after),
             Span::Counts(_) => false,
         }
     }
 
-    /// Gives the judge its next job. Parts that are decided already, or will be before the judge is
+    /// Gives the inspector its next job. Parts that are decided already, or will be before the inspector is
     /// done, are passed over: frames that can change nothing would make the next part late too.
     fn dispatch(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
-        while self.judging.is_none()
+        while self.inspection.is_none()
             && let Some(job) = self.jobs.pop_front()
         {
-            // The last one that waits is tried whatever it looks like: how long judging takes can only
-            // be learnt by judging.
+            // The last one that waits is tried whatever it looks like: how long inspection takes can only
+            // be learnt by inspecting.
             let hopeless = !self.jobs.is_empty() && self.too_late(job.trigger, clock);
             if self.gate.undecided(job.part) && !hopeless {
-                self.judging = Some((job.part, clock));
-                emit(Command::Judge {
+                self.inspection = Some((job.part, clock));
+                emit(Command::PartInspector {
                     part: job.part,
                     trigger: job.trigger,
                     frame: job.frame,

@@ -1,6 +1,6 @@
 //! What the line needs of the outside world. Rooms to the right implement it.
 
-use super::gate::Line;
+use super::gate::Output;
 use crate::time::{Duration, Instant};
 use std::os::fd::BorrowedFd;
 
@@ -84,17 +84,17 @@ pub trait Inputs: Send {
 /// The way round whoever holds the output lines: a second process may let them fall, never raise
 /// them. PASS and READY off, REJECT and FAULT on; nothing else. Takes no memory and does not wait.
 pub trait SafeOutputs: Send {
-    /// Sets `line` to [`Line::when_unattended`], unless the line is not wired.
+    /// Sets `line` to [`Output::when_unattended`], unless the line is not wired.
     ///
     /// # Errors
     /// When the device is gone.
-    fn fall(&mut self, line: Line) -> Result<(), DeviceError>;
+    fn fall(&mut self, line: Output) -> Result<(), DeviceError>;
 }
 
 /// The alarm that stands until a person acknowledges it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Standing {
+pub enum LatchedAlarm {
     /// None.
     #[default]
     None,
@@ -104,28 +104,28 @@ pub enum Standing {
     Restarts,
     /// Nobody knows whether an alarm stands: what said so is gone.
     Unknown,
-    /// No known-bad part was rejected in time, or one was judged OK.
+    /// No known-bad part was rejected in time, or one was inspected OK.
     Challenge,
 }
 
-impl Standing {
+impl LatchedAlarm {
     /// All of them, by their number.
-    pub const ALL: [Standing; 5] = [
-        Standing::None,
-        Standing::Rejects,
-        Standing::Restarts,
-        Standing::Unknown,
-        Standing::Challenge,
+    pub const ALL: [LatchedAlarm; 5] = [
+        LatchedAlarm::None,
+        LatchedAlarm::Rejects,
+        LatchedAlarm::Restarts,
+        LatchedAlarm::Unknown,
+        LatchedAlarm::Challenge,
     ];
 
     /// Name of the alarm in logs and metrics; of none, "none".
     pub const fn name(self) -> &'static str {
         match self {
-            Standing::None => "none",
-            Standing::Rejects => "rejects",
-            Standing::Restarts => "restarts",
-            Standing::Unknown => "unknown",
-            Standing::Challenge => "challenge",
+            LatchedAlarm::None => "none",
+            LatchedAlarm::Rejects => "rejects",
+            LatchedAlarm::Restarts => "restarts",
+            LatchedAlarm::Unknown => "unknown",
+            LatchedAlarm::Challenge => "challenge",
         }
     }
 
@@ -165,7 +165,7 @@ pub struct SharedLines<'a> {
     /// What the kernel gave for the lines of one chip.
     pub descriptor: BorrowedFd<'a>,
     /// The line of each bit, from bit 0.
-    pub lines: Vec<Line>,
+    pub lines: Vec<Output>,
 }
 
 /// Output lines. The gate thread alone sets them; it must not wait here.
@@ -174,7 +174,7 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// When the device is gone.
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError>;
+    fn set(&mut self, line: Output, on: bool) -> Result<(), DeviceError>;
 
     /// Sets `line`, which is to fall by itself at `until` where somebody stands by to do that.
     ///
@@ -182,12 +182,12 @@ pub trait Outputs: Send {
     /// As [`Outputs::set`].
     fn set_until(
         &mut self,
-        line: Line,
+        output: Output,
         on: bool,
         until: Option<Instant>,
     ) -> Result<(), DeviceError> {
         let _ = until;
-        self.set(line, on)
+        self.set(output, on)
     }
 
     /// Sets several lines, those of one chip at one moment where the device can. Takes no memory. All
@@ -195,7 +195,7 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// As [`Outputs::set`]; the first of them.
-    fn set_all(&mut self, levels: &[(Line, bool)]) -> Result<(), DeviceError> {
+    fn set_all(&mut self, levels: &[(Output, bool)]) -> Result<(), DeviceError> {
         let mut failed = None;
         for &(line, on) in levels {
             if let Err(error) = self.set(line, on) {
@@ -210,7 +210,7 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// When the device is gone.
-    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+    fn differs(&mut self) -> Result<Option<Output>, DeviceError> {
         Ok(None)
     }
 
@@ -236,7 +236,7 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// When nobody holds them any more.
-    fn remember(&mut self, alarm: Standing) -> Result<(), DeviceError> {
+    fn remember(&mut self, alarm: LatchedAlarm) -> Result<(), DeviceError> {
         let _ = alarm;
         Ok(())
     }

@@ -14,7 +14,7 @@
 //! - A holder that does not answer is late, whether or not it knows: the vision process lets the lines
 //!   fall round it.
 
-use super::gate::Line;
+use super::gate::Output;
 use crate::time::{Duration, Instant};
 
 /// What the holder must know.
@@ -39,7 +39,7 @@ pub enum What {
     /// A line takes a level; PASS that goes on falls by itself at `until`.
     Set {
         /// Which.
-        line: Line,
+        output: Output,
         /// On or off.
         on: bool,
         /// PASS is never on without an end.
@@ -75,7 +75,7 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A line takes a level.
-    Set(Line, bool),
+    Set(Output, bool),
     /// The vision process is told.
     Answer(Answer),
     /// The vision process has said nothing for so long: it is not believed again.
@@ -99,17 +99,17 @@ pub struct Holder {
 }
 
 /// In the order in which they are to fall: what lets parts by first.
-pub const FALL: [Line; 10] = [
-    Line::Pass,
-    Line::Ready,
-    Line::Reject,
-    Line::Fault,
-    Line::ResultValid,
-    Line::Ok,
-    Line::TriggerAck,
-    Line::Busy,
-    Line::Heartbeat,
-    Line::RecordLost,
+pub const FALL: [Output; 10] = [
+    Output::Pass,
+    Output::Ready,
+    Output::Reject,
+    Output::Fault,
+    Output::ResultValid,
+    Output::Ok,
+    Output::TriggerAck,
+    Output::Busy,
+    Output::Heartbeat,
+    Output::RecordLost,
 ];
 
 impl Holder {
@@ -156,22 +156,22 @@ impl Holder {
         self.lease_until = now.after(self.patience);
         self.number = command.number;
         self.unanswered = true;
-        let What::Set { line, on, until } = command.what else {
+        let What::Set { output, on, until } = command.what else {
             return;
         };
         let knows = command.incident == self.incident;
-        if !knows && !line.is_safe(on) {
+        if !knows && !output.is_safe(on) {
             return;
         }
-        if line != Line::Pass {
-            self.was_ready |= line == Line::Ready && on;
-            act(Act::Set(line, on));
+        if output != Output::Pass {
+            self.was_ready |= output == Output::Ready && on;
+            act(Act::Set(output, on));
             return;
         }
         // Heard of too late, its part has gone by, and the next one must not profit.
         let until = until.filter(|until| on && now < *until);
         self.pass_until = until;
-        act(Act::Set(Line::Pass, until.is_some()));
+        act(Act::Set(Output::Pass, until.is_some()));
     }
 
     /// Lets everything happen that is due, and answers what was heard.
@@ -199,7 +199,7 @@ impl Holder {
         }
         if self.pass_until.is_some_and(|until| now >= until) {
             self.pass_until = None;
-            act(Act::Set(Line::Pass, false));
+            act(Act::Set(Output::Pass, false));
         }
         self.next_look = now.after(self.settings.look);
     }
@@ -210,8 +210,8 @@ impl Holder {
         self.late = by;
         self.unanswered = true;
         self.pass_until = None;
-        for line in [Line::Pass, Line::Ready, Line::Reject, Line::Fault] {
-            act(Act::Set(line, line.when_unattended()));
+        for output in [Output::Pass, Output::Ready, Output::Reject, Output::Fault] {
+            act(Act::Set(output, output.when_unattended()));
         }
     }
 }
@@ -255,7 +255,7 @@ impl Watch {
         self.said += 1;
         self.times[self.said as usize % REMEMBERED] = now;
         if let What::Set {
-            line: Line::Pass,
+            output: Output::Pass,
             on,
             ..
         } = what

@@ -3,7 +3,7 @@
 //! - [`gate`]: the pure state machine that decides.
 //! - [`pairing`]: which frame shows which part.
 //! - [`quadrature`]: two channels of an encoder.
-//! - [`controller`]: gate, pairing and the judge's queue in one; as pure.
+//! - [`controller`]: gate, pairing and the inspector's queue in one; as pure.
 //! - [`holder`]: who holds the output lines, and how two processes notice that the other is late.
 //! - [`devices`]: what the line needs of the outside world.
 //! - [`keepalive`]: systemd and the hardware watchdog.

@@ -395,7 +395,7 @@ mod tests {
     }
 
     /// Simulator, seed 10: a frame stamped in the future is not believed; the same frame again, later,
-    /// looked fresh and was judged for the next part.
+    /// looked fresh and was inspected for the next part.
     #[test]
     fn a_frame_that_was_not_believed_is_not_believed_when_it_comes_again() {
         for content in [None, Some(99)] {

@@ -81,7 +81,7 @@ pub enum NetworkError {
     },
 }
 
-/// The worker threads of one judge: shared by the networks and the nearest-neighbour search.
+/// The worker threads of one inspect: shared by the networks and the nearest-neighbour search.
 /// One thread means the calling thread itself.
 #[derive(Clone, Debug, Default)]
 pub struct Threads {

@@ -46,7 +46,7 @@ fn walk(field: &str, a: Option<&Value>, b: Option<&Value>, out: &mut Vec<Differe
 }
 
 /// Every manifest field that differs; sections differ when their digests do. Empty when the two
-/// bundles judge alike.
+/// bundles inspect alike.
 ///
 /// # Errors
 /// When a manifest does not serialise, which a number that JSON cannot hold could cause.

@@ -24,7 +24,7 @@ pub fn coarse(map: &[f32], side: usize) -> Vec<f32> {
     out
 }
 
-/// One golden image judged here, beside what the trainer had.
+/// One golden image inspected here, beside what the trainer had.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GoldenOutcome {
     /// The golden's name.
@@ -62,7 +62,7 @@ fn correlation(a: &[f32], b: &[f32]) -> f32 {
     (ab / (aa * bb).sqrt()) as f32
 }
 
-/// Compares a judged golden with what the bundle holds. Anything that is not a number disagrees.
+/// Compares an inspected golden with what the bundle holds. Anything that is not a number disagrees.
 pub fn compare(
     golden: &Golden,
     parity: Parity,

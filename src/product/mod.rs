@@ -19,8 +19,8 @@ pub use manifest::{
 pub use member::MemberData;
 
 use crate::backbone::{GeometryError, SpecError};
-use crate::capture::folder::{FolderError, decode_frame};
 use crate::frame::Frame;
+use crate::frame::file::{ImageFileError, decode_frame};
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, ScoreMap, Scorer, Search};
@@ -95,7 +95,7 @@ fn other<T>(problem: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::Other(problem.into()))
 }
 
-/// An opened bundle: checked in full, ready to make a judge from.
+/// An opened bundle: checked in full, ready to make an inspector from.
 pub struct Product {
     name: String,
     bytes: Vec<u8>,
@@ -387,8 +387,8 @@ impl Product {
     /// Decodes a golden image.
     ///
     /// # Errors
-    /// [`FolderError`] when the embedded PNG is broken.
-    pub fn golden_frame(&self, golden: &Golden) -> Result<Frame, FolderError> {
+    /// [`ImageFileError`] when the embedded PNG is broken.
+    pub fn golden_frame(&self, golden: &Golden) -> Result<Frame, ImageFileError> {
         let name = PathBuf::from(format!("{} (golden {})", self.name, golden.name));
         let data = self
             .manifest

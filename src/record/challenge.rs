@@ -33,9 +33,9 @@ impl ChallengeState {
 /// How challenges ended, and when one was passed last. Shared by all threads, without locks.
 #[derive(Debug, Default)]
 pub struct ChallengeFigures {
-    /// Known-bad parts that the judge called NG and the line rejected.
+    /// Known-bad parts that the inspector called NG and the line rejected.
     pub passed: Counter,
-    /// Known-bad parts that were judged OK, or that passed.
+    /// Known-bad parts that were inspected OK, or that passed.
     pub failed: Counter,
     /// Challenges that prove nothing and have to be repeated.
     pub void: Counter,

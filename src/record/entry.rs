@@ -1,6 +1,6 @@
 //! What the gate hands to the recorder: values of fixed size, copied, without heap.
 
-use crate::line::gate::{Judgement, PartId, Reason};
+use crate::line::gate::{PartId, PartVerdict, Reason};
 use crate::time::{Duration, Instant};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -81,7 +81,7 @@ impl<const N: usize> Serialize for ShortText<N> {
     }
 }
 
-/// Which product judged: its name and the beginning of its bundle's digest.
+/// Which product inspected: its name and the beginning of its bundle's digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProductLabel {
     /// The product's name, cut after 48 bytes.
@@ -113,10 +113,10 @@ pub enum Latency {
     TriggerToFrame,
     /// From the exposure until the frame was in hand.
     Delivery,
-    /// The frame waited for the judge.
+    /// The frame waited for the inspector.
     Waiting,
-    /// The judge at work.
-    Judging,
+    /// The inspector at work.
+    Inspection,
     /// From the trigger until the gate knew the verdict.
     TriggerToVerdict,
     /// From the trigger until the output was set.
@@ -131,7 +131,7 @@ impl Latency {
         Latency::TriggerToFrame,
         Latency::Delivery,
         Latency::Waiting,
-        Latency::Judging,
+        Latency::Inspection,
         Latency::TriggerToVerdict,
         Latency::TriggerToOutput,
         Latency::OutputLateness,
@@ -143,7 +143,7 @@ impl Latency {
             Latency::TriggerToFrame => "trigger_to_frame",
             Latency::Delivery => "delivery",
             Latency::Waiting => "waiting",
-            Latency::Judging => "judging",
+            Latency::Inspection => "judging",
             Latency::TriggerToVerdict => "trigger_to_verdict",
             Latency::TriggerToOutput => "trigger_to_output",
             Latency::OutputLateness => "output_lateness",
@@ -201,7 +201,7 @@ impl Serialize for Latencies {
     }
 }
 
-/// The frame that a part was judged by.
+/// The frame that a part was inspected by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameStamp {
     /// When it was exposed.
@@ -219,17 +219,17 @@ pub struct PartEntry {
     pub trigger: Instant,
     /// The wall clock at the trigger, for people only.
     pub wall: SystemTime,
-    /// The frame that it was judged by; None without one.
+    /// The frame that it was inspected by; None without one.
     pub frame: Option<FrameStamp>,
-    /// The score; None where it was not judged.
+    /// The score; None where it was not inspected.
     pub score: Option<f32>,
-    /// What the judge said, even when it came too late; None where it said nothing.
-    pub verdict: Option<Judgement>,
+    /// What the inspector said, even when it came too late; None where it said nothing.
+    pub verdict: Option<PartVerdict>,
     /// Why it was rejected; None: it passed.
     pub reason: Option<Reason>,
     /// How long things took.
     pub latencies: Latencies,
-    /// Which product judged.
+    /// Which product inspected.
     pub product: ProductLabel,
 }
 
@@ -285,9 +285,9 @@ pub enum EventKind {
     ChangedOnDisk,
     /// A challenge was asked for: the next part is known to be bad.
     Challenge,
-    /// The known-bad part was rejected on the judge's word.
+    /// The known-bad part was rejected on the inspector's word.
     ChallengePassed,
-    /// The known-bad part was judged OK, or passed.
+    /// The known-bad part was inspected OK, or passed.
     ChallengeFailed,
     /// The challenge proves nothing and has to be repeated.
     ChallengeVoid,
@@ -390,8 +390,8 @@ mod tests {
 
     #[test]
     fn times_are_there_or_not() {
-        let some = Latencies::NONE.with(Latency::Judging, Duration(1_999));
-        assert_eq!(some.get(Latency::Judging), Some(1));
+        let some = Latencies::NONE.with(Latency::Inspection, Duration(1_999));
+        assert_eq!(some.get(Latency::Inspection), Some(1));
         assert_eq!(some.get(Latency::Waiting), None);
         assert_eq!(some.measured().count(), 1);
         let text = serde_json::to_string(&some).expect("JSON");

@@ -5,8 +5,8 @@
 use super::entry::PartEntry;
 use super::kept::{Index, Name};
 use super::wall::Utc;
-use crate::capture::source::{PixelFormat, RawFrame};
 use crate::frame::{Frame, Pixels};
+use crate::frame::{PixelFormat, RawFrame};
 use crate::line::gate::PartId;
 use crate::seed::Rng;
 use crate::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const TELL_EVERY: Duration = Duration::from_millis(60_000);
 /// Name of an image that is being written, in the images' folder.
 const UNFINISHED: &str = "unfinished";
 
-/// Turns a raw frame into pixels; the same function that the judge uses.
+/// Turns a raw frame into pixels; the same function that the inspector uses.
 pub type Decode =
     Box<dyn FnMut(&RawFrame) -> Result<Frame, Box<dyn std::error::Error + Send + Sync>> + Send>;
 

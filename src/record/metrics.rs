@@ -265,7 +265,7 @@ impl Metrics {
         let mut page = Page(String::with_capacity(16_384));
         page.head("build_info", "gauge", "The program's version.");
         page.value("build_info", &[("version", crate::VERSION)], 1);
-        page.head("product_info", "gauge", "The product that judges.");
+        page.head("product_info", "gauge", "The product that inspects.");
         let labels = [
             ("name", product.name.as_str()),
             ("digest", product.digest.as_str()),

@@ -283,13 +283,13 @@ impl LogReader {
                 continue;
             }
             open.line += 1;
-            let result = self.judge(&mut open, bytes);
+            let result = self.inspect(&mut open, bytes);
             self.open = Some(open);
             return result.map(Some);
         }
     }
 
-    fn judge(&mut self, open: &mut Open, mut bytes: Vec<u8>) -> Result<LogLine, LogFault> {
+    fn inspect(&mut self, open: &mut Open, mut bytes: Vec<u8>) -> Result<LogLine, LogFault> {
         let (path, line) = (open.path.clone(), open.line);
         let before = open.chain.take();
         if bytes.pop_if(|b| *b == b'\n').is_none() {

@@ -6,8 +6,8 @@ use super::images::{Decode, ImageOptions, Images, Kept};
 use super::log::{EventLog, LogOptions};
 use super::metrics::Metrics;
 use super::wall::Utc;
-use crate::capture::source::RawFrame;
-use crate::line::gate::Judgement;
+use crate::frame::RawFrame;
+use crate::line::gate::PartVerdict;
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use std::path::Path;
@@ -77,7 +77,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Touches no disk yet. `decode` turns frames into pixels, as the judge does.
+    /// Touches no disk yet. `decode` turns frames into pixels, as the inspector does.
     pub fn new(
         options: RecordOptions,
         decode: Decode,
@@ -102,7 +102,7 @@ impl Recorder {
         self.images.wanted(entry)
     }
 
-    /// A decided part, and the frame it was judged by.
+    /// A decided part, and the frame it was inspected by.
     pub fn part(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Instant) {
         let kept = self.images.keep(entry, frame, now);
         let image = match &kept {
@@ -117,9 +117,9 @@ impl Recorder {
             frame_sequence: entry.frame.map(|f| f.sequence),
             score: entry.score,
             verdict: entry.verdict.map(|v| match v {
-                Judgement::Ok => "OK",
-                Judgement::Ng => "NG",
-                Judgement::Unknown => "UNKNOWN",
+                PartVerdict::Ok => "OK",
+                PartVerdict::Ng => "NG",
+                PartVerdict::Unknown => "UNKNOWN",
             }),
             decision: if entry.passed() { "passed" } else { "rejected" },
             reason: entry.reason.map(|r| r.name()),
@@ -194,7 +194,7 @@ impl Recorder {
     }
 
     fn watch_drift(&mut self, entry: &PartEntry, now: Instant) {
-        let (Some(drift), Some(Judgement::Ok), Some(score)) =
+        let (Some(drift), Some(PartVerdict::Ok), Some(score)) =
             (&mut self.drift, entry.verdict, entry.score)
         else {
             return;

@@ -1,7 +1,7 @@
 //! Is this a picture of a part at all? Checks on the frame itself, before any network.
 //!
 //! A lamp that fails, a lens that is knocked out of focus, a fixture that is off: the network would
-//! judge such a picture, and on a black one it might well find nothing unusual. A finding makes the
+//! inspect such a picture, and on a black one it might well find nothing unusual. A finding makes the
 //! part UNKNOWN, whatever its score.
 //!
 //! The frame is sampled on a grid of at most 256 x 256 points, in whatever size and kind it comes;
@@ -138,7 +138,7 @@ pub enum Finding {
     },
     /// The same picture as before, to the byte: no camera takes that of another part.
     Repeated {
-        /// So many judged pictures ago.
+        /// So many inspected pictures ago.
         ago: usize,
     },
 }

@@ -8,7 +8,7 @@ use heapless::HistoryBuf;
 /// Pictures that a new one is compared with: more than a driver's ring of buffers.
 const REMEMBERED: usize = 16;
 
-/// Compares each judged picture with those before, byte for byte (by BLAKE3 of the frame as the
+/// Compares each inspected picture with those before, byte for byte (by BLAKE3 of the frame as the
 /// camera gave it).
 #[derive(Debug, Default)]
 pub struct Repeats {

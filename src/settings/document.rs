@@ -96,7 +96,7 @@ pub(crate) struct Document {
     pub(crate) known: Vec<Known>,
     /// Every key that is in the file, dotted, with its line.
     pub(crate) places: Vec<(String, usize)>,
-    strangers: Vec<Stranger>,
+    strangers: Vec<UnknownKey>,
     /// Every section that was asked for, dotted.
     sections: Vec<&'static str>,
     /// What paths in it are relative to.
@@ -104,7 +104,7 @@ pub(crate) struct Document {
 }
 
 /// A key that nobody asked for.
-struct Stranger {
+struct UnknownKey {
     section: &'static str,
     key: String,
     line: usize,
@@ -214,7 +214,7 @@ impl Document {
         for entry in &section.entries {
             self.places.push((section.dotted(&entry.key), entry.line));
             if !entry.asked {
-                self.strangers.push(Stranger {
+                self.strangers.push(UnknownKey {
                     section: section.name,
                     key: entry.key.clone(),
                     line: entry.line,

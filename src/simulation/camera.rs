@@ -3,7 +3,8 @@
 use super::part::{Defect, RenderedPart, Renderer, SIZE};
 use crate::capture::folder_source::describe;
 use crate::capture::pace::{Exposure, Pacer};
-use crate::capture::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
+use crate::capture::source::{CaptureError, Flash, FrameSource};
+use crate::frame::{PixelFormat, RawFrame};
 use crate::seed::Rng;
 use crate::time::Duration;
 use std::sync::Arc;
@@ -228,7 +229,7 @@ impl Drop for RenderedSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::decode::decode;
+    use crate::frame::decode;
     use crate::frame::{Frame, Pixels};
     use crate::time::Instant;
 

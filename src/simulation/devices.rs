@@ -5,7 +5,7 @@ use super::lines::{TextInputs, TextOutputs, TextSafeOutputs};
 use crate::capture::Exposure;
 use crate::capture::source::FrameSource;
 use crate::line::devices::{DeviceError, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::station::SimulatedDevices;
 use std::path::Path;
 
@@ -28,14 +28,14 @@ impl SimulatedDevices for Devices {
         Ok(Box::new(TextInputs::listen(path)?))
     }
 
-    fn outputs(&self, path: &Path, lines: &[Line]) -> Result<Box<dyn Outputs>, DeviceError> {
+    fn outputs(&self, path: &Path, lines: &[Output]) -> Result<Box<dyn Outputs>, DeviceError> {
         Ok(Box::new(TextOutputs::open(path, lines)?))
     }
 
     fn safe_outputs(
         &self,
         path: &Path,
-        lines: &[Line],
+        lines: &[Output],
     ) -> Result<Box<dyn SafeOutputs>, DeviceError> {
         Ok(Box::new(TextSafeOutputs::open(path, lines)?))
     }

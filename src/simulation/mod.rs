@@ -25,8 +25,8 @@ pub use devices::Devices;
 pub use faults::Kind;
 pub use outcome::{Outcome, Times};
 pub use real_time::{
-    ComparingJudge, JudgingTimes, LineFigures, LineTrial, Picture, Soak, SoakError, SoakOutcome,
-    judging_times, rendered_pictures, soak, try_line,
+    ComparingInspector, InspectionTimes, LineFigures, LineTrial, Picture, Soak, SoakError,
+    SoakOutcome, inspection_times, rendered_pictures, soak, try_line,
 };
 pub use virtual_time::{
     Case, CaseError, Failure, KNOWN, PIECES, Stuck, classes, failure_of, known_cases, shrink,

@@ -1,10 +1,11 @@
 //! The camera's thread: opens the source, opens it again when it is lost, and hands every frame to
 //! the gate. It never waits without end, and never keeps the camera waiting.
 
-use super::alive::Word;
-use super::rails::{FromCamera, POOL, said};
-use crate::capture::source::{FrameSource, RawFrame, content};
+use super::activity::ActivityStamp;
+use super::queues::{FromCamera, POOL, said};
+use crate::capture::source::FrameSource;
 use crate::clock;
+use crate::frame::{RawFrame, content};
 use crate::time::{Duration, Instant};
 use heapless::Vec;
 use heapless::spsc::{Consumer, Producer};
@@ -25,21 +26,21 @@ pub(super) struct CameraSettings {
 }
 
 /// The camera thread's ends.
-pub(super) struct CameraEnds<'a> {
+pub(super) struct CameraQueues<'a> {
     pub(super) out: Producer<'a, FromCamera>,
     pub(super) free: [Consumer<'a, RawFrame>; 3],
     pub(super) gate: Thread,
     /// Frames for which there was no room.
     pub(super) no_room: &'a AtomicU64,
     /// When this thread last went round.
-    pub(super) alive: &'a Word,
+    pub(super) alive: &'a ActivityStamp,
 }
 
 /// Runs until `stop`. `source` has been opened once, so that its frames' size is known.
 pub(super) fn run(
     mut source: Box<dyn FrameSource>,
     settings: &CameraSettings,
-    mut ends: CameraEnds<'_>,
+    mut ends: CameraQueues<'_>,
     stop: &AtomicBool,
 ) {
     let mut pool: Vec<RawFrame, POOL> = Vec::new();
@@ -136,7 +137,7 @@ pub(super) fn run(
     }
 }
 
-impl CameraEnds<'_> {
+impl CameraQueues<'_> {
     fn collect(&mut self, pool: &mut Vec<RawFrame, POOL>) {
         for free in &mut self.free {
             while !pool.is_full()
@@ -173,8 +174,8 @@ impl CameraEnds<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::alive::Alive;
-    use super::super::rails::Rails;
+    use super::super::activity::ThreadActivity;
+    use super::super::queues::Queues;
     use super::*;
     use crate::capture::source::{CaptureError, Handled, Handling};
     use std::sync::Arc;
@@ -250,19 +251,19 @@ mod tests {
             handling,
         );
         source.open().expect("open");
-        let mut rails = Box::new(Rails::default());
-        let (out, mut heard) = rails.camera.split();
-        let (mut back, free_gate) = rails.free_gate.split();
+        let mut queues = Box::new(Queues::default());
+        let (out, mut heard) = queues.camera.split();
+        let (mut back, free_gate) = queues.free_gate.split();
         let free = [
             free_gate,
-            rails.free_judge.split().1,
-            rails.free_recorder.split().1,
+            queues.free_inspector.split().1,
+            queues.free_recorder.split().1,
         ];
-        let (no_room, alive) = (AtomicU64::new(0), Alive::new());
+        let (no_room, alive) = (AtomicU64::new(0), ThreadActivity::new());
         let stop = AtomicBool::new(false);
         let mut said = std::vec::Vec::new();
         std::thread::scope(|scope| {
-            let ends = CameraEnds {
+            let ends = CameraQueues {
                 out,
                 free,
                 gate: std::thread::current(),

@@ -1,7 +1,7 @@
-//! The challenge: from time to time a known-bad part has to be rejected on the judge's word, or the
+//! The challenge: from time to time a known-bad part has to be rejected on the inspector's word, or the
 //! alarm is raised. Says which part it is, how it ended and when it is overdue; the desk acts.
 
-use crate::line::gate::{Judgement, PartId, Reason};
+use crate::line::gate::{PartId, PartVerdict, Reason};
 use crate::record::{ChallengeState, PartEntry};
 use crate::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ const PATIENCE: Duration = Duration::from_millis(300_000);
 /// How a challenge ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Outcome {
-    /// The judge said NG, and for that it was rejected.
+    /// The inspector said NG, and for that it was rejected.
     Passed { part: PartId, score: f32 },
-    /// The judge said OK, or it passed.
+    /// The inspector said OK, or it passed.
     Failed { part: PartId, score: f32 },
-    /// It says nothing of the judge.
-    Void(Void),
+    /// It says nothing of the inspector.
+    VoidReason(VoidReason),
 }
 
 /// Why a challenge proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Void {
+pub(super) enum VoidReason {
     /// The part was rejected for another reason than the verdict NG.
     Rejected(PartId, Reason),
     /// The next part's trigger was lost, so that no picture shows it.
@@ -30,22 +30,22 @@ pub(super) enum Void {
     NoPart,
 }
 
-impl Void {
+impl VoidReason {
     /// The part, where it is known.
     pub(super) fn part(self) -> Option<PartId> {
         match self {
-            Void::Rejected(part, _) => Some(part),
-            Void::Unseen | Void::NoPart => None,
+            VoidReason::Rejected(part, _) => Some(part),
+            VoidReason::Unseen | VoidReason::NoPart => None,
         }
     }
 }
 
-impl std::fmt::Display for Void {
+impl std::fmt::Display for VoidReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Void::Rejected(_, reason) => write!(f, "it was rejected for {}", reason.name()),
-            Void::Unseen => f.write_str("the next part's trigger was lost"),
-            Void::NoPart => write!(
+            VoidReason::Rejected(_, reason) => write!(f, "it was rejected for {}", reason.name()),
+            VoidReason::Unseen => f.write_str("the next part's trigger was lost"),
+            VoidReason::NoPart => write!(
                 f,
                 "no part was triggered within {} s",
                 PATIENCE.as_millis() / 1_000
@@ -169,7 +169,7 @@ impl Challenge {
         if new == 1 && self.decided < last {
             self.state = State::UnderWay(PartId(last));
         } else {
-            self.end(Outcome::Void(Void::Unseen));
+            self.end(Outcome::VoidReason(VoidReason::Unseen));
         }
     }
 
@@ -186,9 +186,9 @@ impl Challenge {
         let part = entry.part;
         let score = entry.score.unwrap_or(f32::NAN);
         self.end(match (entry.reason, entry.verdict) {
-            (None, _) | (_, Some(Judgement::Ok)) => Outcome::Failed { part, score },
-            (Some(Reason::Ng), Some(Judgement::Ng)) => Outcome::Passed { part, score },
-            (Some(reason), _) => Outcome::Void(Void::Rejected(part, reason)),
+            (None, _) | (_, Some(PartVerdict::Ok)) => Outcome::Failed { part, score },
+            (Some(Reason::Ng), Some(PartVerdict::Ng)) => Outcome::Passed { part, score },
+            (Some(reason), _) => Outcome::VoidReason(VoidReason::Rejected(part, reason)),
         });
     }
 
@@ -202,7 +202,7 @@ impl Challenge {
         if let State::Awaited { until, .. } = self.state
             && now >= until
         {
-            self.end(Outcome::Void(Void::NoPart));
+            self.end(Outcome::VoidReason(VoidReason::NoPart));
         }
         let outcome = self.ended.take()?;
         match outcome {
@@ -214,7 +214,7 @@ impl Challenge {
                 self.due = None;
                 self.answered = false;
             }
-            Outcome::Void(_) => {}
+            Outcome::VoidReason(_) => {}
         }
         Some(outcome)
     }
@@ -239,13 +239,13 @@ mod tests {
         Instant::from_millis(1_000 * n)
     }
 
-    fn entry(part: u64, reason: Option<Reason>, verdict: Option<Judgement>) -> PartEntry {
+    fn entry(part: u64, reason: Option<Reason>, verdict: Option<PartVerdict>) -> PartEntry {
         let mut entry = PartEntry::rejected(PartId(part), s(1), SystemTime::now(), Reason::Late);
         (entry.reason, entry.verdict, entry.score) = (reason, verdict, Some(2.0));
         entry
     }
 
-    fn ends(reason: Option<Reason>, verdict: Option<Judgement>) -> Option<Outcome> {
+    fn ends(reason: Option<Reason>, verdict: Option<PartVerdict>) -> Option<Outcome> {
         let mut challenge = Challenge::new(None, None, s(0));
         challenge.numbered(6, s(9));
         assert!(challenge.begin(s(10)));
@@ -256,32 +256,32 @@ mod tests {
         assert_eq!(challenge.state(), ChallengeState::UnderWay);
         assert!(!challenge.begin(s(12)));
         challenge.numbered(9, s(12));
-        challenge.entry(&entry(7, None, Some(Judgement::Ok)));
+        challenge.entry(&entry(7, None, Some(PartVerdict::Ok)));
         assert_eq!(challenge.outcome(s(12)), None);
         challenge.entry(&entry(8, reason, verdict));
         challenge.outcome(s(13))
     }
 
     #[test]
-    fn only_a_part_that_is_rejected_because_the_judge_said_ng_proves_anything() {
+    fn only_a_part_that_is_rejected_because_the_inspector_said_ng_proves_anything() {
         let part = PartId(8);
         let (passed, failed) = (
             Some(Outcome::Passed { part, score: 2.0 }),
             Some(Outcome::Failed { part, score: 2.0 }),
         );
-        assert_eq!(ends(Some(Reason::Ng), Some(Judgement::Ng)), passed);
-        assert_eq!(ends(None, Some(Judgement::Ok)), failed);
+        assert_eq!(ends(Some(Reason::Ng), Some(PartVerdict::Ng)), passed);
+        assert_eq!(ends(None, Some(PartVerdict::Ok)), failed);
         for reason in Reason::ALL {
             assert_eq!(
-                ends(Some(reason), Some(Judgement::Ok)),
+                ends(Some(reason), Some(PartVerdict::Ok)),
                 failed,
                 "{reason:?}"
             );
-            let void = Some(Outcome::Void(Void::Rejected(part, reason)));
+            let void = Some(Outcome::VoidReason(VoidReason::Rejected(part, reason)));
             assert_eq!(ends(Some(reason), None), void);
-            assert_eq!(ends(Some(reason), Some(Judgement::Unknown)), void);
+            assert_eq!(ends(Some(reason), Some(PartVerdict::Unknown)), void);
             if reason != Reason::Ng {
-                assert_eq!(ends(Some(reason), Some(Judgement::Ng)), void);
+                assert_eq!(ends(Some(reason), Some(PartVerdict::Ng)), void);
             }
         }
     }
@@ -291,7 +291,7 @@ mod tests {
         let mut challenge = Challenge::new(None, None, s(0));
         challenge.begin(s(10));
         challenge.numbered(2, s(11));
-        let unseen = Some(Outcome::Void(Void::Unseen));
+        let unseen = Some(Outcome::VoidReason(VoidReason::Unseen));
         assert_eq!(challenge.outcome(s(11)), unseen, "one of the two was lost");
         challenge.begin(s(12));
         challenge.decided(PartId(3));
@@ -303,7 +303,7 @@ mod tests {
         );
         challenge.begin(s(20));
         assert_eq!(challenge.outcome(s(319)), None);
-        let no_part = Some(Outcome::Void(Void::NoPart));
+        let no_part = Some(Outcome::VoidReason(VoidReason::NoPart));
         assert_eq!(challenge.outcome(s(320)), no_part);
         assert_eq!(challenge.state(), ChallengeState::Idle);
     }
@@ -321,7 +321,7 @@ mod tests {
             challenge.begin(s(2_000));
             assert!(!challenge.overdue(s(2_000)), "it is on its way");
             challenge.numbered(1, s(2_001));
-            challenge.entry(&entry(1, Some(Reason::Ng), Some(Judgement::Ng)));
+            challenge.entry(&entry(1, Some(Reason::Ng), Some(PartVerdict::Ng)));
             challenge.outcome(s(2_002));
             assert!(!challenge.overdue(s(2_101)));
             assert!(challenge.overdue(s(2_102)));
@@ -343,7 +343,7 @@ mod tests {
         assert!(challenge.needed(), "void");
         challenge.begin(s(3));
         challenge.numbered(2, s(4));
-        challenge.entry(&entry(2, Some(Reason::Ng), Some(Judgement::Ng)));
+        challenge.entry(&entry(2, Some(Reason::Ng), Some(PartVerdict::Ng)));
         challenge.outcome(s(5));
         assert!(challenge.stands() && !challenge.needed());
         // Without [challenge] an alarm of earlier times must not stand for ever.

@@ -5,11 +5,11 @@
 //! program was not run may tell of a part anywhere in that time, so that all of it is thrown out.
 //! Whoever may write to the socket's file may command the line.
 
-use super::alive;
-use super::rails::Word;
+use super::activity;
+use super::queues::ControlRequest;
 use super::triggers::{SharedFlash, fire};
 use crate::clock;
-use crate::line::devices::Standing;
+use crate::line::devices::LatchedAlarm;
 use crate::line::gate::Reason;
 use crate::record::{ChallengeState, Metrics};
 use crate::time::{Duration, Instant};
@@ -119,8 +119,8 @@ pub fn ensure_alone(path: &Path) -> Result<(), ControlError> {
 }
 
 /// What the control thread needs.
-pub(super) struct ControlEnds<'a> {
-    pub(super) words: Producer<'a, Word>,
+pub(super) struct ControlQueues<'a> {
+    pub(super) words: Producer<'a, ControlRequest>,
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
     pub(super) metrics: Arc<Metrics>,
@@ -132,7 +132,7 @@ pub(super) struct ControlEnds<'a> {
     /// The time of the last part that was told of here.
     pub(super) last: Instant,
     /// When this thread last went round.
-    pub(super) alive: &'a alive::Word,
+    pub(super) alive: &'a activity::ActivityStamp,
 }
 
 /// Somebody who is connected.
@@ -153,7 +153,7 @@ struct Peer {
 }
 
 /// Answers until `stop`. Peers are served side by side, so that none keeps another waiting.
-pub(super) fn run(control: &Control, mut ends: ControlEnds<'_>, stop: &AtomicBool) {
+pub(super) fn run(control: &Control, mut ends: ControlQueues<'_>, stop: &AtomicBool) {
     let mut peers: heapless::Vec<Peer, PEERS> = heapless::Vec::new();
     let mut before = clock::now();
     while !stop.load(Ordering::Relaxed) {
@@ -228,7 +228,7 @@ fn unless_waiting(done: std::io::Result<usize>) -> std::io::Result<Option<usize>
     }
 }
 
-impl ControlEnds<'_> {
+impl ControlQueues<'_> {
     /// Takes and answers what `peer` has said, without waiting.
     fn serve(&mut self, peer: &mut Peer, now: Instant) -> std::io::Result<()> {
         peer.flush()?;
@@ -278,7 +278,7 @@ impl ControlEnds<'_> {
         match command {
             "trigger" => self.trigger(None, not_before),
             "acknowledge" => {
-                let answer = self.say(Word::Acknowledge, serde_json::json!({"ok": true}));
+                let answer = self.say(ControlRequest::Acknowledge, serde_json::json!({"ok": true}));
                 if self.metrics.challenge.needed() {
                     return error(
                         "the alarm challenge stands until a challenge was passed: `partgate tell CONFIG challenge`, then let a known-bad part through",
@@ -289,7 +289,7 @@ impl ControlEnds<'_> {
             "challenge" => match self.why_no_challenge() {
                 Some(why) => error(&why),
                 None => self.say(
-                    Word::Challenge(clock::now()),
+                    ControlRequest::Challenge(clock::now()),
                     serde_json::json!({
                         "ok": true,
                         "next": "the next part that is triggered is taken to be the known-bad one",
@@ -320,13 +320,13 @@ impl ControlEnds<'_> {
                     now.since(not_before).as_millis()
                 );
                 let answer = serde_json::json!({"ok": true, "at_ns": now.0, "lost": true});
-                return self.say(Word::LostTrigger(not_before), answer);
+                return self.say(ControlRequest::LostTrigger(not_before), answer);
             }
             None => None,
             Some(Ok(at)) => Some(at),
             Some(Err((since, why))) => {
                 // There was a part, all the same.
-                let said = self.say(Word::LostTrigger(since), serde_json::Value::Null);
+                let said = self.say(ControlRequest::LostTrigger(since), serde_json::Value::Null);
                 return if said.is_null() {
                     error(&format!(
                         "{why}; the part is taken as lost, and what may be it is thrown out"
@@ -341,9 +341,9 @@ impl ControlEnds<'_> {
         fire(self.flash, at);
         self.last = at;
         let word = if stamped {
-            Word::StampedTrigger(at)
+            ControlRequest::StampedTrigger(at)
         } else {
-            Word::Trigger(at)
+            ControlRequest::Trigger(at)
         };
         self.say(word, serde_json::json!({"ok": true, "at_ns": at.0}))
     }
@@ -358,7 +358,7 @@ impl ControlEnds<'_> {
             return None;
         }
         // The challenge's own alarm lets the line run for it.
-        let own = Standing::Challenge.name();
+        let own = LatchedAlarm::Challenge.name();
         let alarms = metrics.alarms().filter(|a| *a != own && *a != "drift");
         let why: Vec<&str> = metrics.faults().chain(alarms).collect();
         if why.is_empty() && metrics.alarms().any(|a| a == own) {
@@ -408,7 +408,7 @@ impl ControlEnds<'_> {
         })
     }
 
-    fn say(&mut self, word: Word, answer: serde_json::Value) -> serde_json::Value {
+    fn say(&mut self, word: ControlRequest, answer: serde_json::Value) -> serde_json::Value {
         if self.words.enqueue(word).is_err() {
             return error("the line does not take commands now");
         }
@@ -480,10 +480,10 @@ mod tests {
 
     #[test]
     fn a_word_without_a_time_is_taken_as_lost_where_it_may_have_waited_for_this_thread_alone() {
-        let mut queue: heapless::spsc::Queue<Word, 8> = heapless::spsc::Queue::new();
+        let mut queue: heapless::spsc::Queue<ControlRequest, 8> = heapless::spsc::Queue::new();
         let (words, mut heard) = queue.split();
-        let (flash, alive) = (SharedFlash::new(None), alive::Alive::new());
-        let mut ends = ControlEnds {
+        let (flash, alive) = (SharedFlash::new(None), activity::ThreadActivity::new());
+        let mut ends = ControlQueues {
             words,
             gate: std::thread::current(),
             flash: &flash,
@@ -498,7 +498,7 @@ mod tests {
         assert_eq!(answer["lost"], true, "{answer}");
         let word = heard.dequeue();
         assert!(
-            matches!(word, Some(Word::LostTrigger(at)) if at == long_ago),
+            matches!(word, Some(ControlRequest::LostTrigger(at)) if at == long_ago),
             "{word:?}"
         );
         // Whoever stamps a word says when its part was there, however late the word is heard.
@@ -507,13 +507,13 @@ mod tests {
         assert_eq!(answer["ok"], true, "{answer}");
         let word = heard.dequeue();
         assert!(
-            matches!(word, Some(Word::StampedTrigger(at)) if at == stamped),
+            matches!(word, Some(ControlRequest::StampedTrigger(at)) if at == stamped),
             "{word:?}"
         );
         // A peer that was silent when it was looked at a moment ago.
         let answer = ends.answer("trigger", clock::now());
         assert_eq!(answer["ok"], true, "{answer}");
-        assert!(matches!(heard.dequeue(), Some(Word::Trigger(_))));
+        assert!(matches!(heard.dequeue(), Some(ControlRequest::Trigger(_))));
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! From a configuration to devices.
 
 use crate::capture::Exposure;
-use crate::capture::folder::FolderError;
 use crate::capture::folder_source::FolderSource;
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::{CaptureError, FrameSource, Handled, Handling};
 use crate::capture::v4l2;
 use crate::config::{self, CameraSource, LineConfig, Rendered, TriggerKind};
+use crate::frame::file::ImageFileError;
 use crate::gpio::{
     self, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, InputLine, OutputLine,
 };
 use crate::line::controller::ControllerSettings;
 use crate::line::devices::{DeviceError, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::{AlarmSettings, ConfirmSettings, Line, Settings};
+use crate::line::gate::{AlarmSettings, ConfirmSettings, Output, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::product::{GoldenKind, Product};
 use crate::sanity::{Finding, Sanity, SanityError, SanitySettings};
@@ -46,7 +46,7 @@ pub enum DeviceSetupError {
     Sanity(#[from] SanityError),
     /// A golden image that the picture checks are held against.
     #[error("[sanity]: the bundle's golden image cannot be read")]
-    Golden(#[from] FolderError),
+    Golden(#[from] ImageFileError),
     /// A limit that the product's own good parts do not keep.
     #[error(
         "sanity.{key}: golden good image {name} of the product is {finding}, so good parts would be UNKNOWN; change the limit or leave it out"
@@ -79,7 +79,7 @@ pub trait SimulatedDevices {
     ///
     /// # Errors
     /// When `path` cannot be used.
-    fn outputs(&self, path: &Path, lines: &[Line]) -> Result<Box<dyn Outputs>, DeviceError>;
+    fn outputs(&self, path: &Path, lines: &[Output]) -> Result<Box<dyn Outputs>, DeviceError>;
 
     /// By which this process lets `lines` fall that another one has opened at `path`.
     ///
@@ -88,7 +88,7 @@ pub trait SimulatedDevices {
     fn safe_outputs(
         &self,
         path: &Path,
-        lines: &[Line],
+        lines: &[Output],
     ) -> Result<Box<dyn SafeOutputs>, DeviceError>;
 }
 
@@ -138,7 +138,7 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             exposure_max: time(config.capture.exposure_max),
             delivery: time(config.capture.delivery),
         },
-        judging: time(config.inference.timeout),
+        inspection: time(config.inference.timeout),
         level_every: trigger.level_every().map(time),
         quadrature: config.lines.input(Input::EncoderB).is_some(),
         by_command: trigger.kind == TriggerKind::Socket,
@@ -256,20 +256,20 @@ pub fn outputs(
     config: &LineConfig,
     simulated: &dyn SimulatedDevices,
 ) -> Result<Box<dyn Outputs>, DeviceSetupError> {
-    let wired = Line::ALL.into_iter().filter_map(|line| {
-        let spec = config.lines.named(line.name())?;
-        Some((line, spec))
+    let wired = Output::ALL.into_iter().filter_map(|output| {
+        let spec = config.lines.named(output.name())?;
+        Some((output, spec))
     });
     if let Some(plant) = &config.plant {
-        let lines: Vec<Line> = wired.map(|(line, _)| line).collect();
+        let lines: Vec<Output> = wired.map(|(output, _)| output).collect();
         let outputs = simulated.outputs(&plant.outputs, &lines);
         return outputs.map_err(DeviceSetupError::Plant);
     }
     let lines = wired
-        .map(|(line, wire)| {
+        .map(|(output, wire)| {
             Ok(OutputLine {
-                line,
-                spec: spec(line.name(), wire)?,
+                output,
+                spec: spec(output.name(), wire)?,
                 active_low: wire.active_low,
                 drive: match wire.drive {
                     config::Drive::PushPull => gpio::Drive::PushPull,
@@ -289,12 +289,12 @@ pub fn outputs(
 pub fn safe_outputs(
     config: &LineConfig,
     requests: Vec<OwnedFd>,
-    places: [Option<(u8, u8)>; Line::ALL.len()],
+    places: [Option<(u8, u8)>; Output::ALL.len()],
     simulated: &dyn SimulatedDevices,
 ) -> Result<Box<dyn SafeOutputs>, DeviceSetupError> {
     if let Some(plant) = &config.plant {
-        let named = |line: &Line| config.lines.named(line.name()).is_some();
-        let lines: Vec<Line> = Line::ALL.into_iter().filter(named).collect();
+        let named = |line: &Output| config.lines.named(line.name()).is_some();
+        let lines: Vec<Output> = Output::ALL.into_iter().filter(named).collect();
         let outputs = simulated.safe_outputs(&plant.outputs, &lines);
         return outputs.map_err(DeviceSetupError::Plant);
     }
@@ -314,7 +314,7 @@ pub fn sanity(config: &LineConfig, product: &Product) -> Result<Option<Sanity>, 
     let good = goldens.filter(|golden| golden.kind == GoldenKind::Good);
     let good = good
         .map(|golden| Ok((&golden.name, product.golden_frame(golden)?)))
-        .collect::<Result<Vec<_>, FolderError>>()?;
+        .collect::<Result<Vec<_>, ImageFileError>>()?;
     let reference = limits.max_shift_percent.and(good.first());
     let mut sanity = Sanity::new(limits, reference.map(|(_, frame)| frame))?;
     for (name, frame) in &good {

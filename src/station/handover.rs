@@ -1,9 +1,9 @@
 //! What the supervisor gives a new vision process with the link: how many there were before, what is
 //! known of the alarm, where the output lines are among the descriptors that come along.
 
-use super::given::Changes;
-use crate::line::devices::Standing;
-use crate::line::gate::Line;
+use super::sealed_files::Changes;
+use crate::line::devices::LatchedAlarm;
+use crate::line::gate::Output;
 
 /// First byte of every message between the processes; another one is another version's.
 pub(super) const VERSION: u8 = 2;
@@ -61,7 +61,7 @@ pub struct Handover {
     /// How often the supervisor was late since the line was started.
     pub late: u32,
     /// The alarm, as the last vision process told it; None: no vision process has.
-    pub alarm: Option<Standing>,
+    pub alarm: Option<LatchedAlarm>,
     /// What is on disk otherwise now than when the line was started.
     pub changed: Changes,
     /// Of these, what no vision process has been told of yet.
@@ -69,11 +69,11 @@ pub struct Handover {
     /// Whether the board's profile is among the descriptors.
     pub with_board: bool,
     /// Of each line the request that it is in (the first is 0) and its bit there.
-    pub places: [Option<(u8, u8)>; Line::ALL.len()],
+    pub places: [Option<(u8, u8)>; Output::ALL.len()],
 }
 
 impl Handover {
-    pub(super) const SIZE: usize = 24 + 2 * Line::ALL.len();
+    pub(super) const SIZE: usize = 24 + 2 * Output::ALL.len();
 
     pub(super) fn encode(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
@@ -109,7 +109,7 @@ impl Handover {
             four.copy_from_slice(&bytes[at..at + 4]);
             u32::from_le_bytes(four)
         };
-        let mut places = [None; Line::ALL.len()];
+        let mut places = [None; Output::ALL.len()];
         for (place, pair) in places.iter_mut().zip(bytes[24..].chunks_exact(2)) {
             *place = (pair[0] != NOT_KNOWN).then_some((pair[0], pair[1]));
         }
@@ -120,7 +120,7 @@ impl Handover {
             ended_by: *EndedBy::ALL.get(usize::from(bytes[2]))?,
             alarm: match bytes[3] {
                 NOT_KNOWN => None,
-                alarm => Some(Standing::numbered(alarm)?),
+                alarm => Some(LatchedAlarm::numbered(alarm)?),
             },
             changed: Changes::from_bits(bytes[4])?,
             newly_changed: Changes::from_bits(bytes[5])?,
@@ -139,14 +139,14 @@ mod tests {
     fn everything_that_is_handed_over_arrives() {
         let mut changed = Changes::default();
         changed.add(1);
-        let mut places = [None; Line::ALL.len()];
-        places[Line::Pass as usize] = Some((1, 63));
+        let mut places = [None; Output::ALL.len()];
+        places[Output::Pass as usize] = Some((1, 63));
         let handover = Handover {
             restarts: 7,
             restarts_within_hour: 3,
             ended_by: EndedBy::Silence,
             late: 9,
-            alarm: Some(Standing::Restarts),
+            alarm: Some(LatchedAlarm::Restarts),
             changed,
             newly_changed: Changes::default(),
             with_board: true,

@@ -1,11 +1,11 @@
-//! The judge's thread: one frame at a time, then the next.
+//! The inspector's thread: one frame at a time, then the next.
 
-use super::alive::Word;
-use super::judge::{Judge, Judged};
-use super::rails::{Answer, Job, Picture};
-use crate::capture::source::RawFrame;
+use super::activity::ActivityStamp;
+use super::inspector::{Inspected, PartInspector};
+use super::queues::{Answer, Job, Picture};
 use crate::clock;
-use crate::line::gate::{Judgement, PartId};
+use crate::frame::RawFrame;
+use crate::line::gate::{PartId, PartVerdict};
 use crate::time::Duration;
 use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use std::thread::Thread;
 
 const WAIT: Duration = Duration::from_millis(50);
 
-/// The judge thread's ends.
-pub(super) struct JudgeEnds<'a> {
+/// The inspector thread's ends.
+pub(super) struct InspectorQueues<'a> {
     pub(super) jobs: Consumer<'a, Job>,
     pub(super) answers: Producer<'a, Answer>,
     pub(super) pictures: Producer<'a, Picture>,
@@ -24,11 +24,15 @@ pub(super) struct JudgeEnds<'a> {
     /// Which pictures of OK parts are kept.
     pub(super) keeps_ok: &'a (dyn Fn(PartId) -> bool + Sync),
     /// When this thread last went round.
-    pub(super) alive: &'a Word,
+    pub(super) alive: &'a ActivityStamp,
 }
 
-/// Judges until `stop`.
-pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicBool) {
+/// Inspects until `stop`.
+pub(super) fn run(
+    inspector: &mut dyn PartInspector,
+    mut ends: InspectorQueues<'_>,
+    stop: &AtomicBool,
+) {
     while !stop.load(Ordering::Relaxed) {
         ends.alive.stamp();
         let Some(Job { part, frame, gate }) = ends.jobs.dequeue() else {
@@ -36,25 +40,25 @@ pub(super) fn run(judge: &mut dyn Judge, mut ends: JudgeEnds<'_>, stop: &AtomicB
             continue;
         };
         let started = clock::now();
-        let judged = judge.judge(&frame);
+        let inspected = inspector.inspect(&frame);
         let done = clock::now();
         // Before the answer: from then on the gate asks for it again.
         ends.alive.stamp();
-        if let Err(error) = &judged {
+        if let Err(error) = &inspected {
             log::warn!("part {}: {error}", part.0);
         }
-        if let Ok(Judged {
+        if let Ok(Inspected {
             finding: Some(finding),
             ..
-        }) = &judged
+        }) = &inspected
         {
             log::debug!("part {}: {finding}", part.0);
         }
-        let ok = matches!(&judged, Ok(j) if j.judgement == Judgement::Ok);
+        let ok = matches!(&inspected, Ok(j) if j.verdict == PartVerdict::Ok);
         let late = gate.is_some_and(|gate| done >= gate);
         let mut answer = Answer {
             part,
-            judged,
+            inspected,
             took: done.since(started),
         };
         // The verdict first. There is one job at a time and room for eight answers; were the gate

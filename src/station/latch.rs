@@ -5,7 +5,7 @@
 //! without room or inodes does not matter; where it is missing or cannot be read, nobody knows, and
 //! that is not the same as no alarm. It also says when a challenge was passed last.
 
-use crate::line::devices::Standing;
+use crate::line::devices::LatchedAlarm;
 use crate::record::Utc;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ pub struct AlarmLatch {
     path: PathBuf,
     file: Option<File>,
     /// What is to be there.
-    wanted: Option<Standing>,
+    wanted: Option<LatchedAlarm>,
     /// When a challenge was passed last, in seconds since 1970.
     challenge: Option<u64>,
     /// Whether it is there.
@@ -51,22 +51,22 @@ impl AlarmLatch {
     }
 
     /// What the file says; [`Standing::Unknown`] where it is missing, empty or cannot be read.
-    pub fn read(&self) -> Standing {
+    pub fn read(&self) -> LatchedAlarm {
         let Ok(bytes) = std::fs::read(&self.path) else {
-            return Standing::Unknown;
+            return LatchedAlarm::Unknown;
         };
         let text = String::from_utf8_lossy(&bytes);
         if text.starts_with("No alarm stands.") {
-            return Standing::None;
+            return LatchedAlarm::None;
         }
-        let named = |alarm: &Standing| text.starts_with(beginning(*alarm));
+        let named = |alarm: &LatchedAlarm| text.starts_with(beginning(*alarm));
         // A version before this one wrote a file when an alarm was raised, and removed it later.
         let old = || text.starts_with("An alarm was raised.");
-        let known = Standing::ALL.into_iter().find(named);
+        let known = LatchedAlarm::ALL.into_iter().find(named);
         known.unwrap_or(if old() {
-            Standing::Rejects
+            LatchedAlarm::Rejects
         } else {
-            Standing::Unknown
+            LatchedAlarm::Unknown
         })
     }
 
@@ -81,7 +81,7 @@ impl AlarmLatch {
 
     /// Says in the file which `alarm` stands, and when a challenge was passed last, in seconds since
     /// 1970. What fails is told once, and tried again now and then.
-    pub fn set(&mut self, alarm: Standing, challenge: Option<u64>) {
+    pub fn set(&mut self, alarm: LatchedAlarm, challenge: Option<u64>) {
         self.wanted = Some(alarm);
         self.challenge = challenge;
         self.written = false;
@@ -119,7 +119,7 @@ impl AlarmLatch {
         }
     }
 
-    fn write(&mut self, alarm: Standing) -> io::Result<()> {
+    fn write(&mut self, alarm: LatchedAlarm) -> io::Result<()> {
         let new = self.file.is_none();
         let file = match self.file.take() {
             Some(file) => file,
@@ -144,29 +144,29 @@ impl AlarmLatch {
     }
 }
 
-fn beginning(alarm: Standing) -> &'static str {
+fn beginning(alarm: LatchedAlarm) -> &'static str {
     match alarm {
-        Standing::None => "No alarm stands.",
-        Standing::Rejects => "An alarm stands: rejects.",
-        Standing::Restarts => "An alarm stands: restarts.",
-        Standing::Unknown => "An alarm stands: unknown.",
-        Standing::Challenge => "An alarm stands: challenge.",
+        LatchedAlarm::None => "No alarm stands.",
+        LatchedAlarm::Rejects => "An alarm stands: rejects.",
+        LatchedAlarm::Restarts => "An alarm stands: restarts.",
+        LatchedAlarm::Unknown => "An alarm stands: unknown.",
+        LatchedAlarm::Challenge => "An alarm stands: challenge.",
     }
 }
 
-fn text(alarm: Standing, challenge: Option<u64>) -> [u8; SIZE] {
+fn text(alarm: LatchedAlarm, challenge: Option<u64>) -> [u8; SIZE] {
     let more = match alarm {
-        Standing::None => " partgate writes over this file when one is raised.",
-        Standing::Rejects => {
+        LatchedAlarm::None => " partgate writes over this file when one is raised.",
+        LatchedAlarm::Rejects => {
             " Too many parts were rejected. `partgate tell CONFIG acknowledge` when somebody has looked."
         }
-        Standing::Restarts => {
+        LatchedAlarm::Restarts => {
             " The vision process was started again too often. `partgate tell CONFIG acknowledge` when somebody has looked."
         }
-        Standing::Unknown => {
+        LatchedAlarm::Unknown => {
             " This file was missing or could not be read at a start. `partgate tell CONFIG acknowledge` when somebody has looked."
         }
-        Standing::Challenge => {
+        LatchedAlarm::Challenge => {
             " A known-bad part has to be rejected: `partgate tell CONFIG challenge`, the part, then acknowledge."
         }
     };
@@ -184,9 +184,13 @@ fn text(alarm: Standing, challenge: Option<u64>) -> [u8; SIZE] {
 
 /// What stands at the start of a vision process: what the last one told the supervisor weighs more
 /// than what the file says. Not to know stops a line whose alarms stop it.
-pub fn standing_at_start(file: Standing, told: Option<Standing>, stop_line: bool) -> Standing {
+pub fn standing_at_start(
+    file: LatchedAlarm,
+    told: Option<LatchedAlarm>,
+    stop_line: bool,
+) -> LatchedAlarm {
     match told.unwrap_or(file) {
-        Standing::Unknown if !stop_line => Standing::None,
+        LatchedAlarm::Unknown if !stop_line => LatchedAlarm::None,
         standing => standing,
     }
 }
@@ -201,10 +205,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = folder.path().join("record");
         let mut latch = AlarmLatch::new(&record);
-        assert_eq!(latch.read(), Standing::Unknown, "no file");
-        latch.set(Standing::None, None);
+        assert_eq!(latch.read(), LatchedAlarm::Unknown, "no file");
+        latch.set(LatchedAlarm::None, None);
         let before = std::fs::metadata(latch.path()).unwrap();
-        for alarm in Standing::ALL {
+        for alarm in LatchedAlarm::ALL {
             // Of the year 9999.
             for challenge in [None, Some(1_764_417_600), Some(253_402_300_799)] {
                 latch.set(alarm, challenge);
@@ -214,8 +218,8 @@ mod tests {
                 assert!(text.ends_with(" \n"), "all of it has room: {text:?}");
             }
         }
-        latch.set(Standing::None, None);
-        assert_eq!(AlarmLatch::new(&record).read(), Standing::None);
+        latch.set(LatchedAlarm::None, None);
+        assert_eq!(AlarmLatch::new(&record).read(), LatchedAlarm::None);
         let after = std::fs::metadata(latch.path()).unwrap();
         assert_eq!(
             (before.ino(), before.blocks(), before.len()),
@@ -230,16 +234,20 @@ mod tests {
         for (text, says) in [
             (
                 "An alarm was raised. `partgate tell CONFIG acknowledge` removes this file.\n",
-                Standing::Rejects,
+                LatchedAlarm::Rejects,
             ),
-            ("", Standing::Unknown),
-            ("\0\0\0\0", Standing::Unknown),
-            ("No alarm stands.", Standing::None),
+            ("", LatchedAlarm::Unknown),
+            ("\0\0\0\0", LatchedAlarm::Unknown),
+            ("No alarm stands.", LatchedAlarm::None),
         ] {
             std::fs::write(latch.path(), text).unwrap();
             assert_eq!(latch.read(), says, "{text:?}");
         }
-        let (none, rejects, unknown) = (Standing::None, Standing::Rejects, Standing::Unknown);
+        let (none, rejects, unknown) = (
+            LatchedAlarm::None,
+            LatchedAlarm::Rejects,
+            LatchedAlarm::Unknown,
+        );
         assert_eq!(standing_at_start(unknown, None, true), unknown);
         assert_eq!(standing_at_start(unknown, None, false), none);
         assert_eq!(standing_at_start(unknown, Some(none), true), none);
@@ -254,10 +262,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = folder.path().join("record");
         let mut latch = AlarmLatch::new(&record);
-        latch.set(Standing::Rejects, Some(7));
+        latch.set(LatchedAlarm::Rejects, Some(7));
         std::fs::remove_dir_all(&record).unwrap();
-        assert_eq!(latch.read(), Standing::Unknown);
+        assert_eq!(latch.read(), LatchedAlarm::Unknown);
         latch.tick();
-        assert_eq!(latch.read(), Standing::Rejects);
+        assert_eq!(latch.read(), LatchedAlarm::Rejects);
     }
 }

@@ -6,8 +6,8 @@
 //! supervisor answers; the silence of either is noticed by the other ([`holder`](crate::line::holder)).
 
 use crate::clock;
-use crate::line::devices::{DeviceError, Holding, Outputs, SafeOutputs, Standing};
-use crate::line::gate::Line;
+use crate::line::devices::{DeviceError, Holding, LatchedAlarm, Outputs, SafeOutputs};
+use crate::line::gate::Output;
 use crate::line::holder::{Answer, Command, FALL, Watch, What};
 use crate::time::{Duration, Instant};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,7 +48,7 @@ pub(super) enum FromVision {
     /// What the lines are to be.
     Command(Command),
     /// The supervisor remembers this alarm.
-    Alarm(Standing),
+    Alarm(LatchedAlarm),
 }
 
 /// What the supervisor says.
@@ -100,9 +100,9 @@ impl FromVision {
         };
         let mut bytes = match command.what {
             What::Alive => start(ALIVE),
-            What::Set { line, on, until } => {
+            What::Set { output, on, until } => {
                 let mut bytes = start(SET);
-                bytes[2] = line as u8;
+                bytes[2] = output as u8;
                 bytes[3] = if on { ON } else { 0 } | if until.is_some() { ENDS } else { 0 };
                 place_u64(&mut bytes, 24, until.map_or(0, |t| t.0));
                 bytes
@@ -118,10 +118,10 @@ impl FromVision {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (bytes, kind) = versioned(bytes)?;
         let what = match kind {
-            ALARM => return Standing::numbered(bytes[2]).map(FromVision::Alarm),
+            ALARM => return LatchedAlarm::numbered(bytes[2]).map(FromVision::Alarm),
             ALIVE => What::Alive,
             SET if bytes[3] <= ON | ENDS => What::Set {
-                line: *Line::ALL.get(usize::from(bytes[2]))?,
+                output: *Output::ALL.get(usize::from(bytes[2]))?,
                 on: bytes[3] & ON != 0,
                 until: (bytes[3] & ENDS != 0).then(|| Instant(u64_at(bytes, 24))),
             },
@@ -386,23 +386,23 @@ impl LinkedOutputs {
 }
 
 impl Outputs for LinkedOutputs {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        self.set_until(line, on, None)
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
+        self.set_until(output, on, None)
     }
 
     fn set_until(
         &mut self,
-        line: Line,
+        output: Output,
         on: bool,
         until: Option<Instant>,
     ) -> Result<(), DeviceError> {
-        let fallen = if line.is_safe(on) {
-            self.safe.fall(line)
+        let fallen = if output.is_safe(on) {
+            self.safe.fall(output)
         } else {
             Ok(())
         };
         // That nobody holds the lines weighs more than that one of them does not fall.
-        self.say(What::Set { line, on, until })?;
+        self.say(What::Set { output, on, until })?;
         fallen
     }
 
@@ -423,13 +423,13 @@ impl Outputs for LinkedOutputs {
         let overdue = self.watch.overdue(now);
         let mut fallen = Ok(());
         if overdue && !self.overdue {
-            for line in [Line::Pass, Line::Ready, Line::Reject, Line::Fault] {
-                fallen = fallen.and(self.safe.fall(line));
+            for output in [Output::Pass, Output::Ready, Output::Reject, Output::Fault] {
+                fallen = fallen.and(self.safe.fall(output));
             }
         }
         self.overdue = overdue;
         if self.watch.must_fall_again(now) {
-            fallen = fallen.and(self.safe.fall(Line::Pass));
+            fallen = fallen.and(self.safe.fall(Output::Pass));
         }
         fallen?;
         Ok(Holding {
@@ -441,7 +441,7 @@ impl Outputs for LinkedOutputs {
         })
     }
 
-    fn remember(&mut self, alarm: Standing) -> Result<(), DeviceError> {
+    fn remember(&mut self, alarm: LatchedAlarm) -> Result<(), DeviceError> {
         let sent = self.end.0.send(&FromVision::Alarm(alarm).encode());
         self.or_let_all_fall(sent)
     }

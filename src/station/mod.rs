@@ -22,22 +22,22 @@
 //! - `trigger_test`: how long after an output the camera sees it.
 //! - `devices`: from a configuration to devices.
 
-mod alive;
+mod activity;
 mod camera;
 mod challenge;
-mod conductor;
 mod control;
-mod desk;
 mod devices;
-mod given;
+mod executor;
+mod gate_thread;
 mod handover;
 mod inference;
-mod judge;
+mod inspector;
 mod latch;
 mod link;
 mod priority;
-mod rails;
+mod queues;
 mod recording;
+mod sealed_files;
 mod supervisor;
 mod trigger_test;
 mod triggers;
@@ -47,12 +47,12 @@ pub use devices::{
     DeviceSetupError, SimulatedDevices, controller_settings, inputs, outputs, safe_outputs, sanity,
     source, v4l2_settings,
 };
-pub use given::{Changes, Given, GivenError, Received};
 pub use handover::{EndedBy, Handover};
-pub use judge::{Judge, JudgeError, Judged, ProductJudge};
+pub use inspector::{Inspected, InspectorError, PartInspector, ProductInspector};
 pub use latch::{AlarmLatch, standing_at_start};
 pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
+pub use sealed_files::{Changes, Received, SealedFiles, SealedFilesError};
 pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
 pub use trigger_test::{
     Round, Seen, Spread, Suggestion, TriggerTest, TriggerTestError, TriggerTested, trigger_test,
@@ -61,26 +61,26 @@ pub use trigger_test::{
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
 use crate::line::controller::{ControllerSettings, FrameCounters};
-use crate::line::devices::{Inputs, Outputs, Standing};
+use crate::line::devices::{Inputs, LatchedAlarm, Outputs};
 use crate::line::gate::{Counters, Fault, SettingsError};
 use crate::line::keepalive::Keepalive;
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
 use crate::time::{Duration, Instant};
-use alive::Alive;
-use camera::{CameraEnds, CameraSettings};
+use activity::ThreadActivity;
+use camera::{CameraQueues, CameraSettings};
 use challenge::Challenge;
-use conductor::{Conductor, Ends, Watched};
-use control::{Control, ControlEnds};
-use desk::Company;
-use inference::JudgeEnds;
-use rails::{Rails, Word};
-use recording::RecorderEnds;
+use control::{Control, ControlQueues};
+use executor::Observers;
+use gate_thread::{GateQueues, GateThread, Watched};
+use inference::InspectorQueues;
+use queues::{ControlRequest, Queues};
+use recording::RecorderQueues;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use thiserror::Error;
-use triggers::{SharedFlash, TriggerEnds};
+use triggers::{SharedFlash, TriggerQueues};
 
 /// Where triggers come from.
 pub enum TriggerSource {
@@ -111,7 +111,7 @@ pub struct History {
     /// Of these, what was not told yet.
     pub newly_changed: Changes,
     /// The alarm that stands.
-    pub alarm: Standing,
+    pub alarm: LatchedAlarm,
     /// When a challenge was passed last, in seconds since 1970; None: nobody knows.
     pub challenge: Option<u64>,
 }
@@ -131,8 +131,8 @@ pub struct Station {
     pub triggers: TriggerSource,
     /// The output lines.
     pub outputs: Box<dyn Outputs>,
-    /// What judges.
-    pub judge: Box<dyn Judge>,
+    /// What inspects.
+    pub inspector: Box<dyn PartInspector>,
     /// Whether the product scores here as it did in the fit; READY stays off otherwise.
     pub self_test_passed: bool,
     /// What happened; None: nothing is kept.
@@ -184,7 +184,7 @@ pub enum StationError {
 
 /// Metrics that know the line's faults and alarms by name.
 pub fn metrics() -> Metrics {
-    let [_, alarms @ ..] = Standing::ALL.map(Standing::name);
+    let [_, alarms @ ..] = LatchedAlarm::ALL.map(LatchedAlarm::name);
     let [a, b, c, d] = alarms;
     Metrics::new(&Fault::ALL.map(Fault::name), &[a, b, c, d, "drift"])
 }
@@ -215,7 +215,7 @@ impl Station {
             camera_wired,
             triggers,
             outputs,
-            mut judge,
+            mut inspector,
             self_test_passed,
             recorder,
             metrics,
@@ -245,8 +245,8 @@ impl Station {
         let keeps_ok = move |part| sampler.is_some_and(|s| s.takes(part));
         let entries_lost = AtomicU64::new(0);
 
-        let mut rails = Box::new(Rails::default());
-        let Rails {
+        let mut queues = Box::new(Queues::default());
+        let Queues {
             arrivals,
             camera,
             jobs,
@@ -255,9 +255,9 @@ impl Station {
             items,
             pictures,
             free_gate,
-            free_judge,
+            free_inspector,
             free_recorder,
-        } = &mut *rails;
+        } = &mut *queues;
         let (arrivals_in, arrivals_out) = arrivals.split();
         let (camera_in, camera_out) = camera.split();
         let (jobs_in, jobs_out) = jobs.split();
@@ -266,22 +266,22 @@ impl Station {
         let (items_in, items_out) = items.split();
         let (pictures_in, pictures_out) = pictures.split();
         let (free_gate_in, free_gate_out) = free_gate.split();
-        let (free_judge_in, free_judge_out) = free_judge.split();
+        let (free_inspector_in, free_inspector_out) = free_inspector.split();
         let (free_recorder_in, free_recorder_out) = free_recorder.split();
         let no_room = AtomicU64::new(0);
-        let alive = Alive::new();
+        let alive = ThreadActivity::new();
         let record_lost = AtomicBool::new(false);
         // No alarm's number: the recorder waits until the gate has said which stands.
         let alarm = AtomicU8::new(u8::MAX);
         let gate = std::thread::current();
 
         if !self_test_passed {
-            let _ = words_in.enqueue(Word::Fault(Fault::SelfTest, true));
+            let _ = words_in.enqueue(ControlRequest::Fault(Fault::SelfTest, true));
         }
         std::thread::scope(|scope| {
             // Whatever ends this scope ends its threads too: all their waits are short.
             let _stop_all = StopAtEnd(stop);
-            let ends = RecorderEnds {
+            let ends = RecorderQueues {
                 items: items_out,
                 pictures: pictures_out,
                 free: free_recorder_in,
@@ -297,23 +297,23 @@ impl Station {
                 recording::run(recorder, ends, stop);
             })?;
 
-            let ends = JudgeEnds {
+            let ends = InspectorQueues {
                 jobs: jobs_out,
                 answers: answers_in,
                 pictures: pictures_in,
-                free: free_judge_in,
+                free: free_inspector_in,
                 gate: gate.clone(),
                 recorder: recorder_thread.clone(),
                 keeps_ok: &keeps_ok,
-                alive: &alive.judge,
+                alive: &alive.inspector,
             };
-            let judge_thread = spawn(scope, "judge", move || {
-                inference::run(&mut *judge, ends, stop);
+            let inspector_thread = spawn(scope, "judge", move || {
+                inference::run(&mut *inspector, ends, stop);
             })?;
 
-            let ends = CameraEnds {
+            let ends = CameraQueues {
                 out: camera_in,
-                free: [free_gate_out, free_judge_out, free_recorder_out],
+                free: [free_gate_out, free_inspector_out, free_recorder_out],
                 gate: gate.clone(),
                 no_room: &no_room,
                 alive: &alive.camera,
@@ -327,7 +327,7 @@ impl Station {
                 camera::run(source, &camera_settings, ends, stop);
             })?;
 
-            let ends = TriggerEnds {
+            let ends = TriggerQueues {
                 out: arrivals_in,
                 gate: gate.clone(),
                 flash: &flash,
@@ -347,7 +347,7 @@ impl Station {
             })?;
 
             if let Some(control) = &control {
-                let ends = ControlEnds {
+                let ends = ControlQueues {
                     words: words_in,
                     gate: gate.clone(),
                     flash: &flash,
@@ -363,7 +363,7 @@ impl Station {
             }
 
             priority::real_time(priority::GATE);
-            let ends = Ends {
+            let ends = GateQueues {
                 arrivals: arrivals_out,
                 camera: camera_out,
                 answers: answers_out,
@@ -372,7 +372,7 @@ impl Station {
                 items: items_in,
                 free: free_gate_in,
             };
-            let company = Company {
+            let observers = Observers {
                 metrics,
                 keepalive,
                 product,
@@ -380,7 +380,7 @@ impl Station {
                 entries_lost: &entries_lost,
                 alarm: &alarm,
                 challenge,
-                judge: &judge_thread,
+                inspector: &inspector_thread,
                 recorder: &recorder_thread,
             };
             let watched = Watched {
@@ -391,9 +391,10 @@ impl Station {
                 record_lost: &record_lost,
                 record_required,
             };
-            let mut conductor = Conductor::new(settings, outputs, ends, company, watched, history)?;
-            conductor.run(stop);
-            let controller = conductor.controller();
+            let mut gate_thread =
+                GateThread::new(settings, outputs, ends, observers, watched, history)?;
+            gate_thread.run(stop);
+            let controller = gate_thread.controller();
             Ok(Summary {
                 counters: *controller.counters(),
                 frames: *controller.frames(),

@@ -36,8 +36,8 @@ pub(super) fn real_time(priority: u8) {
 }
 
 /// Puts the calling thread back under the ordinary scheduler, and those that it will start: a child
-/// of the supervisor starts with the supervisor's priority, and its judge would keep everything
-/// else from running. To be called before the judge's threads are made.
+/// of the supervisor starts with the supervisor's priority, and its inspector would keep everything
+/// else from running. To be called before the inspector's threads are made.
 pub fn ordinary() {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
     let nice = getpriority_process(None).ok();
@@ -53,7 +53,7 @@ pub fn ordinary() {
 }
 
 /// What a niceness is called by `thread_priority`, which sets both at once and has a scale of its own
-/// (0 is niceness 19: a judge that runs only where nobody else wants to).
+/// (0 is niceness 19: an inspector that runs only where nobody else wants to).
 fn of_niceness(nice: i32, policy: ThreadSchedulePolicy) -> Option<ThreadPriority> {
     let scale = (0..=u8::MAX).filter_map(|v| ThreadPriorityValue::try_from(v).ok());
     let mut priorities = scale.map(ThreadPriority::Crossplatform);

@@ -1,11 +1,11 @@
 //! The recorder's thread. It may be slow, and the disk full: nobody waits for it.
 
-use super::alive::Word;
+use super::activity::ActivityStamp;
 use super::latch::AlarmLatch;
-use super::rails::{Item, Picture};
-use crate::capture::source::RawFrame;
+use super::queues::{Picture, RecordItem};
 use crate::clock;
-use crate::line::devices::Standing;
+use crate::frame::RawFrame;
+use crate::line::devices::LatchedAlarm;
 use crate::record::{EventEntry, EventKind, Metrics, PartEntry, Recorder};
 use crate::time::Duration;
 use heapless::Deque;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
 
-/// Pictures of judged parts that wait for their part's end.
+/// Pictures of inspected parts that wait for their part's end.
 const HELD: usize = 6;
 /// Entries that are written before the alarm's file at most.
 const AT_ONCE: u32 = 8;
@@ -23,8 +23,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const SOUND: Duration = Duration::from_millis(2_000);
 
 /// The recorder thread's ends.
-pub(super) struct RecorderEnds<'a> {
-    pub(super) items: Consumer<'a, Item>,
+pub(super) struct RecorderQueues<'a> {
+    pub(super) items: Consumer<'a, RecordItem>,
     pub(super) pictures: Consumer<'a, Picture>,
     pub(super) free: Producer<'a, RawFrame>,
     /// Entries for which the queue had no room.
@@ -39,11 +39,11 @@ pub(super) struct RecorderEnds<'a> {
     pub(super) record_lost: &'a AtomicBool,
     pub(super) gate: Thread,
     /// When this thread last went round.
-    pub(super) alive: &'a Word,
+    pub(super) alive: &'a ActivityStamp,
 }
 
 /// Records until `stop` and everything is written.
-pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, stop: &AtomicBool) {
+pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, stop: &AtomicBool) {
     let mut held: Deque<Picture, HELD> = Deque::new();
     let mut looked = clock::now();
     if let Some(recorder) = &mut recorder {
@@ -72,7 +72,7 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
         if let Some(item) = ends.items.dequeue() {
             idle = false;
             match item {
-                Item::Part(entry) => {
+                RecordItem::Part(entry) => {
                     let frame = take(&mut held, &entry);
                     if let Some(recorder) = &mut recorder {
                         recorder.part(&entry, frame.as_ref(), now);
@@ -81,7 +81,7 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
                         let _ = ends.free.enqueue(frame);
                     }
                 }
-                Item::Event(event) => {
+                RecordItem::Event(event) => {
                     if let Some(recorder) = &mut recorder {
                         recorder.event(&event, now);
                     }
@@ -91,7 +91,7 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderEnds<'_>, st
         // After the few entries that wait: a disk takes long for what has to outlive a power cut. A word,
         // not an entry of the queue: it cannot be lost.
         ahead = if idle { 0 } else { ahead + 1 };
-        let alarm = Standing::numbered(ends.alarm.load(Ordering::Relaxed));
+        let alarm = LatchedAlarm::numbered(ends.alarm.load(Ordering::Relaxed));
         let challenge = ends.metrics.challenge.passed_at();
         if let (Some(latch), Some(alarm)) = (&mut ends.latch, alarm)
             && latched != Some((alarm, challenge))

@@ -17,13 +17,13 @@
 //! nearly always, and what it has to do at all it has to do now, however busy the machine is. It writes
 //! no log, which could keep it waiting: that is the other thread's.
 
-use super::given::Given;
 use super::handover::{EndedBy, Handover};
 use super::link::{self, FromSupervisor, FromVision, LinkError};
 use super::priority;
+use super::sealed_files::SealedFiles;
 use crate::clock;
-use crate::line::devices::{DeviceError, Outputs, Standing};
-use crate::line::gate::Line;
+use crate::line::devices::{DeviceError, LatchedAlarm, Outputs};
+use crate::line::gate::Output;
 use crate::line::holder::{Act, FALL, Holder, HolderSettings};
 use crate::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -95,7 +95,7 @@ pub enum SupervisorError {
 const HOPELESS: u32 = 5;
 
 /// How one vision process ended.
-struct Life {
+struct VisionRun {
     ready: bool,
     stopped: bool,
     /// Its end in words; None: it was asked to.
@@ -109,7 +109,7 @@ struct Memory {
     /// When they were, those of the last hour.
     within_hour: VecDeque<Instant>,
     ended_by: EndedBy,
-    alarm: Option<Standing>,
+    alarm: Option<LatchedAlarm>,
 }
 
 const HOUR: Duration = Duration::from_millis(3_600_000);
@@ -127,9 +127,9 @@ impl Memory {
         }
     }
 
-    fn remember(&mut self, alarm: Standing) {
+    fn remember(&mut self, alarm: LatchedAlarm) {
         let before = self.alarm.replace(alarm).unwrap_or_default();
-        if before != Standing::None && alarm == Standing::None {
+        if before != LatchedAlarm::None && alarm == LatchedAlarm::None {
             // Somebody has looked.
             self.within_hour.clear();
         }
@@ -167,7 +167,7 @@ impl Incidents {
 /// [`SupervisorError`].
 pub fn supervise(
     settings: Supervision,
-    given: &mut Given,
+    given: &mut SealedFiles,
     open_outputs: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     start: &mut dyn FnMut(Stdio) -> std::io::Result<Child>,
     stop: &AtomicBool,
@@ -241,14 +241,14 @@ pub fn supervise(
 /// Gives the next vision process what it needs, before it is started.
 fn hand_over(
     link: &link::SupervisorEnd,
-    given: &mut Given,
+    given: &mut SealedFiles,
     outputs: &dyn Outputs,
     memory: &Memory,
     incidents: &Incidents,
 ) -> std::io::Result<()> {
     let (changed, newly_changed) = given.look();
     let shared = outputs.shared();
-    let mut places = [None; Line::ALL.len()];
+    let mut places = [None; Output::ALL.len()];
     for (request, lines) in (0..).zip(&shared) {
         for (bit, line) in (0..).zip(&lines.lines) {
             places[*line as usize] = Some((request, bit));
@@ -279,7 +279,7 @@ fn hold(
     memory: &mut Memory,
     incidents: &Incidents,
     stop: &AtomicBool,
-) -> Result<(Life, Result<(), DeviceError>), SupervisorError> {
+) -> Result<(VisionRun, Result<(), DeviceError>), SupervisorError> {
     let teller = std::thread::current();
     std::thread::scope(|scope| {
         let lines = std::thread::Builder::new().name("partgate-lines".into());
@@ -355,8 +355,11 @@ fn pause(time: Duration, stop: &AtomicBool) {
 /// Every line shows what it shows unattended, what lets parts by first.
 fn fall(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
     let mut failed = None;
-    for line in FALL {
-        failed = outputs.set(line, line.when_unattended()).err().or(failed);
+    for output in FALL {
+        failed = outputs
+            .set(output, output.when_unattended())
+            .err()
+            .or(failed);
     }
     failed.map_or(Ok(()), Err)
 }
@@ -369,7 +372,7 @@ fn attend(
     memory: &mut Memory,
     was_late: &mut dyn FnMut(Duration),
     stop: &AtomicBool,
-) -> Life {
+) -> VisionRun {
     let rules = HolderSettings {
         lease: settings.lease,
         late: settings.late,
@@ -383,7 +386,7 @@ fn attend(
     loop {
         if stop.load(Ordering::Relaxed) {
             link.say(FromSupervisor::End);
-            return Life {
+            return VisionRun {
                 ready: holder.was_ready(),
                 stopped: true,
                 why: None,
@@ -393,11 +396,11 @@ fn attend(
         let mut broken = None;
         let mut late = None;
         let mut act = |act| match act {
-            Act::Set(line, on) => {
-                if let Err(error) = outputs.set(line, on)
+            Act::Set(output, on) => {
+                if let Err(error) = outputs.set(output, on)
                     && broken.is_none()
                 {
-                    let why = format!("line {}: {error}", line.name());
+                    let why = format!("output {}: {error}", output.name());
                     broken = Some((EndedBy::Outputs, why));
                 }
             }
@@ -431,7 +434,7 @@ fn attend(
         if let Some(late) = late {
             was_late(late);
         }
-        let end = |why| Life {
+        let end = |why| VisionRun {
             ready: holder.was_ready(),
             stopped: false,
             why: Some(why),
@@ -445,10 +448,10 @@ fn attend(
                 Ok(found) => found,
                 Err(error) => return end((EndedBy::Outputs, error.to_string())),
             };
-            if let Some(line) = found.filter(|line| differed == Some(*line)) {
-                let name = line.name();
+            if let Some(output) = found.filter(|output| differed == Some(*output)) {
+                let name = output.name();
                 let why = format!(
-                    "line {name} does not show what it was set to; was its chip reset, or is the line short-circuited?"
+                    "output {name} does not show what it was set to; was its chip reset, or is the output short-circuited?"
                 );
                 return end((EndedBy::Outputs, why));
             }

@@ -2,12 +2,13 @@
 //! camera saw it. What a camera's stamps hide (pipelines, buffers, a link) shows here alone: the
 //! stamps by themselves are always plausible.
 
-use crate::capture::decode::{DecodeError, decode};
-use crate::capture::source::{CaptureError, FrameSource, RawFrame};
+use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
+use crate::frame::RawFrame;
+use crate::frame::{DecodeError, decode};
 use crate::frame::{Frame, Pixels};
 use crate::line::devices::{DeviceError, Outputs};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::time::{Duration, Instant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
@@ -23,7 +24,7 @@ const FULLY: f64 = 0.9;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TriggerTest {
     /// The output that the lamp hangs on.
-    pub line: Line,
+    pub output: Output,
     /// How often.
     pub rounds: u32,
     /// What counts as seen: so much change of the picture's mean brightness, which goes from 0 to 255.
@@ -80,10 +81,10 @@ pub enum TriggerTestError {
     #[error("a frame cannot be read")]
     Frame(#[from] DecodeError),
     /// The output.
-    #[error("output `{line}` cannot be set")]
+    #[error("output `{output}` cannot be set")]
     Output {
         /// The output's name.
-        line: &'static str,
+        output: &'static str,
         /// Why.
         source: DeviceError,
     },
@@ -216,10 +217,10 @@ pub fn trigger_test(
     };
     let done = trial.all(outputs);
     let mut restored = Ok(());
-    for line in Line::ALL {
-        let set = outputs.set(line, line.when_unattended());
+    for output in Output::ALL {
+        let set = outputs.set(output, output.when_unattended());
         restored = restored.and(set.map_err(|source| TriggerTestError::Output {
-            line: line.name(),
+            output: output.name(),
             source,
         }));
     }
@@ -264,11 +265,11 @@ impl Trial<'_> {
     }
 
     fn set(&self, outputs: &mut dyn Outputs, on: bool) -> Result<(), TriggerTestError> {
-        let line = self.asked.line;
+        let line = self.asked.output;
         outputs
             .set(line, on)
             .map_err(|source| TriggerTestError::Output {
-                line: line.name(),
+                output: line.name(),
                 source,
             })
     }
@@ -294,7 +295,7 @@ impl Trial<'_> {
             if clock::now() >= until {
                 let from = dark.unwrap_or(low);
                 return Err(TriggerTestError::Restless {
-                    line: self.asked.line.name(),
+                    line: self.asked.output.name(),
                     round,
                     varies: (high - from).abs().max(high - low),
                 });
@@ -315,7 +316,7 @@ impl Trial<'_> {
             largest = largest.max(change);
             if clock::now() >= until {
                 return Err(TriggerTestError::NothingChanges {
-                    line: self.asked.line.name(),
+                    line: self.asked.output.name(),
                     round,
                     largest,
                     wanted: self.asked.change,

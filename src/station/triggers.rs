@@ -1,7 +1,7 @@
 //! The thread that waits for edges, or makes triggers by the clock.
 
-use super::alive::Word;
-use super::rails::{Arrival, said};
+use super::activity::ActivityStamp;
+use super::queues::{Arrival, said};
 use crate::capture::source::Flash;
 use crate::clock;
 use crate::line::devices::{Edge, Input, Inputs};
@@ -26,19 +26,19 @@ pub(super) fn fire(flash: &SharedFlash, at: Instant) {
 }
 
 /// Hands edges to the gate.
-pub(super) struct TriggerEnds<'a> {
+pub(super) struct TriggerQueues<'a> {
     pub(super) out: Producer<'a, Arrival>,
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
     /// When this thread last went round.
-    pub(super) alive: &'a Word,
+    pub(super) alive: &'a ActivityStamp,
     /// The trigger's level, as its edges say.
     pub(super) known: Option<bool>,
     /// It was read and was another.
     pub(super) doubted: bool,
 }
 
-impl TriggerEnds<'_> {
+impl TriggerQueues<'_> {
     fn see(&mut self, edge: Edge, stop: &AtomicBool) {
         if edge.input == Input::Trigger && edge.on {
             fire(self.flash, edge.at);
@@ -87,7 +87,7 @@ pub(super) fn run(
     mut inputs: Option<Box<dyn Inputs>>,
     every: Option<Duration>,
     level_every: Option<Duration>,
-    mut ends: TriggerEnds<'_>,
+    mut ends: TriggerQueues<'_>,
     stop: &AtomicBool,
 ) {
     let mut failed = false;
@@ -144,7 +144,11 @@ pub(super) fn run(
 
 /// Reads the trigger's level. An edge that comes at the same time explains it: then the level is not
 /// told. A device that fails says so when it is waited on next.
-fn read_level(inputs: &mut Option<Box<dyn Inputs>>, ends: &mut TriggerEnds<'_>, stop: &AtomicBool) {
+fn read_level(
+    inputs: &mut Option<Box<dyn Inputs>>,
+    ends: &mut TriggerQueues<'_>,
+    stop: &AtomicBool,
+) {
     let Some(inputs) = inputs else {
         return;
     };

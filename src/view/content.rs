@@ -111,7 +111,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// A figure without a judgement.
+    /// A figure without a verdict.
     pub fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
         Self::toned(label, value, Tone::Plain)
     }

@@ -1,4 +1,4 @@
-//! Pictures and pages for people: what a judgement looks like.
+//! Pictures and pages for people: what a verdict looks like.
 //!
 //! - [`picture`]: a frame as the network saw it, and encoded pictures.
 //! - [`mod@overlay`]: a score map over that picture, on a scale that two pictures share.

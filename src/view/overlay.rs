@@ -81,7 +81,7 @@ pub fn contour(rgb: &mut [u8], map: &[f32], width: usize, level: f32, line: [u8;
     }
 }
 
-/// The picture of a judgement: `map`, `[side, side]`, over `rgb`, the network's view of the same
+/// The picture of a verdict: `map`, `[side, side]`, over `rgb`, the network's view of the same
 /// side, with a line round everything above the NG threshold.
 #[must_use]
 pub fn overlay(rgb: &[u8], map: &[f32], side: usize, thresholds: &Thresholds) -> Vec<u8> {

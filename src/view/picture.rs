@@ -152,8 +152,8 @@ impl NetworkView {
 mod tests {
     use super::*;
     use crate::backbone::Rect;
-    use crate::capture::folder::decode_frame;
     use crate::frame::Pixels;
+    use crate::frame::file::decode_frame;
     use std::path::Path;
 
     #[test]

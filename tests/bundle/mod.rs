@@ -1,5 +1,5 @@
 //! Bundles for tests, made without the trainer: a random bank of rendered good parts, and
-//! thresholds from a few held-out ones. Real enough to be judged with, not well fitted.
+//! thresholds from a few held-out ones. Real enough to be inspected with, not well fitted.
 
 // Each test crate uses its own part of this.
 #![allow(dead_code)]
@@ -283,13 +283,13 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
             ),
         ];
         for (name, kind, part) in shown {
-            let judged = inspector.inspect(&frame(&part)).expect("golden");
+            let inspected = inspector.inspect(&frame(&part)).expect("golden");
             manifest.goldens.push(Golden {
                 name: name.into(),
                 kind,
                 section: sections.len() as u32,
-                score: judged.score,
-                verdict: manifest.thresholds.verdict(judged.score),
+                score: inspected.score,
+                verdict: manifest.thresholds.verdict(inspected.score),
                 coarse_map: coarse(inspector.map(), side),
             });
             sections.push(golden_section(&part));

@@ -2,21 +2,21 @@
 //!
 //! What a part shows follows from its trigger's time alone, so the same camera and the same product
 //! tell afterwards which may have passed. How fast parts come follows from how fast this machine
-//! judges, which is measured first.
+//! inspects, which is measured first.
 
 // Each test crate uses its own part of this.
 #![allow(dead_code)]
 
 use super::bundle;
 use super::line::{MS, PATIENCE, Plant};
-use partgate::capture::source::RawFrame;
 use partgate::config::LineConfig;
+use partgate::frame::RawFrame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::seed::Rng;
 use partgate::simulation::Devices;
-use partgate::station::{Judge, Judged, ProductJudge, source};
+use partgate::station::{Inspected, PartInspector, ProductInspector, source};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,11 +43,11 @@ pub(crate) struct Belt {
 }
 
 impl Belt {
-    /// One that a machine can serve that judges a part in `judging`.
-    pub(crate) fn for_judging(judging: Duration) -> Self {
-        let judging = judging.as_nanos() as u64;
-        let pitch = (2 * judging).clamp(100 * MS, 1000 * MS);
-        let after = (4 * judging).clamp(300 * MS, 3000 * MS);
+    /// One that a machine can serve that inspects a part in `inspection`.
+    pub(crate) fn for_inspection(inspection: Duration) -> Self {
+        let inspection = inspection.as_nanos() as u64;
+        let pitch = (2 * inspection).clamp(100 * MS, 1000 * MS);
+        let after = (4 * inspection).clamp(300 * MS, 3000 * MS);
         Self {
             after,
             pitch,
@@ -129,8 +129,8 @@ pub(crate) struct Truth {
     camera: Box<dyn partgate::capture::source::FrameSource>,
     flash: Box<dyn partgate::capture::source::Flash>,
     frame: RawFrame,
-    judge: ProductJudge,
-    known: HashMap<Vec<u8>, Judged>,
+    inspector: ProductInspector,
+    known: HashMap<Vec<u8>, Inspected>,
 }
 
 impl Truth {
@@ -147,7 +147,7 @@ impl Truth {
             frame: RawFrame::with_capacity(camera.frame_bytes()),
             camera,
             flash,
-            judge: ProductJudge::new(product, inspector, None),
+            inspector: ProductInspector::new(product, inspector, None),
             known: HashMap::new(),
         }
     }
@@ -165,23 +165,23 @@ impl Truth {
     }
 
     /// What the product says of the part that was triggered at `at`.
-    pub(crate) fn of(&mut self, at: u64) -> Judged {
+    pub(crate) fn of(&mut self, at: u64) -> Inspected {
         self.show(at);
         let frame = &mut self.frame;
-        if let Some(judged) = self.known.get(&frame.bytes) {
-            return judged.clone();
+        if let Some(inspected) = self.known.get(&frame.bytes) {
+            return inspected.clone();
         }
-        let judged = self.judge.judge(frame).expect("judged");
-        self.known.insert(frame.bytes.clone(), judged.clone());
-        judged
+        let inspected = self.inspector.inspect(frame).expect("judged");
+        self.known.insert(frame.bytes.clone(), inspected.clone());
+        inspected
     }
 }
 
 /// Different parts of the camera that are looked at beforehand.
 const SAMPLE: usize = 24;
 
-/// How long judging takes on this machine as it is now: the slow ones of a few.
-pub(crate) fn judging(truth: &mut Truth) -> Duration {
+/// How long inspection takes on this machine as it is now: the slow ones of a few.
+pub(crate) fn inspection(truth: &mut Truth) -> Duration {
     let mut took = Vec::new();
     for us in 0.. {
         let (started, known) = (Instant::now(), truth.known.len());
@@ -199,8 +199,12 @@ pub(crate) fn judging(truth: &mut Truth) -> Duration {
 
 /// The small product with thresholds in the middle of what it says of the parts of `truth`.
 pub(crate) fn strict(truth: &mut Truth) -> Vec<u8> {
-    judging(truth);
-    let mut scores: Vec<f32> = truth.known.values().map(|judged| judged.score).collect();
+    inspection(truth);
+    let mut scores: Vec<f32> = truth
+        .known
+        .values()
+        .map(|inspected| inspected.score)
+        .collect();
     scores.sort_by(f32::total_cmp);
     let (low, high) = (scores[scores.len() / 2 - 1], scores[scores.len() / 2]);
     assert!(low < high, "{scores:?}");
@@ -259,8 +263,11 @@ pub(crate) fn measured(folder: &Path, named: Option<PathBuf>) -> (PathBuf, Truth
             (small, truth)
         }
     };
-    let judging = judging(&mut truth);
-    let belt = Belt::for_judging(judging);
-    println!("{}: judged in {judging:?}: {belt:?}", product.display());
+    let inspection = inspection(&mut truth);
+    let belt = Belt::for_inspection(inspection);
+    println!(
+        "{}: inspected in {inspection:?}: {belt:?}",
+        product.display()
+    );
     (product, truth, belt)
 }

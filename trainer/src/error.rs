@@ -1,7 +1,7 @@
 //! What can go wrong on the host, each with the name of the thing and the fix.
 
 use partgate::backbone::{BackboneError, GeometryError};
-use partgate::capture::folder::FolderError;
+use partgate::frame::file::ImageFileError;
 use partgate::inspection::InspectionError;
 use partgate::network::NetworkError;
 use partgate::product::{ContainerError, ProductError};
@@ -15,7 +15,7 @@ use crate::metrics::MetricError;
 #[derive(Debug, Error)]
 pub(crate) enum TrainError {
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Folder(#[from] ImageFileError),
     #[error(transparent)]
     Geometry(#[from] GeometryError),
     #[error(transparent)]
@@ -34,7 +34,7 @@ pub(crate) enum TrainError {
     Container(#[from] ContainerError),
     #[error("{}: {problem}", path.display())]
     Dataset { path: PathBuf, problem: String },
-    #[error("{}: cannot judge this image", path.display())]
+    #[error("{}: cannot inspect this image", path.display())]
     Image {
         path: PathBuf,
         source: InspectionError,

@@ -9,7 +9,7 @@ use crate::metrics::{
 };
 use crate::progress::Progress;
 use partgate::backbone::Threads;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{Manifest, Product};
 use partgate::score::{Rule, Scorer};
@@ -18,9 +18,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// One judged test image.
+/// One inspected test image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Judged {
+pub(crate) struct Inspected {
     pub(crate) path: PathBuf,
     /// Ground truth, where there is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ pub(crate) struct ValidationReport {
     pub(crate) rule: Rule,
     pub(crate) backbone: String,
     pub(crate) bank_rows: usize,
-    /// How many members judge together; 1 for most products.
+    /// How many members inspect together; 1 for most products.
     pub(crate) members: usize,
     /// Whether the product is its own baseline.
     pub(crate) plain: bool,
@@ -144,8 +144,8 @@ pub(crate) struct ValidationReport {
 }
 
 impl ValidationReport {
-    /// What judged, in a word or two.
-    pub(crate) fn judge(&self) -> String {
+    /// What inspected, in a word or two.
+    pub(crate) fn inspect(&self) -> String {
         match self.members {
             1 => self.rule.to_string(),
             n => format!("{n} members"),
@@ -159,7 +159,7 @@ struct Worker {
 }
 
 struct Outcome {
-    judged: Judged,
+    inspected: Inspected,
     mask: Option<Vec<u8>>,
     map: Vec<f32>,
     baseline_map: Option<Vec<f32>>,
@@ -185,7 +185,7 @@ impl Worker {
         })
     }
 
-    fn judge(
+    fn inspect(
         &mut self,
         image: &TestImage,
         product: &Product,
@@ -228,7 +228,7 @@ impl Worker {
             }
         };
         Ok(Outcome {
-            judged: Judged {
+            inspected: Inspected {
                 path: image.path.clone(),
                 mask: image.mask.clone(),
                 kind: image.kind.clone(),
@@ -263,13 +263,13 @@ impl Rate {
 }
 
 fn figures(
-    judged: &[Judged],
-    score: impl Fn(&Judged) -> f32,
-    verdict: impl Fn(&Judged) -> Verdict,
+    inspected: &[Inspected],
+    score: impl Fn(&Inspected) -> f32,
+    verdict: impl Fn(&Inspected) -> Verdict,
     pixels: PixelScores,
 ) -> Result<Figures, TrainError> {
-    let scores: Vec<f32> = judged.iter().map(&score).collect();
-    let labels: Vec<bool> = judged.iter().map(|j| j.defective).collect();
+    let scores: Vec<f32> = inspected.iter().map(&score).collect();
+    let labels: Vec<bool> = inspected.iter().map(|j| j.defective).collect();
     let both = labels.iter().any(|&d| d) && labels.iter().any(|&d| !d);
     let (image_auroc, interval, f1, full_recall) = if both {
         let interval = auroc_interval(&scores, &labels)?;
@@ -290,11 +290,11 @@ fn figures(
         pixel_f1 = Some(sorted.f1_max()?.f1);
     }
     let goods = labels.iter().filter(|&&d| !d).count();
-    let rejects = judged
+    let rejects = inspected
         .iter()
         .filter(|j| !j.defective && verdict(j) != Verdict::Ok)
         .count();
-    let escapes = judged
+    let escapes = inspected
         .iter()
         .filter(|j| j.defective && verdict(j) == Verdict::Ok)
         .count();
@@ -316,16 +316,16 @@ fn figures(
     })
 }
 
-fn kind_figures(judged: &[Judged], comparable: bool) -> Vec<KindFigures> {
-    let mut kinds: Vec<&str> = judged
+fn kind_figures(inspected: &[Inspected], comparable: bool) -> Vec<KindFigures> {
+    let mut kinds: Vec<&str> = inspected
         .iter()
         .filter(|j| j.defective)
         .map(|j| j.kind.as_str())
         .collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let auroc = |kind: &str, score: &dyn Fn(&Judged) -> f32| {
-        let (scores, labels): (Vec<f32>, Vec<bool>) = judged
+    let auroc = |kind: &str, score: &dyn Fn(&Inspected) -> f32| {
+        let (scores, labels): (Vec<f32>, Vec<bool>) = inspected
             .iter()
             .filter(|j| !j.defective || j.kind == kind)
             .map(|j| (score(j), j.defective))
@@ -335,7 +335,7 @@ fn kind_figures(judged: &[Judged], comparable: bool) -> Vec<KindFigures> {
     kinds
         .into_iter()
         .map(|kind| {
-            let of_kind = || judged.iter().filter(|j| j.kind == kind);
+            let of_kind = || inspected.iter().filter(|j| j.kind == kind);
             KindFigures {
                 kind: kind.into(),
                 images: of_kind().count(),
@@ -361,26 +361,26 @@ pub(crate) fn is_plain(manifest: &Manifest) -> bool {
         && manifest.others.is_empty()
 }
 
-/// All images judged, with the pixels of those that have ground truth.
-struct JudgedSet {
-    judged: Vec<Judged>,
+/// All images inspected, with the pixels of those that have ground truth.
+struct InspectdSet {
+    inspected: Vec<Inspected>,
     pixels: PixelScores,
     baseline_pixels: PixelScores,
 }
 
-/// Judges `images` with `product`, in parallel; the results keep the images' order.
-fn judge_all(
+/// Inspects `images` with `product`, in parallel; the results keep the images' order.
+fn inspect_all(
     product: &Product,
     images: &[TestImage],
     eroded: bool,
-) -> Result<JudgedSet, TrainError> {
+) -> Result<InspectdSet, TrainError> {
     let side = product.manifest().input.side();
     let progress = Progress::new("validate", images.len() as u64);
     let mut workers = (0..rayon::current_num_threads().clamp(1, images.len().max(1)))
         .map(|_| Worker::new(product))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut set = JudgedSet {
-        judged: Vec::with_capacity(images.len()),
+    let mut set = InspectdSet {
+        inspected: Vec::with_capacity(images.len()),
         pixels: PixelScores::new(),
         baseline_pixels: PixelScores::new(),
     };
@@ -394,7 +394,7 @@ fn judge_all(
                 images
                     .iter()
                     .map(|image| {
-                        let outcome = worker.judge(image, product, eroded);
+                        let outcome = worker.inspect(image, product, eroded);
                         progress.advance(1);
                         outcome
                     })
@@ -407,7 +407,7 @@ fn judge_all(
                 let map = outcome.baseline_map.as_ref().unwrap_or(&outcome.map);
                 set.baseline_pixels.add(map, mask, side, side)?;
             }
-            set.judged.push(outcome.judged);
+            set.inspected.push(outcome.inspected);
         }
     }
     progress.finish();
@@ -417,31 +417,31 @@ fn judge_all(
 /// The figures of a validation, and the images that they come from.
 pub(crate) struct Validation {
     pub(crate) report: ValidationReport,
-    pub(crate) judged: Vec<Judged>,
+    pub(crate) inspected: Vec<Inspected>,
 }
 
-/// Judges `images` with `product` and computes every figure.
+/// Inspects `images` with `product` and computes every figure.
 pub(crate) fn validate(
     product: &Product,
     images: &[TestImage],
     eroded: bool,
 ) -> Result<Validation, TrainError> {
     let manifest = product.manifest();
-    let JudgedSet {
-        judged,
+    let InspectdSet {
+        inspected,
         pixels,
         baseline_pixels,
-    } = judge_all(product, images, eroded)?;
+    } = inspect_all(product, images, eroded)?;
     let plain = is_plain(manifest);
-    let main = figures(&judged, |j| j.score, |j| j.verdict, pixels)?;
+    let main = figures(&inspected, |j| j.score, |j| j.verdict, pixels)?;
     // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores
-    // must not be judged by them.
+    // must not be inspected by them.
     let comparable = plain || manifest.baseline_thresholds.is_some();
     let mut baseline = if plain {
         main.clone()
     } else {
         figures(
-            &judged,
+            &inspected,
             |j| j.baseline_score,
             |j| j.baseline_verdict,
             baseline_pixels,
@@ -453,12 +453,12 @@ pub(crate) fn validate(
         baseline.escape_rate = None;
         baseline.escape_interval = None;
     }
-    let defective = judged.iter().filter(|j| j.defective).count();
+    let defective = inspected.iter().filter(|j| j.defective).count();
     let Thresholds { unknown, ng } = &manifest.thresholds;
     let report = ValidationReport {
         figures: main,
-        images: judged.len(),
-        good: judged.len() - defective,
+        images: inspected.len(),
+        good: inspected.len() - defective,
         defective,
         with_mask: images.iter().filter(|i| i.mask.is_some()).count(),
         rule: manifest.method.rule,
@@ -467,8 +467,8 @@ pub(crate) fn validate(
         members: product.members().len(),
         plain,
         baseline,
-        kinds: kind_figures(&judged, comparable),
+        kinds: kind_figures(&inspected, comparable),
         thresholds: [unknown.threshold, ng.threshold],
     };
-    Ok(Validation { report, judged })
+    Ok(Validation { report, inspected })
 }

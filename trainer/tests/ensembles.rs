@@ -1,5 +1,5 @@
 //! What `fit --member` promises: members fitted as if each were alone, joined by constants that no
-//! judged part can move, thresholds of what they say together, and a board that says the same.
+//! inspected part can move, thresholds of what they say together, and a board that says the same.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use fixtures::{
     left_half_black, opened, own_network, save, text, train, validate,
 };
 use partgate::backbone::Threads;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{Product, SectionKind};
 use partgate::simulation::part::{Defect, Renderer};
@@ -23,7 +23,7 @@ fn named(spec: &mut Value) {
 }
 
 #[test]
-fn three_members_are_one_product_that_judges_as_validation_did() {
+fn three_members_are_one_product_that_inspects_as_validation_did() {
     let bench = Bench::new();
     data_set(&bench.at("set"), 1, 10, &[Defect::Scratch, Defect::Stain]);
     let own = format!("backbone={},size=96", text(&own_network(&bench, named)));
@@ -60,7 +60,7 @@ fn three_members_are_one_product_that_judges_as_validation_did() {
         let better = ensemble["better"].as_bool().expect("a verdict");
         assert_eq!(better, together <= best - 0.002, "{together} {best}");
 
-        // The goldens were judged by all members, here as there.
+        // The goldens were inspected by all members, here as there.
         let mut here = inspector(&product);
         assert_selftest(&product, 4);
 
@@ -84,7 +84,7 @@ fn three_members_are_one_product_that_judges_as_validation_did() {
             let there = line["score"].as_f64().expect("score") as f32;
             assert_eq!([found[0].score, found[1].score], [there; 2], "{method}");
             assert_eq!(line["verdict"], found[0].verdict.to_string());
-            // The plain bank beside it is judged by thresholds of its own.
+            // The plain bank beside it is inspected by thresholds of its own.
             assert!(line["baseline_score"].as_f64().expect("score") > 3.0 * f64::from(there));
         }
     }

@@ -1,4 +1,4 @@
-//! What `fit` promises: a bundle that judges on the board as it did here, and the same bytes for
+//! What `fit` promises: a bundle that inspects on the board as it did here, and the same bytes for
 //! the same images, settings and seed.
 
 #![allow(clippy::expect_used, clippy::panic)]
@@ -10,7 +10,7 @@ use fixtures::{
     left_half_black, opened, program, text, validate,
 };
 use partgate::backbone::Threads;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::score::NeighbourhoodForm;
@@ -88,7 +88,7 @@ fn networks_and_choices_are_the_same_every_time() {
 }
 
 /// The published form of the neighbourhood network, made small: one bundle for any number of
-/// threads, which says its form and judges as it did here.
+/// threads, which says its form and inspects as it did here.
 #[test]
 fn the_papers_network_travels_in_the_bundle() {
     let bench = Bench::new();

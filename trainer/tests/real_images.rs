@@ -8,7 +8,7 @@ mod fixtures;
 
 use fixtures::{Bench, Shipped, text, train};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
-use partgate::capture::folder::{images_under, read_frame};
+use partgate::frame::file::{images_under, read_frame};
 use partgate::score::{Aggregator, Border};
 use partgate::seed::Rng;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ mod fixtures;
 
 use fixtures::{Bench, copy, data_set, fit, goods, text, train, validate};
 use partgate::backbone::Threads;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::simulation::part::Defect;

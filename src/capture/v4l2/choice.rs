@@ -2,7 +2,7 @@
 
 use super::fourcc;
 use super::offer::{FormatOffer, RateOffer, SizeOffer, code};
-use crate::capture::source::PixelFormat;
+use crate::frame::PixelFormat;
 
 /// What `auto` tries, in this order: colour before grey, because a colour camera that also offers
 /// grey would otherwise lose its colours without a word; plain samples before JPEG, whose artefacts

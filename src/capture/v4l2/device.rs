@@ -5,11 +5,10 @@ use super::listing::{controls, formats, open_node, reason, usable};
 use super::offer::{self, RATE_TOLERANCE};
 use super::stamp::{Numbered, Sequence, monotonic_ns, stamped_at_the_end};
 use super::{V4l2Settings, choice, fourcc, ioctl};
-use crate::capture::source::{
-    CaptureError, FrameSource, PixelFormat, RawFrame, YuvCoding, YuvMatrix,
-};
+use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
 use crate::frame::{MAX_AREA, MAX_SIDE};
+use crate::frame::{PixelFormat, RawFrame, YuvCoding, YuvMatrix};
 use crate::time::{Duration, Instant};
 use log::{debug, warn};
 use std::io;

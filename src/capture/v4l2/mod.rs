@@ -20,7 +20,8 @@ pub use offer::{
     Camera, ControlKind, ControlOffer, FormatOffer, MenuEntry, RateOffer, SizeOffer, Steps,
 };
 
-use super::source::{CaptureError, FrameSource, PixelFormat};
+use super::source::{CaptureError, FrameSource};
+use crate::frame::PixelFormat;
 use std::path::PathBuf;
 
 /// What a camera is asked for. Anything it does not grant is an error at open.

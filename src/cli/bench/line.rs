@@ -9,19 +9,19 @@ use super::{Arguments, NoImage};
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::Quantiles;
-use partgate::simulation::{LineFigures, LineTrial, Picture, judging_times, try_line};
-use partgate::station::{Judge, ProductJudge};
+use partgate::simulation::{LineFigures, LineTrial, Picture, inspection_times, try_line};
+use partgate::station::{PartInspector, ProductInspector};
 use partgate::verdict::Verdict;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Part rates, as shares of what the judge could do if nothing else were to be done.
+/// Part rates, as shares of what the inspector could do if nothing else were to be done.
 const SHARES: [f64; 10] = [0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5];
-/// Runs of the judge alone.
+/// Runs of the inspector alone.
 const ALONE: usize = 30;
-/// From the exposure to the judge, and room for what the machine does besides.
+/// From the exposure to the inspector, and room for what the machine does besides.
 const AROUND: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
@@ -31,7 +31,8 @@ struct Rate {
     late: u64,
     passed: u64,
     rejected: u64,
-    judging: Quantiles,
+    #[serde(rename = "judging")]
+    inspection: Quantiles,
     trigger_to_verdict: Quantiles,
     trigger_to_output: Quantiles,
     output_jitter: Quantiles,
@@ -81,11 +82,12 @@ pub(super) fn run(
         return Err(Failure::input(NoImage { bundle: name }));
     }
     let ng_threshold = product.manifest().thresholds.ng.threshold;
-    let mut judge: Box<dyn Judge> = Box::new(ProductJudge::new(product, inspector, None));
-    let alone = judging_times(&mut *judge, &pictures, ALONE).map_err(Failure::input)?;
+    let mut inspector: Box<dyn PartInspector> =
+        Box::new(ProductInspector::new(product, inspector, None));
+    let alone = inspection_times(&mut *inspector, &pictures, ALONE).map_err(Failure::input)?;
     let (median, max) = (Duration::from(alone.median), Duration::from(alone.max));
     let gate = AROUND + 4 * max;
-    let judge = Arc::new(Mutex::new(judge));
+    let inspector = Arc::new(Mutex::new(inspector));
     let pictures: Arc<[Picture]> = pictures.into();
     let mut rates = Vec::new();
     let mut progress = Progress::new("running lines", SHARES.len());
@@ -98,7 +100,7 @@ pub(super) fn run(
             parts,
         };
         let figures =
-            try_line(trial, &judge, &pictures, ng_threshold).map_err(Failure::unexpected)?;
+            try_line(trial, &inspector, &pictures, ng_threshold).map_err(Failure::unexpected)?;
         rates.push(rate(&trial, &figures));
         progress.step();
     }
@@ -150,7 +152,7 @@ fn rate(trial: &LineTrial, figures: &LineFigures) -> Rate {
         late: figures.late,
         passed: figures.counters.passed,
         rejected: figures.counters.rejected_in_all(),
-        judging: figures.judging,
+        inspection: figures.inspection,
         trigger_to_verdict: figures.trigger_to_verdict,
         trigger_to_output: figures.trigger_to_output,
         output_jitter: figures.lateness,
@@ -159,7 +161,7 @@ fn rate(trial: &LineTrial, figures: &LineFigures) -> Rate {
 
 fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     out.line(format_args!(
-        "{}: judging alone {:.1} ms (median), {:.1} at most, {} threads; ejector {:.0} ms after the sensor; {} s a rate",
+        "{}: inspection alone {:.1} ms (median), {:.1} at most, {} threads; ejector {:.0} ms after the sensor; {} s a rate",
         report.product,
         report.judging_alone.median_ms,
         report.judging_alone.max_ms,

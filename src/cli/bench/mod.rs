@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::terminal::{Colour, Out};
 use super::{ThreadCount, load, ms, open};
 use clap::Args;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::{Kernels, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -16,15 +16,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Measure how long judging one image takes here, stage by stage
+/// Measure how long inspection one image takes here, stage by stage
 ///
-/// The same image is judged again and again. `start_ms` is the time from the start of the process
-/// until the first image could be judged: bundle opened and checked, network loaded and optimised.
+/// The same image is inspected again and again. `start_ms` is the time from the start of the process
+/// until the first image could be inspected: bundle opened and checked, network loaded and optimised.
 /// Build with --release for figures that mean something.
 ///
 /// With --line the running line is measured instead, with all its threads, in real time: parts come
-/// at rising rates to simulated wires, are judged for real, and meet an ejector whose distance follows
-/// from the time that judging takes. What counts is when outputs are set and whether anything is late.
+/// at rising rates to simulated wires, are inspected for real, and meet an ejector whose distance follows
+/// from the time that inspection takes. What counts is when outputs are set and whether anything is late.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, where there are further members\nwhose times are in the stages. The stage `decode` is there with --image\nonly and is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
@@ -36,11 +36,11 @@ pub(crate) struct Arguments {
     /// Measure the running line
     #[arg(long, conflicts_with_all = ["image", "runs", "warmup"])]
     line: bool,
-    /// With --line: how many seconds parts come at each rate; a rate that the judge does not keep up
+    /// With --line: how many seconds parts come at each rate; a rate that the inspector does not keep up
     /// with shows once what waits is longer than the way to the ejector
     #[arg(long, value_name = "N", default_value_t = 20, requires = "line", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// Image to judge [default: the bundle's first golden image]
+    /// Image to inspect [default: the bundle's first golden image]
     #[arg(long, value_name = "PATH")]
     image: Option<PathBuf>,
     /// Measured runs
@@ -161,7 +161,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     }
     drop(progress);
 
-    let judging: Duration = totals.iter().sum();
+    let inspection: Duration = totals.iter().sum();
     let mut table: Vec<(&'static str, Percentiles)> = Vec::new();
     if !decodes.is_empty() {
         table.push(("decode", Percentiles::of(&mut decodes)));
@@ -176,7 +176,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     let report = Report {
         bundle: bundle.clone(),
         total,
-        frames_per_second: f64::from(arguments.runs) / judging.as_secs_f64(),
+        frames_per_second: f64::from(arguments.runs) / inspection.as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes(),
         start_ms: ms(start),
         kernels,

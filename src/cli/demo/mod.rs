@@ -1,4 +1,4 @@
-//! `partgate demo`: a run of rendered parts, judged by an embedded product.
+//! `partgate demo`: a run of rendered parts, inspected by an embedded product.
 
 mod page;
 
@@ -33,7 +33,7 @@ const PICTURED: usize = 200;
 /// Key of the random stream that orders the run.
 const ORDER: u64 = 0x6465_6d6f_6f72_6472;
 
-/// Judge a run of drawn parts with the product that is built in; needs nothing else
+/// Inspect a run of drawn parts with the product that is built in; needs nothing else
 ///
 /// The parts are small electrical assemblies: two in five are good, the others have a wire in the
 /// wrong place, a missing or swapped component, a scratch, a stain or another defect. Prints a row
@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// Folder for index.html and overlays/
     #[arg(long, value_name = "DIR", default_value = "partgate-demo")]
     out: PathBuf,
-    /// Parts to judge
+    /// Parts to inspect
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     parts: u32,
     /// Seed of the parts and their order
@@ -73,7 +73,7 @@ enum Outcome {
 
 /// One part with what became of it.
 #[derive(Serialize)]
-struct Judged {
+struct Inspected {
     /// Number in this run, from 1.
     part: usize,
     /// `good`, or the defect's name.
@@ -100,7 +100,7 @@ struct Summary {
     escapes: usize,
     false_rejects: usize,
     median_ms: f64,
-    /// Judging alone; drawing the parts is not counted.
+    /// Inspection alone; drawing the parts is not counted.
     parts_per_second: f64,
 }
 
@@ -112,7 +112,7 @@ struct Report<'a> {
     threads: usize,
     threshold: f32,
     unknown_threshold: f32,
-    parts: &'a [Judged],
+    parts: &'a [Inspected],
     summary: &'a Summary,
     page: &'a Path,
 }
@@ -152,20 +152,20 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Summary {
-    fn of(judged: &[Judged]) -> Self {
-        let with = |verdict| judged.iter().filter(|j| j.verdict == verdict).count();
-        let came = |outcome| judged.iter().filter(|j| j.outcome == outcome).count();
-        let seconds: f64 = judged.iter().map(|j| j.ms).sum::<f64>() / 1e3;
+    fn of(inspected: &[Inspected]) -> Self {
+        let with = |verdict| inspected.iter().filter(|j| j.verdict == verdict).count();
+        let came = |outcome| inspected.iter().filter(|j| j.outcome == outcome).count();
+        let seconds: f64 = inspected.iter().map(|j| j.ms).sum::<f64>() / 1e3;
         Self {
-            parts: judged.len(),
-            good: judged.iter().filter(|j| j.defect.is_none()).count(),
+            parts: inspected.len(),
+            good: inspected.iter().filter(|j| j.defect.is_none()).count(),
             ok: with(Verdict::Ok),
             ng: with(Verdict::Ng),
             unknown: with(Verdict::Unknown),
             escapes: came(Outcome::Escape),
             false_rejects: came(Outcome::FalseReject),
-            median_ms: median(judged.iter().map(|j| j.ms).collect()),
-            parts_per_second: judged.len() as f64 / seconds,
+            median_ms: median(inspected.iter().map(|j| j.ms).collect()),
+            parts_per_second: inspected.len() as f64 / seconds,
         }
     }
 }
@@ -177,7 +177,7 @@ struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder before anything is judged, and leaves other people's pages alone.
+    /// Makes the folder before anything is inspected, and leaves other people's pages alone.
     fn make(root: &Path) -> Result<Self, Failure> {
         let page = root.join("index.html");
         let overlays = root.join("overlays");
@@ -193,7 +193,7 @@ impl Folder {
     }
 }
 
-/// Draws the pictures of a judged part.
+/// Draws the pictures of an inspected part.
 struct Painter {
     view: NetworkView,
     folder: Folder,
@@ -226,30 +226,30 @@ impl Painter {
     }
 }
 
-fn row(out: &Out, judged: &Judged) -> String {
-    let mark = match judged.outcome {
+fn row(out: &Out, inspected: &Inspected) -> String {
+    let mark = match inspected.outcome {
         Outcome::Right => String::new(),
         Outcome::Escape => out.paint("  ESCAPE", Colour::Alarm),
         Outcome::FalseReject => out.paint("  FALSE REJECT", Colour::Alarm),
     };
     let verdict = out.paint(
-        format_args!("{:7}", judged.verdict),
-        Colour::of(judged.verdict),
+        format_args!("{:7}", inspected.verdict),
+        Colour::of(inspected.verdict),
     );
     format!(
         "{:>4}  {:20} {:>9.3}  {verdict} {:>7.1}{mark}",
-        judged.part, judged.shown, judged.score, judged.ms
+        inspected.part, inspected.shown, inspected.score, inspected.ms
     )
 }
 
-fn judge(
+fn inspect(
     number: usize,
     defect: Option<Defect>,
     inspector: &mut Inspector,
     frame: &Frame,
-) -> Result<Judged, Failure> {
+) -> Result<Inspected, Failure> {
     let inspection: Inspection = inspector.inspect(frame).map_err(Failure::unexpected)?;
-    Ok(Judged {
+    Ok(Inspected {
         part: number,
         shown: defect.map_or("good", Defect::name),
         score: inspection.score,
@@ -289,7 +289,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     }
 
     let renderer = Renderer::new(arguments.seed);
-    let mut judged: Vec<Judged> = Vec::new();
+    let mut inspected: Vec<Inspected> = Vec::new();
     let mut pictured = 0;
     for (i, defect) in plan(arguments.parts as usize, arguments.seed)
         .into_iter()
@@ -302,7 +302,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         };
         let frame = Frame::new(part.width, part.height, Pixels::Rgb8(part.rgb.clone()))
             .map_err(Failure::unexpected)?;
-        let mut entry = judge(i + 1, defect, &mut inspector, &frame)?;
+        let mut entry = inspect(i + 1, defect, &mut inspector, &frame)?;
         let pictures = painter.paint(i + 1, &part, &frame, &inspector)?;
         // Mistakes are always shown; they are what a person wants to see.
         if pictured < PICTURED || entry.outcome != Outcome::Right {
@@ -312,11 +312,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         if !out.json() {
             out.line(row(out, &entry))?;
         }
-        judged.push(entry);
+        inspected.push(entry);
     }
 
-    let summary = Summary::of(&judged);
-    let html = page::build(manifest, &judged, &summary, threads.count());
+    let summary = Summary::of(&inspected);
+    let html = page::build(manifest, &inspected, &summary, threads.count());
     output_folder::write(&painter.folder.page, html.as_bytes())?;
     let page = &painter.folder.page;
     if out.json() {
@@ -327,7 +327,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             threads: threads.count(),
             threshold: manifest.thresholds.ng.threshold,
             unknown_threshold: manifest.thresholds.unknown.threshold,
-            parts: &judged,
+            parts: &inspected,
             summary: &summary,
             page,
         })?;

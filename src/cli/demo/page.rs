@@ -1,6 +1,6 @@
 //! The demonstration's page.
 
-use super::{Judged, Outcome, Summary};
+use super::{Inspected, Outcome, Summary};
 use partgate::product::Manifest;
 use partgate::verdict::Verdict;
 use partgate::view::{Badge, Cell, Figure, Page, ScoreBar, Tone};
@@ -22,49 +22,52 @@ fn words(name: &str) -> String {
     text
 }
 
-fn row(judged: &Judged, manifest: &Manifest, top: f32) -> Vec<Cell> {
-    let mut badges = vec![Badge::new(judged.verdict.to_string(), tone(judged.verdict))];
-    match judged.outcome {
+fn row(inspected: &Inspected, manifest: &Manifest, top: f32) -> Vec<Cell> {
+    let mut badges = vec![Badge::new(
+        inspected.verdict.to_string(),
+        tone(inspected.verdict),
+    )];
+    match inspected.outcome {
         Outcome::Right => {}
         Outcome::Escape => badges.push(Badge::new("escape", Tone::Alarm)),
         Outcome::FalseReject => badges.push(Badge::new("false reject", Tone::Alarm)),
     }
-    let what = match judged.defect {
+    let what = match inspected.defect {
         Some(defect) => defect.what(),
         None => "Nothing is wrong with it.",
     };
-    let [part, heat] = match &judged.pictures {
+    let [part, heat] = match &inspected.pictures {
         Some(pictures) => pictures.clone().map(Cell::Picture),
         None => [Cell::from("not shown"), Cell::from("not shown")],
     };
     vec![
-        Cell::Number(judged.part.to_string()),
+        Cell::Number(inspected.part.to_string()),
         part,
         heat,
         Cell::Badges(badges),
-        Cell::Titled(words(judged.shown), what.into()),
+        Cell::Titled(words(inspected.shown), what.into()),
         Cell::Score(ScoreBar {
-            score: judged.score,
+            score: inspected.score,
             unknown: manifest.thresholds.unknown.threshold,
             ng: manifest.thresholds.ng.threshold,
             top,
-            tone: tone(judged.verdict),
+            tone: tone(inspected.verdict),
         }),
-        Cell::Number(format!("{:.1}", judged.ms)),
+        Cell::Number(format!("{:.1}", inspected.ms)),
     ]
 }
 
 /// Builds the page.
 pub(super) fn build(
     manifest: &Manifest,
-    judged: &[Judged],
+    inspected: &[Inspected],
     summary: &Summary,
     threads: usize,
 ) -> String {
     let mistakes = |count: usize| if count == 0 { Tone::Good } else { Tone::Alarm };
     let mut page = Page::new("partgate demo");
     page.paragraph(&format!(
-        "{} drawn parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, judged by a bank fitted on {} other good parts. \
+        "{} drawn parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, inspected by a bank fitted on {} other good parts. \
          The fit has seen no defective part, only good ones and synthetic damage on copies of them.",
         summary.parts, manifest.name, manifest.revision, summary.good, manifest.training.images
     ));
@@ -89,7 +92,7 @@ pub(super) fn build(
     page.paragraph(&format!(
         "A part is OK up to a score of {:.3}, NG above {:.3}, and UNKNOWN between; both NG and UNKNOWN are rejected. \
          An escape is a defective part called OK, a false reject a good part called anything else. \
-         Times are those of judging on this machine with {threads} thread{}.",
+         Times are those of inspection on this machine with {threads} thread{}.",
         manifest.thresholds.unknown.threshold,
         manifest.thresholds.ng.threshold,
         if threads == 1 { "" } else { "s" }
@@ -98,10 +101,10 @@ pub(super) fn build(
 
     // As far right as the highest score, within reason: one outlier must not flatten the rest.
     let ng = manifest.thresholds.ng.threshold;
-    let highest = judged.iter().map(|j| j.score).fold(ng, f32::max);
+    let highest = inspected.iter().map(|j| j.score).fold(ng, f32::max);
     let top = (highest * 1.05).clamp(ng * 1.25, (ng * 4.0).max(f32::MIN_POSITIVE));
     let headers = ["#", "Part", "Score map", "Verdict", "Shown", "Score", "ms"];
-    let rows: Vec<Vec<Cell>> = judged.iter().map(|j| row(j, manifest, top)).collect();
+    let rows: Vec<Vec<Cell>> = inspected.iter().map(|j| row(j, manifest, top)).collect();
     page.heading("Every part, in the order shown");
     page.table(&headers, &rows);
     page.finish()

@@ -17,7 +17,7 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     match &config.camera.source {
         CameraSource::V4l2(camera) => v4l2(root, config, camera, findings),
         CameraSource::Folder { folder, .. } => {
-            findings.push(match partgate::capture::folder::images_under(folder) {
+            findings.push(match partgate::frame::file::images_under(folder) {
                 Ok(images) if !images.is_empty() => Finding::ok(
                     check,
                     format!("{}: {} image files", folder.display(), images.len()),

@@ -163,7 +163,7 @@ fn governor(root: &Path) -> Finding {
         Finding::warning(
             check,
             format!(
-                "governor {}: a part after a pause is judged at low speed",
+                "governor {}: a part after a pause is inspected at low speed",
                 told.join(", ")
             ),
             "`cpupower frequency-set -g performance`; on a Jetson `sudo nvpmodel -m 0 && sudo jetson_clocks`",

@@ -3,7 +3,7 @@
 mod camera;
 mod devices;
 mod finding;
-mod judge;
+mod inspector;
 mod lines;
 mod machine;
 mod node;
@@ -23,7 +23,7 @@ use thiserror::Error;
 /// Check this machine, and a configuration on it, and say what to do about what is wrong
 ///
 /// Looks at the clock, priorities and processor speed, and with a configuration at its devices and
-/// lines, its folders and ports, and its product: whether it opens, judges here as it did in the
+/// lines, its folders and ports, and its product: whether it opens, inspects here as it did in the
 /// fit, and is quick enough for the gate. Nothing is switched: outputs stay as they are, a watchdog
 /// is not started. A test file is written into the record's folder and removed.
 ///
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Write everything that support wants to know into this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Judgements that are measured
+    /// PartVerdicts that are measured
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
     /// Switch this output and measure until the camera sees it [default: busy]
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     if let Some(config) = &config {
         devices::check(root, config, &mut findings);
         places::check(root, config, &mut findings);
-        judge::check(config, arguments.runs, &mut findings);
+        inspector::check(config, arguments.runs, &mut findings);
     } else {
         findings.push(Finding::not_checked(
             "devices, folders, product",

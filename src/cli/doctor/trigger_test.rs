@@ -3,7 +3,7 @@
 use crate::cli::failure::{Code, Failure};
 use crate::cli::terminal::Out;
 use partgate::config::LineConfig;
-use partgate::line::gate::Line;
+use partgate::line::gate::Output;
 use partgate::record::{RecordLock, RecordLockError};
 use partgate::simulation::Devices;
 use partgate::station::{
@@ -24,23 +24,23 @@ const ROUNDS: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Outputs that a lamp may hang on: whatever they show, nothing moves.
-const LAMPS: [Line; 7] = [
-    Line::Busy,
-    Line::Ok,
-    Line::Fault,
-    Line::Heartbeat,
-    Line::TriggerAck,
-    Line::ResultValid,
-    Line::RecordLost,
+const LAMPS: [Output; 7] = [
+    Output::Busy,
+    Output::Ok,
+    Output::Fault,
+    Output::Heartbeat,
+    Output::TriggerAck,
+    Output::ResultValid,
+    Output::RecordLost,
 ];
 
 #[derive(Debug, Error)]
 enum Refusal {
-    #[error("output `{name}` is not known; known are {}", LAMPS.map(Line::name).join(", "))]
+    #[error("output `{name}` is not known; known are {}", LAMPS.map(Output::name).join(", "))]
     Unknown { name: String },
     #[error(
         "output `{name}` would move the line, or let parts by, with nobody watching: hang the lamp on another one ({})",
-        LAMPS.map(Line::name).join(", ")
+        LAMPS.map(Output::name).join(", ")
     )]
     Moves { name: &'static str },
     #[error(
@@ -159,17 +159,17 @@ impl Report {
 /// Runs the trial on the output that is called `name`.
 pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(file).map_err(Failure::input)?;
-    let named = Line::ALL.into_iter().find(|line| line.name() == name);
-    let line = named.ok_or_else(|| {
+    let named = Output::ALL.into_iter().find(|output| output.name() == name);
+    let output = named.ok_or_else(|| {
         let name = name.into();
         Failure::input(Refusal::Unknown { name })
     })?;
-    if !LAMPS.contains(&line) {
-        let name = line.name();
+    if !LAMPS.contains(&output) {
+        let name = output.name();
         return Err(Failure::input(Refusal::Moves { name }));
     }
-    if config.lines.named(line.name()).is_none() {
-        return Err(Failure::input(Refusal::NotWired(line.name())));
+    if config.lines.named(output.name()).is_none() {
+        return Err(Failure::input(Refusal::NotWired(output.name())));
     }
     if config.camera.on_trigger() {
         return Err(Failure::input(Refusal::OnTrigger));
@@ -192,7 +192,7 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
     source.open().map_err(Failure::unexpected)?;
     let mut outputs = outputs(&config, &Devices).map_err(Failure::unexpected)?;
     let asked = TriggerTest {
-        line,
+        output,
         rounds: ROUNDS,
         change,
         patience: PATIENCE,
@@ -206,7 +206,7 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
         };
         Failure::Error(code, error.into())
     })?;
-    let report = Report::new(line.name(), source.describe(), &tested);
+    let report = Report::new(output.name(), source.describe(), &tested);
     if out.json() {
         out.json_page(&report)?;
     } else {

@@ -346,8 +346,9 @@ impl Text<'_> {
         let m = product.manifest();
         self.heading("Golden images")?;
         if m.goldens.is_empty() {
-            self.out
-                .line("  none: `selftest` cannot show that a machine judges as the trainer did")?;
+            self.out.line(
+                "  none: `selftest` cannot show that a machine inspects as the trainer did",
+            )?;
         }
         for g in &m.goldens {
             let kind = match g.kind {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// and printed with its configuration, its last seconds and the command that plays it again. Time is
 /// virtual: a million parts, days of production, take minutes.
 ///
-/// With --real-time one line runs with all its threads in real time, judging pictures by the built-in
+/// With --real-time one line runs with all its threads in real time, inspection pictures by the built-in
 /// product, for as long as is asked. Process death is not part of it.
 #[derive(Debug, Args)]
 #[command(
@@ -61,10 +61,10 @@ pub(crate) struct Arguments {
     /// Run in real time for so long (90s, 30m, 2h) instead of for --parts
     #[arg(long, value_name = "DURATION", conflicts_with = "parts", value_parser = duration)]
     real_time: Option<Duration>,
-    /// With --real-time: judge by comparing pixels instead of by the product, for part rates that its
+    /// With --real-time: inspect by comparing pixels instead of by the product, for part rates that its
     /// network does not serve on this machine
-    #[arg(long, requires = "real_time")]
-    quick_judge: bool,
+    #[arg(long = "quick-judge", requires = "real_time")]
+    quick_inspector: bool,
 }
 
 /// A whole number with its unit, a second to a week.
@@ -180,7 +180,7 @@ fn beyond(outcome: &Outcome, wiring: usize) -> Counted {
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     if let Some(duration) = arguments.real_time {
         let (seed, kinds) = (arguments.seed, &arguments.faults.0);
-        return soak::run(duration, seed, kinds, arguments.quick_judge, out);
+        return soak::run(duration, seed, kinds, arguments.quick_inspector, out);
     }
     if let Some(case) = &arguments.replay {
         return replay(case, out);

@@ -6,15 +6,15 @@ use crate::cli::failure::{Code, Failure};
 use crate::cli::load;
 use crate::cli::memory::rss_bytes;
 use crate::cli::terminal::Out;
-use partgate::capture::decode::decode;
 use partgate::frame::Frame;
+use partgate::frame::decode;
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, Quantiles, RecordOptions, Recorder};
 use partgate::simulation::{
-    ComparingJudge, Kind, Picture, Soak, SoakOutcome, rendered_pictures, soak,
+    ComparingInspector, Kind, Picture, Soak, SoakOutcome, rendered_pictures, soak,
 };
-use partgate::station::{Judge, ProductJudge};
+use partgate::station::{PartInspector, ProductInspector};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -109,7 +109,7 @@ pub(super) fn run(
     out: &mut Out,
 ) -> Result<Code, Failure> {
     let pictures = rendered_pictures(seed, PARTS, DEFECTIVE_PERCENT);
-    let (judge, ng_threshold) = judge(quick, &pictures)?;
+    let (inspector, ng_threshold) = inspector(quick, &pictures)?;
     let folder = Scratch::new()?;
     let mut make_recorder = |metrics| {
         let log = LogOptions {
@@ -145,7 +145,7 @@ pub(super) fn run(
             seed,
             kinds: kinds.to_vec(),
             pictures,
-            judge,
+            inspector,
             ng_threshold,
         },
         &mut make_recorder,
@@ -169,10 +169,10 @@ pub(super) fn run(
     proved(report.passed_unverified, report.balance_exact)
 }
 
-/// The judge, and the score that its metrics are drawn against.
-fn judge(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn Judge>, f32), Failure> {
+/// The inspector, and the score that its metrics are drawn against.
+fn inspector(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn PartInspector>, f32), Failure> {
     if quick {
-        return Ok((Box::new(ComparingJudge::new(pictures.into())), 1.0));
+        return Ok((Box::new(ComparingInspector::new(pictures.into())), 1.0));
     }
     let product =
         Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
@@ -181,8 +181,8 @@ fn judge(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn Judge>, f32), Fai
     let threads = Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?;
     let inspector = load(&product, &threads)?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
-    let judge = ProductJudge::new(product, inspector, None);
-    Ok((Box::new(judge), ng_threshold))
+    let inspector = ProductInspector::new(product, inspector, None);
+    Ok((Box::new(inspector), ng_threshold))
 }
 
 fn tell(outcome: &SoakOutcome, memory: Memory) {
@@ -215,7 +215,7 @@ fn report(outcome: &SoakOutcome, seed: u64, kinds: &[Kind], rss: Memory) -> Repo
         seed,
         lives: outcome.lives,
         gate_ms: outcome.gate.0 as f64 / 1e6,
-        judging_median_ms: outcome.judging.0 as f64 / 1e6,
+        judging_median_ms: outcome.inspection.0 as f64 / 1e6,
         came: line.physical,
         // They come in turn.
         different: line.physical.min(PARTS as u64),
@@ -255,7 +255,7 @@ fn report(outcome: &SoakOutcome, seed: u64, kinds: &[Kind], rss: Memory) -> Repo
 fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     tell_unverified(report.passed_unverified, out)?;
     out.line(format_args!(
-        "{:.0} s in real time, seed {}; gate {:.0} ms after the sensor, judging {:.1} ms (median at the start)",
+        "{:.0} s in real time, seed {}; gate {:.0} ms after the sensor, inspection {:.1} ms (median at the start)",
         report.seconds, report.seed, report.gate_ms, report.judging_median_ms
     ))?;
     out.line(format_args!(

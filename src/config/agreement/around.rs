@@ -5,7 +5,7 @@ use super::{in_the_gates_unit, needed, not_less, not_shorter, of_pitch, useless}
 use crate::config::assembly::Settings;
 use crate::config::{ConfirmKind, TriggerKind};
 use crate::line::devices::Input;
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::settings::Problems;
 use crate::settings::kind::in_ms;
 use std::time::Duration;
@@ -133,8 +133,8 @@ fn confirm(settings: &Settings, problems: &mut Problems) {
 fn handshake(settings: &Settings, problems: &mut Problems) {
     let (handshake, pitch) = (&settings.handshake, &settings.trigger.min_pitch);
     for (output, setting) in [
-        (Line::TriggerAck, &handshake.ack),
-        (Line::ResultValid, &handshake.valid),
+        (Output::TriggerAck, &handshake.ack),
+        (Output::ResultValid, &handshake.valid),
     ] {
         let wire = settings.lines.output(output);
         if wire.given() {

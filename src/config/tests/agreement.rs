@@ -62,7 +62,7 @@ fn spans_are_given_once_and_counts_have_an_encoder() {
     let config = parse(&text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.gate.after(), Span::Counts(Counts(800)));
     assert_eq!(config.gate.pulse(), Span::Time(Duration::from_millis(40)));
-    assert_eq!(config.judging_budget(), None);
+    assert_eq!(config.inspection_budget(), None);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn what_works_but_protects_less_is_a_warning_with_its_line() {
     let quiet = ("consecutive_rejects = 10", "consecutive_rejects = 0");
     let timeout = vec![(
         "inference.timeout_ms".to_string(),
-        line_of(EXAMPLE, "timeout_ms = 1000            # judging"),
+        line_of(EXAMPLE, "timeout_ms = 1000            # inspection"),
     )];
     assert_eq!(keys(&[quiet]), timeout);
     let slow = ("restart_ms = 200", "restart_ms = 1001");

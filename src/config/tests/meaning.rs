@@ -40,7 +40,7 @@ fn the_example_means_what_it_says() {
     );
     // 400 ms to the gate, less 60 ms of exposure window and 60 ms of delivery.
     let budget = std::time::Duration::from_millis(310);
-    assert_eq!(config.judging_budget(), Some(budget));
+    assert_eq!(config.inspection_budget(), Some(budget));
 }
 
 #[test]

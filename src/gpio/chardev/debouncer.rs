@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 ///
 /// What the kernel calls rising or falling is the level that its interrupt thread finds a moment
 /// after the edge. While a contact bounces that may be another one, and edges close together
-/// merge; only the last of a burst is sure to be right. So an edge after quiet is judged by the
+/// merge; only the last of a burst is sure to be right. So an edge after quiet is inspected by the
 /// level before it: from off it can only be an on-edge, whatever it is called. From on it is a
 /// release, unless it is called rising: then either the release bounces, or an off-edge was missed
 /// and this is a new part. Which of the two shows once the line is quiet again, and the edge is held

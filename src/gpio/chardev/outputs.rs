@@ -5,7 +5,7 @@ use crate::gpio::chips::{FoundLine, find};
 use crate::gpio::error::GpioError;
 use crate::gpio::spec::LineSpec;
 use crate::line::devices::{DeviceError, Outputs, SharedLines};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use gpiocdev::line::Value;
 use gpiocdev::{Request, UapiCall};
 use gpiocdev_uapi::v2::{LineValues, get_line_values, set_line_values};
@@ -28,7 +28,7 @@ pub enum Drive {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputLine {
     /// What it means.
-    pub line: Line,
+    pub output: Output,
     /// Which it is.
     pub spec: LineSpec,
     /// On is the low level.
@@ -39,7 +39,7 @@ pub struct OutputLine {
 
 /// Output lines of the character device, those of one chip in one request.
 ///
-/// Every line starts as [`Line::when_unattended`] says, from the very request, and is put back
+/// Every line starts as [`Output::when_unattended`] says, from the very request, and is put back
 /// there when this is dropped. When the process dies instead, the kernel gives the lines back and
 /// most chips leave the level as it was: only the wiring, and a supervisor that outlives the
 /// process, make that safe (docs/wiring.md).
@@ -49,7 +49,7 @@ pub struct OutputLine {
 #[derive(Debug)]
 pub struct ChardevOutputs {
     chips: Vec<HeldChip>,
-    places: [Option<Place>; Line::ALL.len()],
+    places: [Option<Place>; Output::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl ChardevOutputs {
     pub fn open(lines: Vec<OutputLine>) -> Result<Self, GpioError> {
         let mut outputs = Self {
             chips: request_all(&lines)?,
-            places: [None; Line::ALL.len()],
+            places: [None; Output::ALL.len()],
         };
         outputs.find_places();
         Ok(outputs)
@@ -124,44 +124,44 @@ impl ChardevOutputs {
     ///
     /// # Errors
     /// [`GpioError::Lost`] when the chip is gone.
-    pub fn level(&self, line: Line) -> Result<Option<bool>, GpioError> {
-        let Some(place) = self.places[line as usize] else {
+    pub fn level(&self, output: Output) -> Result<Option<bool>, GpioError> {
+        let Some(place) = self.places[output as usize] else {
             return Ok(None);
         };
         let chip = &self.chips[place.chip];
         let Some(held) = &chip.held else {
-            return Err(chip.lost(line, None));
+            return Err(chip.lost(output, None));
         };
         match held.request.value(chip.lines[place.index].1) {
             Ok(value) => Ok(Some(value == Value::Active)),
-            Err(source) => Err(chip.lost(line, Some(source))),
+            Err(source) => Err(chip.lost(output, Some(source))),
         }
     }
 
     fn find_places(&mut self) {
-        self.places = [None; Line::ALL.len()];
+        self.places = [None; Output::ALL.len()];
         for (chip, held) in self.chips.iter().enumerate() {
             for (index, (line, _)) in held.lines.iter().enumerate() {
-                self.places[line.line as usize] = Some(Place { chip, index });
+                self.places[line.output as usize] = Some(Place { chip, index });
             }
         }
     }
 }
 
 impl Outputs for ChardevOutputs {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        let Some(place) = self.places[line as usize] else {
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
+        let Some(place) = self.places[output as usize] else {
             return Ok(());
         };
         let chip = &mut self.chips[place.chip];
         let Some(held) = &chip.held else {
-            return Err(chip.lost(line, None).into());
+            return Err(chip.lost(output, None).into());
         };
         chip.set_to.set(place.index, on);
         let done = held.request.set_value(chip.lines[place.index].1, value(on));
         done.map_err(|source| {
             chip.failed = true;
-            chip.lost(line, Some(source)).into()
+            chip.lost(output, Some(source)).into()
         })
     }
 
@@ -171,13 +171,13 @@ impl Outputs for ChardevOutputs {
             Some(SharedLines {
                 descriptor: chip.held.as_ref()?.request.as_fd(),
                 // A line's bit is its place in the request, which was made in this order.
-                lines: chip.lines.iter().map(|(line, _)| line.line).collect(),
+                lines: chip.lines.iter().map(|(line, _)| line.output).collect(),
             })
         })
         .collect()
     }
 
-    fn set_all(&mut self, levels: &[(Line, bool)]) -> Result<(), DeviceError> {
+    fn set_all(&mut self, levels: &[(Output, bool)]) -> Result<(), DeviceError> {
         let mut failed = None;
         for (number, chip) in self.chips.iter_mut().enumerate() {
             let mut change = LineValues::default();
@@ -207,12 +207,12 @@ impl Outputs for ChardevOutputs {
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+    fn differs(&mut self) -> Result<Option<Output>, DeviceError> {
         for chip in &mut self.chips {
             let Some((first, _)) = chip.lines.first() else {
                 continue;
             };
-            let first = first.line;
+            let first = first.output;
             let Some(held) = &chip.held else {
                 return Err(chip.lost(first, None).into());
             };
@@ -235,7 +235,7 @@ impl Outputs for ChardevOutputs {
 
 impl Drop for ChardevOutputs {
     fn drop(&mut self) {
-        let unattended = Line::ALL.map(|line| (line, line.when_unattended()));
+        let unattended = Output::ALL.map(|output| (output, output.when_unattended()));
         // A chip that is gone cannot be told, and nobody is left to tell of it.
         let _ = self.set_all(&unattended);
     }
@@ -244,7 +244,7 @@ impl Drop for ChardevOutputs {
 impl HeldChip {
     /// The first line whose level in `found`, one bit a line, is not as it was set. What a line
     /// leaves to a resistor, another may pull.
-    fn differing(&self, found: u64) -> Option<Line> {
+    fn differing(&self, found: u64) -> Option<Output> {
         let mut lines = self.lines.iter().enumerate();
         let differing = lines.find(|(index, (line, _))| {
             let of = |bits: u64| bits >> index & 1 == 1;
@@ -257,13 +257,13 @@ impl HeldChip {
             };
             driven && of(found) != on
         });
-        differing.map(|(_, (line, _))| line.line)
+        differing.map(|(_, (line, _))| line.output)
     }
 
-    fn lost(&self, line: Line, source: Option<gpiocdev::Error>) -> GpioError {
+    fn lost(&self, output: Output, source: Option<gpiocdev::Error>) -> GpioError {
         GpioError::Lost {
             chip: self.name.clone(),
-            used_for: line.name().into(),
+            used_for: output.name().into(),
             source,
         }
     }
@@ -275,8 +275,8 @@ fn value(on: bool) -> Value {
 
 fn request_all(lines: &[OutputLine]) -> Result<Vec<HeldChip>, GpioError> {
     let mut uses = Vec::new();
-    for line in lines {
-        uses.push((find(&line.spec)?, line.line.name()));
+    for output in lines {
+        uses.push((find(&output.spec)?, output.output.name()));
     }
     check_distinct(&uses)?;
     let mut chips: Vec<HeldChip> = Vec::new();
@@ -287,8 +287,8 @@ fn request_all(lines: &[OutputLine]) -> Result<Vec<HeldChip>, GpioError> {
         let on_chip: Vec<(OutputLine, FoundLine)> = lines
             .iter()
             .zip(&uses)
-            .filter(|(_, (line, _))| line.path == found.path)
-            .map(|(line, (found, _))| (line.clone(), found.clone()))
+            .filter(|(_, (output, _))| output.path == found.path)
+            .map(|(output, (found, _))| (output.clone(), found.clone()))
             .collect();
         chips.push(request(on_chip)?);
     }
@@ -303,7 +303,7 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
         builder
             .on_chip(found.path.clone())
             .with_line(found.offset)
-            .as_output(value(line.line.when_unattended()))
+            .as_output(value(line.output.when_unattended()))
             .with_drive(match line.drive {
                 Drive::PushPull => gpiocdev::line::Drive::PushPull,
                 Drive::OpenDrain => gpiocdev::line::Drive::OpenDrain,
@@ -316,7 +316,7 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
     let request = builder.request().map_err(|source| {
         let uses: Vec<(FoundLine, &'static str)> = lines
             .iter()
-            .map(|(line, found)| (found.clone(), line.line.name()))
+            .map(|(line, found)| (found.clone(), line.output.name()))
             .collect();
         explain(&uses, source)
     })?;
@@ -326,7 +326,7 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
             chip: name.unwrap_or_default(),
             used_for: lines
                 .first()
-                .map_or("", |(line, _)| line.line.name())
+                .map_or("", |(line, _)| line.output.name())
                 .into(),
             source: Some(gpiocdev::Error::from(source)),
         }
@@ -334,7 +334,7 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
     let values = request.as_fd().try_clone_to_owned().map_err(fail)?;
     let mut set_to = LineValues::default();
     for (index, (line, _)) in lines.iter().enumerate() {
-        set_to.set(index, line.line.when_unattended());
+        set_to.set(index, line.output.when_unattended());
     }
     Ok(HeldChip {
         set_to,
@@ -358,9 +358,9 @@ fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
 mod tests {
     use super::*;
 
-    fn line(line: Line, spec: &str) -> OutputLine {
+    fn line(output: Output, spec: &str) -> OutputLine {
         OutputLine {
-            line,
+            output,
             spec: spec.parse().unwrap(),
             active_low: false,
             drive: Drive::PushPull,
@@ -369,16 +369,16 @@ mod tests {
 
     #[test]
     fn a_chip_that_is_not_there_is_an_error_that_names_it() {
-        let error = ChardevOutputs::open(vec![line(Line::Ready, "gpiochip4711:17")]).unwrap_err();
+        let error = ChardevOutputs::open(vec![line(Output::Ready, "gpiochip4711:17")]).unwrap_err();
         assert!(error.to_string().contains("gpiochip4711"), "{error}");
     }
 
     #[test]
     fn lines_that_are_not_wired_are_set_in_vain_and_without_error() {
         let mut outputs = ChardevOutputs::open(Vec::new()).unwrap();
-        for line in Line::ALL {
-            outputs.set(line, true).unwrap();
-            assert_eq!(outputs.level(line).unwrap(), None);
+        for output in Output::ALL {
+            outputs.set(output, true).unwrap();
+            assert_eq!(outputs.level(output).unwrap(), None);
         }
         assert_eq!(outputs.differs().unwrap(), None);
         assert!(!outputs.failed());
@@ -390,20 +390,20 @@ mod tests {
         let mut outputs = ChardevOutputs {
             chips: vec![HeldChip {
                 name: "gpiochip4711".into(),
-                lines: vec![(line(Line::Ready, "gpiochip4711:17"), 17)],
+                lines: vec![(line(Output::Ready, "gpiochip4711:17"), 17)],
                 set_to: LineValues::default(),
                 held: None,
                 failed: true,
             }],
-            places: [None; Line::ALL.len()],
+            places: [None; Output::ALL.len()],
         };
         outputs.find_places();
-        let error = outputs.set(Line::Ready, true).unwrap_err().to_string();
+        let error = outputs.set(Output::Ready, true).unwrap_err().to_string();
         assert!(error.contains("gpiochip4711 (ready): lost"), "{error}");
-        assert!(outputs.level(Line::Ready).is_err());
-        outputs.set(Line::Busy, true).unwrap();
-        outputs.set_all(&[(Line::Busy, true)]).unwrap();
-        let levels = [(Line::Busy, true), (Line::Ready, true)];
+        assert!(outputs.level(Output::Ready).is_err());
+        outputs.set(Output::Busy, true).unwrap();
+        outputs.set_all(&[(Output::Busy, true)]).unwrap();
+        let levels = [(Output::Busy, true), (Output::Ready, true)];
         let error = outputs.set_all(&levels).unwrap_err().to_string();
         assert!(error.contains("gpiochip4711 (ready): lost"), "{error}");
         assert!(outputs.differs().is_err());
@@ -413,13 +413,13 @@ mod tests {
 
     #[test]
     fn a_line_differs_where_it_is_driven_and_reads_another_level() {
-        let mut open_drain = line(Line::Ok, "gpiochip0:3");
+        let mut open_drain = line(Output::Ok, "gpiochip0:3");
         open_drain.drive = Drive::OpenDrain;
-        let mut low = line(Line::Fault, "gpiochip0:4");
+        let mut low = line(Output::Fault, "gpiochip0:4");
         (low.drive, low.active_low) = (Drive::OpenDrain, true);
         let lines = [
-            line(Line::Ready, "gpiochip0:1"),
-            line(Line::Pass, "gpiochip0:2"),
+            line(Output::Ready, "gpiochip0:1"),
+            line(Output::Pass, "gpiochip0:2"),
             open_drain,
             low,
         ];
@@ -431,13 +431,13 @@ mod tests {
             failed: false,
         };
         assert_eq!(chip.differing(0b1101), None);
-        assert_eq!(chip.differing(0b1100), Some(Line::Ready));
-        assert_eq!(chip.differing(0b1111), Some(Line::Pass));
+        assert_eq!(chip.differing(0b1100), Some(Output::Ready));
+        assert_eq!(chip.differing(0b1111), Some(Output::Pass));
         // High is left to a resistor, and whoever shares the wire may pull it down.
         assert_eq!(chip.differing(0b1001), None);
         // On and low is driven.
-        assert_eq!(chip.differing(0b0101), Some(Line::Fault));
+        assert_eq!(chip.differing(0b0101), Some(Output::Fault));
         chip.set_to.set(2, false);
-        assert_eq!(chip.differing(0b1101), Some(Line::Ok));
+        assert_eq!(chip.differing(0b1101), Some(Output::Ok));
     }
 }

@@ -1,7 +1,7 @@
 //! The controller's promises: one job at a time, every frame back, every part answered.
 
 mod commands;
-mod judging;
+mod inspection;
 mod places;
 
 use super::*;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
 
-/// Gate 100 ms after the trigger, frames up to 15 ms after it and 30 ms on their way, 50 ms to judge.
+/// Gate 100 ms after the trigger, frames up to 15 ms after it and 30 ms on their way, 50 ms to inspect.
 fn settings() -> ControllerSettings {
     ControllerSettings {
         gate: Settings {
@@ -46,7 +46,7 @@ fn settings() -> ControllerSettings {
             exposure_max: Duration(15 * MS),
             delivery: Duration(30 * MS),
         },
-        judging: Duration(50 * MS),
+        inspection: Duration(50 * MS),
         every_counts: None,
         indexed: false,
         level_every: None,
@@ -128,7 +128,7 @@ impl Run {
     fn verdict(&mut self, part: u64) {
         let now = self.now();
         self.controller
-            .verdict(PartId(part), Ok(Judgement::Ok), now, &mut |c| {
+            .verdict(PartId(part), Ok(PartVerdict::Ok), now, &mut |c| {
                 self.said.push(c);
             });
     }
@@ -145,10 +145,10 @@ impl Run {
             .encoder(now, lost, now, &mut |c| self.said.push(c));
     }
 
-    /// Parts and frames that the judge was given.
+    /// Parts and frames that the inspector was given.
     fn jobs(&self) -> Vec<(u64, u64)> {
         let jobs = self.said.iter().filter_map(|c| match c {
-            Command::Judge { part, frame, .. } => Some((part.0, *frame)),
+            Command::PartInspector { part, frame, .. } => Some((part.0, *frame)),
             _ => None,
         });
         jobs.collect()
@@ -164,7 +164,7 @@ impl Run {
 
     fn decisions(&self) -> Vec<Decision> {
         let decided = self.said.iter().filter_map(|c| match c {
-            Command::Gate(Output::Decided(decision)) => Some(*decision),
+            Command::Gate(Action::Decided(decision)) => Some(*decision),
             _ => None,
         });
         decided.collect()
@@ -173,7 +173,7 @@ impl Run {
     /// Every time that `fault` came or went.
     fn changes(&self, of: Fault) -> Vec<bool> {
         let changes = self.said.iter().filter_map(|c| match c {
-            Command::Gate(Output::Fault { fault, present }) if *fault == of => Some(*present),
+            Command::Gate(Action::Fault { fault, present }) if *fault == of => Some(*present),
             _ => None,
         });
         changes.collect()
@@ -181,7 +181,7 @@ impl Run {
 }
 
 #[test]
-fn the_judge_has_one_job_at_a_time() {
+fn the_inspector_has_one_job_at_a_time() {
     let mut run = Run::new(settings());
     run.trigger();
     run.wait(5);
@@ -215,7 +215,7 @@ fn an_answer_for_another_part_does_not_bring_the_next_job() {
 #[test]
 fn the_job_of_a_decided_part_is_skipped() {
     let patient = ControllerSettings {
-        judging: Duration(10_000 * MS),
+        inspection: Duration(10_000 * MS),
         ..settings()
     };
     let mut run = Run::new(patient);
@@ -242,23 +242,23 @@ fn the_job_of_a_decided_part_is_skipped() {
 }
 
 #[test]
-fn a_part_that_is_rejected_while_it_waits_is_not_judged() {
+fn a_part_that_is_rejected_while_it_waits_is_not_inspected() {
     let mut run = Run::new(settings());
     run.trigger();
     run.frame();
     run.wait(25);
     run.trigger();
     run.frame();
-    // Whatever the judge says, all that is under way goes.
+    // Whatever the inspector says, all that is under way goes.
     run.fault(Fault::Inputs, true);
     run.verdict(1);
     assert_eq!(run.jobs(), [(1, 1)]);
     assert_eq!(run.freed(), [(2, None)]);
-    assert!(!run.controller.level(Line::Busy));
+    assert!(!run.controller.level(Output::Busy));
 }
 
 #[test]
-fn judging_too_long_is_a_fault_until_the_answer() {
+fn inspection_too_long_is_a_fault_until_the_answer() {
     let mut run = Run::new(settings());
     // Not when HEARTBEAT is due as well.
     run.wait(13);
@@ -326,7 +326,7 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
             max_waiting: 64,
             ..of.gate
         },
-        judging: Duration(20_000 * MS),
+        inspection: Duration(20_000 * MS),
         ..of
     };
     let mut run = Run::new(long);
@@ -356,11 +356,11 @@ fn a_lost_camera_gives_back_its_frames_and_its_parts_go_without() {
     run.frame();
     run.wait(20);
     run.trigger();
-    assert!(run.controller.level(Line::Busy));
+    assert!(run.controller.level(Output::Busy));
     assert_eq!(run.freed(), []);
     run.fault(Fault::Camera, true);
     assert_eq!(run.freed(), [(1, Some(Unused::Unclaimed))]);
-    assert!(!run.controller.level(Line::Busy));
+    assert!(!run.controller.level(Output::Busy));
     assert!(run.controller.fresh(), "a watchdog brings no camera back");
     // A camera whose stamps begin anew is believed.
     run.fault(Fault::Camera, false);
@@ -379,7 +379,7 @@ proptest! {
     #[test]
     fn every_frame_comes_out_once_and_every_part_is_answered_once(steps in steps()) {
         let mut run = Run::new(settings());
-        let (mut at_the_judge, mut seen) = (None, 0);
+        let (mut at_the_inspector, mut seen) = (None, 0);
         let mut wanted = 0;
         let mut stamps = BTreeMap::new();
         for (kind, ms, odd) in steps {
@@ -401,48 +401,48 @@ proptest! {
                 }
                 6 => run.fault(Fault::Camera, odd),
                 _ => {
-                    if let Some(part) = at_the_judge.take() {
+                    if let Some(part) = at_the_inspector.take() {
                         run.verdict(part);
                     }
                 }
             }
             // The queue never fills here: a part that finds it full is answered at its trigger.
             while run.controller.jobs.len() > MAX_JOBS / 2 {
-                let Some((part, _)) = run.controller.judging else {
+                let Some((part, _)) = run.controller.inspection else {
                     break;
                 };
-                at_the_judge = None;
+                at_the_inspector = None;
                 run.verdict(part.0);
             }
             for command in &run.said[seen..] {
-                if let Command::Judge { part, .. } = command {
-                    at_the_judge = Some(part.0);
+                if let Command::PartInspector { part, .. } = command {
+                    at_the_inspector = Some(part.0);
                 }
             }
             seen = run.said.len();
-            prop_assert_eq!(at_the_judge, run.controller.judging.map(|(part, _)| part.0));
+            prop_assert_eq!(at_the_inspector, run.controller.inspection.map(|(part, _)| part.0));
         }
         // Everything leaves the belt.
         run.fault(Fault::Camera, false);
-        while let Some((part, _)) = run.controller.judging {
+        while let Some((part, _)) = run.controller.inspection {
             run.verdict(part.0);
         }
         run.wait(200);
-        while let Some((part, _)) = run.controller.judging {
+        while let Some((part, _)) = run.controller.inspection {
             run.verdict(part.0);
         }
         prop_assert_eq!(run.controller.under_way(), 0);
         prop_assert!(run.controller.jobs.is_empty());
 
         let mut out = BTreeMap::new();
-        let mut judged = BTreeMap::new();
+        let mut inspected = BTreeMap::new();
         let (mut open, mut answered) = (None, 0);
         for command in &run.said {
             match command {
-                Command::Judge { part, trigger, frame, exposed } => {
+                Command::PartInspector { part, trigger, frame, exposed } => {
                     prop_assert_eq!(stamps[frame], exposed.0);
                     prop_assert!(exposed.since(*trigger) <= Duration(15 * MS) && exposed >= trigger);
-                    prop_assert!(judged.insert(part.0, *frame).is_none(), "judged twice");
+                    prop_assert!(inspected.insert(part.0, *frame).is_none(), "inspected twice");
                     prop_assert!(open.is_none_or(|before| before < part.0), "out of order");
                     open = Some(part.0);
                     prop_assert!(out.insert(*frame, ()).is_none(), "a frame twice");
@@ -450,7 +450,7 @@ proptest! {
                 Command::Free(frame, _) => {
                     prop_assert!(out.insert(*frame, ()).is_none(), "a frame twice");
                 }
-                Command::Gate(Output::Decided(decision)) => {
+                Command::Gate(Action::Decided(decision)) => {
                     answered += u64::from(decision.verdict_at.is_some());
                 }
                 Command::Gate(_) => {}
@@ -459,11 +459,11 @@ proptest! {
         prop_assert_eq!(out.len(), stamps.len());
         let frames = run.controller.frames();
         let unused = frames.unclaimed + frames.stale + frames.ambiguous + frames.damaged;
-        prop_assert_eq!(frames.frames, judged.len() as u64 + unused + frames.skipped);
+        prop_assert_eq!(frames.frames, inspected.len() as u64 + unused + frames.skipped);
         let counters = run.controller.counters();
         prop_assert!(counters.balance(0));
         prop_assert_eq!(run.decisions().len() as u64, counters.parts);
-        // Nobody answers for a part that left the belt before its frame came to the judge; that frame
+        // Nobody answers for a part that left the belt before its frame came to the inspector; that frame
         // is skipped.
         let told = answered + counters.late_verdicts;
         prop_assert!(told <= wanted && wanted <= told + frames.skipped, "{told} of {wanted}");

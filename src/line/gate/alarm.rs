@@ -2,12 +2,12 @@
 
 use super::settings::AlarmSettings;
 
-/// Watches judged parts; rejects for want of readiness do not count, they have faults of their own.
+/// Watches inspected parts; rejects for want of readiness do not count, they have faults of their own.
 #[derive(Clone, Debug)]
 pub(super) struct Alarm {
     settings: AlarmSettings,
     in_a_row: u32,
-    /// One bit a judged part, 1 for rejects; a ring of `settings.window`.
+    /// One bit an inspected part, 1 for rejects; a ring of `settings.window`.
     last: [u64; 4],
     at: u16,
     rejects: u16,
@@ -26,8 +26,8 @@ impl Alarm {
         }
     }
 
-    /// Counts a judged part; true when that raises the alarm.
-    pub(super) fn judged(&mut self, rejected: bool) -> bool {
+    /// Counts an inspected part; true when that raises the alarm.
+    pub(super) fn inspected(&mut self, rejected: bool) -> bool {
         self.in_a_row = if rejected { self.in_a_row + 1 } else { 0 };
         if self.settings.window > 0 {
             let (word, bit) = (usize::from(self.at / 64), 1u64 << (self.at % 64));

@@ -8,9 +8,9 @@ pub enum Fault {
     Starting,
     /// The camera is gone or silent.
     Camera,
-    /// Judging stands still.
+    /// Inspection stands still.
     Inference,
-    /// More parts wait for the judge than it can serve before their gates.
+    /// More parts wait for the inspector than it can serve before their gates.
     Overrun,
     /// More parts between sensor and ejector than can be tracked.
     Overload,

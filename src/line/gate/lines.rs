@@ -3,7 +3,7 @@
 /// An output line by its meaning. What level it takes on the wire is the board profile's business;
 /// here `on` always means what the name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Line {
+pub enum Output {
     /// A new trigger can be served within its gate: the line may run.
     Ready,
     /// At least one part waits for its verdict.
@@ -27,47 +27,47 @@ pub enum Line {
     RecordLost,
 }
 
-impl Line {
+impl Output {
     /// All lines.
-    pub const ALL: [Line; 10] = [
-        Line::Ready,
-        Line::Busy,
-        Line::Ok,
-        Line::Reject,
-        Line::Pass,
-        Line::Fault,
-        Line::Heartbeat,
-        Line::TriggerAck,
-        Line::ResultValid,
-        Line::RecordLost,
+    pub const ALL: [Output; 10] = [
+        Output::Ready,
+        Output::Busy,
+        Output::Ok,
+        Output::Reject,
+        Output::Pass,
+        Output::Fault,
+        Output::Heartbeat,
+        Output::TriggerAck,
+        Output::ResultValid,
+        Output::RecordLost,
     ];
 
     /// Name in configurations, logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Line::Ready => "ready",
-            Line::Busy => "busy",
-            Line::Ok => "ok",
-            Line::Reject => "reject",
-            Line::Pass => "pass",
-            Line::Fault => "fault",
-            Line::Heartbeat => "heartbeat",
-            Line::TriggerAck => "trigger_ack",
-            Line::ResultValid => "result_valid",
-            Line::RecordLost => "record_lost",
+            Output::Ready => "ready",
+            Output::Busy => "busy",
+            Output::Ok => "ok",
+            Output::Reject => "reject",
+            Output::Pass => "pass",
+            Output::Fault => "fault",
+            Output::Heartbeat => "heartbeat",
+            Output::TriggerAck => "trigger_ack",
+            Output::ResultValid => "result_valid",
+            Output::RecordLost => "record_lost",
         }
     }
 
     /// What the line must show when nobody is in charge: the process is starting, dead or stuck.
     pub const fn when_unattended(self) -> bool {
-        matches!(self, Line::Reject | Line::Fault)
+        matches!(self, Output::Reject | Output::Fault)
     }
 
     /// Whether taking the level `on` can only stop parts, never let one pass.
     pub const fn is_safe(self, on: bool) -> bool {
         match self {
-            Line::Pass | Line::Ready => !on,
-            Line::Reject | Line::Fault => on,
+            Output::Pass | Output::Ready => !on,
+            Output::Reject | Output::Fault => on,
             _ => false,
         }
     }

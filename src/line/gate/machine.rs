@@ -10,9 +10,9 @@ use super::alarm::Alarm;
 use super::along::{Along, Unit};
 use super::counters::Counters;
 use super::fault::{Fault, Faults};
-use super::lines::Line;
-use super::output::Output;
-use super::part::{Judgement, PartId, Reason};
+use super::lines::Output;
+use super::output::Action;
+use super::part::{PartId, PartVerdict, Reason};
 use super::settings::{Settings, SettingsError};
 use crate::time::{Count, Duration, Instant, Position};
 use confirming::Confirming;
@@ -26,9 +26,9 @@ struct Tracked {
     trigger: Position,
     /// Where its gate is, in the gate's unit.
     gate: u64,
-    /// Whether the judge was asked.
+    /// Whether the inspector was asked.
     wanted: bool,
-    /// When the judge answered, whatever it said.
+    /// When the inspector answered, whatever it said.
     verdict_at: Option<Instant>,
     /// The confirming sensor has seen it.
     confirmed: bool,
@@ -147,7 +147,7 @@ pub struct Gate<const N: usize> {
     rejected_until: Option<u64>,
     alarm: Alarm,
     heartbeat_at: Instant,
-    levels: [bool; Line::ALL.len()],
+    levels: [bool; Output::ALL.len()],
     counters: Counters,
 }
 
@@ -202,15 +202,15 @@ impl<const N: usize> Gate<N> {
             rejected_until: None,
             alarm: Alarm::new(settings.alarm),
             heartbeat_at: now.after(settings.heartbeat),
-            levels: Line::ALL.map(Line::when_unattended),
+            levels: Output::ALL.map(Output::when_unattended),
             counters,
             settings,
         })
     }
 
     /// The level that every line has now; what the outputs must be set to at start.
-    pub fn level(&self, line: Line) -> bool {
-        self.levels[line as usize]
+    pub fn level(&self, output: Output) -> bool {
+        self.levels[output as usize]
     }
 
     /// Totals.
@@ -327,14 +327,14 @@ impl<const N: usize> Gate<N> {
         if watched && matches!(self.hold, Hold::Off | Hold::Until(_)) {
             take(self.counted_at.after(silence).0, Due::EncoderSilent);
         }
-        if self.levels[Line::Fault as usize] && self.faults.is_empty() && !self.alarm.raised() {
+        if self.levels[Output::Fault as usize] && self.faults.is_empty() && !self.alarm.raised() {
             take(self.fault_shown_until.0, Due::FaultShown);
         }
         first
     }
 
     /// Lets everything happen that is due by `clock`.
-    pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.clock = self.clock.max(clock);
         while let Some((at, due)) = self.first(Unit::Time).filter(|(at, _)| *at <= self.clock.0) {
             self.now.time = self.now.time.max(Instant(at));
@@ -358,7 +358,7 @@ impl<const N: usize> Gate<N> {
         count: Count,
         at: Instant,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         if count <= self.now.count {
@@ -393,7 +393,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The encoder may have moved without a count, or counted without moving.
-    pub fn encoder_unsure(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn encoder_unsure(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.counts() {
             self.counters.implausible_counts += 1;
@@ -410,7 +410,7 @@ impl<const N: usize> Gate<N> {
         at: Position,
         lost: u32,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) -> Option<PartId> {
         self.tick(clock, emit);
         let last = self.last_trigger;
@@ -477,27 +477,27 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
         let waits = self.find(id).is_some_and(|p| p.state == State::Waiting);
         if !waits && let Some(part) = self.find(id) {
-            // The judge is not asked, so that nobody will answer: it must not count as waiting.
+            // The inspector is not asked, so that nobody will answer: it must not count as waiting.
             part.wanted = false;
             self.busy_unsure = true;
-            self.catch_up_with_judge(emit);
+            self.catch_up_with_inspector(emit);
             self.tick(clock, emit);
         }
         waits.then_some(id)
     }
 
-    /// What the judge says of `part`. Only an OK that arrives before the part's gate lets it pass.
+    /// What the inspector says of `part`. Only an OK that arrives before the part's gate lets it pass.
     pub fn verdict(
         &mut self,
         part: PartId,
-        judgement: Judgement,
+        verdict: PartVerdict,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
-        let reason = match judgement {
-            Judgement::Ok => None,
-            Judgement::Ng => Some(Reason::Ng),
-            Judgement::Unknown => Some(Reason::Unknown),
+        let reason = match verdict {
+            PartVerdict::Ok => None,
+            PartVerdict::Ng => Some(Reason::Ng),
+            PartVerdict::Unknown => Some(Reason::Unknown),
         };
         self.answer(part, reason, clock, emit);
     }
@@ -508,7 +508,7 @@ impl<const N: usize> Gate<N> {
         part: PartId,
         reason: Reason,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.answer(part, Some(reason), clock, emit);
     }
@@ -518,7 +518,7 @@ impl<const N: usize> Gate<N> {
         part: PartId,
         rejected: Option<Reason>,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         self.busy_unsure = true;
@@ -540,7 +540,7 @@ impl<const N: usize> Gate<N> {
             None if known.contains(&part.0) => self.counters.late_verdicts += 1,
             None => self.counters.foreign_verdicts += 1,
         }
-        self.catch_up_with_judge(emit);
+        self.catch_up_with_inspector(emit);
         self.tick(clock, emit);
     }
 
@@ -550,7 +550,7 @@ impl<const N: usize> Gate<N> {
         fault: Fault,
         present: bool,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         self.set_fault(fault, present, emit);
@@ -558,7 +558,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Input edges were lost and none came after them yet: everything up to here is rejected.
-    pub fn lost(&mut self, lost: u32, at: Position, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn lost(&mut self, lost: u32, at: Position, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.lose_triggers(self.last_trigger, at, u64::from(lost), emit);
         self.tick(clock, emit);
@@ -566,7 +566,7 @@ impl<const N: usize> Gate<N> {
 
     /// The holder of the output lines was late, or they were set late: nobody knows what went by, nor
     /// what it met.
-    pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.counters.late_outputs += 1;
         self.passing_fault(Fault::LateOutput, emit);
@@ -574,27 +574,27 @@ impl<const N: usize> Gate<N> {
     }
 
     /// An alarm that was raised before this gate was made still stands.
-    pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.alarm.raise() {
             self.counters.alarms += 1;
-            emit(Output::Alarm(true));
+            emit(Action::Alarm(true));
         }
         self.tick(clock, emit);
     }
 
     /// A person has looked at the alarm.
-    pub fn acknowledge(&mut self, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn acknowledge(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.alarm.acknowledge() {
-            emit(Output::Alarm(false));
+            emit(Action::Alarm(false));
         }
         self.set_fault(Fault::Confirm, false, emit);
         self.tick(clock, emit);
     }
 
     /// Takes the overrun back once half of the backlog is gone.
-    fn catch_up_with_judge(&mut self, emit: &mut impl FnMut(Output)) {
+    fn catch_up_with_inspector(&mut self, emit: &mut impl FnMut(Action)) {
         if self.faults.has(Fault::Overrun) && self.waiting() * 2 <= self.settings.max_waiting {
             self.set_fault(Fault::Overrun, false, emit);
         }
@@ -641,11 +641,11 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    fn set_fault(&mut self, fault: Fault, present: bool, emit: &mut impl FnMut(Output)) {
+    fn set_fault(&mut self, fault: Fault, present: bool, emit: &mut impl FnMut(Action)) {
         if !self.faults.set(fault, present) {
             return;
         }
-        emit(Output::Fault { fault, present });
+        emit(Action::Fault { fault, present });
         if present {
             self.counters.faults[fault.index()] += 1;
             self.reject_all();

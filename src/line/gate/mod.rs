@@ -29,8 +29,8 @@ mod tests;
 
 pub use counters::Counters;
 pub use fault::{Fault, Faults};
-pub use lines::Line;
+pub use lines::Output;
 pub use machine::Gate;
-pub use output::{Decision, Output};
-pub use part::{Judgement, PartId, Reason};
+pub use output::{Action, Decision};
+pub use part::{PartId, PartVerdict, Reason};
 pub use settings::{AlarmSettings, ConfirmKind, ConfirmSettings, Ejector, Settings, SettingsError};

@@ -1,7 +1,7 @@
 //! What the gate says.
 
 use super::fault::Fault;
-use super::lines::Line;
+use super::lines::Output;
 use super::part::{PartId, Reason};
 use crate::time::{Instant, Position};
 
@@ -22,11 +22,11 @@ pub struct Decision {
 
 /// What the gate wants done, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum Action {
     /// A line takes a level.
     Set {
         /// Which.
-        line: Line,
+        output: Output,
         /// On or off.
         on: bool,
         /// When this was due; now, or earlier when the gate was called late.

@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub u64);
 
-/// What the judge said of a part. Anything but `Ok` rejects it.
+/// What the inspector said of a part. Anything but `Ok` rejects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Judgement {
+pub enum PartVerdict {
     /// May pass.
     Ok,
     /// Defective.
@@ -28,7 +28,7 @@ pub enum Reason {
     NoFrame,
     /// The frame arrived damaged, or could not be read.
     DamagedFrame,
-    /// Judging failed.
+    /// Inspection failed.
     Failed,
     /// More parts than can be tracked, or no place for the frame.
     Overload,

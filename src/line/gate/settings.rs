@@ -5,9 +5,9 @@ use crate::time::{Counts, Duration, Span};
 /// How the ejector is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ejector {
-    /// Throws out whatever it is not told to leave: [`super::Line::Pass`]. Fails to reject.
+    /// Throws out whatever it is not told to leave: [`super::Output::Pass`]. Fails to reject.
     Pass,
-    /// Throws out what it is told to: [`super::Line::Reject`]. Safe only where the line stops when
+    /// Throws out what it is told to: [`super::Output::Reject`]. Safe only where the line stops when
     /// READY falls.
     Reject,
 }
@@ -15,9 +15,9 @@ pub enum Ejector {
 /// When to call a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmSettings {
-    /// Judged rejects in a row; 0: never.
+    /// Inspected rejects in a row; 0: never.
     pub consecutive: u32,
-    /// Rejects among the last `window` judged parts that raise the alarm; 0: never.
+    /// Rejects among the last `window` inspected parts that raise the alarm; 0: never.
     pub rejects: u16,
     /// See `rejects`; at most 256.
     pub window: u16,

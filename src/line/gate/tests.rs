@@ -65,7 +65,7 @@ fn by_counts(ejector: Ejector) -> Settings {
 /// A gate on a belt that moves one count a millisecond, and everything that it ever said.
 struct Belt {
     gate: Gate<ROOM>,
-    said: Vec<(u64, Output)>,
+    said: Vec<(u64, Action)>,
     clock: u64,
     counts: u64,
 }
@@ -118,7 +118,7 @@ impl Belt {
 
     fn call<T>(
         &mut self,
-        what: impl FnOnce(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output)) -> T,
+        what: impl FnOnce(&mut Gate<ROOM>, Position, &mut dyn FnMut(Action)) -> T,
     ) -> T {
         let (clock, here) = (self.clock, self.here());
         let said = &mut self.said;
@@ -133,8 +133,8 @@ impl Belt {
         self.call(|g, at, emit| g.trigger(at, 0, at.time, &mut |o| emit(o)))
     }
 
-    fn verdict(&mut self, part: PartId, judgement: Judgement) {
-        self.call(|g, at, emit| g.verdict(part, judgement, at.time, &mut |o| emit(o)));
+    fn verdict(&mut self, part: PartId, verdict: PartVerdict) {
+        self.call(|g, at, emit| g.verdict(part, verdict, at.time, &mut |o| emit(o)));
     }
 
     fn fault(&mut self, fault: Fault, present: bool) {
@@ -160,7 +160,7 @@ impl Belt {
     /// A part with an OK.
     fn good(&mut self) -> PartId {
         let part = self.trigger().expect("wanted");
-        self.verdict(part, Judgement::Ok);
+        self.verdict(part, PartVerdict::Ok);
         part
     }
 
@@ -181,9 +181,9 @@ impl Belt {
     }
 
     /// Levels that `line` took since `from`.
-    fn changes(&self, line: Line, from: u64) -> Vec<(u64, bool)> {
+    fn changes(&self, output: Output, from: u64) -> Vec<(u64, bool)> {
         let set = self.said.iter().filter_map(|(at, o)| match *o {
-            Output::Set { line: l, on, .. } => (l == line && *at >= from).then_some((*at, on)),
+            Action::Set { output: l, on, .. } => (l == output && *at >= from).then_some((*at, on)),
             _ => None,
         });
         set.collect()
@@ -191,18 +191,18 @@ impl Belt {
 
     fn decisions(&self) -> BTreeMap<u64, Option<Reason>> {
         let decided = self.said.iter().filter_map(|(_, o)| match o {
-            Output::Decided(d) => Some((d.part.0, d.rejected)),
+            Action::Decided(d) => Some((d.part.0, d.rejected)),
             _ => None,
         });
         decided.collect()
     }
 
     /// When `line` was on, as [from, to) in nanoseconds; the end of the run closes the last.
-    fn on(&self, line: Line) -> Vec<(u64, u64)> {
+    fn on(&self, line: Output) -> Vec<(u64, u64)> {
         let mut since = line.when_unattended().then_some(0);
         let mut stretches = Vec::new();
         for (at, output) in &self.said {
-            if let Output::Set { line: l, on, .. } = output
+            if let Action::Set { output: l, on, .. } = output
                 && *l == line
             {
                 match (since, *on) {
@@ -236,21 +236,21 @@ fn a_good_part_passes_and_a_bad_one_is_rejected_each_at_its_gate() {
         assert!(line.gate.ready());
         let good = line.trigger().expect("wanted");
         line.run(30);
-        line.verdict(good, Judgement::Ok);
+        line.verdict(good, PartVerdict::Ok);
         line.run(10);
         let bad = line.trigger().expect("wanted");
         line.run(30);
-        line.verdict(bad, Judgement::Ng);
+        line.verdict(bad, PartVerdict::Ng);
         line.run(300);
         assert_eq!(
             line.decisions(),
             BTreeMap::from([(1, None), (2, Some(Reason::Ng))])
         );
-        assert_eq!(line.on(Line::Pass), [(400 * MS, 415 * MS)]);
-        let rejects = line.on(Line::Reject);
+        assert_eq!(line.on(Output::Pass), [(400 * MS, 415 * MS)]);
+        let rejects = line.on(Output::Reject);
         // At start until what may have lain on the belt has left, then the bad part.
         assert_eq!(rejects, [(0, 115 * MS), (440 * MS, 455 * MS)]);
-        assert_eq!(line.on(Line::Ok), [(400 * MS, 415 * MS)]);
+        assert_eq!(line.on(Output::Ok), [(400 * MS, 415 * MS)]);
         assert!(line.gate.counters().balance(0));
         assert_eq!(line.gate.counters().pulses, 1);
     }
@@ -263,10 +263,10 @@ fn silence_rejects() {
     let part = line.trigger().expect("wanted");
     line.run(150);
     assert_eq!(line.decisions()[&1], Some(Reason::Late));
-    line.verdict(part, Judgement::Ok);
-    line.verdict(PartId(99), Judgement::Ok);
+    line.verdict(part, PartVerdict::Ok);
+    line.verdict(PartId(99), PartVerdict::Ok);
     line.run(100);
-    assert_eq!(line.on(Line::Pass), []);
+    assert_eq!(line.on(Output::Pass), []);
     let counters = line.gate.counters();
     assert_eq!((counters.late_verdicts, counters.foreign_verdicts), (1, 1));
 }
@@ -279,7 +279,7 @@ fn a_verdict_at_the_gate_itself_is_too_late() {
         let part = line.trigger().expect("wanted");
         line.run(99);
         line.clock += MS - before;
-        line.verdict(part, Judgement::Ok);
+        line.verdict(part, PartVerdict::Ok);
         line.run(50);
         assert_eq!(line.decisions()[&1].is_none(), passes);
     }
@@ -290,12 +290,12 @@ fn a_second_verdict_can_only_make_it_stricter() {
     let mut line = Belt::new(by_time(Ejector::Pass));
     line.settle();
     let first = line.trigger().expect("wanted");
-    line.verdict(first, Judgement::Ok);
-    line.verdict(first, Judgement::Ng);
+    line.verdict(first, PartVerdict::Ok);
+    line.verdict(first, PartVerdict::Ng);
     line.run(40);
     let second = line.trigger().expect("wanted");
-    line.verdict(second, Judgement::Unknown);
-    line.verdict(second, Judgement::Ok);
+    line.verdict(second, PartVerdict::Unknown);
+    line.verdict(second, PartVerdict::Ok);
     line.run(200);
     assert_eq!(
         line.decisions(),
@@ -311,7 +311,7 @@ fn triggers_too_close_reject_both_and_bounces_are_one_part() {
     let first = line.trigger().expect("wanted");
     line.clock += MS / 2;
     assert_eq!(line.trigger(), None);
-    line.verdict(first, Judgement::Ok);
+    line.verdict(first, PartVerdict::Ok);
     line.run(10);
     assert_eq!(line.trigger(), None);
     line.run(200);
@@ -330,11 +330,11 @@ fn a_fault_rejects_what_is_tracked_and_drops_ready_until_it_is_over() {
     let mut line = Belt::new(by_time(Ejector::Pass));
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ok);
+    line.verdict(part, PartVerdict::Ok);
     line.run(10);
     line.fault(Fault::Camera, true);
-    assert!(!line.gate.ready() && line.gate.level(Line::Fault));
-    assert!(line.gate.level(Line::Reject));
+    assert!(!line.gate.ready() && line.gate.level(Output::Fault));
+    assert!(line.gate.level(Output::Reject));
     line.run(30);
     assert_eq!(line.trigger(), None, "not ready: nobody is asked");
     line.run(200);
@@ -342,14 +342,14 @@ fn a_fault_rejects_what_is_tracked_and_drops_ready_until_it_is_over() {
     assert!(line.gate.ready());
     line.run(50);
     let after = line.trigger().expect("wanted");
-    line.verdict(after, Judgement::Ok);
+    line.verdict(after, PartVerdict::Ok);
     line.run(200);
     let gone = Some(Reason::NotReady);
     assert_eq!(
         line.decisions(),
         BTreeMap::from([(1, gone), (2, gone), (3, None)])
     );
-    assert!(!line.gate.level(Line::Fault));
+    assert!(!line.gate.level(Output::Fault));
 }
 
 #[test]
@@ -362,9 +362,9 @@ fn what_lay_on_the_belt_at_the_start_is_thrown_out_even_with_an_encoder() {
     line.run(20);
     line.start();
     let early = line.trigger().expect("wanted");
-    line.verdict(early, Judgement::Ok);
+    line.verdict(early, PartVerdict::Ok);
     line.run(200);
-    assert_eq!(line.on(Line::Reject), [(0, 110 * MS)]);
+    assert_eq!(line.on(Output::Reject), [(0, 110 * MS)]);
     // At its gate the last unknown part leaves too.
     assert!(line.decisions()[&1].is_some());
 }
@@ -381,7 +381,7 @@ fn a_full_line_rejects_the_stretch_and_tracks_again() {
     let first = line.clock;
     for _ in 0..ROOM {
         if let Some(part) = line.trigger() {
-            line.verdict(part, Judgement::Ok);
+            line.verdict(part, PartVerdict::Ok);
         }
         line.run(25);
     }
@@ -391,7 +391,7 @@ fn a_full_line_rejects_the_stretch_and_tracks_again() {
     line.run(1500);
     let counters = *line.gate.counters();
     assert_eq!((counters.parts, counters.passed), (ROOM as u64, 0));
-    let rejects = line.on(Line::Reject);
+    let rejects = line.on(Output::Reject);
     let (from, to) = rejects[1];
     let last = first + 25 * MS * (ROOM as u64 - 1);
     assert_eq!((from, to), (first + 1000 * MS, last + 1010 * MS));
@@ -408,9 +408,9 @@ fn an_encoder_that_stands_while_parts_come_is_a_fault() {
     line.trigger();
     line.clock += 30 * MS;
     line.trigger();
-    assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Line::Reject));
+    assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Output::Reject));
     line.run(300);
-    assert!(line.gate.ready() && !line.gate.level(Line::Reject));
+    assert!(line.gate.ready() && !line.gate.level(Output::Reject));
     assert_eq!(line.gate.counters().passed, 0);
 }
 
@@ -425,21 +425,21 @@ fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
     let mut line = Belt::new(settings);
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ok);
+    line.verdict(part, PartVerdict::Ok);
     line.run(5);
-    assert!(!line.gate.level(Line::Reject));
+    assert!(!line.gate.level(Output::Reject));
     // The belt moves on for 12 ms and the encoder is mute.
     line.clock += 12 * MS;
     line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
     assert!(
-        line.gate.level(Line::Reject) && line.gate.ready(),
+        line.gate.level(Output::Reject) && line.gate.ready(),
         "a standing belt may start"
     );
     // The way to the gate and a quarter of it, for what it may have counted wrongly before.
     line.run(109);
-    assert!(line.gate.level(Line::Reject));
+    assert!(line.gate.level(Output::Reject));
     line.run(10);
-    assert!(!line.gate.level(Line::Reject));
+    assert!(!line.gate.level(Output::Reject));
     assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
 }
 
@@ -450,9 +450,9 @@ fn an_encoder_that_dies_under_pass_ends_it_for_good() {
         let mut line = Belt::new(settings(gate, pulse, Ejector::Pass));
         line.settle();
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ok);
+        line.verdict(part, PartVerdict::Ok);
         line.run(103);
-        assert!(line.gate.level(Line::Pass), "{gate:?}");
+        assert!(line.gate.level(Output::Pass), "{gate:?}");
         // Time goes on without a count.
         let died = line.clock;
         while line.clock < died + 12 * MS {
@@ -461,55 +461,56 @@ fn an_encoder_that_dies_under_pass_ends_it_for_good() {
             line.gate
                 .tick(Instant(clock), &mut |o| said.push((clock, o)));
         }
-        let off = line.on(Line::Pass).pop().expect("PASS was on").1;
+        let off = line.on(Output::Pass).pop().expect("PASS was on").1;
         assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);
         // The belt had moved unseen: what comes now lies elsewhere.
         line.run(5);
-        assert!(!line.gate.level(Line::Pass), "{gate:?}");
+        assert!(!line.gate.level(Output::Pass), "{gate:?}");
     }
 }
 
 #[test]
 fn a_pass_always_tells_when_it_ends_by_itself() {
     for pulse in [Span::Time(Duration(15 * MS)), Span::Counts(Counts(15))] {
-        let mut line = Belt::new(settings(
+        let mut output = Belt::new(settings(
             Span::Time(Duration(100 * MS)),
             pulse,
             Ejector::Pass,
         ));
-        line.settle();
-        let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ok);
-        line.run(130);
+        output.settle();
+        let part = output.trigger().expect("wanted");
+        output.verdict(part, PartVerdict::Ok);
+        output.run(130);
         let mut until = 0;
-        for &(at, said) in &line.said {
+        for &(at, said) in &output.said {
             match said {
-                Output::Set {
-                    line: Line::Pass,
+                Action::Set {
+                    output: Output::Pass,
                     on: true,
                     until: told,
                     ..
                 } => until = told.expect("an end").0,
-                Output::Set {
-                    line: Line::Pass, ..
+                Action::Set {
+                    output: Output::Pass,
+                    ..
                 } => {
                     assert!(at <= until, "{pulse:?}");
                     until = 0;
                 }
-                Output::Extend { until: told } => {
+                Action::Extend { until: told } => {
                     assert!(at < until && until < told.0, "{pulse:?}");
                     until = told.0;
                 }
                 _ => {}
             }
         }
-        assert_eq!(line.on(Line::Pass).len(), 1, "{pulse:?}");
+        assert_eq!(output.on(Output::Pass).len(), 1, "{pulse:?}");
         assert_eq!(until, 0);
     }
 }
 
 #[test]
-fn a_part_that_the_judge_is_not_asked_for_does_not_keep_the_line_waiting() {
+fn a_part_that_the_inspector_is_not_asked_for_does_not_keep_the_line_waiting() {
     let gate = Span::Counts(Counts(100));
     let mut settings = settings(gate, Span::Counts(Counts(15)), Ejector::Pass);
     settings.max_waiting = 1;
@@ -520,7 +521,7 @@ fn a_part_that_the_judge_is_not_asked_for_does_not_keep_the_line_waiting() {
     assert_eq!(line.trigger(), None, "more wait than may");
     assert!(line.gate.faults().has(Fault::Overrun));
     // The belt stands because READY is off: no count comes any more.
-    line.verdict(part, Judgement::Ok);
+    line.verdict(part, PartVerdict::Ok);
     assert!(line.gate.faults().is_empty());
     assert!(line.gate.ready());
 }
@@ -531,42 +532,44 @@ fn lost_edges_reject_the_stretch_that_the_parts_may_lie_on() {
     line.settle();
     let start = line.clock;
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ok);
+    line.verdict(part, PartVerdict::Ok);
     line.run(60);
     let next = line
         .call(|g, at, emit| g.trigger(at, 2, at.time, &mut |o| emit(o)))
         .expect("wanted");
-    line.verdict(next, Judgement::Ok);
+    line.verdict(next, PartVerdict::Ok);
     line.run(300);
     let counters = line.gate.counters();
     assert_eq!(
         (counters.parts, counters.passed, counters.lost_triggers),
         (4, 0, 2)
     );
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 100 * MS, start + 175 * MS));
     assert!(counters.balance(0));
 }
 
 #[test]
 fn an_edge_that_is_missed_too_late_makes_no_output_late() {
-    let mut line = Belt::new(by_time(Ejector::Pass));
-    line.settle();
-    line.trigger();
+    let mut output = Belt::new(by_time(Ejector::Pass));
+    output.settle();
+    output.trigger();
     // The part after it leaves the ejector before the next edge tells that there was one.
-    line.run(250);
-    let told = line.clock;
-    line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
-    line.run(300);
-    let set = |o: &Output| match *o {
-        Output::Set { line, on, due, .. } => (line == Line::Reject && on).then_some(due.0),
+    output.run(250);
+    let told = output.clock;
+    output.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
+    output.run(300);
+    let set = |o: &Action| match *o {
+        Action::Set {
+            output, on, due, ..
+        } => (output == Output::Reject && on).then_some(due.0),
         _ => None,
     };
-    let mut rejects = line.said.iter().filter(|(at, _)| *at >= told);
+    let mut rejects = output.said.iter().filter(|(at, _)| *at >= told);
     let first = rejects.find_map(|(at, o)| set(o).map(|due| (*at, due)));
     assert_eq!(first, Some((told, told)));
-    assert_eq!(line.gate.counters().late_outputs, 0);
-    assert_eq!(line.gate.counters().passed, 0);
+    assert_eq!(output.gate.counters().late_outputs, 0);
+    assert_eq!(output.gate.counters().passed, 0);
 }
 
 #[test]
@@ -574,7 +577,7 @@ fn an_output_that_comes_late_is_a_fault_and_passes_nothing() {
     let mut line = Belt::new(by_time(Ejector::Reject));
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
     // Nobody calls the gate for 110 ms.
     line.clock += 110 * MS;
     line.run(1);
@@ -586,7 +589,7 @@ fn an_output_that_comes_late_is_a_fault_and_passes_nothing() {
     let mut line = Belt::new(by_time(Ejector::Pass));
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ok);
+    line.verdict(part, PartVerdict::Ok);
     line.clock += 104 * MS;
     line.run(50);
     assert_eq!(line.decisions()[&1], Some(Reason::Late));
@@ -605,11 +608,11 @@ fn rejects_in_a_row_raise_the_alarm_and_a_person_ends_it() {
     line.settle();
     for _ in 0..3 {
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(40);
     }
     line.run(300);
-    assert!(line.gate.alarm() && !line.gate.ready() && line.gate.level(Line::Fault));
+    assert!(line.gate.alarm() && !line.gate.ready() && line.gate.level(Output::Fault));
     line.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
     assert!(line.gate.ready());
     assert_eq!(line.gate.counters().alarms, 1);
@@ -628,18 +631,18 @@ fn a_rate_of_rejects_raises_the_alarm() {
     line.settle();
     for round in 0..12 {
         let part = line.trigger().expect("wanted");
-        let judgement = if round % 5 == 4 {
-            Judgement::Ng
+        let verdict = if round % 5 == 4 {
+            PartVerdict::Ng
         } else {
-            Judgement::Ok
+            PartVerdict::Ok
         };
-        line.verdict(part, judgement);
+        line.verdict(part, verdict);
         line.run(40);
     }
     assert!(!line.gate.alarm(), "2 of 10");
     for _ in 0..2 {
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(40);
     }
     line.run(200);
@@ -655,11 +658,11 @@ fn near_pulses_merge_where_the_ejector_would_have_no_rest() {
     for _ in 0..3 {
         // 18 ms apart, pulses of 15 ms: 3 ms of rest where 5 are needed.
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(18);
     }
     line.run(200);
-    let rejects = line.on(Line::Reject);
+    let rejects = line.on(Output::Reject);
     assert_eq!(rejects[1..], [(400 * MS, (436 + 15) * MS)]);
     assert_eq!(line.gate.counters().short_rests, 0);
 }

@@ -12,7 +12,7 @@ const SETTINGS: HolderSettings = HolderSettings {
 /// A holder, what the lines show, and what it answered.
 struct Bench {
     holder: Holder,
-    levels: [bool; Line::ALL.len()],
+    levels: [bool; Output::ALL.len()],
     answers: Vec<Answer>,
     silent: bool,
 }
@@ -21,7 +21,7 @@ impl Bench {
     fn new() -> Self {
         Self {
             holder: Holder::new(SETTINGS, Instant(0)),
-            levels: Line::ALL.map(Line::when_unattended),
+            levels: Output::ALL.map(Output::when_unattended),
             answers: Vec::new(),
             silent: false,
         }
@@ -45,14 +45,14 @@ impl Bench {
         self.run(|h, act| h.tick(Instant(at), &mut |x| act(x)));
     }
 
-    fn on(&self, line: Line) -> bool {
-        self.levels[line as usize]
+    fn on(&self, output: Output) -> bool {
+        self.levels[output as usize]
     }
 }
 
-fn set(line: Line, on: bool) -> What {
+fn set(output: Output, on: bool) -> What {
     What::Set {
-        line,
+        output,
         on,
         until: None,
     }
@@ -60,7 +60,7 @@ fn set(line: Line, on: bool) -> What {
 
 fn pass_until(ms: u64) -> What {
     What::Set {
-        line: Line::Pass,
+        output: Output::Pass,
         on: true,
         until: Some(Instant(ms * MS)),
     }
@@ -70,50 +70,50 @@ fn pass_until(ms: u64) -> What {
 fn pass_ends_by_itself_and_is_not_raised_after_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     bench.hear(watch.command(pass_until(30), Instant(0)), MS);
-    assert!(bench.on(Line::Pass));
+    assert!(bench.on(Output::Pass));
     assert_eq!(bench.holder.deadline(), Instant(30 * MS));
     bench.tick(30 * MS);
-    assert!(!bench.on(Line::Pass));
+    assert!(!bench.on(Output::Pass));
     bench.hear(watch.command(pass_until(60), Instant(50 * MS)), 60 * MS);
-    assert!(!bench.on(Line::Pass), "its part has gone by");
+    assert!(!bench.on(Output::Pass), "its part has gone by");
     let endless = What::Set {
-        line: Line::Pass,
+        output: Output::Pass,
         on: true,
         until: None,
     };
     bench.hear(watch.command(endless, Instant(61 * MS)), 61 * MS);
-    assert!(!bench.on(Line::Pass), "no PASS without an end");
+    assert!(!bench.on(Output::Pass), "no PASS without an end");
 }
 
 #[test]
 fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_knows() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    for line in [Line::Reject, Line::Fault] {
-        bench.hear(watch.command(set(line, false), Instant(0)), MS);
+    for output in [Output::Reject, Output::Fault] {
+        bench.hear(watch.command(set(output, false), Instant(0)), MS);
     }
-    bench.hear(watch.command(set(Line::Ready, true), Instant(0)), MS);
-    assert!(bench.on(Line::Ready) && !bench.on(Line::Reject));
+    bench.hear(watch.command(set(Output::Ready, true), Instant(0)), MS);
+    assert!(bench.on(Output::Ready) && !bench.on(Output::Reject));
     // Stopped for 250 ms while three commands waited.
     let waiting = [
         watch.command(pass_until(40), Instant(5 * MS)),
-        watch.command(set(Line::Pass, false), Instant(40 * MS)),
+        watch.command(set(Output::Pass, false), Instant(40 * MS)),
         watch.command(pass_until(290), Instant(249 * MS)),
     ];
     for command in waiting {
         bench.hear(command, 255 * MS);
     }
-    assert!(!bench.on(Line::Ready) && !bench.on(Line::Pass));
-    assert!(bench.on(Line::Reject) && bench.on(Line::Fault));
+    assert!(!bench.on(Output::Ready) && !bench.on(Output::Pass));
+    assert!(bench.on(Output::Reject) && bench.on(Output::Fault));
     assert!(bench.holder.incidents() > 0);
     let last = *bench.answers.last().expect("an answer");
     assert!(last.late.0 >= 200 * MS, "{last:?}");
     assert!(watch.answer(last), "the other learns of it");
     assert!(!watch.answer(last), "once");
     bench.hear(
-        watch.command(set(Line::Ready, true), Instant(256 * MS)),
+        watch.command(set(Output::Ready, true), Instant(256 * MS)),
         256 * MS,
     );
-    assert!(bench.on(Line::Ready));
+    assert!(bench.on(Output::Ready));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_holder_that_slept_over_the_end_of_pass_knows_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     bench.hear(watch.command(pass_until(30), Instant(0)), MS);
     bench.tick(700 * MS);
-    assert!(!bench.on(Line::Pass));
+    assert!(!bench.on(Output::Pass));
     assert_eq!(bench.holder.incidents(), 1);
 }
 
@@ -158,7 +158,7 @@ fn the_vision_process_notices_a_holder_that_does_not_answer() {
 fn pass_falls_again_and_again_until_the_holder_has_heard_of_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     let on = watch.command(pass_until(40), Instant(0));
-    let off = watch.command(set(Line::Pass, false), Instant(MS));
+    let off = watch.command(set(Output::Pass, false), Instant(MS));
     assert!(!watch.must_fall_again(Instant(MS)));
     assert!(watch.must_fall_again(Instant(2 * MS)));
     assert!(!watch.must_fall_again(Instant(2 * MS + 1)));
@@ -244,54 +244,61 @@ fn every_word_is_answered_once() {
 #[test]
 fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(set(Line::Reject, false), Instant(0)), 0);
+    bench.hear(watch.command(set(Output::Reject, false), Instant(0)), 0);
     bench.tick(500 * MS);
-    assert!(bench.on(Line::Reject), "it fell with the incident");
+    assert!(bench.on(Output::Reject), "it fell with the incident");
     let at = 500 * MS;
-    for (line, on) in [
-        (Line::Ready, true),
-        (Line::Reject, false),
-        (Line::Fault, false),
-        (Line::Ok, true),
+    for (output, on) in [
+        (Output::Ready, true),
+        (Output::Reject, false),
+        (Output::Fault, false),
+        (Output::Ok, true),
     ] {
-        bench.hear(watch.command(set(line, on), Instant(at)), at);
-        assert_ne!(bench.on(line), on, "{line:?}");
+        bench.hear(watch.command(set(output, on), Instant(at)), at);
+        assert_ne!(bench.on(output), on, "{output:?}");
     }
     bench.hear(watch.command(pass_until(600), Instant(at)), at);
-    assert!(!bench.on(Line::Pass));
+    assert!(!bench.on(Output::Pass));
     // The other learns of it, and what was said before stays untrue.
     watch.answer(*bench.answers.last().expect("an answer"));
-    for (line, on) in [
-        (Line::Ready, true),
-        (Line::Reject, false),
-        (Line::Fault, false),
-        (Line::Ok, true),
+    for (output, on) in [
+        (Output::Ready, true),
+        (Output::Reject, false),
+        (Output::Fault, false),
+        (Output::Ok, true),
     ] {
-        bench.hear(watch.command(set(line, on), Instant(at)), at);
-        assert_eq!(bench.on(line), on, "{line:?}");
+        bench.hear(watch.command(set(output, on), Instant(at)), at);
+        assert_eq!(bench.on(output), on, "{output:?}");
     }
     bench.hear(watch.command(pass_until(600), Instant(at)), at);
-    assert!(bench.on(Line::Pass));
+    assert!(bench.on(Output::Pass));
     bench.tick(545 * MS);
     bench.tick(590 * MS);
     // And again: all that lets parts by falls.
     bench.tick(700 * MS);
-    assert!(!bench.on(Line::Pass) && !bench.on(Line::Ready));
-    for line in [Line::Reject, Line::Fault] {
-        bench.hear(watch.command(set(line, true), Instant(700 * MS)), 700 * MS);
-        assert!(bench.on(line));
+    assert!(!bench.on(Output::Pass) && !bench.on(Output::Ready));
+    for output in [Output::Reject, Output::Fault] {
+        bench.hear(
+            watch.command(set(output, true), Instant(700 * MS)),
+            700 * MS,
+        );
+        assert!(bench.on(output));
     }
 }
 
 #[test]
 fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    for (line, on) in [(Line::Ready, false), (Line::Ok, true), (Line::Fault, false)] {
+    for (line, on) in [
+        (Output::Ready, false),
+        (Output::Ok, true),
+        (Output::Fault, false),
+    ] {
         bench.hear(watch.command(set(line, on), Instant(0)), 0);
         assert!(!bench.holder.was_ready());
     }
     for on in [true, false] {
-        bench.hear(watch.command(set(Line::Ready, on), Instant(0)), 0);
+        bench.hear(watch.command(set(Output::Ready, on), Instant(0)), 0);
         assert!(bench.holder.was_ready());
     }
 }
@@ -302,18 +309,18 @@ fn a_pass_that_is_made_longer_ends_at_its_new_end_and_one_that_is_taken_away_at_
     bench.hear(watch.command(pass_until(30), Instant(0)), 0);
     bench.hear(watch.command(pass_until(40), Instant(10 * MS)), 10 * MS);
     bench.tick(39 * MS);
-    assert!(bench.on(Line::Pass));
+    assert!(bench.on(Output::Pass));
     bench.tick(40 * MS);
-    assert!(!bench.on(Line::Pass));
+    assert!(!bench.on(Output::Pass));
     bench.hear(watch.command(pass_until(60), Instant(41 * MS)), 41 * MS);
-    assert!(bench.on(Line::Pass));
+    assert!(bench.on(Output::Pass));
     let off = What::Set {
-        line: Line::Pass,
+        output: Output::Pass,
         on: false,
         until: Some(Instant(60 * MS)),
     };
     bench.hear(watch.command(off, Instant(42 * MS)), 42 * MS);
-    assert!(!bench.on(Line::Pass));
+    assert!(!bench.on(Output::Pass));
     assert_eq!(
         bench.holder.deadline(),
         Instant(92 * MS),
@@ -331,12 +338,12 @@ fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on()
     let on = watch.command(pass_until(40), Instant(6 * MS));
     assert_eq!(watch.deadline(), overdue);
     assert!(!watch.must_fall_again(Instant(9 * MS)), "it is wanted");
-    let off = watch.command(set(Line::Pass, false), Instant(7 * MS));
+    let off = watch.command(set(Output::Pass, false), Instant(7 * MS));
     assert_eq!(watch.deadline(), Instant(8 * MS));
     assert!(watch.must_fall_again(Instant(8 * MS)));
     assert_eq!(watch.deadline(), Instant(9 * MS));
     // Another line that goes off has nothing to do with it.
-    watch.command(set(Line::Ready, false), Instant(8 * MS));
+    watch.command(set(Output::Ready, false), Instant(8 * MS));
     assert_eq!(watch.deadline(), Instant(9 * MS));
     let answer = |number, incident| Answer {
         number,
@@ -348,7 +355,7 @@ fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on()
     assert!(!watch.answer(answer(off.number, 0)));
     assert_eq!(watch.deadline(), Instant(48 * MS + 1));
     // A pass that is wanted again ends it as well.
-    watch.command(set(Line::Pass, false), Instant(9 * MS));
+    watch.command(set(Output::Pass, false), Instant(9 * MS));
     watch.command(pass_until(60), Instant(9 * MS));
     assert!(!watch.must_fall_again(Instant(20 * MS)));
     assert_eq!(watch.deadline(), Instant(48 * MS + 1));
@@ -388,14 +395,17 @@ fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
 fn another_line_says_nothing_of_pass() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     bench.hear(watch.command(pass_until(60), Instant(0)), 0);
-    bench.hear(watch.command(set(Line::Ok, true), Instant(0)), 0);
-    bench.hear(watch.command(set(Line::Ready, false), Instant(0)), 0);
-    assert!(bench.on(Line::Pass));
+    bench.hear(watch.command(set(Output::Ok, true), Instant(0)), 0);
+    bench.hear(watch.command(set(Output::Ready, false), Instant(0)), 0);
+    assert!(bench.on(Output::Pass));
     bench.tick(60 * MS);
     for at in [90, 130, 170] {
         bench.tick(at * MS);
     }
-    assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 0));
+    assert_eq!(
+        (bench.on(Output::Pass), bench.holder.incidents()),
+        (false, 0)
+    );
 }
 
 #[test]
@@ -406,7 +416,7 @@ fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
             (Holder::new(SETTINGS, Instant(0)), Watch::new(SETTINGS.late));
         let command = watch.command(pass_until(until), Instant((at - 10) * MS));
         holder.hear(command, Instant(at * MS), &mut |act| {
-            assert_ne!(act, Act::Set(Line::Pass, true), "{at}");
+            assert_ne!(act, Act::Set(Output::Pass, true), "{at}");
         });
     }
 }
@@ -416,7 +426,10 @@ fn under_a_long_pass_the_holder_notices_all_the_same_that_it_was_not_run() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     bench.hear(watch.command(pass_until(120), Instant(0)), 0);
     bench.tick(100 * MS);
-    assert_eq!((bench.on(Line::Pass), bench.holder.incidents()), (false, 1));
+    assert_eq!(
+        (bench.on(Output::Pass), bench.holder.incidents()),
+        (false, 1)
+    );
     assert_eq!(
         bench.holder.deadline(),
         Instant(150 * MS),
@@ -438,19 +451,19 @@ proptest! {
             let said = now;
             let what = match kind {
                 0 => What::Alive,
-                1 => set(Line::Ready, on),
-                2 => set(Line::Pass, false),
+                1 => set(Output::Ready, on),
+                2 => set(Output::Pass, false),
                 _ => { end = now / MS + 40; pass_until(end) }
             };
             let command = watch.command(what, Instant(said));
             now += way * MS;
             bench.hear(command, now);
             let incidents = bench.holder.incidents();
-            if bench.on(Line::Pass) {
+            if bench.on(Output::Pass) {
                 prop_assert!(now < end * MS);
                 prop_assert_eq!(known, incidents);
             }
-            if bench.on(Line::Ready) {
+            if bench.on(Output::Ready) {
                 prop_assert_eq!(known, incidents);
             }
             prop_assert!(way <= 40 || incidents > known, "a late command is an incident");
@@ -461,6 +474,6 @@ proptest! {
         }
         let silent = bench.holder.deadline().0.max(now);
         bench.tick(silent);
-        prop_assert!(!bench.on(Line::Pass) || silent < end * MS);
+        prop_assert!(!bench.on(Output::Pass) || silent < end * MS);
     }
 }

@@ -1,6 +1,6 @@
 //! Telling whoever watches that the gate lives: systemd, and the hardware watchdog.
 //!
-//! The gate thread calls [`Keepalive::kick`], and only while the judge works, the outputs can be set
+//! The gate thread calls [`Keepalive::kick`], and only while the inspector works, the outputs can be set
 //! and the camera's thread goes round (a camera that is gone is no reason to reset a board:
 //! docs/line.md, Watchdogs). Whatever hangs, the kicks stop: systemd then restarts the service, and the hardware
 //! watchdog, which does not need a working kernel, resets the board. Both leave the output lines to
@@ -144,7 +144,7 @@ impl Keepalive {
         self.tell("READY=1\n", status)
     }
 
-    /// A line for `systemctl status`. Line breaks become spaces, and it is cut to
+    /// A line for `systemctl status`. Output breaks become spaces, and it is cut to
     /// [`LONGEST_STATUS`] bytes.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 
 use super::{Injected, Kind, Shares};
 use crate::capture::pace::wait_until;
-use crate::capture::source::{CaptureError, Flash, FrameSource, RawFrame};
+use crate::capture::source::{CaptureError, Flash, FrameSource};
 use crate::clock;
+use crate::frame::RawFrame;
 use crate::seed::Rng;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;

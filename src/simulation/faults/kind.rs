@@ -39,13 +39,13 @@ pub enum Kind {
     EncoderNoise,
     /// The encoder's wheel slips: it gives fewer counts than the belt moves.
     EncoderSlip,
-    /// Judging takes several times as long.
+    /// Inspection takes several times as long.
     SlowInference,
-    /// Judging stands still for up to two seconds.
+    /// Inspection stands still for up to two seconds.
     StuckInference,
-    /// Judging fails.
+    /// Inspection fails.
     FailedInference,
-    /// The judge answers twice, the second time with OK.
+    /// The inspector answers twice, the second time with OK.
     RepeatedVerdict,
     /// The gate's thread is not run for up to 50 ms.
     GateStall,
@@ -100,7 +100,7 @@ impl Kind {
         Kind::BothDeath,
     ];
 
-    /// Whether a line in real time can meet it: that one has a single judge, no encoder, and lives in one
+    /// Whether a line in real time can meet it: that one has a single inspect, no encoder, and lives in one
     /// process.
     pub const fn is_real(self) -> bool {
         matches!(

@@ -3,7 +3,7 @@
 use super::{SimulatedError, check_capacity};
 use crate::clock;
 use crate::line::devices::{DeviceError, Outputs};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Which.
-    pub line: Line,
+    pub output: Output,
     /// To what.
     pub on: bool,
     /// When it was set, CLOCK_MONOTONIC.
@@ -23,12 +23,12 @@ impl Change {
     /// A change as one word, so that no reader ever sees half of one: 59 bits of time (18 years
     /// since boot), 4 of line, 1 of level.
     fn pack(self) -> u64 {
-        self.at.0 << 5 | (self.line as u64) << 1 | u64::from(self.on)
+        self.at.0 << 5 | (self.output as u64) << 1 | u64::from(self.on)
     }
 
     fn unpack(word: u64) -> Option<Self> {
         Some(Self {
-            line: *Line::ALL.get((word >> 1 & 15) as usize)?,
+            output: *Output::ALL.get((word >> 1 & 15) as usize)?,
             on: word & 1 == 1,
             at: Instant(word >> 5),
         })
@@ -70,14 +70,16 @@ impl SimulatedOutputs {
     /// # Errors
     /// [`SimulatedError::Capacity`].
     pub fn new(capacity: usize) -> Result<(Self, OutputView), SimulatedError> {
-        let levels = Line::ALL.into_iter().filter(|line| line.when_unattended());
+        let levels = Output::ALL
+            .into_iter()
+            .filter(|output| output.when_unattended());
         let shared = Arc::new(Shared {
             // One more: the slot that comes next may be half way to being written.
             ring: (0..=check_capacity(capacity)?)
                 .map(|_| AtomicU64::new(0))
                 .collect(),
             written: AtomicU64::new(0),
-            levels: AtomicU32::new(levels.fold(0, |bits, line| bits | bit(line))),
+            levels: AtomicU32::new(levels.fold(0, |bits, output| bits | bit(output))),
             lost: AtomicU32::new(0),
             unplugged: AtomicBool::new(false),
         });
@@ -89,14 +91,14 @@ impl SimulatedOutputs {
         Ok((Self { shared }, view))
     }
 
-    fn change(&mut self, line: Line, on: bool) {
+    fn change(&mut self, output: Output, on: bool) {
         let shared = &*self.shared;
-        shared.lost.fetch_and(!bit(line), Ordering::AcqRel);
+        shared.lost.fetch_and(!bit(output), Ordering::AcqRel);
         let levels = shared.levels.load(Ordering::Relaxed);
         let changed = if on {
-            levels | bit(line)
+            levels | bit(output)
         } else {
-            levels & !bit(line)
+            levels & !bit(output)
         };
         if changed == levels {
             return;
@@ -105,45 +107,47 @@ impl SimulatedOutputs {
         let written = shared.written.load(Ordering::Relaxed);
         let at = clock::now();
         let slot = (written % shared.ring.len() as u64) as usize;
-        shared.ring[slot].store(Change { line, on, at }.pack(), Ordering::Release);
+        shared.ring[slot].store(Change { output, on, at }.pack(), Ordering::Release);
         shared.written.store(written + 1, Ordering::Release);
     }
 }
 
-fn bit(line: Line) -> u32 {
-    1 << line as u32
+fn bit(output: Output) -> u32 {
+    1 << output as u32
 }
 
 impl Outputs for SimulatedOutputs {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
         if self.shared.unplugged.load(Ordering::Acquire) {
             return Err(SimulatedError::Unplugged("outputs").into());
         }
-        self.change(line, on);
+        self.change(output, on);
         Ok(())
     }
 
-    fn differs(&mut self) -> Result<Option<Line>, DeviceError> {
+    fn differs(&mut self) -> Result<Option<Output>, DeviceError> {
         if self.shared.unplugged.load(Ordering::Acquire) {
             return Err(SimulatedError::Unplugged("outputs").into());
         }
         let lost = self.shared.lost.load(Ordering::Acquire);
-        Ok(Line::ALL.into_iter().find(|line| lost & bit(*line) != 0))
+        Ok(Output::ALL
+            .into_iter()
+            .find(|output| lost & bit(*output) != 0))
     }
 }
 
 impl Drop for SimulatedOutputs {
     fn drop(&mut self) {
-        for line in Line::ALL {
-            self.change(line, line.when_unattended());
+        for output in Output::ALL {
+            self.change(output, output.when_unattended());
         }
     }
 }
 
 impl OutputView {
     /// The level of `line` now.
-    pub fn level(&self, line: Line) -> bool {
-        self.shared.levels.load(Ordering::Acquire) & bit(line) != 0
+    pub fn level(&self, output: Output) -> bool {
+        self.shared.levels.load(Ordering::Acquire) & bit(output) != 0
     }
 
     /// Changes so far, those included that were missed.
@@ -158,8 +162,8 @@ impl OutputView {
 
     /// The wire of `line` takes the other level by itself, as behind an expander that was reset, until
     /// it is set again. [`Self::level`] goes on to say what was set.
-    pub fn lose(&self, line: Line) {
-        self.shared.lost.fetch_or(bit(line), Ordering::AcqRel);
+    pub fn lose(&self, output: Output) {
+        self.shared.lost.fetch_or(bit(output), Ordering::AcqRel);
     }
 
     /// Makes setting fail, or work again.
@@ -204,13 +208,13 @@ mod tests {
     fn a_line_that_lost_its_level_differs_until_it_is_set_again() {
         let (mut outputs, view) = SimulatedOutputs::new(8).unwrap();
         outputs
-            .set_all(&[(Line::Ready, true), (Line::Pass, true)])
+            .set_all(&[(Output::Ready, true), (Output::Pass, true)])
             .unwrap();
-        assert!(view.level(Line::Ready) && view.level(Line::Pass));
+        assert!(view.level(Output::Ready) && view.level(Output::Pass));
         assert_eq!(outputs.differs().unwrap(), None);
-        view.lose(Line::Pass);
-        assert_eq!(outputs.differs().unwrap(), Some(Line::Pass));
-        outputs.set(Line::Pass, true).unwrap();
+        view.lose(Output::Pass);
+        assert_eq!(outputs.differs().unwrap(), Some(Output::Pass));
+        outputs.set(Output::Pass, true).unwrap();
         assert_eq!(outputs.differs().unwrap(), None);
         view.unplug(true);
         assert!(outputs.differs().is_err());
@@ -220,26 +224,26 @@ mod tests {
     fn lines_start_unattended_and_go_back_there() {
         let (mut outputs, mut view) = SimulatedOutputs::new(100).unwrap();
         let unattended = |view: &OutputView| {
-            Line::ALL
+            Output::ALL
                 .into_iter()
-                .all(|line| view.level(line) == line.when_unattended())
+                .all(|output| view.level(output) == output.when_unattended())
         };
         assert!(unattended(&view));
-        outputs.set(Line::Ready, true).unwrap();
-        outputs.set(Line::Ready, true).unwrap();
-        outputs.set(Line::Fault, false).unwrap();
-        assert!(view.level(Line::Ready) && !view.level(Line::Fault));
+        outputs.set(Output::Ready, true).unwrap();
+        outputs.set(Output::Ready, true).unwrap();
+        outputs.set(Output::Fault, false).unwrap();
+        assert!(view.level(Output::Ready) && !view.level(Output::Fault));
         assert_eq!(view.changes(), 2, "setting what is set is no change");
         drop(outputs);
         assert!(unattended(&view));
-        let seen: Vec<(Line, bool)> = view.by_ref().map(|c| (c.line, c.on)).collect();
+        let seen: Vec<(Output, bool)> = view.by_ref().map(|c| (c.output, c.on)).collect();
         assert_eq!(
             seen,
             [
-                (Line::Ready, true),
-                (Line::Fault, false),
-                (Line::Ready, false),
-                (Line::Fault, true)
+                (Output::Ready, true),
+                (Output::Fault, false),
+                (Output::Ready, false),
+                (Output::Fault, true)
             ]
         );
         assert_eq!(view.missed(), 0);
@@ -249,13 +253,13 @@ mod tests {
     fn changes_carry_the_time_and_survive_packing() {
         let before = clock::now();
         let (mut outputs, mut view) = SimulatedOutputs::new(4).unwrap();
-        outputs.set(Line::Heartbeat, true).unwrap();
+        outputs.set(Output::Heartbeat, true).unwrap();
         let change = view.next().unwrap();
         assert!(change.at >= before && change.at <= clock::now());
-        for line in Line::ALL {
+        for output in Output::ALL {
             for on in [false, true] {
                 let change = Change {
-                    line,
+                    output,
                     on,
                     at: Instant(123_456_789_012_345),
                 };
@@ -269,7 +273,7 @@ mod tests {
         for capacity in [1, 2, 7] {
             let (mut outputs, mut view) = SimulatedOutputs::new(capacity).unwrap();
             for n in 0..20 {
-                outputs.set(Line::Busy, n % 2 == 0).unwrap();
+                outputs.set(Output::Busy, n % 2 == 0).unwrap();
             }
             let seen: Vec<Change> = view.by_ref().collect();
             assert_eq!(seen.len(), capacity);
@@ -284,7 +288,7 @@ mod tests {
         let (mut outputs, mut view) = SimulatedOutputs::new(16).unwrap();
         let writer = std::thread::spawn(move || {
             for n in 0..CHANGES {
-                outputs.set(Line::Busy, n % 2 == 0).unwrap();
+                outputs.set(Output::Busy, n % 2 == 0).unwrap();
             }
             // Dropped elsewhere, so that nothing follows.
             outputs
@@ -292,7 +296,7 @@ mod tests {
         let (mut seen, mut last) = (0, Instant(0));
         while seen + view.missed() < CHANGES {
             if let Some(change) = view.next() {
-                assert!(change.at >= last && change.line == Line::Busy);
+                assert!(change.at >= last && change.output == Output::Busy);
                 last = change.at;
                 seen += 1;
             }
@@ -305,10 +309,10 @@ mod tests {
     fn unplugged_outputs_fail_and_keep_their_levels() {
         let (mut outputs, view) = SimulatedOutputs::new(4).unwrap();
         view.unplug(true);
-        assert!(outputs.set(Line::Ready, true).is_err());
-        assert!(!view.level(Line::Ready));
+        assert!(outputs.set(Output::Ready, true).is_err());
+        assert!(!view.level(Output::Ready));
         view.unplug(false);
-        outputs.set(Line::Ready, true).unwrap();
-        assert!(view.level(Line::Ready));
+        outputs.set(Output::Ready, true).unwrap();
+        assert!(view.level(Output::Ready));
     }
 }

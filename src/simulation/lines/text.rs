@@ -8,7 +8,7 @@
 use super::SimulatedError;
 use crate::clock;
 use crate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs, SafeOutputs};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -74,11 +74,11 @@ impl Plant {
         })
     }
 
-    fn tell(&mut self, line: Line, on: bool) -> Result<(), SimulatedError> {
+    fn tell(&mut self, output: Output, on: bool) -> Result<(), SimulatedError> {
         let mut buffer = [0u8; LONGEST];
         let mut rest = &mut buffer[..];
         let (now, level) = (clock::now().0, u8::from(on));
-        let mut written = writeln!(rest, "{now} {} {level}", line.name());
+        let mut written = writeln!(rest, "{now} {} {level}", output.name());
         let left = rest.len();
         let text = &buffer[..LONGEST - left];
         if written.is_ok() {
@@ -109,7 +109,7 @@ impl Plant {
 #[derive(Debug)]
 pub struct TextOutputs {
     told: Plant,
-    wired: [bool; Line::ALL.len()],
+    wired: [bool; Output::ALL.len()],
 }
 
 impl TextOutputs {
@@ -117,26 +117,26 @@ impl TextOutputs {
     ///
     /// # Errors
     /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
-    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+    pub fn open(path: &Path, lines: &[Output]) -> Result<Self, SimulatedError> {
         let mut outputs = Self {
             told: Plant::open(path)?,
             wired: wired(lines),
         };
-        for line in lines {
-            outputs.told.tell(*line, line.when_unattended())?;
+        for output in lines {
+            outputs.told.tell(*output, output.when_unattended())?;
         }
         Ok(outputs)
     }
 }
 
-fn wired(lines: &[Line]) -> [bool; Line::ALL.len()] {
-    Line::ALL.map(|line| lines.contains(&line))
+fn wired(lines: &[Output]) -> [bool; Output::ALL.len()] {
+    Output::ALL.map(|output| lines.contains(&output))
 }
 
 impl Outputs for TextOutputs {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        if self.wired[line as usize] {
-            self.told.tell(line, on)?;
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
+        if self.wired[output as usize] {
+            self.told.tell(output, on)?;
         }
         Ok(())
     }
@@ -144,9 +144,9 @@ impl Outputs for TextOutputs {
 
 impl Drop for TextOutputs {
     fn drop(&mut self) {
-        for line in Line::ALL {
+        for output in Output::ALL {
             // With the plant gone nobody is left to tell.
-            let _ = self.set(line, line.when_unattended());
+            let _ = self.set(output, output.when_unattended());
         }
     }
 }
@@ -155,7 +155,7 @@ impl Drop for TextOutputs {
 #[derive(Debug)]
 pub struct TextSafeOutputs {
     told: Plant,
-    wired: [bool; Line::ALL.len()],
+    wired: [bool; Output::ALL.len()],
 }
 
 impl TextSafeOutputs {
@@ -163,7 +163,7 @@ impl TextSafeOutputs {
     ///
     /// # Errors
     /// As [`TextOutputs::open`].
-    pub fn open(path: &Path, lines: &[Line]) -> Result<Self, SimulatedError> {
+    pub fn open(path: &Path, lines: &[Output]) -> Result<Self, SimulatedError> {
         Ok(Self {
             told: Plant::open(path)?,
             wired: wired(lines),
@@ -172,9 +172,9 @@ impl TextSafeOutputs {
 }
 
 impl SafeOutputs for TextSafeOutputs {
-    fn fall(&mut self, line: Line) -> Result<(), DeviceError> {
-        if self.wired[line as usize] {
-            self.told.tell(line, line.when_unattended())?;
+    fn fall(&mut self, output: Output) -> Result<(), DeviceError> {
+        if self.wired[output as usize] {
+            self.told.tell(output, output.when_unattended())?;
         }
         Ok(())
     }
@@ -347,14 +347,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         let mut outputs =
-            TextOutputs::open(&path, &[Line::Ready, Line::Fault, Line::Heartbeat]).unwrap();
-        outputs.set(Line::Ready, true).unwrap();
-        let mut other = TextSafeOutputs::open(&path, &[Line::Ready]).unwrap();
-        other.fall(Line::Ready).unwrap();
-        other.fall(Line::Pass).unwrap();
+            TextOutputs::open(&path, &[Output::Ready, Output::Fault, Output::Heartbeat]).unwrap();
+        outputs.set(Output::Ready, true).unwrap();
+        let mut other = TextSafeOutputs::open(&path, &[Output::Ready]).unwrap();
+        other.fall(Output::Ready).unwrap();
+        other.fall(Output::Pass).unwrap();
         // Told again, although it was on before as far as this one knows.
-        outputs.set(Line::Ready, true).unwrap();
-        outputs.set(Line::Pass, true).unwrap();
+        outputs.set(Output::Ready, true).unwrap();
+        outputs.set(Output::Pass, true).unwrap();
         drop(outputs);
         assert_eq!(
             changes(&std::fs::read_to_string(&path).unwrap()),
@@ -377,7 +377,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         fifo(&path);
-        let error = TextOutputs::open(&path, &[Line::Ready]).unwrap_err();
+        let error = TextOutputs::open(&path, &[Output::Ready]).unwrap_err();
         assert!(
             error.to_string().contains("does the plant read it"),
             "{error}"
@@ -392,12 +392,12 @@ mod tests {
             text
         });
         let mut outputs = loop {
-            match TextOutputs::open(&path, &[Line::Ready]) {
+            match TextOutputs::open(&path, &[Output::Ready]) {
                 Ok(outputs) => break outputs,
                 Err(_) => clock::sleep(Duration::from_millis(1)),
             }
         };
-        outputs.set(Line::Ready, true).unwrap();
+        outputs.set(Output::Ready, true).unwrap();
         drop(outputs);
         assert_eq!(
             changes(&reader.join().unwrap()),
@@ -415,8 +415,8 @@ mod tests {
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
             .open(&path)
             .unwrap();
-        let mut outputs = TextOutputs::open(&path, &[Line::Busy]).unwrap();
-        let failed = (0..100_000).find_map(|n| outputs.set(Line::Busy, n % 2 == 0).err());
+        let mut outputs = TextOutputs::open(&path, &[Output::Busy]).unwrap();
+        let failed = (0..100_000).find_map(|n| outputs.set(Output::Busy, n % 2 == 0).err());
         let error = failed.expect("a pipe is finite").to_string();
         assert!(error.contains("does not keep up"), "{error}");
         // What was written arrived whole.
@@ -433,8 +433,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         let plant = UnixDatagram::bind(&path).unwrap();
-        let mut outputs = TextOutputs::open(&path, &[Line::Pass]).unwrap();
-        outputs.set(Line::Pass, true).unwrap();
+        let mut outputs = TextOutputs::open(&path, &[Output::Pass]).unwrap();
+        outputs.set(Output::Pass, true).unwrap();
         let mut buffer = [0; 100];
         for level in ["0", "1"] {
             let length = plant.recv(&mut buffer).unwrap();
@@ -442,7 +442,7 @@ mod tests {
             assert_eq!(changes(text), [pair("pass", level)]);
         }
         drop(plant);
-        let error = outputs.set(Line::Pass, false).unwrap_err().to_string();
+        let error = outputs.set(Output::Pass, false).unwrap_err().to_string();
         assert!(error.contains("the plant is gone"), "{error}");
     }
 

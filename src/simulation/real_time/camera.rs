@@ -4,7 +4,8 @@
 use super::ledger::Ledger;
 use crate::capture::Exposure;
 use crate::capture::pace::Pacer;
-use crate::capture::source::{CaptureError, Flash, FrameSource, PixelFormat, RawFrame};
+use crate::capture::source::{CaptureError, Flash, FrameSource};
+use crate::frame::{PixelFormat, RawFrame};
 use crate::simulation::camera::Production;
 use crate::time::Duration;
 use std::sync::Arc;

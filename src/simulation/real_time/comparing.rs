@@ -1,13 +1,13 @@
-//! A judge that compares pixels with the pictures it was given. It takes about a millisecond where a
+//! A inspector that compares pixels with the pictures it was given. It takes about a millisecond where a
 //! network takes a hundred, so that the line's threads can be driven at part rates which the
 //! machine's network does not serve.
 
 use super::camera::Picture;
-use crate::capture::decode::decode;
-use crate::capture::source::RawFrame;
+use crate::frame::RawFrame;
+use crate::frame::decode;
 use crate::frame::{Frame, Pixels};
-use crate::line::gate::Judgement;
-use crate::station::{Judge, JudgeError, Judged};
+use crate::line::gate::PartVerdict;
+use crate::station::{Inspected, InspectorError, PartInspector};
 use std::sync::Arc;
 
 /// The nearest picture is looked for with one byte in so many (a prime, so that all colours take
@@ -17,12 +17,12 @@ const STEP: usize = 61;
 const SAME: f32 = 0.25;
 
 /// See the module.
-pub struct ComparingJudge {
+pub struct ComparingInspector {
     pictures: Arc<[Picture]>,
     frame: Frame,
 }
 
-impl ComparingJudge {
+impl ComparingInspector {
     /// Knows `pictures`, and which of them are defective.
     pub fn new(pictures: Arc<[Picture]>) -> Self {
         Self {
@@ -41,11 +41,11 @@ fn difference<'a>(pairs: impl Iterator<Item = (&'a u8, &'a u8)>) -> f32 {
     sum as f32 / count.max(1) as f32
 }
 
-impl Judge for ComparingJudge {
-    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+impl PartInspector for ComparingInspector {
+    fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         decode(raw, &mut self.frame)?;
         let (width, height) = (self.frame.width(), self.frame.height());
-        let other = JudgeError::OtherView { width, height };
+        let other = InspectorError::OtherView { width, height };
         let Pixels::Rgb8(pixels) = self.frame.pixels() else {
             return Err(other);
         };
@@ -59,13 +59,13 @@ impl Judge for ComparingJudge {
             return Err(other);
         };
         let score = difference(pixels.iter().zip(&nearest.rgb));
-        let judgement = match (score <= SAME, nearest.defective) {
-            (false, _) => Judgement::Unknown,
-            (true, true) => Judgement::Ng,
-            (true, false) => Judgement::Ok,
+        let verdict = match (score <= SAME, nearest.defective) {
+            (false, _) => PartVerdict::Unknown,
+            (true, true) => PartVerdict::Ng,
+            (true, false) => PartVerdict::Ok,
         };
-        Ok(Judged {
-            judgement,
+        Ok(Inspected {
+            verdict,
             score,
             finding: None,
         })
@@ -76,13 +76,13 @@ impl Judge for ComparingJudge {
 mod tests {
     use super::super::rendered_pictures;
     use super::*;
-    use crate::capture::source::PixelFormat;
+    use crate::frame::PixelFormat;
 
     #[test]
     fn pixels_decide() {
         let pictures: Arc<[Picture]> = rendered_pictures(3, 8, 50.0).into();
-        let mut judge = ComparingJudge::new(Arc::clone(&pictures));
-        let mut judged = |rgb: Vec<u8>| {
+        let mut inspector = ComparingInspector::new(Arc::clone(&pictures));
+        let mut inspected = |rgb: Vec<u8>| {
             let raw = RawFrame {
                 format: PixelFormat::Rgb24,
                 width: pictures[0].width,
@@ -91,18 +91,18 @@ mod tests {
                 bytes: rgb,
                 ..RawFrame::with_capacity(0)
             };
-            judge.judge(&raw).map(|j| j.judgement)
+            inspector.inspect(&raw).map(|j| j.verdict)
         };
         for picture in pictures.iter() {
-            let truth = [Judgement::Ok, Judgement::Ng][usize::from(picture.defective)];
-            assert_eq!(judged(picture.rgb.clone()).expect("judged"), truth);
+            let truth = [PartVerdict::Ok, PartVerdict::Ng][usize::from(picture.defective)];
+            assert_eq!(inspected(picture.rgb.clone()).expect("judged"), truth);
         }
         let good = pictures.iter().find(|p| !p.defective).expect("a good one");
         let mut broken = good.rgb.clone();
         broken.iter_mut().take(4096).for_each(|b| *b ^= 0x80);
-        assert_eq!(judged(broken).expect("judged"), Judgement::Unknown);
+        assert_eq!(inspected(broken).expect("judged"), PartVerdict::Unknown);
         let black = vec![0; good.rgb.len()];
-        assert_eq!(judged(black).expect("judged"), Judgement::Unknown);
-        assert!(judged(vec![0; 10]).is_err());
+        assert_eq!(inspected(black).expect("judged"), PartVerdict::Unknown);
+        assert!(inspected(vec![0; 10]).is_err());
     }
 }

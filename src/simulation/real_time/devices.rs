@@ -1,14 +1,14 @@
-//! The ejector's lines and the judge of a line in real time, with their faults.
+//! The ejector's lines and the inspector of a line in real time, with their faults.
 
 use super::injector::{Injector, SharedInjector};
 use super::ledger::Ledger;
-use crate::capture::source::RawFrame;
 use crate::clock;
+use crate::frame::RawFrame;
 use crate::line::devices::{DeviceError, Outputs};
-use crate::line::gate::{Judgement, Line};
+use crate::line::gate::{Output, PartVerdict};
 use crate::simulation::faults::Kind;
 use crate::simulation::lines::SimulatedOutputs;
-use crate::station::{Judge, JudgeError, Judged};
+use crate::station::{Inspected, InspectorError, PartInspector};
 use crate::time::{Duration, Instant};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,18 +20,18 @@ pub(super) struct EjectorOutputs {
 }
 
 impl Outputs for EjectorOutputs {
-    fn set(&mut self, line: Line, on: bool) -> Result<(), DeviceError> {
-        self.set_until(line, on, None)
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
+        self.set_until(output, on, None)
     }
 
     fn set_until(
         &mut self,
-        line: Line,
+        output: Output,
         on: bool,
         until: Option<Instant>,
     ) -> Result<(), DeviceError> {
-        if line != Line::Pass {
-            return self.inner.set(line, on);
+        if output != Output::Pass {
+            return self.inner.set(output, on);
         }
         let stall = self.faults.with(|f| {
             f.strikes(Kind::GateStall)
@@ -43,26 +43,26 @@ impl Outputs for EjectorOutputs {
         }
         // PASS counts as on for the longest time that it can have been.
         let before = clock::now();
-        self.inner.set(line, on)?;
+        self.inner.set(output, on)?;
         let at = if on { before } else { clock::now() };
         self.ledger.pass(at, on, until.unwrap_or(Instant::MAX));
         Ok(())
     }
 }
 
-/// A judge that outlives the station it works in: a product takes a second to load.
-pub(super) type KeptJudge = Arc<Mutex<Box<dyn Judge>>>;
+/// A inspector that outlives the station it works in: a product takes a second to load.
+pub(super) type KeptInspector = Arc<Mutex<Box<dyn PartInspector>>>;
 
-/// A judge whose every OK the ledger hears of, before the line does.
-pub(super) struct HeardJudge {
-    pub(super) inner: KeptJudge,
+/// A inspector whose every OK the ledger hears of, before the line does.
+pub(super) struct HeardInspector {
+    pub(super) inner: KeptInspector,
     pub(super) ledger: Arc<Ledger>,
     pub(super) faults: Arc<SharedInjector>,
-    /// How long judging takes without a fault.
+    /// How long inspection takes without a fault.
     pub(super) usual: Duration,
 }
 
-impl HeardJudge {
+impl HeardInspector {
     /// How much longer it takes this time, and whether it fails.
     fn trouble(&self) -> (Duration, bool) {
         let draw = |f: &mut Injector| {
@@ -79,20 +79,20 @@ impl HeardJudge {
     }
 }
 
-impl Judge for HeardJudge {
-    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+impl PartInspector for HeardInspector {
+    fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         let (more, fails) = self.trouble();
         clock::sleep(more);
         if fails {
             // What a camera that was set to another mode brings about.
             let (width, height) = (raw.width / 2, raw.height / 2);
-            return Err(JudgeError::OtherView { width, height });
+            return Err(InspectorError::OtherView { width, height });
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let judged = inner.judge(raw)?;
-        if judged.judgement == Judgement::Ok {
+        let inspected = inner.inspect(raw)?;
+        if inspected.verdict == PartVerdict::Ok {
             self.ledger.said_ok(raw.sequence, clock::now());
         }
-        Ok(judged)
+        Ok(inspected)
     }
 }

@@ -22,7 +22,7 @@ struct Part {
     number: u64,
     /// At the sensor.
     at: Instant,
-    /// When the judge said OK of a picture that shows this part.
+    /// When the inspector said OK of a picture that shows this part.
     ok_at: Option<Instant>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Met {
     pub(super) number: u64,
     /// PASS was on.
     pub(super) passed: bool,
-    /// The judge had said OK of a picture of this very part by then.
+    /// The inspector had said OK of a picture of this very part by then.
     pub(super) verified: bool,
 }
 
@@ -102,7 +102,7 @@ impl Ledger {
         shown
     }
 
-    /// The judge said OK of frame `sequence`.
+    /// The inspector said OK of frame `sequence`.
     pub(super) fn said_ok(&self, sequence: u64, now: Instant) {
         let mut state = self.state();
         let mut frames = state.frames.iter().rev();

@@ -5,7 +5,7 @@ use crate::line::controller::ControllerSettings;
 use crate::line::gate::{AlarmSettings, Ejector, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::simulation::lines::SimulatedError;
-use crate::station::{JudgeError, Station, StationError, Summary};
+use crate::station::{InspectorError, Station, StationError, Summary};
 use crate::time::{Duration, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +23,9 @@ pub enum SoakError {
     /// There is nothing to show.
     #[error("no picture of a part")]
     NoPicture,
-    /// The judge cannot judge its own product's pictures.
-    #[error("the product cannot judge its own parts")]
-    Judge(#[from] JudgeError),
+    /// The inspector cannot inspect its own product's pictures.
+    #[error("the product cannot inspect its own parts")]
+    PartInspector(#[from] InspectorError),
     /// Simulated devices.
     #[error(transparent)]
     Device(#[from] SimulatedError),
@@ -47,8 +47,8 @@ pub(super) struct Pace {
     pub(super) gate: Duration,
     pub(super) pulse: Duration,
     pub(super) min_pitch: Duration,
-    /// Longest time for one part's judging.
-    pub(super) judging: Duration,
+    /// Longest time for one part's inspection.
+    pub(super) inspection: Duration,
     pub(super) capacity: usize,
     pub(super) max_waiting: usize,
 }
@@ -87,7 +87,7 @@ impl Pace {
                 exposure_max: Duration::from_millis(20),
                 delivery: DELIVERY,
             },
-            judging: self.judging,
+            inspection: self.inspection,
             every_counts: None,
             indexed: false,
             level_every: None,

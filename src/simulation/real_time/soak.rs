@@ -1,11 +1,11 @@
 //! A line in real time under faults, for as long as is asked.
 
 use super::camera::{BeltCamera, Picture};
-use super::devices::{EjectorOutputs, HeardJudge, KeptJudge};
+use super::devices::{EjectorOutputs, HeardInspector, KeptInspector};
 use super::injector::SharedInjector;
 use super::ledger::Ledger;
 use super::life::{DELIVERY, EXPOSURE, Pace, Running, SoakError};
-use super::trial::judging_times;
+use super::trial::inspection_times;
 use crate::clock;
 use crate::line::controller::FrameCounters;
 use crate::line::devices::Input;
@@ -16,7 +16,7 @@ use crate::simulation::faults::{
 };
 use crate::simulation::lines::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
 use crate::simulation::outcome::Outcome;
-use crate::station::{self, Judge, Station, TriggerSource};
+use crate::station::{self, PartInspector, Station, TriggerSource};
 use crate::time::{Duration, Instant};
 use std::sync::{Arc, Mutex};
 
@@ -39,8 +39,8 @@ pub struct Soak {
     pub kinds: Vec<Kind>,
     /// What parts look like, in turn.
     pub pictures: Vec<Picture>,
-    /// What judges.
-    pub judge: Box<dyn Judge>,
+    /// What inspects.
+    pub inspector: Box<dyn PartInspector>,
     /// For the metrics.
     pub ng_threshold: f32,
 }
@@ -59,8 +59,8 @@ pub struct SoakOutcome {
     pub lives: u64,
     /// From sensor to ejector.
     pub gate: Duration,
-    /// Median time of one part's judging at the start.
-    pub judging: Duration,
+    /// Median time of one part's inspection at the start.
+    pub inspection: Duration,
     /// From the trigger to the verdict.
     pub trigger_to_verdict: Quantiles,
     /// From the trigger to the change of the ejector.
@@ -86,7 +86,7 @@ struct Plant<'a> {
     seed: u64,
     ng_threshold: f32,
     pictures: Arc<[Picture]>,
-    judge: KeptJudge,
+    inspector: KeptInspector,
     pace: Pace,
     ledger: Arc<Ledger>,
     faults: Arc<SharedInjector>,
@@ -107,8 +107,8 @@ pub fn soak(
     if soak.pictures.is_empty() {
         return Err(SoakError::NoPicture);
     }
-    let mut judge = soak.judge;
-    let times = judging_times(&mut *judge, &soak.pictures, 20)?;
+    let mut inspector = soak.inspector;
+    let times = inspection_times(&mut *inspector, &soak.pictures, 20)?;
     let (median, longest) = (times.median, times.max);
     let ms = Duration::from_millis;
     let gate = (EXPOSURE + DELIVERY + longest * 3 + ms(100)).clamp(ms(400), ms(5_000));
@@ -118,7 +118,7 @@ pub fn soak(
         gate,
         pulse,
         min_pitch: ms(90),
-        judging: (longest * 4).clamp(ms(300), ms(1_500)),
+        inspection: (longest * 4).clamp(ms(300), ms(1_500)),
         capacity: 64,
         max_waiting: 6,
     };
@@ -128,7 +128,7 @@ pub fn soak(
         seed: soak.seed,
         ng_threshold: soak.ng_threshold,
         pictures: soak.pictures.into(),
-        judge: Arc::new(Mutex::new(judge)),
+        inspector: Arc::new(Mutex::new(inspector)),
         pace,
         ledger: Arc::new(Ledger::new(way)),
         faults: Arc::new(SharedInjector::new(&soak.kinds, soak.seed, OFTEN)),
@@ -136,7 +136,7 @@ pub fn soak(
         metrics: Arc::new(station::metrics()),
         outcome: SoakOutcome {
             gate,
-            judging: median,
+            inspection: median,
             ..SoakOutcome::default()
         },
     };
@@ -296,11 +296,11 @@ impl Plant<'_> {
             ledger: Arc::clone(&self.ledger),
             faults: Arc::clone(&self.faults),
         };
-        let judge = HeardJudge {
-            inner: Arc::clone(&self.judge),
+        let inspector = HeardInspector {
+            inner: Arc::clone(&self.inspector),
             ledger: Arc::clone(&self.ledger),
             faults: Arc::clone(&self.faults),
-            usual: self.outcome.judging,
+            usual: self.outcome.inspection,
         };
         let station = Station {
             settings: self.pace.settings(),
@@ -309,7 +309,7 @@ impl Plant<'_> {
             camera_wired: false,
             triggers: TriggerSource::Inputs(Box::new(inputs)),
             outputs: Box::new(outputs),
-            judge: Box::new(judge),
+            inspector: Box::new(inspector),
             self_test_passed: true,
             recorder: Some((self.make_recorder)(Arc::clone(&self.metrics))),
             metrics: Arc::clone(&self.metrics),

@@ -3,37 +3,37 @@
 use super::camera::{BeltCamera, Picture};
 use super::ledger::Ledger;
 use super::life::{DELIVERY, EXPOSURE, Pace, Running, SoakError};
-use crate::capture::source::{PixelFormat, RawFrame};
 use crate::clock;
+use crate::frame::{PixelFormat, RawFrame};
 use crate::line::devices::Input;
-use crate::line::gate::{Counters, Line, Reason};
+use crate::line::gate::{Counters, Output, Reason};
 use crate::record::{Latency, ProductLabel, Quantiles};
 use crate::simulation::lines::{SimulatedInputs, SimulatedOutputs};
-use crate::station::{self, Judge, JudgeError, Judged, Station, TriggerSource};
+use crate::station::{self, Inspected, InspectorError, PartInspector, Station, TriggerSource};
 use crate::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A line that is not ready after so long will not be.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long judging takes when nothing else is to be done.
+/// How long inspection takes when nothing else is to be done.
 #[derive(Clone, Copy, Debug)]
-pub struct JudgingTimes {
+pub struct InspectionTimes {
     /// Half take no longer.
     pub median: Duration,
     /// The longest.
     pub max: Duration,
 }
 
-/// Judges `pictures` in turn, `runs` times after two that do not count.
+/// Inspects `pictures` in turn, `runs` times after two that do not count.
 ///
 /// # Errors
-/// What the judge says.
-pub fn judging_times(
-    judge: &mut dyn Judge,
+/// What the inspector says.
+pub fn inspection_times(
+    inspector: &mut dyn PartInspector,
     pictures: &[Picture],
     runs: usize,
-) -> Result<JudgingTimes, JudgeError> {
+) -> Result<InspectionTimes, InspectorError> {
     let mut times = Vec::with_capacity(runs);
     for (run, picture) in pictures.iter().cycle().take(runs + 2).enumerate() {
         let raw = RawFrame {
@@ -45,14 +45,14 @@ pub fn judging_times(
             ..RawFrame::with_capacity(0)
         };
         let started = clock::now();
-        judge.judge(&raw)?;
+        inspector.inspect(&raw)?;
         if run >= 2 {
             times.push(clock::now().since(started));
         }
     }
     times.sort_unstable();
     let at = |place: usize| times.get(place).copied().unwrap_or_default();
-    Ok(JudgingTimes {
+    Ok(InspectionTimes {
         median: at(times.len() / 2),
         max: at(times.len().saturating_sub(1)),
     })
@@ -79,8 +79,8 @@ pub struct LineFigures {
     /// Parts that were rejected for want of time: no verdict at the gate, no place, or because the
     /// line was not ready after such a one; and outputs that were late.
     pub late: u64,
-    /// One part's judging.
-    pub judging: Quantiles,
+    /// One part's inspection.
+    pub inspection: Quantiles,
     /// From the trigger to the verdict.
     pub trigger_to_verdict: Quantiles,
     /// From the trigger to the change of the ejector; the gate's distance is part of it.
@@ -89,13 +89,13 @@ pub struct LineFigures {
     pub lateness: Quantiles,
 }
 
-/// A judge that is lent to one line after the other.
-struct Lent(Arc<Mutex<Box<dyn Judge>>>);
+/// A inspector that is lent to one line after the other.
+struct Lent(Arc<Mutex<Box<dyn PartInspector>>>);
 
-impl Judge for Lent {
-    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+impl PartInspector for Lent {
+    fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.judge(raw)
+        inner.inspect(raw)
     }
 }
 
@@ -105,7 +105,7 @@ impl Judge for Lent {
 /// [`SoakError`] when the line cannot run.
 pub fn try_line(
     trial: LineTrial,
-    judge: &Arc<Mutex<Box<dyn Judge>>>,
+    inspector: &Arc<Mutex<Box<dyn PartInspector>>>,
     pictures: &Arc<[Picture]>,
     ng_threshold: f32,
 ) -> Result<LineFigures, SoakError> {
@@ -116,7 +116,7 @@ pub fn try_line(
         gate,
         pulse: (pitch * 2 / 5).clamp(Duration(1), Duration::from_millis(40)),
         min_pitch: (pitch / 2).max(Duration::from_millis(1)),
-        judging: gate * 2,
+        inspection: gate * 2,
         capacity,
         max_waiting: capacity,
     };
@@ -132,7 +132,7 @@ pub fn try_line(
         camera_wired: false,
         triggers: TriggerSource::Inputs(Box::new(inputs)),
         outputs: Box::new(outputs),
-        judge: Box::new(Lent(Arc::clone(judge))),
+        inspector: Box::new(Lent(Arc::clone(inspector))),
         self_test_passed: true,
         recorder: None,
         metrics: Arc::clone(&metrics),
@@ -150,7 +150,7 @@ pub fn try_line(
         latch: None,
     })?;
     let limit = clock::now().after(READY_WITHIN);
-    while !view.level(Line::Ready) && running.runs() && clock::now() < limit {
+    while !view.level(Output::Ready) && running.runs() && clock::now() < limit {
         clock::sleep(Duration::from_millis(5));
     }
     let mut next = clock::now().after(pitch);
@@ -166,13 +166,13 @@ pub fn try_line(
     let summary = running.end().ok_or(SoakError::Panicked)??;
     let counters = summary.counters;
     let rejected = |reason: Reason| counters.rejected[reason as usize];
-    let judged = rejected(Reason::Ng) + rejected(Reason::Unknown) + rejected(Reason::Neighbour);
+    let inspected = rejected(Reason::Ng) + rejected(Reason::Unknown) + rejected(Reason::Neighbour);
     let quantiles = |which| metrics.latency(which).quantiles();
     Ok(LineFigures {
         counters,
         came: trial.parts,
-        late: trial.parts.saturating_sub(counters.passed + judged) + counters.late_outputs,
-        judging: quantiles(Latency::Judging),
+        late: trial.parts.saturating_sub(counters.passed + inspected) + counters.late_outputs,
+        inspection: quantiles(Latency::Inspection),
         trigger_to_verdict: quantiles(Latency::TriggerToVerdict),
         trigger_to_output: quantiles(Latency::TriggerToOutput),
         lateness: quantiles(Latency::OutputLateness),

@@ -83,8 +83,8 @@ pub(super) struct Line {
     pub(super) delivery: u64,
     /// Pictures are never alike, and the program is told so.
     pub(super) never_alike: bool,
-    /// Judging takes so long, and up to twice that.
-    pub(super) judging: u64,
+    /// Inspection takes so long, and up to twice that.
+    pub(super) inspection: u64,
     /// Longest pulse on the belt.
     pub(super) pulse: u64,
 }
@@ -156,8 +156,8 @@ impl Line {
         } else {
             between(20, 80) * MS
         };
-        let judging = between(3, 26).min(pitch / MS * 6 / 10) * MS;
-        let after = exposure_max + delivery + judging * between(2, 6) + between(5, 900) * MS;
+        let inspection = between(3, 26).min(pitch / MS * 6 / 10) * MS;
+        let after = exposure_max + delivery + inspection * between(2, 6) + between(5, 900) * MS;
         // Long enough for what the encoder's step and the slowest belt make of it.
         let shortest = if encoder { 6 * count } else { 0 };
         let pulse = (pitch * between(15, 55) / 100).max(shortest);
@@ -189,7 +189,7 @@ impl Line {
         let confirms = has("confirm") && confirm < 20;
         let handshake = between(0, 100) < 40 && has("handshake");
         let late_output = between(3, 12) * MS;
-        let inference_timeout = between(60, 600) * MS + 4 * judging;
+        let inference_timeout = between(60, 600) * MS + 4 * inspection;
         let restart = between(20, 500) * MS;
         let capacity = (after / min_pitch + between(3, 30)).min(255);
 
@@ -374,7 +374,7 @@ impl Line {
             exposure_max,
             delivery,
             never_alike,
-            judging,
+            inspection,
             pulse: acts,
             settings,
             text,

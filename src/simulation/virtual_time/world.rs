@@ -1,4 +1,4 @@
-//! A simulated line in virtual time: belt, parts, sensor, encoder, camera and judge on one side, the
+//! A simulated line in virtual time: belt, parts, sensor, encoder, camera and inspect on one side, the
 //! ejector on the other, and between them the running line's own [`Controller`], [`Holder`] and
 //! [`Watch`], in two processes that stall and die.
 //!
@@ -17,7 +17,7 @@ use super::belt::Belt;
 use super::draws::Draws;
 use super::line::{FULL, Line, MS, Trigger, US};
 use super::trace::Trace;
-use crate::line::gate::{Fault, Judgement, PartId, Reason};
+use crate::line::gate::{Fault, PartId, PartVerdict, Reason};
 use crate::line::holder;
 use crate::simulation::faults::Kind;
 use crate::simulation::outcome::Outcome;
@@ -90,7 +90,7 @@ enum Delivery {
     Verdict {
         part: PartId,
         shown: u64,
-        verdict: Result<Judgement, Reason>,
+        verdict: Result<PartVerdict, Reason>,
     },
     Fault(Fault, bool),
     Acknowledge,
@@ -198,7 +198,7 @@ pub(super) struct World {
     frames: u64,
     last_shot: Option<Shot>,
     sequence: u64,
-    levels: [bool; crate::line::gate::Line::ALL.len()],
+    levels: [bool; crate::line::gate::Output::ALL.len()],
     vision: Vision,
     supervisor: Supervisor,
     latch: bool,
@@ -250,7 +250,7 @@ impl World {
             frames: 0,
             last_shot: None,
             sequence: 0,
-            levels: crate::line::gate::Line::ALL.map(crate::line::gate::Line::when_unattended),
+            levels: crate::line::gate::Output::ALL.map(crate::line::gate::Output::when_unattended),
             vision: Vision::none(),
             supervisor: Supervisor::none(),
             latch: false,

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 const LATE: Duration = Duration::from_millis(40);
 
 /// Which lines have fallen, in their order.
-type Fallen = Arc<Mutex<Vec<Line>>>;
+type Fallen = Arc<Mutex<Vec<Output>>>;
 
 struct Noted(Fallen);
 
 impl SafeOutputs for Noted {
-    fn fall(&mut self, line: Line) -> Result<(), DeviceError> {
+    fn fall(&mut self, line: Output) -> Result<(), DeviceError> {
         self.0.lock().expect("test").push(line);
         Ok(())
     }
@@ -27,7 +27,7 @@ fn linked() -> (SupervisorEnd, LinkedOutputs, Fallen) {
     (ours, outputs, fallen)
 }
 
-fn taken(fallen: &Fallen) -> Vec<Line> {
+fn taken(fallen: &Fallen) -> Vec<Output> {
     std::mem::take(&mut *fallen.lock().expect("test"))
 }
 
@@ -64,19 +64,19 @@ fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
     let (ours, mut outputs, _) = linked();
     assert!(ours.receive().expect("open").is_none());
     outputs.alive().expect("sent");
-    for line in Line::ALL {
+    for line in Output::ALL {
         outputs
             .set_until(line, true, Some(Instant(77)))
             .expect("sent");
     }
-    outputs.set(Line::Pass, false).expect("sent");
-    outputs.remember(Standing::Restarts).expect("sent");
+    outputs.set(Output::Pass, false).expect("sent");
+    outputs.remember(LatchedAlarm::Restarts).expect("sent");
     assert_eq!(command(&ours).what, What::Alive);
-    for (line, number) in Line::ALL.into_iter().zip(2..) {
+    for (output, number) in Output::ALL.into_iter().zip(2..) {
         let command = command(&ours);
         let until = Some(Instant(77));
         let what = What::Set {
-            line,
+            output,
             on: true,
             until,
         };
@@ -86,7 +86,7 @@ fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
     }
     drop(outputs);
     assert!(ours.receive().expect("the last but one").is_some());
-    let alarm = Some(FromVision::Alarm(Standing::Restarts));
+    let alarm = Some(FromVision::Alarm(LatchedAlarm::Restarts));
     assert_eq!(ours.receive().expect("the last one"), alarm);
     assert!(matches!(ours.receive(), Err(LinkError::Gone)));
 }
@@ -94,12 +94,12 @@ fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
 #[test]
 fn what_can_only_stop_parts_is_done_round_the_supervisor_and_nothing_else() {
     let (_ours, mut outputs, fallen) = linked();
-    for line in Line::ALL {
+    for line in Output::ALL {
         for on in [false, true] {
             outputs.set(line, on).expect("sent");
         }
     }
-    let safe = [Line::Ready, Line::Reject, Line::Pass, Line::Fault];
+    let safe = [Output::Ready, Output::Reject, Output::Pass, Output::Fault];
     assert_eq!(taken(&fallen), safe);
 }
 
@@ -114,7 +114,7 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     assert!(!soon.overdue);
     let late = said.at.after(LATE).after(Duration(1));
     assert!(outputs.holding(late).expect("open").overdue);
-    let lines = [Line::Pass, Line::Ready, Line::Reject, Line::Fault];
+    let lines = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
     assert_eq!(taken(&fallen), lines);
     assert!(outputs.holding(late).expect("open").overdue);
     assert!(taken(&fallen).is_empty());
@@ -134,13 +134,13 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
 #[test]
 fn pass_is_let_fall_again_until_the_supervisor_has_heard_of_its_end() {
     let (ours, mut outputs, fallen) = linked();
-    outputs.set(Line::Pass, false).expect("sent");
+    outputs.set(Output::Pass, false).expect("sent");
     let said = command(&ours);
     taken(&fallen);
     for ms in 1..4 {
         let now = said.at.after(Duration::from_millis(ms));
         outputs.holding(now).expect("open");
-        assert_eq!(taken(&fallen), [Line::Pass], "{ms} ms");
+        assert_eq!(taken(&fallen), [Output::Pass], "{ms} ms");
     }
     ours.say(FromSupervisor::Answer(Answer {
         number: said.number,
@@ -201,9 +201,9 @@ proptest! {
     #[test]
     fn what_is_said_is_understood_and_another_version_is_not(
         number: u64, incident: u32, at: u64, until in proptest::option::of(any::<u64>()),
-        line in 0..Line::ALL.len(), on: bool, late: u64,
+        line in 0..Output::ALL.len(), on: bool, late: u64,
     ) {
-        let what = What::Set { line: Line::ALL[line], on, until: until.map(Instant) };
+        let what = What::Set { output: Output::ALL[line], on, until: until.map(Instant) };
         let said = FromVision::Command(Command { number, incident, at: Instant(at), what });
         let mut bytes = said.encode();
         prop_assert_eq!(FromVision::decode(&bytes), Some(said));

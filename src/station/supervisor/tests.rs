@@ -43,10 +43,10 @@ fn restarts_are_counted_by_the_hour_and_from_the_acknowledgement_on() {
     assert_eq!((memory.restarts, memory.within_hour.len()), (5, 5));
     memory.started_again(minute(71), EndedBy::Itself);
     assert_eq!((memory.restarts, memory.within_hour.len()), (6, 4));
-    memory.remember(Standing::None);
+    memory.remember(LatchedAlarm::None);
     assert_eq!(memory.within_hour.len(), 4, "no alarm stood");
-    memory.remember(Standing::Restarts);
-    assert_eq!(memory.alarm, Some(Standing::Restarts));
-    memory.remember(Standing::None);
+    memory.remember(LatchedAlarm::Restarts);
+    assert_eq!(memory.alarm, Some(LatchedAlarm::Restarts));
+    memory.remember(LatchedAlarm::None);
     assert_eq!((memory.restarts, memory.within_hour.len()), (6, 0));
 }

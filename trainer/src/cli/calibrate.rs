@@ -10,7 +10,7 @@ use crate::fit::thresholds::thresholds_from;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{AuditEntry, Golden, GoldenKind, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
@@ -151,9 +151,13 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
     Ok(found)
 }
 
-/// Judges the golden images anew: their scores stay. Without `force` it refuses thresholds under
+/// Inspects the golden images anew: their scores stay. Without `force` it refuses thresholds under
 /// which no damaged golden image is rejected any more.
-fn judge_goldens(goldens: &mut [Golden], new: &Thresholds, force: bool) -> Result<(), TrainError> {
+fn inspect_goldens(
+    goldens: &mut [Golden],
+    new: &Thresholds,
+    force: bool,
+) -> Result<(), TrainError> {
     let caught = |goldens: &[Golden]| {
         let mut damaged = goldens.iter().filter(|g| g.kind == GoldenKind::Damaged);
         damaged.any(|g| g.verdict != Verdict::Ok)
@@ -232,7 +236,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     check_writable(&args.output)?;
     let new = calibrated(args, &product)?;
     let mut manifest = product.manifest().clone();
-    judge_goldens(&mut manifest.goldens, &new.thresholds, args.force)?;
+    inspect_goldens(&mut manifest.goldens, &new.thresholds, args.force)?;
     // They come from other images than the new ones, so a comparison is not fair any more.
     manifest.baseline_thresholds = None;
     let entry = audit_entry(args, &manifest.thresholds, &new);

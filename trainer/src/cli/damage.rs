@@ -9,7 +9,7 @@ use crate::error::TrainError;
 use crate::png::png;
 use crate::progress::Progress;
 use clap::{Args, ValueEnum};
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::frame::{Frame, Pixels};
 use partgate::seed::Rng;
 use rayon::prelude::*;

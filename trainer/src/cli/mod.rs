@@ -44,7 +44,7 @@ struct Cli {
 enum Command {
     /// Fit a product from good images and write its bundle
     Fit(fit::FitArgs),
-    /// Judge labelled images with a bundle and print every figure
+    /// Inspect labelled images with a bundle and print every figure
     Validate(validate::ValidateArgs),
     /// Re-derive a bundle's thresholds from good images of another day, or set them by hand
     Calibrate(calibrate::CalibrateArgs),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub(crate) struct ValidateArgs {
     /// Folder in MVTec layout: test/good, test/KIND, ground_truth/KIND
     dir: PathBuf,
-    /// The bundle to judge with
+    /// The bundle to inspect with
     #[arg(long, value_name = "FILE.pgp")]
     bundle: PathBuf,
     /// Write a single-file HTML report with the worst misses shown
@@ -36,7 +36,7 @@ pub(crate) fn print(report: &ValidationReport) {
         "{} images: {} good, {} defective ({} with masks)",
         report.images, report.good, report.defective, report.with_mask
     );
-    println!("  {:<38} {:>8} {:>10}", "%", report.judge(), "patchcore");
+    println!("  {:<38} {:>8} {:>10}", "%", report.inspect(), "patchcore");
     for measure in &MEASURES {
         let name = format!(
             "{}{}",
@@ -70,17 +70,17 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     for path in args.report.iter().chain(&args.scores) {
         check_writable(path)?;
     }
-    let Validation { report, judged } = validate(&product, &images, args.eroded_masks)?;
+    let Validation { report, inspected } = validate(&product, &images, args.eroded_masks)?;
     if let Some(path) = &args.scores {
         let mut lines = String::new();
-        for j in &judged {
+        for j in &inspected {
             lines.push_str(&serde_json::to_string(j)?);
             lines.push('\n');
         }
         write_file(path, lines.as_bytes())?;
     }
     if let Some(path) = &args.report {
-        let page = validation_page(&product, &report, &judged, &command_line())?;
+        let page = validation_page(&product, &report, &inspected, &command_line())?;
         write_file(path, page.as_bytes())?;
     }
     if args.common.json {

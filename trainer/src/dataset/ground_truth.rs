@@ -2,7 +2,7 @@
 
 use crate::error::TrainError;
 use partgate::backbone::InputGeometry;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::frame::{Frame, Pixels};
 use std::path::Path;
 

@@ -6,7 +6,7 @@ mod ground_truth;
 pub(crate) use ground_truth::{defect_mask, seen_by_network};
 
 use crate::error::TrainError;
-use partgate::capture::folder::images_under;
+use partgate::frame::file::images_under;
 use std::path::{Path, PathBuf};
 
 fn problem(path: &Path, problem: impl Into<String>) -> TrainError {

@@ -1,5 +1,5 @@
 //! The fitted members as a bundle: sections, manifest, and golden images that the bundle itself has
-//! judged.
+//! inspected.
 
 use super::ensemble::{self, Ensemble};
 use super::golden::{GoldenFrame, golden_frames};
@@ -159,7 +159,7 @@ impl Bundle {
     }
 }
 
-/// Adds golden images as `opened`, the bundle without them, judges them.
+/// Adds golden images as `opened`, the bundle without them, inspects them.
 fn add_goldens(
     images: &GoodImages,
     settings: &Settings,

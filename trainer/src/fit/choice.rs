@@ -51,7 +51,7 @@ pub(crate) fn candidates(density: f32) -> Vec<RuleSpec> {
 }
 
 /// A candidate and its figures.
-struct Judged {
+struct Inspected {
     spec: RuleSpec,
     figures: Candidate,
 }
@@ -68,7 +68,11 @@ fn spread(scores: &[f32]) -> f64 {
     variance.sqrt() / mean.max(1e-12)
 }
 
-fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Judged, TrainError> {
+fn inspect(
+    study: &Study<'_>,
+    copies: &[DamagedCopy],
+    spec: RuleSpec,
+) -> Result<Inspected, TrainError> {
     let goods = image_scores(&held_out_scores(study, spec, &|_| ())?);
     let all: Vec<&DamagedCopy> = copies.iter().collect();
     let damaged = damaged_scores(study, &all, spec)?;
@@ -94,7 +98,7 @@ fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Ju
         let sum: f64 = scores.iter().map(|&s| shortfall(s, threshold)).sum();
         mean_shortfall += sum / count / Harm::ALL.len() as f64;
     }
-    Ok(Judged {
+    Ok(Inspected {
         spec,
         figures: Candidate {
             rule: spec.rule,
@@ -111,10 +115,10 @@ fn judge(study: &Study<'_>, copies: &[DamagedCopy], spec: RuleSpec) -> Result<Ju
     })
 }
 
-/// Index of the candidate to take; `judged` has the plain bank first.
-fn best(judged: &[Judged]) -> usize {
-    let plain = &judged[0].figures;
-    let shortfall = |index: usize| judged[index].figures.shortfall;
+/// Index of the candidate to take; `inspected` has the plain bank first.
+fn best(inspected: &[Inspected]) -> usize {
+    let plain = &inspected[0].figures;
+    let shortfall = |index: usize| inspected[index].figures.shortfall;
     let sound = |figures: &Candidate| {
         let mut caught = figures.caught.iter().zip(&plain.caught);
         figures.shortfall.is_finite()
@@ -123,8 +127,8 @@ fn best(judged: &[Judged]) -> usize {
             && caught.all(|(here, plain)| *here >= plain - CAUGHT_SLACK)
     };
     let nearest = |network: bool| {
-        (1..judged.len())
-            .filter(|&i| judged[i].spec.network() == network && sound(&judged[i].figures))
+        (1..inspected.len())
+            .filter(|&i| inspected[i].spec.network() == network && sound(&inspected[i].figures))
             .min_by(|&a, &b| shortfall(a).total_cmp(&shortfall(b)))
     };
     let mut best = 0;
@@ -167,28 +171,28 @@ pub(crate) fn choose(
     copies: &[DamagedCopy],
 ) -> Result<Chosen, TrainError> {
     let progress = Progress::new("conditioning", candidates.len() as u64);
-    let mut judged = Vec::new();
+    let mut inspected = Vec::new();
     for &spec in candidates {
-        judged.push(judge(study, copies, spec)?);
+        inspected.push(inspect(study, copies, spec)?);
         progress.advance(1);
     }
     progress.finish();
-    let best = best(&judged);
+    let best = best(&inspected);
     let reason = if copies.is_empty() {
         "no image could be damaged, so nothing was compared".to_string()
     } else if best == 0 {
         "no candidate brought damaged copies nearer to its own threshold without making a family of damage harder to see".to_string()
     } else {
-        reason(&judged[best].figures, &judged[0].figures)
+        reason(&inspected[best].figures, &inspected[0].figures)
     };
     let count = |harm| copies.iter().filter(|c| c.id.harm == harm).count() as u32;
     Ok(Chosen {
-        spec: judged[best].spec,
+        spec: inspected[best].spec,
         choice: Choice {
             images: study.fitter.features.images as u32,
             damaged: Harm::ALL.map(count),
             reason,
-            candidates: judged.into_iter().map(|j| j.figures).collect(),
+            candidates: inspected.into_iter().map(|j| j.figures).collect(),
         },
     })
 }

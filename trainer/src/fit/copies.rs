@@ -7,8 +7,8 @@ use crate::damage::{Damaged, Damager, Family};
 use crate::dataset::{GoodImages, seen_by_network};
 use crate::error::TrainError;
 use crate::progress::Progress;
-use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
+use partgate::frame::file::read_frame;
 use partgate::seed::Rng;
 use rayon::prelude::*;
 

@@ -2,7 +2,7 @@
 //! thresholds from the mean of held-out maps, and the gain over the best member alone.
 //!
 //! A member's scale is the median score of the good images that it was fitted without: a constant
-//! of the product that judged parts do not change. The functions that boards use draw and average
+//! of the product that inspected parts do not change. The functions that boards use draw and average
 //! the held-out maps, from the cells' scores of each member's folds. The folds are the same images
 //! in every member, so an ensemble's held-out score is held out in all members.
 
@@ -34,13 +34,13 @@ pub(crate) struct Ensemble {
 }
 
 /// Separation of held-out good images from painted damage on copies of them, under one way of
-/// judging.
+/// inspection.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Separation {
-    /// Damaged copies that every member has judged.
+    /// Damaged copies that every member has inspected.
     pub(crate) copies: usize,
     pub(crate) image_auroc: f64,
-    /// Share of the copies above the UNKNOWN threshold of this way of judging.
+    /// Share of the copies above the UNKNOWN threshold of this way of inspection.
     pub(crate) caught: f64,
     /// The mean of `-ln(score / threshold)` over the copies, 0 for those above it. Small is good.
     pub(crate) shortfall: f64,
@@ -127,7 +127,7 @@ pub(super) fn combine(
         })
         .collect();
     let thresholds = thresholds_from(&scores, risk)?;
-    let together = Judged {
+    let together = Inspected {
         scores: &scores,
         thresholds: &thresholds,
     };
@@ -140,14 +140,14 @@ pub(super) fn combine(
     })
 }
 
-/// Held-out scores of the good images under one way of judging, and its thresholds.
+/// Held-out scores of the good images under one way of inspection, and its thresholds.
 #[derive(Clone, Copy)]
-struct Judged<'a> {
+struct Inspected<'a> {
     scores: &'a [f32],
     thresholds: &'a Thresholds,
 }
 
-/// Copies that every member has judged.
+/// Copies that every member has inspected.
 fn common_copies(members: &[FittedMember]) -> Vec<CopyId> {
     let ids = members[0].copies.iter().map(|copy| copy.id);
     ids.filter(|id| {
@@ -158,12 +158,12 @@ fn common_copies(members: &[FittedMember]) -> Vec<CopyId> {
     .collect()
 }
 
-/// `None` where there is no copy that every member has judged.
+/// `None` where there is no copy that every member has inspected.
 fn separations(
     maps: &mut MemberMaps,
     members: &[FittedMember],
     scales: &[f32],
-    together: Judged<'_>,
+    together: Inspected<'_>,
 ) -> Result<Option<Separations>, TrainError> {
     let ids = common_copies(members);
     if ids.is_empty() {
@@ -181,7 +181,7 @@ fn separations(
     for (index, (member, cells)) in members.iter().zip(&cells).enumerate() {
         let damaged = cells.iter().map(|c| maps.member_score(index, c));
         let damaged: Vec<f32> = damaged.collect();
-        let alone = Judged {
+        let alone = Inspected {
             scores: &member.held_out.scores,
             thresholds: &member.held_out.thresholds,
         };
@@ -199,7 +199,7 @@ fn separations(
     }))
 }
 
-fn separation(goods: Judged<'_>, damaged: &[f32]) -> Result<Separation, TrainError> {
+fn separation(goods: Inspected<'_>, damaged: &[f32]) -> Result<Separation, TrainError> {
     let threshold = goods.thresholds.unknown.threshold;
     let count = damaged.len() as f64;
     let caught = damaged.iter().filter(|&&s| s > threshold).count();

@@ -6,7 +6,7 @@ use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::backbone::{Backbone, InputGeometry, Preprocessor, Threads};
-use partgate::capture::folder::{FolderError, decode_frame};
+use partgate::frame::file::{ImageFileError, decode_frame};
 use partgate::inspection::InspectionError;
 use partgate::score::{Aggregator, Border};
 use rayon::prelude::*;
@@ -168,7 +168,7 @@ fn digest_of_image(name: &str, content: &blake3::Hash) -> [u8; 32] {
 pub(crate) fn digest_of(images: &GoodImages) -> Result<[u8; 32], TrainError> {
     let mut digest = blake3::Hasher::new();
     for path in &images.paths {
-        let bytes = std::fs::read(path).map_err(|source| FolderError::Read {
+        let bytes = std::fs::read(path).map_err(|source| ImageFileError::Read {
             path: path.clone(),
             source,
         })?;
@@ -225,7 +225,7 @@ fn one_image(
     name: &str,
     out: &mut [f32],
 ) -> Result<ImageFacts, TrainError> {
-    let bytes = std::fs::read(path).map_err(|source| FolderError::Read {
+    let bytes = std::fs::read(path).map_err(|source| ImageFileError::Read {
         path: path.to_path_buf(),
         source,
     })?;

@@ -534,14 +534,14 @@ fn make_the_golden_bundle() {
         ("good", GoldenKind::Good, good.clone()),
         ("blotched", GoldenKind::Damaged, blotched(&good)),
     ];
-    let judged: Vec<(f32, Vec<f32>)> = shown
+    let inspected: Vec<(f32, Vec<f32>)> = shown
         .iter()
         .map(|(_, _, frame)| {
             let score = inspector.inspect(frame).expect("a score").score;
             (score, coarse(inspector.map(), inspector.side()))
         })
         .collect();
-    let (low, high) = (judged[0].0, judged[1].0);
+    let (low, high) = (inspected[0].0, inspected[1].0);
     println!("scores {low} and {high}");
     assert!(low * 1.5 < high, "the golden's blotch hardly shows");
     manifest.thresholds = Thresholds {
@@ -552,7 +552,7 @@ fn make_the_golden_bundle() {
         unknown: bound(30.0, 0.01),
         ng: bound(34.0, 0.001),
     });
-    for ((name, kind, frame), (score, coarse_map)) in shown.into_iter().zip(judged) {
+    for ((name, kind, frame), (score, coarse_map)) in shown.into_iter().zip(inspected) {
         manifest.goldens.push(Golden {
             name: name.into(),
             kind,

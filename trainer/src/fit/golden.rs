@@ -4,7 +4,7 @@ use super::settings::Settings;
 use crate::damage::damaged;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use partgate::capture::folder::read_frame;
+use partgate::frame::file::read_frame;
 use partgate::frame::{Frame, Pixels};
 use partgate::product::GoldenKind;
 use partgate::seed::Rng;
@@ -12,7 +12,7 @@ use partgate::seed::Rng;
 /// Another stream than those of the coreset and of the folds.
 const GOLDEN_STREAM: u64 = 4;
 
-/// Golden images larger than this are shrunk by a whole factor before they are judged and stored,
+/// Golden images larger than this are shrunk by a whole factor before they are inspected and stored,
 /// where the product has no region of interest in source pixels.
 pub(super) const GOLDEN_AREA: usize = 400_000;
 
@@ -40,7 +40,7 @@ fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
     Frame::new(w, h, pixels).map_err(|e| TrainError::Setting(e.to_string()))
 }
 
-/// A golden image before it is judged.
+/// A golden image before it is inspected.
 pub(super) struct GoldenFrame {
     pub(super) name: String,
     pub(super) kind: GoldenKind,

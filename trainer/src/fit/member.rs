@@ -18,7 +18,7 @@ use partgate::backbone::{BackboneSpec, InputGeometry};
 use partgate::product::{Choice, Method, SectionBytes, Training};
 
 /// Held-out scores of a damaged copy's cells under a member's rule.
-pub(crate) struct JudgedCopy {
+pub(crate) struct ScoredCopy {
     pub(crate) id: CopyId,
     /// `[cells]`.
     pub(crate) cells: Vec<f32>,
@@ -43,7 +43,7 @@ pub(crate) struct FittedMember {
     /// Scores and thresholds of this member alone.
     pub(crate) held_out: HeldOut,
     /// Painted copies of good images; none where the fit needed none.
-    pub(super) copies: Vec<JudgedCopy>,
+    pub(super) copies: Vec<ScoredCopy>,
 }
 
 /// A member's rule with the figures that the product states about it.
@@ -54,7 +54,7 @@ pub(crate) struct MemberRule {
     pub(crate) shift: Option<ShiftSensitivity>,
     pub(crate) held_out: HeldOut,
     pub(crate) refined: Option<Refined>,
-    pub(crate) copies: Vec<JudgedCopy>,
+    pub(crate) copies: Vec<ScoredCopy>,
 }
 
 impl MemberRule {
@@ -138,12 +138,12 @@ impl FittedMember {
 }
 
 /// Held-out scores of the painted ones among `copies`.
-fn judged_copies(
+fn inspected_copies(
     study: &Study<'_>,
     spec: RuleSpec,
     copies: &[DamagedCopy],
     refined: Option<&Refined>,
-) -> Result<Vec<JudgedCopy>, TrainError> {
+) -> Result<Vec<ScoredCopy>, TrainError> {
     let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
     let cells = match refined {
         Some(refined) => refined.copies.clone(),
@@ -154,7 +154,7 @@ fn judged_copies(
     };
     let pairs = painted.iter().zip(cells);
     Ok(pairs
-        .map(|(copy, cells)| JudgedCopy { id: copy.id, cells })
+        .map(|(copy, cells)| ScoredCopy { id: copy.id, cells })
         .collect())
 }
 
@@ -222,15 +222,15 @@ pub(crate) fn fit_member(
         } else {
             MemberRule::given(&study, chosen.spec)?
         };
-        let judged = if in_ensemble {
-            judged_copies(&study, chosen.spec, &copies, rule.refined.as_ref())?
+        let inspected = if in_ensemble {
+            inspected_copies(&study, chosen.spec, &copies, rule.refined.as_ref())?
         } else {
             Vec::new()
         };
         Ok::<_, TrainError>(MemberRule {
             choice: chosen.choice,
             shift: chosen.shift,
-            copies: judged,
+            copies: inspected,
             ..rule
         })
     })?;

@@ -64,7 +64,7 @@ fn images(bank: &[f32], rng: &mut Rng) -> (Vec<f32>, Vec<u16>) {
     let (mut values, mut targets) = (Vec::new(), Vec::new());
     for image in 0..IMAGES {
         for cell in 0..CELLS {
-            // Mostly what the place says; now and then, and often in the judged image, not.
+            // Mostly what the place says; now and then, and often in the inspected image, not.
             let odd = if image == JUDGED { 2 } else { 8 };
             let entry = if rng.below(odd) == 0 {
                 rng.below(ENTRIES)
@@ -97,7 +97,7 @@ fn network_shape(seed: u64) -> NeighbourhoodShape {
     }
 }
 
-/// A network trained on all images but the judged one.
+/// A network trained on all images but the inspected one.
 fn train(features: &Features, targets: &[u16], shape: NeighbourhoodShape, seed: u64) -> Vec<u8> {
     let learning = Learning {
         steps: 60,

@@ -11,7 +11,7 @@ pub(crate) struct FitSeconds {
     pub(crate) choice: f64,
     pub(crate) thresholds: f64,
     pub(crate) bank: f64,
-    /// Combining members, judging golden images, writing.
+    /// Combining members, inspection golden images, writing.
     pub(crate) bundle: f64,
     pub(crate) total: f64,
 }

@@ -11,7 +11,7 @@ use super::rules::RuleSpec;
 use super::study::Study;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use partgate::capture::folder::{FolderError, read_frame};
+use partgate::frame::file::{ImageFileError, read_frame};
 use partgate::frame::{Frame, FrameError, Pixels};
 use serde::Serialize;
 
@@ -129,7 +129,7 @@ fn moved_copies(
             for (shift, share) in SHIFTS.into_iter().enumerate() {
                 let moved = moved(&frame, offset(image, share, &frame)).map_err(|source| {
                     let path = path.clone();
-                    FolderError::Frame { path, source }
+                    ImageFileError::Frame { path, source }
                 })?;
                 let mut values = vec![0.0; features.cells() * features.dimensions];
                 extractor

@@ -3,7 +3,7 @@
 use super::gallery::Gallery;
 use super::{histogram, mistakes, picture_keys};
 use crate::error::TrainError;
-use crate::validation::{Figures, Judged, ValidationReport, percent};
+use crate::validation::{Figures, Inspected, ValidationReport, percent};
 use partgate::product::Product;
 use partgate::view::{Cell, Page};
 use serde::Serialize;
@@ -13,8 +13,8 @@ use std::path::PathBuf;
 pub(crate) struct Category<'a> {
     pub(crate) name: &'a str,
     pub(crate) report: &'a ValidationReport,
-    pub(crate) judged: &'a [Judged],
-    /// The folder that the judged paths are relative to.
+    pub(crate) inspected: &'a [Inspected],
+    /// The folder that the inspected paths are relative to.
     pub(crate) root: PathBuf,
     pub(crate) bundle: PathBuf,
     pub(crate) fit_seconds: f64,
@@ -99,7 +99,7 @@ impl BenchmarkPage<'_> {
     pub(crate) fn render(&self) -> Result<String, TrainError> {
         let mut page = Page::new(format!("Benchmark: {}", self.title));
         page.paragraph(
-            "Every category is a product of its own, fitted on its good images only and judged on its whole test set. \
+            "Every category is a product of its own, fitted on its good images only and inspected on its whole test set. \
              Per cent; false rejects (goods not called OK) and escapes (defectives called OK) are at each product's own threshold. \
              Beside the rule stands patchcore on the same features and bank.",
         );
@@ -161,12 +161,12 @@ impl BenchmarkPage<'_> {
             page.heading(category.name);
             let product = Product::open(&category.bundle)?;
             let thresholds = &product.manifest().thresholds;
-            page.histogram(&histogram(category.judged, |j| j.score, thresholds));
+            page.histogram(&histogram(category.inspected, |j| j.score, thresholds));
             if i == 0 {
                 picture_keys(page);
             }
             let mut gallery = Gallery::new(&product, &category.root)?;
-            mistakes(page, &mut gallery, category.judged, SHOWN)?;
+            mistakes(page, &mut gallery, category.inspected, SHOWN)?;
         }
         Ok(())
     }

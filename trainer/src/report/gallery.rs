@@ -1,11 +1,11 @@
-//! The images that were judged worst, judged once more for their maps.
+//! The images that were inspected worst, inspected once more for their maps.
 
 use crate::dataset::defect_mask;
 use crate::error::TrainError;
-use crate::validation::{Judged, is_plain};
+use crate::validation::{Inspected, is_plain};
 use partgate::backbone::Threads;
-use partgate::capture::folder::read_frame;
 use partgate::frame::Frame;
+use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::verdict::Verdict;
@@ -18,22 +18,22 @@ const TRUTH: [u8; 3] = [60, 255, 120];
 
 /// Which images a gallery shows.
 pub(super) struct Worst<'a> {
-    pub(super) images: Vec<&'a Judged>,
+    pub(super) images: Vec<&'a Inspected>,
     /// Of how many mistakes; 0 when the images are only the closest calls.
     pub(super) mistakes: usize,
 }
 
-/// Shown where nothing was judged wrongly: how close it came.
+/// Shown where nothing was inspected wrongly: how close it came.
 const CLOSEST: usize = 4;
 
 fn worst<'a>(
-    judged: &'a [Judged],
-    of: impl Fn(&Judged) -> bool,
-    mistake: impl Fn(&Judged) -> bool,
-    order: impl Fn(&Judged) -> f32,
+    inspected: &'a [Inspected],
+    of: impl Fn(&Inspected) -> bool,
+    mistake: impl Fn(&Inspected) -> bool,
+    order: impl Fn(&Inspected) -> f32,
     at_most: usize,
 ) -> Worst<'a> {
-    let mut images: Vec<&Judged> = judged.iter().filter(|j| of(j)).collect();
+    let mut images: Vec<&Inspected> = inspected.iter().filter(|j| of(j)).collect();
     images.sort_by(|a, b| order(a).total_cmp(&order(b)).then(a.path.cmp(&b.path)));
     let mistakes = images.iter().filter(|j| mistake(j)).count();
     if mistakes > 0 {
@@ -46,15 +46,15 @@ fn worst<'a>(
 }
 
 /// Defectives called OK, the lowest score first; without any, the closest to it.
-pub(super) fn misses(judged: &[Judged], at_most: usize) -> Worst<'_> {
-    let escaped = |j: &Judged| j.verdict == Verdict::Ok;
-    worst(judged, |j| j.defective, escaped, |j| j.score, at_most)
+pub(super) fn misses(inspected: &[Inspected], at_most: usize) -> Worst<'_> {
+    let escaped = |j: &Inspected| j.verdict == Verdict::Ok;
+    worst(inspected, |j| j.defective, escaped, |j| j.score, at_most)
 }
 
 /// Goods not called OK, the highest score first; without any, the closest to it.
-pub(super) fn false_rejects(judged: &[Judged], at_most: usize) -> Worst<'_> {
-    let rejected = |j: &Judged| j.verdict != Verdict::Ok;
-    worst(judged, |j| !j.defective, rejected, |j| -j.score, at_most)
+pub(super) fn false_rejects(inspected: &[Inspected], at_most: usize) -> Worst<'_> {
+    let rejected = |j: &Inspected| j.verdict != Verdict::Ok;
+    worst(inspected, |j| !j.defective, rejected, |j| -j.score, at_most)
 }
 
 /// Makes cards; holds the loaded product.
@@ -80,12 +80,12 @@ impl<'a> Gallery<'a> {
         worst
             .images
             .iter()
-            .map(|judged| self.card(judged))
+            .map(|inspected| self.card(inspected))
             .collect()
     }
 
-    fn card(&mut self, judged: &Judged) -> Result<Card, TrainError> {
-        let path = self.root.join(&judged.path);
+    fn card(&mut self, inspected: &Inspected) -> Result<Card, TrainError> {
+        let path = self.root.join(&inspected.path);
         let frame = read_frame(&path)?;
         let failed = |source| TrainError::Image {
             path: path.clone(),
@@ -98,29 +98,29 @@ impl<'a> Gallery<'a> {
         let painted = overlay(&seen, self.inspector.map(), side, thresholds);
         let ng = thresholds.ng.threshold;
         let score = ScoreBar {
-            score: judged.score,
+            score: inspected.score,
             unknown: thresholds.unknown.threshold,
             ng,
             top: (ng * 1.5).max(f32::MIN_POSITIVE),
-            tone: tone(judged.verdict),
+            tone: tone(inspected.verdict),
         };
         let mut plain = seen;
-        if let Some(mask) = &judged.mask {
+        if let Some(mask) = &inspected.mask {
             let input = &self.product.manifest().input;
             let size = (frame.width(), frame.height());
             let truth = defect_mask(&self.root.join(mask), size, input, false)?;
             let truth: Vec<f32> = truth.into_iter().map(f32::from).collect();
             contour(&mut plain, &truth, side, 0.5, TRUTH);
         }
-        let caption = name(&judged.path);
+        let caption = name(&inspected.path);
         let (width, height) = self.shown(&frame);
         let picture = |rgb: &[u8], what: &str| {
             Picture::jpeg(rgb, side, side, format!("{caption}, {what}"))
                 .map(|p| p.shown_at(width, height))
                 .map_err(|e| TrainError::Setting(format!("{}: {e}", path.display())))
         };
-        let mut badges = vec![Badge::new(judged.verdict.to_string(), score.tone)];
-        match (judged.defective, judged.verdict == Verdict::Ok) {
+        let mut badges = vec![Badge::new(inspected.verdict.to_string(), score.tone)];
+        match (inspected.defective, inspected.verdict == Verdict::Ok) {
             (true, true) => badges.push(Badge::new("escape", Tone::Alarm)),
             (false, false) => badges.push(Badge::new("false reject", Tone::Alarm)),
             _ => {}
@@ -135,7 +135,7 @@ impl<'a> Gallery<'a> {
             } else {
                 format!(
                     "patchcore: {:.3}, {}",
-                    judged.baseline_score, judged.baseline_verdict
+                    inspected.baseline_score, inspected.baseline_verdict
                 )
             },
             badges,
@@ -177,8 +177,8 @@ fn name(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn judged(name: &str, defective: bool, score: f32, verdict: Verdict) -> Judged {
-        Judged {
+    fn inspected(name: &str, defective: bool, score: f32, verdict: Verdict) -> Inspected {
+        Inspected {
             path: name.into(),
             mask: None,
             kind: if defective { "crack" } else { "good" }.into(),
@@ -191,18 +191,18 @@ mod tests {
     }
 
     fn names(worst: &Worst<'_>) -> Vec<String> {
-        let of = |j: &&Judged| j.path.to_string_lossy().into_owned();
+        let of = |j: &&Inspected| j.path.to_string_lossy().into_owned();
         worst.images.iter().map(of).collect()
     }
 
     #[test]
     fn mistakes_come_worst_first_and_without_any_the_closest_calls() {
         let all = [
-            judged("a", true, 1.0, Verdict::Ok),
-            judged("b", true, 0.5, Verdict::Ok),
-            judged("c", true, 9.0, Verdict::Ng),
-            judged("d", false, 0.7, Verdict::Ok),
-            judged("e", false, 0.2, Verdict::Ok),
+            inspected("a", true, 1.0, Verdict::Ok),
+            inspected("b", true, 0.5, Verdict::Ok),
+            inspected("c", true, 9.0, Verdict::Ng),
+            inspected("d", false, 0.7, Verdict::Ok),
+            inspected("e", false, 0.2, Verdict::Ok),
         ];
         let found = misses(&all, 12);
         assert_eq!(

@@ -7,7 +7,7 @@ mod tables;
 pub(crate) use benchmark::{BenchmarkPage, Category, Comparison, FailedCategory, Published};
 
 use crate::error::TrainError;
-use crate::validation::{Figures, Judged, ValidationReport, percent};
+use crate::validation::{Figures, Inspected, ValidationReport, percent};
 use gallery::{Gallery, Worst, false_rejects, misses};
 use partgate::product::Product;
 use partgate::verdict::Thresholds;
@@ -22,7 +22,7 @@ const SHOWN: usize = 12;
 pub(crate) fn validation_page(
     product: &Product,
     figures: &ValidationReport,
-    judged: &[Judged],
+    inspected: &[Inspected],
     command: &str,
 ) -> Result<String, TrainError> {
     let manifest = product.manifest();
@@ -34,7 +34,7 @@ pub(crate) fn validation_page(
     ));
     page.figures(&key_figures(&figures.figures));
     page.heading("Figures, per cent");
-    let rule = figures.judge();
+    let rule = figures.inspect();
     if !figures.plain {
         page.paragraph(if figures.members > 1 {
             "Beside the ensemble stands patchcore (every bank row may explain every place) on the features and the bank of its first member, \
@@ -57,10 +57,10 @@ pub(crate) fn validation_page(
         );
     }
     page.heading("Scores against the thresholds");
-    page.histogram(&histogram(judged, |j| j.score, &manifest.thresholds));
+    page.histogram(&histogram(inspected, |j| j.score, &manifest.thresholds));
     if let (false, Some(baseline)) = (figures.plain, &manifest.baseline_thresholds) {
         page.paragraph("The same images under patchcore:");
-        page.histogram(&histogram(judged, |j| j.baseline_score, baseline));
+        page.histogram(&histogram(inspected, |j| j.baseline_score, baseline));
     }
     if !figures.kinds.is_empty() {
         page.heading("By kind of defect");
@@ -69,7 +69,7 @@ pub(crate) fn validation_page(
     let mut gallery = Gallery::new(product, Path::new(""))?;
     page.heading("Worst mistakes");
     picture_keys(&mut page);
-    mistakes(&mut page, &mut gallery, judged, SHOWN)?;
+    mistakes(&mut page, &mut gallery, inspected, SHOWN)?;
     page.heading("Product and method");
     page.table(&["Setting", "Value"], &tables::facts(product));
     page.heading("To reproduce");
@@ -79,7 +79,7 @@ pub(crate) fn validation_page(
 
 fn key_figures(figures: &Figures) -> Vec<Figure> {
     let percent_of = |value| format!("{} %", percent(value));
-    let judged = |label: &str, value: Option<f64>| {
+    let inspected = |label: &str, value: Option<f64>| {
         let tone = match value {
             None => Tone::Plain,
             Some(0.0) => Tone::Good,
@@ -91,20 +91,20 @@ fn key_figures(figures: &Figures) -> Vec<Figure> {
         Figure::new("Image AUROC", percent_of(figures.image_auroc)),
         Figure::new("Pixel AUROC", percent_of(figures.pixel_auroc)),
         Figure::new("AUPRO", percent_of(figures.aupro)),
-        judged("False rejects", figures.false_reject_rate),
-        judged("Escapes", figures.escape_rate),
+        inspected("False rejects", figures.false_reject_rate),
+        inspected("Escapes", figures.escape_rate),
     ]
 }
 
 fn histogram(
-    judged: &[Judged],
-    score: impl Fn(&Judged) -> f32,
+    inspected: &[Inspected],
+    score: impl Fn(&Inspected) -> f32,
     thresholds: &Thresholds,
 ) -> Histogram {
     let group = |label: &str, tone, defective| Group {
         label: label.into(),
         tone,
-        scores: judged
+        scores: inspected
             .iter()
             .filter(|j| j.defective == defective)
             .map(&score)
@@ -133,7 +133,7 @@ fn picture_keys(page: &mut Page) {
 fn mistakes(
     page: &mut Page,
     gallery: &mut Gallery<'_>,
-    judged: &[Judged],
+    inspected: &[Inspected],
     at_most: usize,
 ) -> Result<(), TrainError> {
     let title = |worst: &Worst<'_>, mistakes: &str, closest: &str| {
@@ -146,11 +146,11 @@ fn mistakes(
     };
     for (worst, names) in [
         (
-            misses(judged, at_most),
+            misses(inspected, at_most),
             ["escapes", "the defective parts that came closest"],
         ),
         (
-            false_rejects(judged, at_most),
+            false_rejects(inspected, at_most),
             ["false rejects", "the good parts that came closest"],
         ),
     ] {

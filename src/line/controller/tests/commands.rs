@@ -47,8 +47,8 @@ fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
         .said
         .iter()
         .filter_map(|c| match c {
-            Command::Gate(Output::Set {
-                line: Line::Reject,
+            Command::Gate(Action::Set {
+                output: Output::Reject,
                 due,
                 on,
                 ..
@@ -140,7 +140,7 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
     for n in 6..40 {
         run.wait(10);
         run.count(0);
-        if run.controller.level(Line::Reject) {
+        if run.controller.level(Output::Reject) {
             rejecting.push(n);
         }
     }
@@ -162,7 +162,7 @@ fn a_part_that_went_by_nobody_knows_when_throws_out_all_that_may_be_it() {
     let mut rejecting = Vec::new();
     for ms in 31..200 {
         run.wait(1);
-        if run.controller.level(Line::Reject) {
+        if run.controller.level(Output::Reject) {
             rejecting.push(ms);
         }
     }

@@ -203,9 +203,9 @@ fn before_the_first_index_no_pocket_is_known() {
     assert!(!run.controller.faults().has(Fault::Encoder));
     // What lay between pockets and ejector goes: up to the count before this part's.
     run.counts(1);
-    assert!(run.controller.level(Line::Reject));
+    assert!(run.controller.level(Output::Reject));
     run.counts(38);
-    assert!(run.controller.level(Line::Reject));
+    assert!(run.controller.level(Output::Reject));
     assert_eq!(run.parts(), 2, "at the next pocket");
 }
 

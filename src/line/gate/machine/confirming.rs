@@ -2,7 +2,7 @@
 
 use super::super::along::{Along, Unit};
 use super::super::fault::Fault;
-use super::super::output::Output;
+use super::super::output::Action;
 use super::super::part::Reason;
 use super::super::settings::ConfirmKind;
 use super::{Gate, Hold, Tracked};
@@ -44,7 +44,7 @@ impl<const N: usize> Gate<N> {
         at: Position,
         lost: u32,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         let Some((kind, tolerance)) = self.tolerance() else {
@@ -154,7 +154,7 @@ impl<const N: usize> Gate<N> {
         })
     }
 
-    pub(super) fn unconfirmed(&mut self, emit: &mut impl FnMut(Output)) {
+    pub(super) fn unconfirmed(&mut self, emit: &mut impl FnMut(Action)) {
         self.confirming.awaited.pop_front();
         if self.hold == Hold::Off {
             self.counters.unconfirmed += 1;
@@ -163,7 +163,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The line stands until a person has looked.
-    fn stop_unconfirmed(&mut self, emit: &mut impl FnMut(Output)) {
+    fn stop_unconfirmed(&mut self, emit: &mut impl FnMut(Action)) {
         self.confirming.awaited.clear();
         self.set_fault(Fault::Confirm, true, emit);
     }

@@ -2,8 +2,8 @@
 
 use super::super::along::Unit;
 use super::super::fault::Fault;
-use super::super::lines::Line;
-use super::super::output::{Decision, Output};
+use super::super::lines::Output;
+use super::super::output::{Action, Decision};
 use super::super::part::Reason;
 use super::super::settings::Ejector;
 use super::{Due, Gate, Hold, State};
@@ -19,7 +19,7 @@ impl<const N: usize> Gate<N> {
             || self.bridge.is_some()
     }
 
-    pub(super) fn happen(&mut self, due: Due, at: Instant, emit: &mut impl FnMut(Output)) {
+    pub(super) fn happen(&mut self, due: Due, at: Instant, emit: &mut impl FnMut(Action)) {
         // What the outputs are late against: nothing can be done before it is known.
         let mut asked = at;
         match due {
@@ -72,8 +72,8 @@ impl<const N: usize> Gate<N> {
                 ];
                 if !stuck.into_iter().any(|f| self.faults.has(f)) {
                     self.set(
-                        Line::Heartbeat,
-                        !self.level(Line::Heartbeat),
+                        Output::Heartbeat,
+                        !self.level(Output::Heartbeat),
                         at,
                         None,
                         emit,
@@ -91,7 +91,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The front part is at its gate.
-    fn decide(&mut self, at: Instant, emit: &mut impl FnMut(Output)) {
+    fn decide(&mut self, at: Instant, emit: &mut impl FnMut(Action)) {
         let Some(part) = self.parts.pop_front() else {
             return;
         };
@@ -131,7 +131,7 @@ impl<const N: usize> Gate<N> {
         self.valid_until =
             (self.settings.valid > Duration::ZERO).then(|| self.clock.after(self.settings.valid));
         self.await_confirmation(&part, rejected);
-        emit(Output::Decided(Decision {
+        emit(Action::Decided(Decision {
             part: part.id,
             trigger: part.trigger,
             due: at,
@@ -139,7 +139,7 @@ impl<const N: usize> Gate<N> {
             rejected,
         }));
         self.watch_rejects(rejected, emit);
-        self.catch_up_with_judge(emit);
+        self.catch_up_with_inspector(emit);
     }
 
     /// Counts for the alarm: everything but what has a fault of its own that says why, or suffers for
@@ -147,20 +147,20 @@ impl<const N: usize> Gate<N> {
     pub(super) fn watch_rejects(
         &mut self,
         rejected: Option<Reason>,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         let counts = !matches!(rejected, Some(Reason::NotReady | Reason::Neighbour));
-        if counts && self.alarm.judged(rejected.is_some()) {
+        if counts && self.alarm.inspected(rejected.is_some()) {
             self.counters.alarms += 1;
-            emit(Output::Alarm(true));
+            emit(Action::Alarm(true));
         }
     }
 
     /// The ejector ought to have been rejecting since `at`; was it, as wired?
-    fn note_lateness(&mut self, at: Instant, emit: &mut impl FnMut(Output)) {
+    fn note_lateness(&mut self, at: Instant, emit: &mut impl FnMut(Action)) {
         let wrong = match self.settings.ejector {
-            Ejector::Pass => self.level(Line::Pass),
-            Ejector::Reject => !self.level(Line::Reject),
+            Ejector::Pass => self.level(Output::Pass),
+            Ejector::Reject => !self.level(Output::Reject),
         };
         if wrong && self.clock.since(at) > self.settings.late_output {
             self.counters.late_outputs += 1;
@@ -169,14 +169,14 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Raises a fault that is over by itself, but must be seen.
-    pub(super) fn passing_fault(&mut self, fault: Fault, emit: &mut impl FnMut(Output)) {
+    pub(super) fn passing_fault(&mut self, fault: Fault, emit: &mut impl FnMut(Action)) {
         self.set_fault(fault, true, emit);
         self.passing_faults_until = Some(self.clock.after(self.settings.fault_hold));
     }
 
     /// Begins or lengthens a reject pulse that was due at `at`.
     pub(super) fn start_reject(&mut self, at: Instant) {
-        if !self.levels[Line::Reject as usize] {
+        if !self.levels[Output::Reject as usize] {
             self.counters.pulses += 1;
             let place = self.gate.unit.of(self.now);
             let rested = |off: u64| place.saturating_sub(off) >= self.min_off;
@@ -235,16 +235,16 @@ impl<const N: usize> Gate<N> {
 
     fn set(
         &mut self,
-        line: Line,
+        output: Output,
         on: bool,
         due: Instant,
         until: Option<Instant>,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
-        if self.levels[line as usize] != on {
-            self.levels[line as usize] = on;
-            emit(Output::Set {
-                line,
+        if self.levels[output as usize] != on {
+            self.levels[output as usize] = on;
+            emit(Action::Set {
+                output,
                 on,
                 due,
                 until,
@@ -254,15 +254,15 @@ impl<const N: usize> Gate<N> {
 
     /// PASS on, or on for longer. Counts lengthen it all the time; that is told four times in
     /// [`super::super::settings::Settings::pass_unseen`].
-    fn pass(&mut self, until: Instant, due: Instant, emit: &mut impl FnMut(Output)) {
+    fn pass(&mut self, until: Instant, due: Instant, emit: &mut impl FnMut(Action)) {
         let step = match self.pulse.unit {
             Unit::Time => Duration::ZERO,
             Unit::Counts => self.settings.pass_unseen() / 4,
         };
-        if !self.level(Line::Pass) {
-            self.set(Line::Pass, true, due, Some(until), emit);
+        if !self.level(Output::Pass) {
+            self.set(Output::Pass, true, due, Some(until), emit);
         } else if until > self.pass_told.after(step) {
-            emit(Output::Extend { until });
+            emit(Action::Extend { until });
         } else {
             return;
         }
@@ -270,7 +270,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Brings READY and what hangs on it up to date, then the lines.
-    pub(super) fn show(&mut self, due: Instant, emit: &mut impl FnMut(Output)) {
+    pub(super) fn show(&mut self, due: Instant, emit: &mut impl FnMut(Action)) {
         let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
         if self.ready && !ready && self.gate.unit == Unit::Time {
             // The line may stop now, and times no longer tell places.
@@ -289,7 +289,7 @@ impl<const N: usize> Gate<N> {
             self.hold = Hold::Until(self.gate.after(here));
         }
         let rejecting = self.rejecting();
-        let was = self.levels[Line::Reject as usize];
+        let was = self.levels[Output::Reject as usize];
         if was && !rejecting {
             self.rejected_until = Some(self.gate.unit.of(self.now));
         }
@@ -308,36 +308,42 @@ impl<const N: usize> Gate<N> {
         // Off before on: PASS and REJECT are never on together.
         let fault =
             !self.faults.is_empty() || self.alarm.raised() || self.clock < self.fault_shown_until;
-        self.set(Line::Ready, ready, due, None, emit);
+        self.set(Output::Ready, ready, due, None, emit);
         if passing.is_none() {
-            self.set(Line::Pass, false, due, None, emit);
+            self.set(Output::Pass, false, due, None, emit);
         }
-        self.set(Line::Reject, rejecting, due, None, emit);
+        self.set(Output::Reject, rejecting, due, None, emit);
         if let Some(until) = passing {
             self.pass(until, due, emit);
         }
         // RESULT-VALID rises only once OK shows the result, and never over two results.
         if core::mem::take(&mut self.valid_anew) || self.valid_until.is_none() {
-            self.set(Line::ResultValid, false, due, None, emit);
+            self.set(Output::ResultValid, false, due, None, emit);
         }
         // The ejector's pulse may be shorter than RESULT-VALID.
         let ok = self.ok_until.is_some() || (self.valid_until.is_some() && self.result_ok);
-        self.set(Line::Ok, ok, due, None, emit);
+        self.set(Output::Ok, ok, due, None, emit);
         self.set(
-            Line::ResultValid,
+            Output::ResultValid,
             self.valid_until.is_some(),
             due,
             None,
             emit,
         );
         if core::mem::take(&mut self.ack_anew) {
-            self.set(Line::TriggerAck, false, due, None, emit);
+            self.set(Output::TriggerAck, false, due, None, emit);
         }
-        self.set(Line::TriggerAck, self.ack_until.is_some(), due, None, emit);
+        self.set(
+            Output::TriggerAck,
+            self.ack_until.is_some(),
+            due,
+            None,
+            emit,
+        );
         if core::mem::take(&mut self.busy_unsure) {
             self.busy = self.waiting() > 0;
         }
-        self.set(Line::Busy, self.busy, due, None, emit);
-        self.set(Line::Fault, fault, due, None, emit);
+        self.set(Output::Busy, self.busy, due, None, emit);
+        self.set(Output::Fault, fault, due, None, emit);
     }
 }

@@ -2,7 +2,7 @@
 //! whose edge was lost still covers it; parts that touch cover it for longer than one part does.
 
 use super::super::along::{Along, Unit};
-use super::super::output::Output;
+use super::super::output::Action;
 use super::super::part::{PartId, Reason};
 use super::Gate;
 use crate::time::{Instant, Position};
@@ -52,7 +52,7 @@ impl<const N: usize> Gate<N> {
         at: Position,
         lost: u32,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         if lost > 0 {
@@ -69,7 +69,7 @@ impl<const N: usize> Gate<N> {
         on: bool,
         at: Position,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         let as_known = match self.sensor.level {

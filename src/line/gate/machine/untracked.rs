@@ -1,7 +1,7 @@
 //! Parts that cannot be tracked one by one: edges that were lost, and more parts than there is room for.
 //! All of the line that they may lie on is rejected.
 
-use super::super::output::{Decision, Output};
+use super::super::output::{Action, Decision};
 use super::super::part::{PartId, Reason};
 use super::{Gate, State, Stretch, Tracked};
 use crate::time::{Instant, Position};
@@ -12,7 +12,7 @@ impl<const N: usize> Gate<N> {
         last: Option<Position>,
         at: Position,
         lost: u64,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         // Each of them lies somewhere between the last part that was seen and this one; where none was,
         // anywhere before it.
@@ -34,7 +34,7 @@ impl<const N: usize> Gate<N> {
         since: Position,
         at: Position,
         clock: Instant,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.tick(clock, emit);
         self.lose_triggers(Some(since), at, 1, emit);
@@ -42,7 +42,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Nothing told of parts before `at`: whatever lies between it and the ejector goes.
-    pub fn unwatched(&mut self, at: Position, clock: Instant, emit: &mut impl FnMut(Output)) {
+    pub fn unwatched(&mut self, at: Position, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.reject_stretch(0, self.gate.after(at).saturating_sub(1));
         self.tick(clock, emit);
@@ -51,7 +51,7 @@ impl<const N: usize> Gate<N> {
     /// Stops tracking part by part: everything from the first tracked part to `last` is rejected
     /// as one stretch, and there is room again. Waiting for it instead could wait for ever, on a
     /// line that stands still because READY is off.
-    pub(super) fn give_up_all(&mut self, last: Tracked, emit: &mut impl FnMut(Output)) {
+    pub(super) fn give_up_all(&mut self, last: Tracked, emit: &mut impl FnMut(Action)) {
         let first = self.parts.front().map_or(last.gate, |p| p.gate);
         self.reject_stretch(first, last.gate);
         self.bridge = None;
@@ -89,11 +89,11 @@ impl<const N: usize> Gate<N> {
         trigger: Position,
         verdict_at: Option<Instant>,
         reason: Reason,
-        emit: &mut impl FnMut(Output),
+        emit: &mut impl FnMut(Action),
     ) {
         self.counters.untracked += 1;
         self.counters.rejected[reason as usize] += 1;
-        emit(Output::Decided(Decision {
+        emit(Action::Decided(Decision {
             part,
             trigger,
             due: self.clock,

@@ -16,9 +16,9 @@ fn limits(consecutive: u32, rejects: u16, window: u16) -> AlarmSettings {
 fn a_pass_begins_the_row_of_rejects_anew() {
     let mut alarm = Alarm::new(limits(3, 0, 0));
     for rejected in [true, true, false, true, true] {
-        assert!(!alarm.judged(rejected) && !alarm.raised());
+        assert!(!alarm.inspected(rejected) && !alarm.raised());
     }
-    assert!(alarm.judged(true) && alarm.raised());
+    assert!(alarm.inspected(true) && alarm.raised());
 }
 
 #[test]
@@ -26,16 +26,16 @@ fn without_a_limit_no_row_of_rejects_raises_the_alarm() {
     let mut alarm = Alarm::new(limits(0, 0, 0));
     let mut by_rate = Alarm::new(limits(0, 200, 200));
     for _ in 0..150 {
-        assert!(!alarm.judged(true) && !by_rate.judged(true));
+        assert!(!alarm.inspected(true) && !by_rate.inspected(true));
     }
 }
 
 #[test]
 fn an_alarm_is_told_once_until_it_is_acknowledged() {
     let mut alarm = Alarm::new(limits(2, 0, 0));
-    let told: Vec<_> = (0..5).map(|_| alarm.judged(true)).collect();
+    let told: Vec<_> = (0..5).map(|_| alarm.inspected(true)).collect();
     assert_eq!(told, [false, true, false, false, false]);
-    assert!(!alarm.judged(false));
+    assert!(!alarm.inspected(false));
     assert!(
         alarm.raised() && alarm.stops_the_line(),
         "a pass does not end it"
@@ -43,7 +43,7 @@ fn an_alarm_is_told_once_until_it_is_acknowledged() {
     assert!(alarm.acknowledge());
     assert!(!alarm.acknowledge(), "there is none any more");
     assert!(!alarm.raised() && !alarm.stops_the_line());
-    let told: Vec<_> = (0..3).map(|_| alarm.judged(true)).collect();
+    let told: Vec<_> = (0..3).map(|_| alarm.inspected(true)).collect();
     assert_eq!(told, [false, true, false], "counted anew");
 }
 
@@ -68,14 +68,14 @@ fn a_reject_counts_for_as_long_as_it_is_among_the_last() {
             let mut alarm = Alarm::new(limits(0, 2, window));
             // Round the ring more than once, and off its beginning.
             for _ in 0..window + 7 {
-                assert!(!alarm.judged(false));
+                assert!(!alarm.inspected(false));
             }
-            assert!(!alarm.judged(true), "one is below the limit");
+            assert!(!alarm.inspected(true), "one is below the limit");
             for _ in 0..passes {
-                assert!(!alarm.judged(false));
+                assert!(!alarm.inspected(false));
             }
             let both = passes + 2 <= window;
-            assert_eq!(alarm.judged(true), both, "{passes} between, of {window}");
+            assert_eq!(alarm.inspected(true), both, "{passes} between, of {window}");
         }
     }
 }
@@ -85,7 +85,7 @@ fn rejects_that_left_the_window_never_come_back() {
     let mut alarm = Alarm::new(limits(0, 2, 3));
     for _ in 0..50 {
         for rejected in [true, false, false] {
-            assert!(!alarm.judged(rejected));
+            assert!(!alarm.inspected(rejected));
         }
     }
 }
@@ -98,35 +98,35 @@ fn an_alarm_that_stands_from_before_stops_the_line_until_a_person_looked() {
     line.settle();
     let waits = line.trigger().expect("wanted");
     line.run(50);
-    let alarms = |line: &Belt| -> Vec<Output> {
+    let alarms = |line: &Belt| -> Vec<Action> {
         let said = line.said.iter().map(|(_, o)| *o);
-        said.filter(|o| matches!(o, Output::Alarm(_))).collect()
+        said.filter(|o| matches!(o, Action::Alarm(_))).collect()
     };
     for _ in 0..2 {
         line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
-        assert_eq!(alarms(&line), [Output::Alarm(true)]);
+        assert_eq!(alarms(&line), [Action::Alarm(true)]);
     }
-    assert!(line.gate.alarm() && line.gate.level(Line::Fault) && !line.gate.level(Line::Ready));
+    assert!(line.gate.alarm() && line.gate.level(Output::Fault) && !line.gate.level(Output::Ready));
     assert!(
-        line.gate.level(Line::Reject),
+        line.gate.level(Output::Reject),
         "timed parts are lost with READY"
     );
     assert_eq!(line.gate.counters().alarms, 1);
     assert!(!line.gate.undecided(waits), "nothing can help it any more");
     line.run(500);
     assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
-    assert!(!line.gate.ready() && line.gate.level(Line::Fault));
+    assert!(!line.gate.ready() && line.gate.level(Output::Fault));
     for _ in 0..2 {
         line.acknowledge();
-        assert_eq!(alarms(&line), [Output::Alarm(true), Output::Alarm(false)]);
+        assert_eq!(alarms(&line), [Action::Alarm(true), Action::Alarm(false)]);
     }
-    assert!(line.gate.level(Line::Ready) && !line.gate.alarm());
+    assert!(line.gate.level(Output::Ready) && !line.gate.alarm());
     line.run(100);
-    assert!(!line.gate.level(Line::Fault));
+    assert!(!line.gate.level(Output::Fault));
 }
 
 #[test]
-fn while_the_alarm_stops_the_line_no_part_is_judged_even_where_the_encoder_tells_places() {
+fn while_the_alarm_stops_the_line_no_part_is_inspected_even_where_the_encoder_tells_places() {
     let mut settings = by_counts(Ejector::Pass);
     settings.alarm = limits(0, 0, 0);
     let mut line = Belt::new(settings);
@@ -136,7 +136,7 @@ fn while_the_alarm_stops_the_line_no_part_is_judged_even_where_the_encoder_tells
     line.run(30);
     assert_eq!(line.trigger(), None);
     line.run(200);
-    // The alarm is no fault: what was judged before it keeps its place.
+    // The alarm is no fault: what was inspected before it keeps its place.
     let decisions = line.decisions();
     assert_eq!(decisions[&before.0], None);
     assert_eq!(decisions[&2], Some(Reason::NotReady));
@@ -157,7 +157,7 @@ fn an_alarm_that_is_only_told_stops_nothing() {
     let mut line = Belt::new(settings);
     line.settle();
     line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
-    assert!(line.gate.ready() && line.gate.level(Line::Fault));
+    assert!(line.gate.ready() && line.gate.level(Output::Fault));
     line.good();
     line.run(150);
     assert_eq!(line.decisions()[&1], None);
@@ -181,7 +181,7 @@ fn double_triggers_count_for_the_alarm() {
         line.gate.counters().rejected[Reason::DoubleTrigger as usize],
         4
     );
-    let raised = line.said.iter().filter(|(_, o)| *o == Output::Alarm(true));
+    let raised = line.said.iter().filter(|(_, o)| *o == Action::Alarm(true));
     assert_eq!((raised.count(), line.gate.counters().alarms), (1, 1));
 }
 
@@ -219,7 +219,7 @@ fn what_a_fault_or_a_neighbour_rejects_does_not_call_a_person() {
     line.settle();
     for _ in 0..3 {
         let bad = line.trigger().expect("wanted");
-        line.verdict(bad, Judgement::Ng);
+        line.verdict(bad, PartVerdict::Ng);
         line.run(10);
         line.good();
         line.run(10);

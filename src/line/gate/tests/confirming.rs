@@ -24,7 +24,7 @@ fn stopped(line: &Belt) -> bool {
 
 fn bad(line: &mut Belt) {
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
 }
 
 #[test]
@@ -224,7 +224,10 @@ fn a_pass_is_not_made_longer_while_a_fault_is_present() {
     line.run(7);
     line.confirm(0);
     line.run(100);
-    assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 115 * MS)]);
+    assert_eq!(
+        line.on(Output::Pass),
+        [(start + 100 * MS, start + 115 * MS)]
+    );
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn a_part_that_is_seen_while_the_encoder_is_silent_is_spared_where_it_is() {
     // No count for 5 ms ends it each time.
     let at = |ms: u64| start + ms * MS;
     assert_eq!(
-        line.on(Line::Pass),
+        line.on(Output::Pass),
         [(at(100), at(105)), (at(108), at(113))]
     );
 }
@@ -257,7 +260,10 @@ fn a_part_whose_gate_was_due_when_it_is_seen_was_decided_there() {
     line.clock += 3 * MS;
     line.confirm(0);
     line.run(100);
-    assert_eq!(line.on(Line::Pass), [(start + 102 * MS, start + 117 * MS)]);
+    assert_eq!(
+        line.on(Output::Pass),
+        [(start + 102 * MS, start + 117 * MS)]
+    );
 }
 
 #[test]
@@ -274,8 +280,8 @@ fn a_part_that_comes_early_meets_its_verdict_where_it_is() {
         line.run(50);
         line.confirm(0);
         line.run(200);
-        assert_eq!(line.on(Line::Pass), [(start + 95 * MS, start + 110 * MS)]);
-        let reject = line.on(Line::Reject).pop().expect("a pulse");
+        assert_eq!(line.on(Output::Pass), [(start + 95 * MS, start + 110 * MS)]);
+        let reject = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(reject, (start + 145 * MS, start + 160 * MS));
         assert!(!stopped(&line));
     }
@@ -296,8 +302,11 @@ fn a_part_that_comes_late_is_spared_or_thrown_out_where_it_is() {
         line.confirm(0);
         line.run(200);
         // From its gate on, until a pulse after it was seen.
-        assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 123 * MS)]);
-        let reject = line.on(Line::Reject).pop().expect("a pulse");
+        assert_eq!(
+            line.on(Output::Pass),
+            [(start + 100 * MS, start + 123 * MS)]
+        );
+        let reject = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(reject, (start + 150 * MS, start + 173 * MS));
         assert!(!stopped(&line));
     }
@@ -319,7 +328,10 @@ fn a_good_part_that_comes_late_is_not_spared_while_something_else_goes() {
     line.run(2);
     line.confirm(0);
     line.run(100);
-    assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 106 * MS)]);
+    assert_eq!(
+        line.on(Output::Pass),
+        [(start + 100 * MS, start + 106 * MS)]
+    );
 
     // The same with a fault that came in between.
     let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));
@@ -327,11 +339,11 @@ fn a_good_part_that_comes_late_is_not_spared_while_something_else_goes() {
     line.good();
     line.run(101);
     line.fault(Fault::Outputs, true);
-    assert!(!line.gate.level(Line::Pass));
+    assert!(!line.gate.level(Output::Pass));
     line.run(4);
     line.confirm(0);
     line.fault(Fault::Outputs, false);
-    assert!(!line.gate.level(Line::Pass));
+    assert!(!line.gate.level(Output::Pass));
 }
 
 #[test]
@@ -343,7 +355,7 @@ fn while_the_belt_is_thrown_out_nothing_is_expected_and_nothing_surprises() {
         line.confirm(0);
         line.good();
         line.run(50);
-        assert!(line.gate.level(Line::Reject));
+        assert!(line.gate.level(Output::Reject));
         line.confirm(0);
         // The part comes to its gate once the belt is known again.
         line.run(50);
@@ -510,7 +522,7 @@ fn parts_that_are_not_expected_are_no_surprise_where_they_lie_and_go_there() {
     line.confirm(0);
     line.run(100);
     assert!(!stopped(&line), "{:?}", line.gate.counters());
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 100 * MS, start + 142 * MS));
     // A fault that leaves places known.
     let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));

@@ -38,7 +38,7 @@ fn counts_closer_than_any_belt_makes_them_throw_out_all_that_lies_on_it() {
             "{counts} in {us}"
         );
         assert_eq!(line.gate.counters().implausible_counts, u64::from(noise));
-        assert_eq!(line.gate.level(Line::Reject), noise);
+        assert_eq!(line.gate.level(Output::Reject), noise);
         assert_eq!(line.gate.ready(), !noise);
         if noise {
             // The belt stands for an instant, so that the next count is none too close.
@@ -47,7 +47,7 @@ fn counts_closer_than_any_belt_makes_them_throw_out_all_that_lies_on_it() {
             assert_eq!(line.decisions()[&part.0], Some(Reason::NotReady));
             assert!(line.gate.ready(), "it is over by itself");
             // The way to the gate, a quarter of it for what it may have counted wrongly before, a pulse.
-            let (_, off) = line.on(Line::Reject)[1];
+            let (_, off) = line.on(Output::Reject)[1];
             let next_count = (at / MS + 2) * MS;
             assert_eq!(
                 off,
@@ -88,9 +88,9 @@ fn a_count_that_was_told_already_is_none() {
     line.stand(9);
     line.counts_to(counts, line.clock);
     line.counts_to(counts - 5, line.clock);
-    assert!(!line.gate.level(Line::Reject));
+    assert!(!line.gate.level(Output::Reject));
     line.stand(2);
-    assert!(line.gate.level(Line::Reject), "it is silent all the same");
+    assert!(line.gate.level(Output::Reject), "it is silent all the same");
     assert_eq!(line.gate.counters().implausible_counts, 0);
 }
 
@@ -107,11 +107,11 @@ fn an_encoder_that_may_have_missed_an_edge_throws_out_what_it_placed() {
         let part = line.good();
         line.run(10);
         unsure(&mut line);
-        assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Line::Reject));
+        assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Output::Reject));
         assert_eq!(line.gate.counters().implausible_counts, 1);
         line.run(500);
         assert_eq!(line.decisions()[&part.0], Some(Reason::NotReady));
-        assert!(line.gate.ready() && !line.gate.level(Line::Reject));
+        assert!(line.gate.ready() && !line.gate.level(Output::Reject));
     }
     let mut line = Belt::new(by_time(Ejector::Pass));
     line.settle();
@@ -130,7 +130,7 @@ fn a_line_that_is_not_ready_yet_is_known_once_it_is_whatever_the_encoder_did_bef
     line.run(100);
     line.start();
     line.run(300);
-    assert_eq!(line.on(Line::Reject), [(0, (150 + 115) * MS)]);
+    assert_eq!(line.on(Output::Reject), [(0, (150 + 115) * MS)]);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn an_encoder_that_may_have_missed_edges_again_is_unknown_for_as_long_again() {
     unsure(&mut line);
     let again = line.clock;
     line.run(400);
-    let (_, off) = line.on(Line::Reject)[1];
+    let (_, off) = line.on(Output::Reject)[1];
     assert_eq!(off, again + (1 + 125 + 15) * MS);
 }
 
@@ -188,13 +188,13 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
         let mut line = Belt::new(settings(gate, pulse, Ejector::Reject));
         line.settle();
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(102);
         line.stand(stand);
-        assert!(line.gate.level(Line::Reject), "{stand}");
+        assert!(line.gate.level(Output::Reject), "{stand}");
         let moves = line.clock;
         line.run(100);
-        let (_, off) = line.on(Line::Reject).pop().expect("a pulse");
+        let (_, off) = line.on(Output::Reject).pop().expect("a pulse");
         assert!(off >= moves + 15 * MS, "{stand}: {} ms", (off - moves) / MS);
         assert!(off <= moves + 31 * MS, "{stand}: {} ms", (off - moves) / MS);
     }
@@ -203,20 +203,20 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
         let mut line = Belt::new(settings(gate, pulse, Ejector::Reject));
         line.settle();
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(112);
         line.stand(stand);
         line.run(50);
-        let (on, off) = line.on(Line::Reject).pop().expect("a pulse");
+        let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(off - on, 15 * MS, "{stand}");
     }
     // The clock alone, and counts alone, know nothing of it.
     let mut line = Belt::new(by_time(Ejector::Reject));
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
     line.stand(200);
-    let (on, off) = line.on(Line::Reject).pop().expect("a pulse");
+    let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(off - on, 15 * MS);
 }
 
@@ -227,16 +227,16 @@ fn counts_from_before_a_pulse_are_none_of_its_own() {
         let mut line = Belt::new(time_gate_counts_pulse(Ejector::Pass));
         line.settle();
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(95);
         line.stand(5);
-        assert!(line.gate.level(Line::Reject));
+        assert!(line.gate.level(Output::Reject));
         let began = line.clock;
         line.clock += 2 * MS;
         let at = began.saturating_add_signed(-before * MS as i64);
         line.counts_to(line.counts + 5, at);
         line.run(60);
-        let (on, off) = line.on(Line::Reject).pop().expect("a pulse");
+        let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(on, began);
         // Counts go on every millisecond, 2 ms after the beginning.
         assert_eq!(off, began + (2 + 10 + own) * MS, "{before} ms before it");
@@ -246,12 +246,12 @@ fn counts_from_before_a_pulse_are_none_of_its_own() {
     let mut line = Belt::new(settings);
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
     line.run(95);
     line.stand(5);
     line.counts_to(line.counts + 5, line.clock - MS);
     line.run(60);
-    let (on, off) = line.on(Line::Reject).pop().expect("a pulse");
+    let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(off - on, 15 * MS, "by the clock");
 }
 
@@ -260,7 +260,7 @@ fn a_pulse_by_counts_that_begins_late_is_as_long_as_any_other() {
     let mut line = Belt::new(time_gate_counts_pulse(Ejector::Pass));
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
     line.run(99);
     // Not called for 11 ms; counts waited.
     line.clock += 11 * MS;
@@ -269,7 +269,10 @@ fn a_pulse_by_counts_that_begins_late_is_as_long_as_any_other() {
     line.counts_to(line.counts + 11, began);
     line.run(60);
     // From the 99th count on, which was the last that it knew of.
-    assert_eq!(line.on(Line::Reject).pop(), Some((began, began + 14 * MS)));
+    assert_eq!(
+        line.on(Output::Reject).pop(),
+        Some((began, began + 14 * MS))
+    );
 }
 
 #[test]
@@ -282,7 +285,7 @@ fn a_pass_by_counts_is_told_on_four_times_in_the_time_it_may_last_unseen() {
         .said
         .iter()
         .filter_map(|(_, o)| match o {
-            Output::Extend { until } => Some(until.0),
+            Action::Extend { until } => Some(until.0),
             _ => None,
         })
         .collect();
@@ -302,14 +305,17 @@ fn a_pass_by_the_clock_goes_on_to_the_end_of_the_last_part() {
     line.run(8);
     line.good();
     line.run(200);
-    assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 123 * MS)]);
+    assert_eq!(
+        line.on(Output::Pass),
+        [(start + 100 * MS, start + 123 * MS)]
+    );
     let told: Vec<_> = line
         .said
         .iter()
-        .filter(|(_, o)| matches!(o, Output::Extend { .. }))
+        .filter(|(_, o)| matches!(o, Action::Extend { .. }))
         .collect();
     let until = Instant(start + 123 * MS);
-    assert_eq!(told, [&(start + 108 * MS, Output::Extend { until })]);
+    assert_eq!(told, [&(start + 108 * MS, Action::Extend { until })]);
 }
 
 #[test]
@@ -322,7 +328,10 @@ fn a_silent_encoder_begins_the_wait_for_an_empty_belt_anew() {
     line.stand(20);
     line.run(300);
     // 50 ms, 20 ms of silence, the next count and 125 of them, a pulse.
-    assert_eq!(line.on(Line::Reject), [(0, (50 + 20 + 1 + 125 + 15) * MS)]);
+    assert_eq!(
+        line.on(Output::Reject),
+        [(0, (50 + 20 + 1 + 125 + 15) * MS)]
+    );
 }
 
 #[test]
@@ -334,9 +343,9 @@ fn silence_counts_from_the_last_count_even_if_its_stamp_lies_in_the_future() {
     line.clock += MS;
     line.counts_to(line.counts + 1, line.clock + 500 * MS);
     line.stand(9);
-    assert!(!line.gate.level(Line::Reject));
+    assert!(!line.gate.level(Output::Reject));
     line.stand(1);
-    assert!(line.gate.level(Line::Reject));
+    assert!(line.gate.level(Output::Reject));
 }
 
 #[test]
@@ -347,7 +356,7 @@ fn where_the_clock_places_parts_or_nobody_asked_an_encoder_may_be_silent() {
         let mut line = Belt::new(settings);
         line.settle();
         line.stand(200);
-        assert!(!line.gate.level(Line::Reject));
+        assert!(!line.gate.level(Output::Reject));
     }
 }
 
@@ -358,20 +367,20 @@ fn many_counts_at_once_decide_every_part_in_between_at_its_place() {
     line.good();
     line.run(25);
     let bad = line.trigger().expect("wanted");
-    line.verdict(bad, Judgement::Ng);
+    line.verdict(bad, PartVerdict::Ng);
     line.run(25);
     line.good();
     line.run(25);
     line.clock += 60 * MS;
     // From 75 to 135 counts: the first part has gone by, the second is at the ejector.
     line.counts_to(line.counts + 60, line.clock);
-    assert!(line.gate.level(Line::Reject) && !line.gate.level(Line::Pass));
+    assert!(line.gate.level(Output::Reject) && !line.gate.level(Output::Pass));
     assert_eq!(line.decisions().len(), 2);
     let (clock, counts) = (line.clock, line.counts);
     line.run(100);
     assert_eq!(line.counts, counts + 100);
     // Its pulse is 125 to 140 counts after the first trigger.
-    assert_eq!(line.on(Line::Reject).pop(), Some((clock, clock + 5 * MS)));
+    assert_eq!(line.on(Output::Reject).pop(), Some((clock, clock + 5 * MS)));
     assert_eq!(line.decisions()[&3], None);
 }
 
@@ -383,7 +392,10 @@ fn a_pass_by_counts_that_begins_without_a_count_ends_when_none_comes() {
     line.good();
     line.run(90);
     line.stand(30);
-    assert_eq!(line.on(Line::Pass), [(start + 100 * MS, start + 105 * MS)]);
+    assert_eq!(
+        line.on(Output::Pass),
+        [(start + 100 * MS, start + 105 * MS)]
+    );
 }
 
 #[test]
@@ -395,11 +407,11 @@ fn pulses_by_counts_merge_where_the_ejector_would_have_no_rest() {
         line.settle();
         for _ in 0..2 {
             let part = line.trigger().expect("wanted");
-            line.verdict(part, Judgement::Ng);
+            line.verdict(part, PartVerdict::Ng);
             line.run(apart);
         }
         line.run(200);
-        assert_eq!(line.on(Line::Reject).len(), 1 + pulses, "{apart}");
+        assert_eq!(line.on(Output::Reject).len(), 1 + pulses, "{apart}");
         assert_eq!(line.gate.counters().short_rests, 0);
     }
 }
@@ -410,7 +422,7 @@ fn a_pulse_by_counts_that_began_late_merges_with_the_next_one() {
     line.settle();
     for _ in 0..2 {
         let part = line.trigger().expect("wanted");
-        line.verdict(part, Judgement::Ng);
+        line.verdict(part, PartVerdict::Ng);
         line.run(27);
     }
     line.run(45);
@@ -420,7 +432,10 @@ fn a_pulse_by_counts_that_began_late_merges_with_the_next_one() {
     line.counts_to(line.counts + 11, began);
     line.run(60);
     // The first ends 14 ms after it began, the second is due 3 ms later.
-    assert_eq!(line.on(Line::Reject).pop(), Some((began, began + 32 * MS)));
+    assert_eq!(
+        line.on(Output::Reject).pop(),
+        Some((began, began + 32 * MS))
+    );
 }
 
 #[test]
@@ -429,6 +444,6 @@ fn counts_however_many_say_nothing_of_the_time() {
     line.settle();
     let from = line.clock;
     line.counts_to(1 << 60, from);
-    assert_eq!(line.changes(Line::Heartbeat, from + 1), []);
+    assert_eq!(line.changes(Output::Heartbeat, from + 1), []);
     assert!(line.gate.ready());
 }

@@ -21,16 +21,16 @@ fn every_fault_has_a_place_of_its_own() {
 
 #[test]
 fn only_what_stops_parts_is_safe() {
-    let safe: Vec<_> = Line::ALL
+    let safe: Vec<_> = Output::ALL
         .into_iter()
         .flat_map(|l| [(l, false), (l, true)])
         .filter(|(l, on)| l.is_safe(*on))
         .collect();
     let expected = [
-        (Line::Ready, false),
-        (Line::Reject, true),
-        (Line::Pass, false),
-        (Line::Fault, true),
+        (Output::Ready, false),
+        (Output::Reject, true),
+        (Output::Pass, false),
+        (Output::Fault, true),
     ];
     assert_eq!(safe, expected);
 }
@@ -56,8 +56,8 @@ fn counters_that_miss_a_trigger_or_a_part_do_not_balance() {
 fn a_gate_starts_with_a_fault_that_is_counted_and_shown() {
     let line = Belt::new(by_time(Ejector::Pass));
     assert_eq!(line.gate.counters().faults[Fault::Starting.index()], 1);
-    assert!(line.gate.level(Line::Fault) && line.gate.level(Line::Reject));
-    assert!(!line.gate.level(Line::Pass) && !line.gate.level(Line::Ready));
+    assert!(line.gate.level(Output::Fault) && line.gate.level(Output::Reject));
+    assert!(!line.gate.level(Output::Pass) && !line.gate.level(Output::Ready));
 }
 
 #[test]
@@ -65,18 +65,18 @@ fn a_fault_is_shown_long_enough_for_a_plc_to_see_it() {
     let mut line = Belt::new(by_counts(Ejector::Pass));
     line.start();
     line.run(39);
-    assert!(line.gate.level(Line::Fault), "the start's own");
+    assert!(line.gate.level(Output::Fault), "the start's own");
     line.run(1);
-    assert!(!line.gate.level(Line::Fault));
+    assert!(!line.gate.level(Output::Fault));
     line.run(300);
     let start = line.clock;
     line.fault(Fault::Camera, true);
     line.fault(Fault::Camera, false);
     // Told at once, and again by nobody.
     line.run(39);
-    assert!(line.gate.level(Line::Fault) && line.gate.ready());
+    assert!(line.gate.level(Output::Fault) && line.gate.ready());
     line.run(100);
-    assert_eq!(line.on(Line::Fault)[1..], [(start, start + 40 * MS)]);
+    assert_eq!(line.on(Output::Fault)[1..], [(start, start + 40 * MS)]);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_fault_that_is_told_again_is_counted_once_and_rejects_once() {
     let told = line.said.iter().filter(|(_, o)| {
         matches!(
             o,
-            Output::Fault {
+            Action::Fault {
                 fault: Fault::Camera,
                 ..
             }
@@ -106,14 +106,14 @@ fn a_fault_that_is_told_again_is_counted_once_and_rejects_once() {
 fn heartbeat_toggles_while_all_that_matters_works_and_stands_still_otherwise() {
     let mut line = Belt::new(by_counts(Ejector::Pass));
     line.run(200);
-    assert_eq!(line.changes(Line::Heartbeat, 0), [], "starting");
+    assert_eq!(line.changes(Output::Heartbeat, 0), [], "starting");
     line.start();
     let start = line.clock;
     line.run(200);
     let beats: Vec<_> = (1..=4u64)
         .map(|n| (start + n * 50 * MS, n % 2 == 1))
         .collect();
-    assert_eq!(line.changes(Line::Heartbeat, start), beats);
+    assert_eq!(line.changes(Output::Heartbeat, start), beats);
     for fault in Fault::ALL {
         let stands = matches!(
             fault,
@@ -129,7 +129,7 @@ fn heartbeat_toggles_while_all_that_matters_works_and_stands_still_otherwise() {
         // Those that are over by themselves are told again.
         line.run(100);
         assert_eq!(
-            line.changes(Line::Heartbeat, from).is_empty(),
+            line.changes(Output::Heartbeat, from).is_empty(),
             stands,
             "{fault:?}"
         );
@@ -144,9 +144,9 @@ fn heartbeat_does_not_make_up_for_a_time_in_which_nobody_called() {
     line.clock += 500 * MS;
     let from = line.clock;
     line.run(49);
-    assert_eq!(line.changes(Line::Heartbeat, from).len(), 1);
+    assert_eq!(line.changes(Output::Heartbeat, from).len(), 1);
     line.run(1);
-    assert_eq!(line.changes(Line::Heartbeat, from).len(), 2);
+    assert_eq!(line.changes(Output::Heartbeat, from).len(), 2);
 }
 
 #[test]
@@ -158,14 +158,14 @@ fn heartbeat_keeps_its_time_although_calls_come_late() {
     let late = line.clock;
     line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
     line.stand(50);
-    let beats: Vec<_> = line.changes(Line::Heartbeat, from);
+    let beats: Vec<_> = line.changes(Output::Heartbeat, from);
     let beats: Vec<_> = beats.iter().map(|(at, _)| *at).collect();
     assert_eq!(beats, [late, late + 40 * MS]);
     // One that is a whole beat late is one beat, not two at once.
     let from = line.clock + 1;
     line.clock = late + 140 * MS;
     line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
-    assert_eq!(line.changes(Line::Heartbeat, from).len(), 1);
+    assert_eq!(line.changes(Output::Heartbeat, from).len(), 1);
 }
 
 #[test]
@@ -178,14 +178,14 @@ fn the_gate_asks_to_be_called_when_fault_may_fall() {
     line.fault(Fault::Camera, true);
     line.fault(Fault::Camera, false);
     line.stand(39);
-    assert!(line.gate.level(Line::Fault));
+    assert!(line.gate.level(Output::Fault));
     line.stand(100);
-    assert_eq!(line.on(Line::Fault)[1..], [(start, start + 40 * MS)]);
+    assert_eq!(line.on(Output::Fault)[1..], [(start, start + 40 * MS)]);
 }
 
 #[test]
 fn what_was_due_before_a_fault_or_an_alarm_came_is_decided_without_it() {
-    type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output));
+    type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Action));
     let calls: [Call; 7] = [
         |g, at, emit| g.fault(Fault::Camera, true, at.time, &mut |o| emit(o)),
         |g, at, emit| g.lost(1, at, at.time, &mut |o| emit(o)),
@@ -218,7 +218,7 @@ fn an_acknowledgement_holds_for_what_was_due_before_it() {
     let mut line = Belt::new(settings);
     line.settle();
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
     line.run(99);
     line.clock += 2 * MS;
     line.acknowledge();
@@ -239,7 +239,7 @@ fn after_a_fault_that_hid_parts_everything_on_the_belt_goes_even_where_the_encod
         let mut line = Belt::new(by_counts(Ejector::Pass));
         line.settle();
         line.fault(fault, true);
-        assert!(line.gate.level(Line::Reject), "{fault:?}");
+        assert!(line.gate.level(Output::Reject), "{fault:?}");
         line.run(20);
         line.fault(fault, false);
         assert!(line.gate.ready());
@@ -248,7 +248,7 @@ fn after_a_fault_that_hid_parts_everything_on_the_belt_goes_even_where_the_encod
         let part = line.good();
         line.run(300);
         // What was unseen has left 100 counts after the line is ready.
-        let rejects = line.on(Line::Reject);
+        let rejects = line.on(Output::Reject);
         assert_eq!(rejects[1].1, over + 115 * MS, "{fault:?}");
         assert_eq!(line.decisions()[&part.0], None, "{fault:?}");
     }
@@ -263,7 +263,7 @@ fn after_a_fault_that_hid_parts_everything_on_the_belt_goes_even_where_the_encod
         let lost = line.good();
         line.fault(fault, true);
         line.run(20);
-        assert!(!line.gate.level(Line::Reject), "{fault:?}");
+        assert!(!line.gate.level(Output::Reject), "{fault:?}");
         assert_eq!(line.trigger(), None);
         line.run(5);
         line.fault(fault, false);
@@ -283,7 +283,7 @@ fn a_belt_that_takes_time_to_run_is_thrown_out_for_so_much_longer() {
     let mut line = Belt::new(settings);
     line.start();
     line.run(300);
-    assert_eq!(line.on(Line::Reject), [(0, 145 * MS)]);
+    assert_eq!(line.on(Output::Reject), [(0, 145 * MS)]);
 }
 
 #[test]
@@ -294,11 +294,11 @@ fn outputs_that_nobody_can_trust_end_a_pass_for_good() {
             line.settle();
             line.good();
             line.run(105);
-            assert!(line.gate.level(Line::Pass));
+            assert!(line.gate.level(Output::Pass));
             line.fault(fault, true);
-            assert!(!line.gate.level(Line::Pass), "{fault:?}");
+            assert!(!line.gate.level(Output::Pass), "{fault:?}");
             line.fault(fault, false);
-            assert!(!line.gate.level(Line::Pass), "{fault:?}");
+            assert!(!line.gate.level(Output::Pass), "{fault:?}");
         }
     }
     // By counts in time pulses: a fault that says nothing of the outputs leaves a pass that was earned.
@@ -307,7 +307,7 @@ fn outputs_that_nobody_can_trust_end_a_pass_for_good() {
     line.good();
     line.run(105);
     line.fault(Fault::Camera, true);
-    assert!(line.gate.level(Line::Pass));
+    assert!(line.gate.level(Output::Pass));
 }
 
 #[test]

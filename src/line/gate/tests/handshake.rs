@@ -20,7 +20,7 @@ fn every_trigger_that_is_taken_as_a_part_is_acknowledged_and_a_bounce_is_not() {
     line.clock += MS / 2;
     assert_eq!(line.trigger(), None);
     line.run(30);
-    assert_eq!(line.on(Line::TriggerAck), [(start, start + 5 * MS)]);
+    assert_eq!(line.on(Output::TriggerAck), [(start, start + 5 * MS)]);
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_part_that_is_rejected_at_once_is_acknowledged_too() {
     let start = line.clock;
     assert_eq!(line.trigger(), None);
     line.run(30);
-    assert_eq!(line.on(Line::TriggerAck), [(start, start + 5 * MS)]);
+    assert_eq!(line.on(Output::TriggerAck), [(start, start + 5 * MS)]);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_trigger_during_an_acknowledgement_gets_one_of_its_own() {
     line.run(3);
     line.trigger();
     line.run(30);
-    let changes = line.changes(Line::TriggerAck, start);
+    let changes = line.changes(Output::TriggerAck, start);
     let second = start + 3 * MS;
     let end = second + 5 * MS;
     assert_eq!(
@@ -65,16 +65,16 @@ fn every_part_has_a_result_at_its_gate_and_ok_is_steady_while_it_is_valid() {
         line.good();
         line.run(40);
         let bad = line.trigger().expect("wanted");
-        line.verdict(bad, Judgement::Ng);
+        line.verdict(bad, PartVerdict::Ng);
         line.run(300);
         let (first, second) = (start + 100 * MS, start + 140 * MS);
-        let valid = line.on(Line::ResultValid);
+        let valid = line.on(Output::ResultValid);
         assert_eq!(
             valid,
             [(first, first + 10 * MS), (second, second + 10 * MS)],
             "{gate:?}"
         );
-        assert_eq!(line.on(Line::Ok), [(first, first + 15 * MS)], "{gate:?}");
+        assert_eq!(line.on(Output::Ok), [(first, first + 15 * MS)], "{gate:?}");
     }
 }
 
@@ -85,17 +85,17 @@ fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() 
     let mut line = Belt::new(near);
     line.settle();
     // OK, NG, OK, 8 ms apart: RESULT-VALID of 10 ms of each is on when the next comes.
-    for judgement in [Judgement::Ok, Judgement::Ng, Judgement::Ok] {
+    for verdict in [PartVerdict::Ok, PartVerdict::Ng, PartVerdict::Ok] {
         let part = line.trigger().expect("wanted");
-        line.verdict(part, judgement);
+        line.verdict(part, verdict);
         line.run(8);
     }
     line.run(300);
     let (mut valid, mut ok, mut pulses) = (false, false, Vec::new());
     for (_, output) in &line.said {
         match *output {
-            Output::Set {
-                line: Line::ResultValid,
+            Action::Set {
+                output: Output::ResultValid,
                 on,
                 ..
             } => {
@@ -104,8 +104,10 @@ fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() 
                     pulses.push(ok);
                 }
             }
-            Output::Set {
-                line: Line::Ok, on, ..
+            Action::Set {
+                output: Output::Ok,
+                on,
+                ..
             } => {
                 assert!(!valid, "OK changes while RESULT-VALID is on");
                 ok = on;
@@ -131,13 +133,13 @@ fn ok_of_one_part_goes_on_to_the_next_but_each_has_a_result_of_its_own() {
     }
     line.run(300);
     let (first, second) = (start + 100 * MS, start + 108 * MS);
-    let changes = line.changes(Line::ResultValid, start);
+    let changes = line.changes(Output::ResultValid, start);
     let end = second + 10 * MS;
     assert_eq!(
         changes,
         [(first, true), (second, false), (second, true), (end, false)]
     );
-    assert_eq!(line.on(Line::Ok), [(first, second + 15 * MS)]);
+    assert_eq!(line.on(Output::Ok), [(first, second + 15 * MS)]);
 }
 
 #[test]
@@ -146,8 +148,8 @@ fn without_a_length_there_is_no_handshake() {
     line.settle();
     line.good();
     line.run(200);
-    assert_eq!(line.changes(Line::TriggerAck, 0), []);
-    assert_eq!(line.changes(Line::ResultValid, 0), []);
+    assert_eq!(line.changes(Output::TriggerAck, 0), []);
+    assert_eq!(line.changes(Output::ResultValid, 0), []);
 }
 
 #[test]
@@ -155,26 +157,26 @@ fn ok_is_steady_as_long_as_the_result_is_valid_even_where_the_ejectors_pulse_is_
     for pulse in [4, 10] {
         let mut short = shaking(by_time(Ejector::Pass));
         short.pulse = Span::Time(Duration(pulse * MS));
-        let mut line = Belt::new(short);
-        line.settle();
-        let gate = line.clock + 100 * MS;
-        line.good();
-        line.run(300);
-        let shown: Vec<_> = line
+        let mut output = Belt::new(short);
+        output.settle();
+        let gate = output.clock + 100 * MS;
+        output.good();
+        output.run(300);
+        let shown: Vec<_> = output
             .said
             .iter()
             .filter_map(|&(at, o)| match o {
-                Output::Set { line, on, .. } => Some((at, line, on)),
+                Action::Set { output, on, .. } => Some((at, output, on)),
                 _ => None,
             })
-            .filter(|(_, l, _)| matches!(l, Line::Ok | Line::ResultValid))
+            .filter(|(_, l, _)| matches!(l, Output::Ok | Output::ResultValid))
             .collect();
         let end = gate + 10 * MS;
         let expected = [
-            (gate, Line::Ok, true),
-            (gate, Line::ResultValid, true),
-            (end, Line::ResultValid, false),
-            (end, Line::Ok, false),
+            (gate, Output::Ok, true),
+            (gate, Output::ResultValid, true),
+            (end, Output::ResultValid, false),
+            (end, Output::Ok, false),
         ];
         assert_eq!(shown, expected, "{pulse}");
     }

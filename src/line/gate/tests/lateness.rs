@@ -9,7 +9,7 @@ fn late(line: &Belt) -> (bool, u64) {
 
 fn bad(line: &mut Belt) {
     let part = line.trigger().expect("wanted");
-    line.verdict(part, Judgement::Ng);
+    line.verdict(part, PartVerdict::Ng);
 }
 
 fn tick(line: &mut Belt) {
@@ -25,10 +25,10 @@ fn outputs_that_were_set_late_throw_out_everything_and_it_is_over_by_itself() {
         line.run(30);
         let behind = line.good();
         line.run(75);
-        assert!(line.gate.level(Line::Pass));
+        assert!(line.gate.level(Output::Pass));
         line.call(|g, at, emit| g.outputs_were_late(at.time, &mut |o| emit(o)));
         assert_eq!(late(&line), (true, 1));
-        assert!(!line.gate.level(Line::Pass) && line.gate.level(Line::Reject));
+        assert!(!line.gate.level(Output::Pass) && line.gate.level(Output::Reject));
         assert!(!line.gate.ready());
         line.run(39);
         assert!(!line.gate.ready());
@@ -40,10 +40,10 @@ fn outputs_that_were_set_late_throw_out_everything_and_it_is_over_by_itself() {
         let over = line.clock;
         line.run(300);
         assert_eq!(line.decisions()[&behind.0], Some(Reason::NotReady));
-        let off = line.on(Line::Reject)[1].1;
+        let off = line.on(Output::Reject)[1].1;
         // In counts: from the last one before it was over.
         assert!((over + 114 * MS..=over + 115 * MS).contains(&off));
-        assert_eq!(line.on(Line::Pass).len(), 1);
+        assert_eq!(line.on(Output::Pass).len(), 1);
     }
 }
 
@@ -54,7 +54,7 @@ fn a_pass_that_is_taken_away_late_is_a_fault() {
         line.settle();
         line.good();
         line.run(100);
-        assert!(line.gate.level(Line::Pass));
+        assert!(line.gate.level(Output::Pass));
         // It ends after 15 ms; 3 ms are allowed.
         line.clock += ms * MS;
         tick(&mut line);
@@ -89,7 +89,7 @@ fn a_reject_that_comes_late_under_another_pulse_is_none() {
     line.run(6);
     bad(&mut line);
     line.run(95);
-    assert!(line.gate.level(Line::Reject));
+    assert!(line.gate.level(Output::Reject));
     line.clock += 10 * MS;
     tick(&mut line);
     assert_eq!(late(&line), (false, 0));
@@ -105,7 +105,7 @@ fn a_reject_under_a_pass_that_was_not_taken_away_in_time_is_a_fault() {
     line.run(6);
     bad(&mut line);
     line.run(95);
-    assert!(line.gate.level(Line::Pass));
+    assert!(line.gate.level(Output::Pass));
     line.clock += 10 * MS;
     tick(&mut line);
     assert_eq!(late(&line), (true, 1));
@@ -153,7 +153,10 @@ fn a_pulse_by_the_clock_that_begins_late_is_as_long_as_any_other() {
     line.clock += 11 * MS;
     let began = line.clock;
     line.run(100);
-    assert_eq!(line.on(Line::Reject).pop(), Some((began, began + 15 * MS)));
+    assert_eq!(
+        line.on(Output::Reject).pop(),
+        Some((began, began + 15 * MS))
+    );
 }
 
 #[test]
@@ -165,11 +168,11 @@ fn time_does_not_go_back() {
     let now = line.clock;
     line.clock -= 50 * MS;
     tick(&mut line);
-    assert!(line.gate.level(Line::Pass));
+    assert!(line.gate.level(Output::Pass));
     line.clock = now;
     line.run(100);
-    assert_eq!(line.on(Line::Pass).len(), 1);
-    assert_eq!(line.on(Line::Pass)[0].1, now + 10 * MS);
+    assert_eq!(line.on(Output::Pass).len(), 1);
+    assert_eq!(line.on(Output::Pass)[0].1, now + 10 * MS);
 }
 
 #[test]
@@ -185,8 +188,8 @@ fn an_ejector_that_had_no_rest_is_counted() {
         line.run(apart);
         let second = line.good();
         line.run(116 - apart);
-        assert!(!line.gate.level(Line::Reject));
-        line.verdict(second, Judgement::Ng);
+        assert!(!line.gate.level(Output::Reject));
+        line.verdict(second, PartVerdict::Ng);
         line.run(100);
         let counters = line.gate.counters();
         assert_eq!(
@@ -195,7 +198,7 @@ fn an_ejector_that_had_no_rest_is_counted() {
             "{apart}"
         );
         let gate = start + (100 + apart) * MS;
-        assert_eq!(line.on(Line::Reject)[2], (gate, gate + 15 * MS));
+        assert_eq!(line.on(Output::Reject)[2], (gate, gate + 15 * MS));
     }
 }
 
@@ -210,7 +213,7 @@ fn pulses_merge_up_to_the_rest_that_the_ejector_needs() {
         line.run(apart);
         bad(&mut line);
         line.run(200);
-        assert_eq!(line.on(Line::Reject).len(), 1 + pulses, "{apart}");
+        assert_eq!(line.on(Output::Reject).len(), 1 + pulses, "{apart}");
         assert_eq!(line.gate.counters().pulses, pulses as u64);
         assert_eq!(line.gate.counters().short_rests, 0);
     }
@@ -228,12 +231,12 @@ fn a_part_without_a_verdict_just_behind_a_pulse_goes_with_it() {
     let waits = line.trigger().expect("wanted");
     line.run(98);
     // The ejector is still out, and would have no rest.
-    assert!(line.gate.level(Line::Reject));
-    line.verdict(waits, Judgement::Ok);
+    assert!(line.gate.level(Output::Reject));
+    line.verdict(waits, PartVerdict::Ok);
     line.run(100);
     assert_eq!(line.decisions()[&waits.0], Some(Reason::Neighbour));
     assert_eq!(
-        line.on(Line::Reject)[1],
+        line.on(Output::Reject)[1],
         (start + 100 * MS, start + 133 * MS)
     );
 }
@@ -250,10 +253,13 @@ fn a_good_part_just_behind_a_pulse_has_its_pass() {
     line.good();
     line.run(200);
     assert_eq!(
-        line.on(Line::Reject)[1],
+        line.on(Output::Reject)[1],
         (start + 100 * MS, start + 115 * MS)
     );
-    assert_eq!(line.on(Line::Pass), [(start + 118 * MS, start + 133 * MS)]);
+    assert_eq!(
+        line.on(Output::Pass),
+        [(start + 118 * MS, start + 133 * MS)]
+    );
 }
 
 #[test]
@@ -269,7 +275,7 @@ fn a_stretch_just_behind_a_pulse_is_rejected_with_it() {
         line.run(10);
         line.call(|g, at, emit| g.lost_since(since, at, at.time, &mut |o| emit(o)));
         line.run(250);
-        assert_eq!(line.on(Line::Reject).len(), 1 + pulses, "{apart}");
+        assert_eq!(line.on(Output::Reject).len(), 1 + pulses, "{apart}");
         assert_eq!(line.gate.counters().short_rests, 0);
     }
 }
@@ -280,9 +286,9 @@ fn edges_that_were_lost_before_any_was_seen_reject_all_that_lies_before() {
     line.settle();
     let at = line.clock;
     line.call(|g, at, emit| g.lost(3, at, at.time, &mut |o| emit(o)));
-    assert!(line.gate.level(Line::Reject));
+    assert!(line.gate.level(Output::Reject));
     line.run(300);
-    assert_eq!(line.on(Line::Reject)[1], (at, at + 115 * MS));
+    assert_eq!(line.on(Output::Reject)[1], (at, at + 115 * MS));
     let counters = line.gate.counters();
     assert_eq!(
         (counters.lost_triggers, counters.untracked, counters.parts),
@@ -306,21 +312,21 @@ fn a_backlog_stops_the_line_until_half_of_it_is_gone() {
         line.run(25);
     }
     assert_eq!(line.gate.waiting(), 6);
-    assert!(line.gate.ready() && line.gate.level(Line::Busy));
+    assert!(line.gate.ready() && line.gate.level(Output::Busy));
     assert_eq!(line.trigger(), None, "the seventh");
     assert!(line.gate.faults().has(Fault::Overrun) && !line.gate.ready());
     assert_eq!(line.gate.waiting(), 6);
     for part in &waiting[..2] {
-        line.verdict(*part, Judgement::Ok);
+        line.verdict(*part, PartVerdict::Ok);
     }
     assert!(line.gate.faults().has(Fault::Overrun), "4 of 6");
-    line.verdict(waiting[2], Judgement::Ok);
+    line.verdict(waiting[2], PartVerdict::Ok);
     assert!(!line.gate.faults().has(Fault::Overrun), "3 of 6");
     for part in &waiting[3..] {
-        assert!(line.gate.level(Line::Busy));
-        line.verdict(*part, Judgement::Ok);
+        assert!(line.gate.level(Output::Busy));
+        line.verdict(*part, PartVerdict::Ok);
     }
-    assert!(!line.gate.level(Line::Busy));
+    assert!(!line.gate.level(Output::Busy));
     line.run(1200);
     assert!(
         line.decisions()
@@ -417,13 +423,13 @@ fn a_full_line_keeps_the_reasons_that_its_parts_had() {
     assert_eq!(line.decisions(), BTreeMap::from(why));
     assert_eq!(line.gate.counters().untracked, 4);
     assert_eq!(line.gate.under_way(), 0);
-    let judged = line.said.iter().filter_map(|(_, o)| match o {
-        Output::Decided(d) => Some(d.verdict_at.is_some()),
+    let inspected = line.said.iter().filter_map(|(_, o)| match o {
+        Action::Decided(d) => Some(d.verdict_at.is_some()),
         _ => None,
     });
-    assert_eq!(judged.collect::<Vec<_>>(), [true, true, false, false]);
+    assert_eq!(inspected.collect::<Vec<_>>(), [true, true, false, false]);
     line.run(1200);
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 1000 * MS, start + (1075 + 15) * MS));
 }
 
@@ -440,7 +446,7 @@ fn what_is_asked_of_a_part_holds_while_it_is_tracked() {
     assert_eq!(line.gate.trigger_of(first), Some(Instant(at)));
     assert_eq!(line.gate.trigger_of(second), Some(Instant(at + 30 * MS)));
     assert_eq!(line.gate.trigger_of(PartId(9)), None);
-    line.verdict(first, Judgement::Ng);
+    line.verdict(first, PartVerdict::Ng);
     assert!(!line.gate.undecided(first) && line.gate.undecided(second));
     assert!(!line.gate.undecided(PartId(9)));
     assert_eq!(line.gate.waiting(), 1);

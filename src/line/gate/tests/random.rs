@@ -12,17 +12,17 @@ enum Step {
     Trigger,
     Bounce,
     Lost(u32),
-    Verdict(u8, Judgement),
+    Verdict(u8, PartVerdict),
     NoVerdict(u8, Reason),
     Fault(Fault, bool),
     Acknowledge,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let judgement = prop_oneof![
-        6 => Just(Judgement::Ok),
-        1 => Just(Judgement::Ng),
-        1 => Just(Judgement::Unknown)
+    let verdict = prop_oneof![
+        6 => Just(PartVerdict::Ok),
+        1 => Just(PartVerdict::Ng),
+        1 => Just(PartVerdict::Unknown)
     ];
     let outside = prop_oneof![
         Just(Fault::Camera),
@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Trigger),
         1 => Just(Step::Bounce),
         1 => (1u32..3).prop_map(Step::Lost),
-        10 => (0u8..5, judgement).prop_map(|(n, j)| Step::Verdict(n, j)),
+        10 => (0u8..5, verdict).prop_map(|(n, j)| Step::Verdict(n, j)),
         1 => (0u8..5).prop_map(|n| Step::NoVerdict(n, Reason::NoFrame)),
         1 => (outside, any::<bool>()).prop_map(|(f, p)| Step::Fault(f, p)),
         1 => Just(Step::Acknowledge),
@@ -117,12 +117,12 @@ proptest! {
                         prop_assert_eq!(bounced, None);
                     }
                 }
-                Step::Verdict(back, judgement) => {
+                Step::Verdict(back, verdict) => {
                     let part = (line.gate.counters().parts + 1).saturating_sub(u64::from(back));
                     let known = (1..=line.gate.counters().parts).contains(&part);
                     let first = known && seen.answered.insert(part);
-                    line.verdict(PartId(part), judgement);
-                    if judgement != Judgement::Ok {
+                    line.verdict(PartId(part), verdict);
+                    if verdict != PartVerdict::Ok {
                         seen.spoil(&line, part);
                     } else if first {
                         seen.ok_at.insert(part, line.clock);
@@ -141,11 +141,11 @@ proptest! {
             }
             let counters = line.gate.counters();
             prop_assert!(counters.balance(line.gate.under_way() as u64), "{:?}", counters);
-            prop_assert!(!(line.gate.level(Line::Pass) && line.gate.level(Line::Reject)));
+            prop_assert!(!(line.gate.level(Output::Pass) && line.gate.level(Output::Reject)));
             let idle = line.gate.faults().is_empty();
             prop_assert!(!line.gate.ready() || idle);
-            prop_assert!(line.gate.level(Line::Ready) == line.gate.ready());
-            prop_assert!(line.gate.level(Line::Fault) || idle);
+            prop_assert!(line.gate.level(Output::Ready) == line.gate.ready());
+            prop_assert!(line.gate.level(Output::Fault) || idle);
         }
         for fault in Fault::ALL {
             line.fault(fault, false);
@@ -156,7 +156,7 @@ proptest! {
         // Every part has one decision.
         let mut decided = BTreeMap::new();
         for (at, output) in &line.said {
-            if let Output::Decided(d) = output {
+            if let Action::Decided(d) = output {
                 prop_assert!(decided.insert(d.part.0, (*at, *d)).is_none(), "decided twice");
             }
         }
@@ -169,8 +169,8 @@ proptest! {
                 Span::Counts(c) => Ok(counts + c.0),
             }
         };
-        let rejects = line.on(Line::Reject);
-        let passes = line.on(Line::Pass);
+        let rejects = line.on(Output::Reject);
+        let passes = line.on(Output::Pass);
         for (part, (at, decision)) in &decided {
             if decision.rejected.is_none() {
                 let ok = seen.ok_at.get(part);

@@ -49,7 +49,7 @@ fn parts_that_touch_are_all_rejected_until_the_sensor_is_free() {
         // An edge in between, when the sensor flickered: its part lies in the middle of them.
         let within = line.trigger();
         if let Some(part) = within {
-            line.verdict(part, Judgement::Ok);
+            line.verdict(part, PartVerdict::Ok);
         }
         line.run(30);
         line.release();
@@ -62,7 +62,7 @@ fn parts_that_touch_are_all_rejected_until_the_sensor_is_free() {
         assert_eq!(decisions[&1], Some(Reason::DoubleTrigger), "{gate:?}");
         assert!(decisions[&2].is_some(), "{gate:?}");
         assert_eq!(decisions[&after.0], None, "{gate:?}");
-        let last = line.on(Line::Reject).pop().expect("a pulse");
+        let last = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(
             last,
             (start + 100 * MS, start + (80 + 100 + 15) * MS),
@@ -79,10 +79,10 @@ fn a_sensor_that_stays_covered_rejects_for_as_long_as_it_is() {
         line.settle();
         line.good();
         line.run(700);
-        assert!(line.gate.level(Line::Reject), "{gate:?}");
+        assert!(line.gate.level(Output::Reject), "{gate:?}");
         line.release();
         line.run(116);
-        assert!(!line.gate.level(Line::Reject), "{gate:?}");
+        assert!(!line.gate.level(Output::Reject), "{gate:?}");
     }
 }
 
@@ -146,7 +146,7 @@ fn a_part_whose_edge_was_lost_is_found_by_the_level_and_rejected() {
         let found = line.clock;
         line.level_read(true);
         if matches!(gate, Span::Time(_)) {
-            assert!(line.gate.level(Line::Reject), "at once");
+            assert!(line.gate.level(Output::Reject), "at once");
         }
         line.level_read(true);
         line.level_read(true);
@@ -160,7 +160,7 @@ fn a_part_whose_edge_was_lost_is_found_by_the_level_and_rejected() {
         line.run(10);
         line.release();
         line.run(200);
-        let last = line.on(Line::Reject).pop().expect("a pulse");
+        let last = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(last.1, found + 115 * MS, "{gate:?}: {last:?}");
         // From the sensor's level on it is watched like any other.
         line.level_read(true);
@@ -275,7 +275,7 @@ fn edges_lost_before_the_sensor_was_free_again_are_parts_that_are_rejected() {
         (counters.lost_triggers, counters.parts, counters.passed),
         (2, 3, 0)
     );
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 100 * MS, start + 135 * MS));
 }
 
@@ -293,7 +293,7 @@ fn a_part_heard_of_too_late_to_place_it_rejects_all_it_may_lie_on() {
         (1, 1, 0)
     );
     assert_eq!(line.decisions()[&1], Some(Reason::Overload));
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (since.time.0 + 100 * MS, since.time.0 + 145 * MS));
 }
 
@@ -305,7 +305,7 @@ fn what_lies_before_a_place_that_nothing_watched_is_thrown_out_and_what_follows_
     line.run(20);
     line.call(|g, at, emit| g.unwatched(at, at.time, &mut |o| emit(o)));
     line.run(1);
-    assert!(line.gate.level(Line::Reject), "with the next count");
+    assert!(line.gate.level(Output::Reject), "with the next count");
     line.run(30);
     let second = line.good();
     line.run(300);
@@ -328,7 +328,7 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
     // Known later, and begins earlier, and ends earlier.
     line.call(|g, at, emit| g.lost_since(place(10), place(20), at.time, &mut |o| emit(o)));
     line.run(300);
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 110 * MS, start + 155 * MS));
 
     let mut line = Belt::new(by_time(Ejector::Reject));
@@ -337,27 +337,27 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
     line.call(|g, at, emit| g.lost_since(place(10), place(20), at.time, &mut |o| emit(o)));
     line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
     line.run(300);
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 110 * MS, start + 155 * MS));
 }
 
 #[test]
 fn a_stretch_is_due_when_it_is_known_even_if_a_later_one_was_known_before() {
-    let mut line = Belt::new(by_time(Ejector::Pass));
-    line.settle();
-    let start = line.clock;
+    let mut output = Belt::new(by_time(Ejector::Pass));
+    output.settle();
+    let start = output.clock;
     let place = |ms: u64| Position {
         time: Instant(start + ms * MS),
         count: Count(0),
     };
-    line.run(40);
-    line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
-    line.run(80);
-    let known = line.clock;
-    line.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
-    let due = line.said.iter().rev().find_map(|(_, o)| match *o {
-        Output::Set {
-            line: Line::Reject,
+    output.run(40);
+    output.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
+    output.run(80);
+    let known = output.clock;
+    output.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
+    let due = output.said.iter().rev().find_map(|(_, o)| match *o {
+        Action::Set {
+            output: Output::Reject,
             on: true,
             due,
             ..
@@ -380,7 +380,7 @@ fn an_edge_that_was_lost_before_the_last_part_is_rejected_where_it_is() {
     };
     line.call(|g, at, emit| g.lost(1, before, at.time, &mut |o| emit(o)));
     line.run(300);
-    let last = line.on(Line::Reject).pop().expect("a pulse");
+    let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last.0, start + 105 * MS);
 }
 
@@ -426,7 +426,7 @@ fn by_counts_parts_that_touch_are_noticed_while_the_line_is_not_ready() {
 
 #[test]
 fn what_nothing_watched_is_thrown_out_at_once() {
-    type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Output));
+    type Call = fn(&mut Gate<ROOM>, Position, &mut dyn FnMut(Action));
     let calls: [Call; 4] = [
         |g, at, emit| g.release(at, 1, at.time, &mut |o| emit(o)),
         |g, at, emit| g.lost(1, at, at.time, &mut |o| emit(o)),
@@ -437,6 +437,6 @@ fn what_nothing_watched_is_thrown_out_at_once() {
         let mut line = Belt::new(by_time(Ejector::Pass));
         line.settle();
         line.call(|g, at, emit| call(g, at, emit));
-        assert!(line.gate.level(Line::Reject), "{n}");
+        assert!(line.gate.level(Output::Reject), "{n}");
     }
 }

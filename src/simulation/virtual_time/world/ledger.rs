@@ -1,13 +1,13 @@
 //! What really happened to each part, kept by the plant alone: neither the gate's decisions nor its
 //! counters nor its part numbers come in here.
 //!
-//! A part is verified when the judge's first word on a picture of that very part was OK, and reached the
+//! A part is verified when the inspector's first word on a picture of that very part was OK, and reached the
 //! living vision process before the part met the ejector. Whatever else the ejector lets by is a
 //! failure, unless the plant can prove that no program could have known or acted: then it is counted as
 //! beyond knowledge, by kind and wiring.
 
 use super::{Away, World};
-use crate::line::gate::{Ejector, Judgement, Line};
+use crate::line::gate::{Ejector, Output, PartVerdict};
 use crate::simulation::faults::Kind;
 use crate::simulation::virtual_time::line::MS;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ pub(super) struct Part {
     pub(super) front: u64,
     pub(super) gate: u64,
     pub(super) centre: u64,
-    pub(super) truth: Judgement,
+    pub(super) truth: PartVerdict,
     pub(super) arrived: u64,
     /// The time of the trigger that the program was told of; 0: none.
     pub(super) trigger_at: u64,
@@ -103,8 +103,8 @@ impl World {
         };
         self.past_gate = self.past_gate.saturating_sub(1);
         let passes = match self.line.ejector {
-            Ejector::Pass => self.levels[Line::Pass as usize],
-            Ejector::Reject => !self.levels[Line::Reject as usize],
+            Ejector::Pass => self.levels[Output::Pass as usize],
+            Ejector::Reject => !self.levels[Output::Reject as usize],
         };
         if !passes {
             self.confirm_reject();
@@ -124,7 +124,7 @@ impl World {
         let outcome = &mut self.outcome;
         outcome.physical += 1;
         outcome.passed_physically += u64::from(passes);
-        outcome.good_thrown_out += u64::from(!passes && part.truth == Judgement::Ok);
+        outcome.good_thrown_out += u64::from(!passes && part.truth == PartVerdict::Ok);
         if passes && !verified {
             match self.beyond(&part) {
                 Beyond::Yes(kind) => {

@@ -1,7 +1,7 @@
 //! The output lines, which keep their level when nobody sets them.
 
 use super::{Event, World};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::line::holder::FALL;
 
 impl World {
@@ -28,27 +28,27 @@ impl World {
     }
 
     /// False when it cannot be set.
-    pub(super) fn set_level(&mut self, line: Line, on: bool) -> bool {
+    pub(super) fn set_level(&mut self, output: Output, on: bool) -> bool {
         if self.broken.outputs {
             return false;
         }
-        self.set_physical(line, on);
+        self.set_physical(output, on);
         true
     }
 
-    fn set_physical(&mut self, line: Line, on: bool) {
-        let level = &mut self.levels[line as usize];
+    fn set_physical(&mut self, output: Output, on: bool) {
+        let level = &mut self.levels[output as usize];
         if *level == on {
             return;
         }
         *level = on;
         let now = self.now;
-        if line != Line::Heartbeat && line != Line::Busy {
+        if output != Output::Heartbeat && output != Output::Busy {
             self.trace.note(now, || {
-                format!("{} {}", line.name(), if on { "on" } else { "off" })
+                format!("{} {}", output.name(), if on { "on" } else { "off" })
             });
         }
-        if line == Line::Ready && self.line.stops {
+        if output == Output::Ready && self.line.stops {
             let then = now + self.line.reaction;
             self.at(then, Event::Belt(on));
         }

@@ -1,7 +1,7 @@
-//! Camera and judge of a simulated line, and what breaks them.
+//! Camera and inspect of a simulated line, and what breaks them.
 
 use super::{Delivery, Event, Shot, World};
-use crate::line::gate::{Judgement, PartId, Reason};
+use crate::line::gate::{PartId, PartVerdict, Reason};
 use crate::simulation::faults::Kind;
 use crate::simulation::virtual_time::line::{MS, Trigger, US};
 
@@ -123,8 +123,8 @@ impl World {
         self.at(thaw, Event::Thaw);
     }
 
-    /// The judge is given `shot` for a part that was triggered at `trigger`.
-    pub(super) fn judge(&mut self, part: PartId, trigger: u64, shot: Shot) {
+    /// The inspector is given `shot` for a part that was triggered at `trigger`.
+    pub(super) fn inspect(&mut self, part: PartId, trigger: u64, shot: Shot) {
         let mut shown_is_silent = None;
         if let Some(shown) = self.part(shot.shows) {
             shown_is_silent = shown.silent.filter(|_| shown.revealed.is_none());
@@ -140,16 +140,16 @@ impl World {
             owner.misled = shown_is_silent.or(shot.odd);
         }
         let key = self.draw(0, u64::MAX);
-        let mut takes = self.line.judging + self.draws.between(13, key, 0, self.line.judging);
+        let mut takes = self.line.inspection + self.draws.between(13, key, 0, self.line.inspection);
         if self.strikes(Kind::SlowInference, key) {
             takes *= self.of(Kind::SlowInference, key, 3, 8);
         }
         if self.strikes(Kind::StuckInference, key) {
             takes = self.of(Kind::StuckInference, key, 500 * MS, 2000 * MS);
         }
-        // An empty belt is no part; one that has left is judged all the same and can change nothing.
+        // An empty belt is no part; one that has left is inspected all the same and can change nothing.
         let shows = shot.shows;
-        let truth = self.part(shows).map_or(Judgement::Unknown, |p| p.truth);
+        let truth = self.part(shows).map_or(PartVerdict::Unknown, |p| p.truth);
         let verdict = if self.strikes(Kind::FailedInference, key) {
             Err(Reason::Failed)
         } else {
@@ -164,13 +164,13 @@ impl World {
         self.deliver(now + takes, answer(verdict, shows));
         if self.strikes(Kind::RepeatedVerdict, key) {
             let again = now + takes + self.of(Kind::RepeatedVerdict, key, MS, 100 * MS);
-            // Where the judge did not say OK before, it is a lie and must not count.
-            let shown = if verdict == Ok(Judgement::Ok) {
+            // Where the inspector did not say OK before, it is a lie and must not count.
+            let shown = if verdict == Ok(PartVerdict::Ok) {
                 shows
             } else {
                 0
             };
-            self.deliver(again, answer(Ok(Judgement::Ok), shown));
+            self.deliver(again, answer(Ok(PartVerdict::Ok), shown));
         }
         let _ = US;
     }

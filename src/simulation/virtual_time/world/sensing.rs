@@ -2,7 +2,7 @@
 
 use super::ledger::Part;
 use super::{Delivery, Edge, Event, World};
-use crate::line::gate::{ConfirmKind, Fault, Judgement};
+use crate::line::gate::{ConfirmKind, Fault, PartVerdict};
 use crate::simulation::faults::Kind;
 use crate::simulation::virtual_time::line::{MS, Trigger, US};
 
@@ -15,9 +15,9 @@ impl World {
         self.next_number += 1;
         let number = self.next_number;
         let truth = match self.draws.between(2, number, 0, 100) {
-            0..10 => Judgement::Ng,
-            10..12 => Judgement::Unknown,
-            _ => Judgement::Ok,
+            0..10 => PartVerdict::Ng,
+            10..12 => PartVerdict::Unknown,
+            _ => PartVerdict::Ok,
         };
         let centre = front + way;
         let gate = centre - (self.line.pulse * 4 / 10).min(way);

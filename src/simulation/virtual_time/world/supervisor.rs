@@ -2,7 +2,7 @@
 //! link.
 
 use super::{Away, Delivery, Event, World};
-use crate::line::gate::Line;
+use crate::line::gate::Output;
 use crate::line::holder::{self, Act, Holder, What};
 use crate::simulation::virtual_time::line::{MS, US};
 use crate::time::Instant;
@@ -155,7 +155,7 @@ impl World {
         {
             self.supervisor.link.pop_front();
             if let What::Set {
-                line: Line::Pass,
+                output: Output::Pass,
                 on: true,
                 until: Some(until),
             } = command.what
@@ -178,8 +178,8 @@ impl World {
         self.supervisor.holder = Some(holder);
         for act in acts {
             match act {
-                Act::Set(line, on) => {
-                    if !self.set_level(line, on) {
+                Act::Set(output, on) => {
+                    if !self.set_level(output, on) {
                         self.supervisor_lets_go("the outputs are gone");
                         return;
                     }

@@ -2,7 +2,7 @@
 
 use super::{Away, Delivery, Edge, Event, Shot, World};
 use crate::line::controller::{Command, Controller};
-use crate::line::gate::{Fault, Faults, Judgement, Line, Output};
+use crate::line::gate::{Action, Fault, Faults, Output, PartVerdict};
 use crate::line::holder::{Watch, What};
 use crate::line::pairing::FrameInfo;
 use crate::simulation::virtual_time::line::{MS, US};
@@ -103,10 +103,10 @@ impl World {
         self.overflow = [0; 5];
         self.lost = [0; 5];
         self.lost_parts.clear();
-        for line in Line::ALL {
-            let on = line.when_unattended();
+        for output in Output::ALL {
+            let on = output.when_unattended();
             self.say(What::Set {
-                line,
+                output,
                 on,
                 until: None,
             });
@@ -194,14 +194,14 @@ impl World {
     pub(super) fn run_vision(&mut self) {
         let now = Instant(self.now);
         if self.vision.watch.must_fall_again(now) {
-            self.set_level(Line::Pass, false);
+            self.set_level(Output::Pass, false);
         }
         let overdue = self.vision.watch.overdue(now);
         if overdue != self.vision.overdue {
             self.vision.overdue = overdue;
             if overdue {
-                for line in [Line::Pass, Line::Ready, Line::Reject, Line::Fault] {
-                    self.set_level(line, line.when_unattended());
+                for output in [Output::Pass, Output::Ready, Output::Reject, Output::Fault] {
+                    self.set_level(output, output.when_unattended());
                 }
             }
             self.call(|c, now, emit| c.fault(Fault::Supervisor, overdue, now, &mut |x| emit(x)));
@@ -230,15 +230,15 @@ impl World {
     }
 
     fn say_all_again(&mut self) {
-        for line in Line::ALL {
+        for output in Output::ALL {
             let on = self
                 .vision
                 .controller
                 .as_ref()
-                .is_some_and(|c| c.level(line));
-            if line != Line::Pass || !on {
+                .is_some_and(|c| c.level(output));
+            if output != Output::Pass || !on {
                 self.say(What::Set {
-                    line,
+                    output,
                     on,
                     until: None,
                 });
@@ -318,7 +318,7 @@ impl World {
                 verdict,
             } => {
                 let now = self.now;
-                if verdict == Ok(Judgement::Ok)
+                if verdict == Ok(PartVerdict::Ok)
                     && let Some(shown) = self.part(shown)
                 {
                     shown.ok_at.get_or_insert(now);
@@ -452,27 +452,27 @@ impl World {
             return;
         }
         match command {
-            Command::Gate(Output::Set {
-                line,
+            Command::Gate(Action::Set {
+                output,
                 on,
                 due,
                 until,
             }) => {
-                if matches!(line, Line::Pass | Line::Reject) && on {
+                if matches!(output, Output::Pass | Output::Reject) && on {
                     self.outcome.lateness.record(self.now.saturating_sub(due.0));
                 }
                 // What can only stop parts, at once and round the supervisor.
-                if line.is_safe(on) {
-                    self.set_level(line, on);
+                if output.is_safe(on) {
+                    self.set_level(output, on);
                 }
-                self.say(What::Set { line, on, until });
+                self.say(What::Set { output, on, until });
             }
-            Command::Gate(Output::Extend { until }) => self.say(What::Set {
-                line: Line::Pass,
+            Command::Gate(Action::Extend { until }) => self.say(What::Set {
+                output: Output::Pass,
                 on: true,
                 until: Some(until),
             }),
-            Command::Gate(Output::Decided(decision)) => {
+            Command::Gate(Action::Decided(decision)) => {
                 let waited = self.now.saturating_sub(decision.trigger.time.0);
                 self.outcome.trigger_to_output.record(waited);
                 let now = self.now;
@@ -485,7 +485,7 @@ impl World {
                     )
                 });
             }
-            Command::Gate(Output::Fault { fault, present }) => {
+            Command::Gate(Action::Fault { fault, present }) => {
                 let now = self.now;
                 self.trace.note(now, || {
                     format!(
@@ -498,19 +498,19 @@ impl World {
                     self.acknowledge_soon();
                 }
             }
-            Command::Gate(Output::Alarm(raised)) => {
+            Command::Gate(Action::Alarm(raised)) => {
                 self.latch = raised;
                 if raised {
                     self.acknowledge_soon();
                 }
             }
             Command::Free(..) => {}
-            Command::Judge {
+            Command::PartInspector {
                 part,
                 trigger,
                 frame,
                 ..
-            } => self.judge(part, trigger.0, frame),
+            } => self.inspect(part, trigger.0, frame),
         }
     }
 }

@@ -246,7 +246,7 @@ impl Outcome {
             .map(|Done { record, folder }| Category {
                 name: &record.name,
                 report: &record.report,
-                judged: &record.judged,
+                inspected: &record.inspected,
                 root: folder.clone(),
                 bundle: run.bundle_path(&record.name),
                 fit_seconds: record.fit_seconds,

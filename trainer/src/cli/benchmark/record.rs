@@ -6,7 +6,7 @@ use crate::dataset::{GoodImages, TestImage, test_images};
 use crate::error::TrainError;
 use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
-use crate::validation::{Judged, Validation, ValidationReport, validate};
+use crate::validation::{Inspected, Validation, ValidationReport, validate};
 use partgate::product::Product;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ pub(super) struct Record {
     pub(super) fit_seconds: f64,
     pub(super) report: ValidationReport,
     /// Paths are relative to the category's folder, so that a data set may move.
-    pub(super) judged: Vec<Judged>,
+    #[serde(rename = "judged")]
+    pub(super) inspected: Vec<Inspected>,
 }
 
 /// The record of a category, and whether an earlier run kept it.
@@ -92,8 +93,11 @@ impl<'a> Run<'a> {
             report: fitted,
         } = fit::fit(&goods, &settings)?;
         let product = Product::from_bytes(bytes.clone(), name)?;
-        let Validation { report, mut judged } = validate(&product, &images, self.eroded)?;
-        for j in &mut judged {
+        let Validation {
+            report,
+            mut inspected,
+        } = validate(&product, &images, self.eroded)?;
+        for j in &mut inspected {
             j.path = below(folder, &j.path);
             j.mask = j.mask.as_deref().map(|mask| below(folder, mask));
         }
@@ -104,7 +108,7 @@ impl<'a> Run<'a> {
             bundle: product.digest().to_hex().to_string(),
             fit_seconds: fitted.seconds.total,
             report,
-            judged,
+            inspected,
         };
         // The record is written last: where it is, the bundle that it vouches for is whole.
         let text = serde_json::to_string_pretty(&record)?;

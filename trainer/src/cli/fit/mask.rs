@@ -2,8 +2,8 @@
 
 use crate::error::TrainError;
 use partgate::backbone::{InputGeometry, Rect};
-use partgate::capture::folder::read_frame;
 use partgate::frame::Pixels;
+use partgate::frame::file::read_frame;
 use std::path::Path;
 
 /// Reads the mask `path`, which is drawn over one of the images, and brings it to the network's

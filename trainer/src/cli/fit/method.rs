@@ -91,7 +91,7 @@ pub(crate) struct MethodArgs {
     /// with its FILE.onnx.json
     #[arg(long, value_name = "NAME", default_value = catalogue::DEFAULT)]
     backbone: String,
-    /// Judge by one more network or input size as well and average the maps, each in units of its
+    /// Inspect by one more network or input size as well and average the maps, each in units of its
     /// own good parts: size=N, backbone=NAME or backbone=NAME,size=N; what is not named is taken
     /// from --size and --backbone. May be given twice: a product has three members at most, and a
     /// board needs the time of all of them for every part

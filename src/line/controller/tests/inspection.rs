@@ -1,4 +1,4 @@
-//! What is judged, what is not, and what the watchdogs are told.
+//! What is inspected, what is not, and what the watchdogs are told.
 
 use super::*;
 
@@ -8,18 +8,18 @@ fn reasons(run: &Run) -> Vec<Option<Reason>> {
     decided.iter().map(|d| d.rejected).collect()
 }
 
-/// A judge that may take as long as it likes.
+/// A inspector that may take as long as it likes.
 fn patient() -> ControllerSettings {
     ControllerSettings {
-        judging: Duration(10_000 * MS),
+        inspection: Duration(10_000 * MS),
         ..settings()
     }
 }
 
 #[test]
-fn a_part_that_will_be_gone_before_it_is_judged_makes_room_for_the_next() {
-    // Judging the second part ends 80 ms after its trigger and took 45 in the mean: the third, whose
-    // gate is 125 ms after that trigger, would be judged just then.
+fn a_part_that_will_be_gone_before_it_is_inspected_makes_room_for_the_next() {
+    // Inspection the second part ends 80 ms after its trigger and took 45 in the mean: the third, whose
+    // gate is 125 ms after that trigger, would be inspected just then.
     for (ms, next) in [(79, 3), (80, 4)] {
         let mut run = Run::new(patient());
         run.trigger();
@@ -59,7 +59,7 @@ fn the_last_job_is_tried_however_late_it_looks() {
     run.trigger();
     run.frame();
     run.wait(70);
-    // It has 30 ms left, and judging took 48.
+    // It has 30 ms left, and inspection took 48.
     run.verdict(2);
     assert_eq!(run.jobs(), [(1, 1), (2, 2), (3, 3)]);
     assert_eq!(run.freed(), []);
@@ -70,7 +70,7 @@ fn by_counts_nobody_knows_when_a_part_will_be_gone() {
     let of = pockets();
     let mut run = Run::new(ControllerSettings {
         every_counts: None,
-        judging: Duration(10_000 * MS),
+        inspection: Duration(10_000 * MS),
         ..of
     });
     for _ in 0..60 {
@@ -91,22 +91,22 @@ fn by_counts_nobody_knows_when_a_part_will_be_gone() {
 }
 
 #[test]
-fn how_long_judging_takes_is_learnt_slowly() {
+fn how_long_inspection_takes_is_learnt_slowly() {
     let mut run = Run::new(settings());
-    let mut judged = |ms: u64| {
+    let mut inspected = |ms: u64| {
         run.trigger();
         run.frame();
         let part = run.controller.counters().parts;
         run.wait(ms);
         run.verdict(part);
         run.wait(30);
-        run.controller.usual_judging.0
+        run.controller.usual_inspection.0
     };
-    assert_eq!(judged(8), 8 * MS);
-    assert_eq!(judged(8), 8 * MS);
-    assert_eq!(judged(16), 9 * MS);
-    assert_eq!(judged(9), 9 * MS);
-    assert_eq!(judged(1), 8 * MS);
+    assert_eq!(inspected(8), 8 * MS);
+    assert_eq!(inspected(8), 8 * MS);
+    assert_eq!(inspected(16), 9 * MS);
+    assert_eq!(inspected(9), 9 * MS);
+    assert_eq!(inspected(1), 8 * MS);
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn an_answer_for_another_part_teaches_nothing_and_ends_no_fault() {
     run.wait(60);
     assert_eq!(run.changes(Fault::Inference), [true]);
     run.verdict(7);
-    assert_eq!(run.controller.usual_judging, Duration(0));
+    assert_eq!(run.controller.usual_inspection, Duration(0));
     assert_eq!(run.changes(Fault::Inference), [true]);
     assert_eq!(run.controller.counters().foreign_verdicts, 1);
 }
 
 #[test]
-fn a_judge_that_cannot_judge_rejects_and_has_its_next_job() {
+fn an_inspector_that_cannot_inspect_rejects_and_has_its_next_job() {
     let mut run = Run::new(settings());
     run.trigger();
     run.frame();
@@ -151,7 +151,7 @@ fn a_job_says_when_its_part_was_triggered_and_its_frame_exposed() {
     run.wait(5);
     run.frame_of(exposed, false);
     let job = run.said.iter().find_map(|c| match c {
-        Command::Judge {
+        Command::PartInspector {
             trigger, exposed, ..
         } => Some((*trigger, exposed.0)),
         _ => None,
@@ -160,7 +160,7 @@ fn a_job_says_when_its_part_was_triggered_and_its_frame_exposed() {
 }
 
 #[test]
-fn watchdogs_are_told_of_a_judge_and_of_outputs_that_stand_still_and_of_nothing_else() {
+fn watchdogs_are_told_of_an_inspector_and_of_outputs_that_stand_still_and_of_nothing_else() {
     for fault in Fault::ALL {
         let mut run = Run::new(settings());
         run.fault(fault, true);
@@ -181,7 +181,7 @@ fn only_the_cameras_loss_costs_the_frames_that_are_kept() {
 }
 
 #[test]
-fn every_frame_that_nobody_judges_is_counted_by_its_reason() {
+fn every_frame_that_nobody_inspects_is_counted_by_its_reason() {
     let mut run = Run::new(settings());
     let info = |sequence, exposed, damaged| FrameInfo {
         exposed: Instant(exposed),
@@ -245,7 +245,7 @@ fn an_alarm_from_before_and_late_outputs_reach_the_gate() {
 }
 
 #[test]
-fn the_controller_asks_to_be_called_when_the_judge_is_overdue_and_when_a_frame_is() {
+fn the_controller_asks_to_be_called_when_the_inspector_is_overdue_and_when_a_frame_is() {
     let mut run = Run::new(settings());
     run.trigger();
     // The frame may come until 45 ms after the trigger.
@@ -257,7 +257,7 @@ fn the_controller_asks_to_be_called_when_the_judge_is_overdue_and_when_a_frame_i
     );
     run.wait(10);
     assert!(
-        !run.controller.level(Line::Busy),
+        !run.controller.level(Output::Busy),
         "nobody waits for it any more"
     );
 }

@@ -3,8 +3,8 @@
 //! The uncompressed formats take no memory once a frame of their size and kind has passed. MJPEG
 //! and image files do: the JPEG, PNG, BMP and TIFF decoders bring their own buffers.
 
-use super::folder::{FolderError, decode_frame};
-use super::source::{PixelFormat, RawFrame, YuvCoding, YuvMatrix};
+use super::file::{ImageFileError, decode_frame};
+use super::raw::{PixelFormat, RawFrame, YuvCoding, YuvMatrix};
 use crate::frame::{Frame, FrameError};
 use std::path::Path;
 use thiserror::Error;
@@ -89,7 +89,7 @@ pub enum DecodeError {
     Image {
         /// What is wrong with it.
         #[from]
-        source: FolderError,
+        source: ImageFileError,
     },
 }
 
@@ -101,7 +101,7 @@ pub enum DecodeError {
 /// bits, each value within one grey level of the exact one.
 ///
 /// # Errors
-/// [`DecodeError`]; what `into` then holds must not be judged.
+/// [`DecodeError`]; what `into` then holds must not be inspected.
 pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
     let (width, height) = (raw.width, raw.height);
     let size = |source| DecodeError::Size {

@@ -1,13 +1,13 @@
-//! Where the gate's thread carries out what the controller says: lines, the judge's jobs, the record.
+//! Where the gate's thread carries out what the controller says: lines, the inspector's jobs, the record.
 
 use super::challenge::{Challenge, Outcome};
 use super::link::LinkError;
-use super::rails::{Answer, Item, Job, said};
-use crate::capture::source::RawFrame;
+use super::queues::{Answer, Job, RecordItem, said};
 use crate::clock;
+use crate::frame::RawFrame;
 use crate::line::controller::{Command, Controller};
-use crate::line::devices::{DeviceError, Outputs, Standing};
-use crate::line::gate::{Decision, Fault, Judgement, Line, Output, PartId, Reason};
+use crate::line::devices::{DeviceError, LatchedAlarm, Outputs};
+use crate::line::gate::{Action, Decision, Fault, Output, PartId, PartVerdict, Reason};
 use crate::line::keepalive::Keepalive;
 use crate::line::pairing::Unused;
 use crate::record::{
@@ -25,21 +25,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A camera with wrong stamps is told of this often.
 const BETWEEN_WARNINGS: Duration = Duration::from_millis(10_000);
 
-/// Parts whose judging is remembered until they are decided; a power of two.
+/// Parts whose inspection is remembered until they are decided; a power of two.
 const REMEMBERED: usize = 512;
 
 /// What is known of a part before it is decided.
 #[derive(Clone, Copy)]
-struct Known {
+struct PendingPart {
     part: PartId,
     stamp: FrameStamp,
     latencies: Latencies,
     score: Option<f32>,
-    verdict: Option<Judgement>,
+    verdict: Option<PartVerdict>,
 }
 
 /// What the gate thread tells besides parts, and whom.
-pub(super) struct Company<'a> {
+pub(super) struct Observers<'a> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) product: ProductLabel,
@@ -50,48 +50,48 @@ pub(super) struct Company<'a> {
     /// The alarm that stands, by its number, for the recorder.
     pub(super) alarm: &'a AtomicU8,
     pub(super) challenge: Challenge,
-    pub(super) judge: &'a Thread,
+    pub(super) inspector: &'a Thread,
     pub(super) recorder: &'a Thread,
 }
 
 /// See the module.
-pub(super) struct Desk<'a> {
+pub(super) struct Executor<'a> {
     pub(super) outputs: Box<dyn Outputs>,
     jobs: Producer<'a, Job>,
-    items: Producer<'a, Item>,
+    items: Producer<'a, RecordItem>,
     free: Producer<'a, RawFrame>,
-    pub(super) company: Company<'a>,
-    known: Box<[Option<Known>; REMEMBERED]>,
+    pub(super) observers: Observers<'a>,
+    known: Box<[Option<PendingPart>; REMEMBERED]>,
     decided: Vec<Decision, 64>,
     gate_after: Option<Duration>,
     tell_stale_at: Instant,
     pub(super) outputs_failed: bool,
     /// Nobody holds the lines any more.
     pub(super) orphaned: bool,
-    /// The judge is at a part.
-    pub(super) judging: bool,
+    /// The inspector is at a part.
+    pub(super) inspection: bool,
     /// A thread that matters hangs: HEARTBEAT stands still.
     pub(super) hung: bool,
     /// What the next alarm that the gate raises is called.
-    pub(super) next_alarm: Standing,
+    pub(super) next_alarm: LatchedAlarm,
     /// The alarm that stands besides one that the challenge raised.
-    stands: Standing,
+    stands: LatchedAlarm,
     /// An alarm stops the line.
     stop_line: bool,
     /// The gate's alarm comes or goes without a word: the one that stands goes on standing.
     quietly: bool,
-    /// A frame could not be handed to the judge: its part's number.
+    /// A frame could not be handed to the inspector: its part's number.
     undelivered: Option<PartId>,
     pub(super) now: Instant,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Executor<'a> {
     pub(super) fn new(
         outputs: Box<dyn Outputs>,
         jobs: Producer<'a, Job>,
-        items: Producer<'a, Item>,
+        items: Producer<'a, RecordItem>,
         free: Producer<'a, RawFrame>,
-        company: Company<'a>,
+        observers: Observers<'a>,
         gate_after: Option<Duration>,
         stop_line: bool,
     ) -> Self {
@@ -100,17 +100,17 @@ impl<'a> Desk<'a> {
             jobs,
             items,
             free,
-            company,
+            observers,
             known: Box::new([None; REMEMBERED]),
             decided: Vec::new(),
             gate_after,
             tell_stale_at: Instant(0),
             outputs_failed: false,
             orphaned: false,
-            judging: false,
+            inspection: false,
             hung: false,
-            next_alarm: Standing::Rejects,
-            stands: Standing::None,
+            next_alarm: LatchedAlarm::Rejects,
+            stands: LatchedAlarm::None,
             stop_line,
             quietly: false,
             undelivered: None,
@@ -118,7 +118,7 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// What is left to do once the controller has been called: parts that no judge will see, outputs
+    /// What is left to do once the controller has been called: parts that no inspector will see, outputs
     /// that failed, and what is told of the parts that were decided; their outputs are set by then.
     pub(super) fn finish(&mut self, controller: &mut Controller<(RawFrame, Instant)>) {
         let now = self.now;
@@ -132,9 +132,9 @@ impl<'a> Desk<'a> {
             if !self.decided.is_empty() {
                 self.tell_of_decided();
             }
-            if let Some(outcome) = self.company.challenge.outcome(now) {
+            if let Some(outcome) = self.observers.challenge.outcome(now) {
                 self.end_challenge(controller, outcome);
-            } else if self.company.challenge.overdue(now) {
+            } else if self.observers.challenge.overdue(now) {
                 let detail = "overdue";
                 self.raise_challenge(controller, detail);
             } else {
@@ -144,27 +144,27 @@ impl<'a> Desk<'a> {
     }
 
     /// An alarm of an earlier process stands, and the gate is told next.
-    pub(super) fn stood(&mut self, alarm: Standing) {
+    pub(super) fn stood(&mut self, alarm: LatchedAlarm) {
         self.next_alarm = alarm;
-        if alarm == Standing::Challenge {
-            self.company.challenge.stands_still();
+        if alarm == LatchedAlarm::Challenge {
+            self.observers.challenge.stands_still();
         }
         self.show_challenge();
     }
 
     /// Which alarm stands, where it is one.
-    fn standing(&self) -> Standing {
-        if self.stands == Standing::None && self.company.challenge.stands() {
-            Standing::Challenge
+    fn standing(&self) -> LatchedAlarm {
+        if self.stands == LatchedAlarm::None && self.observers.challenge.stands() {
+            LatchedAlarm::Challenge
         } else {
             self.stands
         }
     }
 
     /// The alarm that stands now, for the supervisor and the recorder, who outlive this process.
-    pub(super) fn remember(&mut self, alarm: Standing) {
-        self.company.alarm.store(alarm as u8, Ordering::Relaxed);
-        self.company.recorder.unpark();
+    pub(super) fn remember(&mut self, alarm: LatchedAlarm) {
+        self.observers.alarm.store(alarm as u8, Ordering::Relaxed);
+        self.observers.recorder.unpark();
         if let Err(error) = self.outputs.remember(alarm) {
             self.outputs_gone(&error);
         }
@@ -175,21 +175,21 @@ impl<'a> Desk<'a> {
             return;
         }
         if raised {
-            let alarm = std::mem::replace(&mut self.next_alarm, Standing::Rejects);
+            let alarm = std::mem::replace(&mut self.next_alarm, LatchedAlarm::Rejects);
             self.raised(alarm, "");
         } else {
             self.acknowledged();
         }
     }
 
-    fn raised(&mut self, alarm: Standing, detail: &str) {
+    fn raised(&mut self, alarm: LatchedAlarm, detail: &str) {
         log::warn!(
             "alarm: {}; it stands until it is acknowledged (`partgate tell CONFIG acknowledge`, or the acknowledge input)",
             told(alarm)
         );
         self.event(EventKind::Alarm, alarm.name(), detail);
-        self.company.metrics.alarm(alarm.name(), true);
-        if alarm != Standing::Challenge {
+        self.observers.metrics.alarm(alarm.name(), true);
+        if alarm != LatchedAlarm::Challenge {
             self.stands = alarm;
         }
         self.remember(self.standing());
@@ -198,18 +198,18 @@ impl<'a> Desk<'a> {
     fn acknowledged(&mut self) {
         log::info!("the alarm was acknowledged");
         let stood = std::mem::take(&mut self.stands);
-        if stood != Standing::None {
+        if stood != LatchedAlarm::None {
             self.event(EventKind::Acknowledged, stood.name(), "");
         }
-        if self.company.challenge.stands() {
-            self.event(EventKind::Acknowledged, Standing::Challenge.name(), "");
-            self.company.challenge.acknowledged();
+        if self.observers.challenge.stands() {
+            self.event(EventKind::Acknowledged, LatchedAlarm::Challenge.name(), "");
+            self.observers.challenge.acknowledged();
         }
-        for alarm in Standing::ALL {
-            self.company.metrics.alarm(alarm.name(), false);
+        for alarm in LatchedAlarm::ALL {
+            self.observers.metrics.alarm(alarm.name(), false);
         }
         self.show_challenge();
-        self.remember(Standing::None);
+        self.remember(LatchedAlarm::None);
     }
 }
 
@@ -219,42 +219,42 @@ fn numbered(part: PartId) -> ShortText<32> {
 }
 
 /// An alarm in words.
-fn told(alarm: Standing) -> &'static str {
+fn told(alarm: LatchedAlarm) -> &'static str {
     match alarm {
-        Standing::None | Standing::Rejects => "too many rejects",
-        Standing::Restarts => "the vision process was started again too often",
-        Standing::Challenge => {
-            "challenge: no known-bad part was rejected within challenge.every_hours, or one was judged OK; `partgate tell CONFIG challenge`, then let a known-bad part through"
+        LatchedAlarm::None | LatchedAlarm::Rejects => "too many rejects",
+        LatchedAlarm::Restarts => "the vision process was started again too often",
+        LatchedAlarm::Challenge => {
+            "challenge: no known-bad part was rejected within challenge.every_hours, or one was inspected OK; `partgate tell CONFIG challenge`, then let a known-bad part through"
         }
-        Standing::Unknown => {
+        LatchedAlarm::Unknown => {
             "unknown: the file `alarm` in the record's folder is missing or cannot be read, so nobody knows whether one stood; at the first start of a line that is as it should be"
         }
     }
 }
 
-impl Desk<'_> {
+impl Executor<'_> {
     pub(super) fn carry_out(&mut self, command: Command<(RawFrame, Instant)>) {
         match command {
-            Command::Gate(Output::Set {
-                line,
+            Command::Gate(Action::Set {
+                output,
                 on,
                 due,
                 until,
             }) => {
-                if line == Line::Heartbeat && self.hung {
+                if output == Output::Heartbeat && self.hung {
                     return;
                 }
-                self.set(line, on, until);
-                if on && matches!(line, Line::Pass | Line::Reject) {
+                self.set(output, on, until);
+                if on && matches!(output, Output::Pass | Output::Reject) {
                     let late = clock::now().since(due);
-                    let lateness = self.company.metrics.latency(Latency::OutputLateness);
+                    let lateness = self.observers.metrics.latency(Latency::OutputLateness);
                     lateness.record(late.as_micros());
                 }
-                if line == Line::Ready {
+                if output == Output::Ready {
                     if on {
-                        self.company.challenge.line_was_ready();
+                        self.observers.challenge.line_was_ready();
                     }
-                    self.company.metrics.set_ready(on);
+                    self.observers.metrics.set_ready(on);
                     let kind = if on {
                         EventKind::Ready
                     } else {
@@ -263,29 +263,29 @@ impl Desk<'_> {
                     self.event(kind, "line", "");
                 }
             }
-            Command::Gate(Output::Extend { until }) => self.set(Line::Pass, true, Some(until)),
-            Command::Gate(Output::Decided(decision)) => {
-                self.company.challenge.decided(decision.part);
+            Command::Gate(Action::Extend { until }) => self.set(Output::Pass, true, Some(until)),
+            Command::Gate(Action::Decided(decision)) => {
+                self.observers.challenge.decided(decision.part);
                 if self.decided.push(decision).is_err() {
                     // More at once than is told of singly: told of now, before its output is timed.
                     self.tell_of_decided();
                     let _ = self.decided.push(decision);
                 }
             }
-            Command::Gate(Output::Fault { fault, present }) => {
+            Command::Gate(Action::Fault { fault, present }) => {
                 let kind = if present {
                     EventKind::FaultRaised
                 } else {
                     EventKind::FaultCleared
                 };
                 self.event(kind, fault.name(), "");
-                self.company.metrics.fault(fault.name(), present);
+                self.observers.metrics.fault(fault.name(), present);
                 if present && fault != Fault::Starting {
                     log::warn!("fault: {}", fault.name());
                 }
             }
-            Command::Gate(Output::Alarm(raised)) => self.alarm(raised),
-            Command::Judge {
+            Command::Gate(Action::Alarm(raised)) => self.alarm(raised),
+            Command::PartInspector {
                 part,
                 trigger,
                 frame: (frame, in_hand),
@@ -295,7 +295,7 @@ impl Desk<'_> {
                     .with(Latency::TriggerToFrame, exposed.since(trigger))
                     .with(Latency::Delivery, in_hand.since(exposed))
                     .with(Latency::Waiting, self.now.since(in_hand));
-                self.known[part.0 as usize % REMEMBERED] = Some(Known {
+                self.known[part.0 as usize % REMEMBERED] = Some(PendingPart {
                     part,
                     stamp: FrameStamp {
                         time: exposed,
@@ -314,14 +314,14 @@ impl Desk<'_> {
                     self.undelivered = Some(part);
                     self.release(job.frame);
                 } else {
-                    self.judging = true;
-                    self.company.judge.unpark();
+                    self.inspection = true;
+                    self.observers.inspector.unpark();
                 }
             }
             Command::Free((frame, in_hand), why) => {
                 match why {
                     Some(Unused::Stale | Unused::Repeated) => self.note_stale(&frame, in_hand),
-                    Some(Unused::Damaged) => self.company.metrics.frames_damaged.inc(),
+                    Some(Unused::Damaged) => self.observers.metrics.frames_damaged.inc(),
                     _ => {}
                 }
                 self.release(frame);
@@ -330,15 +330,15 @@ impl Desk<'_> {
     }
 
     pub(super) fn acknowledge(&mut self, c: &mut Controller<(RawFrame, Instant)>, now: Instant) {
-        if self.company.challenge.needed() {
+        if self.observers.challenge.needed() {
             log::warn!(
                 "the alarm challenge cannot be acknowledged before a challenge was passed: `partgate tell CONFIG challenge`, then let a known-bad part through"
             );
             let stood = std::mem::take(&mut self.stands);
-            if stood != Standing::None {
+            if stood != LatchedAlarm::None {
                 self.event(EventKind::Acknowledged, stood.name(), "");
-                self.company.metrics.alarm(stood.name(), false);
-                self.remember(Standing::Challenge);
+                self.observers.metrics.alarm(stood.name(), false);
+                self.remember(LatchedAlarm::Challenge);
             }
             // A person has looked at what the confirming sensor found, whatever else stands.
             c.fault(Fault::Confirm, false, now, &mut |x| self.carry_out(x));
@@ -346,7 +346,7 @@ impl Desk<'_> {
         }
         let alarm = c.alarm();
         c.acknowledge(now, &mut |x| self.carry_out(x));
-        if !alarm && self.standing() != Standing::None {
+        if !alarm && self.standing() != LatchedAlarm::None {
             // Taken back for the challenge that goes on.
             self.acknowledged();
         }
@@ -359,7 +359,7 @@ impl Desk<'_> {
         at: Instant,
         now: Instant,
     ) {
-        if !self.company.challenge.begin(at) {
+        if !self.observers.challenge.begin(at) {
             return;
         }
         self.event(
@@ -367,10 +367,10 @@ impl Desk<'_> {
             "line",
             "the next part is known to be bad",
         );
-        if self.standing() == Standing::Challenge && self.stop_line && c.alarm() {
+        if self.standing() == LatchedAlarm::Challenge && self.stop_line && c.alarm() {
             // A line that stands cannot show whether it rejects. The alarm goes on standing, and stops
             // the line again when the challenge is over.
-            self.company.challenge.let_run = true;
+            self.observers.challenge.let_run = true;
             self.quietly = true;
             c.acknowledge(now, &mut |x| self.carry_out(x));
             self.quietly = false;
@@ -380,20 +380,20 @@ impl Desk<'_> {
 
     /// Parts are numbered up to `last`, the newest was triggered `at`.
     pub(super) fn numbered(&mut self, last: u64, at: Instant) {
-        self.company.challenge.numbered(last, at);
+        self.observers.challenge.numbered(last, at);
         self.show_challenge();
     }
 
     fn show_challenge(&self) {
-        let (challenge, shown) = (&self.company.challenge, &self.company.metrics.challenge);
+        let (challenge, shown) = (&self.observers.challenge, &self.observers.metrics.challenge);
         shown.set_state(challenge.state());
         shown.set_needed(challenge.needed());
     }
 
     fn end_challenge(&mut self, c: &mut Controller<(RawFrame, Instant)>, outcome: Outcome) {
-        let metrics = self.company.metrics.clone();
+        let metrics = self.observers.metrics.clone();
         let figures = &metrics.challenge;
-        let again = std::mem::take(&mut self.company.challenge.let_run);
+        let again = std::mem::take(&mut self.observers.challenge.let_run);
         match outcome {
             Outcome::Passed { part, score } => {
                 figures.passed.inc();
@@ -416,7 +416,7 @@ impl Desk<'_> {
                     part.0
                 );
             }
-            Outcome::Void(why) => {
+            Outcome::VoidReason(why) => {
                 figures.void.inc();
                 let subject = why.part().map_or(ShortText::new("line"), numbered);
                 self.event(EventKind::ChallengeVoid, subject.as_str(), why);
@@ -431,22 +431,22 @@ impl Desk<'_> {
             self.quietly = false;
         }
         self.show_challenge();
-        self.company.recorder.unpark();
+        self.observers.recorder.unpark();
     }
 
     fn raise_challenge(&mut self, c: &mut Controller<(RawFrame, Instant)>, why: &str) {
-        self.company.challenge.raise();
+        self.observers.challenge.raise();
         // Told once, whether or not the gate had another alarm already.
         self.quietly = true;
         c.raise_alarm(self.now, &mut |x| self.carry_out(x));
         self.quietly = false;
-        self.raised(Standing::Challenge, why);
+        self.raised(LatchedAlarm::Challenge, why);
         self.show_challenge();
     }
 
     /// A camera whose stamps are wrong leaves every part without a picture; somebody must be told why.
     fn note_stale(&mut self, frame: &RawFrame, in_hand: Instant) {
-        self.company.metrics.frames_stale.inc();
+        self.observers.metrics.frames_stale.inc();
         if self.now >= self.tell_stale_at {
             self.tell_stale_at = self.now.after(BETWEEN_WARNINGS);
             log::warn!(
@@ -466,8 +466,8 @@ impl Desk<'_> {
         let _ = self.free.enqueue(frame);
     }
 
-    pub(super) fn set(&mut self, line: Line, on: bool, until: Option<Instant>) {
-        if let Err(error) = self.outputs.set_until(line, on, until) {
+    pub(super) fn set(&mut self, output: Output, on: bool, until: Option<Instant>) {
+        if let Err(error) = self.outputs.set_until(output, on, until) {
             self.outputs_gone(&error);
         }
     }
@@ -484,22 +484,22 @@ impl Desk<'_> {
         self.orphaned |= error.is::<LinkError>();
     }
 
-    pub(super) fn note_answer(&mut self, answer: &Answer) -> Result<Judgement, Reason> {
-        self.judging = false;
-        let verdict = match &answer.judged {
-            Ok(judged) => Ok(judged.judgement),
+    pub(super) fn note_answer(&mut self, answer: &Answer) -> Result<PartVerdict, Reason> {
+        self.inspection = false;
+        let verdict = match &answer.inspected {
+            Ok(inspected) => Ok(inspected.verdict),
             Err(error) => Err(error.reason()),
         };
         if let Some(known) = &mut self.known[answer.part.0 as usize % REMEMBERED]
             && known.part == answer.part
         {
-            known.latencies.set(Latency::Judging, answer.took);
+            known.latencies.set(Latency::Inspection, answer.took);
             known.verdict = verdict.ok();
-            known.score = answer.judged.as_ref().ok().map(|j| j.score);
+            known.score = answer.inspected.as_ref().ok().map(|j| j.score);
         }
-        if let Ok(judged) = &answer.judged {
-            let threshold = self.company.ng_threshold;
-            self.company.metrics.score(judged.score, threshold);
+        if let Ok(inspected) = &answer.inspected {
+            let threshold = self.observers.ng_threshold;
+            self.observers.metrics.score(inspected.score, threshold);
         }
         verdict
     }
@@ -518,7 +518,7 @@ impl Desk<'_> {
                 Reason::Late,
             );
             entry.reason = decision.rejected;
-            entry.product = self.company.product;
+            entry.product = self.observers.product;
             let known = self.known[decision.part.0 as usize % REMEMBERED].take();
             if let Some(known) = known.filter(|k| k.part == decision.part) {
                 entry.frame = Some(known.stamp);
@@ -531,24 +531,24 @@ impl Desk<'_> {
                 entry.latencies.set(Latency::TriggerToVerdict, waited);
             }
             entry.latencies.set(Latency::TriggerToOutput, since);
-            self.company.metrics.part(&entry);
-            self.company.challenge.entry(&entry);
-            self.hand_to_recorder(Item::Part(entry));
+            self.observers.metrics.part(&entry);
+            self.observers.challenge.entry(&entry);
+            self.hand_to_recorder(RecordItem::Part(entry));
         }
         self.decided.clear();
     }
 
     pub(super) fn event(&mut self, kind: EventKind, subject: &str, detail: impl std::fmt::Display) {
         let event = EventEntry::new(kind, subject, detail, self.now);
-        self.hand_to_recorder(Item::Event(event));
+        self.hand_to_recorder(RecordItem::Event(event));
     }
 
     /// A recorder that does not keep up loses lines, which are counted; the gate does not wait.
-    fn hand_to_recorder(&mut self, item: Item) {
+    fn hand_to_recorder(&mut self, item: RecordItem) {
         if self.items.enqueue(item).is_err() {
-            self.company.entries_lost.fetch_add(1, Ordering::Relaxed);
+            self.observers.entries_lost.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.company.recorder.unpark();
+            self.observers.recorder.unpark();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the threads of a running line hand each other: queues of fixed capacity, one writer and one
 //! reader each, without locks.
 
-use super::judge::{JudgeError, Judged};
-use crate::capture::source::RawFrame;
+use super::inspector::{Inspected, InspectorError};
+use crate::frame::RawFrame;
 use crate::line::devices::{DeviceError, Edge};
 use crate::line::gate::{Fault, PartId};
 use crate::record::{EventEntry, PartEntry};
@@ -29,7 +29,7 @@ pub(super) enum FromCamera {
     Works(bool),
 }
 
-/// To the judge from the gate.
+/// To the inspector from the gate.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) part: PartId,
@@ -38,17 +38,17 @@ pub(super) struct Job {
     pub(super) gate: Option<Instant>,
 }
 
-/// To the gate from the judge.
+/// To the gate from the inspector.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) part: PartId,
-    pub(super) judged: Result<Judged, JudgeError>,
+    pub(super) inspected: Result<Inspected, InspectorError>,
     pub(super) took: Duration,
 }
 
 /// To the gate from the control socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Word {
+pub(super) enum ControlRequest {
     /// A part is there: heard of then, for nobody stamped the word.
     Trigger(Instant),
     /// A part was there then, says who stamped it.
@@ -65,12 +65,12 @@ pub(super) enum Word {
 
 /// To the recorder from the gate.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Item {
+pub(super) enum RecordItem {
     Part(PartEntry),
     Event(EventEntry),
 }
 
-/// To the recorder from the judge: a frame that may be kept.
+/// To the recorder from the inspector: a frame that may be kept.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) part: PartId,
@@ -79,21 +79,21 @@ pub(super) struct Picture {
 
 /// All queues. They live as long as the line.
 #[derive(Default)]
-pub(super) struct Rails {
+pub(super) struct Queues {
     pub(super) arrivals: Queue<Arrival, 512>,
     pub(super) camera: Queue<FromCamera, 16>,
     pub(super) jobs: Queue<Job, 4>,
     pub(super) answers: Queue<Answer, 8>,
-    pub(super) words: Queue<Word, 128>,
-    pub(super) items: Queue<Item, 2048>,
+    pub(super) words: Queue<ControlRequest, 128>,
+    pub(super) items: Queue<RecordItem, 2048>,
     pub(super) pictures: Queue<Picture, 8>,
     /// Frames that are free again, from each thread that ends a frame's way.
     pub(super) free_gate: Queue<RawFrame, 32>,
-    pub(super) free_judge: Queue<RawFrame, 32>,
+    pub(super) free_inspector: Queue<RawFrame, 32>,
     pub(super) free_recorder: Queue<RawFrame, 32>,
 }
 
-/// Frames in circulation: kept for a late trigger, waiting for the judge, being judged, being
+/// Frames in circulation: kept for a late trigger, waiting for the inspector, being inspected, being
 /// stored, being filled.
 pub(super) const POOL: usize = 24;
 

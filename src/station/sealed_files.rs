@@ -14,7 +14,7 @@ use thiserror::Error;
 
 /// Why a line cannot be given what it is to run with.
 #[derive(Debug, Error)]
-pub enum GivenError {
+pub enum SealedFilesError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -98,7 +98,7 @@ fn seen(path: &Path) -> Seen {
 }
 
 impl Kept {
-    fn new(which: usize, path: &Path, bytes: &[u8], seen: Seen) -> Result<Self, GivenError> {
+    fn new(which: usize, path: &Path, bytes: &[u8], seen: Seen) -> Result<Self, SealedFilesError> {
         let keep = || -> std::io::Result<OwnedFd> {
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let mut file = File::from(memfd_create("partgate", flags)?);
@@ -110,7 +110,7 @@ impl Kept {
         Ok(Self {
             which,
             path: path.to_path_buf(),
-            sealed: keep().map_err(|source| GivenError::Kept {
+            sealed: keep().map_err(|source| SealedFilesError::Kept {
                 path: path.to_path_buf(),
                 source,
             })?,
@@ -144,16 +144,16 @@ impl Kept {
 
 /// What a line was started with.
 #[derive(Debug)]
-pub struct Given {
+pub struct SealedFiles {
     files: Vec<Kept>,
 }
 
-impl Given {
+impl SealedFiles {
     /// Reads `file` and what it names, once.
     ///
     /// # Errors
     /// [`GivenError`].
-    pub fn read(file: &Path) -> Result<(Self, LineConfig), GivenError> {
+    pub fn read(file: &Path) -> Result<(Self, LineConfig), SealedFilesError> {
         // Looked at before they are read: a change in between is found later.
         let at = seen(file);
         let texts = Texts::read(file)?;
@@ -194,7 +194,7 @@ impl Given {
     }
 }
 
-/// What the vision process makes of [`Given`].
+/// What the vision process makes of [`SealedFiles`].
 pub struct Received {
     /// The configuration.
     pub config: LineConfig,
@@ -213,17 +213,17 @@ impl Received {
         descriptors: Vec<OwnedFd>,
         with_board: bool,
         file: &Path,
-    ) -> Result<Self, GivenError> {
+    ) -> Result<Self, SealedFilesError> {
         let mut descriptors = descriptors.into_iter();
-        let mut next = |which: usize| -> Result<Vec<u8>, GivenError> {
+        let mut next = |which: usize| -> Result<Vec<u8>, SealedFilesError> {
             let name = Changes::NAMES[which];
-            let kept = descriptors.next().ok_or(GivenError::Missing(name))?;
-            bytes_of(kept).map_err(|source| GivenError::Unread(name, source))
+            let kept = descriptors.next().ok_or(SealedFilesError::Missing(name))?;
+            bytes_of(kept).map_err(|source| SealedFilesError::Unread(name, source))
         };
         let text = |bytes: Vec<u8>, which: usize| {
             String::from_utf8(bytes).map_err(|e| {
                 let source = std::io::Error::other(e.utf8_error());
-                GivenError::Unread(Changes::NAMES[which], source)
+                SealedFilesError::Unread(Changes::NAMES[which], source)
             })
         };
         let texts = Texts {

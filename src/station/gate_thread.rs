@@ -5,14 +5,14 @@
 //! output lines answers, and whether it was itself run in time.
 
 use super::History;
-use super::alive::{Alive, Word as AliveWord};
-use super::desk::{Company, Desk};
-use super::rails::{Answer, Arrival, FromCamera, Item, Job, Word};
-use crate::capture::source::RawFrame;
+use super::activity::{ActivityStamp, ThreadActivity};
+use super::executor::{Executor, Observers};
+use super::queues::{Answer, Arrival, ControlRequest, FromCamera, Job, RecordItem};
 use crate::clock::{self, Suspension};
+use crate::frame::RawFrame;
 use crate::line::controller::{Controller, ControllerSettings};
-use crate::line::devices::{Input, Outputs, Standing};
-use crate::line::gate::{Counters, Fault, Line, SettingsError};
+use crate::line::devices::{Input, LatchedAlarm, Outputs};
+use crate::line::gate::{Counters, Fault, Output, SettingsError};
 use crate::line::holder::FALL;
 use crate::line::pairing::FrameInfo;
 use crate::record::EventKind;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A camera's thread goes round ten times a second; one that has not for so long hangs in its driver.
 const CAMERA_SILENT: Duration = Duration::from_millis(2_000);
-/// The threads of trigger, judge and control socket go round twenty times a second.
+/// The threads of trigger, inspect and control socket go round twenty times a second.
 const THREAD_SILENT: Duration = Duration::from_millis(500);
 /// A disk may take seconds for what it is given; one that takes longer records nothing.
 const RECORD_SILENT: Duration = Duration::from_millis(5_000);
@@ -34,19 +34,19 @@ const SLEPT: Duration = Duration::from_millis(5);
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// The gate thread's ends of all queues.
-pub(super) struct Ends<'a> {
+pub(super) struct GateQueues<'a> {
     pub(super) arrivals: Consumer<'a, Arrival>,
     pub(super) camera: Consumer<'a, FromCamera>,
     pub(super) answers: Consumer<'a, Answer>,
-    pub(super) words: Consumer<'a, Word>,
+    pub(super) words: Consumer<'a, ControlRequest>,
     pub(super) jobs: Producer<'a, Job>,
-    pub(super) items: Producer<'a, Item>,
+    pub(super) items: Producer<'a, RecordItem>,
     pub(super) free: Producer<'a, RawFrame>,
 }
 
 /// What the gate's thread watches.
 pub(super) struct Watched<'a> {
-    pub(super) alive: &'a Alive,
+    pub(super) alive: &'a ThreadActivity,
     /// Triggers come from the control socket's thread.
     pub(super) control_triggers: bool,
     /// Where it belongs to the gate's work that the holder of the lines hears of it.
@@ -61,10 +61,10 @@ pub(super) struct Watched<'a> {
 
 /// Who hangs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Hung {
+struct HungThreads {
     camera: bool,
     inputs: bool,
-    judge: bool,
+    inspector: bool,
 }
 
 /// Why the gate's thread ends.
@@ -79,9 +79,9 @@ enum Ending {
 }
 
 /// See the module.
-pub(super) struct Conductor<'a> {
+pub(super) struct GateThread<'a> {
     controller: Controller<(RawFrame, Instant)>,
-    desk: Desk<'a>,
+    executor: Executor<'a>,
     ends: Arriving<'a>,
     watched: Watched<'a>,
     history: History,
@@ -90,7 +90,7 @@ pub(super) struct Conductor<'a> {
     camera_works: bool,
     /// What the trigger's thread said last.
     inputs_failed: bool,
-    hung: Hung,
+    hung: HungThreads,
     record_lost: bool,
     /// Whoever holds the lines ought to have answered.
     overdue: bool,
@@ -112,15 +112,15 @@ struct Arriving<'a> {
     arrivals: Consumer<'a, Arrival>,
     camera: Consumer<'a, FromCamera>,
     answers: Consumer<'a, Answer>,
-    words: Consumer<'a, Word>,
+    words: Consumer<'a, ControlRequest>,
 }
 
-impl<'a> Conductor<'a> {
+impl<'a> GateThread<'a> {
     pub(super) fn new(
         settings: ControllerSettings,
         outputs: Box<dyn Outputs>,
-        ends: Ends<'a>,
-        company: Company<'a>,
+        ends: GateQueues<'a>,
+        observers: Observers<'a>,
         watched: Watched<'a>,
         history: History,
     ) -> Result<Self, SettingsError> {
@@ -133,7 +133,7 @@ impl<'a> Conductor<'a> {
         let (jobs, items, free) = (ends.jobs, ends.items, ends.free);
         Ok(Self {
             controller: Controller::new(settings, now)?,
-            desk: Desk::new(outputs, jobs, items, free, company, gate_after, stop_line),
+            executor: Executor::new(outputs, jobs, items, free, observers, gate_after, stop_line),
             ends: Arriving {
                 arrivals: ends.arrivals,
                 camera: ends.camera,
@@ -145,7 +145,7 @@ impl<'a> Conductor<'a> {
             next_alive: now,
             camera_works: false,
             inputs_failed: false,
-            hung: Hung::default(),
+            hung: HungThreads::default(),
             record_lost: false,
             overdue: false,
             asked: false,
@@ -160,9 +160,9 @@ impl<'a> Conductor<'a> {
 
     /// Runs until `stop`; READY and PASS are off afterwards.
     pub(super) fn run(&mut self, stop: &AtomicBool) {
-        for line in Line::ALL {
-            let level = self.controller.level(line);
-            self.desk.set(line, level, None);
+        for output in Output::ALL {
+            let level = self.controller.level(output);
+            self.executor.set(output, level, None);
         }
         self.begin();
         self.due_here = clock::now();
@@ -170,7 +170,7 @@ impl<'a> Conductor<'a> {
             if stop.load(Ordering::Relaxed) || self.asked {
                 break Ending::Asked;
             }
-            if self.desk.orphaned {
+            if self.executor.orphaned {
                 break Ending::Orphaned;
             }
             if self.suspension.lasted() > SLEPT {
@@ -184,12 +184,12 @@ impl<'a> Conductor<'a> {
             self.take_what_came();
             self.watch_the_threads();
             self.watch_the_record();
-            self.act(|c, now, desk| c.tick(now, &mut |x| desk.carry_out(x)));
+            self.act(|c, now, executor| c.tick(now, &mut |x| executor.carry_out(x)));
             self.tell_that_it_lives();
             self.look_at_the_clock();
             let next = self.controller.deadline().min(self.next_alive);
             let due = clock::until(next.min(self.ask_again)).min(LONGEST_SLEEP);
-            if !self.something_waits() && !self.desk.orphaned {
+            if !self.something_waits() && !self.executor.orphaned {
                 self.due_here = clock::now().after(due);
                 std::thread::park_timeout(due.into());
             }
@@ -200,7 +200,7 @@ impl<'a> Conductor<'a> {
     /// What an earlier process left behind.
     fn begin(&mut self) {
         let history = self.history;
-        let metrics = &self.desk.company.metrics;
+        let metrics = &self.executor.observers.metrics;
         metrics.restarts.add(u64::from(history.restarts));
         metrics
             .supervisor_late
@@ -208,41 +208,41 @@ impl<'a> Conductor<'a> {
         for name in history.changed.names() {
             metrics.changed_on_disk(name);
         }
-        self.desk.now = clock::now();
+        self.executor.now = clock::now();
         for name in history.newly_changed.names() {
             let detail = "the line goes on with what it was started with, until it is started anew";
-            self.desk.event(EventKind::ChangedOnDisk, name, detail);
+            self.executor.event(EventKind::ChangedOnDisk, name, detail);
         }
         if history.restarts > 0 {
             let why = history.ended_by.words();
             let detail = format_args!("restart {}: {why}", history.restarts);
-            self.desk.event(EventKind::Restarted, "vision", detail);
+            self.executor.event(EventKind::Restarted, "vision", detail);
         }
-        self.act(|c, now, desk| {
-            if history.alarm == Standing::None {
-                desk.remember(Standing::None);
+        self.act(|c, now, executor| {
+            if history.alarm == LatchedAlarm::None {
+                executor.remember(LatchedAlarm::None);
             } else {
-                desk.stood(history.alarm);
-                c.raise_alarm(now, &mut |x| desk.carry_out(x));
+                executor.stood(history.alarm);
+                c.raise_alarm(now, &mut |x| executor.carry_out(x));
             }
             // The camera has to show itself first.
-            c.fault(Fault::Camera, true, now, &mut |x| desk.carry_out(x));
-            c.fault(Fault::Starting, false, now, &mut |x| desk.carry_out(x));
+            c.fault(Fault::Camera, true, now, &mut |x| executor.carry_out(x));
+            c.fault(Fault::Starting, false, now, &mut |x| executor.carry_out(x));
         });
     }
 
     fn end(&mut self, ending: Ending) {
         if ending == Ending::Orphaned {
-            self.act(|c, now, desk| {
-                c.fault(Fault::Supervisor, true, now, &mut |x| desk.carry_out(x));
+            self.act(|c, now, executor| {
+                c.fault(Fault::Supervisor, true, now, &mut |x| executor.carry_out(x));
             });
         }
-        self.desk.set(Line::Pass, false, None);
-        self.desk.set(Line::Ready, false, None);
-        for line in FALL {
-            self.desk.set(line, line.when_unattended(), None);
+        self.executor.set(Output::Pass, false, None);
+        self.executor.set(Output::Ready, false, None);
+        for output in FALL {
+            self.executor.set(output, output.when_unattended(), None);
         }
-        if let Some(keepalive) = self.desk.company.keepalive.take() {
+        if let Some(keepalive) = self.executor.observers.keepalive.take() {
             // Not STOPPING=1, which is the supervisor's to say: systemd would wait for the whole
             // service to end, and kill the next vision process and the supervisor when its time is over.
             let _ = keepalive.status("the vision process ends");
@@ -269,12 +269,12 @@ impl<'a> Conductor<'a> {
     /// Calls the controller, then tells of what was decided: the outputs have been set by then.
     fn act(
         &mut self,
-        what: impl FnOnce(&mut Controller<(RawFrame, Instant)>, Instant, &mut Desk<'a>),
+        what: impl FnOnce(&mut Controller<(RawFrame, Instant)>, Instant, &mut Executor<'a>),
     ) {
         let now = clock::now();
-        self.desk.now = now;
-        what(&mut self.controller, now, &mut self.desk);
-        self.desk.finish(&mut self.controller);
+        self.executor.now = now;
+        what(&mut self.controller, now, &mut self.executor);
+        self.executor.finish(&mut self.controller);
     }
 
     /// This thread was run later than may be (stopped, swapped out, kept from the processor): nobody
@@ -285,7 +285,7 @@ impl<'a> Conductor<'a> {
         self.due_here = now;
         if late > self.watched.late {
             self.excused_until = now.after(THREAD_SILENT);
-            self.desk.company.metrics.vision_late.inc();
+            self.executor.observers.metrics.vision_late.inc();
             self.was_late("vision", late);
         }
     }
@@ -295,33 +295,33 @@ impl<'a> Conductor<'a> {
         log::error!(
             "the {who} process was {ms} ms late: the lines fall, and what lies on the line is thrown out"
         );
-        self.act(|c, now, desk| {
-            desk.event(EventKind::WasLate, who, format_args!("{ms} ms"));
-            c.outputs_were_late(now, &mut |x| desk.carry_out(x));
+        self.act(|c, now, executor| {
+            executor.event(EventKind::WasLate, who, format_args!("{ms} ms"));
+            c.outputs_were_late(now, &mut |x| executor.carry_out(x));
         });
         self.say_all_again();
     }
 
     /// Every level, for a holder of the lines that has let them fall.
     fn say_all_again(&mut self) {
-        for line in FALL {
-            let level = match line {
+        for output in FALL {
+            let level = match output {
                 // What may pass later says so later.
-                Line::Pass => false,
-                Line::RecordLost => self.record_lost,
-                Line::Heartbeat if self.desk.hung => continue,
-                line => self.controller.level(line),
+                Output::Pass => false,
+                Output::RecordLost => self.record_lost,
+                Output::Heartbeat if self.executor.hung => continue,
+                output => self.controller.level(output),
             };
-            self.desk.set(line, level, None);
+            self.executor.set(output, level, None);
         }
     }
 
     fn watch_the_holder(&mut self) {
         let now = clock::now();
-        let holding = match self.desk.outputs.holding(now) {
+        let holding = match self.executor.outputs.holding(now) {
             Ok(holding) => holding,
             Err(error) => {
-                self.desk.outputs_gone(&error);
+                self.executor.outputs_gone(&error);
                 self.ask_again = Instant::MAX;
                 return;
             }
@@ -329,7 +329,7 @@ impl<'a> Conductor<'a> {
         self.asked |= holding.end;
         self.ask_again = holding.ask_again;
         if let Some(late) = holding.was_late {
-            self.desk.company.metrics.supervisor_late.inc();
+            self.executor.observers.metrics.supervisor_late.inc();
             self.was_late("supervisor", late);
         }
         let overdue = holding.overdue;
@@ -338,8 +338,10 @@ impl<'a> Conductor<'a> {
             if overdue {
                 log::error!("the supervisor does not answer: the lines fall round it");
             }
-            self.act(|c, now, desk| {
-                c.fault(Fault::Supervisor, overdue, now, &mut |x| desk.carry_out(x));
+            self.act(|c, now, executor| {
+                c.fault(Fault::Supervisor, overdue, now, &mut |x| {
+                    executor.carry_out(x)
+                });
             });
             if !overdue {
                 self.say_all_again();
@@ -357,70 +359,70 @@ impl<'a> Conductor<'a> {
                 Arrival::Edge(edge) => edge.at,
                 _ => clock::now(),
             };
-            self.act(|c, now, desk| {
+            self.act(|c, now, executor| {
                 match arrival {
                     Arrival::Edge(edge) => match edge.input {
                         Input::Trigger if edge.on => {
-                            c.trigger(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                            c.trigger(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
                         }
                         Input::Trigger => {
-                            c.release(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                            c.release(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
                         }
                         Input::Encoder | Input::EncoderB => {
                             let second = edge.input == Input::EncoderB;
                             c.encoder_edge(second, edge.on, edge.at, edge.lost, now, &mut |x| {
-                                desk.carry_out(x);
+                                executor.carry_out(x);
                             });
                         }
                         Input::Index if edge.on => {
-                            c.index(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                            c.index(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
                         }
                         Input::Confirm if edge.on => {
-                            c.confirm(edge.at, edge.lost, now, &mut |x| desk.carry_out(x));
+                            c.confirm(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
                         }
-                        Input::Acknowledge if edge.on => desk.acknowledge(c, now),
+                        Input::Acknowledge if edge.on => executor.acknowledge(c, now),
                         Input::Index | Input::Confirm | Input::Acknowledge => {}
                     },
-                    Arrival::Level(on) => c.level_read(on, now, &mut |x| desk.carry_out(x)),
+                    Arrival::Level(on) => c.level_read(on, now, &mut |x| executor.carry_out(x)),
                     Arrival::Inputs(_) => {
-                        c.fault(Fault::Inputs, failed, now, &mut |x| desk.carry_out(x));
+                        c.fault(Fault::Inputs, failed, now, &mut |x| executor.carry_out(x));
                     }
                 }
-                desk.numbered(c.counters().parts, at);
+                executor.numbered(c.counters().parts, at);
             });
         }
         while let Some(word) = self.ends.words.dequeue() {
-            self.act(|c, now, desk| match word {
-                Word::Trigger(at) => {
-                    c.command_trigger(at, now, &mut |x| desk.carry_out(x));
-                    desk.numbered(c.counters().parts, at);
+            self.act(|c, now, executor| match word {
+                ControlRequest::Trigger(at) => {
+                    c.command_trigger(at, now, &mut |x| executor.carry_out(x));
+                    executor.numbered(c.counters().parts, at);
                 }
-                Word::StampedTrigger(at) => {
-                    c.trigger(at, 0, now, &mut |x| desk.carry_out(x));
-                    desk.numbered(c.counters().parts, at);
+                ControlRequest::StampedTrigger(at) => {
+                    c.trigger(at, 0, now, &mut |x| executor.carry_out(x));
+                    executor.numbered(c.counters().parts, at);
                 }
-                Word::LostTrigger(since) => {
-                    c.trigger_lost_since(since, now, &mut |x| desk.carry_out(x));
-                    desk.numbered(c.counters().parts, now);
+                ControlRequest::LostTrigger(since) => {
+                    c.trigger_lost_since(since, now, &mut |x| executor.carry_out(x));
+                    executor.numbered(c.counters().parts, now);
                 }
-                Word::Challenge(at) => desk.challenge(c, at, now),
-                Word::Acknowledge => desk.acknowledge(c, now),
-                Word::Fault(fault, present) => {
-                    c.fault(fault, present, now, &mut |x| desk.carry_out(x));
+                ControlRequest::Challenge(at) => executor.challenge(c, at, now),
+                ControlRequest::Acknowledge => executor.acknowledge(c, now),
+                ControlRequest::Fault(fault, present) => {
+                    c.fault(fault, present, now, &mut |x| executor.carry_out(x));
                 }
             });
         }
         while let Some(answer) = self.ends.answers.dequeue() {
-            self.act(|c, now, desk| {
-                let verdict = desk.note_answer(&answer);
-                c.verdict(answer.part, verdict, now, &mut |x| desk.carry_out(x));
+            self.act(|c, now, executor| {
+                let verdict = executor.note_answer(&answer);
+                c.verdict(answer.part, verdict, now, &mut |x| executor.carry_out(x));
             });
         }
         while let Some(came) = self.ends.camera.dequeue() {
             if let FromCamera::Works(works) = came {
                 self.camera_works = works;
             }
-            self.act(|c, now, desk| match came {
+            self.act(|c, now, executor| match came {
                 FromCamera::Frame(frame, in_hand) => {
                     let info = FrameInfo {
                         exposed: frame.time,
@@ -428,15 +430,15 @@ impl<'a> Conductor<'a> {
                         content: frame.content,
                         damaged: frame.damaged,
                     };
-                    let metrics = &desk.company.metrics;
+                    let metrics = &executor.observers.metrics;
                     metrics.frames.inc();
                     metrics.frames_lost.add(u64::from(frame.lost_before));
                     c.frame((frame, in_hand), info, now, &mut |x| {
-                        desk.carry_out(x);
+                        executor.carry_out(x);
                     });
                 }
                 FromCamera::Works(works) => {
-                    c.fault(Fault::Camera, !works, now, &mut |x| desk.carry_out(x));
+                    c.fault(Fault::Camera, !works, now, &mut |x| executor.carry_out(x));
                 }
             });
         }
@@ -449,30 +451,30 @@ impl<'a> Conductor<'a> {
             return;
         }
         let alive = self.watched.alive;
-        let silent = |word: &AliveWord, limit| word.silent_for(now) > limit;
-        let hung = Hung {
+        let silent = |word: &ActivityStamp, limit| word.silent_for(now) > limit;
+        let hung = HungThreads {
             camera: silent(&alive.camera, CAMERA_SILENT),
             inputs: silent(&alive.trigger, THREAD_SILENT)
                 || (self.watched.control_triggers && silent(&alive.control, THREAD_SILENT)),
             // How long it may take for a part is the controller's to watch.
-            judge: !self.desk.judging && silent(&alive.judge, THREAD_SILENT),
+            inspector: !self.executor.inspection && silent(&alive.inspector, THREAD_SILENT),
         };
         let before = std::mem::replace(&mut self.hung, hung);
         if hung == before {
             return;
         }
-        self.desk.hung = hung != Hung::default();
+        self.executor.hung = hung != HungThreads::default();
         for (was, is, who) in [
             (before.camera, hung.camera, "camera: its driver"),
             (before.inputs, hung.inputs, "the thread of the triggers"),
-            (before.judge, hung.judge, "the judge's thread"),
+            (before.inspector, hung.inspector, "the inspector's thread"),
         ] {
             if is && !was {
                 log::error!("{who} does not answer");
             }
         }
         let (works, failed) = (self.camera_works, self.inputs_failed);
-        self.act(|c, now, desk| {
+        self.act(|c, now, executor| {
             for (changed, fault, present) in [
                 (
                     hung.camera != before.camera,
@@ -484,10 +486,14 @@ impl<'a> Conductor<'a> {
                     Fault::Inputs,
                     hung.inputs || failed,
                 ),
-                (hung.judge != before.judge, Fault::Inference, hung.judge),
+                (
+                    hung.inspector != before.inspector,
+                    Fault::Inference,
+                    hung.inspector,
+                ),
             ] {
                 if changed {
-                    c.fault(fault, present, now, &mut |x| desk.carry_out(x));
+                    c.fault(fault, present, now, &mut |x| executor.carry_out(x));
                 }
             }
         });
@@ -503,11 +509,11 @@ impl<'a> Conductor<'a> {
             return;
         }
         self.record_lost = lost;
-        self.desk.company.metrics.record_lost(lost);
-        self.desk.set(Line::RecordLost, lost, None);
+        self.executor.observers.metrics.record_lost(lost);
+        self.executor.set(Output::RecordLost, lost, None);
         if self.watched.record_required {
-            self.act(|c, now, desk| {
-                c.fault(Fault::Record, lost, now, &mut |x| desk.carry_out(x));
+            self.act(|c, now, executor| {
+                c.fault(Fault::Record, lost, now, &mut |x| executor.carry_out(x));
             });
         }
     }
@@ -519,7 +525,7 @@ impl<'a> Conductor<'a> {
         let stuck = control
             || alive.camera.silent_for(now) >= STUCK
             || alive.trigger.silent_for(now) >= STUCK
-            || (self.hung.judge && alive.judge.silent_for(now) >= STUCK);
+            || (self.hung.inspector && alive.inspector.silent_for(now) >= STUCK);
         self.controller.fresh() && !stuck
     }
 
@@ -527,11 +533,11 @@ impl<'a> Conductor<'a> {
         let now = clock::now();
         if now >= self.next_alive {
             self.next_alive = now.after(self.watched.alive_every);
-            if let Err(error) = self.desk.outputs.alive() {
-                self.desk.outputs_gone(&error);
+            if let Err(error) = self.executor.outputs.alive() {
+                self.executor.outputs_gone(&error);
             }
             let (counters, told) = (*self.controller.counters(), &mut self.told);
-            let metrics = &self.desk.company.metrics;
+            let metrics = &self.executor.observers.metrics;
             metrics
                 .triggers_bounced
                 .add(counters.bounces - told.bounces);
@@ -541,7 +547,7 @@ impl<'a> Conductor<'a> {
             *told = counters;
         }
         let fresh = self.fresh(now);
-        if let Some(keepalive) = &mut self.desk.company.keepalive {
+        if let Some(keepalive) = &mut self.executor.observers.keepalive {
             if fresh && let Err(error) = keepalive.kick(now) {
                 log::error!("{error}");
             }

@@ -19,7 +19,7 @@ fn told(error: &(dyn Error + 'static)) -> String {
     causes(error).join(": ")
 }
 
-/// Opens the configured product, judges its golden images, and measures `runs` judgements.
+/// Opens the configured product, inspects its golden images, and measures `runs` verdicts.
 pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     let file = config.product.display();
     let product = match Product::open(&config.product) {
@@ -53,18 +53,18 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     let golden = product.manifest().goldens.first();
     match golden.map(|golden| product.golden_frame(golden)) {
         None => findings.push(Finding::not_checked(
-            "judging time",
+            "inspection time",
             "the bundle has no golden image to measure with",
         )),
         Some(Err(error)) => findings.push(Finding::failed(
-            "judging time",
+            "inspection time",
             told(&error),
             "fit the product again: its golden images are broken",
         )),
         Some(Ok(frame)) => match measure(&mut inspector, &frame, runs) {
             Ok(times) => findings.push(speed(config, &times)),
             Err(why) => findings.push(Finding::failed(
-                "judging time",
+                "inspection time",
                 why,
                 "`partgate selftest` tells more",
             )),
@@ -152,7 +152,7 @@ fn kernels(inspector: &Inspector, accelerator: &str) -> Finding {
 
 fn agreement(inspector: &mut Inspector, product: &Product) -> Finding {
     let check = "self-test";
-    let fix = "this machine does not judge as the trainer did: do not run; `partgate selftest` has the figures";
+    let fix = "this machine does not inspect as the trainer did: do not run; `partgate selftest` has the figures";
     match inspector.selftest(product) {
         Err(error) => Finding::failed(check, told(&error), fix),
         Ok(goldens) if goldens.is_empty() => Finding::failed(
@@ -181,7 +181,7 @@ fn agreement(inspector: &mut Inspector, product: &Product) -> Finding {
     }
 }
 
-/// Times of `runs` judgements, shortest first.
+/// Times of `runs` verdicts, shortest first.
 fn measure(inspector: &mut Inspector, frame: &Frame, runs: u32) -> Result<Vec<Duration>, String> {
     let mut times = Vec::new();
     let mut progress = Progress::new("measuring", (runs + WARM_UP) as usize);
@@ -200,9 +200,9 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Judges the sorted `times` against the gate.
+/// Inspects the sorted `times` against the gate.
 fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
-    let check = "judging time";
+    let check = "inspection time";
     let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
         return Finding::not_checked(check, "nothing was measured");
     };
@@ -226,7 +226,7 @@ fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
             "every such part is a fault: a quicker machine, more threads, or a smaller product (`partgate bench`)",
         );
     }
-    let Some(budget) = config.judging_budget() else {
+    let Some(budget) = config.inspection_budget() else {
         return Finding::ok(
             check,
             format!(
@@ -269,7 +269,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn times_are_judged_against_the_gate() {
+    fn times_are_inspected_against_the_gate() {
         // 310 ms from the latest frame to the gate, parts every 100 ms, time-out 1000 ms.
         let text = partgate::config::EXAMPLE;
         let config = LineConfig::parse(text, Path::new("line.toml")).expect("valid");

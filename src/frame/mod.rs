@@ -1,5 +1,12 @@
 //! One picture as it left its source: pixels, size, kernel time, sequence number.
 
+mod decode;
+pub mod file;
+mod raw;
+
+pub use decode::{DecodeError, decode};
+pub use raw::{PixelFormat, RawFrame, YuvCoding, YuvMatrix, content};
+
 use thiserror::Error;
 
 /// Largest side accepted, in pixels. A frame beyond it is a corrupt header, not a camera.

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One thread's word, nanoseconds of CLOCK_MONOTONIC.
 #[derive(Debug)]
-pub(super) struct Word(AtomicU64);
+pub(super) struct ActivityStamp(AtomicU64);
 
-impl Word {
+impl ActivityStamp {
     fn now() -> Self {
         Self(AtomicU64::new(clock::now().0))
     }
@@ -27,22 +27,22 @@ impl Word {
 
 /// The words of all threads besides the gate's.
 #[derive(Debug)]
-pub(super) struct Alive {
-    pub(super) trigger: Word,
-    pub(super) camera: Word,
-    pub(super) judge: Word,
-    pub(super) record: Word,
-    pub(super) control: Word,
+pub(super) struct ThreadActivity {
+    pub(super) trigger: ActivityStamp,
+    pub(super) camera: ActivityStamp,
+    pub(super) inspector: ActivityStamp,
+    pub(super) record: ActivityStamp,
+    pub(super) control: ActivityStamp,
 }
 
-impl Alive {
+impl ThreadActivity {
     pub(super) fn new() -> Self {
         Self {
-            trigger: Word::now(),
-            camera: Word::now(),
-            judge: Word::now(),
-            record: Word::now(),
-            control: Word::now(),
+            trigger: ActivityStamp::now(),
+            camera: ActivityStamp::now(),
+            inspector: ActivityStamp::now(),
+            record: ActivityStamp::now(),
+            control: ActivityStamp::now(),
         }
     }
 }

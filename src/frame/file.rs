@@ -10,7 +10,7 @@ pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
 
 /// Why an image file or folder cannot be used.
 #[derive(Debug, Error)]
-pub enum FolderError {
+pub enum ImageFileError {
     /// The file or folder cannot be read at all.
     #[error("{}: cannot be read", path.display())]
     Read {
@@ -87,8 +87,8 @@ fn is_image(path: &Path) -> bool {
 /// never depends on the file system. Hidden files and folders are left out.
 ///
 /// # Errors
-/// [`FolderError::Read`] when a folder cannot be listed. An empty list is not an error here.
-pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+/// [`ImageFileError::Read`] when a folder cannot be listed. An empty list is not an error here.
+pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
     files_under(folder).map(|(images, _)| images)
 }
 
@@ -98,12 +98,12 @@ pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
 ///
 /// # Errors
 /// As [`images_under`].
-pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), FolderError> {
+pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ImageFileError> {
     let mut found = Vec::new();
     let mut others = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(dir) = open.pop() {
-        let read = |source| FolderError::Read {
+        let read = |source| ImageFileError::Read {
             path: dir.clone(),
             source,
         };
@@ -118,7 +118,7 @@ pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Folder
                 open.push(path);
             } else if kind.is_symlink() && path.is_dir() {
                 // It could be a loop; and skipping it would skip its images without a word.
-                return Err(FolderError::LinkedFolder { path });
+                return Err(ImageFileError::LinkedFolder { path });
             } else if is_image(&path) {
                 found.push(path);
             } else {
@@ -134,19 +134,19 @@ pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Folder
 /// The images that `paths` name: files as given, folders as [`images_under`].
 ///
 /// # Errors
-/// [`FolderError::Empty`] for a folder without images, [`FolderError::Read`] for a path that does
+/// [`ImageFileError::Empty`] for a folder without images, [`ImageFileError::Read`] for a path that does
 /// not exist. A file is taken whatever its name ends in; decoding decides.
-pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FolderError> {
+pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ImageFileError> {
     let mut all = Vec::new();
     for path in paths {
-        let meta = std::fs::metadata(path).map_err(|source| FolderError::Read {
+        let meta = std::fs::metadata(path).map_err(|source| ImageFileError::Read {
             path: path.clone(),
             source,
         })?;
         if meta.is_dir() {
             let found = images_under(path)?;
             if found.is_empty() {
-                return Err(FolderError::Empty { path: path.clone() });
+                return Err(ImageFileError::Empty { path: path.clone() });
             }
             all.extend(found);
         } else {
@@ -225,9 +225,9 @@ fn tiff_has_more(bytes: &[u8]) -> bool {
 /// Transparency is dropped; floating-point images are rejected.
 ///
 /// # Errors
-/// [`FolderError`] naming the file.
-pub fn read_frame(path: &Path) -> Result<Frame, FolderError> {
-    let read = |source| FolderError::Read {
+/// [`ImageFileError`] naming the file.
+pub fn read_frame(path: &Path) -> Result<Frame, ImageFileError> {
+    let read = |source| ImageFileError::Read {
         path: path.to_path_buf(),
         source,
     };
@@ -242,9 +242,9 @@ pub fn read_frame(path: &Path) -> Result<Frame, FolderError> {
 /// Decodes an image held in memory; `name` is what errors call it.
 ///
 /// # Errors
-/// [`FolderError`] naming the file.
-pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, FolderError> {
-    let decode_error = |source| FolderError::Decode {
+/// [`ImageFileError`] naming the file.
+pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, ImageFileError> {
+    let decode_error = |source| ImageFileError::Decode {
         path: name.to_path_buf(),
         source,
     };
@@ -259,10 +259,10 @@ pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, FolderError> {
     };
     let path = name.to_path_buf();
     if !whole {
-        return Err(FolderError::Truncated { path });
+        return Err(ImageFileError::Truncated { path });
     }
     if !single {
-        return Err(FolderError::Several { path });
+        return Err(ImageFileError::Several { path });
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE as u32);
@@ -289,7 +289,7 @@ pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, FolderError> {
             )));
         }
     };
-    Frame::new(width, height, pixels).map_err(|source| FolderError::Frame {
+    Frame::new(width, height, pixels).map_err(|source| ImageFileError::Frame {
         path: name.to_path_buf(),
         source,
     })

@@ -1,10 +1,10 @@
-//! What judges a frame: the product, behind the checks that a frame has to pass first.
+//! What inspects a frame: the product, behind the checks that a frame has to pass first.
 
-use crate::capture::decode::{DecodeError, decode};
-use crate::capture::source::RawFrame;
 use crate::frame::Frame;
+use crate::frame::RawFrame;
+use crate::frame::{DecodeError, decode};
 use crate::inspection::{InspectionError, Inspector};
-use crate::line::gate::{Judgement, Reason};
+use crate::line::gate::{PartVerdict, Reason};
 use crate::product::Product;
 use crate::sanity::{Finding, Repeats, Sanity};
 use crate::verdict::Verdict;
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// Why a frame has no verdict.
 #[derive(Debug, Error)]
-pub enum JudgeError {
+pub enum InspectorError {
     /// The frame cannot be read.
     #[error("the frame cannot be read")]
     Decode(#[from] DecodeError),
@@ -26,43 +26,43 @@ pub enum JudgeError {
         /// Rows.
         height: usize,
     },
-    /// The product cannot judge it.
-    #[error("the product cannot judge the frame")]
+    /// The product cannot inspect it.
+    #[error("the product cannot inspect the frame")]
     Inspection(#[from] InspectionError),
 }
 
-impl JudgeError {
+impl InspectorError {
     /// What the gate is told.
     pub fn reason(&self) -> Reason {
         match self {
-            JudgeError::Decode(_) => Reason::DamagedFrame,
-            JudgeError::OtherView { .. } | JudgeError::Inspection(_) => Reason::Failed,
+            InspectorError::Decode(_) => Reason::DamagedFrame,
+            InspectorError::OtherView { .. } | InspectorError::Inspection(_) => Reason::Failed,
         }
     }
 }
 
-/// What the judge says.
+/// What the inspector says.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct Inspected {
     /// The verdict that counts.
-    pub judgement: Judgement,
+    pub verdict: PartVerdict,
     /// The product's score.
     pub score: f32,
     /// Why the picture is none, where that overruled the score.
     pub finding: Option<Finding>,
 }
 
-/// Judges one frame at a time. The inference thread owns it.
-pub trait Judge: Send {
-    /// Judges `raw`.
+/// Inspects one frame at a time. The inference thread owns it.
+pub trait PartInspector: Send {
+    /// Inspects `raw`.
     ///
     /// # Errors
-    /// [`JudgeError`]: the part has no verdict and is rejected.
-    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError>;
+    /// [`InspectorError`]: the part has no verdict and is rejected.
+    fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError>;
 }
 
 /// A product at work.
-pub struct ProductJudge {
+pub struct ProductInspector {
     product: Product,
     inspector: Inspector,
     sanity: Option<Sanity>,
@@ -70,7 +70,7 @@ pub struct ProductJudge {
     frame: Frame,
 }
 
-impl ProductJudge {
+impl ProductInspector {
     /// `inspector` must have been made from `product`.
     pub fn new(product: Product, inspector: Inspector, sanity: Option<Sanity>) -> Self {
         Self {
@@ -90,24 +90,24 @@ impl ProductJudge {
     }
 }
 
-impl Judge for ProductJudge {
-    fn judge(&mut self, raw: &RawFrame) -> Result<Judged, JudgeError> {
+impl PartInspector for ProductInspector {
+    fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         decode(raw, &mut self.frame)?;
         let (width, height) = (self.frame.width(), self.frame.height());
         if !self.product.expects_size(width, height) {
-            return Err(JudgeError::OtherView { width, height });
+            return Err(InspectorError::OtherView { width, height });
         }
         let repeated = self.repeats.as_mut().and_then(|r| r.check(&raw.bytes));
         let finding = repeated.or_else(|| self.sanity.as_mut()?.check(&self.frame).finding);
         let inspection = self.inspector.inspect(&self.frame)?;
         // A picture that is none is UNKNOWN, unless it is plainly NG as well.
-        let judgement = match (inspection.verdict, &finding) {
-            (Verdict::Ng, _) => Judgement::Ng,
-            (Verdict::Unknown, _) | (Verdict::Ok, Some(_)) => Judgement::Unknown,
-            (Verdict::Ok, None) => Judgement::Ok,
+        let verdict = match (inspection.verdict, &finding) {
+            (Verdict::Ng, _) => PartVerdict::Ng,
+            (Verdict::Unknown, _) | (Verdict::Ok, Some(_)) => PartVerdict::Unknown,
+            (Verdict::Ok, None) => PartVerdict::Ok,
         };
-        Ok(Judged {
-            judgement,
+        Ok(Inspected {
+            verdict,
             score: inspection.score,
             finding,
         })

@@ -1,0 +1,119 @@
+//! Frames as they left a camera: the bytes, and how to read them.
+
+use crate::time::Instant;
+
+/// How the bytes of a [`RawFrame`] are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// One 8-bit sample a pixel (V4L2 `GREY`).
+    Grey8,
+    /// One little-endian 16-bit sample a pixel (V4L2 `Y16 `).
+    Grey16,
+    /// Red, green, blue, 8 bits each (V4L2 `RGB3`).
+    Rgb24,
+    /// Blue, green, red, 8 bits each (V4L2 `BGR3`).
+    Bgr24,
+    /// Y0 U Y1 V, 8 bits each (V4L2 `YUYV`).
+    Yuyv,
+    /// A JPEG a frame (V4L2 `MJPG`).
+    Mjpeg,
+    /// A whole image file: PNG, JPEG, BMP or TIFF.
+    File,
+}
+
+/// How luma and chroma become red, green and blue; of use for [`PixelFormat::Yuyv`] alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct YuvCoding {
+    /// The weights of red, green and blue in luma.
+    pub matrix: YuvMatrix,
+    /// Luma spans 0..=255 and chroma 0..=255, not 16..=235 and 16..=240.
+    pub full_range: bool,
+}
+
+/// The standard that defines the weights of red, green and blue in luma.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum YuvMatrix {
+    /// ITU-R BT.601: what USB cameras send unless they say otherwise.
+    #[default]
+    Bt601,
+    /// ITU-R BT.709.
+    Bt709,
+}
+
+/// One frame as it left its source. The buffer is reused: its capacity is taken at start.
+#[derive(Clone, Debug)]
+pub struct RawFrame {
+    /// The bytes, `stride` a row for the uncompressed formats.
+    pub bytes: Vec<u8>,
+    /// How to read them.
+    pub format: PixelFormat,
+    /// How to read colour, for YUYV.
+    pub yuv: YuvCoding,
+    /// Pixels a row; 0 where only decoding tells.
+    pub width: usize,
+    /// Rows; 0 where only decoding tells.
+    pub height: usize,
+    /// Bytes from one row to the next; 0 for compressed formats.
+    pub stride: usize,
+    /// When the exposure was taken.
+    pub time: Instant,
+    /// The source's counter.
+    pub sequence: u64,
+    /// Frames that the source's counter says were lost just before this one.
+    pub lost_before: u32,
+    /// The driver says that the content is damaged (V4L2_BUF_FLAG_ERROR), or it is cut short.
+    pub damaged: bool,
+    /// [`content`] of the bytes, where the source's pictures are never alike: two frames with the same
+    /// one are one picture that came twice. None where that says nothing.
+    pub content: Option<u64>,
+}
+
+/// Tells pictures apart: the same bytes give the same number, others hardly ever. Much faster than a
+/// cryptographic digest; against what a camera does by mistake, not against somebody who forges.
+pub fn content(bytes: &[u8]) -> u64 {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let halves = u64::from(crc32fast::hash(first)) << 32 | u64::from(crc32fast::hash(second));
+    halves ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl RawFrame {
+    /// An empty frame with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            format: PixelFormat::Grey8,
+            yuv: YuvCoding::default(),
+            width: 0,
+            height: 0,
+            stride: 0,
+            time: Instant(0),
+            sequence: 0,
+            lost_before: 0,
+            damaged: false,
+            content: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_differ_anywhere_have_another_content() {
+        let picture: Vec<u8> = (0..10_001u32).map(|n| (n * 31 / 8) as u8).collect();
+        let of = content(&picture);
+        assert_eq!(of, content(&picture.clone()));
+        for at in [0, 1, 4_999, 5_000, 5_001, 10_000] {
+            let mut other = picture.clone();
+            other[at] ^= 1;
+            assert_ne!(content(&other), of, "byte {at}");
+        }
+        assert_ne!(content(&picture[..10_000]), of);
+        // Halves that change places, and pictures of one value.
+        let (a, b) = ([7u8; 64], [9u8; 64]);
+        assert_ne!(content(&[a, b].concat()), content(&[b, a].concat()));
+        assert_ne!(content(&[0; 64]), content(&[0; 66]));
+        assert_ne!(content(&[]), content(&[0]));
+    }
+}
