@@ -16,7 +16,9 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 FILES = [
     "src/line/pairing.rs",
@@ -36,14 +38,23 @@ FILES = [
     "src/line/gate/settings.rs",
     "src/time.rs",
 ]
+# With --station: what the lines' holder does with real processes and sockets.
+STATION_FILES = ["src/station/supervisor.rs", "src/station/link.rs"]
+# What those two need of the program, and their dependencies.
+STATION_NEEDS = ["src/line", "src/station", "src/gpio/simulated", "src/clock.rs", "src/seed.rs"]
+STATION_CRATES = {"blake3", "log", "rustix", "thiserror", "thread-priority", "heapless", "proptest", "tempfile"}
 ACCEPTED = "tests/line_alone/accepted-mutants.txt"
 WORK = "target/mutate"
+STATION_WORK = "target/mutate-station"
 # Evaluated by the compiler, where nothing can be switched.
 CONST_FNS = {"from_millis"}
 # Of processor time, in seconds, and of memory for one run of the tests: they take far less, and a change
 # that makes them hang is caught.
 PATIENCE = 4
 MEMORY = 1 << 30
+# Of the station, whose tests wait for processes: in seconds by the wall clock. So many run at a time.
+STATION_PATIENCE = 60
+STATION_AT_A_TIME = 3
 # Tests with events drawn at random: they run only for what the others do not catch.
 SLOW = ["random::", "every_frame_comes", "every_part_and", "pass_is_on_only_in_time"]
 
@@ -92,6 +103,9 @@ pub mod mutant {
     }
     impl Top for Counts {
         const TOP: Self = Self(u64::MAX);
+    }
+    impl Top for std::time::Duration {
+        const TOP: Self = std::time::Duration::MAX;
     }
     pub fn top<T: Top>(n: u32, x: T) -> T {
         if on(n) { T::TOP } else { x }
@@ -299,7 +313,7 @@ class Source:
                 self.alternatives(i, self.pair[i + 2] + 1)
             elif t == "[" and self.tok(i - 1) == "=" and self.tok(i - 3) == "let":
                 self.elements(i)
-            elif t == "=>" and self.tok(i + 1) not in ("{",):
+            elif t == "=>" and self.tok(i + 1) not in ("{", "return"):
                 b = self.right_of_arm(i)
                 self.add(self.tokens[i + 1][1], self.tokens[b - 1][2],
                          "if !crate::mutant::on(#) { ", " }", self.raw(i + 1, b), "nothing")
@@ -406,6 +420,31 @@ def name_all(sources):
     return [c for s in sources for c in s.changes]
 
 
+def station_workspace():
+    """A crate of the supervisor, the link and what they need, with the tests of these two."""
+    os.makedirs(WORK, exist_ok=True)
+    shutil.rmtree(f"{WORK}/src", ignore_errors=True)
+    for need in STATION_NEEDS:
+        os.makedirs(os.path.dirname(f"{WORK}/{need}"), exist_ok=True)
+        (shutil.copytree if os.path.isdir(need) else shutil.copy)(need, f"{WORK}/{need}")
+    path = f"{WORK}/src/station/given.rs"
+    given = open(path, encoding="utf-8").read()
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(given.partition("#[cfg(test)]\nmod tests {")[0])
+    head = open("Cargo.toml", encoding="utf-8").read()
+    parts = {part.partition("]")[0]: part for part in re.split(r"(?m)^(?=\[)", head)}
+    lines = parts["[dependencies"].splitlines() + parts["[dev-dependencies"].splitlines()
+    needed = [x for x in lines if re.split(r"[ .=]", x)[0] in STATION_CRATES]
+    with open(f"{WORK}/Cargo.toml", "w", encoding="utf-8") as f:
+        f.write("[workspace]\n\n" + parts["[workspace.dependencies"]
+                + '[package]\nname = "station-alone"\nversion = "0.0.0"\nedition = "2024"\n\n'
+                + '[lib]\npath = "lib.rs"\n\n[dependencies]\n' + "\n".join(needed) + "\n\n"
+                + "[profile.dev]\nopt-level = 1\n")
+    shutil.copy("Cargo.lock", f"{WORK}/Cargo.lock")
+    with open(f"{WORK}/lib.rs", "w", encoding="utf-8") as f:
+        f.write(open("board/mutate_station.rs", encoding="utf-8").read() + SWITCH)
+
+
 def workspace():
     """The crate with the copied files, beside the original."""
     os.makedirs(f"{WORK}/tests", exist_ok=True)
@@ -423,11 +462,12 @@ def workspace():
         f.write(SWITCH)
 
 
-def build(sources, known, jobs):
+def build(sources, known, jobs, station):
     """The tests' program, and the changes that do not compile with the reason."""
     dropped = {c["number"]: known[c["name"]] for s in sources for c in s.changes if c["name"] in known}
     by_number = {c["number"]: c for s in sources for c in s.changes}
-    workspace()
+    (station_workspace if station else workspace)()
+    package = "station-alone" if station else "line-alone"
     for _ in range(40):
         where = {}
         for source in sources:
@@ -435,7 +475,7 @@ def build(sources, known, jobs):
             with open(f"{WORK}/{source.path}", "w", encoding="utf-8") as f:
                 f.write(text)
         run = subprocess.run(
-            ["cargo", "test", "-p", "line-alone", "--no-run", "--message-format=json", f"-j{jobs}"],
+            ["cargo", "test", "-p", package, "--lib", "--no-run", "--message-format=json", f"-j{jobs}"],
             cwd=WORK, capture_output=True, text=True,
             env=dict(os.environ, CARGO_TARGET_DIR=os.path.abspath(f"{WORK}/target"), RUSTFLAGS="-Awarnings"))
         errors = 0
@@ -460,6 +500,11 @@ def build(sources, known, jobs):
                               and by_number[w[2]]["was"].startswith("return")]
                 else:
                     blamed = [min(blamed, key=lambda w: w[1] - w[0])] if blamed else []
+                # What leaves a match, or gives back what was moved, is named beside the place.
+                for beside in () if blamed else spans:
+                    if re.search("found to be of type|reinitialization", beside["label"] or ""):
+                        blamed += [w for w in where.get(path, []) if by_number[w[2]]["now"] == "nothing"
+                                   and w[0] <= beside["byte_start"] and beside["byte_end"] <= w[1]][:1]
                 for _, _, number in blamed:
                     if number not in dropped:
                         dropped[number] = message["message"]["message"]
@@ -483,6 +528,37 @@ def try_one(program, number, path):
     own = re.match(r"src/(line/\w+|time)", path).group(1).replace("/", "::")
     return (tests_fail(program, number, [own, *skip]) or tests_fail(program, number, skip)
             or tests_fail(program, number, SLOW))
+
+
+def try_one_of_station(program, number, path):
+    """As `try_one`; a change that makes the tests hang is caught, too."""
+    own = re.match(r"src/(station/\w+)", path).group(1).replace("/", "::")
+    skip = ["--skip", own]
+    return station_tests_fail(program, number, [own]) or station_tests_fail(program, number, ["station::", *skip])
+
+
+def station_tests_fail(program, number, chosen):
+    env = dict(os.environ, MUTANT=str(number), PROPTEST_MAX_SHRINK_ITERS="0", PROPTEST_RNG_SEED="1",
+               PROPTEST_DISABLE_FAILURE_PERSISTENCE="1", RUST_BACKTRACE="0")
+    run = subprocess.Popen([program, "--test-threads=16", *chosen], cwd=WORK, env=env, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, text=True)
+    hangs = threading.Event()
+    timer = threading.Timer(STATION_PATIENCE, lambda: (hangs.set(), run.kill()))
+    timer.start()
+    failed = None
+    for line in run.stdout:
+        name = re.match(r"test (\S+) \.\.\. FAILED", line)
+        if name:
+            # The first is enough.
+            failed = name.group(1)
+            run.kill()
+            break
+    run.stdout.close()
+    code = run.wait()
+    timer.cancel()
+    if failed or code == 0:
+        return failed
+    return "hangs" if hangs.is_set() else f"the program ends with {code}"
 
 
 def tests_fail(program, number, chosen):
@@ -517,7 +593,8 @@ def digest(paths):
     return h.hexdigest()
 
 
-def accepted():
+def accepted(sources):
+    files = {source.path for source in sources}
     reasons = {}
     if os.path.exists(ACCEPTED):
         for line in open(ACCEPTED, encoding="utf-8"):
@@ -526,18 +603,23 @@ def accepted():
                 if not sign or not reason.strip():
                     print(f"{ACCEPTED}: no reason: {line}", file=sys.stderr)
                     sys.exit(2)
-                reasons[name.strip()] = reason.strip()
+                if name.partition(" ")[0] in files:
+                    reasons[name.strip()] = reason.strip()
     return reasons
 
 
 def main():
+    global WORK
     args = argparse.ArgumentParser()
     args.add_argument("--fresh", action="store_true")
     args.add_argument("--only", default="")
     args.add_argument("--list", action="store_true")
+    args.add_argument("--station", action="store_true")
     args.add_argument("--jobs", default="1")
     args = args.parse_args()
-    sources = [Source(path) for path in FILES]
+    if args.station:
+        WORK = STATION_WORK
+    sources = [Source(path) for path in (STATION_FILES if args.station else FILES)]
     changes = name_all(sources)
     if args.list:
         for c in changes:
@@ -547,7 +629,8 @@ def main():
     began = time.monotonic()
     # Before the build, so that what is written meanwhile is tried by the next run.
     code = hashlib.sha256("".join(s.text[: s.end] for s in sources).encode()).hexdigest()
-    tests = digest([os.path.join(folder, f) for folder, _, files in os.walk("src/line") for f in files
+    room = "src/station" if args.station else "src/line"
+    tests = digest([os.path.join(folder, f) for folder, _, files in os.walk(room) for f in files
                     if f.endswith(".rs")] + ["src/time.rs"])
     state_path = f"{WORK}/results.json"
     state = {}
@@ -555,26 +638,29 @@ def main():
         state = json.load(open(state_path, encoding="utf-8"))
     if state.get("code") != code:
         state = dict(code=code, tests=tests, results={})
-    program, dropped = build(sources, state.get("dropped", {}), args.jobs)
+    program, dropped = build(sources, state.get("dropped", {}), args.jobs, args.station)
     state["dropped"] = {c["name"]: dropped[c["number"]] for c in changes if c["number"] in dropped}
     if state["tests"] != tests:
         # New tests catch more; what was caught is caught.
         state["results"] = {n: r for n, r in state["results"].items() if r}
         state["tests"] = tests
-    failed = try_one(program, 2**32 - 1, FILES[0])
+    attempt, at_a_time = (try_one_of_station, STATION_AT_A_TIME) if args.station else (try_one, 1)
+    failed = attempt(program, 2**32 - 1, sources[0].path)
     if failed:
         print(f"the tests fail without any change: {failed}", file=sys.stderr)
         return 2
     todo = [c for c in changes if c["number"] not in dropped and args.only in c["name"]]
-    for done, c in enumerate(todo):
-        if c["name"] not in state["results"]:
-            state["results"][c["name"]] = try_one(program, c["number"], c["path"])
-            if not state["results"][c["name"]]:
+    fresh = [c for c in todo if c["name"] not in state["results"]]
+    with ThreadPoolExecutor(at_a_time) as pool:
+        tried = pool.map(lambda c: attempt(program, c["number"], c["path"]), fresh)
+        for done, (c, failed) in enumerate(zip(fresh, tried)):
+            state["results"][c["name"]] = failed
+            if not failed:
                 print(f"{c['path']}:{c['line']}: {c['name']}", flush=True)
             if done % 20 == 19:
                 json.dump(state, open(state_path, "w", encoding="utf-8"), indent=0)
     json.dump(state, open(state_path, "w", encoding="utf-8"), indent=0)
-    reasons = accepted()
+    reasons = accepted(sources)
     results = {c["name"]: state["results"][c["name"]] for c in todo}
     left = [c for c in todo if not results[c["name"]] and c["name"] not in reasons]
     for name in reasons:

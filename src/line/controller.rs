@@ -290,7 +290,6 @@ impl<F> Controller<F> {
         clock: Instant,
         emit: &mut impl FnMut(Command<F>),
     ) {
-        self.notice_stall(clock);
         let since = self.place_at(since).unwrap_or_default();
         let here = self.here(clock);
         self.gate

@@ -392,7 +392,8 @@ fn attend(
                 why: None,
             };
         }
-        wait(link, clock::until(holder.deadline()).min(LOOK));
+        // By LOOK at the latest, when the holder looks round.
+        wait(link, clock::until(holder.deadline()));
         let mut broken = None;
         let mut late = None;
         let mut act = |act| match act {

@@ -170,6 +170,14 @@ impl Run {
         decided.collect()
     }
 
+    /// The last level of `line` that was told.
+    fn told(&self, output: Output) -> Option<bool> {
+        self.said.iter().rev().find_map(|c| match *c {
+            Command::Gate(Action::Set { output: l, on, .. }) if l == output => Some(on),
+            _ => None,
+        })
+    }
+
     /// Every time that `fault` came or went.
     fn changes(&self, of: Fault) -> Vec<bool> {
         let changes = self.said.iter().filter_map(|c| match c {
@@ -233,6 +241,8 @@ fn the_job_of_a_decided_part_is_skipped() {
     assert_eq!(run.jobs(), [(1, 1), (3, 3)]);
     assert_eq!(run.freed(), [(2, None)]);
     assert_eq!(run.controller.frames().skipped, 1);
+    let late_verdicts = run.controller.counters().late_verdicts;
+    assert_eq!(late_verdicts, 1, "nobody answers for the second");
     let late = run
         .decisions()
         .iter()
@@ -255,6 +265,7 @@ fn a_part_that_is_rejected_while_it_waits_is_not_inspected() {
     assert_eq!(run.jobs(), [(1, 1)]);
     assert_eq!(run.freed(), [(2, None)]);
     assert!(!run.controller.level(Output::Busy));
+    assert_eq!(run.told(Output::Busy), Some(false));
 }
 
 #[test]
@@ -332,11 +343,18 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
     let mut run = Run::new(long);
     run.wait(6_000);
     let all = MAX_JOBS as u64 + 2;
-    for _ in 0..all {
+    for n in 1..=all {
         run.trigger();
-        run.frame();
+        let exposed = run.clock;
+        if n == all {
+            // What is due by then is told all the same.
+            run.clock = run.controller.deadline().0;
+        }
+        run.frame_of(exposed, false);
         run.wait(25);
     }
+    let heartbeat = run.controller.level(Output::Heartbeat);
+    assert_eq!(run.told(Output::Heartbeat), Some(heartbeat));
     assert_eq!(run.jobs(), [(1, 1)]);
     assert_eq!(run.freed(), [(all, None)]);
     assert_eq!(run.controller.frames().skipped, 1);

@@ -342,10 +342,9 @@ impl<const N: usize> Gate<N> {
         }
         self.now.time = self.clock;
         // What became known of a place that the belt has passed already, counts or not.
-        while self.counts()
-            && let Some((_, due)) = self
-                .first(Unit::Counts)
-                .filter(|(place, _)| *place <= self.now.count.0)
+        while let Some((_, due)) = self
+            .first(Unit::Counts)
+            .filter(|(place, _)| *place <= self.now.count.0)
         {
             self.happen(due, self.counted_at, emit);
         }
@@ -414,9 +413,13 @@ impl<const N: usize> Gate<N> {
     ) -> Option<PartId> {
         self.tick(clock, emit);
         let last = self.last_trigger;
-        if last.is_some_and(|last| at.time < last.time) {
-            // Out of its order (of another chip): it is a part, but what lies beside it is not known.
-            self.lose_triggers(Some(at), last.unwrap_or(at), 1 + u64::from(lost), emit);
+        if let Some(last) = last.filter(|last| at.time < last.time) {
+            // Out of its order (of another chip): it is a part, but what lies beside it is not known. The
+            // one before it may have been given its picture, or lie where the lost ones do.
+            let mut tracked = self.parts.iter().rev();
+            let before = tracked.find(|p| p.trigger.time <= at.time);
+            let before = before.map(|p| p.trigger);
+            self.lose_triggers(before, last, 1 + u64::from(lost), emit);
             self.tick(clock, emit);
             return None;
         }

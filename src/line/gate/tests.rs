@@ -261,7 +261,12 @@ fn silence_rejects() {
     let mut line = Belt::new(by_time(Ejector::Pass));
     line.settle();
     let part = line.trigger().expect("wanted");
+    assert!(line.gate.level(Output::Busy));
     line.run(150);
+    assert!(
+        !line.gate.level(Output::Busy),
+        "nobody waits for it any more"
+    );
     assert_eq!(line.decisions()[&1], Some(Reason::Late));
     line.verdict(part, PartVerdict::Ok);
     line.verdict(PartId(99), PartVerdict::Ok);

@@ -100,6 +100,29 @@ fn a_word_from_before_the_program_stood_still_is_placed_where_it_was_said() {
 }
 
 #[test]
+fn a_word_may_have_waited_from_the_last_call_on_and_so_may_all_that_come_with_it() {
+    let mut run = Run::new(told());
+    let before = run.clock;
+    run.clock += 60 * MS;
+    let now = run.now();
+    for (lost, ms) in [(1, 60), (2, 50), (3, 0)] {
+        let at = Instant(before + ms * MS);
+        run.controller
+            .command_trigger(at, now, &mut |c| run.said.push(c));
+        assert_eq!(run.lost(), lost, "{ms} ms");
+    }
+}
+
+#[test]
+fn at_the_start_nothing_has_waited() {
+    let mut controller = Controller::<u64>::new(told(), Instant(0)).expect("settings");
+    let now = Instant(10 * MS);
+    controller.command_trigger(now, now, &mut |_| {});
+    let counters = controller.counters();
+    assert_eq!((counters.parts, counters.lost_triggers), (1, 0));
+}
+
+#[test]
 fn where_parts_are_told_of_by_commands_the_controller_asks_to_be_called_often() {
     let mut run = Run::new(told());
     assert!(run.controller.deadline() <= run.now().after(LOOK));

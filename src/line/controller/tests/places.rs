@@ -262,6 +262,13 @@ fn two_pockets_without_an_index_throw_out_the_belt() {
     assert_eq!(run.unsure(), 0);
     run.counts(1);
     assert_eq!((run.parts(), run.unsure()), (3, 1));
+    // One without, the next with, however early: they do not add up.
+    let mut run = Run::by_counts(indexed(), 70);
+    run.index(run.clock, 0);
+    run.counts(63);
+    run.index(run.clock, 0);
+    run.counts(32);
+    assert_eq!((run.parts(), run.unsure()), (4, 0));
     // Without an index none is missed.
     let mut run = Run::by_counts(
         ControllerSettings {
@@ -385,4 +392,154 @@ fn what_the_other_sensors_tell_is_placed_where_it_happened() {
     run.controller
         .confirm(now, 0, now, &mut |c| run.said.push(c));
     assert!(run.controller.faults().has(Fault::Confirm));
+}
+
+#[test]
+fn whatever_is_called_all_that_was_due_before_has_happened() {
+    type Call = fn(&mut Controller<u64>, Instant, &mut dyn FnMut(Command<u64>));
+    let calls: [Call; 11] = [
+        |c, now, e| c.trigger(now, 0, now, &mut |x| e(x)),
+        |c, now, e| c.command_trigger(now, now, &mut |x| e(x)),
+        |c, now, e| c.trigger_lost_since(now, now, &mut |x| e(x)),
+        |c, now, e| c.release(now, 0, now, &mut |x| e(x)),
+        |c, now, e| c.level_read(true, now, &mut |x| e(x)),
+        |c, now, e| c.confirm(now, 0, now, &mut |x| e(x)),
+        |c, now, e| c.outputs_were_late(now, &mut |x| e(x)),
+        |c, now, e| c.encoder(now, 0, now, &mut |x| e(x)),
+        |c, now, e| c.encoder_edge(false, true, now, 0, now, &mut |x| e(x)),
+        // It confirms the pocket that was triggered just now.
+        |c, now, e| c.index(now, 0, now, &mut |x| e(x)),
+        |c, now, e| c.fault(Fault::Record, true, now, &mut |x| e(x)),
+    ];
+    for (n, call) in calls.into_iter().enumerate() {
+        let mut run = Run::by_counts(
+            ControllerSettings {
+                quadrature: true,
+                ..indexed()
+            },
+            70,
+        );
+        run.index(run.clock, 0);
+        run.counts(32);
+        run.frame();
+        assert_eq!(run.jobs(), [(2, 1)]);
+        // The inspector has 50 ms.
+        run.clock += 60 * MS;
+        let now = run.now();
+        call(&mut run.controller, now, &mut |c| run.said.push(c));
+        assert_eq!(run.changes(Fault::Inference), [true], "{n}");
+    }
+}
+
+#[test]
+fn a_picture_that_was_there_first_goes_to_the_inspector_with_its_trigger() {
+    let mut run = Run::new(settings());
+    let exposed = run.clock;
+    run.frame();
+    run.wait(5);
+    run.triggered(exposed, 0);
+    assert_eq!(run.jobs(), [(1, 1)]);
+}
+
+#[test]
+fn what_is_heard_of_so_late_that_its_place_is_forgotten_counts_where_the_belt_is() {
+    use crate::line::gate::{ConfirmKind, ConfirmSettings};
+    let long_ago = |run: &mut Run| {
+        let at = run.clock;
+        run.counts(COUNT_TIMES as u64 + 10);
+        at
+    };
+    // The sensor is free again: what lay before it until now is thrown out.
+    let mut settings = by_counts();
+    settings.gate.occupied_max = Some(Span::Counts(Counts(5)));
+    let mut run = Run::by_counts(settings, 60);
+    run.trigger();
+    let at = long_ago(&mut run);
+    let now = run.now();
+    run.controller
+        .release(Instant(at), 0, now, &mut |c| run.said.push(c));
+    run.counts(42);
+    assert!(run.controller.level(Output::Reject));
+    run.counts(1);
+    assert!(!run.controller.level(Output::Reject));
+
+    // A part at the ejector is the one at its gate.
+    settings.gate.confirm = Some(ConfirmSettings {
+        kind: ConfirmKind::Part,
+        tolerance: Span::Counts(Counts(2)),
+    });
+    settings.gate.occupied_max = None;
+    let mut run = Run::by_counts(settings, 60);
+    run.counts(COUNT_TIMES as u64);
+    let at = run.clock - COUNT_TIMES as u64 * 10 * MS - 1;
+    run.trigger();
+    run.counts(40);
+    let now = run.now();
+    run.controller
+        .confirm(Instant(at), 0, now, &mut |c| run.said.push(c));
+    assert!(!run.controller.faults().has(Fault::Confirm));
+
+    // An index is where the belt is, and no pocket has gone by unseen since.
+    let mut run = Run::by_counts(indexed(), 70);
+    run.index(run.clock, 0);
+    let at = long_ago(&mut run);
+    run.index(at, 0);
+    let lost = run.controller.counters().lost_triggers;
+    run.counts(32);
+    assert_eq!(run.controller.counters().lost_triggers, lost);
+}
+
+#[test]
+fn counts_however_many_take_no_time() {
+    let mut run = Run::by_counts(by_counts(), 60);
+    let counts = run.controller.count();
+    for n in 1..9 {
+        run.wait(10);
+        run.count(u32::MAX);
+        assert_eq!(run.controller.count(), counts.after(Counts(n << 32)));
+    }
+}
+
+#[test]
+fn pockets_at_no_distance_are_one_at_every_count() {
+    let mut run = Run::new(ControllerSettings {
+        every_counts: Some(Counts(0)),
+        ..by_counts()
+    });
+    run.counts(1);
+    let before = run.parts();
+    run.counts(5);
+    assert_eq!(run.parts(), before + 5);
+}
+
+#[test]
+fn an_index_halfway_between_two_pockets_is_the_one_to_come() {
+    let two = ControllerSettings {
+        every_counts: Some(Counts(2)),
+        ..indexed()
+    };
+    for (counts, parts) in [(1, 2), (3, 3)] {
+        let mut run = Run::by_counts(two, 70);
+        run.index(run.clock, 0);
+        run.counts(counts);
+        run.index(run.clock, 0);
+        assert_eq!((run.parts(), run.unsure()), (parts, 0), "{counts}");
+    }
+}
+
+#[test]
+fn an_index_where_no_pocket_can_be_throws_out_the_belt_even_where_the_clock_tells_places() {
+    let mut run = Run::by_counts(
+        ControllerSettings {
+            every_counts: Some(Counts(32)),
+            indexed: true,
+            ..settings()
+        },
+        70,
+    );
+    run.index(run.clock, 0);
+    run.counts(20);
+    assert!(!run.controller.level(Output::Reject));
+    run.index(run.clock, 0);
+    assert!(run.controller.level(Output::Reject));
 }

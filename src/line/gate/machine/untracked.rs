@@ -55,7 +55,6 @@ impl<const N: usize> Gate<N> {
         let first = self.parts.front().map_or(last.gate, |p| p.gate);
         self.reject_stretch(first, last.gate);
         self.bridge = None;
-        self.busy_unsure = true;
         while let Some(part) = self.parts.pop_front() {
             let reason = match part.state {
                 State::Rejected(reason) => reason,

@@ -233,3 +233,20 @@ fn what_a_fault_or_a_neighbour_rejects_does_not_call_a_person() {
     assert_eq!(counters.rejected[Reason::Ng as usize], 3);
     assert!(!line.gate.alarm());
 }
+
+#[test]
+fn what_was_due_before_an_alarm_is_as_it_was_without() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = limits(0, 0, 0);
+    settings.min_pitch = Duration(MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.clock += MS;
+    line.good();
+    line.run(98);
+    // The gates of both, and a little later.
+    line.clock += 3 * MS;
+    line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
+    assert_eq!(line.decisions(), BTreeMap::from([(1, None), (2, None)]));
+}

@@ -539,3 +539,24 @@ fn parts_that_are_not_expected_are_no_surprise_where_they_lie_and_go_there() {
     line.confirm(0);
     assert!(stopped(&line));
 }
+
+#[test]
+fn two_edges_are_two_parts_even_if_their_stamps_lie_ahead() {
+    let mut settings = confirmed(by_time(Ejector::Pass), ConfirmKind::Part);
+    settings.min_pitch = Duration(4 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(5);
+    line.good();
+    line.run(90);
+    for _ in 0..2 {
+        let at = Position {
+            time: Instant(line.clock + 2 * MS),
+            ..line.here()
+        };
+        line.call(|g, here, emit| g.confirm(at, 0, here.time, &mut |o| emit(o)));
+    }
+    line.run(100);
+    assert!(!stopped(&line), "{:?}", line.gate.counters());
+}

@@ -454,3 +454,82 @@ fn what_is_asked_of_a_part_holds_while_it_is_tracked() {
     assert!(!line.gate.undecided(second));
     assert_eq!(line.gate.trigger_of(second), None);
 }
+
+#[test]
+fn a_part_that_is_told_of_after_the_next_one_is_rejected_with_all_that_may_lie_beside_it() {
+    // At 0, 25 and 50 ms parts are seen; then one at 30, or once more at 25, with edges lost before it.
+    for (place, lost, heard) in [(30, 0, 75), (30, 2, 80), (25, 0, 90), (30, 0, 110)] {
+        let mut line = Belt::new(by_time(Ejector::Pass));
+        line.settle();
+        let start = line.clock;
+        for _ in 0..3 {
+            line.good();
+            line.run(25);
+        }
+        line.run(heard - 75);
+        let at = Position {
+            time: Instant(start + place * MS),
+            ..line.here()
+        };
+        let wanted = line.call(|g, here, emit| g.trigger(at, lost, here.time, &mut |o| emit(o)));
+        assert_eq!(wanted, None);
+        line.run(60);
+        let after = line.good();
+        line.run(300);
+        let counters = *line.gate.counters();
+        let lost = 1 + u64::from(lost);
+        assert_eq!((counters.triggers, counters.parts), (4 + lost, 4 + lost));
+        assert_eq!(counters.lost_triggers, lost);
+        // Its picture may be that of the one before it, which is thrown out with it.
+        let decisions = line.decisions().into_iter();
+        let passed: Vec<_> = decisions.filter(|(_, why)| why.is_none()).collect();
+        assert_eq!(passed, [(1, None), (after.0, None)], "{place}, {heard}");
+        let last = line.on(Output::Reject).pop().expect("a pulse");
+        assert_eq!(last, (start + 125 * MS, start + (150 + 15) * MS));
+    }
+}
+
+#[test]
+fn a_part_that_is_told_of_when_it_has_gone_by_throws_out_what_is_there_at_once() {
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let between = line.here();
+    line.run(10);
+    line.good();
+    line.run(200);
+    line.call(|g, here, emit| g.trigger(between, 0, here.time, &mut |o| emit(o)));
+    assert!(line.gate.level(Output::Reject));
+}
+
+#[test]
+fn a_trigger_whose_part_is_lost_to_a_late_output_keeps_nobody_busy() {
+    let mut line = Belt::new(by_time(Ejector::Reject));
+    line.settle();
+    line.good();
+    line.run(250);
+    // A part was lost before it, which has gone by.
+    let part = line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
+    assert_eq!((part, late(&line)), (None, (true, 1)));
+    assert!(!line.gate.level(Output::Busy));
+}
+
+#[test]
+fn a_pass_that_is_over_when_its_count_is_heard_of_is_not_left_on() {
+    let pulse = Span::Time(Duration(4 * MS));
+    let mut settings = settings(Span::Counts(Counts(100)), pulse, Ejector::Pass);
+    settings.late_output = Duration(5 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.good();
+    line.run(99);
+    let at = line.clock;
+    line.clock += 9 * MS / 2;
+    line.counts_to(line.counts + 1, at);
+    assert_eq!(line.decisions()[&1], None);
+    assert!(!line.gate.level(Output::Pass));
+}
+
+#[test]
+fn microseconds_are_whole_ones() {
+    assert_eq!(Duration(1_999).as_micros(), 1);
+}
