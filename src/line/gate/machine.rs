@@ -430,6 +430,7 @@ impl<const N: usize> Gate<N> {
         let since = last.map(|l| at.time.since(l.time));
         if since.is_some_and(|s| s < self.settings.bounce) {
             self.counters.bounces += 1;
+            self.sensor.covered(at, true);
             return None;
         }
         self.last_trigger = Some(at);
@@ -443,14 +444,15 @@ impl<const N: usize> Gate<N> {
             self.passing_fault(Fault::Encoder, emit);
             self.lose_places();
         }
-        self.sensor.covered(at);
+        let near = since.is_some_and(|s| s < self.settings.min_pitch);
+        self.sensor.covered(at, near);
         let id = self.number();
         let mut state = if self.accepting() {
             State::Waiting
         } else {
             State::Rejected(Reason::NotReady)
         };
-        if since.is_some_and(|s| s < self.settings.min_pitch) {
+        if near {
             let before = PartId(id.0 - 1);
             self.reject(before, Reason::DoubleTrigger);
             state = State::Rejected(Reason::DoubleTrigger);

@@ -20,6 +20,8 @@ enum Level {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sensor {
     level: Level,
+    /// Where the present or last cover began.
+    began: Option<Position>,
     /// The level was read and was not as the edges say. An edge may be on its way, so that only a
     /// second look counts.
     doubted: bool,
@@ -31,17 +33,30 @@ impl Sensor {
     pub(super) const fn new() -> Self {
         Self {
             level: Level::Unknown,
+            began: None,
             doubted: false,
             too_long: false,
         }
     }
 
-    /// An on-edge was seen.
-    pub(super) fn covered(&mut self, at: Position) {
+    /// An on-edge was seen; a `near` one is closer to the last one than parts can be. A near edge, and
+    /// one without an off-edge before it, begins no new cover: noise and bounces would otherwise hide
+    /// a part that touches the one before.
+    pub(super) fn covered(&mut self, at: Position, near: bool) {
         self.doubted = false;
-        if !self.too_long {
-            self.level = Level::Covered(at);
+        if self.too_long {
+            return;
         }
+        let began = match self.level {
+            Level::Covered(since) => since,
+            Level::Free | Level::Unknown => self.began.filter(|_| near).unwrap_or(at),
+        };
+        self.cover(began);
+    }
+
+    fn cover(&mut self, began: Position) {
+        self.began = Some(began);
+        self.level = Level::Covered(began);
     }
 }
 
@@ -74,7 +89,11 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
         let as_known = match self.sensor.level {
             Level::Unknown => {
-                self.sensor.level = if on { Level::Covered(at) } else { Level::Free };
+                if on {
+                    self.sensor.cover(at);
+                } else {
+                    self.sensor.level = Level::Free;
+                }
                 true
             }
             Level::Free => !on,
@@ -87,7 +106,7 @@ impl<const N: usize> Gate<N> {
                 // A part is there whose edge never came.
                 self.counters.found_by_level += 1;
                 self.lose_triggers(self.last_trigger, at, 1, emit);
-                self.sensor.level = Level::Covered(at);
+                self.sensor.cover(at);
             } else {
                 self.free(at);
             }

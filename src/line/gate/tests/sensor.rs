@@ -72,6 +72,37 @@ fn parts_that_touch_are_all_rejected_until_the_sensor_is_free() {
     }
 }
 
+/// Noise must not hide the part that touches: the sensor is covered from the first edge on.
+#[test]
+fn an_edge_under_the_same_cover_does_not_begin_it_anew() {
+    for gate in GATES {
+        for (after, off) in [(20, false), (20, true), (1, false), (1, true)] {
+            let mut settings = watched(gate, Ejector::Reject);
+            settings.bounce = Duration(2 * MS);
+            settings.min_pitch = Duration(35 * MS);
+            let mut line = Belt::new(settings);
+            line.settle();
+            let start = line.clock;
+            line.good();
+            line.run(after);
+            if off {
+                line.release();
+            }
+            line.trigger();
+            line.run(32 - after);
+            let case = format!("{gate:?}, {after} ms, off-edge {off}");
+            assert_eq!(line.gate.counters().covered_too_long, 1, "{case}");
+            line.run(8);
+            line.release();
+            line.run(200);
+            assert_eq!(line.decisions()[&1], Some(Reason::DoubleTrigger), "{case}");
+            let (from, to) = line.on(Output::Reject).pop().expect("a pulse");
+            assert_eq!(from, start + 100 * MS, "{case}");
+            assert!(to >= start + 140 * MS, "{case}: {to}");
+        }
+    }
+}
+
 #[test]
 fn a_sensor_that_stays_covered_rejects_for_as_long_as_it_is() {
     for gate in GATES {
