@@ -208,7 +208,14 @@ impl End {
     /// None when there is nothing now.
     fn receive<T>(&self, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, LinkError> {
         let mut bytes = [0; SIZE + 1];
-        match rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT) {
+        let mut take = || rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT);
+        let taken = match take() {
+            // The other has ended without reading all. Told once and first of all: what it said before
+            // is still there.
+            Err(Errno::CONNRESET) => take(),
+            taken => taken,
+        };
+        match taken {
             Ok((0, _)) => Err(LinkError::Gone),
             Ok((length, _)) => match bytes.get(..length).and_then(decode) {
                 Some(message) => Ok(Some(message)),
