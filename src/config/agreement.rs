@@ -4,7 +4,7 @@
 mod around;
 
 use super::TriggerKind;
-use super::assembly::Settings;
+use super::sections::Settings;
 use crate::capture::settings::{CameraRead, SourceName};
 use crate::line::controller::MAX_PARTS;
 use crate::line::devices::Input;

@@ -1,77 +1,16 @@
-//! The whole file, as it is read and as it is taken.
+//! From the settings that were read to the configuration that the program takes.
 
 use super::LineConfig;
 use super::agreement;
 use super::board::Board;
-use super::station::{
-    ChallengeRead, ControlRead, InferenceRead, MetricsRead, PlantRead, SupervisorRead,
-};
+use super::sections::Settings;
 use super::texts::is_path;
-use super::wiring::LinesRead;
 use crate::capture::settings::{CameraRead, SourceName};
-use crate::line::settings::{
-    AlarmRead, CaptureRead, ConfirmRead, GateRead, HandshakeRead, TriggerRead,
-};
-use crate::record::{DriftRead, RecordRead};
-use crate::sanity::SanityRead;
-use crate::settings::kind::{path, text};
-use crate::settings::{
-    Absent, ConfigError, Declared, Document, Problems, Section, Setting, nearest,
-};
+use crate::settings::{ConfigError, Declared, Problems, Setting, nearest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The whole file, key by key, before anything is compared or put together.
-pub(super) struct Settings {
-    pub(super) product: Setting<PathBuf>,
-    pub(super) board: Setting<String>,
-    pub(super) camera: CameraRead,
-    pub(super) trigger: TriggerRead,
-    pub(super) capture: CaptureRead,
-    pub(super) gate: GateRead,
-    pub(super) confirm: ConfirmRead,
-    pub(super) handshake: HandshakeRead,
-    pub(super) challenge: ChallengeRead,
-    pub(super) alarm: AlarmRead,
-    pub(super) inference: InferenceRead,
-    pub(super) sanity: SanityRead,
-    pub(super) drift: DriftRead,
-    pub(super) lines: LinesRead,
-    pub(super) plant: PlantRead,
-    pub(super) supervisor: SupervisorRead,
-    pub(super) record: RecordRead,
-    pub(super) metrics: MetricsRead,
-    pub(super) control: ControlRead,
-}
-
 impl Settings {
-    /// Reads every key; wrong ones are in the document's problems afterwards.
-    pub(super) fn read(document: &mut Document, top: &mut Section<'_>) -> Self {
-        let bundle = path("path of a bundle, relative to this file");
-        let profile = text("name of a board profile, or path of one (with a / or .toml)");
-        Self {
-            product: document.setting(top, "product", bundle, Absent::Refused),
-            board: document.setting(top, "board", profile, Absent::Refused),
-            camera: CameraRead::read(document, top),
-            trigger: Declared::read(document, top),
-            capture: Declared::read(document, top),
-            gate: Declared::read(document, top),
-            confirm: Declared::read(document, top),
-            handshake: Declared::read(document, top),
-            challenge: Declared::read(document, top),
-            alarm: Declared::read(document, top),
-            inference: Declared::read(document, top),
-            sanity: Declared::read(document, top),
-            drift: Declared::read(document, top),
-            lines: LinesRead::read(document, top),
-            plant: Declared::read(document, top),
-            supervisor: Declared::read(document, top),
-            record: Declared::read(document, top),
-            metrics: Declared::read(document, top),
-            control: Declared::read(document, top),
-        }
-    }
-
     /// Compares the values and puts them together; `profile` is the text of the board profile that the
     /// file names, where it was read already. None where something is a problem.
     pub(super) fn taken(

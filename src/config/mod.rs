@@ -10,6 +10,7 @@ mod assembly;
 mod board;
 mod example;
 mod files;
+mod sections;
 mod station;
 mod texts;
 mod warnings;
@@ -29,7 +30,7 @@ pub use texts::Texts;
 pub use wiring::Lines;
 
 use crate::settings::Document;
-use assembly::Settings;
+use sections::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

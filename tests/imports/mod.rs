@@ -78,7 +78,12 @@ impl Program {
             let module = module.unwrap_or_default().to_vec();
             let passed_on = path.get(module.len()).and_then(|item| {
                 let imports = &self.0.get(&module)?.imports;
-                imports.iter().find(|i| i.bound.as_ref() == Some(item))
+                let here = |i: &&Import| i.path == path[..=module.len()];
+                // `pub(crate) use section;` of a macro passes on what is defined here.
+                let elsewhere = imports.iter().filter(|i| !here(i));
+                elsewhere
+                    .into_iter()
+                    .find(|i| i.bound.as_ref() == Some(item))
             });
             let Some(import) = passed_on else {
                 return module;

@@ -2,7 +2,7 @@
 //! the confirmation behind the gate, the handshake with a PLC, the challenge, the supervisor.
 
 use super::{in_the_gates_unit, needed, not_less, not_shorter, of_pitch, useless};
-use crate::config::assembly::Settings;
+use crate::config::sections::Settings;
 use crate::config::{ConfirmKind, TriggerKind};
 use crate::line::devices::Input;
 use crate::line::gate::Output;
