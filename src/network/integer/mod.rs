@@ -1,0 +1,11 @@
+//! Quantised networks in integers.
+
+mod description;
+mod fuse;
+mod kernels;
+mod pack;
+mod plan;
+mod run;
+mod shapes;
+#[cfg(test)]
+mod tests;
