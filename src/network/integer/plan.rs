@@ -170,7 +170,7 @@ fn share(tensors: &mut [Tensor], steps: &[Step], exits: &[Leaving]) -> Vec<(usiz
     for exit in exits {
         last_use[exit.tensor] = usize::MAX;
     }
-    let own = |t: &Tensor| t.lines.first != 0 || t.bytes > t.shape.rows * t.lines.row_stride;
+    let own = |t: &Tensor| t.bytes != t.shape.rows * t.shape.columns * t.lines.pixel_stride;
     let mut buffers: Vec<(usize, u8)> = Vec::new();
     // Buffers without margins, with the step after which each is free.
     let mut shared: Vec<(usize, usize)> = Vec::new();
@@ -233,6 +233,14 @@ impl Drafts<'_> {
         (value, dense, layer)
     }
 
+    /// Whether nothing but convolutions that are not depthwise take `value`.
+    fn only_windows_read(&self, value: Value) -> bool {
+        let layers = self.description.layers.iter();
+        layers
+            .filter(|l| l.operation.inputs().contains(&Some(value)))
+            .all(|l| matches!(&l.operation, Operation::Convolution(c) if c.groups == 1))
+    }
+
     /// Decides where the pixels of every value that crosses steps are.
     fn lay_out(&mut self, steps: &[Fused]) -> Result<(), PlanError> {
         let values = std::iter::once(0).chain(steps.iter().map(|s| s.last + 1));
@@ -248,12 +256,7 @@ impl Drafts<'_> {
                 .collect();
             let windows = || readers.iter().filter_map(|s| self.entrance(s).1);
             // Pictures stay pictures: only convolutions that are not depthwise read them.
-            let narrow = value == 0
-                && shape.channels <= QUAD
-                && windows().count() == readers.len()
-                && steps
-                    .iter()
-                    .all(|s| s.addition.is_none_or(|(_, other)| other != 0));
+            let narrow = value == 0 && shape.channels <= QUAD && self.only_windows_read(0);
             let pixel_stride = if narrow {
                 QUAD
             } else {
