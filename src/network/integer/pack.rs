@@ -126,14 +126,6 @@ impl Packed {
         }
     }
 
-    pub(super) fn steps(&self) -> usize {
-        self.steps
-    }
-
-    pub(super) fn groups(&self) -> usize {
-        self.groups
-    }
-
     pub(super) fn filter(&self) -> Filter<'_> {
         Filter {
             groups: self.groups,

@@ -81,7 +81,6 @@ pub(super) struct Step {
 
 /// A value that leaves.
 pub(super) struct Leaving {
-    pub(super) name: String,
     pub(super) tensor: usize,
     /// One a channel.
     pub(super) scales: Vec<f32>,
@@ -154,7 +153,6 @@ impl Plan {
             }
         }
         let exits = description.exits.iter().map(|exit| Leaving {
-            name: exit.name.clone(),
             tensor: drafts.tensor(exit.value),
             scales: match exit.scales[..] {
                 [one] => vec![one; drafts.shapes[exit.value].channels],

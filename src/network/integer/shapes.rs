@@ -14,11 +14,11 @@ const MOST_SUM: f64 = (1u64 << 30) as f64;
 /// Why a network cannot run in integers.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("node `{node}`: {problem}")]
-pub struct PlanError {
+pub(crate) struct PlanError {
     /// The node in the file.
-    pub node: String,
+    pub(super) node: String,
     /// What is off.
-    pub problem: String,
+    pub(super) problem: String,
 }
 
 impl PlanError {
