@@ -1,4 +1,4 @@
-//! Image to feature maps: a (quantised) ONNX network run by tract, and the report of what ran.
+//! Image to feature maps: a (quantised) ONNX network, and the report of what ran.
 //!
 //! Input `[1, 3, side, side]` f32, normalised; output two taps, `[channels, side / stride,
 //! side / stride]` each, channel-major.
@@ -105,6 +105,14 @@ impl Backbone {
     /// What runs.
     pub fn kernels(&self) -> &KernelReport {
         self.network.kernels()
+    }
+
+    /// Refuses a backbone that runs in floats.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotIntegers`] with the nodes that are the reason.
+    pub fn require_integers(&self) -> Result<(), BackboneError> {
+        Ok(self.network.require_integers()?)
     }
 
     /// Lets `fill` write the input, `[3, side, side]` f32, and runs the network; the maps are in

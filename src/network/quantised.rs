@@ -1,4 +1,5 @@
-//! Quantised ONNX (QDQ) to the fastest exact form that tract runs today.
+//! Quantised ONNX (QDQ) to the fastest exact form that tract runs today: for files of which some
+//! node does not run in integers.
 //!
 //! tract loads QuantizeLinear / DequantizeLinear pairs but executes them one by one between float
 //! convolutions, slower than float alone. Here each activation pair becomes one vectorised
