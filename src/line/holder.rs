@@ -218,7 +218,9 @@ impl Holder {
 
 /// Commands whose times are remembered; a power of two.
 const REMEMBERED: usize = 128;
-/// How soon PASS is let fall again while the holder may still raise it.
+/// What stops parts, whoever sets it.
+const ROUND_THE_HOLDER: [Output; 4] = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
+/// How soon an output is switched off again while the holder may still set it, or does not answer.
 const AGAIN: Duration = Duration::from_millis(1);
 
 /// What the vision process knows of the holder.
@@ -234,6 +236,8 @@ pub struct Watch {
     /// The last command on PASS took it away: its number.
     revoked: Option<u64>,
     again: Instant,
+    /// Since the holder is overdue: when the outputs are switched off once more.
+    all_again: Option<Instant>,
 }
 
 impl Watch {
@@ -247,6 +251,7 @@ impl Watch {
             times: [Instant(0); REMEMBERED],
             revoked: None,
             again: Instant::MAX,
+            all_again: None,
         }
     }
 
@@ -290,20 +295,29 @@ impl Watch {
             .is_some_and(|since| now.since(since) > self.late)
     }
 
-    /// Whether PASS must be let fall round the holder once more: it may have raised it on a command
-    /// that was taken back since.
-    pub fn must_fall_again(&mut self, now: Instant) -> bool {
-        let due = self.revoked.is_some() && now >= self.again;
-        if due {
-            self.again = now.after(AGAIN);
+    /// The outputs that the vision process switches off at `now` without the holder. All of them again
+    /// and again while the holder is overdue, because an output may have failed the first time. PASS
+    /// until the holder has answered its end: it may have set it on a command that was taken back.
+    pub fn switched_off(&mut self, now: Instant) -> &'static [Output] {
+        if !self.overdue(now) {
+            self.all_again = None;
+        } else if self.all_again.is_none_or(|again| now >= again) {
+            self.all_again = Some(now.after(AGAIN));
+            return &ROUND_THE_HOLDER;
         }
-        due
+        if self.revoked.is_some() && now >= self.again {
+            self.again = now.after(AGAIN);
+            return &[Output::Pass];
+        }
+        &[]
     }
 
     /// When to look again.
     pub fn deadline(&self) -> Instant {
-        let overdue = self.waits_since().map_or(Instant::MAX, |since| {
-            since.after(self.late).after(Duration(1))
+        let overdue = self.all_again.unwrap_or_else(|| {
+            self.waits_since().map_or(Instant::MAX, |since| {
+                since.after(self.late).after(Duration(1))
+            })
         });
         self.again.min(overdue)
     }

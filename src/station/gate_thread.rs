@@ -30,6 +30,8 @@ const RECORD_SILENT: Duration = Duration::from_millis(5_000);
 const STUCK: Duration = Duration::from_millis(10_000);
 /// Time that the machine slept and that parts may have moved unseen.
 const SLEPT: Duration = Duration::from_millis(5);
+/// Outputs that failed are tried again so often.
+const OUTPUTS_AGAIN: Duration = Duration::from_millis(5);
 /// Longest sleep: how late a request to stop is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
@@ -322,7 +324,12 @@ impl<'a> GateThread<'a> {
             Ok(holding) => holding,
             Err(error) => {
                 self.executor.outputs_gone(&error);
-                self.ask_again = Instant::MAX;
+                // Outputs that come back are switched off then.
+                self.ask_again = if self.executor.orphaned {
+                    Instant::MAX
+                } else {
+                    now.after(OUTPUTS_AGAIN)
+                };
                 return;
             }
         };

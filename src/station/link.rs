@@ -334,7 +334,6 @@ pub struct LinkedOutputs {
     end: VisionEnd,
     watch: Watch,
     safe: Box<dyn SafeOutputs>,
-    overdue: bool,
     asked_to_end: bool,
     /// Nobody holds the lines any more, and all of them have fallen.
     let_go: bool,
@@ -347,7 +346,6 @@ impl LinkedOutputs {
             end,
             watch: Watch::new(late),
             safe,
-            overdue: false,
             asked_to_end: false,
             let_go: false,
         }
@@ -429,14 +427,8 @@ impl Outputs for LinkedOutputs {
         };
         let overdue = self.watch.overdue(now);
         let mut fallen = Ok(());
-        if overdue && !self.overdue {
-            for output in [Output::Pass, Output::Ready, Output::Reject, Output::Fault] {
-                fallen = fallen.and(self.safe.fall(output));
-            }
-        }
-        self.overdue = overdue;
-        if self.watch.must_fall_again(now) {
-            fallen = fallen.and(self.safe.fall(Output::Pass));
+        for output in self.watch.switched_off(now) {
+            fallen = fallen.and(self.safe.fall(*output));
         }
         fallen?;
         Ok(Holding {

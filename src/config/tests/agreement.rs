@@ -138,7 +138,7 @@ fn what_works_but_protects_less_is_a_warning_with_its_line() {
     let quiet = ("consecutive_rejects = 10", "consecutive_rejects = 0");
     let timeout = vec![(
         "inference.timeout_ms".to_string(),
-        line_of(EXAMPLE, "timeout_ms = 1000            # inspection"),
+        line_of(EXAMPLE, "timeout_ms = 1000            # inspecting"),
     )];
     assert_eq!(keys(&[quiet]), timeout);
     let slow = ("restart_ms = 200", "restart_ms = 1001");

@@ -159,15 +159,39 @@ fn pass_falls_again_and_again_until_the_holder_has_heard_of_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     let on = watch.command(pass_until(40), Instant(0));
     let off = watch.command(set(Output::Pass, false), Instant(MS));
-    assert!(!watch.must_fall_again(Instant(MS)));
-    assert!(watch.must_fall_again(Instant(2 * MS)));
-    assert!(!watch.must_fall_again(Instant(2 * MS + 1)));
+    assert!(watch.switched_off(Instant(MS)).is_empty());
+    assert_eq!(watch.switched_off(Instant(2 * MS)), [Output::Pass]);
+    assert!(watch.switched_off(Instant(2 * MS + 1)).is_empty());
     bench.hear(on, 2 * MS);
     watch.answer(bench.answers[0]);
-    assert!(watch.must_fall_again(Instant(3 * MS)), "it is on now");
+    assert_eq!(
+        watch.switched_off(Instant(3 * MS)),
+        [Output::Pass],
+        "it is on now"
+    );
     bench.hear(off, 3 * MS);
     watch.answer(bench.answers[1]);
-    assert!(!watch.must_fall_again(Instant(9 * MS)));
+    assert!(watch.switched_off(Instant(9 * MS)).is_empty());
+    assert_eq!(watch.deadline(), Instant::MAX);
+}
+
+#[test]
+fn while_the_holder_is_overdue_all_outputs_are_switched_off_again_and_again() {
+    let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
+    let alive = watch.command(What::Alive, Instant(0));
+    let late = SETTINGS.late.0;
+    assert!(watch.switched_off(Instant(late)).is_empty());
+    assert_eq!(watch.deadline(), Instant(late + 1));
+    let all = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
+    for n in 0..3 {
+        let now = late + 1 + n * MS;
+        assert_eq!(watch.switched_off(Instant(now)), all);
+        assert!(watch.switched_off(Instant(now + MS - 1)).is_empty());
+        assert_eq!(watch.deadline(), Instant(now + MS));
+    }
+    bench.hear(alive, late + 4 * MS);
+    watch.answer(bench.answers[0]);
+    assert!(watch.switched_off(Instant(late + 10 * MS)).is_empty());
     assert_eq!(watch.deadline(), Instant::MAX);
 }
 
@@ -337,10 +361,13 @@ fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on()
     assert!(watch.overdue(overdue) && !watch.overdue(Instant(45 * MS)));
     let on = watch.command(pass_until(40), Instant(6 * MS));
     assert_eq!(watch.deadline(), overdue);
-    assert!(!watch.must_fall_again(Instant(9 * MS)), "it is wanted");
+    assert!(
+        watch.switched_off(Instant(9 * MS)).is_empty(),
+        "it is wanted"
+    );
     let off = watch.command(set(Output::Pass, false), Instant(7 * MS));
     assert_eq!(watch.deadline(), Instant(8 * MS));
-    assert!(watch.must_fall_again(Instant(8 * MS)));
+    assert_eq!(watch.switched_off(Instant(8 * MS)), [Output::Pass]);
     assert_eq!(watch.deadline(), Instant(9 * MS));
     // Another line that goes off has nothing to do with it.
     watch.command(set(Output::Ready, false), Instant(8 * MS));
@@ -351,13 +378,13 @@ fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on()
         late: Duration::ZERO,
     };
     assert!(!watch.answer(answer(on.number, 0)));
-    assert!(watch.must_fall_again(Instant(9 * MS)));
+    assert_eq!(watch.switched_off(Instant(9 * MS)), [Output::Pass]);
     assert!(!watch.answer(answer(off.number, 0)));
     assert_eq!(watch.deadline(), Instant(48 * MS + 1));
     // A pass that is wanted again ends it as well.
     watch.command(set(Output::Pass, false), Instant(9 * MS));
     watch.command(pass_until(60), Instant(9 * MS));
-    assert!(!watch.must_fall_again(Instant(20 * MS)));
+    assert!(watch.switched_off(Instant(20 * MS)).is_empty());
     assert_eq!(watch.deadline(), Instant(48 * MS + 1));
 }
 

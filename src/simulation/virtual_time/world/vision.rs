@@ -193,17 +193,12 @@ impl World {
 
     pub(super) fn run_vision(&mut self) {
         let now = Instant(self.now);
-        if self.vision.watch.must_fall_again(now) {
-            self.set_level(Output::Pass, false);
+        for output in self.vision.watch.switched_off(now) {
+            self.set_level(*output, output.when_unattended());
         }
         let overdue = self.vision.watch.overdue(now);
         if overdue != self.vision.overdue {
             self.vision.overdue = overdue;
-            if overdue {
-                for output in [Output::Pass, Output::Ready, Output::Reject, Output::Fault] {
-                    self.set_level(output, output.when_unattended());
-                }
-            }
             self.call(|c, now, emit| c.fault(Fault::Supervisor, overdue, now, &mut |x| emit(x)));
         }
         if self.now >= self.vision.next_alive {
