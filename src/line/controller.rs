@@ -9,10 +9,12 @@ use super::gate::{
     SettingsError,
 };
 use super::pairing::{FrameInfo, Paired, Pairing, PairingSettings, Unused};
-use super::quadrature::{Moved, Quadrature};
+use super::quadrature::Quadrature;
 use crate::time::{Count, Counts, Duration, Instant, Position, Span};
+use belt::COUNT_TIMES;
 use heapless::Deque;
 
+mod belt;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +22,6 @@ mod tests;
 pub const MAX_PARTS: usize = 256;
 /// Frames kept for a trigger that is still on its way.
 pub const KEPT_FRAMES: usize = 4;
-/// Encoder counts whose times are remembered; a power of two.
-const COUNT_TIMES: usize = 256;
 /// Where parts are told of by commands the controller is called so often, to notice when it was not.
 const LOOK: Duration = Duration::from_millis(20);
 /// A word that is heard so soon after this program was not run may have waited for it.
@@ -307,186 +307,11 @@ impl<F> Controller<F> {
         self.called = clock;
     }
 
-    /// Where the belt was at `time`: what reaches this program late is placed where it happened. None
-    /// when that is not remembered.
-    fn place_at(&self, time: Instant) -> Option<Position> {
-        let mut count = self.count;
-        for _ in 0..COUNT_TIMES {
-            if count.0 == 0 || self.count_times[count.0 as usize % COUNT_TIMES] <= time {
-                return Some(Position { time, count });
-            }
-            count.0 -= 1;
-        }
-        None
-    }
-
-    fn here(&self, clock: Instant) -> Position {
-        Position {
-            time: clock,
-            count: self.count,
-        }
-    }
-
-    /// The trigger's sensor is free again since `at`; `lost` edges before that were not seen.
-    pub fn release(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let place = self.place_at(at).unwrap_or(self.here(clock));
-        self.gate
-            .release(place, lost, clock, &mut |o| emit(Command::Gate(o)));
-        self.tick(clock, emit);
-    }
-
-    /// The level of the trigger's input was read, and no edge of it waits to be told.
-    pub fn level_read(&mut self, on: bool, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
-        let here = self.here(clock);
-        self.gate
-            .level_read(on, here, clock, &mut |o| emit(Command::Gate(o)));
-        self.tick(clock, emit);
-    }
-
-    /// The confirming sensor saw a part at `at`; `lost` edges before it were not told.
-    pub fn confirm(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let place = self.place_at(at).unwrap_or(self.here(clock));
-        self.gate
-            .confirm(place, lost, clock, &mut |o| emit(Command::Gate(o)));
-        self.tick(clock, emit);
-    }
-
     /// The holder of the output lines was late: nobody knows what went by.
     pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .outputs_were_late(clock, &mut |o| emit(Command::Gate(o)));
         self.tick(clock, emit);
-    }
-
-    /// An edge of the encoder's first or `second` channel; `lost` edges of it before were not told.
-    pub fn encoder_edge(
-        &mut self,
-        second: bool,
-        on: bool,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        if self.settings.quadrature {
-            self.quarter(second, on, at, lost, clock, emit);
-        } else if on && !second {
-            self.encoder(at, lost, clock, emit);
-        }
-    }
-
-    fn quarter(
-        &mut self,
-        second: bool,
-        on: bool,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let moved = if second {
-            self.quadrature.b(on)
-        } else {
-            self.quadrature.a(on)
-        };
-        if moved == Moved::Unsure || lost > 0 {
-            self.gate
-                .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
-        }
-        if moved == Moved::Forward {
-            self.encoder(at, 0, clock, emit);
-        }
-        self.tick(clock, emit);
-    }
-
-    /// The belt moved by one count, and by `lost` more that nobody saw.
-    pub fn encoder(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let before = self.count;
-        let reached = before.after(Counts(1 + u64::from(lost)));
-        self.count = reached;
-        // More than are remembered would write each place twice.
-        for count in (before.0.max(reached.0.saturating_sub(COUNT_TIMES as u64)) + 1)..=reached.0 {
-            self.count_times[count as usize % COUNT_TIMES] = at;
-        }
-        self.gate
-            .encoder(reached, at, clock, &mut |o| emit(Command::Gate(o)));
-        if let Some(every) = self.settings.every_counts
-            && self.phased
-            && reached >= self.next_part_at
-        {
-            // Where the parts lie does not change by counts that nobody saw; those that went by
-            // meanwhile are triggers that were lost.
-            let every = every.max(Counts(1));
-            let gone_by = reached.since(self.next_part_at).0 / every.0;
-            self.next_part_at = self.next_part_at.after(every * (gone_by + 1));
-            let lost = u32::try_from(gone_by).unwrap_or(u32::MAX);
-            self.since_index += 1;
-            if self.settings.indexed && self.since_index > 1 {
-                // Where the nests are is not known any more.
-                self.gate
-                    .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
-            }
-            self.trigger(at, lost, clock, emit);
-        }
-        self.tick(clock, emit);
-    }
-
-    /// A part is at the place that triggers count from.
-    pub fn index(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let Some(every) = self.settings.every_counts else {
-            return;
-        };
-        let place = self.place_at(at).unwrap_or(self.here(clock));
-        let count = place.count;
-        let next = self.next_part_at;
-        // Either the part that is to come, or the one that was triggered just now.
-        let (early, late) = (next.since(count), count.since(next.before(every)));
-        let off = early.min(late);
-        let mut gate = |o| emit(Command::Gate(o));
-        if !self.phased {
-            // Parts have gone by that nothing told of.
-            self.phased = true;
-            self.gate.unwatched(place, clock, &mut gate);
-        } else if lost > 0
-            || off > (every / 16).max(Counts(1))
-            || (late < early && self.since_index == 0)
-        {
-            // The encoder and the belt do not agree on how far it is from part to part.
-            self.gate.encoder_unsure(clock, &mut gate);
-            self.gate.unwatched(place, clock, &mut gate);
-        } else if late < early {
-            self.since_index = 0;
-            self.next_part_at = count.after(every);
-            self.tick(clock, emit);
-            return;
-        }
-        self.since_index = 0;
-        self.next_part_at = count.after(every);
-        self.trigger(at, 0, clock, emit);
     }
 
     /// Edges of the trigger were lost, and none came after them.

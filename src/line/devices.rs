@@ -88,7 +88,7 @@ pub trait SafeOutputs: Send {
     ///
     /// # Errors
     /// When the device is gone.
-    fn fall(&mut self, line: Output) -> Result<(), DeviceError>;
+    fn fall(&mut self, output: Output) -> Result<(), DeviceError>;
 }
 
 /// The alarm that stands until a person acknowledges it.
@@ -174,7 +174,7 @@ pub trait Outputs: Send {
     ///
     /// # Errors
     /// When the device is gone.
-    fn set(&mut self, line: Output, on: bool) -> Result<(), DeviceError>;
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError>;
 
     /// Sets `line`, which is to fall by itself at `until` where somebody stands by to do that.
     ///
@@ -197,8 +197,8 @@ pub trait Outputs: Send {
     /// As [`Outputs::set`]; the first of them.
     fn set_all(&mut self, levels: &[(Output, bool)]) -> Result<(), DeviceError> {
         let mut failed = None;
-        for &(line, on) in levels {
-            if let Err(error) = self.set(line, on) {
+        for &(output, on) in levels {
+            if let Err(error) = self.set(output, on) {
                 failed.get_or_insert(error);
             }
         }

@@ -6,7 +6,8 @@ use super::super::lines::Output;
 use super::super::output::{Action, Decision};
 use super::super::part::Reason;
 use super::super::settings::Ejector;
-use super::{Due, Gate, Hold, State};
+use super::due::Due;
+use super::{Gate, Hold, State};
 use crate::time::{Duration, Instant, Position};
 
 impl<const N: usize> Gate<N> {

@@ -250,3 +250,57 @@ fn what_was_due_before_an_alarm_is_as_it_was_without() {
     line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
     assert_eq!(line.decisions(), BTreeMap::from([(1, None), (2, None)]));
 }
+
+#[test]
+fn rejects_in_a_row_raise_the_alarm_and_a_person_ends_it() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        consecutive: 3,
+        rejects: 0,
+        window: 0,
+        stop_line: true,
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    for _ in 0..3 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ng);
+        line.run(40);
+    }
+    line.run(300);
+    assert!(line.gate.alarm() && !line.gate.ready() && line.gate.level(Output::Fault));
+    line.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
+    assert!(line.gate.ready());
+    assert_eq!(line.gate.counters().alarms, 1);
+}
+
+#[test]
+fn a_rate_of_rejects_raises_the_alarm() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        consecutive: 0,
+        rejects: 3,
+        window: 10,
+        stop_line: false,
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    for round in 0..12 {
+        let part = line.trigger().expect("wanted");
+        let verdict = if round % 5 == 4 {
+            PartVerdict::Ng
+        } else {
+            PartVerdict::Ok
+        };
+        line.verdict(part, verdict);
+        line.run(40);
+    }
+    assert!(!line.gate.alarm(), "2 of 10");
+    for _ in 0..2 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ng);
+        line.run(40);
+    }
+    line.run(200);
+    assert!(line.gate.alarm() && line.gate.ready());
+}

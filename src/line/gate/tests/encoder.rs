@@ -447,3 +447,75 @@ fn counts_however_many_say_nothing_of_the_time() {
     assert_eq!(line.changes(Output::Heartbeat, from + 1), []);
     assert!(line.gate.ready());
 }
+
+#[test]
+fn an_encoder_that_stands_while_parts_come_is_a_fault() {
+    let mut line = Belt::new(settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Reject,
+    ));
+    line.settle();
+    line.trigger();
+    line.clock += 30 * MS;
+    line.trigger();
+    assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Output::Reject));
+    line.run(300);
+    assert!(line.gate.ready() && !line.gate.level(Output::Reject));
+    assert_eq!(line.gate.counters().passed, 0);
+}
+
+#[test]
+fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
+    let mut settings = settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Pass,
+    );
+    settings.encoder_silence = Duration(10 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, PartVerdict::Ok);
+    line.run(5);
+    assert!(!line.gate.level(Output::Reject));
+    // The belt moves on for 12 ms and the encoder is mute.
+    line.clock += 12 * MS;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    assert!(
+        line.gate.level(Output::Reject) && line.gate.ready(),
+        "a standing belt may start"
+    );
+    // The way to the gate and a quarter of it, for what it may have counted wrongly before.
+    line.run(109);
+    assert!(line.gate.level(Output::Reject));
+    line.run(10);
+    assert!(!line.gate.level(Output::Reject));
+    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
+}
+
+#[test]
+fn an_encoder_that_dies_under_pass_ends_it_for_good() {
+    for gate in [Span::Time(Duration(100 * MS)), Span::Counts(Counts(100))] {
+        let pulse = Span::Counts(Counts(15));
+        let mut line = Belt::new(settings(gate, pulse, Ejector::Pass));
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ok);
+        line.run(103);
+        assert!(line.gate.level(Output::Pass), "{gate:?}");
+        // Time goes on without a count.
+        let died = line.clock;
+        while line.clock < died + 12 * MS {
+            line.clock = line.gate.deadline().0.clamp(line.clock, died + 12 * MS);
+            let (clock, said) = (line.clock, &mut line.said);
+            line.gate
+                .tick(Instant(clock), &mut |o| said.push((clock, o)));
+        }
+        let off = line.on(Output::Pass).pop().expect("PASS was on").1;
+        assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);
+        // The belt had moved unseen: what comes now lies elsewhere.
+        line.run(5);
+        assert!(!line.gate.level(Output::Pass), "{gate:?}");
+    }
+}
