@@ -1,15 +1,16 @@
-//! Where the belt is: the encoder's edges and the index, and what the sensors report between triggers.
+//! The belt's place: the edges of the encoder and the index, and the sensors' reports between two
+//! triggers.
 
 use super::super::quadrature::Moved;
 use super::{Command, Controller};
 use crate::time::{Counts, Instant, Position};
 
-/// Encoder counts whose times are remembered; a power of two.
+/// Encoder counts whose times are kept; a power of two.
 pub(super) const COUNT_TIMES: usize = 256;
 
 impl<F> Controller<F> {
-    /// Where the belt was at `time`: what reaches this program late is placed where it happened. None
-    /// when that is not remembered.
+    /// The belt's place at `time`, so that a late report counts at the place where it happened. None if
+    /// that time is not kept any more.
     pub(super) fn place_at(&self, time: Instant) -> Option<Position> {
         let mut count = self.count;
         for _ in 0..COUNT_TIMES {
@@ -28,7 +29,7 @@ impl<F> Controller<F> {
         }
     }
 
-    /// The trigger's sensor is free again since `at`; `lost` edges before that were not seen.
+    /// The trigger's sensor is free again since `at`. The kernel lost `lost` edges before that.
     pub fn release(
         &mut self,
         at: Instant,
@@ -42,7 +43,7 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// The level of the trigger's input was read, and no edge of it waits to be told.
+    /// The level of the trigger's input was read, and no edge of it is pending.
     pub fn level_read(&mut self, on: bool, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         let here = self.here(clock);
         self.gate
@@ -50,7 +51,7 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// The confirming sensor saw a part at `at`; `lost` edges before it were not told.
+    /// The confirming sensor saw a part at `at`. The kernel lost `lost` edges before it.
     pub fn confirm(
         &mut self,
         at: Instant,
@@ -64,7 +65,8 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// An edge of the encoder's first or `second` channel; `lost` edges of it before were not told.
+    /// An edge of the encoder's first or `second` channel. The kernel lost `lost` edges of this channel
+    /// before it.
     pub fn encoder_edge(
         &mut self,
         second: bool,
@@ -105,7 +107,7 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// The belt moved by one count, and by `lost` more that nobody saw.
+    /// The belt moved by one count, and by `lost` counts whose edges the kernel lost.
     pub fn encoder(
         &mut self,
         at: Instant,
@@ -116,7 +118,7 @@ impl<F> Controller<F> {
         let before = self.count;
         let reached = before.after(Counts(1 + u64::from(lost)));
         self.count = reached;
-        // More than are remembered would write each place twice.
+        // More counts than are kept would write each place twice.
         for count in (before.0.max(reached.0.saturating_sub(COUNT_TIMES as u64)) + 1)..=reached.0 {
             self.count_times[count as usize % COUNT_TIMES] = at;
         }
@@ -126,15 +128,15 @@ impl<F> Controller<F> {
             && self.phased
             && reached >= self.next_part_at
         {
-            // Where the parts lie does not change by counts that nobody saw; those that went by
-            // meanwhile are triggers that were lost.
+            // Lost counts do not change where the parts are. Parts that went by meanwhile are lost
+            // triggers.
             let every = every.max(Counts(1));
             let gone_by = reached.since(self.next_part_at).0 / every.0;
             self.next_part_at = self.next_part_at.after(every * (gone_by + 1));
             let lost = u32::try_from(gone_by).unwrap_or(u32::MAX);
             self.since_index += 1;
             if self.settings.indexed && self.since_index > 1 {
-                // Where the nests are is not known any more.
+                // Nobody knows any more where the nests are.
                 self.gate
                     .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
             }
@@ -143,7 +145,7 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// A part is at the place that triggers count from.
+    /// A part is at the place from which the distances count.
     pub fn index(
         &mut self,
         at: Instant,
@@ -157,19 +159,19 @@ impl<F> Controller<F> {
         let place = self.place_at(at).unwrap_or(self.here(clock));
         let count = place.count;
         let next = self.next_part_at;
-        // Either the part that is to come, or the one that was triggered just now.
+        // The edge belongs to the next part, or to the part that was triggered just now.
         let (early, late) = (next.since(count), count.since(next.before(every)));
         let off = early.min(late);
         let mut gate = |o| emit(Command::Gate(o));
         if !self.phased {
-            // Parts have gone by that nothing told of.
+            // Parts went by without a trigger.
             self.phased = true;
             self.gate.unwatched(place, clock, &mut gate);
         } else if lost > 0
             || off > (every / 16).max(Counts(1))
             || (late < early && self.since_index == 0)
         {
-            // The encoder and the belt do not agree on how far it is from part to part.
+            // The encoder and the belt disagree on the distance between two parts.
             self.gate.encoder_unsure(clock, &mut gate);
             self.gate.unwatched(place, clock, &mut gate);
         } else if late < early {

@@ -62,7 +62,7 @@ fn by_counts(ejector: Ejector) -> Settings {
     settings(gate, pulse, ejector)
 }
 
-/// A gate on a belt that moves one count per millisecond, and everything that it ever emitted.
+/// A gate on a belt that moves one count per millisecond, and all its actions.
 struct Belt {
     gate: Gate<ROOM>,
     said: Vec<(u64, Action)>,
@@ -80,7 +80,7 @@ impl Belt {
         }
     }
 
-    /// Runs for `ms`, calling the gate whenever it asked to be called and at every count.
+    /// Runs for `ms`; calls the gate whenever it asks for it, and at every count.
     fn run(&mut self, ms: u64) {
         let end = self.clock + ms * MS;
         while self.clock < end {
@@ -180,7 +180,7 @@ impl Belt {
         self.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
     }
 
-    /// Levels that `output` took since `from`.
+    /// Levels of `output` since `from`.
     fn changes(&self, output: Output, from: u64) -> Vec<(u64, bool)> {
         let set = self.said.iter().filter_map(|(at, o)| match *o {
             Action::Set { output: l, on, .. } => (l == output && *at >= from).then_some((*at, on)),
@@ -220,7 +220,7 @@ impl Belt {
         stretches
     }
 
-    /// A running line without anything on it.
+    /// A line that is ready, with an empty belt.
     fn settle(&mut self) {
         self.start();
         self.run(300);
@@ -248,7 +248,7 @@ fn a_good_part_passes_and_a_bad_one_is_rejected_each_at_its_gate() {
         );
         assert_eq!(line.on(Output::Pass), [(400 * MS, 415 * MS)]);
         let rejects = line.on(Output::Reject);
-        // At start until what may have lain on the belt has left, then the bad part.
+        // At the start until every part that may lie on the belt has left, then the bad part.
         assert_eq!(rejects, [(0, 115 * MS), (440 * MS, 455 * MS)]);
         assert_eq!(line.on(Output::Ok), [(400 * MS, 415 * MS)]);
         assert!(line.gate.counters().balance(0));
@@ -453,7 +453,7 @@ fn a_part_that_the_inspector_is_not_asked_for_does_not_keep_the_line_waiting() {
     line.run(30);
     assert_eq!(line.trigger(), None, "more wait than may");
     assert!(line.gate.faults().has(Fault::Overrun));
-    // The belt stands because READY is off: no count comes any more.
+    // The belt stands because READY is off: no more counts come.
     line.verdict(part, PartVerdict::Ok);
     assert!(line.gate.faults().is_empty());
     assert!(line.gate.ready());
@@ -487,7 +487,7 @@ fn an_edge_that_is_missed_too_late_makes_no_output_late() {
     let mut output = Belt::new(by_time(Ejector::Pass));
     output.settle();
     output.trigger();
-    // The part after it leaves the ejector before the next edge tells that there was one.
+    // The part after it leaves the ejector before the next edge reports that there was one.
     output.run(250);
     let told = output.clock;
     output.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
@@ -535,7 +535,7 @@ fn near_pulses_merge_where_the_ejector_would_have_no_rest() {
     let mut line = Belt::new(settings);
     line.settle();
     for _ in 0..3 {
-        // 18 ms apart, pulses of 15 ms: 3 ms of rest where 5 are needed.
+        // 18 ms apart, pulses of 15 ms: 3 ms of rest, but 5 are needed.
         let part = line.trigger().expect("wanted");
         line.verdict(part, PartVerdict::Ng);
         line.run(18);

@@ -1,4 +1,4 @@
-//! What is due next: each thing that happens by itself has a place or a time.
+//! What is due next: everything that happens by itself has a place or a time.
 
 use super::super::along::Unit;
 use super::super::lines::Output;
@@ -8,7 +8,7 @@ use crate::time::{Duration, Instant};
 /// The next thing that happens by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
-    // In the order in which they happen at one instant: beginnings first, so that pulses merge.
+    // In the order in which they happen at one instant. Beginnings come first, so that pulses merge.
     StretchBegins,
     Part,
     StretchEnds,
@@ -29,14 +29,14 @@ pub(super) enum Due {
 }
 
 impl<const N: usize> Gate<N> {
-    /// The latest instant at which the gate must be called again, whatever happens in between.
+    /// The latest time of the next call.
     pub fn deadline(&self) -> Instant {
         let later = |at: Option<(u64, Due)>| at.map_or(Instant::MAX, |(at, _)| Instant(at));
         later(self.first(Unit::Time))
     }
 
-    /// The first thing due in `unit`. It is asked for several times an event: written out, it takes a
-    /// fifth of the time that the same thing takes as a chain of options.
+    /// The first thing due in `unit`. It is asked for several times per event: written out like this it
+    /// takes a fifth of the time that a chain of options takes.
     pub(super) fn first(&self, unit: Unit) -> Option<(u64, Due)> {
         let mut first: Option<(u64, Due)> = None;
         let mut take = |at: u64, due: Due| {
@@ -104,8 +104,8 @@ impl<const N: usize> Gate<N> {
         first
     }
 
-    /// Where the pulse is in counts: when PASS falls because no count was seen. An encoder that
-    /// dies, and a belt that stops under it, must not leave PASS on for the next part.
+    /// If the pulse is in counts: when PASS goes off because no count was seen. If the encoder dies, or
+    /// the belt stops, PASS must not stay on for the next part.
     pub(super) fn pass_unseen_at(&self) -> Option<Instant> {
         let counted = self.pulse.unit == Unit::Counts && self.pass_until.is_some();
         let seen = self.counted_at.max(self.pass_since);
