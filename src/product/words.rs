@@ -1,4 +1,4 @@
-//! A method in words, the same wherever it is told: `inspect`, `fit`, reports.
+//! A method in words, the same in `inspect`, `fit` and reports.
 
 use super::manifest::{
     Candidate, Choice, DensityEvidence, Method, NeighbourhoodEvidence, PositionEvidence,
@@ -106,8 +106,8 @@ fn candidate(c: &Candidate) -> String {
 }
 
 impl Choice {
-    /// A line a candidate: what it is, how much damage is above its threshold, how far the rest
-    /// stays under it.
+    /// One entry per candidate: its name, how much damage is above its threshold, how far the rest
+    /// stays below it.
     pub fn lines(&self) -> Vec<String> {
         let line = |c: &Candidate| {
             format!(
@@ -124,7 +124,7 @@ impl Choice {
 }
 
 impl Method {
-    /// What conditions and corrects the distances: a short name and a sentence for each part.
+    /// What conditions and corrects the distances: for each, a short name and a sentence.
     pub fn in_words(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
         if let Some(choice) = &self.choice {
