@@ -405,17 +405,17 @@ fn a_full_line_rejects_the_stretch_and_tracks_again() {
 #[test]
 fn a_pass_always_tells_when_it_ends_by_itself() {
     for pulse in [Span::Time(Duration(15 * MS)), Span::Counts(Counts(15))] {
-        let mut output = Belt::new(settings(
+        let mut line = Belt::new(settings(
             Span::Time(Duration(100 * MS)),
             pulse,
             Ejector::Pass,
         ));
-        output.settle();
-        let part = output.trigger().expect("wanted");
-        output.verdict(part, PartVerdict::Ok);
-        output.run(130);
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ok);
+        line.run(130);
         let mut until = 0;
-        for &(at, said) in &output.said {
+        for &(at, said) in &line.said {
             match said {
                 Action::Set {
                     output: Output::Pass,
@@ -437,7 +437,7 @@ fn a_pass_always_tells_when_it_ends_by_itself() {
                 _ => {}
             }
         }
-        assert_eq!(output.on(Output::Pass).len(), 1, "{pulse:?}");
+        assert_eq!(line.on(Output::Pass).len(), 1, "{pulse:?}");
         assert_eq!(until, 0);
     }
 }
@@ -484,25 +484,25 @@ fn lost_edges_reject_the_stretch_that_the_parts_may_lie_on() {
 
 #[test]
 fn an_edge_that_is_missed_too_late_makes_no_output_late() {
-    let mut output = Belt::new(by_time(Ejector::Pass));
-    output.settle();
-    output.trigger();
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    line.trigger();
     // The part after it leaves the ejector before the next edge reports that there was one.
-    output.run(250);
-    let told = output.clock;
-    output.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
-    output.run(300);
+    line.run(250);
+    let told = line.clock;
+    line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
+    line.run(300);
     let set = |o: &Action| match *o {
         Action::Set {
             output, on, due, ..
         } => (output == Output::Reject && on).then_some(due.0),
         _ => None,
     };
-    let mut rejects = output.said.iter().filter(|(at, _)| *at >= told);
+    let mut rejects = line.said.iter().filter(|(at, _)| *at >= told);
     let first = rejects.find_map(|(at, o)| set(o).map(|due| (*at, due)));
     assert_eq!(first, Some((told, told)));
-    assert_eq!(output.gate.counters().late_outputs, 0);
-    assert_eq!(output.gate.counters().passed, 0);
+    assert_eq!(line.gate.counters().late_outputs, 0);
+    assert_eq!(line.gate.counters().passed, 0);
 }
 
 #[test]

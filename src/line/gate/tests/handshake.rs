@@ -157,12 +157,12 @@ fn ok_is_steady_as_long_as_the_result_is_valid_even_where_the_ejectors_pulse_is_
     for pulse in [4, 10] {
         let mut short = shaking(by_time(Ejector::Pass));
         short.pulse = Span::Time(Duration(pulse * MS));
-        let mut output = Belt::new(short);
-        output.settle();
-        let gate = output.clock + 100 * MS;
-        output.good();
-        output.run(300);
-        let shown: Vec<_> = output
+        let mut line = Belt::new(short);
+        line.settle();
+        let gate = line.clock + 100 * MS;
+        line.good();
+        line.run(300);
+        let shown: Vec<_> = line
             .said
             .iter()
             .filter_map(|&(at, o)| match o {

@@ -343,19 +343,19 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
 
 #[test]
 fn a_stretch_is_due_when_it_is_known_even_if_a_later_one_was_known_before() {
-    let mut output = Belt::new(by_time(Ejector::Pass));
-    output.settle();
-    let start = output.clock;
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let start = line.clock;
     let place = |ms: u64| Position {
         time: Instant(start + ms * MS),
         count: Count(0),
     };
-    output.run(40);
-    output.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
-    output.run(80);
-    let known = output.clock;
-    output.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
-    let due = output.said.iter().rev().find_map(|(_, o)| match *o {
+    line.run(40);
+    line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
+    line.run(80);
+    let known = line.clock;
+    line.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
+    let due = line.said.iter().rev().find_map(|(_, o)| match *o {
         Action::Set {
             output: Output::Reject,
             on: true,
