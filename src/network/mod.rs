@@ -1,6 +1,6 @@
-//! ONNX files to something that runs: one named f32 input of a fixed shape, named f32 outputs.
-//! The backbone, the neighbourhood network and the refinement network all go through here, so that
-//! quantisation means the same thing and what runs is reported for each.
+//! ONNX files to something that runs: one named f32 input of a fixed shape, named f32 outputs. The
+//! backbone, the neighbourhood network and the refinement network are all loaded here, so that
+//! quantisation is the same for all, and each reports the kernels that run it.
 
 mod quantised;
 
@@ -13,7 +13,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::multithread::Executor;
 use tract_onnx::tract_core::internal::{RunOptions, TypedSimplePlan, TypedSimpleState};
 
-/// The arithmetic that a network file prescribes.
+/// The arithmetic of a network file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -40,7 +40,7 @@ pub enum NetworkError {
     Quantised {
         /// The network.
         name: String,
-        /// Why.
+        /// The cause.
         source: QuantisedError,
     },
     /// tract cannot read or optimise the file.
@@ -60,7 +60,7 @@ pub enum NetworkError {
         name: String,
         /// The output.
         output: String,
-        /// What is off.
+        /// What is wrong.
         problem: String,
     },
     /// The network failed while running.
@@ -71,18 +71,18 @@ pub enum NetworkError {
         /// tract's chain of causes.
         message: String,
     },
-    /// No thread pool of that size.
+    /// A thread pool of that size cannot be made.
     #[error("a pool of {threads} threads cannot be made: {message}")]
     Threads {
-        /// Asked for.
+        /// Requested threads.
         threads: usize,
-        /// What the system said.
+        /// The system's error.
         message: String,
     },
 }
 
-/// The worker threads of one inspect: shared by the networks and the nearest-neighbour search.
-/// One thread means the calling thread itself.
+/// The worker threads of one inspector, shared by the networks and the nearest-neighbour search. One
+/// thread means the calling thread itself.
 #[derive(Clone, Debug, Default)]
 pub struct Threads {
     pool: Option<Arc<rayon::ThreadPool>>,
@@ -92,7 +92,7 @@ impl Threads {
     /// A pool of `count` workers; 0 and 1 run everything on the calling thread.
     ///
     /// # Errors
-    /// [`NetworkError::Threads`] when the system gives no threads.
+    /// [`NetworkError::Threads`] if the system cannot make the threads.
     pub fn new(count: usize) -> Result<Self, NetworkError> {
         if count <= 1 {
             return Ok(Self::default());
@@ -127,12 +127,12 @@ impl Threads {
     }
 }
 
-/// Which kernels run the network: nothing here happens without being said.
+/// The kernels that run a network, so that a slower or less exact one does not stay unnoticed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KernelReport {
     /// Engine and device.
     pub engine: String,
-    /// Arithmetic that the file prescribes.
+    /// Arithmetic of the file.
     pub precision: Precision,
     /// Threads that share one image.
     pub threads: usize,
@@ -146,16 +146,16 @@ pub struct KernelReport {
     pub operators: Vec<(String, usize)>,
 }
 
-/// What a network promises: names and shapes that the file must keep.
+/// Names and shapes that a network file must have.
 #[derive(Clone, Debug)]
 pub struct Signature<'a> {
-    /// What errors call it, such as "backbone `efficientnet-lite0-int8`".
+    /// Its name in errors, such as "backbone `efficientnet-lite0-int8`".
     pub name: String,
     /// Shape of the one input.
     pub input: Vec<usize>,
     /// Outputs in the order in which [`Network::output`] numbers them.
     pub outputs: Vec<(&'a str, Vec<usize>)>,
-    /// Arithmetic that the file must prescribe.
+    /// The required arithmetic.
     pub precision: Precision,
 }
 
@@ -167,7 +167,7 @@ pub struct Network {
     state: TypedSimpleState,
     input: Arc<Tensor>,
     outputs: TVec<TValue>,
-    /// Where each promised output is among the file's.
+    /// The index of each required output among the file's outputs.
     slots: Vec<usize>,
     kernels: KernelReport,
 }
@@ -182,7 +182,7 @@ fn chain(error: &TractError) -> String {
 }
 
 impl Network {
-    /// Loads ONNX `bytes` and checks that they keep `signature`.
+    /// Loads ONNX `bytes` and checks them against `signature`.
     ///
     /// # Errors
     /// [`NetworkError`] naming the network, node or output.
@@ -284,10 +284,10 @@ impl Network {
         })
     }
 
-    /// Another instance on the same weights, for another thread.
+    /// Another instance with the same weights, for another thread.
     ///
     /// # Errors
-    /// [`NetworkError::Run`] when tract cannot make a state.
+    /// [`NetworkError::Run`] if tract cannot make a state.
     pub fn another(&self) -> Result<Self, NetworkError> {
         Ok(Self {
             name: self.name.clone(),
@@ -308,7 +308,7 @@ impl Network {
         }
     }
 
-    /// What runs.
+    /// The kernels that run it.
     pub fn kernels(&self) -> &KernelReport {
         &self.kernels
     }
@@ -316,12 +316,12 @@ impl Network {
     /// Lets `fill` write the input, row-major f32.
     ///
     /// # Errors
-    /// What `fill` returns, or [`NetworkError::Run`].
+    /// The error of `fill`, or [`NetworkError::Run`].
     pub fn fill<E: From<NetworkError>>(
         &mut self,
         fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
     ) -> Result<(), E> {
-        // The previous run's state may still hold the input; only then is a new one made.
+        // The previous run's state may still hold the input; only then a new one is made.
         if Arc::get_mut(&mut self.input).is_none() {
             let fresh = Tensor::zero::<f32>(&self.input_shape).map_err(|e| self.failed(&e))?;
             self.input = Arc::new(fresh);
@@ -338,7 +338,7 @@ impl Network {
         Ok(())
     }
 
-    /// Runs on what [`Network::fill`] wrote.
+    /// Runs on the input that [`Network::fill`] wrote.
     ///
     /// # Errors
     /// [`NetworkError::Run`].
