@@ -40,7 +40,7 @@ FILES = [
     "src/line/gate/settings.rs",
     "src/time.rs",
 ]
-# With --station: what the lines' holder does with real processes and sockets.
+# With --station: what the supervisor does with real processes and sockets.
 STATION_FILES = ["src/station/supervisor.rs", "src/station/link.rs"]
 # What those two need of the program, and their dependencies.
 STATION_NEEDS = ["src/line", "src/station", "src/gpio/simulated", "src/clock.rs", "src/seed.rs"]

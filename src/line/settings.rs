@@ -219,7 +219,7 @@ section! {
         rate_window: usize = "rate_window", whole(1..=LARGEST_WINDOW, "parts"), default 100;
         /// Restarts of the vision process within an hour above which the alarm is raised; 0: never.
         restarts_per_hour: u32 =
-            "restarts_per_hour", whole(0..=1000, "restarts an hour, 0 is never"), default 10;
+            "restarts_per_hour", whole(0..=1000, "restarts per hour, 0 is never"), default 10;
         /// READY stays off until a person acknowledges.
         stop_line: bool = "stop_line", flag(), default true;
     }

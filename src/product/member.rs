@@ -47,7 +47,7 @@ impl<'a> Sections<'a> {
                 "section {kind:?} is {:?}; this version reads {dtype:?}",
                 section.dtype
             )),
-            _ => other(format!("{count} sections {kind:?} where one is needed")),
+            _ => other(format!("{count} sections {kind:?}, but one is needed")),
         }
     }
 }

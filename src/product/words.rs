@@ -17,7 +17,7 @@ fn percent(share: f64) -> String {
 fn position(p: &PositionEvidence) -> String {
     match (p.lost_share, p.threshold) {
         (Some(lost), Some(threshold)) => format!(
-            "a row counts where its kind was seen within {0} x {0} cells with probability {threshold:.2e} or more, so that at most {1} of held-out good cells lose the row they are; {2} of all pairs allowed",
+            "a row counts if its kind was seen within {0} x {0} cells with probability {threshold:.2e} or more, so that at most {1} of held-out good cells lose the row they are; {2} of all pairs allowed",
             p.window,
             percent(lost),
             percent(p.allowed_share)
@@ -27,7 +27,7 @@ fn position(p: &PositionEvidence) -> String {
             p.window
         ),
         _ => format!(
-            "a row counts where good images showed it at least {} within {1} x {1} cells; {2} of all pairs allowed",
+            "a row counts if good images showed it at least {} within {1} x {1} cells; {2} of all pairs allowed",
             match p.sightings {
                 1 => "once".to_string(),
                 2 => "twice".to_string(),

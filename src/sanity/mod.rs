@@ -90,7 +90,7 @@ pub enum SanityError {
     NoReference,
     /// The reference has no clear position even against itself.
     #[error(
-        "sanity.max_shift_percent cannot be checked: the product's golden good image has no structure that tells where the part lies (it fits itself at another place to {rival:.2}); leave it out"
+        "sanity.max_shift_percent cannot be checked: the product's golden good image has no structure that shows where the part is (its correlation with itself at another place is {rival:.2}); leave it out"
     )]
     Placeless {
         /// Best correlation of the reference with itself at another position.
@@ -183,7 +183,7 @@ impl std::fmt::Display for Finding {
             }
             Finding::Placeless { correlation } => write!(
                 f,
-                "its place cannot be told: correlation with the golden image {correlation:.2}"
+                "its place is unknown: correlation with the golden image {correlation:.2}"
             ),
             Finding::Repeated { ago } => {
                 write!(

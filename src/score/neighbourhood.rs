@@ -26,9 +26,9 @@ pub enum NeighbourhoodForm {
     },
 }
 
-/// Bundles store the form where they stored, before there were two forms, whether the network gets the
-/// place. Bytes 0 and 1 mean what they meant; 2 is the paper's form, and the number of its layers
-/// follows. Text keeps `place` for the edge form in the same way.
+/// The stored form. Bytes 0 and 1 mean what they meant before there was a second form: whether the
+/// network gets the place. Byte 2 is the paper's form, and the number of its layers follows. In text
+/// the edge form keeps the key `place`.
 #[derive(Serialize, Deserialize)]
 enum StoredForm {
     Edge,

@@ -122,7 +122,7 @@ pub struct Gate<const N: usize> {
     /// first.
     ack_anew: bool,
     valid_anew: bool,
-    /// Since when the line is ready; the belt's speed follows from it.
+    /// When the line last became ready: the belt runs at full speed `spin_up` later.
     ready_since: Instant,
     /// Where REJECT went off, in the gate's unit.
     rejected_until: Option<u64>,

@@ -30,7 +30,7 @@ impl Bench {
     fn run(&mut self, what: impl FnOnce(&mut Holder, &mut dyn FnMut(Act))) {
         let (levels, answers, silent) = (&mut self.levels, &mut self.answers, &mut self.silent);
         what(&mut self.holder, &mut |act| match act {
-            Act::Set(line, on) => levels[line as usize] = on,
+            Act::Set(output, on) => levels[output as usize] = on,
             Act::Answer(answer) => answers.push(answer),
             Act::Silent(_) => *silent = true,
         });
@@ -289,12 +289,12 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
 #[test]
 fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    for (line, on) in [
+    for (output, on) in [
         (Output::Ready, false),
         (Output::Ok, true),
         (Output::Fault, false),
     ] {
-        bench.hear(watch.command(set(line, on), Instant(0)), 0);
+        bench.hear(watch.command(set(output, on), Instant(0)), 0);
         assert!(!bench.holder.was_ready());
     }
     for on in [true, false] {

@@ -34,7 +34,7 @@ pub enum KeepaliveError {
     },
     /// The notification socket cannot be used.
     #[error(
-        "{socket}: systemd cannot be notified; does the unit say NotifyAccess=all, for a process that is not its first?"
+        "{socket}: systemd cannot be notified; does the unit set NotifyAccess=all, for a process that is not its first?"
     )]
     Notify {
         /// Value of NOTIFY_SOCKET.
@@ -190,7 +190,7 @@ impl Keepalive {
         let watchdog = self.watchdog.as_ref().map(Watchdog::describe);
         let both: Vec<String> = service.into_iter().chain(watchdog).collect();
         if both.is_empty() {
-            "nobody watches this process".into()
+            "no watchdog watches this process".into()
         } else {
             both.join("; ")
         }
@@ -222,7 +222,7 @@ mod tests {
         alive.loading(Duration::from_secs(30), Instant(1)).unwrap();
         alive.serving("running").unwrap();
         alive.kick(Instant(5)).unwrap();
-        assert_eq!(alive.describe(), "nobody watches this process");
+        assert_eq!(alive.describe(), "no watchdog watches this process");
         alive.end().unwrap();
     }
 

@@ -199,14 +199,14 @@ mod tests {
             "WATCHDOG_USEC=30000000\nWATCHDOG=1"
         );
         assert_eq!(received(&systemd).unwrap(), "WATCHDOG=1");
-        alive.serving("lid.pgp, 30 frames a second").unwrap();
+        alive.serving("lid.pgp, 30 frames per second").unwrap();
         assert_eq!(
             received(&systemd).unwrap(),
             "WATCHDOG_USEC=400000\nWATCHDOG=1"
         );
         assert_eq!(
             received(&systemd).unwrap(),
-            "READY=1\nSTATUS=lid.pgp, 30 frames a second"
+            "READY=1\nSTATUS=lid.pgp, 30 frames per second"
         );
         for ms in 0..250 {
             alive.kick(Instant::from_millis(1000 + ms)).unwrap();

@@ -33,7 +33,7 @@ impl Watchdog {
             path: path.into(),
             problem: match source.kind() {
                 ErrorKind::NotFound => {
-                    "no such watchdog; is its driver loaded (`softdog` where there is no hardware)?"
+                    "no such watchdog; is its driver loaded (`softdog` if there is no hardware)?"
                 }
                 ErrorKind::PermissionDenied => {
                     "may not be opened by this user; the udev rule in board/udev gives it to group `partgate`"
@@ -98,7 +98,7 @@ impl Watchdog {
         match self.timeout {
             Some(timeout) => format!("{path} resets the board after {timeout:?}{way_out}"),
             None => format!(
-                "{path} resets the board after a time that its driver does not tell; kicked as if after {UNKNOWN_TIMEOUT:?}{way_out}"
+                "{path} resets the board after a time that its driver does not report; kicked as if after {UNKNOWN_TIMEOUT:?}{way_out}"
             ),
         }
     }
