@@ -46,7 +46,7 @@ fn counts_closer_than_any_belt_makes_them_throw_out_all_that_lies_on_it() {
             line.run(500);
             assert_eq!(line.decisions()[&part.0], Some(Reason::NotReady));
             assert!(line.gate.ready(), "it is over by itself");
-            // The way to the gate, a quarter of it for counts that it may have missed before, and a
+            // The way to the gate, a quarter of it for what it may have counted wrongly before, and a
             // pulse.
             let (_, off) = line.on(Output::Reject)[1];
             let next_count = (at / MS + 2) * MS;
@@ -487,7 +487,7 @@ fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
         line.gate.level(Output::Reject) && line.gate.ready(),
         "a standing belt may start"
     );
-    // The way to the gate and a quarter of it, for counts that it may have missed before.
+    // The way to the gate and a quarter of it, for what it may have counted wrongly before.
     line.run(109);
     assert!(line.gate.level(Output::Reject));
     line.run(10);
