@@ -24,6 +24,7 @@ FILES = [
     "src/line/pairing.rs",
     "src/line/quadrature.rs",
     "src/line/controller.rs",
+    "src/line/controller/belt.rs",
     "src/line/holder.rs",
     "src/line/gate/alarm.rs",
     "src/line/gate/along.rs",
@@ -32,13 +33,14 @@ FILES = [
     "src/line/gate/lines.rs",
     "src/line/gate/machine.rs",
     "src/line/gate/machine/confirming.rs",
+    "src/line/gate/machine/due.rs",
     "src/line/gate/machine/ejection.rs",
     "src/line/gate/machine/sensor.rs",
     "src/line/gate/machine/untracked.rs",
     "src/line/gate/settings.rs",
     "src/time.rs",
 ]
-# With --station: what the lines' holder does with real processes and sockets.
+# With --station: what the supervisor does with real processes and sockets.
 STATION_FILES = ["src/station/supervisor.rs", "src/station/link.rs"]
 # What those two need of the program, and their dependencies.
 STATION_NEEDS = ["src/line", "src/station", "src/gpio/simulated", "src/clock.rs", "src/seed.rs"]

@@ -1,10 +1,9 @@
-//! CLOCK_MONOTONIC: the one clock that decides anything, and the one that the kernel stamps edges
-//! and frames with.
+//! CLOCK_MONOTONIC: the only clock that decides anything. The kernel stamps edges and frames with it.
 
 use crate::time::{Duration, Instant};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Now.
+/// The present time.
 pub fn now() -> Instant {
     read(ClockId::Monotonic)
 }
@@ -16,7 +15,7 @@ fn read(clock: ClockId) -> Instant {
     Instant(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
-/// Notices that the machine was suspended: this clock stands still then, and the world does not.
+/// Notices that the machine was suspended: this clock stops then, but the line does not.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspension {
     /// How far CLOCK_BOOTTIME was ahead at the start, at most.
@@ -24,7 +23,7 @@ pub struct Suspension {
 }
 
 impl Suspension {
-    /// Counts from here.
+    /// Starts to watch now.
     pub fn watch() -> Self {
         let now = now();
         Self {
@@ -32,20 +31,20 @@ impl Suspension {
         }
     }
 
-    /// How long the machine has been suspended since then, at least: a thread that is kept waiting
-    /// between its two looks at the clocks sees less, never more.
+    /// How long the machine has been suspended since then, at least. A thread that is delayed between
+    /// reading the two clocks measures less, never more.
     pub fn lasted(&self) -> Duration {
         let boot = read(ClockId::Boottime);
         boot.since(now()) - self.ahead
     }
 }
 
-/// Waits for so long.
+/// Waits for `time`.
 pub fn sleep(time: Duration) {
     std::thread::sleep(time.into());
 }
 
-/// As the kernel's calls take it.
+/// In the form of the kernel's calls.
 pub(crate) fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: (time.0 / 1_000_000_000).cast_signed(),

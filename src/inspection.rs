@@ -1,4 +1,4 @@
-//! A product at work: frame in, score, map and verdict out, each stage timed.
+//! The inspector of a product: frame in; score, map and verdict out, with the time of each stage.
 
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Why a frame could not be inspected. The part has no verdict, and a gate rejects it.
+/// Why a frame could not be inspected. The part has no verdict, and the gate rejects it.
 #[derive(Debug, Error)]
 pub enum InspectionError {
     /// The frame does not fit the product's geometry.
@@ -30,7 +30,7 @@ pub enum InspectionError {
     Golden(#[from] ImageFileError),
 }
 
-/// The steps of one inspection, in order.
+/// The stages of one inspection, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -40,7 +40,7 @@ pub enum Stage {
     Backbone,
     /// Taps to feature vectors.
     Aggregate,
-    /// Nearest allowed bank row of each cell; the neighbourhood network runs in here.
+    /// Nearest allowed bank row of each cell, with the neighbourhood network.
     Nearest,
     /// The refinement network.
     Refine,
@@ -72,35 +72,35 @@ impl Stage {
     }
 }
 
-/// Time each stage took, in order; fixed capacity, because it is filled for every part.
+/// The time of each stage, in order. Fixed capacity, because it is filled for every part.
 pub type StageTimes = heapless::Vec<(Stage, Duration), 8>;
 
-/// What became of one frame.
+/// The result of one inspection.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// Image score: 0 is exactly like the bank, larger is stranger; feature-space distance.
+    /// Image score, a distance in feature space: 0 is exactly like the bank, larger is less like it.
     pub score: f32,
-    /// The score against the product's thresholds.
+    /// The verdict by the product's thresholds.
     pub verdict: Verdict,
-    /// Where the time went.
+    /// The time of each stage.
     pub stages: StageTimes,
 }
 
 impl Inspection {
-    /// All stages together.
+    /// The time of all stages together.
     pub fn total(&self) -> Duration {
         self.stages.iter().map(|(_, t)| *t).sum()
     }
 }
 
-/// The kernels that a product runs on here.
+/// The kernels that run a product here.
 #[derive(Clone, Debug, Serialize)]
 pub struct Kernels {
     /// The backbone's (the first member's).
     pub backbone: KernelReport,
-    /// The neighbourhood network's, where the rule has one.
+    /// The neighbourhood network's, if the rule has one.
     pub neighbourhood: Option<KernelReport>,
-    /// The refinement network's, where there is one.
+    /// The refinement network's, if there is one.
     pub refinement: Option<KernelReport>,
     /// The networks of an ensemble's further members.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -109,18 +109,18 @@ pub struct Kernels {
     pub nearest: &'static str,
 }
 
-/// The kernels that a further member's networks run on here.
+/// The kernels that run a further member's networks here.
 #[derive(Clone, Debug, Serialize)]
 pub struct MemberKernels {
     /// The backbone's.
     pub backbone: KernelReport,
-    /// The neighbourhood network's, where the rule has one.
+    /// The neighbourhood network's, if the rule has one.
     pub neighbourhood: Option<KernelReport>,
-    /// The refinement network's, where there is one.
+    /// The refinement network's, if there is one.
     pub refinement: Option<KernelReport>,
 }
 
-/// One member of the product at work: frame to map.
+/// One member of a product, ready to run: frame to map.
 struct Pipeline {
     preprocessor: Preprocessor,
     backbone: Backbone,
@@ -193,23 +193,22 @@ impl Pipeline {
     }
 }
 
-/// A product loaded and ready. Holds every buffer; one inspection at a time.
+/// A product, loaded and ready. It has every buffer and makes one inspection at a time.
 pub struct Inspector {
     pipelines: Vec<Pipeline>,
-    /// What each member's map is divided by; empty without an ensemble.
+    /// The divisor of each member's map; empty without an ensemble.
     scales: Vec<f32>,
-    /// The averaged map of an ensemble.
+    /// The mean map of an ensemble.
     mean: Vec<f32>,
     thresholds: Thresholds,
     threads: Threads,
 }
 
 impl Inspector {
-    /// Loads `product` for `threads` threads an image. The verdict does not depend on their
-    /// number.
+    /// Loads `product` for `threads` threads per image. The verdict does not depend on their number.
     ///
     /// # Errors
-    /// [`InspectionError`] when a network cannot be loaded.
+    /// [`InspectionError`] if a network cannot be loaded.
     pub fn new(product: &Product, threads: &Threads) -> Result<Self, InspectionError> {
         let manifest = product.manifest();
         let side = manifest.input.side();
@@ -230,16 +229,16 @@ impl Inspector {
     /// Inspects one frame.
     ///
     /// # Errors
-    /// [`InspectionError`]; the part has no verdict then.
+    /// [`InspectionError`]; then the part has no verdict.
     pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectionError> {
         let mut stages = StageTimes::new();
         let mut since = Instant::now();
         let mut done = |stage: Stage| {
             let now = Instant::now();
             match stages.iter_mut().find(|(s, _)| *s == stage) {
-                // The members of an ensemble pass the same stages.
+                // Each member of an ensemble passes the same stages.
                 Some((_, time)) => *time += now - since,
-                // Capacity 8 for 6 stages: cannot fail, and a lost time would change no verdict.
+                // Capacity 8 for 6 stages: it cannot fail, and a lost time would not change a verdict.
                 None => drop(stages.push((stage, now - since))),
             }
             since = now;
@@ -284,7 +283,7 @@ impl Inspector {
         &self.thresholds
     }
 
-    /// What runs here.
+    /// The kernels that run it.
     pub fn kernels(&self) -> Kernels {
         let first = self.pipelines[0].kernels();
         Kernels {
@@ -296,10 +295,10 @@ impl Inspector {
         }
     }
 
-    /// Inspects the bundle's golden images and compares with what the trainer had.
+    /// Inspects the bundle's golden images and compares with the trainer's results.
     ///
     /// # Errors
-    /// [`InspectionError`] when one cannot be inspected at all.
+    /// [`InspectionError`] if one cannot be inspected at all.
     pub fn selftest(&mut self, product: &Product) -> Result<Vec<GoldenOutcome>, InspectionError> {
         let mut outcomes = Vec::new();
         for golden in &product.manifest().goldens {
@@ -317,12 +316,12 @@ impl Inspector {
     }
 }
 
-/// The map of an ensemble: writes the mean of the members' `maps`, each over its scale, and returns
-/// the image score, the mean's maximum. A NaN in any of them is in the result. The trainer inspects
-/// held-out parts with it as a board inspects a part.
+/// The map of an ensemble: writes the mean of the members' `maps`, each divided by its scale, and
+/// returns the image score, the maximum of the mean. A NaN in any of them stays in the result. The
+/// trainer inspects held-out parts with it, as a board inspects a part.
 ///
 /// # Panics
-/// When there is not one scale a map, or a map has another length: a programming error.
+/// If there is not one scale per map, or a map has another length: a programming error.
 pub fn average<'a>(
     maps: impl ExactSizeIterator<Item = &'a [f32]>,
     scales: &[f32],

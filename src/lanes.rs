@@ -1,9 +1,9 @@
-//! Sixteen f32 lanes on whatever registers the processor has, and the dispatch to them.
+//! Sixteen f32 lanes on the registers of the processor, and the selection of its instruction set.
 //!
-//! A [`Task`] is written once over [`Lanes`] and compiled for every instruction set; [`run`] picks
-//! one that was detected. Compilers do not vectorise these register-blocked loops by themselves
-//! (tried: 20 times slower), hence the explicit types. This is the crate's only `unsafe` besides
-//! the dispatch itself: intrinsics, each called only behind the detection of its set.
+//! A [`Task`] is written once over [`Lanes`] and compiled for every instruction set; [`run`] selects
+//! one that was detected. Compilers do not vectorise these register-blocked loops by themselves (tried:
+//! 20 times slower), hence the explicit types. The `unsafe` in this module is that selection and the
+//! intrinsics, each called only after its set was detected.
 
 #![allow(unsafe_code)]
 
@@ -15,11 +15,11 @@ pub const LANES: usize = 16;
 /// The instruction set a task runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// x86-64 with AVX-512 F: one register a vector.
+    /// x86-64 with AVX-512 F: one register per vector.
     Avx512,
-    /// x86-64 with AVX2 and FMA: two registers a vector.
+    /// x86-64 with AVX2 and FMA: two registers per vector.
     Avx2,
-    /// Plain arrays, whatever the compiler makes of them.
+    /// Plain arrays, as the compiler translates them.
     Portable,
 }
 
@@ -41,7 +41,7 @@ impl Kernel {
         found
     }
 
-    /// The fastest that this processor can run.
+    /// The fastest kernel that this processor can run.
     pub fn best() -> Kernel {
         static BEST: OnceLock<Kernel> = OnceLock::new();
         *BEST.get_or_init(|| Kernel::available()[0])
@@ -59,15 +59,15 @@ impl Kernel {
 
 /// Sixteen f32 lanes.
 pub trait Lanes: Copy {
-    /// Which bank panel each lane's best value came from.
+    /// The bank panel from which each lane's best value came.
     type Index: Copy;
-    /// All lanes `value`.
+    /// `value` in all lanes.
     fn splat(value: f32) -> Self;
     /// Lanes from memory.
     fn load(from: &[f32; LANES]) -> Self;
     /// Lanes to memory.
     fn store(self, to: &mut [f32; LANES]);
-    /// `self * factor + addend`, fused where the set has it.
+    /// `self * factor + addend`, fused if the set has it.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `self + other`.
     fn add(self, other: Self) -> Self;
@@ -77,7 +77,7 @@ pub trait Lanes: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self / other`.
     fn div(self, other: Self) -> Self;
-    /// At least `low`, at most `high`; a NaN stays one.
+    /// At least `low`, at most `high`; a NaN stays a NaN.
     fn clamp(self, low: Self, high: Self) -> Self;
     /// `self * other + addend`, rounded twice on every set: the same bits everywhere.
     #[inline(always)]
@@ -86,8 +86,8 @@ pub trait Lanes: Copy {
     }
     /// All indices 0.
     fn index() -> Self::Index;
-    /// Where `self > best` and the lane's bit in `allowed` is set: `best` becomes `self` and
-    /// `index` becomes `panel`.
+    /// In every lane where `self > best` and the lane's bit in `allowed` is set: `best` becomes `self`
+    /// and `index` becomes `panel`.
     fn improve(self, best: &mut Self, index: &mut Self::Index, allowed: u16, panel: u32);
     /// Indices to memory.
     fn store_index(index: Self::Index, to: &mut [u32; LANES]);
@@ -95,7 +95,7 @@ pub trait Lanes: Copy {
 
 /// Work that is compiled for every instruction set. Mark `run` `#[inline(always)]`.
 pub trait Task {
-    /// What comes out.
+    /// The result.
     type Output;
     /// The work; `CELLS` is how many accumulators of one vector the register file holds.
     fn run<L: Lanes, const CELLS: usize>(self) -> Self::Output;
@@ -121,7 +121,7 @@ pub fn cells(kernel: Kernel) -> usize {
 /// Runs `task` on `kernel`.
 ///
 /// # Panics
-/// When the processor lacks the kernel.
+/// If the processor lacks the kernel.
 pub fn run<T: Task>(kernel: Kernel, task: T) -> T::Output {
     assert!(
         kernel == Kernel::best() || Kernel::available().contains(&kernel),
@@ -271,7 +271,7 @@ mod x86 {
 
         #[inline(always)]
         fn clamp(self, low: Self, high: Self) -> Self {
-            // These return their second operand where either is a NaN.
+            // These return their second operand if either is a NaN.
             unsafe { _mm512_min_ps(high, _mm512_max_ps(low, self)) }
         }
 
@@ -373,7 +373,7 @@ mod x86 {
 
         #[inline(always)]
         fn clamp(self, low: Self, high: Self) -> Self {
-            // These return their second operand where either is a NaN.
+            // These return their second operand if either is a NaN.
             unsafe {
                 [
                     _mm256_min_ps(high[0], _mm256_max_ps(low[0], self[0])),

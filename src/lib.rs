@@ -9,32 +9,33 @@
 //! ```
 //!
 //! - [`capture`]: where frames come from (cameras, image files).
-//! - [`frame`]: one picture.
+//! - [`frame`]: pixels with time and number, as a camera gives them.
 //! - [`backbone`]: preprocessing and the quantised ONNX network that turns a frame into two
 //!   feature maps.
-//! - [`network`]: ONNX files to something that runs, and the report of what runs.
-//! - [`sanity`]: is this a picture of a part at all: dark, saturated, blurred, off its place.
+//! - [`network`]: ONNX files to something that runs, and the report of the kernels that run it.
+//! - [`sanity`]: is this a picture of a part at all? Checks for dark, saturated, blurred and misplaced
+//!   pictures.
 //! - [`score`]: feature vectors, the masked nearest neighbour in the bank, the score map.
 //! - [`refine`]: a small network that may lift cell scores.
 //! - [`verdict`]: score to OK / NG / UNKNOWN, with the evidence behind the thresholds.
-//! - [`time`]: instants and lengths of time, readings and distances of the encoder.
-//! - [`mod@line`]: from trigger to reject: the gate (a pure state machine) and what runs round it.
-//! - [`gpio`]: triggers and output lines.
+//! - [`time`]: times, durations, readings and distances of the encoder.
+//! - [`mod@line`]: from trigger to reject: the gate (a pure state machine) and what belongs to it.
+//! - [`gpio`]: digital inputs and outputs.
 //! - [`record`]: event log, kept images, metrics.
-//! - [`station`]: the running line: threads and the supervisor; wires all rooms together.
-//! - `settings`: keys of TOML files, each declared once by the room that it is for.
+//! - [`station`]: the running line: threads and the supervisor; connects all rooms.
+//! - `settings`: keys of TOML files, each declared once by the room that uses it.
 //! - [`simulation`]: everything that is not real: drawn parts, simulated devices, injected faults, a
-//!   production line in virtual time that drives the same controller.
-//! - [`config`]: the file that says what is wired to what.
-//! - [`product`]: the bundle that holds all of it, checked byte by byte.
-//! - [`inspection`]: the whole chain with its timings; what the programs call.
-//! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written over it.
+//!   production line in virtual time with the same controller.
+//! - [`config`]: the configuration file, which states what is wired to what.
+//! - [`product`]: the bundle with everything that was fitted, checked byte by byte.
+//! - [`inspection`]: the whole chain with its times, as the programs call it.
+//! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written with it.
 //! - [`view`]: overlays and pages for people.
 //! - [`causes`]: an error with the chain of its causes, as text.
-//! - [`seed`]: random numbers whose sequence is part of the format.
+//! - [`seed`]: random numbers whose sequence never changes.
 //!
-//! The trainer (`trainer/`) calls the same functions for everything that a board will do again,
-//! so that what is fitted and what is served cannot drift apart.
+//! The trainer (`trainer/`) calls the same functions for everything that a board does again, so that
+//! what is fitted and what is inspected cannot become different.
 
 pub mod backbone;
 pub mod capture;

@@ -1,9 +1,9 @@
 //! Seeded random numbers whose sequence never changes.
 //!
-//! A bank fitted with seed 7 must be the same bytes in ten years, and a rendered part the same
-//! pixels. General-purpose generators reserve the right to change their streams between versions,
-//! so the two short published algorithms in use here (SplitMix64 to spread the seed,
-//! xoshiro256++ to draw; Blackman and Vigna 2019) are written out and pinned by tests.
+//! A bank fitted with seed 7 must have the same bytes in ten years, and a rendered part the same
+//! pixels. General-purpose generators may change their sequences between versions. Therefore the two
+//! short published algorithms in use (SplitMix64 to spread the seed, xoshiro256++ to draw; Blackman and
+//! Vigna 2019) are written out here and fixed by tests.
 
 /// A seeded generator (xoshiro256++). Not for secrets.
 #[derive(Clone, Debug)]
@@ -19,14 +19,14 @@ fn splitmix64(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// `value` with its bits mixed: one step of SplitMix64, whose outputs pass for independent draws.
+/// `value` with its bits mixed: one step of SplitMix64, whose outputs can be used as independent draws.
 pub fn mix(value: u64) -> u64 {
     let mut state = value;
     splitmix64(&mut state)
 }
 
 impl Rng {
-    /// A generator for `seed`; any value is fine, 0 included.
+    /// A generator for `seed`; any value may be used, also 0.
     pub fn new(seed: u64) -> Self {
         let mut s = seed;
         Self {
@@ -34,8 +34,8 @@ impl Rng {
         }
     }
 
-    /// An independent stream for item `index` under `seed`: the same whatever was drawn before,
-    /// so that work can be split over threads without changing a value.
+    /// An independent stream for item `index` under `seed`. It does not depend on earlier draws, so
+    /// that work can be split over threads without changing a value.
     pub fn stream(seed: u64, index: u64) -> Self {
         let mut s = index ^ 0x6a09_e667_f3bc_c909;
         let spread = splitmix64(&mut s);
@@ -58,7 +58,7 @@ impl Rng {
 
     /// Uniform in `0..n`. `n` = 0 gives 0.
     pub fn below(&mut self, n: usize) -> usize {
-        // Multiply-shift: the bias is below n / 2^64, far under anything a fit could notice.
+        // Multiply-shift: the bias is below n / 2^64, far less than a fit can notice.
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
 
@@ -72,8 +72,9 @@ impl Rng {
         low + (high - low) * self.unit()
     }
 
-    /// Mean 0, variance 1, from the sum of twelve uniforms: only additions, hence the same bits on
-    /// every processor (a logarithm or cosine would depend on the maths library). Tails end at 6.
+    /// Mean 0, variance 1, from the sum of twelve uniform numbers: only additions, hence the same bits
+    /// on every processor (a logarithm or cosine would depend on the maths library). The largest
+    /// absolute value is 6.
     pub fn gaussian(&mut self) -> f32 {
         let mut sum = 0.0;
         for _ in 0..12 {

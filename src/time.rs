@@ -1,13 +1,13 @@
-//! Time and the belt's way as the line reckons them: types that do not mix.
+//! Times and the belt's distances: types that do not mix.
 //!
 //! [`Instant`] and [`Duration`] are of CLOCK_MONOTONIC: the wall clock never decides anything.
-//! [`Count`] and [`Counts`] are the same of the encoder: a reading, and a distance. Arithmetic
+//! [`Count`] and [`Counts`] are the same for the encoder: a reading, and a distance. Arithmetic
 //! saturates; nothing here wraps or panics, except a division by zero.
 //!
-//! Pure, and without the standard library. A `Duration` of its own, because the gate reckons with
-//! lengths of time all the while: with the one of `core` it takes a seventh longer.
+//! Pure, and without the standard library. It has its own `Duration` because the gate calculates with
+//! durations all the time: with the one of `core` it takes a seventh longer.
 //!
-//! An instant is no length of time:
+//! An instant is not a duration:
 //!
 //! ```compile_fail,E0308
 //! use partgate::time::{Duration, Instant};
@@ -15,7 +15,7 @@
 //! let (now, falls_at): (Instant, Instant) = (Instant(0), pulse);
 //! ```
 //!
-//! Counts are no time:
+//! Counts are not a time:
 //!
 //! ```compile_fail,E0308
 //! use partgate::time::{Counts, Instant};
@@ -29,7 +29,7 @@ use core::ops::{Add, Div, Mul, Sub};
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// The end of time, after 584 years; stands for never.
+    /// The last instant, after 584 years; means never.
     pub const MAX: Self = Self(u64::MAX);
 
     /// `ms` milliseconds after the start of the clock.
@@ -42,31 +42,31 @@ impl Instant {
         Self(Duration::from_micros(us).0)
     }
 
-    /// This much later; stays at the end of time instead of wrapping.
+    /// This much later; stops at [`Instant::MAX`] instead of wrapping.
     #[must_use]
     pub const fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(time.0))
     }
 
-    /// This much earlier; stays at the start of the clock.
+    /// This much earlier; stops at the start of the clock.
     #[must_use]
     pub const fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time.0))
     }
 
-    /// Time from `earlier` until here; zero when it is not earlier.
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A length of time: nanoseconds. [`Debug`](core::fmt::Debug) shows it in the largest unit that fits.
+/// A duration in nanoseconds. [`Debug`](core::fmt::Debug) shows it in the largest unit that fits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub u64);
 
 impl Duration {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// `secs` seconds.
@@ -99,7 +99,7 @@ impl Duration {
         core::time::Duration::from_nanos(self.0).as_secs_f64()
     }
 
-    /// Whether it is no time at all.
+    /// Whether it is zero.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
@@ -144,7 +144,7 @@ impl Div<u64> for Duration {
 }
 
 impl From<core::time::Duration> for Duration {
-    /// 584 years at most.
+    /// Stops at 584 years.
     fn from(time: core::time::Duration) -> Self {
         Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
@@ -161,22 +161,22 @@ impl From<Duration> for core::time::Duration {
 pub struct Count(pub u64);
 
 impl Count {
-    /// Never reached.
+    /// A count that is never reached.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// This much further on; stays at the last count instead of wrapping.
+    /// This much further on; stops at the last count instead of wrapping.
     #[must_use]
     pub const fn after(self, way: Counts) -> Self {
         Self(self.0.saturating_add(way.0))
     }
 
-    /// This much further back; stays at the first.
+    /// This much further back; stops at the first.
     #[must_use]
     pub const fn before(self, way: Counts) -> Self {
         Self(self.0.saturating_sub(way.0))
     }
 
-    /// Counts from `earlier` until here; none when it is not earlier.
+    /// Counts from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Counts {
         Counts(self.0.saturating_sub(earlier.0))
@@ -212,12 +212,12 @@ pub enum Span {
     Counts(Counts),
 }
 
-/// Where the line is: the time, and the encoder's reading at that time.
+/// The line's place: a time, and the encoder's reading at that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// CLOCK_MONOTONIC.
+    /// Time of CLOCK_MONOTONIC.
     pub time: Instant,
-    /// Zero for ever without an encoder.
+    /// The encoder's reading; always zero without an encoder.
     pub count: Count,
 }
 

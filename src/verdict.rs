@@ -1,9 +1,9 @@
-//! Score to verdict, and the evidence that the thresholds rest on.
+//! Score to verdict, and the evidence behind the thresholds.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What the gate is told about a part. Everything but [`Verdict::Ok`] is rejected.
+/// The verdict on a part. Everything but [`Verdict::Ok`] is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
@@ -29,19 +29,19 @@ impl std::fmt::Display for Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BoundMethod {
-    /// An order statistic: no assumption but that future goods are like the held-out ones.
+    /// An order statistic: assumes only that future good parts are like the held-out ones.
     OrderStatistic,
-    /// A generalised Pareto tail fitted over a high quantile, with its upper confidence limit.
+    /// A generalised Pareto tail above a high quantile, with its upper confidence limit.
     GeneralisedParetoTail,
-    /// A tolerance bound that takes the logarithms of the scores as normal.
+    /// A tolerance bound that assumes that the logarithms of the scores are normal.
     LogNormalTolerance,
-    /// The largest held-out score; the stated rate is what so few images support.
+    /// The largest held-out score; the stated rate is the best that so few images support.
     Maximum,
-    /// Set by a person; states nothing.
+    /// Set by a person; it states no rate.
     Manual,
 }
 
-/// One threshold with what it rests on.
+/// One threshold with its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bound {
     /// Scores above it are rejected.
@@ -50,20 +50,20 @@ pub struct Bound {
     pub method: BoundMethod,
     /// Held-out good images.
     pub n: u32,
-    /// False-reject rate asked for, 0..1.
+    /// Requested false-reject rate, 0..1.
     pub rate: f64,
-    /// Confidence asked for, 0..1.
+    /// Requested confidence, 0..1.
     pub confidence: f64,
-    /// Upper bound on the false-reject rate that the method claims at that confidence.
+    /// Upper bound on the false-reject rate by this method at that confidence.
     pub stated_rate: f64,
-    /// Upper bound without any assumption on the scores' distribution (Clopper-Pearson).
+    /// Upper bound without any assumption on the distribution of the scores (Clopper-Pearson).
     pub distribution_free_rate: f64,
     /// One sentence for people.
     pub note: String,
 }
 
 impl Bound {
-    /// A threshold that a person set; it states nothing about future parts.
+    /// A threshold set by a person; it states nothing about future parts.
     pub fn by_hand(threshold: f32, note: String) -> Self {
         Self {
             threshold,
@@ -81,16 +81,16 @@ impl Bound {
 /// The two thresholds of a product.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// At or below: OK. Above, up to `ng`: UNKNOWN.
+    /// A score up to it is OK; above it, up to `ng`, UNKNOWN.
     pub unknown: Bound,
-    /// Above: NG.
+    /// A score above it is NG.
     pub ng: Bound,
 }
 
 /// Why thresholds cannot be used.
 #[derive(Debug, Error)]
 pub enum ThresholdsError {
-    /// Not numbers, or in the wrong order.
+    /// The values are not numbers, or in the wrong order.
     #[error(
         "thresholds must be finite, at least 0 and in order: unknown {unknown} <= ng {ng} does not hold"
     )]
@@ -103,7 +103,7 @@ pub enum ThresholdsError {
 }
 
 impl Thresholds {
-    /// Checks the values.
+    /// Checks that both values are finite, not negative and in order.
     ///
     /// # Errors
     /// [`ThresholdsError::Order`].

@@ -16,10 +16,10 @@ use thiserror::Error;
 /// Why a backbone cannot be loaded or run.
 #[derive(Debug, Error)]
 pub enum BackboneError {
-    /// The description is off.
+    /// The description is not valid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The input side does not suit the network.
+    /// The input side does not fit the network.
     #[error(
         "backbone `{name}`: the input side is {side} pixels; it must be a multiple of {multiple_of}"
     )]
@@ -28,7 +28,7 @@ pub enum BackboneError {
         name: String,
         /// Input side.
         side: usize,
-        /// What it must be a multiple of.
+        /// The side must be a multiple of this.
         multiple_of: usize,
     },
     /// The network cannot be loaded or run.
@@ -80,10 +80,10 @@ impl Backbone {
         })
     }
 
-    /// Another instance on the same weights, for another thread.
+    /// Another instance with the same weights, for another thread.
     ///
     /// # Errors
-    /// [`NetworkError::Run`] when tract cannot make a state.
+    /// [`NetworkError::Run`] if tract cannot make a state.
     pub fn another(&self) -> Result<Self, BackboneError> {
         Ok(Self {
             spec: self.spec.clone(),
@@ -92,7 +92,7 @@ impl Backbone {
         })
     }
 
-    /// What it was loaded from.
+    /// The description it was loaded with.
     pub fn spec(&self) -> &BackboneSpec {
         &self.spec
     }
@@ -102,7 +102,7 @@ impl Backbone {
         self.side
     }
 
-    /// What runs.
+    /// The kernels that run it.
     pub fn kernels(&self) -> &KernelReport {
         self.network.kernels()
     }
@@ -115,11 +115,11 @@ impl Backbone {
         Ok(self.network.require_integers()?)
     }
 
-    /// Lets `fill` write the input, `[3, side, side]` f32, and runs the network; the maps are in
+    /// Lets `fill` write the input, `[3, side, side]` f32, and runs the network. The maps are in
     /// [`Backbone::tap`] until the next run.
     ///
     /// # Errors
-    /// What `fill` returns, or [`NetworkError::Run`].
+    /// The error of `fill`, or [`NetworkError::Run`].
     pub fn run<E: From<BackboneError>>(
         &mut self,
         fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
@@ -128,10 +128,10 @@ impl Backbone {
         Ok(self.infer()?)
     }
 
-    /// The first half of [`Backbone::run`], apart so that it can be timed.
+    /// The first half of [`Backbone::run`], separate so that it can be timed.
     ///
     /// # Errors
-    /// What `fill` returns, or [`NetworkError::Run`].
+    /// The error of `fill`, or [`NetworkError::Run`].
     pub fn fill<E: From<BackboneError>>(
         &mut self,
         fill: impl FnOnce(&mut [f32]) -> Result<(), E>,

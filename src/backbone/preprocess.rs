@@ -1,8 +1,8 @@
 //! Frame to network input: region of interest, antialiased bilinear resize, crop, normalise.
 //!
-//! One function serves the trainer and the board, so that what is fitted and what is inspected see
-//! the same numbers. Everything is f32 with additions and multiplications in a fixed order: the
-//! same bits on every processor.
+//! The trainer and the board use the same function, so that the fit and the inspection see the same
+//! numbers. Everything is f32 with additions and multiplications in a fixed order: the same bits on
+//! every processor.
 
 use crate::frame::{Frame, Pixels};
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,11 @@ pub struct Rect {
 /// How a frame becomes the network's input, as fitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputGeometry {
-    /// Part of the frame that is looked at; `None` is all of it.
+    /// The part of the frame that is inspected; `None`: all of it.
     pub roi: Option<Rect>,
-    /// The region is resized to `resize` x `resize` pixels, whatever its aspect.
+    /// The region is resized to `resize` x `resize` pixels, whatever its aspect is.
     pub resize: u32,
-    /// Then the central `crop` x `crop` pixels are kept; equal to `resize` when nothing is cut.
+    /// Then the central `crop` x `crop` pixels are kept; equal to `resize` if nothing is cut.
     pub crop: u32,
 }
 
@@ -38,7 +38,7 @@ impl InputGeometry {
         self.crop as usize
     }
 
-    /// Checks sides against each other and against the multiple that the backbone needs.
+    /// Checks both sides against each other and against the multiple that the backbone needs.
     ///
     /// # Errors
     /// [`GeometryError`] naming the value.
@@ -72,9 +72,9 @@ pub enum GeometryError {
         "network input side {side} is not usable: it must be a multiple of {multiple_of} from {multiple_of} to 4096"
     )]
     Side {
-        /// Asked for.
+        /// Requested side.
         side: u32,
-        /// What the backbone needs.
+        /// The multiple that the backbone needs.
         multiple_of: u32,
     },
     /// The crop does not fit in the resized picture.
@@ -91,7 +91,7 @@ pub enum GeometryError {
         /// The region.
         roi: Rect,
     },
-    /// The region reaches over the frame's edge.
+    /// The region reaches over the edge of the frame.
     #[error(
         "region of interest {roi:?} does not lie inside the {width} x {height} frame; was the camera's resolution changed?"
     )]
@@ -105,19 +105,19 @@ pub enum GeometryError {
     },
 }
 
-/// For each output sample: the first source index and the weights of the samples from there.
+/// For each output sample: the first source index, and the weights of the samples from there on.
 #[derive(Clone, Debug, Default)]
 struct Taps {
     first: Vec<u32>,
-    /// `span` weights an output sample, zero-padded, summing to 1.
+    /// `span` weights per output sample, padded with zeros, which sum to 1.
     weights: Vec<f32>,
     span: usize,
 }
 
 impl Taps {
-    /// Triangle filter, widened by the scale when shrinking (antialiased bilinear), pixel centres
-    /// at half-integers, weights renormalised at the borders: the definition Pillow and
-    /// torchvision use, without their rounding to 8 bits between the passes.
+    /// Triangle filter, widened by the scale when shrinking (antialiased bilinear), pixel centres at
+    /// half-integers, weights renormalised at the borders: the definition in Pillow and torchvision,
+    /// without their rounding to 8 bits between the passes.
     fn new(source: usize, target: usize, from: usize, count: usize) -> Self {
         let scale = source as f64 / target as f64;
         let support = scale.max(1.0);
@@ -144,8 +144,8 @@ impl Taps {
     }
 }
 
-/// Resizes, crops and normalises frames; keeps its tables and rows between frames, so that frames
-/// of one size cost no allocation after the first.
+/// Resizes, crops and normalises frames. It keeps its tables and rows, so that frames of one size
+/// allocate nothing after the first.
 #[derive(Clone, Debug)]
 pub struct Preprocessor {
     geometry: InputGeometry,
@@ -158,7 +158,7 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// `mean` and `std` are on the 0..=255 scale, red first: the network sees `(v - mean) / std`.
+    /// `mean` and `std` are on the 0..=255 scale, red first: the network gets `(v - mean) / std`.
     pub fn new(geometry: InputGeometry, mean: [f32; 3], std: [f32; 3]) -> Self {
         Self {
             geometry,
@@ -171,19 +171,19 @@ impl Preprocessor {
         }
     }
 
-    /// The geometry as given.
+    /// The geometry it was made with.
     pub fn geometry(&self) -> &InputGeometry {
         &self.geometry
     }
 
-    /// Fills `out`, `[3, side, side]` f32, channel-major, red first. Grey frames fill the three
-    /// channels alike; 16-bit samples count 257 to one 8-bit step.
+    /// Fills `out`, `[3, side, side]` f32, channel-major, red first. A grey frame fills the three
+    /// channels alike; 257 steps of 16-bit samples count as one 8-bit step.
     ///
     /// # Errors
-    /// [`GeometryError::RoiOutside`] when the frame is smaller than the fitted region.
+    /// [`GeometryError::RoiOutside`] if the frame is smaller than the fitted region.
     ///
     /// # Panics
-    /// When `out` is not `3 * side * side` long: a programming error.
+    /// If `out` is not `3 * side * side` long: a programming error.
     pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), GeometryError> {
         let side = self.geometry.side();
         assert_eq!(out.len(), 3 * side * side, "network input buffer");
@@ -202,7 +202,7 @@ impl Preprocessor {
         let (rw, rh) = (roi.width as usize, roi.height as usize);
         if self.tables_for != Some((rw, rh)) {
             let resize = self.geometry.resize as usize;
-            // Rounded down like the usual centre crop of an odd difference.
+            // Rounded down, as usual in a centre crop.
             let margin = (resize - side) / 2;
             self.vertical = Taps::new(rh, resize, margin, side);
             self.horizontal = Taps::new(rw, resize, margin, side);
@@ -219,8 +219,8 @@ impl Preprocessor {
         Ok(())
     }
 
-    /// Vertical pass first: it runs over whole rows, which vectorises whatever the channels are,
-    /// and leaves the narrow horizontal pass only `side` rows.
+    /// The vertical pass comes first: it works on whole rows, which vectorises for any number of
+    /// channels, and leaves only `side` rows for the horizontal pass.
     fn resize<T: Copy + Into<f32>, const C: usize>(
         &mut self,
         samples: &[T],
@@ -298,7 +298,7 @@ mod tests {
         Frame::new(width, height, Pixels::Rgb8(v)).expect("frame")
     }
 
-    /// The resize written out as a double sum over all source pixels.
+    /// The resize as a double sum over all source pixels.
     fn reference(frame: &Frame, resize: usize, margin: usize, side: usize) -> Vec<f32> {
         let rgb = frame.to_rgb8();
         let weight = |source: usize, out: usize| -> Vec<f64> {

@@ -4,14 +4,14 @@ use crate::network::Precision;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One feature map taken out of the network.
+/// One feature map of the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TapSpec {
     /// Name of the network's output.
     pub output: String,
     /// Channels of the map.
     pub channels: u32,
-    /// Input pixels a cell, both ways.
+    /// Input pixels per cell, both ways.
     pub stride: u32,
 }
 
@@ -24,9 +24,9 @@ pub struct InputSpec {
     pub colour: String,
     /// Subtracted from each channel, on the 0..=255 scale.
     pub mean: [f32; 3],
-    /// Divided by, on the 0..=255 scale.
+    /// Divides each channel, on the 0..=255 scale.
     pub std: [f32; 3],
-    /// Sides must be a multiple of this.
+    /// Input sides must be a multiple of this.
     pub multiple_of: u32,
 }
 
@@ -39,7 +39,7 @@ pub struct BackboneSpec {
     pub precision: Precision,
     /// Licence of the weights (SPDX).
     pub licence: String,
-    /// Who made them, as their licence asks to be told.
+    /// Who made them, in the form that their licence asks for.
     pub attribution: String,
     /// Input normalisation.
     pub input: InputSpec,
@@ -50,7 +50,7 @@ pub struct BackboneSpec {
 /// Why a description of a backbone cannot be used.
 #[derive(Debug, Error)]
 pub enum SpecError {
-    /// Taps are not two, or not in order.
+    /// There are not two taps, or they are not in order.
     #[error(
         "backbone `{name}`: needs two taps, the finer stride first and the coarser exactly twice it; found strides {strides:?}"
     )]
@@ -60,7 +60,7 @@ pub enum SpecError {
         /// Strides found.
         strides: Vec<u32>,
     },
-    /// A tap without channels, or absurdly many.
+    /// A tap has no channels, or impossibly many.
     #[error("backbone `{name}`: tap `{output}` has {channels} channels (1..=4096 are usable)")]
     Channels {
         /// The backbone.
@@ -70,7 +70,7 @@ pub enum SpecError {
         /// Its channels.
         channels: u32,
     },
-    /// Normalisation that would divide by zero, or another colour order.
+    /// The normalisation would divide by zero, or the colour order is not supported.
     #[error(
         "backbone `{name}`: input must be `rgb` with finite mean, std above 0 and a multiple_of that is a multiple of the coarser stride"
     )]
@@ -122,7 +122,7 @@ impl BackboneSpec {
         self.taps.iter().map(|t| t.channels as usize).sum()
     }
 
-    /// Cells a side of the feature grid for a network input of `side` pixels.
+    /// Cells per side of the feature grid for a network input of `side` pixels.
     pub fn grid(&self, side: usize) -> usize {
         self.taps.first().map_or(0, |t| side / t.stride as usize)
     }

@@ -1,72 +1,73 @@
-//! The gate with what it needs to be told: which frame shows which part, what the inspector is at.
+//! The gate with its inputs: which frame shows which part, and which part the inspector works on.
 //!
-//! Pure like the gate: no clock, no threads, no memory taken. The running line and the simulator
-//! call the same controller with different devices. `F` is whatever stands for a frame: the frame
-//! itself on a line, a number in the simulator.
+//! Pure like the gate: no clock, no threads, no memory taken. The running line and the simulator call
+//! the same controller with different devices. `F` stands for a frame: the frame itself on a line, a
+//! number in the simulator.
 
 use super::gate::{
     Action, Counters, Fault, Faults, Gate, Output, PartId, PartVerdict, Reason, Settings,
     SettingsError,
 };
 use super::pairing::{FrameInfo, Paired, Pairing, PairingSettings, Unused};
-use super::quadrature::{Moved, Quadrature};
+use super::quadrature::Quadrature;
 use crate::time::{Count, Counts, Duration, Instant, Position, Span};
+use belt::COUNT_TIMES;
 use heapless::Deque;
 
+mod belt;
 #[cfg(test)]
 mod tests;
 
-/// Parts that one line can track at most.
+/// The most parts that one line can track.
 pub const MAX_PARTS: usize = 256;
 /// Frames kept for a trigger that is still on its way.
 pub const KEPT_FRAMES: usize = 4;
-/// Encoder counts whose times are remembered; a power of two.
-const COUNT_TIMES: usize = 256;
-/// Where parts are told of by commands the controller is called so often, to notice when it was not.
+/// If triggers are commands, the controller is called this often, so that it notices when it was not
+/// called in time.
 const LOOK: Duration = Duration::from_millis(20);
-/// A word that is heard so soon after this program was not run may have waited for it.
+/// A command that arrives this soon after the process was delayed may have waited for it.
 const AFTER_STALL: Duration = Duration::from_millis(20);
-/// Parts whose frame waits for the inspector at most.
+/// The most parts whose frame waits for the inspector.
 pub const MAX_JOBS: usize = 32;
 
-/// What a line needs to know beyond the gate's settings.
+/// The line's settings, the gate's included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControllerSettings {
-    /// The gate's.
+    /// Settings of the gate.
     pub gate: Settings,
-    /// Frames to parts.
+    /// Which frame belongs to which part.
     pub pairing: PairingSettings,
-    /// Inspection one part longer than this is a fault.
+    /// An inspection of one part that takes longer than this is a fault.
     pub inspection: Duration,
-    /// Where parts come at fixed distances of the encoder instead of from a sensor.
+    /// Parts come at this fixed distance of the encoder; None: a sensor triggers.
     pub every_counts: Option<Counts>,
-    /// An index input says where these distances begin.
+    /// An index input marks where these distances begin.
     pub indexed: bool,
     /// How often the level of the trigger's input is read; None: never.
     pub level_every: Option<Duration>,
     /// The encoder has two channels.
     pub quadrature: bool,
-    /// Parts are told of by commands, which nobody stamps.
+    /// Triggers are commands, which carry no time stamp.
     pub by_command: bool,
 }
 
-/// What is to be done.
+/// What the caller must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<F> {
-    /// The gate says so.
+    /// An action of the gate.
     Gate(Action),
-    /// Inspect this frame for this part. The next job follows when this one is answered.
+    /// Inspect this frame for this part. The next job follows after the verdict on this one.
     PartInspector {
         /// The part.
         part: PartId,
-        /// The trigger's time.
+        /// When the part was triggered.
         trigger: Instant,
         /// The frame.
         frame: F,
-        /// When it was exposed.
+        /// When the frame was exposed.
         exposed: Instant,
     },
-    /// The frame is free again; None: its part needs no verdict any more.
+    /// The frame is free again. The reason; None if its part needs no verdict any more.
     Free(F, Option<Unused>),
 }
 
@@ -78,18 +79,18 @@ struct Job<F> {
     exposed: Instant,
 }
 
-/// Frames that did not come to inspection, and why.
+/// Frames that were not inspected, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounters {
-    /// Frames that came.
+    /// All frames.
     pub frames: u64,
     /// No part was in front of the camera.
     pub unclaimed: u64,
-    /// Not newer than a frame before, or with a stamp that cannot be true.
+    /// Not newer than an earlier frame, or with a time stamp that cannot be true.
     pub stale: u64,
-    /// Came before.
+    /// The same frame came before.
     pub repeated: u64,
-    /// Could show two parts.
+    /// The frame could show two parts.
     pub ambiguous: u64,
     /// Damaged on the way.
     pub damaged: u64,
@@ -97,14 +98,14 @@ pub struct FrameCounters {
     pub skipped: u64,
 }
 
-/// See the module.
+/// The controller; see the module.
 #[derive(Debug)]
 pub struct Controller<F> {
     settings: ControllerSettings,
     gate: Gate<MAX_PARTS>,
     pairing: Pairing<F, MAX_PARTS, KEPT_FRAMES>,
     jobs: Deque<Job<F>, MAX_JOBS>,
-    /// What the inspector is at, and since when.
+    /// The part that the inspector works on, and since when.
     inspection: Option<(PartId, Instant)>,
     /// Running mean of how long inspection takes.
     usual_inspection: Duration,
@@ -113,20 +114,20 @@ pub struct Controller<F> {
     count_times: [Instant; COUNT_TIMES],
     quadrature: Quadrature,
     next_part_at: Count,
-    /// An index was seen since the start, or none is wired.
+    /// The index was seen since the start, or no index is wired.
     phased: bool,
     /// Triggers by count since the last index.
     since_index: u32,
-    /// The controller was not called when it had to be: from the call before until it was.
+    /// The controller was not called in time: from the call before to the late call.
     stall: (Instant, Instant),
-    /// When it has to be called, and was last.
+    /// When it must be called next, and when it was called last.
     due: Instant,
     called: Instant,
     frames: FrameCounters,
 }
 
 impl<F> Controller<F> {
-    /// A line that is not ready yet.
+    /// A controller whose line is not ready yet.
     ///
     /// # Errors
     /// [`SettingsError`].
@@ -153,7 +154,7 @@ impl<F> Controller<F> {
         })
     }
 
-    /// Totals of parts.
+    /// Totals of triggers, parts and faults.
     pub fn counters(&self) -> &Counters {
         self.gate.counters()
     }
@@ -173,12 +174,12 @@ impl<F> Controller<F> {
         self.count
     }
 
-    /// Whether a new part can be served.
+    /// Whether the line can take a new part.
     pub fn ready(&self) -> bool {
         self.gate.ready()
     }
 
-    /// What is wrong.
+    /// The faults that are present.
     pub fn faults(&self) -> Faults {
         self.gate.faults()
     }
@@ -188,19 +189,19 @@ impl<F> Controller<F> {
         self.gate.alarm()
     }
 
-    /// The level of a line.
+    /// The level of an output.
     pub fn level(&self, output: Output) -> bool {
         self.gate.level(output)
     }
 
-    /// Whether inspection and the outputs work, so that a watchdog may be told. A camera that is gone is
-    /// not among what a watchdog could mend: it is asked for again and again already.
+    /// Whether inspection and the outputs work, so that the watchdogs may be kicked. A lost camera does
+    /// not count: a reset does not repair it, and the program tries to open it again all the time.
     pub fn fresh(&self) -> bool {
         let stuck = [Fault::Inference, Fault::Outputs];
         !stuck.into_iter().any(|f| self.gate.faults().has(f))
     }
 
-    /// When the controller must be called again, whatever happens in between.
+    /// The latest time of the next call.
     pub fn deadline(&self) -> Instant {
         let inspection = match self.inspection {
             Some((_, since)) if !self.gate.faults().has(Fault::Inference) => {
@@ -217,7 +218,7 @@ impl<F> Controller<F> {
         first.min(inspection).min(look)
     }
 
-    /// Lets everything happen that is due.
+    /// Does everything that is due.
     pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.notice_stall(clock);
         if let Some((_, since)) = self.inspection
@@ -234,7 +235,7 @@ impl<F> Controller<F> {
         self.due = self.deadline();
     }
 
-    /// A part was seen at `at`, kernel time; `lost` edges before it were not.
+    /// A part was at the sensor at `at`, kernel time. The kernel lost `lost` edges before it.
     pub fn trigger(
         &mut self,
         at: Instant,
@@ -243,7 +244,7 @@ impl<F> Controller<F> {
         emit: &mut impl FnMut(Command<F>),
     ) {
         let Some(place) = self.place_at(at) else {
-            // So late that nobody knows where the belt was: as if it had been lost.
+            // So late that the belt's place at that time is unknown: treated like a lost edge.
             self.triggers_lost(lost.saturating_add(1), clock, emit);
             return;
         };
@@ -256,10 +257,10 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// A part is there, as somebody says over the control socket: it was heard of at `at`.
+    /// A part is at the sensor, by a command on the control socket that arrived at `at`.
     ///
-    /// Nobody stamps such a word on its way. One that is heard just after this program was not run may
-    /// have waited since then: its part lies anywhere in between.
+    /// A command carries no time stamp. If it arrives just after this process was delayed, it may have
+    /// waited since then: its part can be anywhere in between.
     pub fn command_trigger(
         &mut self,
         at: Instant,
@@ -269,7 +270,7 @@ impl<F> Controller<F> {
         self.notice_stall(clock);
         let (from, to) = self.stall;
         if to.0 > 0 && at >= from && at <= to.after(AFTER_STALL) {
-            // A part before it may have been given its picture.
+            // The part before it may have been paired with this part's frame.
             let window = self.settings.pairing.exposure_max;
             let first = from.before(window);
             let since = self.place_at(first).unwrap_or_default();
@@ -282,8 +283,7 @@ impl<F> Controller<F> {
         self.trigger(at, 0, clock, emit);
     }
 
-    /// A part went by at some time since `since`, and nobody knows when: whatever may be it is thrown
-    /// out.
+    /// A part went by at an unknown time since `since`: every part that it can be is rejected.
     pub fn trigger_lost_since(
         &mut self,
         since: Instant,
@@ -297,199 +297,24 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// Remembers when it was called later than it had to be.
+    /// Notes a call that comes later than it was due.
     fn notice_stall(&mut self, clock: Instant) {
         if clock.since(self.due) > self.settings.gate.late_output {
-            // It may have begun right after the last call.
+            // The delay may have begun right after the last call.
             self.stall = (self.called, clock);
         }
         self.due = clock;
         self.called = clock;
     }
 
-    /// Where the belt was at `time`: what reaches this program late is placed where it happened. None
-    /// when that is not remembered.
-    fn place_at(&self, time: Instant) -> Option<Position> {
-        let mut count = self.count;
-        for _ in 0..COUNT_TIMES {
-            if count.0 == 0 || self.count_times[count.0 as usize % COUNT_TIMES] <= time {
-                return Some(Position { time, count });
-            }
-            count.0 -= 1;
-        }
-        None
-    }
-
-    fn here(&self, clock: Instant) -> Position {
-        Position {
-            time: clock,
-            count: self.count,
-        }
-    }
-
-    /// The trigger's sensor is free again since `at`; `lost` edges before that were not seen.
-    pub fn release(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let place = self.place_at(at).unwrap_or(self.here(clock));
-        self.gate
-            .release(place, lost, clock, &mut |o| emit(Command::Gate(o)));
-        self.tick(clock, emit);
-    }
-
-    /// The level of the trigger's input was read, and no edge of it waits to be told.
-    pub fn level_read(&mut self, on: bool, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
-        let here = self.here(clock);
-        self.gate
-            .level_read(on, here, clock, &mut |o| emit(Command::Gate(o)));
-        self.tick(clock, emit);
-    }
-
-    /// The confirming sensor saw a part at `at`; `lost` edges before it were not told.
-    pub fn confirm(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let place = self.place_at(at).unwrap_or(self.here(clock));
-        self.gate
-            .confirm(place, lost, clock, &mut |o| emit(Command::Gate(o)));
-        self.tick(clock, emit);
-    }
-
-    /// The holder of the output lines was late: nobody knows what went by.
+    /// The supervisor was late: nobody knows which parts went by.
     pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .outputs_were_late(clock, &mut |o| emit(Command::Gate(o)));
         self.tick(clock, emit);
     }
 
-    /// An edge of the encoder's first or `second` channel; `lost` edges of it before were not told.
-    pub fn encoder_edge(
-        &mut self,
-        second: bool,
-        on: bool,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        if self.settings.quadrature {
-            self.quarter(second, on, at, lost, clock, emit);
-        } else if on && !second {
-            self.encoder(at, lost, clock, emit);
-        }
-    }
-
-    fn quarter(
-        &mut self,
-        second: bool,
-        on: bool,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let moved = if second {
-            self.quadrature.b(on)
-        } else {
-            self.quadrature.a(on)
-        };
-        if moved == Moved::Unsure || lost > 0 {
-            self.gate
-                .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
-        }
-        if moved == Moved::Forward {
-            self.encoder(at, 0, clock, emit);
-        }
-        self.tick(clock, emit);
-    }
-
-    /// The belt moved by one count, and by `lost` more that nobody saw.
-    pub fn encoder(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let before = self.count;
-        let reached = before.after(Counts(1 + u64::from(lost)));
-        self.count = reached;
-        // More than are remembered would write each place twice.
-        for count in (before.0.max(reached.0.saturating_sub(COUNT_TIMES as u64)) + 1)..=reached.0 {
-            self.count_times[count as usize % COUNT_TIMES] = at;
-        }
-        self.gate
-            .encoder(reached, at, clock, &mut |o| emit(Command::Gate(o)));
-        if let Some(every) = self.settings.every_counts
-            && self.phased
-            && reached >= self.next_part_at
-        {
-            // Where the parts lie does not change by counts that nobody saw; those that went by
-            // meanwhile are triggers that were lost.
-            let every = every.max(Counts(1));
-            let gone_by = reached.since(self.next_part_at).0 / every.0;
-            self.next_part_at = self.next_part_at.after(every * (gone_by + 1));
-            let lost = u32::try_from(gone_by).unwrap_or(u32::MAX);
-            self.since_index += 1;
-            if self.settings.indexed && self.since_index > 1 {
-                // Where the nests are is not known any more.
-                self.gate
-                    .encoder_unsure(clock, &mut |o| emit(Command::Gate(o)));
-            }
-            self.trigger(at, lost, clock, emit);
-        }
-        self.tick(clock, emit);
-    }
-
-    /// A part is at the place that triggers count from.
-    pub fn index(
-        &mut self,
-        at: Instant,
-        lost: u32,
-        clock: Instant,
-        emit: &mut impl FnMut(Command<F>),
-    ) {
-        let Some(every) = self.settings.every_counts else {
-            return;
-        };
-        let place = self.place_at(at).unwrap_or(self.here(clock));
-        let count = place.count;
-        let next = self.next_part_at;
-        // Either the part that is to come, or the one that was triggered just now.
-        let (early, late) = (next.since(count), count.since(next.before(every)));
-        let off = early.min(late);
-        let mut gate = |o| emit(Command::Gate(o));
-        if !self.phased {
-            // Parts have gone by that nothing told of.
-            self.phased = true;
-            self.gate.unwatched(place, clock, &mut gate);
-        } else if lost > 0
-            || off > (every / 16).max(Counts(1))
-            || (late < early && self.since_index == 0)
-        {
-            // The encoder and the belt do not agree on how far it is from part to part.
-            self.gate.encoder_unsure(clock, &mut gate);
-            self.gate.unwatched(place, clock, &mut gate);
-        } else if late < early {
-            self.since_index = 0;
-            self.next_part_at = count.after(every);
-            self.tick(clock, emit);
-            return;
-        }
-        self.since_index = 0;
-        self.next_part_at = count.after(every);
-        self.trigger(at, 0, clock, emit);
-    }
-
-    /// Edges of the trigger were lost, and none came after them.
+    /// The kernel lost edges of the trigger, and no edge came after them.
     pub fn triggers_lost(&mut self, lost: u32, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         let place = Position {
             time: clock,
@@ -499,7 +324,7 @@ impl<F> Controller<F> {
             .lost(lost, place, clock, &mut |o| emit(Command::Gate(o)));
     }
 
-    /// A frame came.
+    /// A frame arrived.
     pub fn frame(
         &mut self,
         frame: F,
@@ -514,7 +339,7 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// The inspector answers for `part`.
+    /// The inspector's verdict on `part`, or the reason why there is none.
     pub fn verdict(
         &mut self,
         part: PartId,
@@ -545,7 +370,7 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// Something outside went wrong, or right again.
+    /// A fault from outside the gate begins or ends.
     pub fn fault(
         &mut self,
         fault: Fault,
@@ -561,13 +386,13 @@ impl<F> Controller<F> {
         self.tick(clock, emit);
     }
 
-    /// An alarm that was raised before this start still stands.
+    /// An alarm from before this start is still latched.
     pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .raise_alarm(clock, &mut |o| emit(Command::Gate(o)));
     }
 
-    /// A person has looked at the alarm.
+    /// A person acknowledges the alarm.
     pub fn acknowledge(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .acknowledge(clock, &mut |o| emit(Command::Gate(o)));
@@ -623,7 +448,7 @@ impl<F> Controller<F> {
         });
     }
 
-    /// Whether a part triggered at `trigger` will be at its gate before the inspector is done with it.
+    /// Whether a part triggered at `trigger` reaches its gate before its inspection can end.
     fn too_late(&self, trigger: Instant, clock: Instant) -> bool {
         match self.settings.gate.gate {
             Span::Time(after) => clock.after(self.usual_inspection) >= trigger.after(after),
@@ -631,14 +456,13 @@ impl<F> Controller<F> {
         }
     }
 
-    /// Gives the inspector its next job. Parts that are decided already, or will be before the inspector is
-    /// done, are passed over: frames that can change nothing would make the next part late too.
+    /// Gives the inspector its next job. It skips parts that are decided already or will be before
+    /// their inspection ends: inspecting them changes nothing and would make the next part late too.
     fn dispatch(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         while self.inspection.is_none()
             && let Some(job) = self.jobs.pop_front()
         {
-            // The last one that waits is tried whatever it looks like: how long inspection takes can only
-            // be learnt by inspecting.
+            // The last job is always tried: only an inspection shows how long inspections take now.
             let hopeless = !self.jobs.is_empty() && self.too_late(job.trigger, clock);
             if self.gate.undecided(job.part) && !hopeless {
                 self.inspection = Some((job.part, clock));
@@ -650,7 +474,8 @@ impl<F> Controller<F> {
                 });
             } else {
                 self.frames.skipped += 1;
-                // Nobody will answer for it now; a gate that waited would count it as backlog.
+                // No verdict will come for it. If the gate waited for one, it would count the part as
+                // backlog.
                 if self.gate.trigger_of(job.part).is_some() {
                     self.gate
                         .no_verdict(job.part, Reason::Late, clock, &mut |o| {

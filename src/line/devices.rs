@@ -1,24 +1,24 @@
-//! What the line needs of the outside world. Rooms to the right implement it.
+//! What the line needs from the outside world. Rooms to the right implement it.
 
 use super::gate::Output;
 use crate::time::{Duration, Instant};
 use std::os::fd::BorrowedFd;
 
-/// Whatever a device says went wrong; its text names the pin or file and the fix.
+/// An error of a device. Its text names the pin or file and the fix.
 pub type DeviceError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An input line by its meaning.
+/// A digital input by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
-    /// A part is present.
+    /// A part is at the sensor.
     Trigger,
-    /// The belt moved by one encoder count; with [`Input::EncoderB`] the first of two channels.
+    /// The belt moved by one encoder count. With [`Input::EncoderB`] this is the first of two channels.
     Encoder,
     /// The second channel of a quadrature encoder.
     EncoderB,
-    /// A part is at its place in a nest: where triggers by the encoder count from.
+    /// A part is at its place in a nest: triggers by the encoder count from here.
     Index,
-    /// A part is at the ejector, or fell into the reject bin: what the gate did is confirmed.
+    /// A part is at the ejector or dropped into the reject bin: this confirms what the gate did.
     Confirm,
     /// A person acknowledges an alarm.
     Acknowledge,
@@ -48,30 +48,30 @@ impl Input {
     }
 }
 
-/// An input went on or off.
+/// A digital input went on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// Which input.
     pub input: Input,
-    /// Whether it went on. Off-edges come of the trigger, whose length matters, and of both channels
-    /// of a quadrature encoder; of other inputs on-edges alone.
+    /// True if it went on. Only the trigger, whose length matters, and both channels of a quadrature
+    /// encoder report that they go off. The other inputs report only that they go on.
     pub on: bool,
-    /// When, by the kernel.
+    /// When, by the kernel's clock.
     pub at: Instant,
-    /// Edges of this input that the kernel had to drop since the last one that was read. The line
-    /// treats each as a part that was not seen.
+    /// Edges of this input that the kernel dropped since the last one that was read. The line treats
+    /// each as a part that was not seen.
     pub lost: u32,
 }
 
-/// Input lines. One thread waits on them.
+/// The digital inputs. One thread waits on them.
 pub trait Inputs: Send {
     /// The next edge, or None after `at_most`.
     ///
     /// # Errors
-    /// When the device is gone; the line drops READY and asks again.
+    /// When the device is gone; the line switches READY off and tries again.
     fn wait(&mut self, at_most: Duration) -> Result<Option<Edge>, DeviceError>;
 
-    /// The level of `input` now; None where it is not wired or its level cannot be read.
+    /// The level of `input` now. None if it is not wired or its level cannot be read.
     ///
     /// # Errors
     /// As [`Inputs::wait`].
@@ -81,35 +81,35 @@ pub trait Inputs: Send {
     }
 }
 
-/// The way round whoever holds the output lines: a second process may let them fall, never raise
-/// them. PASS and READY off, REJECT and FAULT on; nothing else. Takes no memory and does not wait.
+/// The way past the supervisor: a second process may switch outputs to their safe state, and to nothing
+/// else. PASS and READY off, REJECT and FAULT on. Takes no memory and does not wait.
 pub trait SafeOutputs: Send {
-    /// Sets `line` to [`Output::when_unattended`], unless the line is not wired.
+    /// Sets `output` to [`Output::when_unattended`]. Does nothing if the output is not wired.
     ///
     /// # Errors
     /// When the device is gone.
-    fn fall(&mut self, line: Output) -> Result<(), DeviceError>;
+    fn fall(&mut self, output: Output) -> Result<(), DeviceError>;
 }
 
-/// The alarm that stands until a person acknowledges it.
+/// The latched alarm: it stays until a person acknowledges it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum LatchedAlarm {
-    /// None.
+    /// No alarm.
     #[default]
     None,
     /// Too many rejects.
     Rejects,
-    /// The vision process was started again too often.
+    /// The vision process was restarted too often.
     Restarts,
-    /// Nobody knows whether an alarm stands: what said so is gone.
+    /// Nobody knows whether an alarm is latched: the record of it is gone.
     Unknown,
-    /// No known-bad part was rejected in time, or one was inspected OK.
+    /// A known-bad part was not rejected in time, or its verdict was OK.
     Challenge,
 }
 
 impl LatchedAlarm {
-    /// All of them, by their number.
+    /// All alarms, in the order of their numbers.
     pub const ALL: [LatchedAlarm; 5] = [
         LatchedAlarm::None,
         LatchedAlarm::Rejects,
@@ -118,7 +118,7 @@ impl LatchedAlarm {
         LatchedAlarm::Challenge,
     ];
 
-    /// Name of the alarm in logs and metrics; of none, "none".
+    /// Name in logs and metrics; "none" for no alarm.
     pub const fn name(self) -> &'static str {
         match self {
             LatchedAlarm::None => "none",
@@ -129,28 +129,29 @@ impl LatchedAlarm {
         }
     }
 
-    /// The one with this number.
+    /// The alarm with this number; None if there is no such alarm.
     pub fn numbered(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 }
 
-/// What is known of whoever holds the output lines.
+/// What this process knows of the process that sets the outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// It has said that it was late, and by how much: it let the lines fall, takes nothing that could
-    /// let a part pass until everything is said to it again, and nobody knows what went by.
+    /// It reports that it was late, and by how much: it switched the outputs off, and nobody knows
+    /// which parts went by. It takes nothing that lets a part pass until every output has been sent to
+    /// it again.
     pub was_late: Option<Duration>,
-    /// It ought to have answered and has not: the lines have fallen round it.
+    /// Its acknowledgement is overdue: the outputs were switched off past it.
     pub overdue: bool,
-    /// An orderly end was asked for.
+    /// It requests an orderly end.
     pub end: bool,
-    /// When to ask again, whatever happens.
+    /// When to ask again at the latest.
     pub ask_again: Instant,
 }
 
 impl Holding {
-    /// Outputs that this process holds itself.
+    /// The outputs are set by this process itself.
     pub const OWN: Self = Self {
         was_late: None,
         overdue: false,
@@ -159,24 +160,24 @@ impl Holding {
     };
 }
 
-/// A descriptor that drives output lines, and which, in the order of their bits.
+/// A descriptor that drives outputs, and the output of each bit.
 #[derive(Clone, Debug)]
 pub struct SharedLines<'a> {
-    /// What the kernel gave for the lines of one chip.
+    /// The kernel's descriptor for the outputs of one chip.
     pub descriptor: BorrowedFd<'a>,
-    /// The line of each bit, from bit 0.
+    /// The output of each bit, from bit 0.
     pub lines: Vec<Output>,
 }
 
-/// Output lines. The gate thread alone sets them; it must not wait here.
+/// The digital outputs. Only the gate thread sets them; it must not wait here.
 pub trait Outputs: Send {
-    /// Sets `line`, unless the line is not wired. Takes no memory.
+    /// Sets `output`. Does nothing if the output is not wired. Takes no memory.
     ///
     /// # Errors
     /// When the device is gone.
-    fn set(&mut self, line: Output, on: bool) -> Result<(), DeviceError>;
+    fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError>;
 
-    /// Sets `line`, which is to fall by itself at `until` where somebody stands by to do that.
+    /// Sets `output`, which another process switches off at `until` if there is such a process.
     ///
     /// # Errors
     /// As [`Outputs::set`].
@@ -190,23 +191,24 @@ pub trait Outputs: Send {
         self.set(output, on)
     }
 
-    /// Sets several lines, those of one chip at one moment where the device can. Takes no memory. All
-    /// that can be set are, whatever fails.
+    /// Sets several outputs, those of one chip at the same moment if the device can. Takes no memory.
+    /// If one fails, the others are set all the same.
     ///
     /// # Errors
     /// As [`Outputs::set`]; the first of them.
     fn set_all(&mut self, levels: &[(Output, bool)]) -> Result<(), DeviceError> {
         let mut failed = None;
-        for &(line, on) in levels {
-            if let Err(error) = self.set(line, on) {
+        for &(output, on) in levels {
+            if let Err(error) = self.set(output, on) {
                 failed.get_or_insert(error);
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
-    /// Reads every line back: one whose level is not what was set, as after an expander was reset.
-    /// None where all are as set, and of devices that cannot be read. Takes no memory.
+    /// Reads every output back and returns one whose level is not as it was set, for example after a
+    /// reset of an expander. None if all levels are right, or if the device cannot be read back. Takes
+    /// no memory.
     ///
     /// # Errors
     /// When the device is gone.
@@ -214,35 +216,35 @@ pub trait Outputs: Send {
         Ok(None)
     }
 
-    /// Tells whoever holds the lines that the gate lives.
+    /// Reports to the process that sets the outputs that the gate is alive.
     ///
     /// # Errors
-    /// When nobody holds them any more.
+    /// When no process sets the outputs any more.
     fn alive(&mut self) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    /// What whoever holds the lines has answered by `now`. To be called whenever the gate runs; takes
-    /// no memory.
+    /// What the process that sets the outputs has acknowledged by `now`. To be called whenever the gate
+    /// runs; takes no memory.
     ///
     /// # Errors
-    /// When nobody holds them any more.
+    /// When no process sets the outputs any more.
     fn holding(&mut self, now: Instant) -> Result<Holding, DeviceError> {
         let _ = now;
         Ok(Holding::OWN)
     }
 
-    /// Whoever holds the lines remembers the alarm, should this process end.
+    /// The process that sets the outputs keeps this alarm in case this process ends.
     ///
     /// # Errors
-    /// When nobody holds them any more.
+    /// When no process sets the outputs any more.
     fn remember(&mut self, alarm: LatchedAlarm) -> Result<(), DeviceError> {
         let _ = alarm;
         Ok(())
     }
 
-    /// By what another process can let these lines fall ([`SafeOutputs`]); empty where there is no
-    /// such thing.
+    /// The descriptors by which another process can switch these outputs off ([`SafeOutputs`]). Empty
+    /// if there are none.
     fn shared(&self) -> Vec<SharedLines<'_>> {
         Vec::new()
     }

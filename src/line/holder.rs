@@ -1,95 +1,96 @@
-//! The two processes that stand between the gate and the output lines, and how each knows that the
-//! other is late. Pure: no clock, no socket, no lines. The supervisor runs [`Holder`], the vision
-//! process runs [`Watch`], and the simulator runs both.
+//! The two processes between the gate and the outputs, and how each notices that the other is late.
+//! Pure: no clock, no socket, no outputs. The supervisor runs [`Holder`], the vision process runs
+//! [`Watch`], and the simulator runs both.
 //!
-//! - The vision process says what the lines are to be. Every command has a number and the time at
-//!   which it was said; PASS has its end.
-//! - The holder carries commands out, ends PASS by itself, and answers with the number of the last one
-//!   that is done.
-//! - What can only stop parts (PASS and READY off, REJECT and FAULT on) the vision process does itself
-//!   as well, at once and round the holder ([`SafeOutputs`](super::devices::SafeOutputs)). What can let
-//!   a part pass only the holder does.
-//! - A holder that finds itself late lets the lines fall, and takes nothing that could let a part pass
-//!   until the vision process has heard of it: commands carry the number of the last such incident.
-//! - A holder that does not answer is late, whether or not it knows: the vision process lets the lines
-//!   fall round it.
+//! - The vision process sends a command for each change of an output. Every command has a number and
+//!   the time at which it was sent. PASS that goes on has its end.
+//! - The supervisor carries commands out, ends PASS by itself, and acknowledges with the number of the
+//!   last command that is done.
+//! - What can only stop parts (PASS and READY off, REJECT and FAULT on) the vision process also does
+//!   itself, at once and past the supervisor ([`SafeOutputs`](super::devices::SafeOutputs)). Only the
+//!   supervisor does what can let a part pass.
+//! - A supervisor that notices that it was late switches the outputs off. It takes nothing that can let
+//!   a part pass until the vision process knows of it: every command carries the number of the last
+//!   such incident that its sender knows.
+//! - A supervisor that does not acknowledge is late, whether or not it knows: the vision process
+//!   switches the outputs off past it.
 
 use super::gate::Output;
 use crate::time::{Duration, Instant};
 
-/// What the holder must know.
+/// Times of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderSettings {
-    /// The lines fall after so long without a word from the vision process.
+    /// The outputs are switched off after this long without a command from the vision process.
     pub lease: Duration,
-    /// A command that is carried out later than this, or a holder that is run later than this, is an
-    /// incident.
+    /// A command that is carried out later than this is an incident, and so is a supervisor that runs
+    /// later than this.
     pub late: Duration,
-    /// A vision process that has said nothing yet may take this long.
+    /// How long a vision process that has just started may take to its first command.
     pub start: Duration,
-    /// The holder looks round at least this often.
+    /// The supervisor checks at least this often.
     pub look: Duration,
 }
 
-/// What the vision process says.
+/// The content of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// It lives.
+    /// The vision process is alive.
     Alive,
-    /// A line takes a level; PASS that goes on falls by itself at `until`.
+    /// An output changes its level; PASS that goes on ends by itself at `until`.
     Set {
-        /// Which.
+        /// Which output.
         output: Output,
         /// On or off.
         on: bool,
-        /// PASS is never on without an end.
+        /// When PASS ends; PASS is never on without an end.
         until: Option<Instant>,
     },
 }
 
-/// A command as it goes to the holder.
+/// A command to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// From 1, one more each time.
+    /// From 1, one more for each command.
     pub number: u64,
-    /// The last incident of the holder that the vision process knows of.
+    /// The last incident of the supervisor that the vision process knows of.
     pub incident: u32,
-    /// When it was said.
+    /// When it was sent.
     pub at: Instant,
-    /// What.
+    /// Its content.
     pub what: What,
 }
 
-/// What the holder answers.
+/// The supervisor's acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Everything up to this command is done.
     pub number: u64,
     /// Incidents so far.
     pub incident: u32,
-    /// How late the holder was in the last of them.
+    /// How late the supervisor was in the last incident.
     pub late: Duration,
 }
 
-/// What the holder does.
+/// What the supervisor must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// A line takes a level.
+    /// Set an output to a level.
     Set(Output, bool),
-    /// The vision process is told.
+    /// Send an acknowledgement to the vision process.
     Answer(Answer),
-    /// The vision process has said nothing for so long: it is not believed again.
+    /// The vision process has sent nothing for this long: nothing from it is accepted again.
     Silent(Duration),
 }
 
-/// Carries out what the vision process says, for as long as it speaks and in time.
+/// Carries out the commands of the vision process, as long as they come and are in time.
 #[derive(Clone, Debug)]
 pub struct Holder {
     settings: HolderSettings,
     lease_until: Instant,
     patience: Duration,
     pass_until: Option<Instant>,
-    /// It had to be run by then.
+    /// It must run by then.
     next_look: Instant,
     number: u64,
     unanswered: bool,
@@ -98,7 +99,7 @@ pub struct Holder {
     was_ready: bool,
 }
 
-/// In the order in which they are to fall: what lets parts by first.
+/// The order in which outputs are switched off: what lets parts pass comes first.
 pub const FALL: [Output; 10] = [
     Output::Pass,
     Output::Ready,
@@ -113,7 +114,7 @@ pub const FALL: [Output; 10] = [
 ];
 
 impl Holder {
-    /// Of lines that show what they show unattended.
+    /// For outputs in their safe state.
     pub fn new(settings: HolderSettings, now: Instant) -> Self {
         Self {
             lease_until: now.after(settings.start),
@@ -129,23 +130,23 @@ impl Holder {
         }
     }
 
-    /// Whether READY was ever on.
+    /// Whether READY was on at least once.
     pub fn was_ready(&self) -> bool {
         self.was_ready
     }
 
-    /// How often it was late.
+    /// How often the supervisor was late.
     pub fn incidents(&self) -> u32 {
         self.incident
     }
 
-    /// When [`tick`](Self::tick) must be called, whatever is heard before.
+    /// When [`tick`](Self::tick) must be called at the latest.
     pub fn deadline(&self) -> Instant {
         let end = self.pass_until.unwrap_or(Instant::MAX);
         self.lease_until.min(end).min(self.next_look)
     }
 
-    /// A command has arrived.
+    /// A command arrived.
     pub fn hear(&mut self, command: Command, now: Instant, act: &mut impl FnMut(Act)) {
         self.look(now, act);
         let underway = now.since(command.at);
@@ -168,13 +169,13 @@ impl Holder {
             act(Act::Set(output, on));
             return;
         }
-        // Heard of too late, its part has gone by, and the next one must not profit.
+        // If it arrives too late, its part has gone by, and the next part must not pass in its place.
         let until = until.filter(|until| on && now < *until);
         self.pass_until = until;
         act(Act::Set(Output::Pass, until.is_some()));
     }
 
-    /// Lets everything happen that is due, and answers what was heard.
+    /// Does everything that is due, and acknowledges the commands that arrived.
     pub fn tick(&mut self, now: Instant, act: &mut impl FnMut(Act)) {
         self.look(now, act);
         if core::mem::take(&mut self.unanswered) {
@@ -204,7 +205,7 @@ impl Holder {
         self.next_look = now.after(self.settings.look);
     }
 
-    /// Nobody knows what the lines showed meanwhile, nor what went by.
+    /// Nobody knows which levels the outputs had meanwhile, nor which parts went by.
     fn was_late(&mut self, by: Duration, act: &mut impl FnMut(Act)) {
         self.incident = self.incident.wrapping_add(1);
         self.late = by;
@@ -216,24 +217,24 @@ impl Holder {
     }
 }
 
-/// Commands whose times are remembered; a power of two.
+/// Commands whose times are kept; a power of two.
 const REMEMBERED: usize = 128;
 /// What stops parts, whoever sets it.
 const ROUND_THE_HOLDER: [Output; 4] = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
 /// How soon an output is switched off again while the holder may still set it, or does not answer.
 const AGAIN: Duration = Duration::from_millis(1);
 
-/// What the vision process knows of the holder.
+/// What the vision process knows of the supervisor.
 #[derive(Clone, Debug)]
 pub struct Watch {
     late: Duration,
-    /// The last command's number.
+    /// The number of the last command.
     said: u64,
     answered: u64,
     incident: u32,
-    /// When each command was said, by its number.
+    /// When each command was sent, by its number.
     times: [Instant; REMEMBERED],
-    /// The last command on PASS took it away: its number.
+    /// The number of the last command on PASS, if it switched PASS off.
     revoked: Option<u64>,
     again: Instant,
     /// Since the holder is overdue: when the outputs are switched off once more.
@@ -241,7 +242,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A holder that takes longer than `late` to answer is late.
+    /// A supervisor whose acknowledgement takes longer than `late` is late.
     pub fn new(late: Duration) -> Self {
         Self {
             late,
@@ -255,7 +256,7 @@ impl Watch {
         }
     }
 
-    /// `what`, ready to be sent at `now`.
+    /// A command with the content `what`, to be sent at `now`.
     pub fn command(&mut self, what: What, now: Instant) -> Command {
         self.said += 1;
         self.times[self.said as usize % REMEMBERED] = now;
@@ -276,8 +277,8 @@ impl Watch {
         }
     }
 
-    /// The holder has answered. True when it was late: everything has to be said to it again, and
-    /// nobody knows what went by.
+    /// An acknowledgement arrived. True if it reports a new incident: every output must be sent again,
+    /// and nobody knows which parts went by.
     pub fn answer(&mut self, answer: Answer) -> bool {
         self.answered = self.answered.max(answer.number.min(self.said));
         if self.revoked.is_some_and(|number| number <= self.answered) {
@@ -289,7 +290,7 @@ impl Watch {
         new
     }
 
-    /// Whether the holder ought to have answered by `now`.
+    /// Whether an acknowledgement is overdue at `now`.
     pub fn overdue(&self, now: Instant) -> bool {
         self.waits_since()
             .is_some_and(|since| now.since(since) > self.late)
@@ -312,7 +313,7 @@ impl Watch {
         &[]
     }
 
-    /// When to look again.
+    /// When to check again.
     pub fn deadline(&self) -> Instant {
         let overdue = self.all_again.unwrap_or_else(|| {
             self.waits_since().map_or(Instant::MAX, |since| {
@@ -322,7 +323,7 @@ impl Watch {
         self.again.min(overdue)
     }
 
-    /// When the first command was said that is not answered.
+    /// When the oldest command without an acknowledgement was sent.
     fn waits_since(&self) -> Option<Instant> {
         let oldest = (self.answered + 1).max(self.said.saturating_sub(REMEMBERED as u64 - 1));
         (oldest <= self.said).then(|| self.times[oldest as usize % REMEMBERED])

@@ -2,10 +2,11 @@
 //!
 //! - [`gate`]: the pure state machine that decides.
 //! - [`pairing`]: which frame shows which part.
-//! - [`quadrature`]: two channels of an encoder.
-//! - [`controller`]: gate, pairing and the inspector's queue in one; as pure.
-//! - [`holder`]: who holds the output lines, and how two processes notice that the other is late.
-//! - [`devices`]: what the line needs of the outside world.
+//! - [`quadrature`]: the two channels of an encoder.
+//! - [`controller`]: gate, pairing and the inspector's queue in one; also pure.
+//! - [`holder`]: the process that sets the outputs, and how two processes notice that the other is
+//!   late.
+//! - [`devices`]: what the line needs from the outside world.
 //! - [`keepalive`]: systemd and the hardware watchdog.
 
 pub mod controller;

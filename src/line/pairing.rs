@@ -1,11 +1,10 @@
-//! Which frame shows which part. Pure: times in, pairs out.
+//! Which frame shows which part. Pure: events with times go in, pairs come out.
 //!
-//! A frame belongs to a part when its kernel time lies in the part's window after the trigger. With
-//! a camera that is triggered by wire the window is where the exposure must fall; with one that
-//! runs freely it begins at the capture delay, and the first frame in it is taken. A frame is used
-//! once, and a frame that could show two parts shows neither for sure. A frame that comes again, told by
-//! the driver's number or by its content, shows no part: neither one that was used nor one that was
-//! not believed or not wanted.
+//! A frame belongs to a part if its kernel time is in the part's window after the trigger. If a wire
+//! triggers the camera, the window is where the exposure must be. If the camera runs freely, the window
+//! begins at the capture delay, and the first frame in it is taken. A frame is used once. A frame that
+//! could show two parts counts for neither. A frame that comes again, by the driver's number or by its
+//! content, shows no part, whether or not it was used or accepted the first time.
 
 use super::gate::{PartId, Reason};
 use crate::time::{Duration, Instant};
@@ -14,48 +13,49 @@ use heapless::{Deque, HistoryBuf};
 /// Frames whose content is remembered.
 const CONTENTS: usize = 64;
 
-/// What is known of a frame besides its pixels.
+/// What is known of a frame apart from its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameInfo {
-    /// When it was exposed, by its stamp.
+    /// When it was exposed, by its time stamp.
     pub exposed: Instant,
     /// The driver's number, which grows from frame to frame.
     pub sequence: u64,
-    /// A digest of its pixels; None where different parts may look alike to the bit.
+    /// A digest of its pixels; None if different parts may give identical pixels.
     pub content: Option<u64>,
-    /// Its content is damaged.
+    /// Its content was damaged on the way.
     pub damaged: bool,
 }
 
-/// The window, and how long to wait.
+/// The window, and how long a frame may be on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairingSettings {
     /// Earliest exposure after the trigger.
     pub exposure_min: Duration,
     /// Latest exposure after the trigger.
     pub exposure_max: Duration,
-    /// Longest way of a frame from its exposure to this program, and of a trigger likewise.
+    /// The longest time from a frame's exposure until it arrives here, and the same for a trigger.
     pub delivery: Duration,
 }
 
-/// Why nobody wanted a frame.
+/// Why a frame was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unused {
     /// No part was in front of the camera.
     Unclaimed,
-    /// Not newer than a frame before it, longer under way than frames may be, or stamped in the
-    /// future: left over from before a pause, or stamped by a clock that was set.
+    /// Not newer than an earlier frame, longer on its way than a frame can be, or stamped in the
+    /// future. It is left over from before a pause, or the clock of its time stamp was set.
     Stale,
-    /// A frame with its number or a later one came before, or one with the same content. So counts the
-    /// first frame after a start, where contents tell frames apart: what it might repeat is not known.
+    /// A frame with its number or a later one came before, or one with the same content. If contents
+    /// tell frames apart, the first frame after a start counts as repeated too: nobody knows which
+    /// frame it may repeat.
     Repeated,
     /// It could show two parts.
     Ambiguous,
-    /// Its content is damaged.
+    /// Its content was damaged on the way.
     Damaged,
 }
 
-/// What pairing says.
+/// What pairing emits.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Paired<F> {
     /// This frame shows this part.
@@ -64,12 +64,12 @@ pub enum Paired<F> {
         part: PartId,
         /// Its frame.
         frame: F,
-        /// When it was exposed.
+        /// When the frame was exposed.
         exposed: Instant,
     },
     /// The frame is free again.
     Free(F, Unused),
-    /// There will be no frame of this part.
+    /// This part gets no frame.
     Missing(PartId, Reason),
 }
 
@@ -87,15 +87,15 @@ pub struct Pairing<F, const PARTS: usize, const FRAMES: usize> {
     wanted: Deque<Wanted, PARTS>,
     kept: Deque<(Instant, F), FRAMES>,
     newest: Option<Instant>,
-    /// The driver's newest number, of frames that were believed and of those that were not.
+    /// The driver's newest number, of accepted and of refused frames.
     sequence: Option<u64>,
     contents: HistoryBuf<u64, CONTENTS>,
-    /// A frame came since the start.
+    /// A frame arrived since the start.
     started: bool,
 }
 
 impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
-    /// Nothing wanted, nothing kept.
+    /// No part waits and no frame is kept.
     pub fn new(settings: PairingSettings) -> Self {
         Self {
             settings,
@@ -112,7 +112,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         trigger.after(self.settings.exposure_min)..=trigger.after(self.settings.exposure_max)
     }
 
-    /// A part was seen; its frame may be here already.
+    /// A part was at the sensor; its frame may be here already.
     pub fn trigger(
         &mut self,
         part: PartId,
@@ -120,7 +120,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         emit: &mut (impl FnMut(Paired<F>) + ?Sized),
     ) {
         let window = self.window(trigger);
-        // Frames come in the order of their times: what is before the window is passed over.
+        // Frames come in the order of their times: those before the window are skipped.
         let kept = self.kept.len();
         let mut found = None;
         for _ in 0..kept {
@@ -144,8 +144,8 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         }
     }
 
-    /// Whether this frame, or one after it, came before. It is remembered whatever becomes of it: one
-    /// that was not believed may look fresh when it comes again.
+    /// Whether this frame, or a later one, came before. Every frame is remembered, also a refused one:
+    /// it may look fresh when it comes again.
     fn came_before(&mut self, info: &FrameInfo) -> bool {
         let old = self.sequence.is_some_and(|newest| info.sequence <= newest);
         self.sequence = self.sequence.max(Some(info.sequence));
@@ -160,8 +160,8 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         old || known || first
     }
 
-    /// A frame came at `clock`. Its time is believed only where it could be true: however wrong a
-    /// stamp is, it is off by less than `delivery`.
+    /// A frame arrived at `clock`. Its time stamp is accepted only if it can be true; a wrong one that
+    /// is accepted is wrong by less than `delivery`.
     pub fn frame(
         &mut self,
         frame: F,
@@ -208,7 +208,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
                 break;
             };
             if !self.window(wanted.trigger).contains(&exposed) {
-                // It was just taken out: there is room.
+                // One was just taken out: there is room.
                 let _ = self.wanted.push_back(wanted);
             } else if let Some(reason) = reason {
                 emit(Paired::Missing(wanted.part, reason));
@@ -230,7 +230,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         }
     }
 
-    /// Gives up what is overdue at `clock`.
+    /// Gives up the parts and frames that are overdue at `clock`.
     pub fn tick(&mut self, clock: Instant, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
         while let Some(wanted) = self.wanted.front().copied() {
             if self.overdue(wanted) >= clock {
@@ -250,7 +250,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         }
     }
 
-    /// The camera was lost: what it was to deliver will not come, and its clock may start anew.
+    /// The camera is lost: the frames that wait in it will not come, and its clock may start again.
     pub fn camera_lost(&mut self, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
         while let Some(wanted) = self.wanted.pop_front() {
             emit(Paired::Missing(wanted.part, Reason::NoFrame));
@@ -267,7 +267,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         latest.after(self.settings.delivery)
     }
 
-    /// When no trigger can claim a frame of time `exposed` any more.
+    /// When no trigger can claim a frame exposed at `exposed` any more.
     fn useless(&self, exposed: Instant) -> Instant {
         exposed.after(self.settings.delivery)
     }
@@ -277,7 +277,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         let parts = self.wanted.front().map(|w| self.overdue(*w));
         let frames = self.kept.front().map(|(t, _)| self.useless(*t));
         let first = parts.into_iter().chain(frames).min();
-        // Strictly after: at the very instant it may still come.
+        // Strictly later: at that instant the frame may still come.
         first.map_or(Instant::MAX, |t| t.after(Duration(1)))
     }
 }
@@ -298,7 +298,7 @@ mod tests {
 
     type Small = Pairing<u64, 8, 4>;
 
-    /// Of a frame whose driver numbers it as the test does.
+    /// A frame that the driver numbers as the test does.
     fn info(sequence: u64, exposed: u64, damaged: bool) -> FrameInfo {
         FrameInfo {
             exposed: Instant(exposed),
@@ -394,7 +394,7 @@ mod tests {
         }
     }
 
-    /// Simulator, seed 10: a frame stamped in the future is not believed; the same frame again, later,
+    /// Simulator, seed 10: a frame stamped in the future was refused. The same frame came again later,
     /// looked fresh and was inspected for the next part.
     #[test]
     fn a_frame_that_was_not_believed_is_not_believed_when_it_comes_again() {
@@ -407,7 +407,7 @@ mod tests {
                 };
                 p.frame(70, first, Instant(120), &mut |x| e(x));
                 p.trigger(PartId(2), Instant(155), &mut |x| e(x));
-                // By its number, or where the driver gives it a new one by its content.
+                // By its number, or by its content if the driver gives it a new number.
                 let again = FrameInfo {
                     sequence: if content.is_some() { 8 } else { 7 },
                     ..first

@@ -1,10 +1,10 @@
-//! Two channels of an encoder, a quarter of a step apart: they tell the direction, and noise on one of
-//! them goes back and forth without moving the count. Pure.
+//! The two channels of an encoder, a quarter of a step apart. They give the direction, and noise on one
+//! of them goes back and forth without a count. Pure.
 
 /// What an edge means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// No further than the belt has been already.
+    /// The belt is no further than it was before.
     No,
     /// The belt reached a new count.
     Forward,
@@ -15,8 +15,8 @@ pub enum Moved {
 /// Quarter steps of a count.
 const QUARTERS: i64 = 4;
 
-/// One count for each full step forward, beyond the furthest place so far: a belt that goes back and
-/// forth counts nothing twice.
+/// One count per full step forward beyond the furthest place so far: a belt that goes back and forth
+/// counts nothing twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quadrature {
     a: bool,
@@ -26,17 +26,17 @@ pub struct Quadrature {
 }
 
 impl Quadrature {
-    /// Channel A went to `on`.
+    /// Channel A goes to `on`.
     pub fn a(&mut self, on: bool) -> Moved {
         if on == self.a {
             return Moved::Unsure;
         }
         self.a = on;
-        // A leads: it changes towards B's opposite on the way forward.
+        // On the way forward A leads: it changes to the opposite of B.
         self.step(if on == self.b { -1 } else { 1 })
     }
 
-    /// Channel B went to `on`.
+    /// Channel B goes to `on`.
     pub fn b(&mut self, on: bool) -> Moved {
         if on == self.b {
             return Moved::Unsure;
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(encoder.b(false), Moved::Unsure);
         let mut encoder = Quadrature::default();
         assert_eq!(encoder.a(false), Moved::Unsure);
-        // It moved nothing.
+        // The lost edge did not move the count.
         assert_eq!(forward(&mut encoder)[3], Moved::Forward);
         encoder.a(true);
         assert_eq!(encoder.a(true), Moved::Unsure);

@@ -1,6 +1,5 @@
-//! The settings of the line as a file has them: what makes a part, which frame is its, when the
-//! ejector acts. The gate itself is told by
-//! [`controller_settings`](crate::station::controller_settings).
+//! The line's sections of the configuration: triggers, frames, the ejector.
+//! [`controller_settings`](crate::station::controller_settings) makes the gate's settings from them.
 
 use super::controller::MAX_PARTS;
 use super::gate::{ConfirmKind, Ejector};
@@ -9,10 +8,10 @@ use crate::settings::section;
 use crate::time::{Counts, Span};
 use std::time::Duration;
 
-/// Milliseconds: a wait of a day is no line's.
+/// Milliseconds, ten minutes: no line waits longer.
 const LONGEST: f64 = 600_000.0;
 
-/// Parts over which the gate takes the rate of rejects at most.
+/// The most parts over which the gate takes the rate of rejects.
 const LARGEST_WINDOW: u64 = 256;
 
 fn counts(least: u64) -> Kind<Counts> {
@@ -29,13 +28,13 @@ const TRIGGERS: &[(&str, TriggerKind)] = &[
 /// Where triggers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerKind {
-    /// Edges on `lines.trigger`.
+    /// Edges on the input `lines.trigger`.
     Gpio,
     /// Commands on the control socket.
     Socket,
     /// The clock.
     Timer,
-    /// The encoder.
+    /// Counts of the encoder.
     Encoder,
 }
 
@@ -45,55 +44,55 @@ section! {
     pub struct Trigger, read as TriggerRead in "trigger" {
         /// Where triggers come from.
         kind: TriggerKind = "kind", word(TRIGGERS), required;
-        /// Of a GPIO line: shorter pulses are not seen; 0 switches the kernel's debouncing off.
+        /// For a digital input: shorter pulses are ignored; 0 switches the kernel's debouncing off.
         debounce: Duration = "debounce_us", us(0..=1_000_000), default 200;
-        /// A second trigger within this time is the same part.
+        /// A second trigger within this time is a bounce of the same part.
         bounce: Duration = "bounce_us", us(0..=1_000_000), default 1000;
-        /// Parts are never closer.
+        /// Two parts are never closer than this.
         min_pitch: Duration = "min_pitch_ms", ms(0.1..=LONGEST), required;
-        /// Time from part to part, where triggers come from the clock and only then.
+        /// Time from part to part; only and always if the clock triggers.
         every: Duration = "every_ms", ms(1.0..=LONGEST), optional "none";
-        /// Counts from part to part, where triggers come from the encoder and only then.
+        /// Counts from part to part; only and always if the encoder triggers.
         every_counts: Counts = "every_counts", counts(1), optional "none";
         /// See [`Trigger::occupied_max`].
         occupied_time: Duration = "occupied_max_ms", ms(1.0..=LONGEST), optional "none";
         /// See [`Trigger::occupied_max`].
         occupied_counts: Counts = "occupied_max_counts", counts(1), optional "none";
-        /// How often the level of the trigger input is read, so that a part whose edge was lost is
-        /// found. See [`Trigger::level_every`].
+        /// How often the level of the trigger input is read, to find a part whose edge was lost. See
+        /// [`Trigger::level_every`].
         level: Duration = "level_ms", ms_or_never(0.0..=1000.0), default 5;
     }
 }
 
 impl Trigger {
-    /// A part covers the sensor at most this long, in the unit of the gate: longer means parts that
-    /// touch, which are all rejected. None: not watched.
+    /// The longest that one part covers the sensor, in the gate's unit. Longer means parts that touch,
+    /// which are all rejected. None: not watched.
     pub fn occupied_max(&self) -> Option<Span> {
         span(self.occupied_time, self.occupied_counts)
     }
 
-    /// How often the level of the trigger input is read; None: never, or there is no such input.
+    /// How often the level of the trigger input is read. None: never, or there is no such input.
     pub fn level_every(&self) -> Option<Duration> {
         (self.kind == TriggerKind::Gpio && !self.level.is_zero()).then_some(self.level)
     }
 }
 
 section! {
-    /// `[capture]`: which frame belongs to which part: the first one exposed from `exposure_min` to
+    /// `[capture]`: which frame belongs to which part: the first one exposed between `exposure_min` and
     /// `exposure_max` after the trigger.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Capture, read as CaptureRead in "capture" {
-        /// Earliest exposure after the trigger; with a free-running camera the capture delay.
+        /// Earliest exposure after the trigger; the capture delay if the camera runs freely.
         exposure_min: Duration = "exposure_min_ms", ms(0.0..=LONGEST), default 0;
         /// Latest exposure after the trigger.
         exposure_max: Duration = "exposure_max_ms", ms(0.0..=LONGEST), required;
-        /// A frame's way from the sensor to this program, at most.
+        /// The longest time from a frame's exposure until it arrives here.
         delivery: Duration = "delivery_ms", ms(0.0..=LONGEST), required;
     }
 }
 
 impl Capture {
-    /// The latest moment after the trigger at which the part's frame can be here.
+    /// The latest time after the trigger at which the part's frame can arrive.
     pub fn latest(&self) -> Duration {
         self.exposure_max + self.delivery
     }
@@ -102,8 +101,8 @@ impl Capture {
 const EJECTORS: &[(&str, Ejector)] = &[("pass", Ejector::Pass), ("reject", Ejector::Reject)];
 
 section! {
-    /// `[gate]`: when the ejector acts. Of two keys for one distance, in time and in counts, at most
-    /// one is given; the methods have what counts.
+    /// `[gate]`: when the ejector acts. Of the two keys for one distance, in time and in counts, at
+    /// most one is given; the methods return the one that counts.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Gate, read as GateRead in "gate" {
         /// See [`Gate::after`].
@@ -120,18 +119,18 @@ section! {
         min_off_counts: Counts = "min_off_counts", counts(0), optional "none";
         /// How the ejector is wired.
         ejector: Ejector = "ejector", word(EJECTORS), required;
-        /// An output later than this is a fault.
+        /// An output that is set this much later than it was due is a fault.
         late_output: Duration = "late_output_ms", ms(0.1..=1000.0), default 5;
-        /// Parts between sensor and ejector.
+        /// The most parts between sensor and ejector.
         capacity: usize = "capacity", whole(1..=MAX_PARTS as u64, "parts"), default 64;
         /// Half a period of HEARTBEAT.
         heartbeat: Duration = "heartbeat_ms", ms(10.0..=10_000.0), default 250;
-        /// FAULT stays on at least this long, so that a PLC sees it.
+        /// FAULT stays on for at least this long, so that a PLC sees it.
         fault_hold: Duration = "fault_hold_ms", ms(0.0..=60_000.0), default 200;
-        /// Only where the gate is by the clock: how long a stopped belt takes to full speed.
+        /// Only if the gate is by the clock: how long a stopped belt needs to reach full speed.
         spin_up: Duration = "spin_up_ms", ms(0.0..=LONGEST), default 0;
-        /// Only where the gate is by the encoder: no count for so long, and everything on the belt is
-        /// thrown out; 0 is never.
+        /// Only if the gate is by the encoder: after this long without a count everything on the belt
+        /// is rejected; 0: never.
         encoder_silence: Duration = "encoder_silence_ms", ms_or_never(0.0..=LONGEST), optional "none";
         /// Two counts of the encoder are never closer than this.
         count_min: Duration = "count_min_us", us(1..=1_000_000), optional "not watched";
@@ -139,7 +138,7 @@ section! {
 }
 
 impl Gate {
-    /// From trigger to ejector.
+    /// Distance from trigger to ejector.
     pub fn after(&self) -> Span {
         span(self.after_time, self.after_counts).unwrap_or(self.nothing())
     }
@@ -149,12 +148,12 @@ impl Gate {
         span(self.pulse_time, self.pulse_counts).unwrap_or(self.nothing())
     }
 
-    /// The ejector's rest, in the unit of [`Gate::after`].
+    /// The rest of the ejector between two pulses, in the unit of [`Gate::after`].
     pub fn min_off(&self) -> Span {
         span(self.min_off_time, self.min_off_counts).unwrap_or(self.nothing())
     }
 
-    /// No distance, in the unit of the gate.
+    /// The distance 0, in the unit of the gate.
     fn nothing(&self) -> Span {
         match self.after_counts {
             Some(_) => Span::Counts(Counts(0)),
@@ -176,7 +175,7 @@ const CONFIRMATIONS: &[(&str, ConfirmKind)] =
     &[("part", ConfirmKind::Part), ("reject", ConfirmKind::Reject)];
 
 section! {
-    /// `[confirm]`: a sensor behind the gate that tells whether the ejector did what it was told.
+    /// `[confirm]`: a sensor behind the gate that confirms what the ejector did.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Confirm, read as ConfirmRead in "confirm" {
         /// What an edge of the sensor means.
@@ -189,7 +188,7 @@ section! {
 }
 
 impl Confirm {
-    /// How far from its expected place an edge may lie, in the unit of the gate.
+    /// How far from its expected place an edge may be, in the unit of the gate.
     pub fn tolerance(&self) -> Span {
         let given = span(self.tolerance_time, self.tolerance_counts);
         given.unwrap_or(time(Duration::ZERO))
@@ -197,7 +196,7 @@ impl Confirm {
 }
 
 section! {
-    /// `[handshake]`: pulses by which a PLC correlates parts.
+    /// `[handshake]`: pulses by which a PLC assigns verdicts to parts.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Handshake, read as HandshakeRead in "handshake" {
         /// Length of TRIGGER-ACK.
@@ -208,30 +207,30 @@ section! {
 }
 
 section! {
-    /// `[alarm]`: when rejects are too many.
+    /// `[alarm]`: when there are too many rejects.
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub struct Alarm, read as AlarmRead in "alarm" {
-        /// Rejects in a row; 0 is never.
+        /// Rejects in a row that raise the alarm; 0: never.
         consecutive_rejects: u32 =
             "consecutive_rejects", whole(0..=1_000_000, "parts, 0 is never"), default 10;
-        /// Share of the last `rate_window` parts, 0 to 100; None is never.
+        /// Share of the last `rate_window` parts, 0 to 100; None: never.
         rate_percent: f64 = "rate_percent", decimal(0.1..=100.0, "%"), optional "never";
-        /// Parts over which that share is taken.
+        /// Parts over which this share is taken.
         rate_window: usize = "rate_window", whole(1..=LARGEST_WINDOW, "parts"), default 100;
-        /// Restarts of the vision process within an hour above which the alarm is raised; 0 is never.
+        /// Restarts of the vision process within an hour above which the alarm is raised; 0: never.
         restarts_per_hour: u32 =
-            "restarts_per_hour", whole(0..=1000, "restarts an hour, 0 is never"), default 10;
-        /// READY stays off until somebody acknowledges.
+            "restarts_per_hour", whole(0..=1000, "restarts per hour, 0 is never"), default 10;
+        /// READY stays off until a person acknowledges.
         stop_line: bool = "stop_line", flag(), default true;
     }
 }
 
 impl Alarm {
-    /// Rejects among the last [`Alarm::rate_window`] parts that raise the alarm: the share rounded
-    /// up, at least 1; None is never.
+    /// Rejects among the last [`Alarm::rate_window`] parts that raise the alarm: the share rounded up,
+    /// at least 1. None: never.
     pub fn rate_rejects(&self) -> Option<usize> {
         let share = self.rate_percent? / 100.0 * self.rate_window as f64;
-        // A share of 30 % of 100 is 30, whatever the last bit of the product says.
+        // A share of 30 % of 100 is 30, whatever the rounding of the product is.
         Some(((share - 1e-9).ceil() as usize).clamp(1, self.rate_window))
     }
 }

@@ -2,12 +2,12 @@
 //! node does not run in integers.
 //!
 //! tract loads QuantizeLinear / DequantizeLinear pairs but executes them one by one between float
-//! convolutions, slower than float alone. Here each activation pair becomes one vectorised
-//! round-and-saturate step, and quantised weights are dequantised once at load. The arithmetic is
-//! that of the QDQ graph: a float convolution over values that lie on the u8 and i8 lattices.
-//! Rounding is kept, although leaving it out would be a little faster, because it is what makes
-//! the file mean one thing: integer kernels, here or in another runtime, give the same features up
-//! to the order of summation, so a bundle fitted today stays valid when kernels change.
+//! convolutions, which is slower than float alone. Here each activation pair becomes one vectorised
+//! round-and-saturate step, and quantised weights are dequantised once at load. The arithmetic is that
+//! of the QDQ graph: a float convolution over values on the u8 and i8 lattices. Without rounding it
+//! would be a little faster. But rounding gives the file one meaning: integer kernels, here or in
+//! another runtime, give the same features up to the order of summation, so a bundle fitted today stays
+//! valid when kernels change.
 
 use crate::lanes::{self, Kernel, LANES, Lanes, Task};
 use std::collections::HashMap;
@@ -20,26 +20,26 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_hir::internal::{ElementWiseIntoHir, InferenceOp};
 
-/// Operator name under which the fused step goes through tract's ONNX parser.
+/// Operator name of the fused step in tract's ONNX parser.
 const ROUND_AND_SATURATE: &str = "PartgateRoundAndSaturate";
 
 /// Why a quantised graph cannot be used.
 #[derive(Debug, Error)]
 pub enum QuantisedError {
-    /// The protobuf holds no graph.
+    /// The protobuf has no graph.
     #[error("the ONNX file holds no graph")]
     NoGraph,
-    /// Something other than the per-tensor u8 / per-channel i8 QDQ form.
+    /// Quantised in another form than per-tensor u8 / per-channel i8 QDQ.
     #[error(
         "node `{node}`: {problem}; export with per-tensor u8 activations and per-channel i8 weights in QDQ form (models/export.py does)"
     )]
     Form {
         /// The ONNX node.
         node: String,
-        /// What is off.
+        /// What is wrong.
         problem: String,
     },
-    /// Weights outside the file.
+    /// Weights are stored outside the file.
     #[error("initializer `{name}` lives outside the ONNX file; export it embedded")]
     External {
         /// The initializer.
@@ -47,8 +47,8 @@ pub enum QuantisedError {
     },
 }
 
-/// `x -> (clamp(round(x / scale) + zero_point, 0, 255) - zero_point) * scale`, halves to even: what
-/// QuantizeLinear then DequantizeLinear to u8 do (ONNX operator set 13).
+/// `x -> (clamp(round(x / scale) + zero_point, 0, 255) - zero_point) * scale`, halves to even: the
+/// result of QuantizeLinear then DequantizeLinear to u8 (ONNX operator set 13).
 #[derive(Clone, Debug, PartialEq)]
 struct RoundAndSaturate {
     scale: f32,
@@ -59,9 +59,9 @@ impl Eq for RoundAndSaturate {}
 
 impl RoundAndSaturate {
     fn apply(&self, values: &mut [f32]) {
-        // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even, with
-        // two additions that every processor vectorises; exact for |v| < 2^22, and v is within
-        // a byte's range of zero after the clamp.
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, halves to even, with two
+        // additions that every processor vectorises. It is exact for |v| < 2^22, and after the clamp v
+        // is within a byte's range of zero.
         const ROUNDER: f32 = 12_582_912.0;
         let low = -f32::from(self.zero_point);
         let high = 255.0 + low;
@@ -99,8 +99,8 @@ impl Task for Rounding<'_> {
         let [scale, low, high, rounder] =
             [self.scale, self.low, self.high, self.rounder].map(L::splat);
         for vector in self.vectors {
-            // A division, not a product with the reciprocal: it is what the operator says, and
-            // the two differ on ties.
+            // A division and not a product with the reciprocal: the operator is defined so, and the two
+            // differ on ties.
             let q = L::load(vector).div(scale).clamp(low, high);
             q.add(rounder).sub(rounder).mul(scale).store(vector);
         }
@@ -162,7 +162,7 @@ fn int_attribute(name: &str, value: i64) -> pb::AttributeProto {
     }
 }
 
-/// An initializer's numbers, widened to f32 (i32 biases lose nothing that a float sum keeps).
+/// An initializer's numbers as f32 (i32 biases lose nothing that a float sum would keep).
 struct Constant {
     dims: Vec<i64>,
     kind: i32,
@@ -275,11 +275,11 @@ fn per_channel_factor(
     })
 }
 
-/// Replaces every QuantizeLinear / DequantizeLinear in `model`; a float graph comes back as it
-/// was. Returns how many activation pairs were fused.
+/// Replaces every QuantizeLinear / DequantizeLinear in `model`; a float graph stays as it is. Returns
+/// the number of fused activation pairs.
 ///
 /// # Errors
-/// [`QuantisedError`] naming the node when the graph is quantised in another form.
+/// [`QuantisedError`] naming the node if the graph is quantised in another form.
 pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedError> {
     let graph = model.graph.as_mut().ok_or(QuantisedError::NoGraph)?;
     for init in &graph.initializer {
@@ -300,7 +300,7 @@ pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedE
 
     let mut fused = 0;
     let mut renamed: HashMap<String, String> = HashMap::new();
-    // Output of each QuantizeLinear, with the scale and zero point it was made with.
+    // Output of each QuantizeLinear, with its scale and zero point.
     let mut lattice: HashMap<String, (f32, u8)> = HashMap::new();
     let mut nodes = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
@@ -357,8 +357,8 @@ pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedE
                     ));
                 };
                 if scale.values != [made_scale] {
-                    // Channels that were brought to a common range before rounding get their own
-                    // back: the lattice values times a factor a channel.
+                    // Channels that were scaled to a common range before rounding get their own range
+                    // back: the lattice values times a factor per channel.
                     let factor = per_channel_factor(&node, scale, made_scale)?;
                     node.op_type = "Mul".into();
                     node.input = vec![input.clone(), factor.name.clone()];
@@ -380,14 +380,14 @@ pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedE
         }
     }
     graph.node = nodes;
-    // What the dequantised copies replaced is dead weight in memory now.
+    // Free the memory of what the dequantised copies replaced.
     let used: std::collections::HashSet<&str> = graph
         .node
         .iter()
         .flat_map(|n| n.input.iter().map(String::as_str))
         .collect();
     graph.initializer.retain(|t| used.contains(t.name.as_str()));
-    // Shapes and types recorded for the integer tensors no longer hold.
+    // The recorded shapes and types of the integer tensors are wrong now.
     graph.value_info.clear();
     Ok(fused)
 }

@@ -1,5 +1,5 @@
-//! The file: header, manifest, 64-byte-aligned sections. Every byte is covered by a digest or a
-//! rule, so no flipped bit and no cut goes unseen.
+//! The file: header, manifest, 64-byte-aligned sections. Every byte is covered by a digest or a rule,
+//! so every flipped bit and every cut is detected.
 //!
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
@@ -19,9 +19,9 @@ use super::earlier::ManifestV1;
 use super::manifest::{DType, Manifest, Section, SectionKind};
 use thiserror::Error;
 
-/// First bytes of every bundle; the line ends catch transfers in text mode, as in PNG.
+/// First bytes of every bundle. As in PNG, the line ends detect a transfer in text mode.
 pub(super) const MAGIC: [u8; 8] = *b"\x89PGP\r\n\x1a\n";
-/// The format that this version writes, and the newest it reads.
+/// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 2;
 /// Largest file that is opened.
 pub const MAX_FILE: u64 = 512 << 20;
@@ -33,10 +33,10 @@ const ALIGN: usize = 64;
 /// Why bytes are not a usable bundle.
 #[derive(Debug, Error)]
 pub enum ContainerError {
-    /// Something else altogether.
+    /// The file is not a bundle.
     #[error("not a partgate bundle (the first bytes are wrong)")]
     Magic,
-    /// Written by a later tool.
+    /// Written by a later version.
     #[error(
         "bundle format {found} is newer than this program reads (up to {FORMAT}); update partgate, or fit with a tool of this version"
     )]
@@ -50,12 +50,12 @@ pub enum ContainerError {
         /// Format of the file.
         found: u32,
     },
-    /// The file ends early or goes on too long.
+    /// The file is too short or too long.
     #[error("the bundle is {found} bytes long but must be {expected}; copy it again")]
     Length {
-        /// Bytes there are.
+        /// Bytes found.
         found: u64,
-        /// Bytes there must be.
+        /// Bytes expected.
         expected: u64,
     },
     /// A digest does not match.
@@ -64,13 +64,13 @@ pub enum ContainerError {
         /// Which part of the file.
         what: String,
     },
-    /// Zeros that are not zero.
+    /// Padding that is not zero.
     #[error("bytes between sections are not zero at offset {offset}; copy the bundle again")]
     Padding {
-        /// First such byte.
+        /// The first such byte.
         offset: usize,
     },
-    /// A signature scheme that is unknown, or leftovers of one.
+    /// An unknown signature scheme, or remains of one.
     #[error("signature fields are not valid (scheme {scheme})")]
     Signature {
         /// The scheme.
@@ -79,20 +79,20 @@ pub enum ContainerError {
     /// The manifest does not parse.
     #[error("the manifest cannot be read: {message}")]
     Manifest {
-        /// What the decoder said.
+        /// The decoder's message.
         message: String,
     },
-    /// A section's place or shape makes no sense.
+    /// The place or shape of a section is impossible.
     #[error("section {index} ({kind:?}): {problem}")]
     Section {
         /// Index in the manifest.
         index: usize,
-        /// What it claims to be.
+        /// The kind that it claims to be.
         kind: SectionKind,
-        /// What is off.
+        /// What is wrong.
         problem: String,
     },
-    /// Over a limit.
+    /// A number is over its limit.
     #[error("{what} of {found} is over the limit of {limit}")]
     Limit {
         /// What was counted.
@@ -104,16 +104,16 @@ pub enum ContainerError {
     },
 }
 
-/// Who vouches for the manifest.
+/// Who signed the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// Nobody.
     Unsigned,
-    /// Ed25519; verification needs the board's trusted keys and happens at install.
+    /// Ed25519. Verification needs the board's trusted keys and is part of the installation.
     Ed25519 {
         /// The signer's public key.
         public_key: [u8; 32],
-        /// Over the manifest bytes.
+        /// Signature of the manifest's bytes.
         signature: Box<[u8; 64]>,
     },
 }
@@ -133,7 +133,7 @@ pub struct SectionBytes {
     pub bytes: Vec<u8>,
 }
 
-/// Bits an element takes; 0 for opaque bytes, whose shape is their length.
+/// Bits per element; 0 for opaque bytes, whose shape is their length.
 fn element_bits(dtype: DType) -> u64 {
     match dtype {
         DType::Bits => 1,
@@ -149,10 +149,10 @@ fn byte_length(dtype: DType, shape: &[u64]) -> Option<u64> {
     Some(elements.checked_mul(element_bits(dtype))?.div_ceil(8))
 }
 
-/// Serialises a bundle; `manifest.sections` is replaced by what is written.
+/// Serialises a bundle; `manifest.sections` is replaced by the sections that are written.
 ///
 /// # Errors
-/// [`ContainerError`] when a section's bytes do not fit its shape or a limit is passed.
+/// [`ContainerError`] if a section's bytes do not fit its shape or a limit is exceeded.
 pub fn write(
     mut manifest: Manifest,
     sections: &[SectionBytes],
@@ -182,8 +182,8 @@ pub fn write(
         blake3: *blake3::hash(&section.bytes).as_bytes(),
     };
     manifest.sections = sections.iter().map(describe).collect();
-    // Offsets are varints, so the manifest's length depends on them and they on it: repeat until
-    // they agree. Offsets only grow, so this ends.
+    // Offsets are varints, so the manifest's length depends on them and they depend on it: repeat until
+    // both agree. Offsets only grow, so this ends.
     let encoded = loop {
         let encoded = postcard::to_stdvec(&manifest).map_err(|e| ContainerError::Manifest {
             message: e.to_string(),
@@ -244,7 +244,7 @@ pub(super) fn format(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(array(bytes, 8))
 }
 
-/// A manifest that takes up exactly its bytes.
+/// A manifest that fills its bytes exactly.
 fn decode<'a, T: serde::Deserialize<'a>>(encoded: &'a [u8]) -> Result<T, ContainerError> {
     let (manifest, rest) =
         postcard::take_from_bytes::<T>(encoded).map_err(|e| ContainerError::Manifest {
@@ -261,8 +261,8 @@ fn decode<'a, T: serde::Deserialize<'a>>(encoded: &'a [u8]) -> Result<T, Contain
 /// Checks every byte of a bundle and returns its manifest and signature.
 ///
 /// # Errors
-/// [`ContainerError`] naming the part and the fix. Newer formats are told from damage as far as
-/// the header goes.
+/// [`ContainerError`] naming the part of the file and the fix. A newer format is distinguished from
+/// damage as far as the header allows.
 pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError> {
     let found = bytes.len() as u64;
     if bytes.len() < MAGIC.len() || bytes[..8] != MAGIC {
@@ -274,7 +274,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
             expected: HEADER as u64,
         });
     }
-    // The version first: a later format may lay out or digest its header otherwise.
+    // The version first: a later format may have another header or another digest of it.
     let format = format(bytes);
     if format > FORMAT {
         return Err(ContainerError::Newer { found: format });

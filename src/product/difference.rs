@@ -4,7 +4,7 @@ use super::Product;
 use serde::Serialize;
 use serde_json::Value;
 
-/// One field that differs. `None` where a side does not have it.
+/// One field that differs. `None` if a bundle does not have it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// Dotted path of the field, as in `inspect --json`.
@@ -45,11 +45,11 @@ fn walk(field: &str, a: Option<&Value>, b: Option<&Value>, out: &mut Vec<Differe
     }
 }
 
-/// Every manifest field that differs; sections differ when their digests do. Empty when the two
-/// bundles inspect alike.
+/// Every manifest field that differs; sections differ if their digests do. Empty if `inspect` shows the
+/// same for both.
 ///
 /// # Errors
-/// When a manifest does not serialise, which a number that JSON cannot hold could cause.
+/// If a manifest does not serialise, for example because of a number that JSON cannot hold.
 pub fn difference(a: &Product, b: &Product) -> Result<Vec<Difference>, serde_json::Error> {
     let mut out = Vec::new();
     let (a, b) = (

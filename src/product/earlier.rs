@@ -1,5 +1,5 @@
-//! Bundles of format 1, which stay readable for ever: the manifest as it was, and what its fields
-//! became.
+//! Bundles of format 1, which stay readable forever: the manifest as it was, and the present fields for
+//! it.
 
 use super::manifest::{
     AuditEntry, DType, Golden, Manifest, Method, Parity, PositionEvidence, Section, SectionKind,

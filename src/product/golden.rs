@@ -1,10 +1,10 @@
-//! Golden parity: does this machine make of the bundle's own images what the trainer made?
+//! Golden parity: does this machine get the trainer's results on the bundle's own images?
 
 use super::manifest::{COARSE_SIDE, Golden, Parity};
 use crate::verdict::Verdict;
 use serde::Serialize;
 
-/// Means of a `side` x `side` map over [`COARSE_SIDE`] squares a side: small enough to ship,
+/// Means of a `side` x `side` map over [`COARSE_SIDE`] x [`COARSE_SIDE`] squares: small enough to ship,
 /// fine enough to show a map that moved or was mirrored.
 pub fn coarse(map: &[f32], side: usize) -> Vec<f32> {
     let edge = |i: usize| i * side / COARSE_SIDE;
@@ -24,7 +24,7 @@ pub fn coarse(map: &[f32], side: usize) -> Vec<f32> {
     out
 }
 
-/// One golden image inspected here, beside what the trainer had.
+/// One golden image inspected here, with the trainer's results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GoldenOutcome {
     /// The golden's name.
@@ -62,7 +62,8 @@ fn correlation(a: &[f32], b: &[f32]) -> f32 {
     (ab / (aa * bb).sqrt()) as f32
 }
 
-/// Compares an inspected golden with what the bundle holds. Anything that is not a number disagrees.
+/// Compares an inspected golden image with what the bundle holds. A value that is not a number
+/// disagrees.
 pub fn compare(
     golden: &Golden,
     parity: Parity,

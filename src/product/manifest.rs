@@ -1,6 +1,6 @@
-//! What a bundle says about itself. The field order is the wire format (postcard is positional):
-//! a change here is a new format version, and the golden files in `tests/` say so. Earlier formats
-//! are read in `earlier.rs`.
+//! What a bundle states about itself. The field order is the wire format (postcard is positional): a
+//! change here is a new format version, and the golden files in `tests/` detect it. Earlier formats are
+//! read in `earlier.rs`.
 
 use crate::backbone::{BackboneSpec, InputGeometry};
 use crate::refine::RefinementShape;
@@ -15,10 +15,10 @@ pub struct Manifest {
     pub name: String,
     /// The customer's part number; may be empty.
     pub part_number: String,
-    /// Counts up with every release of this product; a board refuses to go back.
+    /// Grows by one with every release of this product; a board refuses to go back.
     pub revision: u32,
-    /// Seconds since 1970, where the maker chose to record it (a recorded time makes two
-    /// otherwise equal fits differ).
+    /// Seconds since 1970, if the maker chose to record it (a recorded time makes two otherwise equal
+    /// fits differ).
     pub created_unix: Option<u64>,
     /// Version of the tool that wrote it.
     pub tool_version: String,
@@ -28,27 +28,27 @@ pub struct Manifest {
     pub input: InputGeometry,
     /// The network.
     pub backbone: BackboneSpec,
-    /// Scoring.
+    /// How features become a score.
     pub method: Method,
     /// Further members of an ensemble; most products have none.
     pub others: Vec<Member>,
-    /// What each member's map is divided by before the average, the first one's first: its median
-    /// score of held-out goods. Empty without further members.
+    /// The divisor of each member's map before the average, the first member's first: its median score
+    /// of held-out good images. Empty without further members.
     pub member_scales: Vec<f32>,
-    /// Decision.
+    /// The thresholds of the score.
     pub thresholds: Thresholds,
-    /// The thresholds that the plain bank (`patchcore`) would have on the same held-out images,
-    /// so that reports can set the rule beside it fairly; `None` where the rule is the plain bank.
+    /// The thresholds that the plain bank (`patchcore`) would have on the same held-out images, so that
+    /// reports can compare the rule with it fairly. `None` if the rule is the plain bank.
     pub baseline_thresholds: Option<Thresholds>,
     /// What it was fitted on.
     pub training: Training,
-    /// Figures of a validation run, where one was recorded.
+    /// Figures of a validation run, if one was recorded.
     pub validation: Option<Validation>,
-    /// Board classes it was proven on.
+    /// Board classes on which it was proven.
     pub boards: Vec<String>,
-    /// How closely a board must reproduce the goldens.
+    /// How closely a board must reproduce the golden images.
     pub parity: Parity,
-    /// Images with the trainer's own results.
+    /// Golden images with the trainer's results.
     pub goldens: Vec<Golden>,
     /// Who changed thresholds, when and why.
     pub audit: Vec<AuditEntry>,
@@ -57,10 +57,10 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Whether a picture of `width` x `height` can be the view that the product was fitted on.
-    /// Where all training images had one size: the same size when a region of interest is cut
-    /// out in pixels, else the same aspect within 1 % (the picture is squeezed to a square, so
-    /// another aspect is another view). Sets of many sizes accept any that the region lies in.
+    /// Whether a picture of `width` x `height` can be the view that the product was fitted on. If all
+    /// training images had one size: the same size if a region of interest is cut out in pixels, else
+    /// the same aspect within 1 % (the picture is squeezed to a square, so another aspect is another
+    /// view). A set of many sizes accepts any size in which the region lies.
     pub fn expects_size(&self, width: usize, height: usize) -> bool {
         let training = &self.training;
         let ends = self.input.roi.map(|roi| {
@@ -89,36 +89,36 @@ pub struct Method {
     pub rule: Rule,
     /// Side of the averaging box, cells, odd.
     pub patch: u32,
-    /// What the box does at the border.
+    /// How the box treats the border.
     pub border: Border,
     /// Gaussian blur of the map, input pixels.
     pub sigma: f32,
-    /// Rows asked for as a share of all training cells.
+    /// Requested rows, as a share of all training cells.
     pub bank_ratio: f64,
-    /// Dimensions of the random projection under which the coreset was chosen; 0 for none.
+    /// Dimensions of the random projection under which the coreset was chosen; 0: none.
     pub projection: u32,
-    /// The position histogram that the mask was made from.
+    /// The position histogram from which the mask was made.
     pub position: Option<PositionEvidence>,
-    /// The neighbourhood network and what it is asked.
+    /// The neighbourhood network and its condition.
     pub neighbourhood: Option<NeighbourhoodEvidence>,
     /// How distances are scaled by the spacing of the bank's rows.
     pub density: Option<DensityEvidence>,
     /// The refinement network.
     pub refinement: Option<RefinementEvidence>,
-    /// How `--method auto` came to the rule.
+    /// How `--method auto` chose the rule.
     pub choice: Option<Choice>,
 }
 
-/// How the neighbourhood condition came about.
+/// How the neighbourhood condition was fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NeighbourhoodEvidence {
     /// Size of the network.
     pub shape: NeighbourhoodShape,
-    /// What is compared with the threshold.
+    /// The value that is compared with the threshold.
     pub measure: Measure,
     /// Divides the logits.
     pub temperature: f32,
-    /// Rows above it are allowed.
+    /// Rows whose value is above it are allowed.
     pub threshold: f32,
     /// Rows of the bank that take part.
     pub rows: u32,
@@ -137,43 +137,43 @@ pub struct NeighbourhoodEvidence {
 pub struct DensityEvidence {
     /// Nearest other rows whose mean distance is a row's spacing.
     pub neighbours: u32,
-    /// 0 would leave distances as they are, 1 measures them in spacings.
+    /// 0 leaves distances as they are, 1 measures them in spacings.
     pub power: f32,
     /// Smallest and largest factor.
     pub factors: [f32; 2],
 }
 
-/// How the refinement came about.
+/// How the refinement was fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RefinementEvidence {
     /// Size of the network.
     pub shape: RefinementShape,
-    /// Cell scores are divided by this before the network sees them: frozen at the fit.
+    /// Cell scores are divided by this before the network gets them; constant after the fit.
     pub scale: f32,
-    /// Share of the network's answer in the final score.
+    /// Share of the network's output in the final score.
     pub weight: f32,
-    /// AUROC of held-out goods against synthetically damaged copies, without and with.
+    /// AUROC of held-out good images against damaged copies, without and with.
     pub separation: [f64; 2],
-    /// Share of damaged copies above every held-out good, without and with.
+    /// Share of damaged copies above every held-out good image, without and with.
     pub caught: [f64; 2],
-    /// Damaged images behind the figures.
+    /// Damaged copies behind the figures.
     pub held_out_images: u32,
 }
 
-/// The figures that `--method auto` decided by.
+/// The figures by which `--method auto` decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Held-out good images, and damaged copies of each family.
     pub images: u32,
     /// Damaged copies: surface, misplaced, features exchanged between places.
     pub damaged: [u32; 3],
-    /// What was compared; the first is the plain bank.
+    /// The candidates; the first is the plain bank.
     pub candidates: Vec<Candidate>,
-    /// Why the rule was taken, in words.
+    /// Why this rule was chosen, in words.
     pub reason: String,
 }
 
-/// One rule's separation of held-out goods from damaged copies of them.
+/// How well one rule separates held-out good images from damaged copies of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The rule.
@@ -195,27 +195,28 @@ pub struct Candidate {
     /// How far damaged copies stay under that threshold: the mean of `-ln(score / threshold)`, 0 for
     /// those above it. Small is good.
     pub shortfall: f64,
-    /// Standard deviation of the held-out goods' scores over their mean: what widens thresholds.
+    /// Standard deviation of the held-out good images' scores over their mean: a large one widens
+    /// thresholds.
     pub spread: f64,
 }
 
-/// Another backbone or input size whose map is averaged with the first one's.
+/// A further backbone or input size whose map is averaged with the first member's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Frame to network input.
     pub input: InputGeometry,
     /// The network.
     pub backbone: BackboneSpec,
-    /// Scoring.
+    /// How features become a score.
     pub method: Method,
 }
 
-/// How the position mask came about.
+/// How the position mask was fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PositionEvidence {
     /// Side of the window in which a sighting counts, cells, odd.
     pub window: u32,
-    /// Sightings in the window that allow a row there; 0 where a probability decides.
+    /// Sightings in the window that allow a row there; 0 if a probability decides.
     pub sightings: u32,
     /// Share of (cell, row) pairs allowed by place alone.
     pub allowed_share: f64,
@@ -254,17 +255,17 @@ pub struct Validation {
     pub images: [u32; 2],
     /// Area under the ROC curve over images.
     pub image_auroc: Option<f64>,
-    /// Over pixels.
+    /// The same over pixels.
     pub pixel_auroc: Option<f64>,
     /// Area under the per-region overlap curve to 30 % false positives.
     pub aupro: Option<f64>,
-    /// Goods that are not OK at the product's own threshold.
+    /// Share of good images that are not OK at the product's own threshold.
     pub false_reject_rate: Option<f64>,
-    /// Defectives that are OK at the product's own threshold.
+    /// Share of defective images that are OK at the product's own threshold.
     pub escape_rate: Option<f64>,
 }
 
-/// How closely goldens must be reproduced.
+/// How closely golden images must be reproduced.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parity {
     /// Largest accepted `|score - expected| / expected`.
@@ -273,7 +274,7 @@ pub struct Parity {
     pub map_correlation: f32,
 }
 
-/// Side of the coarse map kept with a golden.
+/// Side of the coarse map of a golden image.
 pub const COARSE_SIDE: usize = 16;
 
 /// What a golden image shows.
@@ -282,11 +283,11 @@ pub const COARSE_SIDE: usize = 16;
 pub enum GoldenKind {
     /// A good part.
     Good,
-    /// A good part damaged synthetically.
+    /// A damaged copy of a good part.
     Damaged,
 }
 
-/// One image with what the trainer made of it.
+/// One image with the trainer's results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
     /// Name in messages.
@@ -303,12 +304,12 @@ pub struct Golden {
     pub coarse_map: Vec<f32>,
 }
 
-/// One change made by a person or tool after the fit.
+/// One change by a person or tool after the fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// What was done, with the old and new values.
     pub action: String,
-    /// Seconds since 1970 where recorded.
+    /// Seconds since 1970, if recorded.
     pub unix: Option<u64>,
 }
 
@@ -330,7 +331,7 @@ pub enum SectionKind {
     CellRadii,
     /// Nearest distribution-coreset row of each bank row.
     Assignment,
-    /// Allowed rows a cell.
+    /// Allowed rows per cell.
     PositionMask,
     /// Pixels that do not count.
     IgnoreMask,
@@ -340,7 +341,7 @@ pub enum SectionKind {
     GoldenImage,
     /// How often each row was seen near each cell.
     SightingCounts,
-    /// Sightings near each cell altogether.
+    /// Sightings near each cell in total.
     SightingTotals,
     /// Factor of each bank row.
     RowScale,
@@ -368,7 +369,7 @@ pub enum DType {
     U32,
 }
 
-/// Where a section is and what guards it.
+/// Where a section is, and its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// What it holds.
@@ -388,7 +389,7 @@ pub struct Section {
     pub blake3: [u8; 32],
 }
 
-/// Digests: raw bytes in the file, hexadecimal where people and other programs read them.
+/// Digests: raw bytes in the file, hexadecimal in JSON and text.
 pub(super) mod hex {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 

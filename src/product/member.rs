@@ -1,5 +1,5 @@
-//! What one member of a product is made of, checked: bank, conditions, networks. An ordinary
-//! product has one member, an ensemble up to three.
+//! The data of one member of a product, checked: bank, conditions, networks. An ordinary product has
+//! one member, an ensemble up to three.
 
 use super::manifest::{DType, Manifest, Method, Section, SectionKind};
 use super::{Problem, other};
@@ -12,7 +12,7 @@ use crate::score::{
     Rule, ScoreMap, Search, SightingTable,
 };
 
-/// Views into a bundle whose section table was checked against its bytes.
+/// Access to a bundle whose section table was checked against its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Sections<'a> {
     pub(super) bytes: &'a [u8],
@@ -47,7 +47,7 @@ impl<'a> Sections<'a> {
                 "section {kind:?} is {:?}; this version reads {dtype:?}",
                 section.dtype
             )),
-            _ => other(format!("{count} sections {kind:?} where one is needed")),
+            _ => other(format!("{count} sections {kind:?}, but one is needed")),
         }
     }
 }
@@ -76,15 +76,15 @@ struct LikelihoodData {
     sightings: Option<SightingTable>,
 }
 
-/// Which sections a rule needs: the position mask, the neighbourhood network, the sightings.
-/// `None` where the method's evidence does not fit its rule.
+/// Which sections a rule needs: the position mask, the neighbourhood network, the sightings. `None` if
+/// the method's evidence does not fit its rule.
 fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let (position, likely) = (method.position.is_some(), method.neighbourhood.is_some());
     let needs = match method.rule {
         Rule::Patchcore => (false, false, false),
         Rule::Position => (true, false, false),
         Rule::Neighbourhood => (false, true, false),
-        // Whichever of the two the data called for.
+        // The sections that the fit used.
         Rule::Coverage => (position, likely, false),
         Rule::Pni | Rule::PniV1 => (false, true, true),
         Rule::PniTwoMap => (true, true, false),
@@ -141,7 +141,7 @@ impl MemberData {
             (SectionKind::Refinement, method.refinement.is_some()),
         ];
         for (kind, expected) in expected {
-            // Ignoring one would score by another method than the one fitted.
+            // Ignoring a section would score by another method than the fitted one.
             if sections.find(kind, member).is_some() != expected {
                 return other(format!(
                     "section {kind:?} and the method `{}` disagree",
@@ -209,7 +209,7 @@ impl MemberData {
             .map(|_| {
                 let (_, data) = sections.only(SectionKind::RowScale, member, DType::F32)?;
                 let scale = numbers(data, f32::from_le_bytes);
-                // A factor of nothing would hide every defect that its row explains.
+                // A factor of zero would hide every defect that its row explains.
                 let sound = |s: &f32| (1e-3..=1e3).contains(s);
                 if scale.len() != bank.rows() || !scale.iter().all(sound) {
                     return other("the row factors do not fit the bank");
@@ -265,7 +265,7 @@ impl MemberData {
         &self.backbone
     }
 
-    /// Scoring.
+    /// How features become a score.
     pub fn method(&self) -> &Method {
         &self.method
     }
@@ -275,12 +275,12 @@ impl MemberData {
         &self.bank
     }
 
-    /// The position mask, where the rule has one.
+    /// The position mask, if the rule has one.
     pub fn place(&self) -> Option<&PositionMask> {
         self.place.as_ref()
     }
 
-    /// Factors of the bank's rows, where distances are scaled.
+    /// Factors of the bank's rows, if distances are scaled.
     pub fn row_scale(&self) -> Option<&[f32]> {
         self.row_scale.as_deref()
     }
@@ -289,7 +289,7 @@ impl MemberData {
         self.backbone_onnx.clone()
     }
 
-    /// The conditions of the rule, their networks loaded from the bundle's `bytes`.
+    /// The conditions of the rule, with their networks loaded from the bundle's `bytes`.
     fn conditions(&self, bytes: &[u8], threads: &Threads) -> Result<Vec<Condition>, NetworkError> {
         let mut conditions = Vec::new();
         if let Some(mask) = &self.place {
@@ -298,7 +298,7 @@ impl MemberData {
         if let (Some(parts), Some(evidence)) = (&self.likelihood, &self.method.neighbourhood) {
             let onnx = &bytes[parts.onnx.clone()];
             let network = NeighbourhoodNetwork::load(onnx, evidence.shape, threads)?;
-            // `pni-two-map` averages two maps; elsewhere a row must satisfy all there is.
+            // `pni-two-map` averages two maps; under the other rules a row must satisfy all conditions.
             if conditions.is_empty() || self.method.rule == Rule::PniTwoMap {
                 conditions.push(Condition::default());
             }
@@ -321,7 +321,7 @@ impl MemberData {
         self.backbone.grid(self.input.side())
     }
 
-    /// What scores the cells.
+    /// The search for the cell scores.
     pub(super) fn search(
         &self,
         bytes: &[u8],
@@ -338,14 +338,14 @@ impl MemberData {
         ))
     }
 
-    /// What draws the map, `side` pixels wide.
+    /// The score map, `side` pixels wide.
     pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, side: usize) -> ScoreMap {
-        // The blur is stated in this member's own pixels.
+        // The blur is given in this member's own pixels.
         let sigma = self.method.sigma * side as f32 / self.input.side() as f32;
         ScoreMap::new(self.grid(), side, sigma, ignore)
     }
 
-    /// The refinement network, where there is one that counts.
+    /// The refinement network, if there is one with a share in the score.
     pub(super) fn refiner(
         &self,
         bytes: &[u8],

@@ -37,9 +37,9 @@ pub enum ProductError {
     File {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Too large to be a bundle.
@@ -50,33 +50,33 @@ pub enum ProductError {
         /// Its size.
         size: u64,
     },
-    /// The bytes are not a whole bundle.
+    /// The bytes are not a complete bundle.
     #[error("{name}: not usable as a bundle")]
     Container {
-        /// The file, or what was opened.
+        /// The file's path, or the name given.
         name: String,
-        /// Why.
+        /// The cause.
         source: ContainerError,
     },
-    /// Whole, but its contents do not fit together.
+    /// The bundle is complete, but its contents do not fit together.
     #[error("{name}: the bundle's contents do not fit together: {problem}")]
     Contents {
-        /// The file, or what was opened.
+        /// The file's path, or the name given.
         name: String,
-        /// What is off.
+        /// What is wrong.
         problem: String,
     },
-    /// Needs what this version cannot do.
+    /// The bundle needs a later version.
     #[error("{name}: needs partgate {}.{}.{} or later; this is {}", minimum[0], minimum[1], minimum[2], crate::VERSION)]
     Runtime {
-        /// The file, or what was opened.
+        /// The file's path, or the name given.
         name: String,
-        /// What it needs.
+        /// The oldest version that may run it.
         minimum: [u16; 3],
     },
 }
 
-/// What is wrong with the values of a manifest, before the name of the bundle is put in front.
+/// What is wrong with the values of a manifest, without the name of the bundle.
 #[derive(Debug, Error)]
 enum Problem {
     #[error(transparent)]
@@ -95,7 +95,7 @@ fn other<T>(problem: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::Other(problem.into()))
 }
 
-/// An opened bundle: checked in full, ready to make an inspector from.
+/// An opened bundle: completely checked, ready for an inspector.
 pub struct Product {
     name: String,
     bytes: Vec<u8>,
@@ -105,7 +105,7 @@ pub struct Product {
     ignore: Option<IgnoreMask>,
 }
 
-/// Members of an ensemble at most; each costs a whole backbone a part.
+/// The most members of an ensemble; each takes a whole backbone per part.
 pub const MAX_MEMBERS: usize = 3;
 
 impl Product {
@@ -117,7 +117,7 @@ impl Product {
         Self::from_bytes(Self::read(path)?, &path.display().to_string())
     }
 
-    /// The bytes of a bundle file, unchecked but for their number.
+    /// The bytes of a bundle file. Only their number is checked.
     ///
     /// # Errors
     /// [`ProductError::File`], [`ProductError::TooLarge`].
@@ -139,7 +139,7 @@ impl Product {
         std::fs::read(path).map_err(|e| file("reading", e))
     }
 
-    /// Checks a bundle in memory; `name` is what errors call it.
+    /// Checks a bundle in memory; errors name it `name`.
     ///
     /// # Errors
     /// [`ProductError`].
@@ -188,7 +188,8 @@ impl Product {
             .filter(masks)
             .any(|s| s.member != 0)
         {
-            // It is looked for with the first member; elsewhere it would be passed over.
+            // The ignore mask is looked for in the first member only; in another it would have no
+            // effect.
             return other("the ignore mask belongs to one member; it must be for all");
         }
         let ignore = match sections.find(SectionKind::IgnoreMask, 0) {
@@ -247,7 +248,8 @@ impl Product {
             SectionKind::CellRadii,
             SectionKind::MapConstants,
         ] {
-            // Reserved names: ignoring one would score by another method than the one fitted.
+            // Reserved names: ignoring such a section would score by another method than the fitted
+            // one.
             if manifest.sections.iter().any(|s| s.kind == kind) {
                 return other(format!(
                     "section {kind:?} is not in this version of partgate"
@@ -277,22 +279,22 @@ impl Product {
             .collect()
     }
 
-    /// The file, or what was opened.
+    /// The file's path, or the name given.
     pub fn origin(&self) -> &str {
         &self.name
     }
 
-    /// What the bundle says about itself.
+    /// What the bundle states about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Who vouches for it.
+    /// Who signed it.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// BLAKE3 of the whole file: names exactly these bytes.
+    /// BLAKE3 of the whole file: identifies exactly these bytes.
     pub fn digest(&self) -> blake3::Hash {
         blake3::hash(&self.bytes)
     }
@@ -302,7 +304,7 @@ impl Product {
         container::format(&self.bytes)
     }
 
-    /// Size of the file.
+    /// Size of the file, bytes.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -327,23 +329,23 @@ impl Product {
         &self.bytes[member.backbone_range()]
     }
 
-    /// What finds the scores of the cells under `member`'s rule.
+    /// The search for the cell scores under `member`'s rule.
     ///
     /// # Errors
-    /// [`NetworkError`] when a network in the bundle cannot be loaded.
+    /// [`NetworkError`] if a network in the bundle cannot be loaded.
     pub fn search(&self, member: &MemberData, threads: &Threads) -> Result<Search, NetworkError> {
         member.search(&self.bytes, self.ignored_by(member).as_ref(), threads)
     }
 
-    /// What draws `member`'s map, of the first member's size.
+    /// The score map of `member`, in the first member's size.
     pub fn score_map(&self, member: &MemberData) -> ScoreMap {
         member.score_map(self.ignored_by(member), self.manifest.input.side())
     }
 
-    /// Both, for those who refine nothing in between.
+    /// Search and map, for callers without refinement between them.
     ///
     /// # Errors
-    /// [`NetworkError`] when a network in the bundle cannot be loaded.
+    /// [`NetworkError`] if a network in the bundle cannot be loaded.
     pub fn scorer(&self, member: &MemberData, threads: &Threads) -> Result<Scorer, NetworkError> {
         Ok(Scorer {
             search: self.search(member, threads)?,
@@ -357,10 +359,10 @@ impl Product {
         Some(IgnoreMask::new(mask.pixels().to_vec(), side, member.grid()))
     }
 
-    /// The refinement network of `member`, where it has one.
+    /// The refinement network of `member`, if it has one.
     ///
     /// # Errors
-    /// [`NetworkError`] when it cannot be loaded.
+    /// [`NetworkError`] if it cannot be loaded.
     pub fn refiner(
         &self,
         member: &MemberData,
@@ -374,7 +376,7 @@ impl Product {
         self.members[0].bank()
     }
 
-    /// The first member's position mask, where the rule has one.
+    /// The first member's position mask, if the rule has one.
     pub fn mask(&self) -> Option<&PositionMask> {
         self.members[0].place()
     }
@@ -387,7 +389,7 @@ impl Product {
     /// Decodes a golden image.
     ///
     /// # Errors
-    /// [`ImageFileError`] when the embedded PNG is broken.
+    /// [`ImageFileError`] if the PNG in the bundle is broken.
     pub fn golden_frame(&self, golden: &Golden) -> Result<Frame, ImageFileError> {
         let name = PathBuf::from(format!("{} (golden {})", self.name, golden.name));
         let data = self
@@ -398,11 +400,11 @@ impl Product {
         decode_frame(data, &name)
     }
 
-    /// The same product with another manifest (new thresholds, say): sections are carried over
-    /// byte for byte, and a signature is dropped because it no longer fits.
+    /// The same product with another manifest (for example new thresholds). Sections are copied byte
+    /// for byte; the signature is dropped because it does not fit any more.
     ///
     /// # Errors
-    /// [`ContainerError`] when the result would be over a limit.
+    /// [`ContainerError`] if the result would be over a limit.
     pub fn rewritten(&self, manifest: Manifest) -> Result<Vec<u8>, ContainerError> {
         let sections: Vec<SectionBytes> = self
             .manifest

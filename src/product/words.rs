@@ -1,4 +1,4 @@
-//! A method in words, the same wherever it is told: `inspect`, `fit`, reports.
+//! A method in words, the same in `inspect`, `fit` and reports.
 
 use super::manifest::{
     Candidate, Choice, DensityEvidence, Method, NeighbourhoodEvidence, PositionEvidence,
@@ -17,7 +17,7 @@ fn percent(share: f64) -> String {
 fn position(p: &PositionEvidence) -> String {
     match (p.lost_share, p.threshold) {
         (Some(lost), Some(threshold)) => format!(
-            "a row counts where its kind was seen within {0} x {0} cells with probability {threshold:.2e} or more, so that at most {1} of held-out good cells lose the row they are; {2} of all pairs allowed",
+            "a row counts if its kind was seen within {0} x {0} cells with probability {threshold:.2e} or more, so that at most {1} of held-out good cells lose the row they are; {2} of all pairs allowed",
             p.window,
             percent(lost),
             percent(p.allowed_share)
@@ -27,7 +27,7 @@ fn position(p: &PositionEvidence) -> String {
             p.window
         ),
         _ => format!(
-            "a row counts where good images showed it at least {} within {1} x {1} cells; {2} of all pairs allowed",
+            "a row counts if good images showed it at least {} within {1} x {1} cells; {2} of all pairs allowed",
             match p.sightings {
                 1 => "once".to_string(),
                 2 => "twice".to_string(),
@@ -106,8 +106,8 @@ fn candidate(c: &Candidate) -> String {
 }
 
 impl Choice {
-    /// A line a candidate: what it is, how much damage is above its threshold, how far the rest
-    /// stays under it.
+    /// One entry per candidate: its name, how much damage is above its threshold, how far the rest
+    /// stays below it.
     pub fn lines(&self) -> Vec<String> {
         let line = |c: &Candidate| {
             format!(
@@ -124,7 +124,7 @@ impl Choice {
 }
 
 impl Method {
-    /// What conditions and corrects the distances: a short name and a sentence for each part.
+    /// What conditions and corrects the distances: for each, a short name and a sentence.
     pub fn in_words(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
         if let Some(choice) = &self.choice {

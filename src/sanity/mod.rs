@@ -1,24 +1,24 @@
 //! Is this a picture of a part at all? Checks on the frame itself, before any network.
 //!
-//! A lamp that fails, a lens that is knocked out of focus, a fixture that is off: the network would
-//! inspect such a picture, and on a black one it might well find nothing unusual. A finding makes the
-//! part UNKNOWN, whatever its score.
+//! A failed lamp, a lens out of focus, a moved fixture: the network would inspect such a picture, and
+//! it might find nothing unusual in a black one. A finding makes the part UNKNOWN, whatever its score
+//! is.
 //!
-//! The frame is sampled on a grid of at most 256 x 256 points, in whatever size and kind it comes;
-//! nothing is allocated once a frame of its size has passed.
+//! The frame is sampled on a grid of at most 256 x 256 points, whatever its size and format. Nothing is
+//! allocated after the first frame of a size.
 //!
-//! What is measured:
+//! Measured values:
 //!
 //! - mean: of luma, grey levels 0 to 255.
 //! - saturated: share of points with a channel at 254 or above, per cent.
-//! - sharpness: mean absolute Laplacian, `|4 c - l - r - u - d|` with the next neighbours in full
-//!   resolution, over the sharpest 2 % of the points, grey levels. Over all points the sensor's
-//!   noise, which no lens blurs, would hide the loss of the edges: for a product on
-//!   an empty background the mean over all fell from 2.1 to 2.0 under a blur of 5 x 5 pixels and
-//!   noise of one grey level, this one from 29 to 9.
-//! - shift: where the frame lies against a reference, per cent of width and height
-//!   ([`place`](self) in the source has the how). When no place fits clearly better than all others
-//!   the shift is unknown, and that is a finding of its own: a check that cannot see must not pass.
+//! - sharpness: mean absolute Laplacian, `|4 c - l - r - u - d|` with the next pixels in full
+//!   resolution, over the sharpest 2 % of the points, grey levels. Over all points, sensor noise would
+//!   hide the loss of edges, because no lens blurs it. For a product on an empty background the mean
+//!   over all points went only from 2.1 to 2.0 under a blur of 5 x 5 pixels and noise of one grey
+//!   level; the mean over the sharpest went from 29 to 9.
+//! - shift: the position of the frame against a reference, per cent of width and height
+//!   ([`place`](self) in the source has the method). If no position fits clearly better than all others
+//!   the shift is unknown. That is a finding of its own: a check that cannot see must not pass.
 
 mod place;
 mod repeats;
@@ -36,15 +36,15 @@ use place::{Place, Placement};
 use std::ops::RangeInclusive;
 use thiserror::Error;
 
-/// Most points a side.
+/// Most points per side.
 const POINTS: usize = 256;
 /// A channel at this level or above is saturated, of 255.
 const SATURATED: u8 = 254;
-/// Share of the points over which sharpness is taken: one in so many.
+/// Sharpness is taken over the sharpest one of this many points.
 const SHARPEST: u64 = 50;
-/// Largest Laplacian, grey levels.
+/// Largest possible Laplacian, grey levels.
 const STEEPEST: usize = 4 * 255;
-/// Luma is counted in parts of a grey level.
+/// Luma is calculated in this many parts of a grey level.
 const PARTS: i32 = 256;
 
 const MEANS: RangeInclusive<f64> = 0.0..=255.0;
@@ -53,17 +53,17 @@ const SHARPNESSES: RangeInclusive<f64> = 0.0..=STEEPEST as f64;
 const SHIFTS: RangeInclusive<f64> = 0.1..=10.0;
 
 section! {
-    /// `[sanity]`: limits; a picture outside these is UNKNOWN, whatever its score. What is absent is
-    /// not checked.
+    /// `[sanity]`: limits; a picture outside them is UNKNOWN, whatever its score is. A limit that is
+    /// absent is not checked.
     #[derive(Clone, Copy, Debug, Default, PartialEq)]
     pub struct SanitySettings, read as SanityRead in "sanity" {
-        /// Darker pictures are findings; grey levels.
+        /// A darker picture is a finding; grey levels.
         min_mean: f64 = "min_mean", decimal(MEANS, "grey levels"), optional "off";
-        /// More saturated points are a finding; per cent.
+        /// A larger share of saturated points is a finding; per cent.
         max_saturated_percent: f64 = "max_saturated_percent", decimal(SHARES, "%"), optional "off";
-        /// Softer pictures are findings; grey levels.
+        /// A softer picture is a finding; grey levels.
         min_sharpness: f64 = "min_sharpness", decimal(SHARPNESSES, "grey levels"), optional "off";
-        /// A part farther off its place is a finding; per cent of the side. Needs a reference.
+        /// A part farther from its place is a finding; per cent of the side. Needs a reference.
         max_shift_percent: f64 = "max_shift_percent", decimal(SHIFTS, "%"), optional "off";
     }
 }
@@ -71,34 +71,34 @@ section! {
 /// Why the checks cannot be set up.
 #[derive(Debug, PartialEq, Error)]
 pub enum SanityError {
-    /// A limit outside its range.
+    /// A limit is outside its range.
     #[error("sanity.{key} = {value} is outside {least} to {most}")]
     Limit {
         /// Name in the configuration.
         key: &'static str,
-        /// As set.
+        /// Its value.
         value: f64,
-        /// Smallest.
+        /// Smallest value.
         least: f64,
-        /// Largest.
+        /// Largest value.
         most: f64,
     },
-    /// A shift is to be checked without a picture to check against.
+    /// The shift is limited, but there is no reference picture.
     #[error(
         "sanity.max_shift_percent needs a golden good image to compare with, and the product has none; leave it out"
     )]
     NoReference,
-    /// The reference does not even tell its own place.
+    /// The reference has no clear position even against itself.
     #[error(
-        "sanity.max_shift_percent cannot be checked: the product's golden good image has no structure that tells where the part lies (it fits itself at another place to {rival:.2}); leave it out"
+        "sanity.max_shift_percent cannot be checked: the product's golden good image has no structure that shows where the part is (its correlation with itself at another place is {rival:.2}); leave it out"
     )]
     Placeless {
-        /// Best correlation of the reference with itself elsewhere.
+        /// Best correlation of the reference with itself at another position.
         rival: f32,
     },
 }
 
-/// What is wrong with a picture: the number and the limit.
+/// What is wrong with a picture: the value and the limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Finding {
     /// Too dark, or black.
@@ -108,7 +108,7 @@ pub enum Finding {
         /// Smallest allowed.
         limit: f64,
     },
-    /// Too much at the sensor's end.
+    /// Too many points at the sensor's maximum.
     Saturated {
         /// Saturated points, per cent.
         percent: f64,
@@ -131,14 +131,14 @@ pub enum Finding {
         /// Most allowed, either way.
         limit: f64,
     },
-    /// Where the part lies cannot be told: it is another part, far off, or nothing is to be seen.
+    /// The part's position is unknown: it is another part, far off, or nothing is visible.
     Placeless {
-        /// Best correlation with the reference at any place looked at, -1 to 1.
+        /// Best correlation with the reference at any position, -1 to 1.
         correlation: f64,
     },
-    /// The same picture as before, to the byte: no camera takes that of another part.
+    /// Identical to an earlier picture in every byte: no camera takes such a picture of another part.
     Repeated {
-        /// So many inspected pictures ago.
+        /// That picture was inspected this many pictures before.
         ago: usize,
     },
 }
@@ -183,7 +183,7 @@ impl std::fmt::Display for Finding {
             }
             Finding::Placeless { correlation } => write!(
                 f,
-                "its place cannot be told: correlation with the golden image {correlation:.2}"
+                "its place is unknown: correlation with the golden image {correlation:.2}"
             ),
             Finding::Repeated { ago } => {
                 write!(
@@ -195,7 +195,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// The numbers of one frame.
+/// The values of one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
     /// Mean luma, grey levels.
@@ -203,15 +203,15 @@ pub struct Measured {
     /// Saturated points, per cent.
     pub saturated_percent: f64,
     /// Mean absolute Laplacian of the sharpest 2 % of the points, grey levels, 0 to 1020; 0 for
-    /// pictures under 3 pixels a side.
+    /// pictures under 3 pixels per side.
     pub sharpness: f64,
-    /// Where the part lies; None without a reference.
+    /// The part's position; None without a reference.
     pub shift: Option<Shift>,
-    /// The first finding, in the order of [`Finding`]; None when all limits are kept.
+    /// The first finding, in the order of [`Finding`]; None if all limits are kept.
     pub finding: Option<Finding>,
 }
 
-/// The checks, with the memory they need.
+/// The checks, with their memory.
 #[derive(Debug)]
 pub struct Sanity {
     settings: SanitySettings,
@@ -220,12 +220,12 @@ pub struct Sanity {
 }
 
 impl Sanity {
-    /// Checks by `settings`; `reference`, the product's golden good image, is needed for the shift
-    /// and may be given without a limit on it, to measure.
+    /// Checks by `settings`. `reference`, the product's golden good image, is needed for the shift;
+    /// without a limit the shift is measured only.
     ///
     /// # Errors
-    /// [`SanityError`] naming the key. With a limit on the shift, also when the reference tells no
-    /// place.
+    /// [`SanityError`] naming the key; with a limit on the shift, also if the reference has no clear
+    /// position.
     pub fn new(settings: SanitySettings, reference: Option<&Frame>) -> Result<Self, SanityError> {
         for (key, value, range) in [
             ("min_mean", settings.min_mean, MEANS),
@@ -266,7 +266,7 @@ impl Sanity {
         })
     }
 
-    /// Measures `frame` and holds it against the limits.
+    /// Measures `frame` and compares it with the limits.
     pub fn check(&mut self, frame: &Frame) -> Measured {
         let Sums {
             mean,
@@ -321,13 +321,13 @@ struct Sums {
     sharpness: f64,
 }
 
-/// Luma at the grid's points.
+/// Luma at the points of the grid.
 #[derive(Debug, Default)]
 struct Points {
     columns: usize,
     rows: usize,
     luma: Vec<i32>,
-    /// Pixel columns of the points, for the width they were computed for.
+    /// Pixel columns of the points, for the width of the last frame.
     at: Vec<usize>,
     width: usize,
     /// How many points have each absolute Laplacian, in whole grey levels.
@@ -339,11 +339,11 @@ fn middle(index: usize, count: usize, length: usize) -> usize {
     ((2 * index + 1) * length / (2 * count)).min(length - 1)
 }
 
-/// Pixels as the checks read them.
+/// Access to pixels for the checks.
 trait Source {
     /// Luma in [`PARTS`] of a grey level.
     fn luma(&self, pixel: usize) -> i32;
-    /// Whether a channel is at its end.
+    /// Whether a channel is saturated.
     fn saturated(&self, pixel: usize) -> bool;
 }
 
@@ -352,12 +352,12 @@ struct Grey16<'a>(&'a [u16]);
 struct Colour8<'a>(&'a [[u8; 3]]);
 struct Colour16<'a>(&'a [[u16; 3]]);
 
-/// BT.601's weights in 256ths.
+/// Weights of BT.601 in 256ths.
 fn luma([red, green, blue]: [i32; 3]) -> i32 {
     77 * red + 150 * green + 29 * blue
 }
 
-/// 257 to one 8-bit step becomes 256 to one.
+/// From 257 per 8-bit step to 256 per step.
 fn parts(sample: u16) -> i32 {
     i32::from(sample - (sample >> 8))
 }
@@ -438,7 +438,7 @@ impl Points {
                         + pixels.luma(pixel + 1)
                         + pixels.luma(pixel - width)
                         + pixels.luma(pixel + width);
-                    // Rounded to whole levels; the clamp is for the compiler.
+                    // Rounded to whole levels; the clamp keeps the index in range for the compiler.
                     let level = ((4 * centre - around).abs() + PARTS / 2) / PARTS;
                     self.steepness[(level as usize).min(STEEPEST)] += 1;
                 }

@@ -1,35 +1,35 @@
-//! Where the part lies against a reference picture.
+//! The part's position against a reference picture.
 //!
-//! Both pictures become 64 x 64 cells, whatever their size. Each cell loses the mean of its
-//! surroundings, so that brightness, contrast and slow gradients of the light do not count. Then
-//! the two are laid over each other at every shift of up to 8 cells (12.5 % of a side) and
-//! correlated where they overlap (normalised cross-correlation). The best shift is refined between
-//! cells by a parabola through its neighbours.
+//! Both pictures become 64 x 64 cells, whatever their size is. The mean of its surroundings is
+//! subtracted from each cell, so that brightness, contrast and slow gradients of the light do not
+//! count. Then the two are compared at every shift of up to 8 cells (12.5 % of a side), by normalised
+//! cross-correlation of the area where they overlap. A parabola through the adjacent shifts refines the
+//! best one to less than a cell.
 //!
-//! It counts only when it is clearly the best: when the correlation reaches a floor, no place
-//! more than a few cells away comes near it, and it does not lie at the rim of what was looked at.
+//! The best shift counts only if it is clearly the best: its correlation reaches a floor, no shift more
+//! than a few cells away comes near it, and it is not at the edge of the range.
 
 use super::{PARTS, Points};
 
-/// Cells a side.
+/// Cells per side.
 const CELLS: usize = 64;
-/// Cells looked at to every side.
+/// Largest shift in each direction, cells.
 const REACH: usize = 8;
-/// Shifts a side.
+/// Shifts per side.
 const SHIFTS: usize = 2 * REACH + 1;
-/// Half the side of the surroundings whose mean is taken off.
+/// Half the side of the surroundings whose mean is subtracted.
 const AROUND: usize = 4;
-/// Lower correlations are no resemblance.
+/// A lower correlation is no resemblance.
 const FLOOR: f32 = 0.5;
-/// Within so many cells of the best shift a high correlation is the same peak.
+/// A high correlation within this many cells of the best shift belongs to the same peak.
 const PEAK: usize = 3;
-/// The best correlation must exceed that of every other place by this.
+/// The best correlation must exceed that of every other position by this.
 const MARGIN: f32 = 0.05;
-/// Cells that deviate by less than this from their surroundings, in the mean, show nothing; grey
-/// levels. Below it a sensor's noise would be correlated.
+/// Cells that differ from their surroundings by less than this on average show nothing; grey levels.
+/// Below it the correlation would be one of sensor noise.
 const STRUCTURE: f32 = 0.5;
 
-/// Where a part lies, against the reference.
+/// The part's position against the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shift {
     /// To the right, per cent of the width.
@@ -38,7 +38,7 @@ pub struct Shift {
     pub dy: f64,
     /// Correlation there, up to 1.
     pub correlation: f64,
-    /// By how much it exceeds that of every other place.
+    /// By how much it exceeds the correlation at every other position.
     pub margin: f64,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Placement {
     Unclear { correlation: f32 },
 }
 
-/// A reference and the memory to compare with it.
+/// A reference, and the memory for comparing frames with it.
 #[derive(Debug)]
 pub(super) struct Place {
     reference: Cells,
@@ -73,8 +73,8 @@ impl Place {
         place
     }
 
-    /// How well the reference fits itself elsewhere, when that is too well; None when its place is
-    /// clear.
+    /// The correlation of the reference with itself at another position, if it is too high; None if the
+    /// position is clear.
     pub(super) fn ambiguity(&self) -> Option<f32> {
         self.ambiguity
     }
@@ -136,7 +136,7 @@ impl Place {
     }
 }
 
-/// Where between the neighbours a parabola through three values has its top, -0.5 to 0.5.
+/// The top of a parabola through three values, -0.5 to 0.5 from the middle one.
 fn vertex(low: f32, top: f32, high: f32) -> f32 {
     let bend = low - 2.0 * top + high;
     if bend >= 0.0 {
@@ -145,14 +145,14 @@ fn vertex(low: f32, top: f32, high: f32) -> f32 {
     (0.5 * (low - high) / bend).clamp(-0.5, 0.5)
 }
 
-/// A picture as cells without their surroundings' means.
+/// A picture as cells, with the mean of the surroundings subtracted.
 #[derive(Debug)]
 struct Cells {
     /// Grey levels, row-major.
     values: Vec<f32>,
-    /// Sums of squares over everything above and left, one more a side.
+    /// Sums of squares over everything above and to the left, one more per side.
     squares: Vec<f64>,
-    /// The same for the values before their surroundings were taken off, and scratch.
+    /// The same for the values before the subtraction, and scratch.
     sums: Vec<f64>,
 }
 
@@ -210,14 +210,14 @@ fn table(values: &[f32], of: impl Fn(f64) -> f64, into: &mut [f64]) {
     }
 }
 
-/// Sum over rows and columns, each from the first to before the second.
+/// Sum over rows and columns, each from the first up to but not including the second.
 fn total(table: &[f64], rows: (usize, usize), columns: (usize, usize)) -> f64 {
     let at = |row: usize, column: usize| table[row * EDGE + column];
     at(rows.1, columns.1) - at(rows.0, columns.1) - at(rows.1, columns.0) + at(rows.0, columns.0)
 }
 
-/// Normalised correlation where the frame, moved back by `shift`, overlaps the reference; 0 where
-/// one of the two shows nothing.
+/// Normalised correlation of the area where the frame, moved back by `shift`, overlaps the reference; 0
+/// if one of the two shows nothing there.
 fn correlation(reference: &Cells, frame: &Cells, shift: (isize, isize)) -> f32 {
     // For each axis: first cell in the reference, first in the frame, count.
     let overlap = |shift: isize| {
@@ -247,7 +247,7 @@ fn correlation(reference: &Cells, frame: &Cells, shift: (isize, isize)) -> f32 {
     (f64::from(product) / (a * b).sqrt()) as f32
 }
 
-/// In sixteen sums, so that it runs as vectors.
+/// In sixteen sums, so that it is vectorised.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 16];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());

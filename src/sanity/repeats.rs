@@ -1,22 +1,22 @@
-//! A camera, grabber or driver that hands out an old picture again, freshly stamped. One good picture
-//! would pass every part; a sensor's noise makes no two pictures alike.
+//! A camera, grabber or driver that delivers an old picture again with a new time stamp. One good
+//! picture would pass every part. Because of sensor noise no two pictures are identical.
 
 use super::Finding;
 use blake3::Hash;
 use heapless::HistoryBuf;
 
-/// Pictures that a new one is compared with: more than a driver's ring of buffers.
+/// A new picture is compared with this many earlier ones: more than a driver's ring of buffers holds.
 const REMEMBERED: usize = 16;
 
-/// Compares each inspected picture with those before, byte for byte (by BLAKE3 of the frame as the
-/// camera gave it).
+/// Compares each inspected picture with earlier ones, byte for byte (by BLAKE3 of the frame as it came
+/// from the camera).
 #[derive(Debug, Default)]
 pub struct Repeats {
     seen: HistoryBuf<Hash, REMEMBERED>,
 }
 
 impl Repeats {
-    /// A finding when `bytes` were a picture before.
+    /// A finding if `bytes` are those of an earlier picture.
     pub fn check(&mut self, bytes: &[u8]) -> Option<Finding> {
         let hash = blake3::hash(bytes);
         let ago = self.seen.oldest_ordered().rev().position(|h| *h == hash);

@@ -8,7 +8,7 @@ fn part(index: u64) -> Frame {
     Frame::new(part.width, part.height, Pixels::Rgb8(part.rgb)).expect("frame")
 }
 
-/// The picture through `of(x, y, channel)`, which gets it as grey levels.
+/// The picture with the grey levels `of(x, y, channel)`, where `of` gets the original.
 fn remade(
     frame: &Frame,
     of: impl Fn(&dyn Fn(i64, i64, usize) -> f32, i64, i64, usize) -> f32,
@@ -30,7 +30,7 @@ fn remade(
     Frame::new(width as usize, height as usize, Pixels::Rgb8(out)).expect("frame")
 }
 
-/// A box blur, and the sensor's noise over it, which a lens out of focus does not take away.
+/// A box blur, with sensor noise after it, which no lens blurs.
 fn blurred(frame: &Frame, half: i64) -> Frame {
     let noise = std::cell::RefCell::new(Rng::new(5));
     remade(frame, |at, x, y, c| {
@@ -52,7 +52,7 @@ fn lit(frame: &Frame, gain: f32, offset: f32) -> Frame {
     remade(frame, |at, x, y, c| at(x, y, c) * gain + offset)
 }
 
-/// Limits for the demonstration part, from what the test over its distribution prints.
+/// Limits for the demonstration part, as printed by the test over its distribution.
 const LIMITS: SanitySettings = SanitySettings {
     min_mean: Some(40.0),
     max_saturated_percent: Some(2.0),
@@ -197,13 +197,13 @@ fn a_reference_without_a_place_is_refused_at_start() {
         Some(SanityError::NoReference)
     );
     let flat = Frame::new(64, 64, Pixels::Gray8(vec![90; 64 * 64])).expect("frame");
-    // A comb with a period inside the reach fits itself at many places.
+    // A comb with a period inside the range fits itself at many positions.
     let comb = (0..256 * 256).map(|i| if (i % 256) / 8 % 2 == 0 { 60 } else { 190 });
     let comb = Frame::new(256, 256, Pixels::Gray8(comb.collect())).expect("frame");
     for reference in [flat, comb] {
         let error = Sanity::new(limit, Some(&reference)).expect_err("refused");
         assert!(error.to_string().contains("no structure"), "{error}");
-        // Without a limit it is only measured.
+        // Without a limit the shift is only measured.
         let mut sanity = Sanity::new(SanitySettings::default(), Some(&reference)).expect("checks");
         assert_eq!(sanity.check(&reference).shift, None);
     }
@@ -285,8 +285,7 @@ fn the_numbers_are_what_they_are_called() {
     let measured = sanity.check(&Frame::new(200, 100, Pixels::Gray8(half)).expect("frame"));
     assert!((measured.mean - 127.5).abs() < 1e-9);
     assert!((measured.saturated_percent - 50.0).abs() < 1e-9);
-    // Two columns of 198 with neighbours on both sides have an edge of 255 beside them: half the
-    // sharpest fiftieth.
+    // Two of 198 columns are beside an edge of 255: half of the sharpest fiftieth.
     let wanted = (198 * 98usize).div_ceil(50) as f64;
     let on_the_edge = (2 * 98) as f64;
     assert!(

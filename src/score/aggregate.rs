@@ -1,9 +1,9 @@
-//! Two taps to one feature vector a cell: box average, bring the coarse map to the fine grid,
+//! Two taps to one feature vector per cell: box average, bring the coarse map to the fine grid,
 //! concatenate (method: PatchCore's local aggregation, arXiv 2106.08265, section 3.1).
 
 use serde::{Deserialize, Serialize};
 
-/// What the box average does where it reaches over the edge of the map.
+/// How the box average treats the area outside the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Border {
@@ -13,7 +13,7 @@ pub enum Border {
     Inside,
 }
 
-/// Turns taps into features. Holds its row buffers, so that running allocates nothing.
+/// Turns taps into features. Keeps its row buffers, so that a run allocates nothing.
 #[derive(Clone, Debug)]
 pub struct Aggregator {
     grid: usize,
@@ -29,8 +29,8 @@ pub struct Aggregator {
 const BLOCK: usize = 16;
 
 impl Aggregator {
-    /// `grid` cells a side at the fine stride (even), `channels` of the fine and the coarse tap, a
-    /// `patch` x `patch` box (odd).
+    /// `grid` is the cells per side at the fine stride (even), `channels` those of the fine and the
+    /// coarse tap, `patch` the side of the box (odd).
     pub fn new(grid: usize, channels: [usize; 2], patch: usize, border: Border) -> Self {
         Self {
             grid,
@@ -48,16 +48,16 @@ impl Aggregator {
         self.channels[0] + self.channels[1]
     }
 
-    /// Cells in the grid.
+    /// Cells of the grid.
     pub fn cells(&self) -> usize {
         self.grid * self.grid
     }
 
     /// `fine` is `[channels[0], grid, grid]`, `coarse` `[channels[1], grid / 2, grid / 2]`; `out`
-    /// becomes `[grid * grid, dimensions]`, one feature vector a cell.
+    /// becomes `[grid * grid, dimensions]`, one feature vector per cell.
     ///
     /// # Panics
-    /// When a buffer has another length: a programming error.
+    /// If a buffer has another length: a programming error.
     pub fn run(&mut self, fine: &[f32], coarse: &[f32], out: &mut [f32]) {
         let (cells, d) = (self.cells(), self.dimensions());
         let half = self.grid / 2;
@@ -66,7 +66,7 @@ impl Aggregator {
         assert_eq!(out.len(), cells * d, "feature buffer");
         let mut done = 0;
         while done < d {
-            // A block never straddles the two taps.
+            // A block never holds channels of both taps.
             let end = if done < self.channels[0] {
                 (done + BLOCK).min(self.channels[0])
             } else {

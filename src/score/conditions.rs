@@ -1,8 +1,8 @@
-//! Which bank rows may explain which cells, under every rule: by place, by neighbourhood, by both.
+//! Which bank rows may explain which cells, under every rule: by place, by neighbourhood, or by both.
 //!
-//! A condition is only ever asked about few rows: where the nearest row of the whole bank is
-//! allowed, it is also the nearest allowed one, so most cells cost one question. The others are
-//! searched again under the full answer (`docs/method.md`, "What a rule costs").
+//! A condition is evaluated for few rows only. If the nearest row of the whole bank is allowed, it is
+//! also the nearest allowed one, so most cells need one evaluation. For the others all rows are
+//! evaluated and the search runs again (`docs/method.md`, "What a rule costs").
 
 use super::neighbourhood::NeighbourhoodNetwork;
 use super::position::PositionMask;
@@ -10,62 +10,62 @@ use crate::lanes::LANES;
 use crate::network::NetworkError;
 use serde::{Deserialize, Serialize};
 
-/// What is compared with a condition's threshold.
+/// The value that is compared with a condition's threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
     /// The network's probability of the row.
     Probability,
-    /// That probability over the largest at the cell: needs no exponential on the device.
+    /// That probability divided by the largest at the cell: needs no exponential on the device.
     Ratio,
     /// Mean of the network's probability and the share of sightings near the cell (`pni`).
     MeanWithPosition,
 }
 
-/// How often good images showed each row near each cell; counts saturate at 255, which is
-/// far above the published threshold for windows of the published proportion.
+/// How often good images showed each row near each cell. Counts saturate at 255, which is far above the
+/// published threshold for windows of the published proportion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SightingTable {
     /// `[cells, rows]`.
     pub counts: Vec<u8>,
-    /// Sightings at a cell altogether, `[cells]`.
+    /// Sightings at a cell in total, `[cells]`.
     pub totals: Vec<u32>,
 }
 
-/// A condition on the network's answer.
+/// A condition on the network's output.
 pub struct Likelihood {
     /// The network.
     pub network: NeighbourhoodNetwork,
     /// Nearest row of D for each row of the bank.
     pub assignment: Vec<u16>,
-    /// What is compared.
+    /// The value that is compared.
     pub measure: Measure,
     /// Divides the logits.
     pub temperature: f32,
-    /// Rows with more than this are allowed.
+    /// Rows whose value is above this are allowed.
     pub threshold: f32,
-    /// For [`Measure::MeanWithPosition`].
+    /// Only for [`Measure::MeanWithPosition`].
     pub sightings: Option<SightingTable>,
     /// Rows of the bank that take part; fewer than all under `pni-v1`.
     pub rows: usize,
     state: State,
 }
 
-/// What the last image left: numbers a cell that make one comparison of most questions.
+/// Per-cell values of the last image. With them most evaluations are one comparison.
 #[derive(Default)]
 struct State {
-    /// A row of D whose logit is above this is likely enough.
+    /// A row of D whose logit is above this is allowed.
     bound: Vec<f32>,
     /// Logarithm of the sum of the exponentials of `logit / temperature`.
     log_sum: Vec<f32>,
 }
 
-/// What a row must satisfy at a cell to explain it: all that is there.
+/// What a row must satisfy to explain a cell: all conditions that are present.
 #[derive(Default)]
 pub struct Condition {
     /// By place alone.
     pub place: Option<PositionMask>,
-    /// By what the neighbourhood network says, with or without the sightings.
+    /// By the neighbourhood network, with or without the sightings.
     pub likely: Option<Box<Likelihood>>,
 }
 
@@ -73,7 +73,7 @@ impl Likelihood {
     /// A condition of `network` on the rows of a bank.
     ///
     /// # Panics
-    /// When `sightings` is missing where the measure needs it: a programming error, bundles are
+    /// If `sightings` is missing but the measure needs it: a programming error, because bundles are
     /// checked.
     pub fn new(
         network: NeighbourhoodNetwork,
@@ -115,7 +115,7 @@ impl Likelihood {
         bound.resize(cells, f32::NEG_INFINITY);
         for row in logits.chunks_exact(cells) {
             for (high, &z) in bound.iter_mut().zip(row) {
-                // A NaN stays: nothing then compares as above it.
+                // A NaN stays a NaN: then no comparison as above it is true.
                 *high = if z > *high || z.is_nan() { z } else { *high };
             }
         }
@@ -139,8 +139,8 @@ impl Likelihood {
         Ok(())
     }
 
-    /// Mean of the share of sightings of `row` near `cell` and of its probability, whose logit is
-    /// `z`; `None` where only the network counts.
+    /// Mean of the share of sightings of `row` near `cell` and of its probability, whose logit is `z`.
+    /// `None` if only the network counts.
     fn mean(&self, z: f32, cell: usize, row: usize) -> Option<f32> {
         let seen = self.sightings.as_ref()?;
         let width = seen.counts.len() / self.cells();
@@ -157,8 +157,7 @@ impl Likelihood {
             }
     }
 
-    /// Keeps the set bits of allowed rows; where none is left, the likeliest of them. `column` is
-    /// scratch.
+    /// Keeps the set bits of allowed rows; if none is left, the likeliest of them. `column` is scratch.
     fn keep(&self, logits: &[f32], cell: usize, words: &mut [u16], column: &mut Vec<f32>) {
         column.clear();
         column.extend(logits.chunks_exact(self.cells()).map(|row| row[cell]));
@@ -195,7 +194,7 @@ impl Condition {
         }
     }
 
-    /// Looks at the image's features, `[cells, dimensions]`, before questions are asked.
+    /// Evaluates the image's features, `[cells, dimensions]`. Must run before the other methods.
     ///
     /// # Errors
     /// [`NetworkError::Run`].
@@ -206,7 +205,7 @@ impl Condition {
         }
     }
 
-    /// Calls `found` with every cell whose row in `rows`, one a cell, is not allowed there.
+    /// Calls `found` with every cell whose row in `rows`, one per cell, is not allowed there.
     ///
     /// # Errors
     /// [`NetworkError::Run`] before the first look.
@@ -236,7 +235,8 @@ impl Condition {
         Ok(())
     }
 
-    /// Writes the allowed rows of `cell` as bits, `rows` of them; never none. `column` is scratch.
+    /// Writes the allowed rows of `cell` as bits, `rows` of them; at least one is set. `column` is
+    /// scratch.
     ///
     /// # Errors
     /// [`NetworkError::Run`] before the first look.
@@ -262,13 +262,13 @@ impl Condition {
         Ok(())
     }
 
-    /// Whether the network said nothing usable of `cell` in the last look.
+    /// Whether the network's output for `cell` was unusable in the last image.
     pub(super) fn unknown(&self, cell: usize) -> bool {
         let likely = self.likely.as_ref();
         likely.is_some_and(|likelihood| !likelihood.state.bound[cell].is_finite())
     }
 
-    /// The neighbourhood network, where there is one.
+    /// The neighbourhood network, if there is one.
     pub fn network(&self) -> Option<&NeighbourhoodNetwork> {
         self.likely.as_ref().map(|likelihood| &likelihood.network)
     }

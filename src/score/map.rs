@@ -1,5 +1,5 @@
-//! Distances a cell to a score map at the network's resolution: bilinear upsampling, then a
-//! Gaussian. Both are linear and separable, so together they are `A S A^T` with one banded `A`.
+//! Cell distances to a score map at the network's resolution: bilinear upsampling, then a Gaussian.
+//! Both are linear and separable, so together they are `A S A^T` with one banded `A`.
 
 use super::ignore::{IgnoreMask, clear};
 
@@ -10,7 +10,7 @@ pub struct MapOperator {
     side: usize,
     /// First cell that each output row depends on.
     first: Vec<u32>,
-    /// `span` weights an output row, summing to 1.
+    /// `span` weights per output row, which sum to 1.
     weights: Vec<f32>,
     span: usize,
     columns: Vec<f32>,
@@ -22,7 +22,7 @@ impl MapOperator {
     /// (what `scipy.ndimage.gaussian_filter` does).
     ///
     /// # Panics
-    /// When a side is 0: a programming error.
+    /// If a side is 0: a programming error.
     pub fn new(grid: usize, side: usize, sigma: f32) -> Self {
         assert!(grid > 0 && side > 0, "map shape");
         let sigma = f64::from(sigma);
@@ -92,7 +92,7 @@ impl MapOperator {
     /// `cells` is `[grid, grid]`; `map` becomes `[side, side]`.
     ///
     /// # Panics
-    /// When a buffer has another length: a programming error.
+    /// If a buffer has another length: a programming error.
     pub fn run(&mut self, cells: &[f32], map: &mut [f32]) {
         let (grid, side, span) = (self.grid, self.side, self.span);
         assert_eq!(cells.len(), grid * grid, "cells");
@@ -136,7 +136,8 @@ pub struct ScoreMap {
 }
 
 impl ScoreMap {
-    /// For a `grid` x `grid` feature grid of a `side` pixel input; `sigma` blurs the map, pixels.
+    /// For a `grid` x `grid` feature grid of a `side` pixel input; `sigma` blurs the map, in input
+    /// pixels.
     pub fn new(grid: usize, side: usize, sigma: f32, ignore: Option<IgnoreMask>) -> Self {
         Self {
             operator: MapOperator::new(grid, side, sigma),
@@ -146,11 +147,11 @@ impl ScoreMap {
         }
     }
 
-    /// Draws the map of `cells`, `[grid, grid]`, and returns the image score: the map's maximum
-    /// outside ignored pixels, NaN when any cell that counts has no number.
+    /// Draws the map of `cells`, `[grid, grid]`, and returns the image score: the map's maximum outside
+    /// ignored pixels. NaN if a cell that counts is NaN.
     ///
     /// # Panics
-    /// When the buffer has another length: a programming error.
+    /// If the buffer has another length: a programming error.
     pub fn draw(&mut self, cells: &[f32]) -> f32 {
         self.cells.copy_from_slice(cells);
         if let Some(ignore) = &self.ignore {
@@ -169,7 +170,7 @@ impl ScoreMap {
     }
 }
 
-/// Maximum that a NaN anywhere turns into NaN: `f32::max` would hide it.
+/// The maximum; NaN if any value is NaN, which `f32::max` would hide.
 pub(crate) fn highest(map: &[f32]) -> f32 {
     let mut high = f32::NEG_INFINITY;
     let mut broken = false;

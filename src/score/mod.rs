@@ -1,6 +1,6 @@
 //! Features to a score: find the nearest allowed bank row of every cell ([`Search`]), draw the map of
-//! the cells' scores and take its maximum ([`ScoreMap`]). What refines the cells' scores stands between
-//! the two.
+//! the cell scores and take its maximum ([`ScoreMap`]). Refinement of the cell scores comes between the
+//! two.
 
 pub mod aggregate;
 mod conditions;
@@ -27,18 +27,18 @@ use crate::network::{NetworkError, Threads};
 
 /// Both steps of scoring one image.
 pub struct Scorer {
-    /// Features to the cells' scores.
+    /// Features to cell scores.
     pub search: Search,
-    /// The cells' scores to the map.
+    /// Cell scores to the map.
     pub map: ScoreMap,
 }
 
 impl Scorer {
-    /// For a `grid` x `grid` feature grid of a `side` pixel input; the rest as [`Search::new`] and
-    /// [`ScoreMap::new`] have it.
+    /// For a `grid` x `grid` feature grid of a `side` pixel input; the other arguments as in
+    /// [`Search::new`] and [`ScoreMap::new`].
     ///
     /// # Panics
-    /// When a condition is for another grid or bank: a programming error, bundles are checked.
+    /// If a condition is for another grid or bank: a programming error, because bundles are checked.
     pub fn new(
         bank: PackedBank,
         conditions: Vec<Condition>,
@@ -54,7 +54,7 @@ impl Scorer {
         }
     }
 
-    /// Search and map, for those who refine nothing in between.
+    /// Search and map without refinement between them. Returns the image score.
     ///
     /// # Errors
     /// [`NetworkError::Run`].
@@ -92,7 +92,7 @@ mod tests {
             scorer.score(&at_home, &Threads::default()).expect("score"),
             0.0
         );
-        // The same vector in a place where only the other row is allowed.
+        // The same vector at a place where only the other row is allowed.
         let moved = [10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];
         assert!(scorer.score(&moved, &Threads::default()).expect("score") > 9.0);
     }

@@ -1,10 +1,10 @@
-//! What a cell ought to be, told from the cells around it: the neighbourhood network of PNI
-//! (arXiv 2211.12634, section 3.2) as the trainer exported it.
+//! Predicts what a cell should be from the cells around it: the neighbourhood network of PNI (arXiv
+//! 2211.12634, section 3.2) as the trainer exported it.
 
 use crate::network::{KernelReport, Network, NetworkError, Precision, Signature, Threads};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Most layers of [`NeighbourhoodForm::Paper`].
+/// The most layers of [`NeighbourhoodForm::Paper`].
 const MOST_LAYERS: u32 = 64;
 
 /// Name of the network's output, `[1, entries, grid, grid]`.
@@ -15,20 +15,20 @@ const OUTPUT: &str = "logits";
 pub enum NeighbourhoodForm {
     /// A 1 x 1 bottleneck, the ring, two 1 x 1 layers: for boards.
     Edge {
-        /// Whether the network also knows the cell's row and column.
+        /// Whether the network also gets the cell's row and column.
         place: bool,
     },
-    /// As published: the ring looks at whole feature vectors, and layers as wide as it follow. For
+    /// As published: the ring takes whole feature vectors, and layers of the same width follow. For
     /// hosts.
     Paper {
-        /// Layers in all: the ring, those between, and the one whose output the logits are.
+        /// Layers in total: the ring, those between, and the one whose output the logits are.
         layers: u32,
     },
 }
 
-/// Bundles say the form where they said, before there were two, whether the network knows the
-/// place: bytes 0 and 1 mean what they meant, 2 is the paper's form and its layers follow. Text
-/// keeps `place` for the edge form likewise.
+/// The stored form. Bytes 0 and 1 mean what they meant before there was a second form: whether the
+/// network gets the place. Byte 2 is the paper's form, and the number of its layers follows. In text
+/// the edge form keeps the key `place`.
 #[derive(Serialize, Deserialize)]
 enum StoredForm {
     Edge,
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for NeighbourhoodForm {
     }
 }
 
-/// The network's size; enough to say what it costs.
+/// The network's size; enough to calculate its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighbourhoodShape {
     /// Side of the feature grid, cells.
@@ -85,14 +85,14 @@ pub struct NeighbourhoodShape {
     pub dimensions: u32,
     /// Side of the window whose centre is left out, cells, odd.
     pub window: u32,
-    /// Channels that the ring looks at: after the bottleneck, or all of a feature vector in the
+    /// Channels that the ring takes: those after the bottleneck, or the whole feature vector in the
     /// paper's form.
     pub bottleneck: u32,
-    /// Channels after the ring and of the layers behind it.
+    /// Channels after the ring and after the layers behind it.
     pub hidden: u32,
     /// Rows of the distribution coreset, D.
     pub entries: u32,
-    /// Which layers there are.
+    /// The form: which layers there are.
     #[serde(rename = "place")]
     pub form: NeighbourhoodForm,
     /// Arithmetic of the file.
@@ -100,7 +100,7 @@ pub struct NeighbourhoodShape {
 }
 
 impl NeighbourhoodShape {
-    /// Weights that are multiplied once a cell.
+    /// Weights that are multiplied once per cell.
     pub fn weights(&self) -> u64 {
         let [d, m, h, k, w] = [
             self.dimensions,
@@ -119,12 +119,12 @@ impl NeighbourhoodShape {
         }
     }
 
-    /// Multiply-accumulates an image, in units of 10^9.
+    /// Multiply-accumulates per image, in units of 10^9.
     pub fn gmac(&self) -> f64 {
         (self.weights() * u64::from(self.grid) * u64::from(self.grid)) as f64 / 1e9
     }
 
-    /// What is wrong with it, if anything.
+    /// What is wrong with it; None if nothing is.
     pub(crate) fn problem(&self) -> Option<String> {
         let sane = (1..=512).contains(&self.grid)
             && (1..=8192).contains(&self.dimensions)
@@ -152,7 +152,7 @@ impl NeighbourhoodNetwork {
     /// Loads ONNX `bytes`; the input is `[1, grid, grid, dimensions]`.
     ///
     /// # Errors
-    /// [`NetworkError`] when the file is not a network of this shape.
+    /// [`NetworkError`] if the file is not a network of this shape.
     pub fn load(
         bytes: &[u8],
         shape: NeighbourhoodShape,
@@ -176,19 +176,19 @@ impl NeighbourhoodNetwork {
         self.shape
     }
 
-    /// What runs.
+    /// The kernels that run it.
     pub fn kernels(&self) -> &KernelReport {
         self.network.kernels()
     }
 
-    /// Looks at `features`, `[cells, dimensions]`, and returns the logits of the rows of D,
-    /// `[entries, cells]`.
+    /// Runs on `features`, `[cells, dimensions]`, and returns the logits of the rows of D, `[entries,
+    /// cells]`.
     ///
     /// # Errors
     /// [`NetworkError::Run`].
     ///
     /// # Panics
-    /// When `features` has another length: a programming error.
+    /// If `features` has another length: a programming error.
     pub fn run(&mut self, features: &[f32]) -> Result<&[f32], NetworkError> {
         self.network.fill(|input| {
             input.copy_from_slice(features);
@@ -201,7 +201,7 @@ impl NeighbourhoodNetwork {
     /// The logits of the last run.
     ///
     /// # Errors
-    /// [`NetworkError::Run`] before the first.
+    /// [`NetworkError::Run`] before the first run.
     pub fn logits(&self) -> Result<&[f32], NetworkError> {
         self.network.output(0)
     }
@@ -240,7 +240,7 @@ mod tests {
         assert!(narrowed.problem().is_some());
     }
 
-    /// What bundles held before there was a second form reads as the first.
+    /// A bundle from before the second form reads as the first form.
     #[test]
     fn the_form_is_stored_where_the_place_was() {
         for place in [false, true] {

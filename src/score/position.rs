@@ -1,13 +1,13 @@
-//! Which bank rows may explain a cell, given where the cell is: one bit a (cell, row).
+//! Which bank rows may explain a cell, given where the cell is: one bit per (cell, row).
 //!
-//! The rule (method: PNI, arXiv 2211.12634, position term): row `c` is allowed at cell `x` when
-//! the good images showed it near `x` often enough. Position alone decides here, so the fitted
-//! histogram is reduced to bits before it ships.
+//! The rule (method: PNI, arXiv 2211.12634, position term): row `c` is allowed at cell `x` if the good
+//! images showed it near `x` often enough. Only the position decides here, so the fitted histogram is
+//! reduced to bits before it ships.
 
 use crate::lanes::LANES;
 use thiserror::Error;
 
-/// Allowed rows a cell, [`LANES`] rows to a `u16` word, lowest row in the lowest bit.
+/// Allowed rows per cell, [`LANES`] rows in a `u16` word, lowest row in the lowest bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionMask {
     cells: usize,
@@ -30,13 +30,13 @@ pub enum MaskError {
         /// Rows of the bank.
         rows: usize,
     },
-    /// A cell that nothing may explain has no score.
+    /// A cell without any allowed row, which would have no score.
     #[error("position mask allows no bank row at cell {cell}")]
     Nothing {
         /// The cell.
         cell: usize,
     },
-    /// Bits beyond the last row.
+    /// Bits after the last row are set.
     #[error("position mask allows bank rows past the last ({rows}) at cell {cell}")]
     Beyond {
         /// The cell.
@@ -47,7 +47,7 @@ pub enum MaskError {
 }
 
 impl PositionMask {
-    /// A mask that allows nothing yet.
+    /// A mask that allows no row yet.
     pub fn nothing(cells: usize, rows: usize) -> Self {
         Self {
             cells,
@@ -59,7 +59,7 @@ impl PositionMask {
     /// From stored words.
     ///
     /// # Errors
-    /// [`MaskError`] when a cell would be left without any row, or lengths disagree.
+    /// [`MaskError`] if a cell would be left without any row, or lengths disagree.
     pub fn from_words(cells: usize, rows: usize, words: Vec<u16>) -> Result<Self, MaskError> {
         let stride = rows.div_ceil(LANES);
         let expected = cells * stride;
@@ -83,8 +83,7 @@ impl PositionMask {
         Ok(Self { cells, rows, words })
     }
 
-    /// Room for the answers about `cells` cells, whatever they were before; takes no memory once
-    /// it has held as many.
+    /// Makes room for `cells` cells, whatever it held before. Takes no memory once it has held as many.
     pub(super) fn clear_for(&mut self, cells: usize) {
         self.cells = cells;
         self.words.clear();
@@ -121,7 +120,7 @@ impl PositionMask {
     /// Allows `row` at `cell`.
     ///
     /// # Panics
-    /// When either is out of range: a programming error.
+    /// If either is out of range: a programming error.
     pub fn allow(&mut self, cell: usize, row: usize) {
         assert!(cell < self.cells && row < self.rows, "mask index");
         let stride = self.rows.div_ceil(LANES);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// Any row: PatchCore, the baseline.
+    /// Every row: PatchCore, the baseline.
     Patchcore,
     /// Rows that good images showed near the cell's place.
     Position,
@@ -14,9 +14,9 @@ pub enum Rule {
     Neighbourhood,
     /// Mean of position and neighbourhood above the published threshold.
     Pni,
-    /// The published first version: score over the distribution coreset only.
+    /// The published first version: scores over the distribution coreset only.
     PniV1,
-    /// One mask a model and the mean of the two scores.
+    /// One mask per model, and the mean of the two scores.
     PniTwoMap,
     /// Thresholds chosen so that few held-out good cells lose the row they really are.
     Coverage,

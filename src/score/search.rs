@@ -1,17 +1,17 @@
-//! Features to the score of every cell: the nearest bank row that the rule allows there.
+//! Features to cell scores: the nearest bank row of each cell that the rule allows there.
 
 use super::conditions::Condition;
 use super::nearest::{Neighbour, PackedBank};
 use super::position::PositionMask;
 use crate::network::{NetworkError, Threads};
 
-/// Finds the nearest allowed row of every cell. All buffers live here: a search takes no memory
-/// after the first image, but for what the neighbourhood network takes.
+/// Finds the nearest allowed row of every cell. It has all buffers: a search takes no memory after the
+/// first image, apart from what the neighbourhood network takes.
 pub struct Search {
     bank: PackedBank,
     conditions: Vec<Condition>,
     row_scale: Option<Vec<f32>>,
-    /// Cells without a pixel that counts; empty where all count.
+    /// Cells that do not count; empty if all count.
     ignored: Vec<bool>,
     plain: Vec<Neighbour>,
     neighbours: Vec<Neighbour>,
@@ -29,14 +29,14 @@ struct Second {
 }
 
 impl Search {
-    /// For `cells` feature vectors an image. With several `conditions` a cell's score is the mean of
-    /// what each alone would give. `row_scale` multiplies each distance by a factor of the row that
-    /// explains the cell: rows that lie apart from the others leave more room around them.
-    /// `ignored` cells have the score 0; empty where none is.
+    /// For `cells` feature vectors per image. With several `conditions` a cell's score is the mean of
+    /// the scores under each alone. `row_scale` multiplies each distance by a factor of the row that
+    /// explains the cell: rows far from the others leave more room around them. `ignored` cells have
+    /// the score 0; empty if there are none.
     ///
     /// # Panics
-    /// When a condition, the factors or the ignored cells are for another grid or bank: a programming
-    /// error, bundles are checked.
+    /// If a condition, the factors or the ignored cells are for another grid or bank: a programming
+    /// error, because bundles are checked.
     pub fn new(
         bank: PackedBank,
         conditions: Vec<Condition>,
@@ -77,10 +77,10 @@ impl Search {
     /// Scores the cells of `features`, `[cells, dimensions]`.
     ///
     /// # Errors
-    /// [`NetworkError::Run`] when the neighbourhood network fails.
+    /// [`NetworkError::Run`] if the neighbourhood network fails.
     ///
     /// # Panics
-    /// When the buffer has another length: a programming error.
+    /// If the buffer has another length: a programming error.
     pub fn run(&mut self, features: &[f32], threads: &Threads) -> Result<(), NetworkError> {
         self.bank.nearest(features, None, threads, &mut self.plain);
         self.neighbours.copy_from_slice(&self.plain);
@@ -96,7 +96,7 @@ impl Search {
         Ok(())
     }
 
-    /// Replaces the neighbours that condition `index` refuses.
+    /// Replaces the nearest rows that condition `index` does not allow.
     fn condition(
         &mut self,
         index: usize,
@@ -142,8 +142,8 @@ impl Search {
         Ok(())
     }
 
-    /// Adds `share` of the distances of condition `index`; the first one starts from nothing. A
-    /// condition never lowers a cell's score, whatever the factors of the two rows.
+    /// Adds `share` of the distances of condition `index`; the first condition starts from 0. A
+    /// condition never lowers a cell's score, whatever the factors of the two rows are.
     fn add_distances(&mut self, index: usize, share: f32) {
         let scaled = |neighbour: &Neighbour| match &self.row_scale {
             Some(scale) => scale[neighbour.row as usize] * neighbour.distance,
@@ -152,7 +152,7 @@ impl Search {
         let pairs = self.plain.iter().zip(&self.neighbours);
         for (cell, (plain, allowed)) in self.cells.iter_mut().zip(pairs) {
             let (plain, allowed) = (scaled(plain), scaled(allowed));
-            // A NaN on either side stays one.
+            // A NaN on either side stays a NaN.
             let value = if allowed < plain { plain } else { allowed };
             let before = if index == 0 { 0.0 } else { *cell };
             *cell = before + share * value;
@@ -164,7 +164,7 @@ impl Search {
         &self.cells
     }
 
-    /// The same, to be corrected before the map is drawn.
+    /// The cell scores, to be refined before the map is drawn.
     pub fn cell_scores_mut(&mut self) -> &mut [f32] {
         &mut self.cells
     }

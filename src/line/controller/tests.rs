@@ -1,4 +1,4 @@
-//! The controller's promises: one job at a time, every frame back, every part answered.
+//! The controller's promises: one job at a time, every frame returned, a verdict on every part.
 
 mod commands;
 mod inspection;
@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
 
-/// Gate 100 ms after the trigger, frames up to 15 ms after it and 30 ms on their way, 50 ms to inspect.
+/// Gate 100 ms after the trigger, frames exposed up to 15 ms after it and up to 30 ms on their way, 50
+/// ms per inspection.
 fn settings() -> ControllerSettings {
     ControllerSettings {
         gate: Settings {
@@ -55,7 +56,7 @@ fn settings() -> ControllerSettings {
     }
 }
 
-/// A controller, its clock, and everything that it said. Frames are numbers.
+/// A controller, its clock, and everything that it emitted. Frames are numbers.
 struct Run {
     controller: Controller<u64>,
     clock: u64,
@@ -64,7 +65,7 @@ struct Run {
 }
 
 impl Run {
-    /// Ready, and the belt is empty.
+    /// A controller that is ready, with an empty belt.
     fn new(settings: ControllerSettings) -> Self {
         let mut run = Self {
             controller: Controller::new(settings, Instant(0)).expect("settings"),
@@ -82,7 +83,7 @@ impl Run {
         Instant(self.clock)
     }
 
-    /// Lets `ms` pass, calling whenever the controller asked to be called.
+    /// Lets `ms` pass; calls the controller whenever it asks for it.
     fn wait(&mut self, ms: u64) {
         let end = self.clock + ms * MS;
         loop {
@@ -145,7 +146,7 @@ impl Run {
             .encoder(now, lost, now, &mut |c| self.said.push(c));
     }
 
-    /// Parts and frames that the inspector was given.
+    /// Parts and frames that were given to the inspector.
     fn jobs(&self) -> Vec<(u64, u64)> {
         let jobs = self.said.iter().filter_map(|c| match c {
             Command::PartInspector { part, frame, .. } => Some((part.0, *frame)),
@@ -170,7 +171,7 @@ impl Run {
         decided.collect()
     }
 
-    /// The last level of `line` that was told.
+    /// The last level of `output` that was emitted.
     fn told(&self, output: Output) -> Option<bool> {
         self.said.iter().rev().find_map(|c| match *c {
             Command::Gate(Action::Set { output: l, on, .. }) if l == output => Some(on),
@@ -178,7 +179,7 @@ impl Run {
         })
     }
 
-    /// Every time that `fault` came or went.
+    /// Every time that `fault` began or ended.
     fn changes(&self, of: Fault) -> Vec<bool> {
         let changes = self.said.iter().filter_map(|c| match c {
             Command::Gate(Action::Fault { fault, present }) if *fault == of => Some(*present),
@@ -237,7 +238,7 @@ fn the_job_of_a_decided_part_is_skipped() {
     run.frame();
     assert_eq!(run.freed(), []);
     run.verdict(1);
-    // The second part has left; the third can still be helped.
+    // The second part has left; a verdict on the third still counts.
     assert_eq!(run.jobs(), [(1, 1), (3, 3)]);
     assert_eq!(run.freed(), [(2, None)]);
     assert_eq!(run.controller.frames().skipped, 1);
@@ -259,7 +260,7 @@ fn a_part_that_is_rejected_while_it_waits_is_not_inspected() {
     run.wait(25);
     run.trigger();
     run.frame();
-    // Whatever the inspector says, all that is under way goes.
+    // Whatever the verdict is, all parts on the line are rejected.
     run.fault(Fault::Inputs, true);
     run.verdict(1);
     assert_eq!(run.jobs(), [(1, 1)]);
@@ -271,7 +272,7 @@ fn a_part_that_is_rejected_while_it_waits_is_not_inspected() {
 #[test]
 fn inspection_too_long_is_a_fault_until_the_answer() {
     let mut run = Run::new(settings());
-    // Not when HEARTBEAT is due as well.
+    // At a time when HEARTBEAT is not due as well.
     run.wait(13);
     run.trigger();
     run.frame();
@@ -347,7 +348,7 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
         run.trigger();
         let exposed = run.clock;
         if n == all {
-            // What is due by then is told all the same.
+            // What is due by then is emitted all the same.
             run.clock = run.controller.deadline().0;
         }
         run.frame_of(exposed, false);
@@ -363,7 +364,7 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
     }
     run.wait(6_000);
     let why: Vec<_> = run.decisions().iter().filter_map(|d| d.rejected).collect();
-    // Its neighbours have their own pulses, 25 ms apart.
+    // The neighbouring parts have their own pulses, 25 ms apart.
     assert_eq!(why, [Reason::Overload]);
     assert_eq!(run.decisions().len() as u64, all);
 }
@@ -380,15 +381,15 @@ fn a_lost_camera_gives_back_its_frames_and_its_parts_go_without() {
     assert_eq!(run.freed(), [(1, Some(Unused::Unclaimed))]);
     assert!(!run.controller.level(Output::Busy));
     assert!(run.controller.fresh(), "a watchdog brings no camera back");
-    // A camera whose stamps begin anew is believed.
+    // A camera whose time stamps begin again is accepted.
     run.fault(Fault::Camera, false);
     let exposed = run.clock - 25 * MS;
     run.frame_of(exposed, false);
     assert_eq!(run.controller.frames().stale, 0);
 }
 
-/// What happens on a line drawn at random: what, how many milliseconds after the last, and whether
-/// in the unusual way.
+/// Random events on a line: which one, how many milliseconds after the last, and whether in the unusual
+/// form.
 fn steps() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {
     proptest::collection::vec((0u8..10, 0u64..14, any::<bool>()), 1..300)
 }
@@ -407,7 +408,7 @@ proptest! {
                     let before = run.controller.counters().parts;
                     run.trigger();
                     let part = PartId(run.controller.counters().parts);
-                    // A bounce makes no part, and one that is rejected at once needs no verdict.
+                    // A bounce makes no part, and a part that is rejected at once needs no verdict.
                     if part.0 > before && run.controller.gate.undecided(part) {
                         wanted += 1;
                     }
@@ -424,7 +425,7 @@ proptest! {
                     }
                 }
             }
-            // The queue never fills here: a part that finds it full is answered at its trigger.
+            // The queue never fills up here: a part that finds it full is rejected at its trigger.
             while run.controller.jobs.len() > MAX_JOBS / 2 {
                 let Some((part, _)) = run.controller.inspection else {
                     break;
@@ -440,7 +441,7 @@ proptest! {
             seen = run.said.len();
             prop_assert_eq!(at_the_inspector, run.controller.inspection.map(|(part, _)| part.0));
         }
-        // Everything leaves the belt.
+        // Every part leaves the belt.
         run.fault(Fault::Camera, false);
         while let Some((part, _)) = run.controller.inspection {
             run.verdict(part.0);
@@ -481,8 +482,8 @@ proptest! {
         let counters = run.controller.counters();
         prop_assert!(counters.balance(0));
         prop_assert_eq!(run.decisions().len() as u64, counters.parts);
-        // Nobody answers for a part that left the belt before its frame came to the inspector; that frame
-        // is skipped.
+        // A part that left the belt before the inspector got its frame has no verdict; that frame is
+        // skipped.
         let told = answered + counters.late_verdicts;
         prop_assert!(told <= wanted && wanted <= told + frames.skipped, "{told} of {wanted}");
         prop_assert_eq!(counters.repeated_verdicts + counters.foreign_verdicts, 0);

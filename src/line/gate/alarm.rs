@@ -2,12 +2,13 @@
 
 use super::settings::AlarmSettings;
 
-/// Watches inspected parts; rejects for want of readiness do not count, they have faults of their own.
+/// Watches inspected parts. Rejects because the line was not ready do not count: they have faults of
+/// their own.
 #[derive(Clone, Debug)]
 pub(super) struct Alarm {
     settings: AlarmSettings,
     in_a_row: u32,
-    /// One bit an inspected part, 1 for rejects; a ring of `settings.window`.
+    /// One bit per inspected part, 1 for a reject: a ring of `settings.window` bits.
     last: [u64; 4],
     at: u16,
     rejects: u16,
@@ -26,7 +27,7 @@ impl Alarm {
         }
     }
 
-    /// Counts an inspected part; true when that raises the alarm.
+    /// Counts an inspected part; true if it raises the alarm.
     pub(super) fn inspected(&mut self, rejected: bool) -> bool {
         self.in_a_row = if rejected { self.in_a_row + 1 } else { 0 };
         if self.settings.window > 0 {
@@ -48,7 +49,7 @@ impl Alarm {
         new
     }
 
-    /// An alarm of an earlier process stands. True when there was none here.
+    /// An alarm of an earlier process is still latched. True if no alarm was raised here.
     pub(super) const fn raise(&mut self) -> bool {
         let new = !self.raised;
         self.raised = true;
@@ -63,7 +64,7 @@ impl Alarm {
         self.raised && self.settings.stop_line
     }
 
-    /// A person has looked: counting starts anew. True when there was an alarm.
+    /// A person acknowledges: counting starts again. True if an alarm was raised.
     pub(super) fn acknowledge(&mut self) -> bool {
         let was = self.raised;
         *self = Self::new(self.settings);

@@ -1,8 +1,8 @@
-//! Distances along the line in whichever unit they were given.
+//! Distances along the line in the unit in which they are set.
 
 use crate::time::{Position, Span};
 
-/// A span split into its unit and its length.
+/// A span as unit and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Along {
     pub(super) unit: Unit,

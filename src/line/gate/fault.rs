@@ -1,35 +1,35 @@
 //! What keeps the line from being ready.
 
-/// Something that is wrong now. While any is present READY is off, FAULT is on, and every tracked
-/// part is rejected.
+/// A fault that is present now. While there is any, READY is off, FAULT is on, and every tracked part
+/// is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// Not everything has reported yet.
+    /// The start: not everything in the program has reported yet.
     Starting,
-    /// The camera is gone or silent.
+    /// The camera is gone or sends nothing.
     Camera,
-    /// Inspection stands still.
+    /// An inspection takes too long.
     Inference,
-    /// More parts wait for the inspector than it can serve before their gates.
+    /// More parts wait for the inspector than it can inspect before their gates.
     Overrun,
     /// More parts between sensor and ejector than can be tracked.
     Overload,
-    /// Parts go by but the encoder does not move.
+    /// Parts go by, but the encoder does not count.
     Encoder,
-    /// The input lines are gone.
+    /// The digital inputs are gone.
     Inputs,
-    /// The output lines are gone, or nobody takes what the gate says.
+    /// The digital outputs are gone, or nobody carries out the gate's actions.
     Outputs,
-    /// An output was later than allowed.
+    /// An output was set later than allowed.
     LateOutput,
-    /// The product's golden images do not score here as they did in the fit.
+    /// The product's golden images do not get the scores here that they got in the fit.
     SelfTest,
-    /// The process that holds the output lines does not answer, or was late.
+    /// The supervisor does not acknowledge, or was late.
     Supervisor,
     /// The event log cannot be written, and the line must not run without it.
     Record,
-    /// A part was not confirmed at the ejector, or one was there that nobody knew of. It stays until a
-    /// person acknowledges it.
+    /// A part was not confirmed at the ejector, or an unknown one was there. It stays until a person
+    /// acknowledges it.
     Confirm,
 }
 
@@ -70,7 +70,7 @@ impl Fault {
         }
     }
 
-    /// Place in [`Fault::ALL`].
+    /// Index in [`Fault::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -81,10 +81,10 @@ impl Fault {
 pub struct Faults(u16);
 
 impl Faults {
-    /// None.
+    /// No fault.
     pub const NONE: Self = Self(0);
 
-    /// Whether there is none.
+    /// Whether no fault is present.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -94,7 +94,7 @@ impl Faults {
         self.0 & (1 << fault as u16) != 0
     }
 
-    /// Adds or removes `fault`; true when that changed anything.
+    /// Adds or removes `fault`; true if that changed anything.
     pub const fn set(&mut self, fault: Fault, present: bool) -> bool {
         let before = self.0;
         if present {
@@ -105,7 +105,7 @@ impl Faults {
         self.0 != before
     }
 
-    /// The faults, in the order of [`Fault::ALL`].
+    /// The present faults, in the order of [`Fault::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Fault> {
         Fault::ALL.into_iter().filter(move |f| self.has(*f))
     }

@@ -1,34 +1,34 @@
-//! The output lines that a PLC or an ejector sees.
+//! The digital outputs that a PLC or an ejector sees.
 
-/// An output line by its meaning. What level it takes on the wire is the board profile's business;
-/// here `on` always means what the name says.
+/// A digital output by its meaning. The board profile defines its electrical level; here `on` always
+/// means what the name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Output {
-    /// A new trigger can be served within its gate: the line may run.
+    /// A new trigger can be decided by its gate: the line may run.
     Ready,
     /// At least one part waits for its verdict.
     Busy,
-    /// A pulse for each part that passes; for counters and lamps.
+    /// A pulse per part that passes, for counters and lamps.
     Ok,
-    /// The ejector, wired to throw out what it is told to: on for every part that does not pass.
+    /// To an ejector that removes a part when this is on: on for every part that does not pass.
     Reject,
-    /// The ejector, wired to throw out whatever it is not told to leave: on only while a part with
-    /// an OK verdict of its own passes. The wiring that fails to reject.
+    /// To an ejector that removes every part unless this is on: on only while a part with an OK verdict
+    /// of its own passes. If the wiring fails, parts are rejected.
     Pass,
     /// A fault is present.
     Fault,
-    /// Toggles while the gate lives and everything that it depends on is fresh.
+    /// Toggles while the gate is alive and everything that it depends on works.
     Heartbeat,
-    /// A pulse for each trigger that was taken as a part.
+    /// A pulse per trigger that became a part.
     TriggerAck,
-    /// A pulse for each part whose end is decided; OK is steady while it is on.
+    /// A pulse per decision; OK does not change while it is on.
     ResultValid,
     /// The event log cannot be written.
     RecordLost,
 }
 
 impl Output {
-    /// All lines.
+    /// All outputs.
     pub const ALL: [Output; 10] = [
         Output::Ready,
         Output::Busy,
@@ -58,12 +58,12 @@ impl Output {
         }
     }
 
-    /// What the line must show when nobody is in charge: the process is starting, dead or stuck.
+    /// The level in the safe state, when no process is in charge: it starts, ended or hangs.
     pub const fn when_unattended(self) -> bool {
         matches!(self, Output::Reject | Output::Fault)
     }
 
-    /// Whether taking the level `on` can only stop parts, never let one pass.
+    /// Whether the level `on` can only stop parts and cannot let one pass.
     pub const fn is_safe(self, on: bool) -> bool {
         match self {
             Output::Pass | Output::Ready => !on,

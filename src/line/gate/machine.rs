@@ -1,7 +1,8 @@
-//! The state machine itself: what comes in. What follows from it at the ejector is in `ejection`, what
-//! becomes of parts that cannot be tracked one by one in `untracked`.
+//! The state machine itself: its events. What follows from them at the ejector is in `ejection`, what
+//! is due next in `due`, and parts that cannot be tracked one by one are in `untracked`.
 
 mod confirming;
+mod due;
 mod ejection;
 mod sensor;
 mod untracked;
@@ -24,13 +25,13 @@ use sensor::Sensor;
 struct Tracked {
     id: PartId,
     trigger: Position,
-    /// Where its gate is, in the gate's unit.
+    /// The place of its gate, in the gate's unit.
     gate: u64,
-    /// Whether the inspector was asked.
+    /// Whether a verdict is expected.
     wanted: bool,
-    /// When the inspector answered, whatever it said.
+    /// When the verdict arrived, whatever it is.
     verdict_at: Option<Instant>,
-    /// The confirming sensor has seen it.
+    /// The confirming sensor saw it.
     confirmed: bool,
     state: State,
 }
@@ -42,52 +43,30 @@ enum State {
     Rejected(Reason),
 }
 
-/// Whether everything is thrown out because nobody knows what lies where.
+/// Unknown positions: whether everything on the line is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
-    /// Places are known.
+    /// Positions are known.
     Off,
-    /// For as long as the line is not ready.
+    /// Until the line is ready.
     On,
     /// Until the encoder counts again.
     Blind,
-    /// The line runs again, and what lay between sensor and ejector has left at this place.
+    /// The line runs again. The parts that lay between sensor and ejector have left when it reaches
+    /// this place.
     Until(u64),
 }
 
-/// A stretch of the line on which parts could not be tracked one by one: all of it is rejected.
+/// A section of the line on which parts could not be tracked one by one: all of it is rejected.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     from: u64,
     to: u64,
     /// Its beginning is at the ejector.
     open: bool,
-    /// When it became known, which may be after its beginning was at the ejector: an edge that was
-    /// lost is noticed at the next one.
+    /// When it became known. Its beginning may have been at the ejector before: a lost edge is noticed
+    /// at the next edge.
     known: Instant,
-}
-
-/// The next thing that happens by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    // In the order in which they happen at one instant: beginnings first, so that pulses merge.
-    StretchBegins,
-    Part,
-    StretchEnds,
-    HoldEnds,
-    RejectEnds,
-    RejectTailEnds,
-    PassEnds,
-    PassUnseen,
-    OkEnds,
-    PassingFaultsEnd,
-    EncoderSilent,
-    FaultShown,
-    Heartbeat,
-    CoveredTooLong,
-    Unconfirmed,
-    AckEnds,
-    ValidEnds,
 }
 
 /// The gate: tracks up to `N` parts.
@@ -97,17 +76,17 @@ pub struct Gate<const N: usize> {
     gate: Along,
     pulse: Along,
     min_off: u64,
-    /// Where the line is, as far as events told.
+    /// The line's place, by the events so far.
     now: Position,
-    /// The caller's clock at this call: later than `now` while catching up.
+    /// The caller's clock at this call; later than `now` while the gate catches up.
     clock: Instant,
-    /// When the last encoder count was, by the kernel.
+    /// When the last encoder count came, by the kernel.
     counted_at: Instant,
     parts: Deque<Tracked, N>,
     last_trigger: Option<Position>,
     faults: Faults,
     fault_shown_until: Instant,
-    /// When the faults that are over by themselves are taken back.
+    /// When the faults that end by themselves end.
     passing_faults_until: Option<Instant>,
     ready: bool,
     hold: Hold,
@@ -116,34 +95,36 @@ pub struct Gate<const N: usize> {
     reject_until: Option<u64>,
     /// When the last reject pulse was due, and when it began.
     reject_since: (Instant, Instant),
-    /// A pulse by counts that began late goes on until then: its counts were over before it began.
+    /// A reject pulse in counts that began late lasts until then, because its counts were over before
+    /// it began.
     reject_tail: Option<Instant>,
     pass_until: Option<u64>,
-    /// When PASS was last asked for by a part.
+    /// When a part last switched PASS on or lengthened it.
     pass_since: Instant,
-    /// When whoever holds the lines lets PASS fall, if nothing more is heard.
+    /// When PASS goes off by itself, as it was last emitted.
     pass_told: Instant,
     ok_until: Option<u64>,
-    /// The result that RESULT-VALID shows is OK.
+    /// The result on RESULT-VALID is OK.
     result_ok: bool,
-    /// A reject pulse by the clock was due to end while the belt stood: it has to last a pulse longer
+    /// A reject pulse by the clock was due to end while the belt stood: it must last a pulse longer
     /// once the belt moves.
     stood: bool,
-    /// REJECT stays on up to this part's gate, because the ejector would have no rest before it.
+    /// REJECT stays on until this part's gate, because the ejector would have no rest before it.
     bridge: Option<PartId>,
     sensor: Sensor,
     confirming: Confirming<N>,
-    /// Whether a part waits for its verdict, and whether that has to be looked at anew.
+    /// Whether a part waits for its verdict, and whether that must be checked again.
     busy: bool,
     busy_unsure: bool,
     ack_until: Option<Instant>,
     valid_until: Option<Instant>,
-    /// A pulse of TRIGGER-ACK or RESULT-VALID begins while the one before lasts: it falls first.
+    /// A pulse of TRIGGER-ACK or RESULT-VALID begins while the one before lasts: the output goes off
+    /// first.
     ack_anew: bool,
     valid_anew: bool,
-    /// When the line was last ready, where that tells how the belt runs.
+    /// When the line last became ready: the belt runs at full speed `spin_up` later.
     ready_since: Instant,
-    /// Where REJECT fell, in the gate's unit.
+    /// Where REJECT went off, in the gate's unit.
     rejected_until: Option<u64>,
     alarm: Alarm,
     heartbeat_at: Instant,
@@ -152,7 +133,7 @@ pub struct Gate<const N: usize> {
 }
 
 impl<const N: usize> Gate<N> {
-    /// A gate that is [`Fault::Starting`] and throws out everything.
+    /// A gate with [`Fault::Starting`], which rejects everything.
     ///
     /// # Errors
     /// [`SettingsError`].
@@ -208,12 +189,12 @@ impl<const N: usize> Gate<N> {
         })
     }
 
-    /// The level that every line has now; what the outputs must be set to at start.
+    /// The present level of `output`; at the start, the level to set it to.
     pub fn level(&self, output: Output) -> bool {
         self.levels[output as usize]
     }
 
-    /// Totals.
+    /// Totals of triggers, parts and faults.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -223,19 +204,19 @@ impl<const N: usize> Gate<N> {
         self.parts.len()
     }
 
-    /// When `part` was triggered, while it is tracked.
+    /// When `part` was triggered; None if it is not tracked any more.
     pub fn trigger_of(&self, part: PartId) -> Option<Instant> {
         let mut tracked = self.parts.iter();
         tracked.find(|p| p.id == part).map(|p| p.trigger.time)
     }
 
-    /// Whether a verdict on `part` can still make a difference.
+    /// Whether a verdict on `part` can still change its decision.
     pub fn undecided(&self, part: PartId) -> bool {
         let mut tracked = self.parts.iter();
         tracked.any(|p| p.id == part && p.state == State::Waiting)
     }
 
-    /// Parts whose verdict is still to come.
+    /// Parts that wait for their verdict.
     pub fn waiting(&self) -> usize {
         self.parts
             .iter()
@@ -253,87 +234,12 @@ impl<const N: usize> Gate<N> {
         self.alarm.raised()
     }
 
-    /// Whether a new part can be served.
+    /// Whether the line can take a new part.
     pub fn ready(&self) -> bool {
         self.ready
     }
 
-    /// The latest instant at which the gate must be called again, whatever happens in between.
-    pub fn deadline(&self) -> Instant {
-        let later = |at: Option<(u64, Due)>| at.map_or(Instant::MAX, |(at, _)| Instant(at));
-        later(self.first(Unit::Time))
-    }
-
-    /// The first thing due in `unit`. It is asked for several times an event: written out, it takes a
-    /// fifth of the time that the same thing takes as a chain of options.
-    fn first(&self, unit: Unit) -> Option<(u64, Due)> {
-        let mut first: Option<(u64, Due)> = None;
-        let mut take = |at: u64, due: Due| {
-            if first.is_none_or(|first| (at, due) < first) {
-                first = Some((at, due));
-            }
-        };
-        if self.gate.unit == unit {
-            match &self.stretch {
-                Some(stretch) if stretch.open => take(stretch.to, Due::StretchEnds),
-                Some(stretch) => take(stretch.from, Due::StretchBegins),
-                None => {}
-            }
-            if let Some(part) = self.parts.front() {
-                take(part.gate, Due::Part);
-            }
-            if let Hold::Until(at) = self.hold {
-                take(at, Due::HoldEnds);
-            }
-            if let Some(at) = self.covered_too_long_at() {
-                take(at, Due::CoveredTooLong);
-            }
-            if let Some(at) = self.unconfirmed_at() {
-                take(at, Due::Unconfirmed);
-            }
-        }
-        if self.pulse.unit == unit {
-            if let Some(at) = self.reject_until {
-                take(at, Due::RejectEnds);
-            }
-            if let Some(at) = self.pass_until {
-                take(at, Due::PassEnds);
-            }
-            if let Some(at) = self.ok_until {
-                take(at, Due::OkEnds);
-            }
-        }
-        if unit == Unit::Counts {
-            return first;
-        }
-        take(self.heartbeat_at.0, Due::Heartbeat);
-        if let Some(at) = self.reject_tail {
-            take(at.0, Due::RejectTailEnds);
-        }
-        if let Some(at) = self.pass_unseen_at() {
-            take(at.0, Due::PassUnseen);
-        }
-        if let Some(at) = self.passing_faults_until {
-            take(at.0, Due::PassingFaultsEnd);
-        }
-        if let Some(at) = self.ack_until {
-            take(at.0, Due::AckEnds);
-        }
-        if let Some(at) = self.valid_until {
-            take(at.0, Due::ValidEnds);
-        }
-        let silence = self.settings.encoder_silence;
-        let watched = self.settings.by_counts() && silence > Duration::ZERO;
-        if watched && matches!(self.hold, Hold::Off | Hold::Until(_)) {
-            take(self.counted_at.after(silence).0, Due::EncoderSilent);
-        }
-        if self.levels[Output::Fault as usize] && self.faults.is_empty() && !self.alarm.raised() {
-            take(self.fault_shown_until.0, Due::FaultShown);
-        }
-        first
-    }
-
-    /// Lets everything happen that is due by `clock`.
+    /// Does everything that is due by `clock`.
     pub fn tick(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.clock = self.clock.max(clock);
         while let Some((at, due)) = self.first(Unit::Time).filter(|(at, _)| *at <= self.clock.0) {
@@ -341,7 +247,7 @@ impl<const N: usize> Gate<N> {
             self.happen(due, Instant(at), emit);
         }
         self.now.time = self.clock;
-        // What became known of a place that the belt has passed already, counts or not.
+        // A place that the belt has passed before it became known is due now, even without a count.
         while let Some((_, due)) = self
             .first(Unit::Counts)
             .filter(|(place, _)| *place <= self.now.count.0)
@@ -351,7 +257,7 @@ impl<const N: usize> Gate<N> {
         self.show(self.clock, emit);
     }
 
-    /// The encoder stands at `count` since `at`.
+    /// The encoder has been at `count` since `at`.
     pub fn encoder(
         &mut self,
         count: Count,
@@ -367,13 +273,14 @@ impl<const N: usize> Gate<N> {
         let delta = count.since(self.now.count).0;
         let least = self.settings.count_min * delta;
         if self.now.count.0 > 0 && at.since(self.counted_at) < least {
-            // Noise, or a wheel that jumps: the belt did not move as far as the counts say.
+            // Noise, or a wheel that jumps: the belt moved less than the counts say.
             self.counters.implausible_counts += 1;
             self.passing_fault(Fault::Encoder, emit);
             self.lose_places();
         }
         if self.pulse.unit == Unit::Counts && at <= self.reject_since.0 {
-            // A count from before the pulse, heard of after it began: it is none of the pulse's.
+            // The count is from before the pulse but arrived after its beginning: it does not belong to
+            // the pulse.
             self.reject_until = self.reject_until.map(|until| until.saturating_add(delta));
         }
         self.counted_at = at;
@@ -383,8 +290,8 @@ impl<const N: usize> Gate<N> {
         }
         self.now.count = count;
         if self.hold == Hold::Blind {
-            // By an encoder that was just found out: a quarter more, for what it may have counted wrongly
-            // without being noticed.
+            // The encoder was found to be wrong: a quarter of the distance is added, for what it may
+            // have counted wrongly unnoticed before.
             let margin = self.gate.length / 4;
             self.hold = Hold::Until(self.gate.after(self.now).saturating_add(margin));
         }
@@ -402,8 +309,8 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// A part was seen at `at` (kernel time, and the encoder's count then); `lost` edges before it
-    /// were not. The part's number, when a verdict on it is wanted.
+    /// A part was at the sensor at `at` (kernel time, and the encoder's count then). The kernel lost
+    /// `lost` edges before it. Returns the part's number if a verdict on it is wanted.
     pub fn trigger(
         &mut self,
         at: Position,
@@ -414,8 +321,9 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
         let last = self.last_trigger;
         if let Some(last) = last.filter(|last| at.time < last.time) {
-            // Out of its order (of another chip): it is a part, but what lies beside it is not known. The
-            // one before it may have been given its picture, or lie where the lost ones do.
+            // Out of order (an edge of another chip): it is a part, but nobody knows which parts are
+            // beside it. The part before it may have been paired with its frame, or be where the lost
+            // parts are.
             let mut tracked = self.parts.iter().rev();
             let before = tracked.find(|p| p.trigger.time <= at.time);
             let before = before.map(|p| p.trigger);
@@ -436,11 +344,11 @@ impl<const N: usize> Gate<N> {
         self.last_trigger = Some(at);
         let still = last.is_some_and(|l| l.count == at.count);
         let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
-        // Where the gate is by the clock, a belt may stand while READY is off and parts are told of.
+        // If the gate is by the clock, a belt may stand while READY is off and commands trigger parts.
         let runs = self.ready || self.gate.unit == Unit::Counts;
         if self.counts() && still && apart && runs {
-            // Two parts at one count: the belt moves and the encoder does not. The fault must pass by
-            // itself: a belt that stands because of it would never count again.
+            // Two parts at one count: the belt moves and the encoder does not. The fault must end by
+            // itself: a belt that stands because of the fault never counts again.
             self.passing_fault(Fault::Encoder, emit);
             self.lose_places();
         }
@@ -470,7 +378,7 @@ impl<const N: usize> Gate<N> {
         self.ack_anew = self.ack_until.is_some();
         self.ack_until =
             (self.settings.ack > Duration::ZERO).then(|| self.clock.after(self.settings.ack));
-        // The last free place is kept free: READY promises that a new part can be tracked.
+        // The last free place stays free: READY promises that a new part can be tracked.
         if self.parts.len() + 1 >= self.settings.capacity || self.parts.push_back(tracked).is_err()
         {
             self.give_up_all(tracked, emit);
@@ -482,7 +390,7 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
         let waits = self.find(id).is_some_and(|p| p.state == State::Waiting);
         if !waits && let Some(part) = self.find(id) {
-            // The inspector is not asked, so that nobody will answer: it must not count as waiting.
+            // No verdict is requested, so none will come: the part must not count as waiting.
             part.wanted = false;
             self.busy_unsure = true;
             self.catch_up_with_inspector(emit);
@@ -491,7 +399,7 @@ impl<const N: usize> Gate<N> {
         waits.then_some(id)
     }
 
-    /// What the inspector says of `part`. Only an OK that arrives before the part's gate lets it pass.
+    /// The verdict on `part`. Only an OK that arrives before the part's gate lets it pass.
     pub fn verdict(
         &mut self,
         part: PartId,
@@ -507,7 +415,7 @@ impl<const N: usize> Gate<N> {
         self.answer(part, reason, clock, emit);
     }
 
-    /// There will be no verdict on `part`.
+    /// No verdict on `part` will come.
     pub fn no_verdict(
         &mut self,
         part: PartId,
@@ -534,7 +442,7 @@ impl<const N: usize> Gate<N> {
                 tracked.verdict_at.get_or_insert(at);
                 match (tracked.state, rejected) {
                     (State::Waiting, None) if !repeated => tracked.state = State::Ok,
-                    // A second opinion can only make it stricter.
+                    // A second verdict can only make it stricter.
                     (State::Waiting | State::Ok, Some(reason)) => {
                         tracked.state = State::Rejected(reason);
                     }
@@ -549,7 +457,7 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// Something outside went wrong, or right again.
+    /// A fault from outside the gate begins or ends.
     pub fn fault(
         &mut self,
         fault: Fault,
@@ -562,15 +470,15 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// Input edges were lost and none came after them yet: everything up to here is rejected.
+    /// Edges of the input were lost and no edge came after them yet: everything up to here is rejected.
     pub fn lost(&mut self, lost: u32, at: Position, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.lose_triggers(self.last_trigger, at, u64::from(lost), emit);
         self.tick(clock, emit);
     }
 
-    /// The holder of the output lines was late, or they were set late: nobody knows what went by, nor
-    /// what it met.
+    /// The supervisor was late, or outputs were set late: nobody knows which parts went by, nor which
+    /// level they met.
     pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.counters.late_outputs += 1;
@@ -578,7 +486,7 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// An alarm that was raised before this gate was made still stands.
+    /// An alarm from before this gate was made is still latched.
     pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.alarm.raise() {
@@ -588,7 +496,7 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// A person has looked at the alarm.
+    /// A person acknowledges the alarm.
     pub fn acknowledge(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.alarm.acknowledge() {
@@ -598,7 +506,7 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// Takes the overrun back once half of the backlog is gone.
+    /// Ends the overrun once half of the backlog is gone.
     fn catch_up_with_inspector(&mut self, emit: &mut impl FnMut(Action)) {
         if self.faults.has(Fault::Overrun) && self.waiting() * 2 <= self.settings.max_waiting {
             self.set_fault(Fault::Overrun, false, emit);
@@ -614,7 +522,7 @@ impl<const N: usize> Gate<N> {
         self.parts.iter_mut().find(|p| p.id == id)
     }
 
-    /// Rejects a tracked part that was not rejected yet.
+    /// Rejects a tracked part unless it is rejected already.
     fn reject(&mut self, id: PartId, reason: Reason) {
         if let Some(tracked) = self.find(id)
             && !matches!(tracked.state, State::Rejected(_))
@@ -623,25 +531,17 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// Whether the encoder tells where parts are or how long the ejector acts.
+    /// Whether the encoder gives the place of parts or the length of the pulse.
     fn counts(&self) -> bool {
         self.gate.unit == Unit::Counts || self.pulse.unit == Unit::Counts
     }
 
-    /// Where the pulse is in counts: when PASS falls because no count was seen. An encoder that
-    /// dies, and a belt that stops under it, must not leave PASS on for the next part.
-    fn pass_unseen_at(&self) -> Option<Instant> {
-        let counted = self.pulse.unit == Unit::Counts && self.pass_until.is_some();
-        let seen = self.counted_at.max(self.pass_since);
-        counted.then(|| seen.after(self.settings.pass_unseen()))
-    }
-
-    /// Whether a part that is triggered now can get a verdict that counts.
+    /// Whether a verdict on a part that is triggered now can count.
     fn accepting(&self) -> bool {
         match self.gate.unit {
             Unit::Time => self.ready,
-            // Places stay true while the belt stands; only faults spoil them. Nobody is to feed parts
-            // while the alarm stands.
+            // Positions stay known while the belt stands; only faults make them unknown. Nobody may
+            // feed parts while the alarm stops the line.
             Unit::Counts => self.faults.is_empty() && !self.alarm.stops_the_line(),
         }
     }
@@ -654,8 +554,8 @@ impl<const N: usize> Gate<N> {
         if present {
             self.counters.faults[fault.index()] += 1;
             self.reject_all();
-            // Parts may have gone by unseen, or met an ejector that did something else: where the
-            // gate is by the clock, READY's fall does the same.
+            // Parts may have gone by unseen, or met an ejector that did something else. If the gate is
+            // by the clock, READY going off has the same effect.
             let unseen = [
                 Fault::Inputs,
                 Fault::Supervisor,
@@ -669,7 +569,7 @@ impl<const N: usize> Gate<N> {
         self.fault_shown_until = self.clock.after(self.settings.fault_hold);
     }
 
-    /// Nobody knows where parts lie until the encoder counts again and the belt has emptied.
+    /// Unknown positions, until the encoder counts again and the belt is empty.
     fn lose_places(&mut self) {
         if self.hold != Hold::On {
             self.hold = Hold::Blind;

@@ -1,18 +1,18 @@
 //! The gate: a pure state machine that decides, for every part, whether it may pass.
 //!
-//! No heap, no clock, no input or output: events with their times go in, line changes with their times
-//! come out. Of this program it uses nothing but the types of time and of the encoder's counts, which
-//! live in [`crate::time`]. The simulator, the property tests and the running line drive exactly this
-//! code.
+//! No heap, no clock, no input or output of its own: events with their times go in, actions with their
+//! times come out. It uses nothing of this program but the types of time and of encoder counts in
+//! [`crate::time`]. The simulator, the property tests and the running line drive exactly this code.
 //!
-//! - Every trigger becomes a part, or is counted as the bounce of one. A part that cannot be tracked
-//!   is rejected with the whole stretch of the line that it may lie on.
-//! - A part passes only on an OK verdict of its own that arrived before its gate, while nothing else
-//!   that must go is at the ejector.
-//! - While a fault is present READY is off and every tracked part is rejected. On a line that is
-//!   timed by the clock nobody knows where parts lie once it may have stopped, so everything is
-//!   thrown out until what lay between sensor and ejector has left; the same at start.
-//! - Reject pulses merge and are never shortened; a pass ends early as soon as anything else must go.
+//! - Every trigger becomes a part, or counts as the bounce of one. If a part cannot be tracked, the
+//!   whole section of the line where it can be is rejected.
+//! - A part passes only on an OK verdict of its own that arrived before its gate, and only if nothing
+//!   at the ejector must be rejected.
+//! - While a fault is present READY is off and every tracked part is rejected. If the gate is by the
+//!   clock, nobody knows where the parts are once the line may have stopped. Everything is then
+//!   rejected until the parts between sensor and ejector have left. The same holds after a start.
+//! - Reject pulses merge and are never shortened. A pass pulse ends early as soon as another part must
+//!   be rejected.
 
 mod alarm;
 mod along;

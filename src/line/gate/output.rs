@@ -1,52 +1,52 @@
-//! What the gate says.
+//! What the gate does: its actions and decisions.
 
 use super::fault::Fault;
 use super::lines::Output;
 use super::part::{PartId, Reason};
 use crate::time::{Instant, Position};
 
-/// The end of a part, at its gate.
+/// What the gate did with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The part.
     pub part: PartId,
-    /// Where the line was at its trigger.
+    /// The line's place at the trigger.
     pub trigger: Position,
-    /// When it was due at the ejector.
+    /// When the part was due at the ejector.
     pub due: Instant,
-    /// When its verdict arrived; None when it did not, in time.
+    /// When its verdict arrived; None if it did not arrive in time.
     pub verdict_at: Option<Instant>,
-    /// Why it is rejected; None when it passes.
+    /// Why it is rejected; None if it passes.
     pub rejected: Option<Reason>,
 }
 
-/// What the gate wants done, in this order.
+/// What the caller must do, in the order in which it is emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A line takes a level.
+    /// An output changes its level.
     Set {
-        /// Which.
+        /// Which output.
         output: Output,
         /// On or off.
         on: bool,
-        /// When this was due; now, or earlier when the gate was called late.
+        /// When this was due: now, or earlier if the gate was called late.
         due: Instant,
-        /// When the line is to fall by itself if nothing more is heard. PASS that goes on has it
-        /// always, other lines never.
+        /// When the output must go off by itself unless another action follows. Only PASS that goes on
+        /// has such a time, and always.
         until: Option<Instant>,
     },
-    /// PASS, which is on, stays on until then: the pulse is longer, or the belt is seen to move.
+    /// PASS, which is on, stays on for longer: the pulse was lengthened, or the belt moves.
     Extend {
-        /// When PASS is to fall by itself if nothing more is heard.
+        /// When PASS must go off by itself unless another action follows.
         until: Instant,
     },
     /// A part reached its gate.
     Decided(Decision),
-    /// A fault came or went.
+    /// A fault began or ended.
     Fault {
-        /// Which.
+        /// Which fault.
         fault: Fault,
-        /// Whether it came.
+        /// True if it began.
         present: bool,
     },
     /// The alarm was raised (true) or acknowledged.

@@ -1,17 +1,17 @@
-//! Parts and why they are rejected.
+//! Parts and the reasons for rejecting them.
 
 /// A part's number, from 1 in the order of the triggers since the program started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub u64);
 
-/// What the inspector said of a part. Anything but `Ok` rejects it.
+/// The verdict of the inspector on a part. Everything but `Ok` rejects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PartVerdict {
-    /// May pass.
+    /// The part may pass.
     Ok,
-    /// Defective.
+    /// The part is defective.
     Ng,
-    /// Cannot be told.
+    /// The score is between the thresholds, or the picture cannot be used.
     Unknown,
 }
 
@@ -22,7 +22,7 @@ pub enum Reason {
     Ng,
     /// The verdict is UNKNOWN.
     Unknown,
-    /// No verdict by the gate.
+    /// No verdict before the gate.
     Late,
     /// No frame within the part's window.
     NoFrame,
@@ -30,13 +30,13 @@ pub enum Reason {
     DamagedFrame,
     /// Inspection failed.
     Failed,
-    /// More parts than can be tracked, or no place for the frame.
+    /// More parts than can be tracked, or no room for the frame.
     Overload,
-    /// Two triggers closer than parts can be: neither picture shows one part alone.
+    /// Two triggers closer than parts can be: no picture shows one of the parts alone.
     DoubleTrigger,
-    /// The line was not ready: at the trigger, or while the part was under way.
+    /// The line was not ready at the trigger, or while the part was on its way.
     NotReady,
-    /// Its verdict was OK, but it travels beside a part that must be thrown out.
+    /// Its verdict was OK, but it is too close to a part that must be rejected.
     Neighbour,
 }
 

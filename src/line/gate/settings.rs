@@ -1,36 +1,37 @@
-//! What the gate must know of the line.
+//! The gate's settings.
 
 use crate::time::{Counts, Duration, Span};
 
 /// How the ejector is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ejector {
-    /// Throws out whatever it is not told to leave: [`super::Output::Pass`]. Fails to reject.
+    /// Removes every part unless [`super::Output::Pass`] is on. If the wiring fails, parts are
+    /// rejected.
     Pass,
-    /// Throws out what it is told to: [`super::Output::Reject`]. Safe only where the line stops when
-    /// READY falls.
+    /// Removes a part when [`super::Output::Reject`] is on. Safe only if the line stops when READY goes
+    /// off.
     Reject,
 }
 
-/// When to call a person.
+/// When the alarm is raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmSettings {
     /// Inspected rejects in a row; 0: never.
     pub consecutive: u32,
     /// Rejects among the last `window` inspected parts that raise the alarm; 0: never.
     pub rejects: u16,
-    /// See `rejects`; at most 256.
+    /// Parts over which `rejects` counts; at most 256.
     pub window: u16,
-    /// Whether READY falls until the alarm is acknowledged.
+    /// Whether READY stays off until the alarm is acknowledged.
     pub stop_line: bool,
 }
 
 /// What a confirming sensor sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfirmKind {
-    /// At the ejector's entry: one edge for each part, whatever becomes of it.
+    /// At the entry of the ejector: one edge per part, passed or rejected.
     Part,
-    /// In the reject bin: one edge for each part that is thrown out.
+    /// In the reject bin: one edge per rejected part.
     Reject,
 }
 
@@ -39,78 +40,78 @@ pub enum ConfirmKind {
 pub struct ConfirmSettings {
     /// What it sees.
     pub kind: ConfirmKind,
-    /// How far from its gate a part may be confirmed, in the gate's unit: before and after it for
+    /// How far from its gate a part may be confirmed, in the gate's unit. Before and after the gate for
     /// [`ConfirmKind::Part`], after it for [`ConfirmKind::Reject`].
     pub tolerance: Span,
 }
 
-/// The line as the gate sees it. Check with [`Settings::check`].
+/// All settings of the gate. Check them with [`Settings::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// From the trigger to the ejector: here the verdict must be there.
+    /// From the trigger to the ejector: the verdict must arrive within this distance.
     pub gate: Span,
     /// How long the ejector acts on a part.
     pub pulse: Span,
-    /// Least time between two reject pulses, in the gate's unit; nearer ones merge.
+    /// Shortest rest between two reject pulses, in the gate's unit. Pulses that are closer merge.
     pub min_off: Span,
     /// How the ejector is wired.
     pub ejector: Ejector,
-    /// A second trigger this soon is the same part's edge bouncing.
+    /// A second trigger within this time is a bounce of the same part.
     pub bounce: Duration,
-    /// Parts are never closer than this.
+    /// Two parts are never closer than this.
     pub min_pitch: Duration,
-    /// An output later than this against its schedule is a fault.
+    /// An output that is set this much later than it was due is a fault.
     pub late_output: Duration,
-    /// Parts that may be tracked at once; the last one raises [`super::Fault::Overload`].
+    /// The most parts that may be tracked at once; the last one raises [`super::Fault::Overload`].
     pub capacity: usize,
-    /// Parts that may wait for their verdict; more raise [`super::Fault::Overrun`].
+    /// The most parts that may wait for their verdict; more raise [`super::Fault::Overrun`].
     pub max_waiting: usize,
     /// Half a period of HEARTBEAT.
     pub heartbeat: Duration,
-    /// Only where the gate is by the clock: how long a stopped belt takes to run at full speed again
-    /// after READY. What lay on it arrives that much later.
+    /// Only if the gate is by the clock: how long a stopped belt needs to reach full speed after READY.
+    /// Parts that lay on it arrive that much later.
     pub spin_up: Duration,
-    /// Only where the gate is by the encoder: a belt that gives no count for so long may have moved
-    /// unseen, and everything is thrown out until what lay on it has left. 0: never; then an
-    /// encoder that dies can let a part pass in another's place.
+    /// Only if the gate is by the encoder: a belt without a count for this long may have moved unseen.
+    /// Everything is then rejected until the parts that lay on it have left. 0: never. Then a dead
+    /// encoder can let a part pass in the place of another.
     pub encoder_silence: Duration,
-    /// A part covers the sensor at most this long, in the gate's unit; longer means parts that touch.
+    /// The longest that one part covers the sensor, in the gate's unit. Longer means parts that touch.
     /// None: not watched.
     pub occupied_max: Option<Span>,
-    /// Two encoder counts are never closer; what is closer is noise, and nobody knows where parts
-    /// are. 0: not watched.
+    /// Two encoder counts are never closer than this. A closer one is noise, and nobody knows where the
+    /// parts are. 0: not watched.
     pub count_min: Duration,
     /// A sensor that confirms what the gate did.
     pub confirm: Option<ConfirmSettings>,
-    /// Length of TRIGGER-ACK.
+    /// Length of the pulse on TRIGGER-ACK; 0: none.
     pub ack: Duration,
-    /// Length of RESULT-VALID.
+    /// Length of the pulse on RESULT-VALID; 0: none.
     pub valid: Duration,
-    /// FAULT stays on at least this long, so that a PLC sees it.
+    /// FAULT stays on for at least this long, so that a PLC sees it.
     pub fault_hold: Duration,
-    /// When to call a person.
+    /// When the alarm is raised.
     pub alarm: AlarmSettings,
 }
 
-/// Why settings make no line.
+/// Why settings cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingsError {
-    /// Gate or pulse of zero length.
+    /// The gate or the pulse has zero length; which one.
     Zero(&'static str),
-    /// `min_off` is in another unit than the gate, or not shorter.
+    /// `min_off` is in another unit than the gate, or is not shorter than the gate.
     MinOff,
-    /// No part, or more than the gate has room for.
+    /// The capacity is 0, or more than the gate has room for.
     Capacity {
-        /// Room.
+        /// The gate's room, in parts.
         room: usize,
     },
-    /// More parts may wait than are tracked, or none.
+    /// `max_waiting` is 0 or above the capacity.
     MaxWaiting,
-    /// Not bounce <= min_pitch.
+    /// `bounce` is longer than `min_pitch`.
     Pitch,
-    /// In another unit than the gate: its name.
+    /// The named setting is in another unit than the gate.
     Unit(&'static str),
-    /// The alarm's window is over 256 or below its number of rejects.
+    /// The alarm's window is above 256 or below its number of rejects.
     Window,
 }
 
@@ -135,20 +136,20 @@ impl core::fmt::Display for SettingsError {
 impl core::error::Error for SettingsError {}
 
 impl Settings {
-    /// Whether the gate is by encoder.
+    /// Whether the gate is by the encoder.
     pub const fn by_counts(&self) -> bool {
         matches!(self.gate, Span::Counts(_))
     }
 
-    /// Where the pulse is in counts: PASS falls when no count was seen for so long, a quarter of the
-    /// least pitch. A pulse that takes at most three quarters of it on the fastest belt is over before
-    /// the next part is at the ejector, even if the encoder dies while it lasts.
+    /// If the pulse is in counts: PASS goes off if no count comes for this long, a quarter of the
+    /// smallest pitch. A pulse that takes at most three quarters of the pitch on the fastest belt then
+    /// ends before the next part is at the ejector, even if the encoder dies during it.
     pub fn pass_unseen(&self) -> Duration {
         self.min_pitch / 4
     }
 
     /// # Errors
-    /// [`SettingsError`] naming the first setting that is off; `room` is the gate's array size.
+    /// [`SettingsError`] naming the first wrong setting; `room` is the size of the gate's array.
     pub fn check(&self, room: usize) -> Result<(), SettingsError> {
         let zero = |span| matches!(span, Span::Time(Duration::ZERO) | Span::Counts(Counts(0)));
         if zero(self.gate) {

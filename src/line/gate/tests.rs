@@ -62,7 +62,7 @@ fn by_counts(ejector: Ejector) -> Settings {
     settings(gate, pulse, ejector)
 }
 
-/// A gate on a belt that moves one count a millisecond, and everything that it ever said.
+/// A gate on a belt that moves one count per millisecond, and all its actions.
 struct Belt {
     gate: Gate<ROOM>,
     said: Vec<(u64, Action)>,
@@ -80,7 +80,7 @@ impl Belt {
         }
     }
 
-    /// Runs for `ms`, calling the gate whenever it asked to be called and at every count.
+    /// Runs for `ms`; calls the gate whenever it asks for it, and at every count.
     fn run(&mut self, ms: u64) {
         let end = self.clock + ms * MS;
         while self.clock < end {
@@ -180,7 +180,7 @@ impl Belt {
         self.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
     }
 
-    /// Levels that `line` took since `from`.
+    /// Levels of `output` since `from`.
     fn changes(&self, output: Output, from: u64) -> Vec<(u64, bool)> {
         let set = self.said.iter().filter_map(|(at, o)| match *o {
             Action::Set { output: l, on, .. } => (l == output && *at >= from).then_some((*at, on)),
@@ -197,13 +197,13 @@ impl Belt {
         decided.collect()
     }
 
-    /// When `line` was on, as [from, to) in nanoseconds; the end of the run closes the last.
-    fn on(&self, line: Output) -> Vec<(u64, u64)> {
-        let mut since = line.when_unattended().then_some(0);
+    /// When `output` was on, as [from, to) in nanoseconds; the end of the run closes the last.
+    fn on(&self, output: Output) -> Vec<(u64, u64)> {
+        let mut since = output.when_unattended().then_some(0);
         let mut stretches = Vec::new();
-        for (at, output) in &self.said {
-            if let Action::Set { output: l, on, .. } = output
-                && *l == line
+        for (at, action) in &self.said {
+            if let Action::Set { output: l, on, .. } = action
+                && *l == output
             {
                 match (since, *on) {
                     (None, true) => since = Some(*at),
@@ -211,7 +211,7 @@ impl Belt {
                         stretches.push((from, *at));
                         since = None;
                     }
-                    _ => panic!("{line:?} set to what it is at {at}"),
+                    _ => panic!("{output:?} set to what it is at {at}"),
                 }
             }
         }
@@ -220,7 +220,7 @@ impl Belt {
         stretches
     }
 
-    /// A running line without anything on it.
+    /// A line that is ready, with an empty belt.
     fn settle(&mut self) {
         self.start();
         self.run(300);
@@ -248,7 +248,7 @@ fn a_good_part_passes_and_a_bad_one_is_rejected_each_at_its_gate() {
         );
         assert_eq!(line.on(Output::Pass), [(400 * MS, 415 * MS)]);
         let rejects = line.on(Output::Reject);
-        // At start until what may have lain on the belt has left, then the bad part.
+        // At the start until every part that may lie on the belt has left, then the bad part.
         assert_eq!(rejects, [(0, 115 * MS), (440 * MS, 455 * MS)]);
         assert_eq!(line.on(Output::Ok), [(400 * MS, 415 * MS)]);
         assert!(line.gate.counters().balance(0));
@@ -403,91 +403,19 @@ fn a_full_line_rejects_the_stretch_and_tracks_again() {
 }
 
 #[test]
-fn an_encoder_that_stands_while_parts_come_is_a_fault() {
-    let mut line = Belt::new(settings(
-        Span::Counts(Counts(80)),
-        Span::Counts(Counts(10)),
-        Ejector::Reject,
-    ));
-    line.settle();
-    line.trigger();
-    line.clock += 30 * MS;
-    line.trigger();
-    assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Output::Reject));
-    line.run(300);
-    assert!(line.gate.ready() && !line.gate.level(Output::Reject));
-    assert_eq!(line.gate.counters().passed, 0);
-}
-
-#[test]
-fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
-    let mut settings = settings(
-        Span::Counts(Counts(80)),
-        Span::Counts(Counts(10)),
-        Ejector::Pass,
-    );
-    settings.encoder_silence = Duration(10 * MS);
-    let mut line = Belt::new(settings);
-    line.settle();
-    let part = line.trigger().expect("wanted");
-    line.verdict(part, PartVerdict::Ok);
-    line.run(5);
-    assert!(!line.gate.level(Output::Reject));
-    // The belt moves on for 12 ms and the encoder is mute.
-    line.clock += 12 * MS;
-    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
-    assert!(
-        line.gate.level(Output::Reject) && line.gate.ready(),
-        "a standing belt may start"
-    );
-    // The way to the gate and a quarter of it, for what it may have counted wrongly before.
-    line.run(109);
-    assert!(line.gate.level(Output::Reject));
-    line.run(10);
-    assert!(!line.gate.level(Output::Reject));
-    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
-}
-
-#[test]
-fn an_encoder_that_dies_under_pass_ends_it_for_good() {
-    for gate in [Span::Time(Duration(100 * MS)), Span::Counts(Counts(100))] {
-        let pulse = Span::Counts(Counts(15));
-        let mut line = Belt::new(settings(gate, pulse, Ejector::Pass));
-        line.settle();
-        let part = line.trigger().expect("wanted");
-        line.verdict(part, PartVerdict::Ok);
-        line.run(103);
-        assert!(line.gate.level(Output::Pass), "{gate:?}");
-        // Time goes on without a count.
-        let died = line.clock;
-        while line.clock < died + 12 * MS {
-            line.clock = line.gate.deadline().0.clamp(line.clock, died + 12 * MS);
-            let (clock, said) = (line.clock, &mut line.said);
-            line.gate
-                .tick(Instant(clock), &mut |o| said.push((clock, o)));
-        }
-        let off = line.on(Output::Pass).pop().expect("PASS was on").1;
-        assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);
-        // The belt had moved unseen: what comes now lies elsewhere.
-        line.run(5);
-        assert!(!line.gate.level(Output::Pass), "{gate:?}");
-    }
-}
-
-#[test]
 fn a_pass_always_tells_when_it_ends_by_itself() {
     for pulse in [Span::Time(Duration(15 * MS)), Span::Counts(Counts(15))] {
-        let mut output = Belt::new(settings(
+        let mut line = Belt::new(settings(
             Span::Time(Duration(100 * MS)),
             pulse,
             Ejector::Pass,
         ));
-        output.settle();
-        let part = output.trigger().expect("wanted");
-        output.verdict(part, PartVerdict::Ok);
-        output.run(130);
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ok);
+        line.run(130);
         let mut until = 0;
-        for &(at, said) in &output.said {
+        for &(at, said) in &line.said {
             match said {
                 Action::Set {
                     output: Output::Pass,
@@ -509,7 +437,7 @@ fn a_pass_always_tells_when_it_ends_by_itself() {
                 _ => {}
             }
         }
-        assert_eq!(output.on(Output::Pass).len(), 1, "{pulse:?}");
+        assert_eq!(line.on(Output::Pass).len(), 1, "{pulse:?}");
         assert_eq!(until, 0);
     }
 }
@@ -525,7 +453,7 @@ fn a_part_that_the_inspector_is_not_asked_for_does_not_keep_the_line_waiting() {
     line.run(30);
     assert_eq!(line.trigger(), None, "more wait than may");
     assert!(line.gate.faults().has(Fault::Overrun));
-    // The belt stands because READY is off: no count comes any more.
+    // The belt stands because READY is off: no more counts come.
     line.verdict(part, PartVerdict::Ok);
     assert!(line.gate.faults().is_empty());
     assert!(line.gate.ready());
@@ -556,25 +484,25 @@ fn lost_edges_reject_the_stretch_that_the_parts_may_lie_on() {
 
 #[test]
 fn an_edge_that_is_missed_too_late_makes_no_output_late() {
-    let mut output = Belt::new(by_time(Ejector::Pass));
-    output.settle();
-    output.trigger();
-    // The part after it leaves the ejector before the next edge tells that there was one.
-    output.run(250);
-    let told = output.clock;
-    output.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
-    output.run(300);
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    line.trigger();
+    // The part after it leaves the ejector before the next edge reports that there was one.
+    line.run(250);
+    let told = line.clock;
+    line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
+    line.run(300);
     let set = |o: &Action| match *o {
         Action::Set {
             output, on, due, ..
         } => (output == Output::Reject && on).then_some(due.0),
         _ => None,
     };
-    let mut rejects = output.said.iter().filter(|(at, _)| *at >= told);
+    let mut rejects = line.said.iter().filter(|(at, _)| *at >= told);
     let first = rejects.find_map(|(at, o)| set(o).map(|due| (*at, due)));
     assert_eq!(first, Some((told, told)));
-    assert_eq!(output.gate.counters().late_outputs, 0);
-    assert_eq!(output.gate.counters().passed, 0);
+    assert_eq!(line.gate.counters().late_outputs, 0);
+    assert_eq!(line.gate.counters().passed, 0);
 }
 
 #[test]
@@ -601,67 +529,13 @@ fn an_output_that_comes_late_is_a_fault_and_passes_nothing() {
 }
 
 #[test]
-fn rejects_in_a_row_raise_the_alarm_and_a_person_ends_it() {
-    let mut settings = by_time(Ejector::Pass);
-    settings.alarm = AlarmSettings {
-        consecutive: 3,
-        rejects: 0,
-        window: 0,
-        stop_line: true,
-    };
-    let mut line = Belt::new(settings);
-    line.settle();
-    for _ in 0..3 {
-        let part = line.trigger().expect("wanted");
-        line.verdict(part, PartVerdict::Ng);
-        line.run(40);
-    }
-    line.run(300);
-    assert!(line.gate.alarm() && !line.gate.ready() && line.gate.level(Output::Fault));
-    line.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
-    assert!(line.gate.ready());
-    assert_eq!(line.gate.counters().alarms, 1);
-}
-
-#[test]
-fn a_rate_of_rejects_raises_the_alarm() {
-    let mut settings = by_time(Ejector::Pass);
-    settings.alarm = AlarmSettings {
-        consecutive: 0,
-        rejects: 3,
-        window: 10,
-        stop_line: false,
-    };
-    let mut line = Belt::new(settings);
-    line.settle();
-    for round in 0..12 {
-        let part = line.trigger().expect("wanted");
-        let verdict = if round % 5 == 4 {
-            PartVerdict::Ng
-        } else {
-            PartVerdict::Ok
-        };
-        line.verdict(part, verdict);
-        line.run(40);
-    }
-    assert!(!line.gate.alarm(), "2 of 10");
-    for _ in 0..2 {
-        let part = line.trigger().expect("wanted");
-        line.verdict(part, PartVerdict::Ng);
-        line.run(40);
-    }
-    line.run(200);
-    assert!(line.gate.alarm() && line.gate.ready());
-}
-
-#[test]
 fn near_pulses_merge_where_the_ejector_would_have_no_rest() {
     let mut settings = by_time(Ejector::Reject);
     settings.min_pitch = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.settle();
     for _ in 0..3 {
-        // 18 ms apart, pulses of 15 ms: 3 ms of rest where 5 are needed.
+        // 18 ms apart, pulses of 15 ms: 3 ms of rest, but 5 are needed.
         let part = line.trigger().expect("wanted");
         line.verdict(part, PartVerdict::Ng);
         line.run(18);

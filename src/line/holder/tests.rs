@@ -9,7 +9,7 @@ const SETTINGS: HolderSettings = HolderSettings {
     look: Duration(50 * MS),
 };
 
-/// A holder, what the lines show, and what it answered.
+/// A supervisor, the levels of its outputs, and its acknowledgements.
 struct Bench {
     holder: Holder,
     levels: [bool; Output::ALL.len()],
@@ -30,7 +30,7 @@ impl Bench {
     fn run(&mut self, what: impl FnOnce(&mut Holder, &mut dyn FnMut(Act))) {
         let (levels, answers, silent) = (&mut self.levels, &mut self.answers, &mut self.silent);
         what(&mut self.holder, &mut |act| match act {
-            Act::Set(line, on) => levels[line as usize] = on,
+            Act::Set(output, on) => levels[output as usize] = on,
             Act::Answer(answer) => answers.push(answer),
             Act::Silent(_) => *silent = true,
         });
@@ -234,12 +234,12 @@ fn the_holder_asks_to_be_run_for_the_first_of_look_lease_and_end() {
 #[test]
 fn a_holder_that_is_run_or_told_just_in_time_is_not_late() {
     for (late, incidents) in [(40, 0), (41, 1)] {
-        // Run: after 50 ms at the latest.
+        // It runs after 50 ms at the latest.
         let mut bench = Bench::new();
         bench.tick((50 + late) * MS);
         assert_eq!(bench.holder.incidents(), incidents, "{late}");
         assert_eq!(bench.answers.len(), incidents as usize, "told unasked");
-        // Told.
+        // The vision process knows of it.
         let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
         bench.tick(40 * MS);
         let word = watch.command(What::Alive, Instant(40 * MS));
@@ -283,7 +283,7 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     }
     bench.hear(watch.command(pass_until(600), Instant(at)), at);
     assert!(!bench.on(Output::Pass));
-    // The other learns of it, and what was said before stays untrue.
+    // The vision process learns of it; commands sent before stay refused.
     watch.answer(*bench.answers.last().expect("an answer"));
     for (output, on) in [
         (Output::Ready, true),
@@ -298,7 +298,7 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     assert!(bench.on(Output::Pass));
     bench.tick(545 * MS);
     bench.tick(590 * MS);
-    // And again: all that lets parts by falls.
+    // And again: every output that lets parts pass is switched off.
     bench.tick(700 * MS);
     assert!(!bench.on(Output::Pass) && !bench.on(Output::Ready));
     for output in [Output::Reject, Output::Fault] {
@@ -313,12 +313,12 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
 #[test]
 fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    for (line, on) in [
+    for (output, on) in [
         (Output::Ready, false),
         (Output::Ok, true),
         (Output::Fault, false),
     ] {
-        bench.hear(watch.command(set(line, on), Instant(0)), 0);
+        bench.hear(watch.command(set(output, on), Instant(0)), 0);
         assert!(!bench.holder.was_ready());
     }
     for on in [true, false] {
@@ -369,7 +369,7 @@ fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on()
     assert_eq!(watch.deadline(), Instant(8 * MS));
     assert_eq!(watch.switched_off(Instant(8 * MS)), [Output::Pass]);
     assert_eq!(watch.deadline(), Instant(9 * MS));
-    // Another line that goes off has nothing to do with it.
+    // Another output that goes off makes no difference.
     watch.command(set(Output::Ready, false), Instant(8 * MS));
     assert_eq!(watch.deadline(), Instant(9 * MS));
     let answer = |number, incident| Answer {
@@ -381,7 +381,7 @@ fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on()
     assert_eq!(watch.switched_off(Instant(9 * MS)), [Output::Pass]);
     assert!(!watch.answer(answer(off.number, 0)));
     assert_eq!(watch.deadline(), Instant(48 * MS + 1));
-    // A pass that is wanted again ends it as well.
+    // A new pass ends it as well.
     watch.command(set(Output::Pass, false), Instant(9 * MS));
     watch.command(pass_until(60), Instant(9 * MS));
     assert!(watch.switched_off(Instant(20 * MS)).is_empty());
@@ -411,7 +411,7 @@ fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
     let mut watch = Watch::new(SETTINGS.late);
     for n in 0..3 * REMEMBERED as u64 {
         watch.command(What::Alive, Instant(n * MS));
-        // As far back as is remembered.
+        // As far back as times are kept.
         let oldest = (n + 1).saturating_sub(REMEMBERED as u64);
         assert_eq!(watch.deadline(), Instant((oldest + 40) * MS + 1), "{n}");
         assert_eq!(watch.overdue(Instant(n * MS)), n - oldest > 40, "{n}");
@@ -438,7 +438,7 @@ fn another_line_says_nothing_of_pass() {
 #[test]
 fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
     for (at, until) in [(60, 60), (61, 60), (200, 300)] {
-        // The last one is in time, and finds a holder that was not run for 150 ms.
+        // The last command is in time, and finds a supervisor that did not run for 150 ms.
         let (mut holder, mut watch) =
             (Holder::new(SETTINGS, Instant(0)), Watch::new(SETTINGS.late));
         let command = watch.command(pass_until(until), Instant((at - 10) * MS));
@@ -465,8 +465,8 @@ fn under_a_long_pass_the_holder_notices_all_the_same_that_it_was_not_run() {
 }
 
 proptest! {
-    /// Whatever is said and however late: PASS is on only before its end, and never while the holder
-    /// knows of an incident that the vision process does not.
+    /// Whatever is sent and however late: PASS is on only before its end, and never while the
+    /// supervisor knows of an incident that the vision process does not know.
     #[test]
     fn pass_is_on_only_in_time(
         steps in proptest::collection::vec((0u64..120, 0u64..90, 0u8..4, any::<bool>(), any::<bool>()), 1..80),

@@ -1,10 +1,10 @@
-//! Telling whoever watches that the gate lives: systemd, and the hardware watchdog.
+//! Kicks the watchers of this process: systemd and the hardware watchdog.
 //!
-//! The gate thread calls [`Keepalive::kick`], and only while the inspector works, the outputs can be set
-//! and the camera's thread goes round (a camera that is gone is no reason to reset a board:
-//! docs/line.md, Watchdogs). Whatever hangs, the kicks stop: systemd then restarts the service, and the hardware
-//! watchdog, which does not need a working kernel, resets the board. Both leave the output lines to
-//! the wiring, which must stop the line (docs/wiring.md).
+//! The gate thread calls [`Keepalive::kick`], and only while the inspector works, the outputs can be
+//! set and the camera's thread runs (a lost camera is no reason to reset a board: docs/line.md,
+//! Watchdogs). If any of these hangs, the kicks stop. systemd then restarts the service. The hardware
+//! watchdog, which works without the kernel, resets the board. Both leave the outputs to the wiring,
+//! which must stop the line (docs/wiring.md).
 
 mod service;
 mod watchdog;
@@ -16,30 +16,30 @@ use thiserror::Error;
 use service::Service;
 use watchdog::Watchdog;
 
-/// Kicks in the time that a watchdog allows: it may miss three before it bites.
+/// Kicks per timeout of a watchdog: it may miss three.
 const KICKS_PER_TIMEOUT: u64 = 4;
 
-/// Why the watchers cannot be told.
+/// Why a watcher cannot be reached.
 #[derive(Debug, Error)]
 pub enum KeepaliveError {
-    /// A variable that systemd sets holds what it never sets.
+    /// A variable of systemd's has a value that systemd never sets.
     #[error("environment variable {name} is {value:?}, which is no {expected}")]
     Environment {
-        /// Variable.
+        /// Name of the variable.
         name: &'static str,
-        /// As found, cut to a length fit for a message.
+        /// Its value, cut to a length fit for a message.
         value: String,
-        /// What it should be.
+        /// What it must be.
         expected: &'static str,
     },
     /// The notification socket cannot be used.
     #[error(
-        "{socket}: systemd cannot be notified; does the unit say NotifyAccess=all, for a process that is not its first?"
+        "{socket}: systemd cannot be notified; does the unit set NotifyAccess=all, for a process that is not its first?"
     )]
     Notify {
-        /// NOTIFY_SOCKET.
+        /// Value of NOTIFY_SOCKET.
         socket: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The watchdog cannot be opened.
@@ -47,9 +47,9 @@ pub enum KeepaliveError {
     Open {
         /// The device.
         path: PathBuf,
-        /// What is off, and the fix where one is known.
+        /// What is wrong, and the fix if one is known.
         problem: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The watchdog does not take kicks.
@@ -57,15 +57,15 @@ pub enum KeepaliveError {
     Kick {
         /// The device.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The watchers of this process. One thread, the gate's, owns it.
+/// The watchers of this process. Only the gate's thread has it.
 ///
-/// Dropping it tells nobody anything: a watchdog that runs goes on running, so that a crash is
-/// answered. [`Keepalive::end`] is the orderly way out.
+/// Dropping it sends nothing: a hardware watchdog keeps running, so that it resets the board after a
+/// crash. [`Keepalive::end`] is the orderly end.
 #[derive(Debug)]
 pub struct Keepalive {
     service: Option<Service>,
@@ -87,7 +87,7 @@ impl Pace {
         }
     }
 
-    /// True when a kick is due; the next one is then a while off, whatever comes of this one.
+    /// True if a kick is due. The next one is then due a period later, even if this one fails.
     fn due(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;
@@ -98,9 +98,9 @@ impl Pace {
 }
 
 impl Keepalive {
-    /// The watchers that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, as systemd sets
+    /// The watchers that the environment names (`NOTIFY_SOCKET` and `WATCHDOG_USEC`, as systemd sets
     /// them), and the hardware watchdog `device` if given. **Opening that device starts it.** Without
-    /// any watcher everything here does nothing.
+    /// any watcher no method does anything.
     ///
     /// # Errors
     /// [`KeepaliveError`] that names the variable, socket or device and the fix.
@@ -108,32 +108,33 @@ impl Keepalive {
         Self::with(|name| std::env::var_os(name), device)
     }
 
-    /// As [`Keepalive::new`] with another environment.
+    /// As [`Keepalive::new`], with another environment.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Keepalive::new`].
     pub fn with(
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
         device: Option<&Path>,
     ) -> Result<Self, KeepaliveError> {
-        // First what can fail without consequences: the device, once open, wants kicks.
+        // What can fail without consequences comes first: once the device is open, it needs kicks.
         let service = Service::from_environment(&variable)?;
         let watchdog = device.map(Watchdog::open).transpose()?;
         Ok(Self { service, watchdog })
     }
 
-    /// Kicks begin only after `at_most`: a product is being loaded. Tells systemd to wait for so long,
-    /// and kicks everyone once. A hardware watchdog with less time than that resets the board.
+    /// Kicks begin only after `at_most`, because a product is being loaded. Asks systemd to wait for
+    /// this long, and kicks every watcher once. A hardware watchdog with a shorter timeout resets the
+    /// board.
     ///
     /// # Errors
-    /// [`KeepaliveError`] of the watcher that did not take it.
+    /// [`KeepaliveError`] of the watcher that failed.
     pub fn loading(&mut self, at_most: Duration, now: Instant) -> Result<(), KeepaliveError> {
         let service = self.service.as_ref().map_or(Ok(()), |s| s.wait(at_most));
         self.kick(now).and(service)
     }
 
-    /// The gate runs: tells systemd that the start is over and that kicks come from now on, with a
-    /// line for `systemctl status`.
+    /// The gate runs: reports to systemd that the start is over and that kicks follow, with a status
+    /// for `systemctl status`.
     ///
     /// # Errors
     /// [`KeepaliveError::Notify`].
@@ -144,7 +145,7 @@ impl Keepalive {
         self.tell("READY=1\n", status)
     }
 
-    /// A line for `systemctl status`. Output breaks become spaces, and it is cut to
+    /// The status for `systemctl status`. Line breaks become spaces, and it is cut to
     /// [`LONGEST_STATUS`] bytes.
     ///
     /// # Errors
@@ -160,12 +161,12 @@ impl Keepalive {
         }
     }
 
-    /// The gate lives, and what it depends on is fresh. Call it as often as convenient: each watcher
-    /// is kicked four times in its timeout. Takes no memory unless it fails, and does not wait.
+    /// The gate is alive, and what it depends on works. Call it as often as convenient: each watcher is
+    /// kicked four times per timeout. Takes no memory unless it fails, and does not wait.
     ///
     /// # Errors
-    /// [`KeepaliveError`] of the watcher that did not take it; the other one was kicked all the
-    /// same. Going on is right: kicks are tried again.
+    /// [`KeepaliveError`] of the watcher that failed; the other one was kicked all the same. Continue:
+    /// the next kick tries again.
     pub fn kick(&mut self, now: Instant) -> Result<(), KeepaliveError> {
         let service = match &mut self.service {
             Some(service) => service.kick(now),
@@ -178,27 +179,27 @@ impl Keepalive {
         service.and(watchdog)
     }
 
-    /// Whether anybody has to be kicked.
+    /// Whether there is a watcher.
     pub fn watched(&self) -> bool {
         self.watchdog.is_some() || self.service.as_ref().is_some_and(Service::watches)
     }
 
-    /// Who watches and how long they wait, for logs and `doctor`.
+    /// The watchers and their timeouts, for logs and `doctor`.
     pub fn describe(&self) -> String {
         let service = self.service.as_ref().map(Service::describe);
         let watchdog = self.watchdog.as_ref().map(Watchdog::describe);
         let both: Vec<String> = service.into_iter().chain(watchdog).collect();
         if both.is_empty() {
-            "nobody watches this process".into()
+            "no watchdog watches this process".into()
         } else {
             both.join("; ")
         }
     }
 
-    /// The orderly end: disarms the hardware watchdog, where its driver lets it be disarmed.
+    /// The orderly end: disarms the hardware watchdog if its driver allows that.
     ///
     /// # Errors
-    /// [`KeepaliveError::Kick`]: it could not be told and will reset the board.
+    /// [`KeepaliveError::Kick`]: the watchdog could not be disarmed and will reset the board.
     pub fn end(self) -> Result<(), KeepaliveError> {
         match self.watchdog {
             Some(watchdog) => watchdog.disarm(),
@@ -207,7 +208,7 @@ impl Keepalive {
     }
 }
 
-/// The longest status line, bytes.
+/// The longest status, bytes.
 pub const LONGEST_STATUS: usize = 256;
 
 #[cfg(test)]
@@ -221,7 +222,7 @@ mod tests {
         alive.loading(Duration::from_secs(30), Instant(1)).unwrap();
         alive.serving("running").unwrap();
         alive.kick(Instant(5)).unwrap();
-        assert_eq!(alive.describe(), "nobody watches this process");
+        assert_eq!(alive.describe(), "no watchdog watches this process");
         alive.end().unwrap();
     }
 
@@ -232,7 +233,7 @@ mod tests {
             .filter(|ms| pace.due(Instant::from_millis(*ms)))
             .collect::<Vec<u64>>();
         assert_eq!(kicks, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
-        // After a long silence one kick, not all that were missed.
+        // After a long pause one kick, not all that were missed.
         assert!(pace.due(Instant::from_millis(9_000)));
         assert!(!pace.due(Instant::from_millis(9_099)));
     }

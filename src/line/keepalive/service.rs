@@ -1,4 +1,4 @@
-//! The service manager's end: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)).
+//! The connection to the service manager: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)).
 
 use super::{KeepaliveError, LONGEST_STATUS, Pace};
 use crate::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// A watchdog time that cannot be meant, microseconds: the kernel's clock does not reach it.
+/// A watchdog time above this is an error, microseconds: the kernel's clock does not reach it.
 const LONGEST_WATCHDOG_US: u64 = u64::MAX / 1_000;
 
 /// systemd, as the environment names it.
@@ -15,7 +15,7 @@ const LONGEST_WATCHDOG_US: u64 = u64::MAX / 1_000;
 pub(super) struct Service {
     socket: UnixDatagram,
     name: String,
-    /// Set when it expects kicks.
+    /// Set if systemd expects kicks.
     watchdog: Option<(Pace, Duration)>,
 }
 
@@ -28,7 +28,7 @@ fn environment(name: &'static str, value: &OsString, expected: &'static str) -> 
 }
 
 impl Service {
-    /// None when no socket is named.
+    /// None if no socket is named.
     pub(super) fn from_environment(
         variable: &impl Fn(&str) -> Option<OsString>,
     ) -> Result<Option<Self>, KeepaliveError> {
@@ -73,7 +73,7 @@ impl Service {
         }
     }
 
-    /// Sends `what` (lines that end in a line break) and a status line.
+    /// Sends `what`, each entry with a line break at its end, and a status.
     pub(super) fn tell(&self, what: &str, status: &str) -> Result<(), KeepaliveError> {
         let mut text = String::with_capacity(what.len() + LONGEST_STATUS + 16);
         text.push_str(what);
@@ -112,7 +112,7 @@ impl Service {
         }
     }
 
-    /// Takes [`Service::wait`] back.
+    /// Ends the longer time of [`Service::wait`].
     pub(super) fn wait_as_usual(&self) -> Result<(), KeepaliveError> {
         self.wait(Duration::ZERO)
     }
@@ -128,8 +128,8 @@ impl Service {
     }
 }
 
-/// The time that systemd waits for a kick. `WATCHDOG_PID` names the process that it started, which
-/// is the supervisor, this process's parent, or this process itself.
+/// The time that systemd waits for a kick. `WATCHDOG_PID` names the process that systemd started: the
+/// supervisor, which is this process's parent, or this process itself.
 fn watchdog_time(
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Duration>, KeepaliveError> {
@@ -199,14 +199,14 @@ mod tests {
             "WATCHDOG_USEC=30000000\nWATCHDOG=1"
         );
         assert_eq!(received(&systemd).unwrap(), "WATCHDOG=1");
-        alive.serving("lid.pgp, 30 frames a second").unwrap();
+        alive.serving("lid.pgp, 30 frames per second").unwrap();
         assert_eq!(
             received(&systemd).unwrap(),
             "WATCHDOG_USEC=400000\nWATCHDOG=1"
         );
         assert_eq!(
             received(&systemd).unwrap(),
-            "READY=1\nSTATUS=lid.pgp, 30 frames a second"
+            "READY=1\nSTATUS=lid.pgp, 30 frames per second"
         );
         for ms in 0..250 {
             alive.kick(Instant::from_millis(1000 + ms)).unwrap();
@@ -265,7 +265,7 @@ mod tests {
         assert!(failed.is_some());
         drop(systemd);
         assert!(alive.kick(Instant::from_millis(200_000)).is_err());
-        // Not due: nothing is tried.
+        // Not due: nothing is sent.
         alive.kick(Instant::from_millis(200_000)).unwrap();
     }
 

@@ -7,10 +7,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Assumed where the driver does not tell its own; shorter than any that is in use.
+/// Assumed if the driver does not report its own; shorter than the timeout of any driver in use.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The letter that makes closing the device disarm it.
+/// The letter that disarms the device when it is closed.
 const DISARM: &[u8] = b"V";
 
 /// An armed hardware watchdog. Dropping it leaves it armed.
@@ -19,13 +19,13 @@ pub(super) struct Watchdog {
     device: File,
     path: PathBuf,
     timeout: Option<Duration>,
-    /// The driver never lets it be disarmed.
+    /// The driver does not allow disarming.
     no_way_out: bool,
     pace: Pace,
 }
 
 impl Watchdog {
-    /// Opens, and by that arms, the device. Its timeout is read, not set: that takes an ioctl for
+    /// Opens the device, which arms it. Its timeout is read, not set: setting it takes an ioctl for
     /// which this program would need unsafe code. `wdctl --settimeout SECONDS` sets it beforehand.
     pub(super) fn open(path: &Path) -> Result<Self, KeepaliveError> {
         let device = OpenOptions::new().write(true).open(path);
@@ -33,7 +33,7 @@ impl Watchdog {
             path: path.into(),
             problem: match source.kind() {
                 ErrorKind::NotFound => {
-                    "no such watchdog; is its driver loaded (`softdog` where there is no hardware)?"
+                    "no such watchdog; is its driver loaded (`softdog` if there is no hardware)?"
                 }
                 ErrorKind::PermissionDenied => {
                     "may not be opened by this user; the udev rule in board/udev gives it to group `partgate`"
@@ -64,7 +64,7 @@ impl Watchdog {
         if !self.pace.due(now) {
             return Ok(());
         }
-        // Any letter but the one that disarms.
+        // Every letter but the disarming one.
         self.write(b"\0")
     }
 
@@ -98,14 +98,14 @@ impl Watchdog {
         match self.timeout {
             Some(timeout) => format!("{path} resets the board after {timeout:?}{way_out}"),
             None => format!(
-                "{path} resets the board after a time that its driver does not tell; kicked as if after {UNKNOWN_TIMEOUT:?}{way_out}"
+                "{path} resets the board after a time that its driver does not report; kicked as if after {UNKNOWN_TIMEOUT:?}{way_out}"
             ),
         }
     }
 }
 
-/// The folder in which the kernel describes the device. `/dev/watchdog` is another name of the
-/// first one, and is described there.
+/// The folder in which the kernel describes the device. `/dev/watchdog` is another name of the first
+/// device and is described there.
 fn attributes(device: &File, path: &Path) -> Option<PathBuf> {
     let number = device.metadata().ok()?.rdev();
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
@@ -134,7 +134,7 @@ mod tests {
             "{}",
             alive.describe()
         );
-        // Four times in the four seconds assumed.
+        // Four times in the assumed four seconds.
         for ms in 0..4_000 {
             alive.kick(Instant::from_millis(ms)).unwrap();
         }
@@ -156,7 +156,7 @@ mod tests {
             error.to_string().contains("/no/watchdog: no such"),
             "{error}"
         );
-        // Accepts being opened, refuses every write.
+        // Can be opened, refuses every write.
         let mut full = Keepalive::with(|_| None, Some(Path::new("/dev/full"))).unwrap();
         let error = full.kick(Instant(0)).unwrap_err();
         assert!(error.to_string().contains("/dev/full"), "{error}");

@@ -1,5 +1,5 @@
 //! The runtime's own files that decide whether a part passes, compiled without camera, network and
-//! lines. Why: Cargo.toml.
+//! outputs. Why: Cargo.toml.
 
 /// The modules of the program's `line` that need nothing else of it.
 #[path = "../../../src/line"]

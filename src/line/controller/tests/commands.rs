@@ -1,4 +1,4 @@
-//! Parts that are told of by commands, which nobody stamps, and a program that was not run.
+//! Triggers by command, which carry no time stamp, and a delayed process.
 
 use super::*;
 
@@ -36,13 +36,14 @@ fn a_part_that_is_told_of_in_time_is_a_part_like_any_other() {
 fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
     let mut run = Run::new(told());
     let before = run.clock;
-    // Had to be called 20 ms later at the latest.
+    // It had to be called 20 ms later at the latest.
     run.clock += 60 * MS;
     run.command();
     assert_eq!(run.lost(), 1);
     assert_eq!(run.decisions()[0].rejected, Some(Reason::Overload));
     run.wait(300);
-    // It lies anywhere between then and now, and so may one that its picture was given to: 15 ms before.
+    // The part is anywhere between then and now, and so is one that its frame may have been paired
+    // with: 15 ms before.
     let rejects: Vec<_> = run
         .said
         .iter()
@@ -78,7 +79,7 @@ fn a_call_that_is_hardly_late_is_none() {
     // 20 ms, and 3 ms that outputs may be late.
     for (ms, lost) in [(20, 0), (23, 0), (24, 1)] {
         let mut run = Run::new(told());
-        // Far from everything else that is due.
+        // At a time when nothing else is due.
         let next = run.controller.deadline().0;
         run.clock = next - 20 * MS + ms * MS;
         run.command();
@@ -147,7 +148,7 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
         run.count(0);
     }
     run.said.clear();
-    // Five counts wait while nobody is run; the word is heard after them.
+    // Five counts wait while the process is delayed; the command arrives after them.
     let start = run.clock;
     run.clock += 60 * MS;
     let now = run.now();
@@ -167,8 +168,8 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
             rejecting.push(n);
         }
     }
-    // The gate is 20 counts after it: from 20 to 25, and a pulse of 3; and parts of 15 ms before, which
-    // may have been given its picture.
+    // The gate is 20 counts after it: from 20 to 25, and a pulse of 3. Also the parts of 15 ms before,
+    // which may have been paired with its frame.
     assert_eq!(rejecting, (18..28).collect::<Vec<_>>());
 }
 

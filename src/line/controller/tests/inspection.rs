@@ -1,4 +1,4 @@
-//! What is inspected, what is not, and what the watchdogs are told.
+//! What is inspected, what is not, and when the watchdogs are kicked.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn reasons(run: &Run) -> Vec<Option<Reason>> {
     decided.iter().map(|d| d.rejected).collect()
 }
 
-/// A inspector that may take as long as it likes.
+/// An inspector that may take any time.
 fn patient() -> ControllerSettings {
     ControllerSettings {
         inspection: Duration(10_000 * MS),
@@ -18,8 +18,8 @@ fn patient() -> ControllerSettings {
 
 #[test]
 fn a_part_that_will_be_gone_before_it_is_inspected_makes_room_for_the_next() {
-    // Inspection the second part ends 80 ms after its trigger and took 45 in the mean: the third, whose
-    // gate is 125 ms after that trigger, would be inspected just then.
+    // The inspection of the second part ends 80 ms after its trigger and took 45 ms on average: that of
+    // the third, whose gate is 125 ms after that trigger, would end just then.
     for (ms, next) in [(79, 3), (80, 4)] {
         let mut run = Run::new(patient());
         run.trigger();
@@ -59,7 +59,7 @@ fn the_last_job_is_tried_however_late_it_looks() {
     run.trigger();
     run.frame();
     run.wait(70);
-    // It has 30 ms left, and inspection took 48.
+    // It has 30 ms left, and an inspection took 48 ms.
     run.verdict(2);
     assert_eq!(run.jobs(), [(1, 1), (2, 2), (3, 3)]);
     assert_eq!(run.freed(), []);
@@ -248,7 +248,7 @@ fn an_alarm_from_before_and_late_outputs_reach_the_gate() {
 fn the_controller_asks_to_be_called_when_the_inspector_is_overdue_and_when_a_frame_is() {
     let mut run = Run::new(settings());
     run.trigger();
-    // The frame may come until 45 ms after the trigger.
+    // The frame may arrive until 45 ms after the trigger.
     let overdue = run.clock + 45 * MS + 1;
     run.wait(40);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Where parts are: edges that are heard of late, the encoder's channels, and the index.
+//! Where parts are: edges that arrive late, the encoder's channels, and the index.
 
 use super::*;
 
@@ -24,7 +24,7 @@ impl Run {
         }
     }
 
-    /// Ready, with nothing on the belt, `n` counts from the start.
+    /// A controller that is ready, with an empty belt, `n` counts from the start.
     fn by_counts(settings: ControllerSettings, n: u64) -> Self {
         let mut run = Self::new(settings);
         run.counts(n);
@@ -61,7 +61,7 @@ impl Run {
 
 #[test]
 fn a_trigger_that_is_heard_of_late_is_placed_where_it_happened() {
-    // Counts at 10, 20, 30 ms and so on after the start; heard of 54 ms later.
+    // Counts at 10, 20, 30 ms and so on after the start; they arrive 54 ms later.
     for (ms, count) in [(0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (49, 4), (50, 5)] {
         let mut run = Run::by_counts(by_counts(), 60);
         let (start, counts) = (run.clock, run.controller.count().0);
@@ -176,7 +176,7 @@ fn an_encoder_of_two_channels_counts_a_full_step_and_knows_when_an_edge_is_missi
         assert_eq!(run.controller.count().0, step);
     }
     assert_eq!(run.unsure(), 0);
-    // Off again, which it is.
+    // Off again, as the level is.
     run.edge(true, false, 0);
     assert_eq!(run.unsure(), 1);
     assert!(run.controller.faults().has(Fault::Encoder));
@@ -201,7 +201,7 @@ fn before_the_first_index_no_pocket_is_known() {
     run.index(run.clock, 0);
     assert_eq!((run.parts(), run.unsure()), (1, 0));
     assert!(!run.controller.faults().has(Fault::Encoder));
-    // What lay between pockets and ejector goes: up to the count before this part's.
+    // Parts between pockets and ejector are rejected: up to the count before this part's.
     run.counts(1);
     assert!(run.controller.level(Output::Reject));
     run.counts(38);
@@ -211,7 +211,7 @@ fn before_the_first_index_no_pocket_is_known() {
 
 #[test]
 fn an_index_confirms_the_pocket_that_is_there_and_makes_no_second_part() {
-    // Counts from the index at which the next one comes: 32 is right, and it may be two off.
+    // Counts from one index to the next: 32 is right, and it may be two off.
     for counts in [30, 31, 32, 33, 34] {
         let mut run = Run::by_counts(indexed(), 70);
         run.index(run.clock, 0);
@@ -221,7 +221,7 @@ fn an_index_confirms_the_pocket_that_is_there_and_makes_no_second_part() {
             assert_eq!(run.parts(), 2 + n, "{counts}");
             assert_eq!(run.unsure(), 0, "{counts}");
         }
-        // Where the next pocket is follows the index.
+        // The next pocket follows the index.
         run.counts(31);
         assert_eq!(run.parts(), 5);
         run.counts(1);
@@ -262,14 +262,14 @@ fn two_pockets_without_an_index_throw_out_the_belt() {
     assert_eq!(run.unsure(), 0);
     run.counts(1);
     assert_eq!((run.parts(), run.unsure()), (3, 1));
-    // One without, the next with, however early: they do not add up.
+    // One without an index, the next with one, however early: they do not add up.
     let mut run = Run::by_counts(indexed(), 70);
     run.index(run.clock, 0);
     run.counts(63);
     run.index(run.clock, 0);
     run.counts(32);
     assert_eq!((run.parts(), run.unsure()), (4, 0));
-    // Without an index none is missed.
+    // Without an index input none is missing.
     let mut run = Run::by_counts(
         ControllerSettings {
             indexed: false,
@@ -384,7 +384,7 @@ fn what_the_other_sensors_tell_is_placed_where_it_happened() {
     run.controller
         .release(now, 0, now, &mut |c| run.said.push(c));
     run.counts(60);
-    // A confirmation of nothing, and one before which edges were lost.
+    // A confirmation without a part, and one with lost edges before it.
     let now = run.now();
     run.controller
         .confirm(now, 1, now, &mut |c| run.said.push(c));
@@ -449,7 +449,7 @@ fn what_is_heard_of_so_late_that_its_place_is_forgotten_counts_where_the_belt_is
         run.counts(COUNT_TIMES as u64 + 10);
         at
     };
-    // The sensor is free again: what lay before it until now is thrown out.
+    // The sensor is free again: all parts before it until now are rejected.
     let mut settings = by_counts();
     settings.gate.occupied_max = Some(Span::Counts(Counts(5)));
     let mut run = Run::by_counts(settings, 60);
@@ -479,7 +479,7 @@ fn what_is_heard_of_so_late_that_its_place_is_forgotten_counts_where_the_belt_is
         .confirm(Instant(at), 0, now, &mut |c| run.said.push(c));
     assert!(!run.controller.faults().has(Fault::Confirm));
 
-    // An index is where the belt is, and no pocket has gone by unseen since.
+    // An index is where the belt is, and no pocket has gone by unseen since then.
     let mut run = Run::by_counts(indexed(), 70);
     run.index(run.clock, 0);
     let at = long_ago(&mut run);

@@ -1,4 +1,4 @@
-//! A sensor at the ejector or in the reject bin: what the gate did is confirmed, or the line stops.
+//! A sensor at the ejector or in the reject bin: it confirms what the gate did, or the line stops.
 
 use super::super::along::{Along, Unit};
 use super::super::fault::Fault;
@@ -9,7 +9,7 @@ use super::{Gate, Hold, Tracked};
 use crate::time::{Instant, Position};
 use heapless::Deque;
 
-/// A part that has been decided and is still to be confirmed.
+/// A decided part that is not confirmed yet.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
     gate: u64,
@@ -19,7 +19,7 @@ struct Awaited {
 #[derive(Clone, Debug)]
 pub(super) struct Confirming<const N: usize> {
     awaited: Deque<Awaited, N>,
-    /// The gate of the last part that need not come by, and may.
+    /// The gate of the last part that may come by but need not.
     excused: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ impl<const N: usize> Gate<N> {
         Some((confirm.kind, Along::new(confirm.tolerance).length))
     }
 
-    /// The confirming sensor saw a part at `at`; `lost` edges before it were not told.
+    /// The confirming sensor saw a part at `at`. The kernel lost `lost` edges before it.
     pub fn confirm(
         &mut self,
         at: Position,
@@ -51,8 +51,8 @@ impl<const N: usize> Gate<N> {
             return;
         };
         let place = self.gate.unit.of(at);
-        // While the belt is thrown out nobody knows what is on it: nothing is expected, and nothing
-        // surprises. Where edges were lost, parts may have been confirmed unheard.
+        // While everything on the line is rejected nobody knows what is on it: no part is expected, and
+        // none is a surprise. If edges were lost, parts may have been confirmed without an edge.
         let blind = self.hold != Hold::Off || lost > 0;
         let found = match kind {
             ConfirmKind::Part => self.confirm_part(at, tolerance),
@@ -68,12 +68,12 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// The part is where its edge says, wherever it was reckoned to be: it is decided there, or what was
-    /// decided begins there.
+    /// The part is where its edge is, whatever place was calculated for it: it is decided there, or its
+    /// pulse begins there.
     fn confirm_part(&mut self, at: Position, tolerance: u64) -> bool {
         let place = self.gate.unit.of(at);
         let near = |gate: u64| gate.abs_diff(place) <= tolerance;
-        // Parts come in their order: the one that was decided first, then those still tracked.
+        // Parts come in order: first the one that was decided, then those still tracked.
         if let Some(decided) = self.confirming.awaited.front().copied()
             && near(decided.gate)
         {
@@ -98,7 +98,7 @@ impl<const N: usize> Gate<N> {
             self.start_reject(self.clock);
             return true;
         }
-        // A stretch holds parts that are not tracked one by one.
+        // In a rejected section parts are not tracked one by one.
         self.stretch.is_some_and(|s| s.open)
     }
 
@@ -110,14 +110,14 @@ impl<const N: usize> Gate<N> {
             awaited.pop_front();
             return true;
         }
-        // What a pulse throws out besides its part.
+        // A pulse can reject more than its own part.
         self.rejecting()
             || self
                 .rejected_until
                 .is_some_and(|until| place.saturating_sub(until) <= tolerance)
     }
 
-    /// A part was decided: it has to be confirmed from here on, where places are known.
+    /// A part was decided: from here on it must be confirmed, if positions are known.
     pub(super) fn await_confirmation(&mut self, part: &Tracked, rejected: Option<Reason>) {
         let Some((kind, _)) = self.tolerance() else {
             return;
@@ -129,12 +129,13 @@ impl<const N: usize> Gate<N> {
         if !due || self.hold != Hold::Off {
             return;
         }
-        // Two triggers too close may be one part that bounced, and while READY is off somebody may take
-        // parts off the belt.
+        // Two triggers that are too close may be one part that bounced. While READY is off, a person
+        // may take parts off the belt.
         if matches!(rejected, Some(Reason::NotReady | Reason::DoubleTrigger)) {
             self.confirming.excused = Some(part.gate);
         } else {
-            // As many places as tracked parts, and the oldest is overdue by then.
+            // There are as many places as tracked parts; if they are all taken, the oldest part is
+            // overdue already.
             let _ = self.confirming.awaited.push_back(Awaited {
                 gate: part.gate,
                 rejected: rejected.is_some(),
@@ -142,13 +143,13 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// Where the first part that is awaited is missing, in the gate's unit.
+    /// Where the first part that still waits counts as missing, in the gate's unit.
     pub(super) fn unconfirmed_at(&self) -> Option<u64> {
         let (_, tolerance) = self.tolerance()?;
         let first = self.confirming.awaited.front()?;
         let last = first.gate.saturating_add(tolerance);
         Some(match self.gate.unit {
-            // Its edge may have been on its way at the last instant.
+            // Its edge may still be on its way at that instant.
             Unit::Time => last.saturating_add(self.settings.late_output.0),
             Unit::Counts => last.saturating_add(1),
         })
@@ -162,7 +163,7 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// The line stands until a person has looked.
+    /// The line stops until a person acknowledges.
     fn stop_unconfirmed(&mut self, emit: &mut impl FnMut(Action)) {
         self.confirming.awaited.clear();
         self.set_fault(Fault::Confirm, true, emit);

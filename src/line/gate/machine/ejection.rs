@@ -1,4 +1,4 @@
-//! What happens at the ejector, and what the lines show.
+//! What happens at the ejector, and the levels of the outputs.
 
 use super::super::along::Unit;
 use super::super::fault::Fault;
@@ -6,11 +6,12 @@ use super::super::lines::Output;
 use super::super::output::{Action, Decision};
 use super::super::part::Reason;
 use super::super::settings::Ejector;
-use super::{Due, Gate, Hold, State};
+use super::due::Due;
+use super::{Gate, Hold, State};
 use crate::time::{Duration, Instant, Position};
 
 impl<const N: usize> Gate<N> {
-    /// Whether whatever is at the ejector now is thrown out.
+    /// Whether everything at the ejector is rejected now.
     pub(super) fn rejecting(&self) -> bool {
         self.reject_until.is_some()
             || self.reject_tail.is_some()
@@ -20,7 +21,7 @@ impl<const N: usize> Gate<N> {
     }
 
     pub(super) fn happen(&mut self, due: Due, at: Instant, emit: &mut impl FnMut(Action)) {
-        // What the outputs are late against: nothing can be done before it is known.
+        // Lateness counts from here: nothing can be done before it is known.
         let mut asked = at;
         match due {
             Due::StretchBegins => {
@@ -102,7 +103,7 @@ impl<const N: usize> Gate<N> {
             State::Rejected(reason) => Some(reason),
             State::Ok if self.hold != Hold::Off => Some(Reason::NotReady),
             State::Ok if self.rejecting() => Some(Reason::Neighbour),
-            // Its place at the ejector is over, or nearly.
+            // The part's time at the ejector is over, or nearly.
             State::Ok if late && self.settings.ejector == Ejector::Pass => Some(Reason::Late),
             State::Ok => None,
         };
@@ -142,8 +143,8 @@ impl<const N: usize> Gate<N> {
         self.catch_up_with_inspector(emit);
     }
 
-    /// Counts for the alarm: everything but what has a fault of its own that says why, or suffers for
-    /// its neighbour.
+    /// Counts for the alarm. Parts that are rejected because of a fault, or because they are too close
+    /// to another part, do not count.
     pub(super) fn watch_rejects(
         &mut self,
         rejected: Option<Reason>,
@@ -156,7 +157,7 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// The ejector ought to have been rejecting since `at`; was it, as wired?
+    /// The ejector was due to reject since `at`: a fault if, as it is wired, it did not.
     fn note_lateness(&mut self, at: Instant, emit: &mut impl FnMut(Action)) {
         let wrong = match self.settings.ejector {
             Ejector::Pass => self.level(Output::Pass),
@@ -168,7 +169,7 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// Raises a fault that is over by itself, but must be seen.
+    /// Raises a fault that ends by itself but must be shown.
     pub(super) fn passing_fault(&mut self, fault: Fault, emit: &mut impl FnMut(Action)) {
         self.set_fault(fault, true, emit);
         self.passing_faults_until = Some(self.clock.after(self.settings.fault_hold));
@@ -185,7 +186,7 @@ impl<const N: usize> Gate<N> {
             }
         }
         self.reject_since = (at, at.max(self.clock));
-        // A pulse that begins late is as long as any other.
+        // A pulse that begins late has its full length.
         let begins = Position {
             time: at.max(self.clock),
             count: self.now.count,
@@ -194,7 +195,7 @@ impl<const N: usize> Gate<N> {
         self.reject_until = Some(self.reject_until.map_or(end, |e| e.max(end)));
     }
 
-    /// Whether the part that is being rejected may still be there although the clock says that it has
+    /// Whether the part that is being rejected may still be at the ejector although by the clock it has
     /// gone by: the encoder does not count, or did not a moment ago.
     fn belt_stands(&mut self) -> bool {
         let by_clock = self.gate.unit == Unit::Counts && self.pulse.unit == Unit::Time;
@@ -205,7 +206,7 @@ impl<const N: usize> Gate<N> {
         core::mem::replace(&mut self.stood, stands) || stands
     }
 
-    /// The pulse is over, unless the ejector would have no rest before the next.
+    /// The pulse is over, unless the ejector would have no rest before the next one.
     fn end_reject(&mut self, at: Instant) {
         if self.belt_stands() {
             self.reject_until = Some(self.clock.0.saturating_add(self.pulse.length));
@@ -215,14 +216,14 @@ impl<const N: usize> Gate<N> {
         let (due, began) = self.reject_since;
         let end = began.after(at.since(due));
         if self.pulse.unit == Unit::Counts && end.since(self.clock) > self.settings.late_output {
-            // The counts of a pulse that began late were waiting already: it lasts as long all the same.
+            // A pulse that begins late may find its counts already there: it still has its full length.
             self.reject_tail = Some(end);
             return;
         }
         self.look_ahead();
     }
 
-    /// REJECT stays on where the ejector would have no rest before the next pulse.
+    /// REJECT stays on if the ejector would have no rest before the next pulse.
     fn look_ahead(&mut self) {
         let place = self.gate.unit.of(self.now);
         let soon = place.saturating_add(self.min_off);
@@ -252,8 +253,8 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// PASS on, or on for longer. Counts lengthen it all the time; that is told four times in
-    /// [`super::super::settings::Settings::pass_unseen`].
+    /// PASS goes on, or stays on for longer. Counts lengthen it all the time; that is reported four
+    /// times per [`super::super::settings::Settings::pass_unseen`].
     fn pass(&mut self, until: Instant, due: Instant, emit: &mut impl FnMut(Action)) {
         let step = match self.pulse.unit {
             Unit::Time => Duration::ZERO,
@@ -269,11 +270,11 @@ impl<const N: usize> Gate<N> {
         self.pass_told = until;
     }
 
-    /// Brings READY and what hangs on it up to date, then the lines.
+    /// Updates READY and what depends on it, then the outputs.
     pub(super) fn show(&mut self, due: Instant, emit: &mut impl FnMut(Action)) {
         let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
         if self.ready && !ready && self.gate.unit == Unit::Time {
-            // The line may stop now, and times no longer tell places.
+            // The line may stop now. Then times no longer give places.
             self.hold = Hold::On;
             self.reject_all();
         }
@@ -293,12 +294,12 @@ impl<const N: usize> Gate<N> {
         if was && !rejecting {
             self.rejected_until = Some(self.gate.unit.of(self.now));
         }
-        // When outputs are late or gone, nothing that they show can be trusted.
+        // If outputs are late or gone, their levels cannot be trusted.
         let distrusted = self.faults.has(Fault::Outputs)
             || self.faults.has(Fault::LateOutput)
             || (self.pulse.unit == Unit::Counts && self.faults.has(Fault::Inputs));
         if rejecting || distrusted {
-            // For good: what lies at the ejector later is another part.
+            // For good: what is at the ejector later is another part.
             self.pass_until = None;
         }
         let passing = match self.pulse.unit {
@@ -316,7 +317,7 @@ impl<const N: usize> Gate<N> {
         if let Some(until) = passing {
             self.pass(until, due, emit);
         }
-        // RESULT-VALID rises only once OK shows the result, and never over two results.
+        // RESULT-VALID goes on only when OK shows the result, and goes off between two results.
         if core::mem::take(&mut self.valid_anew) || self.valid_until.is_none() {
             self.set(Output::ResultValid, false, due, None, emit);
         }

@@ -1,5 +1,6 @@
-//! What the trigger's sensor tells besides its edges: its level, and for how long it is covered. A part
-//! whose edge was lost still covers it; parts that touch cover it for longer than one part does.
+//! What the trigger's sensor shows besides its edges: its level, and how long it is covered. A part
+//! whose edge was lost still covers the sensor. Parts that touch cover it for longer than one part
+//! does.
 
 use super::super::along::{Along, Unit};
 use super::super::output::Action;
@@ -13,7 +14,7 @@ enum Level {
     /// Nothing yet.
     Unknown,
     Free,
-    /// Since here.
+    /// Since this place.
     Covered(Position),
 }
 
@@ -22,10 +23,10 @@ pub(super) struct Sensor {
     level: Level,
     /// Where the present or last cover began.
     began: Option<Position>,
-    /// The level was read and was not as the edges say. An edge may be on its way, so that only a
-    /// second look counts.
+    /// The level was read and disagrees with the edges. An edge may be on its way, so that only a
+    /// second reading counts.
     doubted: bool,
-    /// It is covered for longer than a part is: whatever goes by is rejected.
+    /// The sensor is covered for longer than one part takes: every part that goes by is rejected.
     too_long: bool,
 }
 
@@ -61,7 +62,7 @@ impl Sensor {
 }
 
 impl<const N: usize> Gate<N> {
-    /// The sensor is free again since `at`; `lost` edges before that were not seen.
+    /// The sensor is free again since `at`. The kernel lost `lost` edges before that.
     pub fn release(
         &mut self,
         at: Position,
@@ -78,7 +79,7 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// The sensor's level was read, and no edge of it waits to be told.
+    /// The sensor's level was read, and no edge of it is pending.
     pub fn level_read(
         &mut self,
         on: bool,
@@ -103,7 +104,7 @@ impl<const N: usize> Gate<N> {
         self.sensor.doubted = !as_known && !twice;
         if !as_known && twice {
             if on {
-                // A part is there whose edge never came.
+                // A part is there whose edge was lost.
                 self.counters.found_by_level += 1;
                 self.lose_triggers(self.last_trigger, at, 1, emit);
                 self.sensor.cover(at);
@@ -123,7 +124,7 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// Where the sensor has been covered for longer than a part does, in the gate's unit.
+    /// When the sensor is covered for longer than one part takes, in the gate's unit.
     pub(super) fn covered_too_long_at(&self) -> Option<u64> {
         let Level::Covered(since) = self.sensor.level else {
             return None;
@@ -135,8 +136,8 @@ impl<const N: usize> Gate<N> {
         if self.gate.unit == Unit::Counts {
             return Some(longest.after(since));
         }
-        // By the clock only while the belt runs: one that stands with a part before the sensor says
-        // nothing of its length. What lies on it is thrown out anyway.
+        // By the clock only while the belt runs: if it stands with a part at the sensor, the time says
+        // nothing about the part's length. Whatever lies on that belt is rejected anyway.
         let runs_since = self.ready_since.after(self.settings.spin_up);
         let since = Position {
             time: since.time.max(runs_since),
@@ -145,7 +146,8 @@ impl<const N: usize> Gate<N> {
         self.ready.then(|| longest.after(since))
     }
 
-    /// More than one part may be there: the last one and all that follow go until it is free.
+    /// More than one part may be there: the last part and all that follow are rejected until the sensor
+    /// is free.
     pub(super) fn covered_too_long(&mut self) {
         let Level::Covered(since) = self.sensor.level else {
             return;

@@ -1,5 +1,5 @@
-//! Parts that cannot be tracked one by one: edges that were lost, and more parts than there is room for.
-//! All of the line that they may lie on is rejected.
+//! Parts that cannot be tracked one by one: lost edges, and more parts than there is room for. The
+//! whole section of the line where they can be is rejected.
 
 use super::super::output::{Action, Decision};
 use super::super::part::{PartId, Reason};
@@ -14,8 +14,8 @@ impl<const N: usize> Gate<N> {
         lost: u64,
         emit: &mut impl FnMut(Action),
     ) {
-        // Each of them lies somewhere between the last part that was seen and this one; where none was,
-        // anywhere before it.
+        // Each lost part is somewhere between the last part that was seen and this one, or anywhere
+        // before this one if none was seen.
         let to = self.gate.after(at);
         let last = last.map_or(0, |last| self.gate.after(last));
         let from = last.min(to);
@@ -28,7 +28,7 @@ impl<const N: usize> Gate<N> {
         }
     }
 
-    /// A part came somewhere between `since` and `at`.
+    /// A part went by somewhere between `since` and `at`.
     pub fn lost_since(
         &mut self,
         since: Position,
@@ -41,16 +41,16 @@ impl<const N: usize> Gate<N> {
         self.tick(clock, emit);
     }
 
-    /// Nothing told of parts before `at`: whatever lies between it and the ejector goes.
+    /// Parts before `at` had no triggers: everything between `at` and the ejector is rejected.
     pub fn unwatched(&mut self, at: Position, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.reject_stretch(0, self.gate.after(at).saturating_sub(1));
         self.tick(clock, emit);
     }
 
-    /// Stops tracking part by part: everything from the first tracked part to `last` is rejected
-    /// as one stretch, and there is room again. Waiting for it instead could wait for ever, on a
-    /// line that stands still because READY is off.
+    /// Stops tracking part by part: everything from the first tracked part to `last` is rejected as one
+    /// section, and there is room again. Waiting for room could take forever, because a line may stand
+    /// still while READY is off.
     pub(super) fn give_up_all(&mut self, last: Tracked, emit: &mut impl FnMut(Action)) {
         let first = self.parts.front().map_or(last.gate, |p| p.gate);
         self.reject_stretch(first, last.gate);

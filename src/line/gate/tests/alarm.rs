@@ -1,4 +1,4 @@
-//! When a person is called.
+//! When the alarm calls a person.
 
 use super::*;
 use crate::line::gate::alarm::Alarm;
@@ -66,7 +66,7 @@ fn a_reject_counts_for_as_long_as_it_is_among_the_last() {
     for window in [3, 63, 64, 65, 128, 200, 256] {
         for passes in [0, 1, window - 3, window - 2, window - 1, window, 2 * window] {
             let mut alarm = Alarm::new(limits(0, 2, window));
-            // Round the ring more than once, and off its beginning.
+            // More than once round the ring, and not from its beginning.
             for _ in 0..window + 7 {
                 assert!(!alarm.inspected(false));
             }
@@ -136,7 +136,7 @@ fn while_the_alarm_stops_the_line_no_part_is_inspected_even_where_the_encoder_te
     line.run(30);
     assert_eq!(line.trigger(), None);
     line.run(200);
-    // The alarm is no fault: what was inspected before it keeps its place.
+    // The alarm is no fault: what was inspected before it keeps its verdict.
     let decisions = line.decisions();
     assert_eq!(decisions[&before.0], None);
     assert_eq!(decisions[&2], Some(Reason::NotReady));
@@ -211,7 +211,7 @@ fn what_a_fault_or_a_neighbour_rejects_does_not_call_a_person() {
     line.run(200);
     line.fault(Fault::Camera, false);
     line.run(200);
-    // An NG whose pulse of 15 ms meets the next part, which is 10 ms behind it.
+    // An NG whose pulse of 15 ms overlaps the next part, which is 10 ms behind it.
     let mut near = settings;
     near.min_pitch = Duration(5 * MS);
     assert!(!line.gate.alarm());
@@ -245,8 +245,62 @@ fn what_was_due_before_an_alarm_is_as_it_was_without() {
     line.clock += MS;
     line.good();
     line.run(98);
-    // The gates of both, and a little later.
+    // The gates of both parts, and a little later.
     line.clock += 3 * MS;
     line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
     assert_eq!(line.decisions(), BTreeMap::from([(1, None), (2, None)]));
+}
+
+#[test]
+fn rejects_in_a_row_raise_the_alarm_and_a_person_ends_it() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        consecutive: 3,
+        rejects: 0,
+        window: 0,
+        stop_line: true,
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    for _ in 0..3 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ng);
+        line.run(40);
+    }
+    line.run(300);
+    assert!(line.gate.alarm() && !line.gate.ready() && line.gate.level(Output::Fault));
+    line.call(|g, at, emit| g.acknowledge(at.time, &mut |o| emit(o)));
+    assert!(line.gate.ready());
+    assert_eq!(line.gate.counters().alarms, 1);
+}
+
+#[test]
+fn a_rate_of_rejects_raises_the_alarm() {
+    let mut settings = by_time(Ejector::Pass);
+    settings.alarm = AlarmSettings {
+        consecutive: 0,
+        rejects: 3,
+        window: 10,
+        stop_line: false,
+    };
+    let mut line = Belt::new(settings);
+    line.settle();
+    for round in 0..12 {
+        let part = line.trigger().expect("wanted");
+        let verdict = if round % 5 == 4 {
+            PartVerdict::Ng
+        } else {
+            PartVerdict::Ok
+        };
+        line.verdict(part, verdict);
+        line.run(40);
+    }
+    assert!(!line.gate.alarm(), "2 of 10");
+    for _ in 0..2 {
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ng);
+        line.run(40);
+    }
+    line.run(200);
+    assert!(line.gate.alarm() && line.gate.ready());
 }

@@ -1,4 +1,4 @@
-//! The confirming sensor: what the gate did is seen to have happened.
+//! The confirming sensor: it shows that the gate's decisions took effect.
 
 use super::*;
 
@@ -71,7 +71,7 @@ fn a_part_that_is_seen_where_none_can_be_stops_the_line_until_a_person_looked() 
 
 #[test]
 fn a_part_that_is_not_seen_stops_the_line() {
-    // By the clock its edge may still be on its way: 3 ms for an output that is late.
+    // By the clock the edge may still be on its way: 3 ms, as for a late output.
     for (settings, last) in both().into_iter().zip([112, 110]) {
         let mut line = Belt::new(confirmed(settings, ConfirmKind::Part));
         line.settle();
@@ -136,7 +136,7 @@ fn two_parts_seen_early_are_two_parts() {
     line.confirm(0);
     assert!(stopped(&line));
 
-    // In counts, at one count, and both are confirmed for good.
+    // In counts, both at one count; both are confirmed for good.
     let mut settings = confirmed(by_counts(Ejector::Pass), ConfirmKind::Part);
     settings.min_pitch = Duration(4 * MS);
     let mut line = Belt::new(settings);
@@ -174,7 +174,7 @@ fn a_part_that_is_seen_after_the_tolerance_is_a_surplus_one() {
         let mut line = Belt::new(confirmed(by_time(Ejector::Pass), kind));
         line.settle();
         bad(&mut line);
-        // Still awaited, for an edge that is on its way.
+        // The part still waits, for an edge that is on its way.
         line.run(112);
         line.confirm(0);
         line.run(20);
@@ -242,7 +242,7 @@ fn a_part_that_is_seen_while_the_encoder_is_silent_is_spared_where_it_is() {
     line.stand(18);
     line.confirm(0);
     line.stand(20);
-    // No count for 5 ms ends it each time.
+    // 5 ms without a count end it each time.
     let at = |ms: u64| start + ms * MS;
     assert_eq!(
         line.on(Output::Pass),
@@ -322,7 +322,7 @@ fn a_good_part_that_comes_late_is_not_spared_while_something_else_goes() {
     line.good();
     line.run(6);
     bad(&mut line);
-    // The second is being thrown out when the first is seen.
+    // The second is being rejected when the first is seen.
     line.run(101);
     line.confirm(0);
     line.run(2);
@@ -333,7 +333,7 @@ fn a_good_part_that_comes_late_is_not_spared_while_something_else_goes() {
         [(start + 100 * MS, start + 106 * MS)]
     );
 
-    // The same with a fault that came in between.
+    // The same with a fault in between.
     let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));
     line.settle();
     line.good();
@@ -357,7 +357,7 @@ fn while_the_belt_is_thrown_out_nothing_is_expected_and_nothing_surprises() {
         line.run(50);
         assert!(line.gate.level(Output::Reject));
         line.confirm(0);
-        // The part comes to its gate once the belt is known again.
+        // The part comes to its gate once positions are known again.
         line.run(50);
         line.confirm(0);
         line.run(200);
@@ -400,7 +400,7 @@ fn lost_edges_of_the_confirming_sensor_are_no_surprise_and_confirm_what_was_awai
     line.run(25);
     line.good();
     line.run(78);
-    // The first was seen unheard, and this is noise.
+    // The edge of the first was lost, and this is noise.
     line.run(8);
     line.confirm(2);
     line.run(12);
@@ -489,7 +489,7 @@ fn what_a_pulse_throws_out_besides_its_part_is_no_surprise() {
             line.run(101);
             line.confirm(0);
             line.run(after - 1);
-            // The pulse of 15 is over at 115, and its last part falls for 10.
+            // The pulse of 15 is over at 115, and what it rejected last drops for 10.
             line.confirm(0);
             assert_eq!(stopped(&line), stops, "{after}, {:?}", settings.gate);
         }
@@ -509,7 +509,7 @@ fn without_a_confirming_sensor_its_edges_mean_nothing() {
 
 #[test]
 fn parts_that_are_not_expected_are_no_surprise_where_they_lie_and_go_there() {
-    // Two triggers too close: both go, and whoever was there is seen a little after its gate.
+    // Two triggers too close: both are rejected, and a part is seen a little after its gate.
     let mut line = Belt::new(confirmed(by_time(Ejector::Pass), ConfirmKind::Part));
     line.settle();
     let start = line.clock;
@@ -524,7 +524,7 @@ fn parts_that_are_not_expected_are_no_surprise_where_they_lie_and_go_there() {
     assert!(!stopped(&line), "{:?}", line.gate.counters());
     let last = line.on(Output::Reject).pop().expect("a pulse");
     assert_eq!(last, (start + 100 * MS, start + 142 * MS));
-    // A fault that leaves places known.
+    // A fault after which positions stay known.
     let mut line = Belt::new(confirmed(by_counts(Ejector::Pass), ConfirmKind::Part));
     line.settle();
     line.good();
@@ -534,7 +534,7 @@ fn parts_that_are_not_expected_are_no_surprise_where_they_lie_and_go_there() {
     line.run(90);
     line.confirm(0);
     assert!(!stopped(&line));
-    // Beyond the tolerance it is one that nobody knew of.
+    // Beyond the tolerance it is an unknown part.
     line.run(1);
     line.confirm(0);
     assert!(stopped(&line));

@@ -1,4 +1,4 @@
-//! What the encoder tells, and what it must not be believed.
+//! What the encoder reports, and which of its reports must not be trusted.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn unsure(line: &mut Belt) {
 
 #[test]
 fn counts_closer_than_any_belt_makes_them_throw_out_all_that_lies_on_it() {
-    // How many counts, after how many microseconds: 500 for each is the least.
+    // How many counts, after how many microseconds: the least is 500 per count.
     for (counts, us, noise) in [
         (1, 499, true),
         (1, 500, false),
@@ -41,12 +41,13 @@ fn counts_closer_than_any_belt_makes_them_throw_out_all_that_lies_on_it() {
         assert_eq!(line.gate.level(Output::Reject), noise);
         assert_eq!(line.gate.ready(), !noise);
         if noise {
-            // The belt stands for an instant, so that the next count is none too close.
+            // The belt stands for an instant, so that the next count is not too close.
             line.stand(1);
             line.run(500);
             assert_eq!(line.decisions()[&part.0], Some(Reason::NotReady));
             assert!(line.gate.ready(), "it is over by itself");
-            // The way to the gate, a quarter of it for what it may have counted wrongly before, a pulse.
+            // The way to the gate, a quarter of it for what it may have counted wrongly before, and a
+            // pulse.
             let (_, off) = line.on(Output::Reject)[1];
             let next_count = (at / MS + 2) * MS;
             assert_eq!(
@@ -69,7 +70,7 @@ fn counts_are_not_doubted_where_that_is_not_asked_for_nor_before_the_first() {
     settings.count_min = Duration(10 * MS);
     let mut line = Belt::new(settings);
     line.clock = MS;
-    // Where the belt was before the start is not known.
+    // The belt's place before the start is not known.
     line.counts_to(1, MS);
     assert_eq!(line.gate.counters().implausible_counts, 0);
     line.clock = 2 * MS;
@@ -198,7 +199,7 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
         assert!(off >= moves + 15 * MS, "{stand}: {} ms", (off - moves) / MS);
         assert!(off <= moves + 31 * MS, "{stand}: {} ms", (off - moves) / MS);
     }
-    // One that goes on, or stops for an instant, has the pulse that was asked for.
+    // A belt that goes on, or stops for an instant, gets the pulse that was set.
     for stand in [0, 3] {
         let mut line = Belt::new(settings(gate, pulse, Ejector::Reject));
         line.settle();
@@ -210,7 +211,7 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
         let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(off - on, 15 * MS, "{stand}");
     }
-    // The clock alone, and counts alone, know nothing of it.
+    // By the clock alone, or by counts alone, it makes no difference.
     let mut line = Belt::new(by_time(Ejector::Reject));
     line.settle();
     let part = line.trigger().expect("wanted");
@@ -222,7 +223,7 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
 
 #[test]
 fn counts_from_before_a_pulse_are_none_of_its_own() {
-    // Heard of late: counts of a belt that had moved before the pulse began, up to its very beginning.
+    // Late counts of a belt that moved before the pulse began, up to its very beginning.
     for (before, own) in [(2, 5), (0, 5), (-1, 0)] {
         let mut line = Belt::new(time_gate_counts_pulse(Ejector::Pass));
         line.settle();
@@ -268,7 +269,7 @@ fn a_pulse_by_counts_that_begins_late_is_as_long_as_any_other() {
     line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
     line.counts_to(line.counts + 11, began);
     line.run(60);
-    // From the 99th count on, which was the last that it knew of.
+    // From the 99th count on, the last one that it knew.
     assert_eq!(
         line.on(Output::Reject).pop(),
         Some((began, began + 14 * MS))
@@ -289,7 +290,7 @@ fn a_pass_by_counts_is_told_on_four_times_in_the_time_it_may_last_unseen() {
             _ => None,
         })
         .collect();
-    // A count a millisecond for 15 ms, and the end moves on by more than 1.25 ms each time.
+    // One count per millisecond for 15 ms; the end moves on by more than 1.25 ms each time.
     assert!(told.windows(2).all(|w| w[1] - w[0] == 2 * MS), "{told:?}");
     assert_eq!(told.len(), 7, "{told:?}");
 }
@@ -446,4 +447,76 @@ fn counts_however_many_say_nothing_of_the_time() {
     line.counts_to(1 << 60, from);
     assert_eq!(line.changes(Output::Heartbeat, from + 1), []);
     assert!(line.gate.ready());
+}
+
+#[test]
+fn an_encoder_that_stands_while_parts_come_is_a_fault() {
+    let mut line = Belt::new(settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Reject,
+    ));
+    line.settle();
+    line.trigger();
+    line.clock += 30 * MS;
+    line.trigger();
+    assert!(line.gate.faults().has(Fault::Encoder) && line.gate.level(Output::Reject));
+    line.run(300);
+    assert!(line.gate.ready() && !line.gate.level(Output::Reject));
+    assert_eq!(line.gate.counters().passed, 0);
+}
+
+#[test]
+fn a_silent_encoder_throws_everything_out_until_the_belt_is_known_again() {
+    let mut settings = settings(
+        Span::Counts(Counts(80)),
+        Span::Counts(Counts(10)),
+        Ejector::Pass,
+    );
+    settings.encoder_silence = Duration(10 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, PartVerdict::Ok);
+    line.run(5);
+    assert!(!line.gate.level(Output::Reject));
+    // The belt moves on for 12 ms without a count.
+    line.clock += 12 * MS;
+    line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
+    assert!(
+        line.gate.level(Output::Reject) && line.gate.ready(),
+        "a standing belt may start"
+    );
+    // The way to the gate and a quarter of it, for what it may have counted wrongly before.
+    line.run(109);
+    assert!(line.gate.level(Output::Reject));
+    line.run(10);
+    assert!(!line.gate.level(Output::Reject));
+    assert_eq!(line.decisions()[&1], Some(Reason::NotReady));
+}
+
+#[test]
+fn an_encoder_that_dies_under_pass_ends_it_for_good() {
+    for gate in [Span::Time(Duration(100 * MS)), Span::Counts(Counts(100))] {
+        let pulse = Span::Counts(Counts(15));
+        let mut line = Belt::new(settings(gate, pulse, Ejector::Pass));
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ok);
+        line.run(103);
+        assert!(line.gate.level(Output::Pass), "{gate:?}");
+        // Time goes on without a count.
+        let died = line.clock;
+        while line.clock < died + 12 * MS {
+            line.clock = line.gate.deadline().0.clamp(line.clock, died + 12 * MS);
+            let (clock, said) = (line.clock, &mut line.said);
+            line.gate
+                .tick(Instant(clock), &mut |o| said.push((clock, o)));
+        }
+        let off = line.on(Output::Pass).pop().expect("PASS was on").1;
+        assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);
+        // The belt moved unseen: parts are elsewhere now.
+        line.run(5);
+        assert!(!line.gate.level(Output::Pass), "{gate:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Faults, what they hold back, and settings that make no line.
+//! Faults, what they stop, and settings that cannot be used.
 
 use super::*;
 
@@ -72,7 +72,7 @@ fn a_fault_is_shown_long_enough_for_a_plc_to_see_it() {
     let start = line.clock;
     line.fault(Fault::Camera, true);
     line.fault(Fault::Camera, false);
-    // Told at once, and again by nobody.
+    // Emitted at once, and not again.
     line.run(39);
     assert!(line.gate.level(Output::Fault) && line.gate.ready());
     line.run(100);
@@ -126,7 +126,7 @@ fn heartbeat_toggles_while_all_that_matters_works_and_stands_still_otherwise() {
         );
         let from = line.clock + 1;
         line.fault(fault, true);
-        // Those that are over by themselves are told again.
+        // Those that end by themselves are emitted again.
         line.run(100);
         assert_eq!(
             line.changes(Output::Heartbeat, from).is_empty(),
@@ -161,7 +161,7 @@ fn heartbeat_keeps_its_time_although_calls_come_late() {
     let beats: Vec<_> = line.changes(Output::Heartbeat, from);
     let beats: Vec<_> = beats.iter().map(|(at, _)| *at).collect();
     assert_eq!(beats, [late, late + 40 * MS]);
-    // One that is a whole beat late is one beat, not two at once.
+    // If one is a whole period late, it is one change and not two at once.
     let from = line.clock + 1;
     line.clock = late + 140 * MS;
     line.call(|g, at, emit| g.tick(at.time, &mut |o| emit(o)));
@@ -172,7 +172,7 @@ fn heartbeat_keeps_its_time_although_calls_come_late() {
 fn the_gate_asks_to_be_called_when_fault_may_fall() {
     let mut line = Belt::new(by_counts(Ejector::Pass));
     line.settle();
-    // Not when HEARTBEAT is due as well.
+    // At a time when HEARTBEAT is not due as well.
     line.run(25);
     let start = line.clock;
     line.fault(Fault::Camera, true);
@@ -226,7 +226,7 @@ fn an_acknowledgement_holds_for_what_was_due_before_it() {
     assert!(!line.gate.alarm());
 }
 
-/// Where the gate is in counts a belt that stands keeps its places, so that only some faults cost what
+/// If the gate is in counts, positions stay known while the belt stands: only some faults reject what
 /// lies on it.
 #[test]
 fn after_a_fault_that_hid_parts_everything_on_the_belt_goes_even_where_the_encoder_tells_places() {
@@ -301,7 +301,8 @@ fn outputs_that_nobody_can_trust_end_a_pass_for_good() {
             assert!(!line.gate.level(Output::Pass), "{fault:?}");
         }
     }
-    // By counts in time pulses: a fault that says nothing of the outputs leaves a pass that was earned.
+    // By counts, with pulses in time: a fault that does not concern the outputs leaves a pass that has
+    // begun.
     let mut line = Belt::new(by_counts(Ejector::Pass));
     line.settle();
     line.good();

@@ -1,4 +1,4 @@
-//! TRIGGER-ACK and RESULT-VALID: which result is whose.
+//! TRIGGER-ACK and RESULT-VALID: which result belongs to which part.
 
 use super::*;
 
@@ -84,7 +84,7 @@ fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() 
     near.min_pitch = Duration(6 * MS);
     let mut line = Belt::new(near);
     line.settle();
-    // OK, NG, OK, 8 ms apart: RESULT-VALID of 10 ms of each is on when the next comes.
+    // OK, NG, OK, 8 ms apart: the RESULT-VALID of each, of 10 ms, is on when the next one comes.
     for verdict in [PartVerdict::Ok, PartVerdict::Ng, PartVerdict::Ok] {
         let part = line.trigger().expect("wanted");
         line.verdict(part, verdict);
@@ -115,7 +115,7 @@ fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() 
             _ => {}
         }
     }
-    // The third lies under the pulse that rejects the second.
+    // The third is within the pulse that rejects the second.
     assert_eq!(pulses, [true, false, false]);
     assert_eq!(line.decisions()[&3], Some(Reason::Neighbour));
 }
@@ -157,12 +157,12 @@ fn ok_is_steady_as_long_as_the_result_is_valid_even_where_the_ejectors_pulse_is_
     for pulse in [4, 10] {
         let mut short = shaking(by_time(Ejector::Pass));
         short.pulse = Span::Time(Duration(pulse * MS));
-        let mut output = Belt::new(short);
-        output.settle();
-        let gate = output.clock + 100 * MS;
-        output.good();
-        output.run(300);
-        let shown: Vec<_> = output
+        let mut line = Belt::new(short);
+        line.settle();
+        let gate = line.clock + 100 * MS;
+        line.good();
+        line.run(300);
+        let shown: Vec<_> = line
             .said
             .iter()
             .filter_map(|&(at, o)| match o {

@@ -1,4 +1,4 @@
-//! Outputs that are late, pulses that meet, and more parts than there is room or time for.
+//! Late outputs, pulses that overlap, and more parts than there is room or time for.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn outputs_that_were_set_late_throw_out_everything_and_it_is_over_by_itself() {
         line.run(300);
         assert_eq!(line.decisions()[&behind.0], Some(Reason::NotReady));
         let off = line.on(Output::Reject)[1].1;
-        // In counts: from the last one before it was over.
+        // In counts: from the last count before it was over.
         assert!((over + 114 * MS..=over + 115 * MS).contains(&off));
         assert_eq!(line.on(Output::Pass).len(), 1);
     }
@@ -177,7 +177,7 @@ fn time_does_not_go_back() {
 
 #[test]
 fn an_ejector_that_had_no_rest_is_counted() {
-    // Rejected only after the pulse before it fell, so that nobody could foresee it.
+    // Rejected only after the pulse before it went off, so that nothing could foresee it.
     for (apart, short) in [(18, 1), (19, 1), (20, 0)] {
         let mut settings = by_time(Ejector::Reject);
         settings.min_pitch = Duration(5 * MS);
@@ -230,7 +230,7 @@ fn a_part_without_a_verdict_just_behind_a_pulse_goes_with_it() {
     line.run(18);
     let waits = line.trigger().expect("wanted");
     line.run(98);
-    // The ejector is still out, and would have no rest.
+    // The ejector has not returned yet, and would have no rest.
     assert!(line.gate.level(Output::Reject));
     line.verdict(waits, PartVerdict::Ok);
     line.run(100);
@@ -480,7 +480,7 @@ fn a_part_that_is_told_of_after_the_next_one_is_rejected_with_all_that_may_lie_b
         let lost = 1 + u64::from(lost);
         assert_eq!((counters.triggers, counters.parts), (4 + lost, 4 + lost));
         assert_eq!(counters.lost_triggers, lost);
-        // Its picture may be that of the one before it, which is thrown out with it.
+        // Its frame may be that of the part before it, which is rejected with it.
         let decisions = line.decisions().into_iter();
         let passed: Vec<_> = decisions.filter(|(_, why)| why.is_none()).collect();
         assert_eq!(passed, [(1, None), (after.0, None)], "{place}, {heard}");
@@ -507,7 +507,7 @@ fn a_trigger_whose_part_is_lost_to_a_late_output_keeps_nobody_busy() {
     line.settle();
     line.good();
     line.run(250);
-    // A part was lost before it, which has gone by.
+    // A part was lost before it and has gone by.
     let part = line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
     assert_eq!((part, late(&line)), (None, (true, 1)));
     assert!(!line.gate.level(Output::Busy));

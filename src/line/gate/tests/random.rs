@@ -1,4 +1,4 @@
-//! The gate against event sequences drawn at random and a written-out observer.
+//! The gate against event sequences drawn at random and a separate observer.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Run(u64),
-    /// The gate is not called for so long.
+    /// The gate is not called for this long.
     Stall(u64),
     Trigger,
     Bounce,
@@ -65,18 +65,18 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     })
 }
 
-/// The written-out observer: which parts had an OK of their own before their gate.
+/// The observer: which parts had an OK verdict of their own before their gate.
 #[derive(Default)]
 struct Observer {
     /// Part to (trigger time, trigger count).
     triggered: BTreeMap<u64, (u64, u64)>,
-    /// First answer to each part that was OK, and when.
+    /// The first verdict on each part, if it was OK, and when.
     ok_at: BTreeMap<u64, u64>,
     answered: std::collections::BTreeSet<u64>,
 }
 
 impl Observer {
-    /// An answer other than OK, in time.
+    /// A verdict other than OK, in time.
     fn spoil(&mut self, line: &Belt, part: u64) {
         if !line.decisions().contains_key(&part) {
             self.ok_at.remove(&part);
@@ -179,7 +179,7 @@ proptest! {
                     prop_assert!(ok.is_some_and(|ok| *ok < due), "part {} passed on a late OK", part);
                 }
             } else if !stalled && decision.due.0 == *at && seen.triggered.contains_key(part) {
-                // Whoever is rejected at the ejector meets an ejector that rejects.
+                // A part that is rejected at the ejector meets an ejector that rejects.
                 let due = gate_of(part).err().unwrap_or(*at);
                 if *at == due {
                     prop_assert!(rejects.iter().any(|(from, to)| *from <= due && due < *to),
@@ -188,7 +188,7 @@ proptest! {
                 }
             }
         }
-        // PASS is on only from the gate of a part that passes, and no longer than its pulse.
+        // PASS is on only from the gate of a part that passes, and not longer than its pulse.
         for (from, to) in &passes {
             let owner = decided.values().any(|(at, d)| at == from && d.rejected.is_none());
             prop_assert!(owner, "PASS from {} without a part", from);
@@ -198,7 +198,7 @@ proptest! {
                 prop_assert!(*to <= last + pulse.0);
             }
         }
-        // A reject pulse is never shorter than asked.
+        // A reject pulse is never shorter than set.
         if let Span::Time(pulse) = settings.pulse {
             for (from, to) in &rejects {
                 prop_assert!(to - from >= pulse.0 || *to > line.clock, "pulse {}..{}", from, to);

@@ -1,4 +1,4 @@
-//! The trigger's sensor: how long it is covered, and edges that its level betrays.
+//! The trigger's sensor: how long it is covered, and lost edges that its level shows.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn parts_that_touch_are_all_rejected_until_the_sensor_is_free() {
         assert_eq!(line.gate.counters().covered_too_long, 0);
         line.run(21);
         assert_eq!(line.gate.counters().covered_too_long, 1);
-        // An edge in between, when the sensor flickered: its part lies in the middle of them.
+        // An edge in between, because the sensor flickered: its part is in the middle of them.
         let within = line.trigger();
         if let Some(part) = within {
             line.verdict(part, PartVerdict::Ok);
@@ -170,7 +170,7 @@ fn a_part_whose_edge_was_lost_is_found_by_the_level_and_rejected() {
         line.settle();
         line.level_read(false);
         line.run(10);
-        // The first look may be before the edge is told; the second one is not.
+        // The first reading may be before the edge arrives; the second one is not.
         line.level_read(true);
         assert_eq!(line.gate.counters().found_by_level, 0);
         line.run(10);
@@ -193,7 +193,7 @@ fn a_part_whose_edge_was_lost_is_found_by_the_level_and_rejected() {
         line.run(200);
         let last = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(last.1, found + 115 * MS, "{gate:?}: {last:?}");
-        // From the sensor's level on it is watched like any other.
+        // From the reading of the level on, it is watched like any other part.
         line.level_read(true);
         line.level_read(true);
         line.run(31);
@@ -207,7 +207,7 @@ fn a_level_that_the_edges_explain_is_no_lost_part() {
     line.settle();
     line.level_read(false);
     for _ in 0..5 {
-        // Read before the edge is told, each time.
+        // Read before the edge arrives, each time.
         line.level_read(true);
         line.good();
         line.level_read(true);
@@ -217,7 +217,7 @@ fn a_level_that_the_edges_explain_is_no_lost_part() {
         line.level_read(false);
         line.run(20);
     }
-    // Two doubts that are not next to each other.
+    // Two doubtful readings, not one after the other.
     line.level_read(true);
     line.level_read(false);
     line.level_read(true);
@@ -234,7 +234,7 @@ fn an_edge_ends_the_doubt_about_the_level() {
     line.level_read(false);
     line.level_read(true);
     line.good();
-    // One look that is off the edges, of a part that is there.
+    // One reading that disagrees with the edges while a part is there.
     line.level_read(false);
     line.level_read(true);
     line.level_read(true);
@@ -356,7 +356,7 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
     };
     line.run(40);
     line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
-    // Known later, and begins earlier, and ends earlier.
+    // Known later, but begins and ends earlier.
     line.call(|g, at, emit| g.lost_since(place(10), place(20), at.time, &mut |o| emit(o)));
     line.run(300);
     let last = line.on(Output::Reject).pop().expect("a pulse");
@@ -374,19 +374,19 @@ fn stretches_that_are_lost_one_after_the_other_are_rejected_from_the_first_to_th
 
 #[test]
 fn a_stretch_is_due_when_it_is_known_even_if_a_later_one_was_known_before() {
-    let mut output = Belt::new(by_time(Ejector::Pass));
-    output.settle();
-    let start = output.clock;
+    let mut line = Belt::new(by_time(Ejector::Pass));
+    line.settle();
+    let start = line.clock;
     let place = |ms: u64| Position {
         time: Instant(start + ms * MS),
         count: Count(0),
     };
-    output.run(40);
-    output.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
-    output.run(80);
-    let known = output.clock;
-    output.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
-    let due = output.said.iter().rev().find_map(|(_, o)| match *o {
+    line.run(40);
+    line.call(|g, at, emit| g.lost_since(place(30), place(40), at.time, &mut |o| emit(o)));
+    line.run(80);
+    let known = line.clock;
+    line.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
+    let due = line.said.iter().rev().find_map(|(_, o)| match *o {
         Action::Set {
             output: Output::Reject,
             on: true,
@@ -417,7 +417,7 @@ fn an_edge_that_was_lost_before_the_last_part_is_rejected_where_it_is() {
 
 #[test]
 fn what_is_told_of_the_sensor_counts_after_what_was_due_before() {
-    // Covered for 30 ms at the time, and told of a little later.
+    // Covered for 30 ms at the time; the gate is called a little later.
     let mut line = Belt::new(watched(GATES[0], Ejector::Pass));
     line.settle();
     line.good();

@@ -1,4 +1,4 @@
-//! Frames that are kept, waited for, and told apart.
+//! Frames that are kept, parts that wait for frames, and frames that are told apart.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
         for n in 1..=2 * CONTENTS as u64 {
             frame(n, 5);
         }
-        // The picture from the start.
+        // The frame from the start.
         frame(999, 1000);
     });
     assert_eq!(said.last(), Some(&Paired::Free(999, Unused::Repeated)));
