@@ -38,7 +38,7 @@ fn settings(camera: &Camera, fps: f64) -> V4l2Settings {
 /// The rate that the input fixes: told by the refusal of another.
 fn rate(camera: &Camera) -> f64 {
     let error = V4l2Source::new(settings(camera, 7.0)).open();
-    let error = error.expect_err("7 frames a second").to_string();
+    let error = error.expect_err("7 frames per second").to_string();
     println!("{error}");
     let told = error
         .split("RGB3 at ")

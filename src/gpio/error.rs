@@ -142,7 +142,7 @@ pub enum GpioError {
         chip: String,
         /// What the pins are for.
         used_for: String,
-        /// What the system said.
+        /// The system's error.
         source: gpiocdev::Error,
     },
     /// The chip is gone, or no longer answers.
@@ -160,7 +160,7 @@ pub enum GpioError {
     Fall {
         /// The line.
         used_for: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: gpiocdev_uapi::Error,
     },
     /// An output is in a request that this process did not receive: a bug, or another version of
