@@ -127,7 +127,7 @@ pub(crate) struct Exposed {
 pub(crate) struct Pacer {
     exposure: Exposure,
     triggers: Option<Arc<Triggers>>,
-    /// Whether the one flash is in use: two would be two writers of the ring.
+    /// Whether the one flash was returned: a second one would be a second writer of the ring.
     flash_given: bool,
     /// On triggers: taken from the ring and not yet due.
     pending: Option<Instant>,

@@ -1,7 +1,7 @@
 //! The interface of every camera, real or not, to the line.
 //!
 //! A source delivers raw frames: the bytes as the camera made them, with the kernel's time. They
-//! are decoded only after a part has claimed them, on the inference thread, because most frames of
+//! are decoded only after a part has claimed them, on the inspection thread, because most frames of
 //! a free-running camera show no part.
 
 use crate::time::{Duration, Instant};

@@ -106,8 +106,7 @@ fn open(path: &std::path::Path) -> Result<Chip, GpioError> {
         },
         _ => refused(&path.display().to_string(), "opening it", source),
     })?;
-    // The first user interface has the same line information under another number, so it does not
-    // prove the version.
+    // The first user interface asks for line information under another number.
     chip.supports_abi_version(gpiocdev::AbiVersion::V2)
         .map_err(|_| GpioError::OldKernel { chip: chip.name() })?;
     Ok(chip)

@@ -97,7 +97,7 @@ pub(super) fn list(entries: &[String]) -> String {
     }
     let listed = entries[..entries.len().min(LISTED)].join(", ");
     match entries.len().saturating_sub(LISTED) {
-        0 => told,
+        0 => listed,
         more => format!("{listed} and {more} more"),
     }
 }

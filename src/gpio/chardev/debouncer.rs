@@ -23,7 +23,7 @@ pub(super) struct Debouncer {
     last: Option<Instant>,
     /// The level after that edge.
     on: bool,
-    /// The level that the line's program knows.
+    /// The level that was reported last.
     known: bool,
     /// Edges after which the input is not quiet yet.
     burst: Option<Burst>,

@@ -119,14 +119,14 @@ impl TextOutputs {
     /// # Errors
     /// [`SimulatedError::Text`], for example if nobody reads the FIFO or socket.
     pub fn open(path: &Path, outputs: &[Output]) -> Result<Self, SimulatedError> {
-        let mut plant = Plant::open(path)?;
-        for output in outputs {
-            plant.send(*output, output.when_unattended())?;
-        }
-        Ok(Self {
-            plant,
+        let mut opened = Self {
+            plant: Plant::open(path)?,
             wired: wired(outputs),
-        })
+        };
+        for output in outputs {
+            opened.plant.send(*output, output.when_unattended())?;
+        }
+        Ok(opened)
     }
 }
 

@@ -76,8 +76,8 @@ pub struct LineFigures {
     pub counters: Counters,
     /// Parts that came, whether the line saw them or not.
     pub came: u64,
-    /// Parts that were rejected for lack of time (no verdict at the gate, no place in the queue, or
-    /// the line was not ready after such a part), and outputs that were late.
+    /// Parts that were rejected for lack of time (no verdict at the gate, no place left, or the
+    /// line was not ready after such a part), and outputs that were late.
     pub late: u64,
     /// Time of one part's inspection.
     pub inspection: Quantiles,
