@@ -1,5 +1,5 @@
 //! Promise: the rooms of `src/` import in one direction, by the table in docs/architecture.md, and
-//! no module imports another in a circle. Tests may import what they like.
+//! modules have no circular imports. Tests may import any module.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -12,12 +12,12 @@ use std::path::Path;
 /// Which rooms each room may import.
 type Table = BTreeMap<String, BTreeSet<String>>;
 
-/// First line of the table.
+/// Head of the table.
 const HEAD: &str = "| room | may import |";
-/// A room inside another, with a row of its own.
+/// A room inside another, with its own row.
 const INNER: [&str; 2] = ["line", "gate"];
 
-/// The room of a module; None for the crate's root, whose few constants are everyone's.
+/// The room of a module; None for the crate's root, whose few constants every room may use.
 fn room(module: &[String]) -> Option<String> {
     let inner = module.len() >= INNER.len() && module.iter().zip(INNER).all(|(a, b)| a == b);
     if inner {
@@ -26,7 +26,7 @@ fn room(module: &[String]) -> Option<String> {
     module.first().cloned()
 }
 
-/// Reads the rows under [`HEAD`]: names of rooms between backquotes, `nothing` where there are none.
+/// Reads the rows under [`HEAD`]: names of rooms between backquotes, `nothing` if there are none.
 fn table(text: &str) -> Table {
     let rows = text.lines().skip_while(|line| *line != HEAD).skip(2);
     let names = |cell: &str| -> BTreeSet<String> {
@@ -74,7 +74,7 @@ fn forbidden(program: &Program, table: &Table) -> Vec<String> {
             continue;
         };
         for import in &module.imports {
-            // A constant of the crate's root is of no room.
+            // A constant of the crate's root belongs to no room.
             let known = import.path.first().is_some_and(|first| {
                 let first = std::slice::from_ref(first);
                 program.0.contains_key(first)
@@ -83,7 +83,7 @@ fn forbidden(program: &Program, table: &Table) -> Vec<String> {
                 continue;
             };
             let may = |room: &str| table.get(&from).is_some_and(|row| row.contains(room));
-            // Whoever may import a room may import the room inside it, the room itself included.
+            // A room that may import another may import the room inside it, and its own.
             let around = to.split('/').next().unwrap_or_default();
             if to != from && around != from && !may(&to) && !may(around) {
                 found.push(format!(
@@ -98,17 +98,17 @@ fn forbidden(program: &Program, table: &Table) -> Vec<String> {
     found
 }
 
-/// Who imports whom among the modules of one folder, each with all that is in it; and where.
+/// Which modules of one folder import which, each with everything in it; and where.
 type Siblings = BTreeMap<Name, BTreeMap<Name, String>>;
 
-/// By the folder.
+/// Siblings of each folder.
 fn siblings(program: &Program) -> BTreeMap<Name, Siblings> {
     let mut folders: BTreeMap<Name, Siblings> = BTreeMap::new();
     for (name, module) in &program.0 {
         for import in &module.imports {
             let home = program.home(&import.path);
             let common = name.iter().zip(&home).take_while(|(a, b)| a == b).count();
-            // A module and what is in it are one.
+            // A module and its content count as one.
             if common == name.len() || common == home.len() {
                 continue;
             }
@@ -121,7 +121,7 @@ fn siblings(program: &Program) -> BTreeMap<Name, Siblings> {
     folders
 }
 
-/// A way from `from` back to it, if there is one.
+/// A path of imports from `from` back to it, if there is one.
 fn way_back(siblings: &Siblings, from: &Name) -> Option<Vec<String>> {
     let mut ways = vec![(from, Vec::new())];
     let mut seen = BTreeSet::new();
@@ -140,7 +140,7 @@ fn way_back(siblings: &Siblings, from: &Name) -> Option<Vec<String>> {
     None
 }
 
-/// Circles of imports, one for each folder that has any.
+/// Circular imports, one for each folder that has any.
 fn circles(program: &Program) -> Vec<String> {
     let folders = siblings(program);
     let mut found = Vec::new();
@@ -188,7 +188,7 @@ fn nothing_imports_in_a_circle() {
     none(&circles(&this_program()));
 }
 
-/// A made-up program.
+/// An invented program.
 fn program(files: &[(&str, &str)]) -> Program {
     let mut program = Program::default();
     for (file, text) in files {
@@ -200,7 +200,7 @@ fn program(files: &[(&str, &str)]) -> Program {
 const MADE_UP: &str = "Words.\n\n| room | may import |\n|---|---|\n| `line` | `frame` |\n| `line/gate` | nothing |\n| `frame` | nothing |\n\n| `other` | `table` |\n";
 
 #[test]
-fn a_forbidden_import_is_told_with_its_place() {
+fn a_forbidden_import_is_reported_with_its_place() {
     let program = program(&[
         (
             "lib.rs",
@@ -268,7 +268,7 @@ fn imports_inside_modules_of_a_file_are_read_from_there() {
 }
 
 #[test]
-fn a_room_without_a_row_and_a_row_without_a_room_are_told() {
+fn a_room_without_a_row_and_a_row_without_a_room_are_reported() {
     let program = program(&[("lib.rs", ""), ("line.rs", ""), ("station.rs", "")]);
     assert_eq!(
         unmatched(&program, &table(MADE_UP)),
@@ -290,7 +290,7 @@ fn circles_are_found_between_rooms_and_between_files() {
     ]);
     let found = "src/a.rs:1: crate::b\n  src/b/inner.rs:2: crate::c\n  src/c.rs:1: crate::a";
     assert_eq!(circles(&rooms), [found]);
-    // `super::Two` is what the folder passes on of its file `two`.
+    // `super::Two` is a re-export of the folder from its file `two`.
     let files = [
         (
             "a/mod.rs",

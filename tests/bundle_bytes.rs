@@ -1,4 +1,5 @@
-//! A bundle that is damaged in any way is an error that says so; never a panic, never a product.
+//! A bundle that is damaged in any way gives an error that states the damage; never a panic, never
+//! a product.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -64,7 +65,7 @@ fn every_cut_in_header_and_manifest_is_seen() {
 }
 
 #[test]
-fn a_newer_format_is_told_from_damage() {
+fn a_newer_format_is_not_taken_for_damage() {
     let mut bytes = demo().to_vec();
     bytes[8..12].copy_from_slice(&(FORMAT + 41).to_le_bytes());
     let text = refused(bytes, "it is of a newer format");
@@ -81,12 +82,12 @@ fn trailing_bytes_and_other_files_are_refused() {
 }
 
 #[test]
-fn a_bundle_for_a_later_runtime_says_which() {
+fn a_bundle_for_a_later_runtime_names_it() {
     let bytes = bundle::changed(bundle::small(), |m| m.minimum_runtime = [99, 1, 0]);
     assert!(refused(bytes, "it needs another version").contains("99.1.0"));
 }
 
-/// Puts header and manifest digests right again, as somebody with bad intentions would.
+/// Makes header and manifest digests correct again, as an attacker would.
 fn seal(bytes: &mut [u8], manifest: usize) {
     let digest = *blake3::hash(&bytes[HEADER..HEADER + manifest]).as_bytes();
     bytes[32..64].copy_from_slice(&digest);
@@ -122,7 +123,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
-    /// Digests keep accidents out; this is about the decoder behind them.
+    /// Digests catch accidents; this test is about the decoder behind them.
     #[test]
     fn a_forged_manifest_never_panics(
         edits in proptest::collection::vec((0.0f64..1.0, any::<u8>()), 1..4),
@@ -133,7 +134,7 @@ proptest! {
             bytes[HEADER + (*manifest as f64 * share) as usize] = value;
         }
         seal(&mut bytes, *manifest);
-        // Either is fine: a changed name still makes a product.
+        // Both results are allowed: a changed name still makes a product.
         let _ = Product::from_bytes(bytes, "forged");
     }
 }
@@ -160,7 +161,7 @@ struct Varied {
     thresholds: [f32; 2],
     rows: usize,
     rule: Rule,
-    /// Under `coverage`: whether by place, by neighbourhood.
+    /// Under `coverage`: whether there is the position condition, and the neighbourhood condition.
     coverage: [bool; 2],
     density: bool,
     refinement: bool,
@@ -255,7 +256,7 @@ fn candidate(rule: Rule, figure: f64) -> Candidate {
     }
 }
 
-/// A method and its sections; no network in them is one, which opening does not look at.
+/// A method and its sections; none of them is a network, because opening does not check networks.
 fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -> Method {
     let rows = v.rows;
     let opaque =
@@ -553,9 +554,9 @@ proptest! {
             prop_assert_eq!(member.row_scale().is_some(), v.density);
         }
         prop_assert_eq!(product.signature(), &Signature::Unsigned);
-        // The same in, the same bytes out; a rewrite without a change changes nothing.
+        // The same values give the same bytes; a rewrite without a change changes nothing.
         prop_assert_eq!(&product.rewritten(manifest).expect("write"), &bytes);
-        // JSON has it all, digests readably.
+        // The JSON has everything, with readable digests.
         let json = serde_json::to_value(product.manifest()).expect("JSON");
         let digest = json["training"]["digest"].as_str().expect("hexadecimal");
         prop_assert_eq!(digest.len(), 64);
@@ -593,7 +594,7 @@ fn every_cut_and_every_changed_byte_of_every_kind_of_section_is_seen() {
 
 type Edit<'a> = &'a dyn Fn(&mut Manifest, &mut Vec<SectionBytes>);
 
-/// What is said about a bundle of [`everything`] that `edit` has been at.
+/// The error for a bundle of [`everything`] that `edit` has changed.
 fn complaint(rule: Rule, what: &str, edit: Edit<'_>) -> String {
     let (mut manifest, mut sections) = synthetic(&everything(rule));
     let whole = write(manifest.clone(), &sections, &Signature::Unsigned).expect("write");
@@ -616,8 +617,8 @@ fn refinement(manifest: &mut Manifest) -> &mut RefinementEvidence {
     manifest.method.refinement.as_mut().expect("evidence")
 }
 
-/// Sections and the values of the method that do not fit together. Each would be inspected by another
-/// method than the one fitted, so each is an error, and the error names what is off.
+/// Sections and values of the method that do not fit together. Each would make another method than
+/// the fitted one inspect, so each is an error, and the error names the cause.
 #[test]
 fn what_does_not_fit_together_is_refused_and_named() {
     let stray: Edit<'_> = &|_, sections| {

@@ -1,4 +1,4 @@
-//! `partgate capture`: what it writes is what the line's camera shows, and what it cannot do it says.
+//! `partgate capture`: it writes what the line's camera shows, and reports what it cannot do.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -50,7 +50,7 @@ fn pictures_of_the_lines_camera_become_files() {
             assert_eq!(field(&report, "width"), frame.width());
             assert_eq!(field(&report, "height"), frame.height());
         }
-        // What is there is not mixed with what comes.
+        // It does not mix new files with old ones.
         partgate(&["capture", &line, &photos])
             .exits(3)
             .tells("not empty");
@@ -99,7 +99,7 @@ fn a_recording_is_played_as_it_was_taken() {
         );
         times.push(frame.time);
     }
-    // Fifty a second, of which none may have been missed or some: the distances are whole frames.
+    // Fifty per second, of which none or some can be missed: the distances are whole frames.
     for pair in times[..4].windows(2) {
         let frames = pair[1].since(pair[0]).0 as f64 / 20e6;
         assert!(
@@ -107,7 +107,7 @@ fn a_recording_is_played_as_it_was_taken() {
             "{times:?}"
         );
     }
-    // A folder without times is named, and what would be wrong about the line as well.
+    // A folder without times is named, and errors of the line as well.
     std::fs::remove_file(taken.join("frames.jsonl")).expect("removed");
     let check = partgate(&["config", "check", &second.to_string_lossy()]).exits(3);
     assert!(check.stdout.contains("frames.jsonl"), "{}", check.stdout);

@@ -1,8 +1,8 @@
-//! Promise: from the trigger to the picture that is inspected nothing is allocated, once the first
-//! frames have passed: exposing, taking a frame, decoding the uncompressed formats, checking it.
+//! Promise: from the trigger to the frame that is inspected nothing is allocated after the first
+//! frames: exposing, taking a frame, decoding the uncompressed formats, checking it.
 
 #![allow(clippy::expect_used)]
-// The counting allocator has to implement an unsafe trait; it forwards to the system's.
+// The counting allocator must implement an unsafe trait; it forwards to the system's.
 #![allow(unsafe_code)]
 
 use partgate::capture::Exposure;
@@ -22,7 +22,7 @@ use std::cell::Cell;
 struct Counting;
 
 thread_local! {
-    /// Of this thread alone: the test runner and other tests allocate as they like.
+    /// Of this thread alone, because the test runner and other tests allocate too.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -87,7 +87,7 @@ fn uncompressed_formats_decode_into_the_same_memory() {
     }
 }
 
-/// Takes frames of a triggered or running source; allocations after the first three.
+/// Takes frames of a triggered or running source; returns the allocations after the first three.
 fn taken(mut source: impl FrameSource, frames: u64) -> u64 {
     source.open().expect("open");
     let mut flash = source.flash();

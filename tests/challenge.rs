@@ -1,7 +1,8 @@
-//! The challenge: a known-bad part has to be rejected on the inspector's word, and the log proves it.
+//! The challenge: a known-bad part must be rejected because of the inspector's verdict, and the log
+//! proves it.
 //!
-//! Each test runs the real program, both processes. What the inspector says of the known-bad part is the
-//! product's: one that finds every part NG, one that finds every part OK, one that cannot tell.
+//! Each test runs the real program, both processes. The product gives the verdict on the known-bad
+//! part: one product finds every part NG, one finds every part OK, one gives UNKNOWN.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -15,13 +16,14 @@ use serde_json::Value;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// From sensor to ejector; generous, because the tests of a whole workspace run beside.
+/// Time from sensor to ejector; generous, because the other tests of the workspace run at the same
+/// time.
 const AFTER_MS: u64 = 3000;
 const PULSE_MS: u64 = 60;
 
-/// What the product says of every part.
+/// The verdict of the product on every part.
 #[derive(Clone, Copy)]
-enum Says {
+enum Finds {
     Ok,
     Unknown,
     Ng,
@@ -32,9 +34,9 @@ fn seconds_now() -> u64 {
     since.expect("after 1970").as_secs()
 }
 
-/// A line that has to be challenged every `hours`; the last one was passed at `passed`, where its
-/// record says so.
-fn plant(says: Says, hours: f64, passed: Option<u64>) -> Plant {
+/// A line that needs a challenge every `hours`; the last one was passed at `passed`, if its record
+/// has one.
+fn plant(finds: Finds, hours: f64, passed: Option<u64>) -> Plant {
     let plant = Plant::new(&format!(
         "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\nsource = \"rendered\"\n\
          on_trigger = true\nseed = 1\ndefective_percent = 0.0\n[trigger]\nkind = \"socket\"\n\
@@ -44,10 +46,10 @@ fn plant(says: Says, hours: f64, passed: Option<u64>) -> Plant {
          lease_ms = 4000\nlate_ms = 1000\nrestart_ms = 20\n[alarm]\nconsecutive_rejects = 0\n\
          stop_line = true\n[challenge]\nevery_hours = {hours}\n"
     ));
-    let product = match says {
-        Says::Ok => bundle::with_thresholds(1e6, 1e6),
-        Says::Unknown => bundle::with_thresholds(0.0, 1e6),
-        Says::Ng => bundle::with_thresholds(1e-6, 1e-6),
+    let product = match finds {
+        Finds::Ok => bundle::with_thresholds(1e6, 1e6),
+        Finds::Unknown => bundle::with_thresholds(0.0, 1e6),
+        Finds::Ng => bundle::with_thresholds(1e-6, 1e-6),
     };
     std::fs::write(plant.at("small.pgp"), product).expect("bundle");
     if let Some(passed) = passed {
@@ -98,24 +100,24 @@ fn await_socket(plant: &Plant) {
     }
 }
 
-/// Waits until everything that lay on the line before it was ready has been thrown out.
+/// Waits until the parts that were on the belt before the line was ready are rejected.
 fn await_clear(running: &Running<'_>, ready: u64) {
     running.plant.await_change("reject", false, ready);
 }
 
-/// The known-bad part passes the sensor; when it did.
+/// The known-bad part passes the sensor; returns its time.
 fn known_bad_part(running: &Running<'_>) -> u64 {
     running.await_status("awaited", |s| s["challenge"]["state"] == "awaited");
-    let told = tell(running.plant, "trigger").exits(0).json();
-    told["at_ns"].as_u64().expect("a time")
+    let answer = tell(running.plant, "trigger").exits(0).json();
+    answer["at_ns"].as_u64().expect("a time")
 }
 
 #[test]
 fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_the_inspectors_word()
 {
-    let plant = plant(Says::Ng, 8.0, None);
+    let plant = plant(Finds::Ng, 8.0, None);
     let running = plant.start();
-    // Nobody knows of a challenge. The line was ready once, so that the alarm is not one of starting.
+    // No challenge is known. The line was ready once, so the alarm is not one of the start.
     let ready = running.await_ready();
     let stopped = plant.await_change("ready", false, ready);
     let status = running.await_status("overdue", |s| alarms(s) == ["challenge"]);
@@ -127,12 +129,12 @@ fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_th
         (&alarm["subject"], &alarm["detail"]),
         (&"challenge".into(), &"overdue".into())
     );
-    assert!(plant.said().contains("partgate tell CONFIG challenge"));
-    // To have looked at it is not enough.
+    assert!(plant.printed().contains("partgate tell CONFIG challenge"));
+    // An acknowledgement is not enough.
     tell(&plant, "acknowledge").exits(1).tells("challenge");
     assert_eq!(alarms(&running.ask("status")), ["challenge"]);
 
-    // The line runs for the known-bad part, with the alarm standing.
+    // The line runs for the known-bad part, with the alarm latched.
     tell(&plant, "challenge").exits(0);
     let ready = plant.await_change("ready", true, stopped);
     assert_eq!(alarms(&running.ask("status")), ["challenge"]);
@@ -145,7 +147,7 @@ fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_th
     assert!(score.parse::<f32>().expect("a score") > 0.0);
     let pulse = at + AFTER_MS * MS;
     assert!(!on_between(
-        &plant.heard(),
+        &plant.changes(),
         "pass",
         pulse,
         pulse + PULSE_MS * MS
@@ -156,7 +158,7 @@ fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_th
         .collect();
     assert_eq!(verdicts, [("NG".into(), "ng".into())]);
 
-    // The alarm stands until somebody says that he has seen it.
+    // The alarm stays until a person acknowledges it.
     let stopped = plant.await_change("ready", false, ready);
     let status = running.await_status("passed", |s| s["challenge"]["passed"] == 1);
     assert_eq!(alarms(&status), ["challenge"]);
@@ -167,7 +169,7 @@ fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_th
     assert_eq!(alarms(&running.ask("status")), Vec::<&str>::new());
     running.stop();
 
-    // And a new start knows of it.
+    // A new start knows it too.
     let kept = std::fs::read_to_string(plant.at("record/alarm")).expect("alarm file");
     assert!(kept.starts_with("No alarm stands."), "{kept}");
     assert!(kept.contains(" Challenge passed: "), "{kept}");
@@ -186,7 +188,7 @@ fn an_overdue_challenge_stops_the_line_until_a_known_bad_part_was_rejected_on_th
 
 #[test]
 fn a_known_bad_part_that_is_inspected_ok_raises_the_alarm_which_outlives_a_new_start() {
-    let plant = plant(Says::Ok, 8.0, Some(seconds_now()));
+    let plant = plant(Finds::Ok, 8.0, Some(seconds_now()));
     let running = plant.start();
     running.await_clear();
     assert_eq!(alarms(&running.ask("status")), Vec::<&str>::new());
@@ -197,12 +199,12 @@ fn a_known_bad_part_that_is_inspected_ok_raises_the_alarm_which_outlives_a_new_s
     plant.await_change("ready", false, at);
     let status = running.await_status("failed", |s| s["challenge"]["failed"] == 1);
     assert_eq!(alarms(&status), ["challenge"]);
-    assert!(plant.said().contains("challenge FAILED"));
+    assert!(plant.printed().contains("challenge FAILED"));
     tell(&plant, "acknowledge").exits(1).tells("challenge");
     assert_eq!(running.ask("status")["ready"], false);
-    let told = |kept: &str| kept.starts_with("An alarm stands: challenge.");
+    let latched = |kept: &str| kept.starts_with("An alarm stands: challenge.");
     let kept = std::fs::read_to_string(plant.at("record/alarm")).expect("alarm file");
-    assert!(told(&kept), "{kept}");
+    assert!(latched(&kept), "{kept}");
     running.stop();
 
     let from = partgate::clock::now().0;
@@ -212,13 +214,13 @@ fn a_known_bad_part_that_is_inspected_ok_raises_the_alarm_which_outlives_a_new_s
     assert_eq!(status["challenge"]["needed"], true);
     tell(&plant, "acknowledge").exits(1).tells("challenge");
     running.stop();
-    let ready = line::change_after(&plant.heard(), "ready", true, from);
+    let ready = line::change_after(&plant.changes(), "ready", true, from);
     assert_eq!(ready, None, "the line waits for a challenge");
 }
 
 #[test]
 fn a_known_bad_part_that_is_rejected_for_another_reason_proves_nothing_and_is_repeated() {
-    let plant = plant(Says::Unknown, 8.0, Some(seconds_now()));
+    let plant = plant(Finds::Unknown, 8.0, Some(seconds_now()));
     let running = plant.start();
     running.await_clear();
     for round in 1..=2 {
@@ -230,7 +232,7 @@ fn a_known_bad_part_that_is_rejected_for_another_reason_proves_nothing_and_is_re
         running.await_status("void", |s| s["challenge"]["void"] == round);
     }
     let status = running.ask("status");
-    // The last one that was passed is not overdue yet.
+    // The last passed challenge is not overdue yet.
     assert_eq!(alarms(&status), Vec::<&str>::new());
     assert_eq!(
         (
@@ -249,7 +251,7 @@ fn a_known_bad_part_that_is_rejected_for_another_reason_proves_nothing_and_is_re
 fn a_challenge_that_was_not_passed_again_in_time_raises_the_alarm() {
     // 36 s, of which ten are left.
     let started = Instant::now();
-    let plant = plant(Says::Ng, 0.01, Some(seconds_now() - 26));
+    let plant = plant(Finds::Ng, 0.01, Some(seconds_now() - 26));
     let running = plant.start();
     let ready = running.await_ready();
     if started.elapsed() > Duration::from_secs(8) {

@@ -1,4 +1,4 @@
-//! Every command does what its help says.
+//! Every command does what its help states.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -108,7 +108,7 @@ fn score_prints_a_line_for_every_image_of_every_format() {
         let picture = image::open(overlay).expect("overlay");
         assert_eq!((picture.width(), picture.height()), (128, 128));
     }
-    // The same picture without loss in three formats: the same score.
+    // The same picture in three lossless formats: the same score.
     for i in [2, 3] {
         assert_eq!(lines[0]["score"], lines[i]["score"]);
     }
@@ -137,12 +137,12 @@ fn gate_is_6_when_an_inspectord_part_is_not_ok() {
     let all_unknown = text(&bench.write("unknown.pgp", &lowest));
     bundle::save(&Renderer::new(1).good(70_001), &bench.at("part.png"));
     let image = text(&bench.at("part.png"));
-    let said = partgate(&["score", &all_ok, &image, "--gate"]).exits(0);
-    assert_eq!(said.lines()[0]["verdict"], "OK");
-    let said = partgate(&["score", &all_unknown, &image, "--gate"]).exits(6);
-    assert_eq!(said.lines()[0]["verdict"], "UNKNOWN");
+    let printed = partgate(&["score", &all_ok, &image, "--gate"]).exits(0);
+    assert_eq!(printed.lines()[0]["verdict"], "OK");
+    let printed = partgate(&["score", &all_unknown, &image, "--gate"]).exits(6);
+    assert_eq!(printed.lines()[0]["verdict"], "UNKNOWN");
     partgate(&["score", &all_unknown, &image]).exits(0);
-    // What could not be inspected weighs more than what was inspected bad.
+    // A part that could not be inspected decides the exit code before one with verdict NG.
     let gone = text(&bench.at("gone.png"));
     partgate(&["score", &all_unknown, &image, &gone, "--gate"]).exits(3);
 }
@@ -173,7 +173,7 @@ fn score_ends_quietly_when_its_reader_leaves() {
 
 #[test]
 fn inspect_shows_what_matters() {
-    let said = partgate(&["inspect", &demo_bundle()]).exits(0).stdout;
+    let printed = partgate(&["inspect", &demo_bundle()]).exits(0).stdout;
     for word in [
         "UNSIGNED",
         "blake3",
@@ -184,7 +184,7 @@ fn inspect_shows_what_matters() {
         "Golden",
         "Sections",
     ] {
-        assert!(said.contains(word), "no `{word}` in {said}");
+        assert!(printed.contains(word), "no `{word}` in {printed}");
     }
     let json = partgate(&["inspect", &demo_bundle(), "--json"])
         .exits(0)
@@ -205,18 +205,18 @@ fn inspect_shows_what_matters() {
             .len(),
         64
     );
-    // The built-in product runs on a backbone that ships.
+    // The built-in product uses a backbone that is part of the release.
     assert_eq!(
         field(&json, "file.shipped_backbone"),
         field(&json, "backbone.name")
     );
 }
 
-/// What decides about a part must not stay unsaid: conditions, factors, refinement, members.
+/// Everything that decides about a part must be printed: conditions, factors, refinement, members.
 #[test]
 fn inspect_shows_what_conditions_a_product() {
     let golden = |name: &str| text(&bundle::root().join("tests/golden").join(name));
-    let said = partgate(&["inspect", &golden("format-2.pgp")])
+    let printed = partgate(&["inspect", &golden("format-2.pgp")])
         .exits(0)
         .stdout;
     for word in [
@@ -235,7 +235,7 @@ fn inspect_shows_what_conditions_a_product() {
         "the mean of 2 maps, the first one's divided by 1.5",
         "Bank 2",
     ] {
-        assert!(said.contains(word), "no `{word}` in {said}");
+        assert!(printed.contains(word), "no `{word}` in {printed}");
     }
     let json = partgate(&["inspect", &golden("format-2.pgp"), "--json"])
         .exits(0)
@@ -246,22 +246,26 @@ fn inspect_shows_what_conditions_a_product() {
     assert_eq!(field(&json, &format!("{near}.measure")), "ratio");
     assert_eq!(field(&json, "others")[0]["method"]["rule"], "pni");
     assert_eq!(number(&json, "file.format"), 2.0);
-    // The members' times are in one table, their networks are told apart.
-    let said = partgate(&["bench", &golden("format-2.pgp"), "--runs", "2"])
+    // The members' times are in one table, with the name of each network.
+    let printed = partgate(&["bench", &golden("format-2.pgp"), "--runs", "2"])
         .exits(0)
         .stdout;
     assert!(
-        said.contains(" px, bank of 24 rows + 32 px, bank of "),
-        "{said}"
+        printed.contains(" px, bank of 24 rows + 32 px, bank of "),
+        "{printed}"
     );
-    assert_eq!(said.matches("network            ").count(), 2, "{said}");
+    assert_eq!(
+        printed.matches("network            ").count(),
+        2,
+        "{printed}"
+    );
     let json = partgate(&["bench", &golden("format-2.pgp"), "--runs", "2", "--json"])
         .exits(0)
         .json();
     assert_eq!(field(&json, "others")[0]["side"], 32);
     let further = &field(&json, "kernels.others")[0];
     assert!(field(further, "backbone.engine").is_string());
-    // An older file is not passed off as a new one.
+    // An older file keeps its own format in the output.
     let json = partgate(&["inspect", &golden("format-1.pgp"), "--json"])
         .exits(0)
         .json();
@@ -279,11 +283,11 @@ fn diff_names_what_differs() {
     let other = text(&bench.write("other.pgp", &other));
     let same = partgate(&["diff", &bench.bundle(), &bench.bundle()]).exits(0);
     assert!(same.stdout.contains("no differences"));
-    let said = partgate(&["diff", &bench.bundle(), &other]).exits(0).stdout;
-    assert!(said.contains("revision") && said.contains("thresholds.ng.threshold"));
+    let printed = partgate(&["diff", &bench.bundle(), &other]).exits(0).stdout;
+    assert!(printed.contains("revision") && printed.contains("thresholds.ng.threshold"));
     assert!(
-        said.contains("  - 3\n") && said.contains("  + 4\n"),
-        "{said}"
+        printed.contains("  - 3\n") && printed.contains("  + 4\n"),
+        "{printed}"
     );
     let json = partgate(&["diff", &bench.bundle(), &other, "--json"])
         .exits(0)
@@ -309,13 +313,13 @@ fn selftest_agrees_disagrees_and_wants_something_to_test_with() {
         .exits(0)
         .json();
     assert_eq!(field(&json, "agrees"), true);
-    let said = partgate(&["selftest", &bench.bundle(), "--threads", "1"]).exits(0);
-    assert!(said.stdout.contains("all 2 golden images agree"));
+    let printed = partgate(&["selftest", &bench.bundle(), "--threads", "1"]).exits(0);
+    assert!(printed.stdout.contains("all 2 golden images agree"));
 
     let wrong = bundle::changed(bundle::small(), |m| m.goldens[1].score *= 1.01);
     let wrong = text(&bench.write("wrong.pgp", &wrong));
-    let said = partgate(&["selftest", &wrong]).exits(5);
-    assert!(said.stdout.contains("DISAGREES") && said.stdout.contains("1 of 2"));
+    let printed = partgate(&["selftest", &wrong]).exits(5);
+    assert!(printed.stdout.contains("DISAGREES") && printed.stdout.contains("1 of 2"));
     let json = partgate(&["selftest", &wrong, "--json"]).exits(5).json();
     let golden = &field(&json, "goldens")[1];
     assert_eq!(field(golden, "agrees"), false);
@@ -419,7 +423,7 @@ fn bench_measures_every_stage() {
         number(&json, "total.max_ms") <= sum + 0.01,
         "decode is not part of the total"
     );
-    // A stage goes by its own name whether or not another one runs before it.
+    // A stage has its own name whether another one runs before it or not.
     let refined = text(&bundle::root().join("tests/golden/format-2.pgp"));
     let json = partgate(&["bench", &refined, "--runs", "3", "--json"])
         .exits(0)
@@ -437,8 +441,8 @@ fn a_picture_larger_than_any_camera_is_refused() {
         .expect("image")
         .save(&path)
         .expect("save");
-    let said = partgate(&["score", &bench.bundle(), &text(&path)]).exits(3);
-    assert!(said.lines()[0]["error"].is_string());
+    let printed = partgate(&["score", &bench.bundle(), &text(&path)]).exits(3);
+    assert!(printed.lines()[0]["error"].is_string());
 }
 
 #[test]

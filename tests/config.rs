@@ -1,5 +1,5 @@
-//! `partgate config` and `doctor`: a file's every problem is told with its place, and what a
-//! machine lacks with its fix.
+//! `partgate config` and `doctor`: every problem of a file is reported with its place, and
+//! everything that a machine lacks with its fix.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -13,8 +13,8 @@ use partgate::simulation::part::Renderer;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A line that runs anywhere: rendered pictures in a folder, the demo product, lines that no
-/// machine has.
+/// A line that runs anywhere: rendered pictures in a folder, the demo product, pins that no machine
+/// has.
 fn line(folder: &Path) -> PathBuf {
     let pictures = folder.join("parts");
     std::fs::create_dir(&pictures).expect("folder");
@@ -62,7 +62,7 @@ fn change(path: &Path, old: &str, new: &str) {
     std::fs::write(path, config.replacen(old, new, 1)).expect("write");
 }
 
-/// The keys of the problems that `config check` tells.
+/// The keys of the problems that `config check` reports.
 fn problem_keys(check: &Value) -> Vec<&str> {
     let problems = field(check, "problems").as_array().expect("a list");
     let key = |problem| field(problem, "key").as_str().expect("text");
@@ -77,7 +77,7 @@ fn the_example_of_every_board_is_accepted() {
         let file = dir.path().join(format!("{board}.toml"));
         std::fs::write(&file, &example.stdout).expect("write");
         partgate(&["config", "check", "--syntax-only", &text(&file)]).exits(0);
-        // The product of the example is nobody's, and that is told.
+        // The product of the example does not exist, and that is reported.
         let check = partgate(&["config", "check", "--json", &text(&file)]).exits(3);
         let check = check.json();
         let expected: &[&str] = if cfg!(feature = "v4l2") {
@@ -94,7 +94,7 @@ fn the_example_of_every_board_is_accepted() {
 }
 
 #[test]
-fn every_problem_is_told_with_file_line_and_key() {
+fn every_problem_is_reported_with_file_line_and_key() {
     let dir = tempfile::tempdir().expect("folder");
     let file = line(dir.path());
     partgate(&["config", "check", &text(&file)]).exits(0);
@@ -125,7 +125,7 @@ fn every_problem_is_told_with_file_line_and_key() {
 }
 
 #[test]
-fn what_protects_less_is_told_and_accepted() {
+fn settings_that_protect_less_are_reported_and_accepted() {
     let dir = tempfile::tempdir().expect("folder");
     let file = dir.path().join("line.toml");
     std::fs::write(&file, partgate::config::EXAMPLE).expect("write");
@@ -135,15 +135,15 @@ fn what_protects_less_is_told_and_accepted() {
     assert!(clean.contains("nothing is wrong"), "{clean}");
 
     change(&file, "delivery_ms = 50", "delivery_ms = 60");
-    let told = check().stdout;
+    let report = check().stdout;
     let lines = std::fs::read_to_string(&file).expect("read");
     let line = 1 + lines
         .lines()
         .position(|line| line.starts_with("delivery_ms"))
         .expect("its line");
     let expected = format!("line.toml:{line}: warning: capture.delivery_ms: 100 ms");
-    assert!(told.contains(&expected), "{told}");
-    assert!(told.contains("nothing is wrong"), "{told}");
+    assert!(report.contains(&expected), "{report}");
+    assert!(report.contains("nothing is wrong"), "{report}");
 
     let json = partgate(&["config", "check", "--syntax-only", "--json", &text(&file)]).exits(0);
     let json = json.json();
@@ -166,7 +166,7 @@ fn the_bundle_and_the_pictures_are_looked_at() {
     assert_eq!(problem_keys(&found), ["camera.folder"]);
     assert!(found.to_string().contains("another view"), "{found}");
     let folder = "source = \"folder\"\nfolder = \"parts\"";
-    // Whichever picture of the folder it is.
+    // Any picture of the folder can be the cause.
     std::fs::rename(
         dir.path().join("parts/0.png"),
         dir.path().join("parts/2.png"),
@@ -201,7 +201,8 @@ fn the_bundle_and_the_pictures_are_looked_at() {
         assert_eq!(keys, expected.concat(), "{found}");
         assert!(found.to_string().contains(words), "{found}");
     }
-    // The size of the board's profile, 1280 x 720, is told where the file asks for it.
+    // The size of the board's profile, 1280 x 720, is reported at the place where the file needs
+    // it.
     let camera = "source = \"v4l2\"";
     change(&file, &before, camera);
     let found = check().exits(3).json();
@@ -291,7 +292,7 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
     ];
     let report = partgate(&arguments).exits(7).json();
     let found = states(&report);
-    // The line's name is on no machine's chips, and many machines have no chip at all.
+    // The pin's name is on no machine's chips, and many machines have no chip at all.
     for (check, state, what) in &found {
         let lines = check == "gpio" || check == "line pass";
         assert_eq!(state == "failed", lines, "{check}: {what}");
@@ -312,7 +313,7 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
         assert_eq!(state, "ok", "{name}: {what}");
         assert!(what.contains(words), "{name}: {what}");
     }
-    let told = std::fs::read_to_string(&support).expect("a report");
+    let report = std::fs::read_to_string(&support).expect("a report");
     for expected in [
         "== checks",
         "self-test: all ",
@@ -320,7 +321,7 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
         "== gpio",
         "fix: ",
     ] {
-        assert!(told.contains(expected), "{expected} in {told}");
+        assert!(report.contains(expected), "{expected} in {report}");
     }
     assert_eq!(
         std::fs::read_dir(dir.path().join("record"))
@@ -355,7 +356,7 @@ fn doctor_holds_the_picture_checks_against_the_products_own_good_parts() {
         let (state, what) = of("picture checks");
         assert_eq!(state, expected, "{what}");
         assert!(what.contains(words), "{what}");
-        // Lines of text need neither a chip nor its group.
+        // The text plant needs neither a chip nor its group.
         let (state, what) = of("gpio");
         assert_eq!((&*state, &*what), ("not_checked", "lines go through text"));
         assert!(!found.iter().any(|(check, ..)| check == "group gpio"));
@@ -390,7 +391,7 @@ fn completions_and_pages_know_every_command() {
         .and_then(|rest| rest.split("\n\n").next())
         .expect("commands in the help text")
         .lines()
-        // Longer indents are descriptions that go on.
+        // Longer indents continue a description.
         .filter_map(|line| {
             line.strip_prefix("  ")
                 .filter(|rest| !rest.starts_with(' '))

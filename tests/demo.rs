@@ -1,4 +1,4 @@
-//! The demonstration and its product, as a newcomer meets them.
+//! The demonstration and its product, as a new user sees them.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -21,9 +21,12 @@ fn demo(folder: &Path, more: &[&str]) -> Ran {
 fn demo_inspects_a_run_and_writes_a_page() {
     let bench = Bench::new();
     let out = bench.at("deep/er");
-    let said = demo(&out, &["--parts", "6"]);
-    assert_eq!(said.stderr, "");
-    assert!(!said.stdout.contains('\x1b'), "colours without a terminal");
+    let printed = demo(&out, &["--parts", "6"]);
+    assert_eq!(printed.stderr, "");
+    assert!(
+        !printed.stdout.contains('\x1b'),
+        "colours without a terminal"
+    );
     for word in [
         "verdict",
         "escapes",
@@ -31,7 +34,11 @@ fn demo_inspects_a_run_and_writes_a_page() {
         "parts a second",
         "index.html",
     ] {
-        assert!(said.stdout.contains(word), "no `{word}` in {}", said.stdout);
+        assert!(
+            printed.stdout.contains(word),
+            "no `{word}` in {}",
+            printed.stdout
+        );
     }
     let page = std::fs::read_to_string(out.join("index.html")).expect("page");
     assert!(page.contains("data:image/jpeg;base64,"));
@@ -43,7 +50,7 @@ fn demo_inspects_a_run_and_writes_a_page() {
         .expect("overlays")
         .count();
     assert_eq!(overlays, 6);
-    // Again into the same folder: its own page may be replaced.
+    // Again into the same folder: it may replace its own page.
     demo(&out, &["--parts", "1"]);
 }
 
@@ -98,8 +105,8 @@ fn render_writes_a_data_set_that_is_the_same_every_time() {
             "--per-defect",
             "1",
         ];
-        let said = partgate(&arguments).exits(0);
-        assert!(said.stdout.contains(&text(&folder)));
+        let printed = partgate(&arguments).exits(0);
+        assert!(printed.stdout.contains(&text(&folder)));
         folder
     };
     let (a, b) = (write("a"), write("b"));

@@ -37,7 +37,7 @@ fn open() -> Product {
     open_format("format-1")
 }
 
-/// Every value of `written` is in `read`; what `read` has beyond it is nothing.
+/// Every value of `written` is in `read`; more values in `read` are allowed.
 fn compare(path: &str, written: &Value, read: &Value) {
     match (written, read) {
         (Value::Object(old), Value::Object(new)) => {
@@ -76,7 +76,7 @@ fn every_field_reads_as_it_was_written() {
             [&written, &read].map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
         compare(name, &values[0], &values[1]);
         if name == "format-2" {
-            // The newest: to the letter.
+            // The newest: exactly the same text.
             for (read, written) in read.lines().zip(written.lines()) {
                 assert_eq!(read, written);
             }
@@ -90,13 +90,14 @@ fn a_picture_that_does_not_hold_the_region_is_never_expected() {
     let mut manifest = open().manifest().clone();
     let [w, h] = manifest.training.smallest.map(|side| side as usize);
     assert!(manifest.expects_size(w, h));
-    // Fitted on pictures of many sizes, so that any may come that the region lies in: it ends at 92.
+    // Fitted on pictures of many sizes, so any size that contains the region is accepted: the
+    // region ends at 92.
     manifest.training.largest = [400, 300];
     assert!(manifest.expects_size(92, 92) && manifest.expects_size(1000, 100));
     assert!(!manifest.expects_size(91, 1000) && !manifest.expects_size(1000, 91));
 }
 
-/// What the JSON cannot catch, because its names move with the code: what the values mean.
+/// The meaning of the values. The JSON cannot show it, because its names change with the code.
 #[test]
 fn what_the_fields_mean_has_not_moved() {
     let product = open();
@@ -195,7 +196,8 @@ fn they_inspect_as_they_did() {
         inspected(&open(), threads);
         let scores = inspected(&open_format("format-2"), threads);
         for (score, pinned) in scores.into_iter().zip(SCORES) {
-            // f32 sums in another order on another processor; the bundle itself allows no more.
+            // f32 sums have another order on another processor; the bundle itself allows no larger
+            // difference.
             assert!((score - pinned).abs() < 1e-4 * pinned, "{score} {pinned}");
         }
     }
@@ -214,7 +216,8 @@ fn what_was_read_is_written_again_byte_for_byte() {
     );
 }
 
-/// New thresholds for an old product: the bundle becomes one of this format and inspects as before.
+/// New thresholds for an old product: the bundle becomes one of the present format and inspects as
+/// before.
 #[test]
 fn a_bundle_of_format_1_is_carried_over_whole() {
     let old = open();
@@ -329,7 +332,7 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     assert!(product.ignore().is_some());
 }
 
-/// A pinned score says nothing about a part that has no say in it.
+/// A pinned score shows nothing about a part that does not contribute to it.
 #[test]
 fn every_part_of_the_golden_bundle_has_a_say_in_its_scores() {
     let product = open_format("format-2");

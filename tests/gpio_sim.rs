@@ -1,7 +1,8 @@
-//! Lines of the GPIO character device do what the line relies on, against a real kernel.
+//! Inputs and outputs of the GPIO character device do what the production line needs, with a real
+//! kernel.
 //!
-//! Needs root and the kernel's `gpio-sim` module, which ordinary test machines lack, hence ignored
-//! there; the machine of board/vm has it:
+//! The tests need root and the kernel's `gpio-sim` module. Ordinary test machines lack it, so they
+//! are ignored there; the machine of board/vm has it:
 //!
 //! ```text
 //! cargo test --test gpio_sim -- --ignored --test-threads=1
@@ -27,7 +28,7 @@ const CONFIGFS: &str = "/sys/kernel/config/gpio-sim";
 const SOON: Duration = Duration::from_secs(5);
 const KERNEL_SEES: Duration = Duration::from_millis(20);
 
-/// A simulated chip of eight lines, named `NAME-0` to `NAME-7`, and the plant's side of it.
+/// A simulated chip of eight lines with the names `NAME-0` to `NAME-7`, and the plant's side of it.
 struct Chip {
     name: &'static str,
     device: PathBuf,
@@ -73,8 +74,8 @@ impl Chip {
         fs::write(self.attribute(line, "pull"), pull).expect("pull");
     }
 
-    /// An edge that the kernel surely sees by itself: those that come while its interrupt thread has
-    /// yet to run merge.
+    /// An edge that the kernel surely sees on its own: edges that come before its interrupt thread
+    /// runs merge.
     fn pulse(&self, line: u32) {
         self.pull(line, true);
         clock::sleep(KERNEL_SEES);
@@ -110,7 +111,7 @@ impl Chip {
 
 impl Drop for Chip {
     fn drop(&mut self) {
-        // A failed test leaves its lines held; what then cannot be removed stays.
+        // A failed test leaves its lines in use; then they cannot be removed and stay.
         let _ = fs::write(self.device.join("live"), "0");
         for line in 0..8 {
             let _ = fs::remove_dir(self.device.join(format!("bank0/line{line}")));
@@ -125,7 +126,7 @@ fn next(inputs: &mut ChardevInputs) -> Edge {
     edge.expect("an edge")
 }
 
-/// Everything that comes within `quiet`.
+/// All edges until `quiet` passes without one.
 fn rest(inputs: &mut ChardevInputs, quiet: Duration) -> Vec<Edge> {
     std::iter::from_fn(|| inputs.wait(quiet).expect("the chip is there")).collect()
 }
@@ -182,10 +183,10 @@ fn edges_beyond_the_kernels_buffer_are_counted() {
     let edges = rest(&mut inputs, Duration::from_millis(50));
     let lost: u64 = edges.iter().map(|edge| u64::from(edge.lost)).sum();
     let on = edges.iter().filter(|edge| edge.on).count() as u64;
-    println!("{on} of {EDGES} on-edges read, {lost} told as lost");
+    println!("{on} of {EDGES} on-edges read, {lost} reported as lost");
     assert!(lost > 0, "the buffer is smaller than that");
-    // A kernel that is short of time merges some before it counts them; of an odd number of lost
-    // edges the one half that is more counts.
+    // A kernel that is short of time merges some edges before it counts them. Of an odd number of
+    // lost edges the larger half counts.
     assert!((EDGES * 9 / 10..=EDGES * 11 / 10).contains(&(on + lost)));
     chip.pulse(0);
     assert_eq!(next(&mut inputs).lost, 0);
@@ -193,7 +194,7 @@ fn edges_beyond_the_kernels_buffer_are_counted() {
 
 #[test]
 #[ignore = "needs root and the kernel's gpio-sim"]
-fn levels_are_read_and_both_channels_of_an_encoder_tell_of_both_edges() {
+fn levels_are_read_and_both_channels_of_an_encoder_report_both_edges() {
     let chip = Chip::new("levels");
     let mut encoder = chip.input(Input::Encoder, 1);
     encoder.off_edges = true;
@@ -236,9 +237,9 @@ fn bouncing_contacts_count_once() {
             chip.input(Input::Acknowledge, 2),
         ])
         .expect("lines");
-        // Some bounces so fast that the kernel merges them, some that it sees one by one.
+        // Some bounces are so fast that the kernel merges them, some so slow that it sees each.
         for bounce in [Duration::ZERO, Duration::from_millis(2), KERNEL_SEES] {
-            // The longest that two bounces in a row can have been apart.
+            // The longest time possible between two bounces in a row.
             let bounces = |level: bool| {
                 let mut apart = Duration::ZERO;
                 let mut began = clock::now();
@@ -269,7 +270,7 @@ fn bouncing_contacts_count_once() {
                 if apart < PERIOD {
                     break (edges, before, after);
                 }
-                // Not a bounce but two contacts: an emulated processor stood still in between.
+                // Not a bounce but two contacts: an emulated processor was not run in between.
                 println!("{debounce:?}, a bounce every {bounce:?}: up to {apart:?} apart, again");
                 stalls += 1;
                 assert!(
@@ -368,8 +369,8 @@ fn outputs_start_unattended_follow_and_end_unattended() {
     assert_eq!(outputs.level(Output::Fault).expect("level"), Some(false));
     assert_eq!(outputs.differs().expect("levels"), None);
     drop(outputs);
-    // What a released line shows is the driver's business: it stays as it was set last, or goes back to
-    // its pull (gpio-sim since 6.1.192). Neither may let a part pass.
+    // The driver decides what a released line shows: it keeps the last level, or returns to its
+    // pull (gpio-sim since 6.1.192). Neither may let a part pass.
     let [ready, pass, reject, fault] = wires();
     println!("released: REJECT {reject}, FAULT's wire {fault}");
     assert!(!ready && !pass);
@@ -425,7 +426,7 @@ fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is
     safe.fall(Output::Reject).expect("falls");
     safe.fall(Output::Heartbeat).expect("not wired, no matter");
     assert_eq!(wires(), ([false, true, false], [true, false]));
-    // As when the process that requested them is killed: nothing of it runs.
+    // As when the process that requested them is killed: none of its code runs.
     std::mem::forget(outputs);
     for line in [Output::Ready, Output::Fault, Output::Busy] {
         safe.fall(line).expect("falls");

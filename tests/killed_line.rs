@@ -1,12 +1,13 @@
-//! Killing the vision process lets nothing pass, drops READY at once, and the line comes back.
+//! If the vision process is killed, no part passes, READY goes off at once, and the line comes
+//! back.
 //!
-//! Real processes in real time: this program is the plant. Parts pass the sensor whether the line is
-//! ready or not, and lie at the ejector a while later; one *passes* when PASS is on there. What each
-//! of them shows follows from its trigger's time alone, so the same camera and the same product tell
-//! afterwards which may have passed.
+//! Real processes in real time: this test program is the plant. Parts pass the sensor whether the
+//! line is ready or not, and are at the ejector a while later. A part *passes* if PASS is on there.
+//! What each part shows follows only from the time of its trigger. So afterwards the same camera
+//! and the same product give the parts that were allowed to pass.
 //!
-//! How fast parts come follows from how fast this machine inspects, which is measured first. The
-//! product is a small one, made so strict that it passes about half of what is made.
+//! The rate of parts follows from the time of one inspection on this machine, which is measured
+//! first. The product is a small one, so strict that it passes about half of the parts.
 //! `PARTGATE_KILLS=1000` kills more often than continuous integration does, and
 //! `PARTGATE_KILLS_PRODUCT` names another product than the small one (board/kill.sh sets both).
 
@@ -33,12 +34,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the supervisor needs once it knows.
+/// Time that the supervisor needs after it notices the kill.
 const SOON_MS: f64 = 50.0;
-/// And the line is ready again; the design's aim is 2,000 on a machine of its own. Where even the
+/// Time until the line is ready again; the design's aim is 2,000 on an idle machine. If even the
 /// first start takes longer, no restart may take much more than that.
 const RESTART_BOUND_MS: f64 = 10_000.0;
-/// Without `PARTGATE_KILLS` a busy machine stops killing after this, if it did [`FEWEST`].
+/// Without `PARTGATE_KILLS` a busy machine stops the kills after this time, if it did [`FEWEST`].
 const ENOUGH: Duration = Duration::from_secs(60);
 const FEWEST: usize = 5;
 fn summary(name: &str, values: &[f64]) -> String {
@@ -51,14 +52,14 @@ fn summary(name: &str, values: &[f64]) -> String {
     )
 }
 
-/// From each of `from` to the next time that `line` is `on`, but for those where another of `from`
-/// comes before.
-fn delays(heard: &[Change], from: &[u64], line: &str, on: bool) -> Vec<f64> {
+/// Time from each of `from` until `output` is next `on`, without those before which another of
+/// `from` comes.
+fn delays(changes: &[Change], from: &[u64], output: &str, on: bool) -> Vec<f64> {
     let next = from.iter().skip(1).copied().chain([u64::MAX]);
     let pairs = from.iter().zip(next);
     pairs
         .filter_map(|(&at, next)| {
-            let then = change_after(heard, line, on, at).filter(|then| *then < next)?;
+            let then = change_after(changes, output, on, at).filter(|then| *then < next)?;
             Some(milliseconds(at, then))
         })
         .collect()
@@ -87,7 +88,7 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
                 println!("this machine is busy: {kill} kills instead of {most}");
                 break;
             }
-            // Most while the line runs, some while it starts.
+            // Most kills while the line runs, some while it starts.
             let starting = kill % 8 == 7;
             if !starting {
                 plant.await_change("ready", true, killed_at.last().copied().unwrap_or(0));
@@ -99,7 +100,7 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
             kill_process(vision, Signal::KILL).expect("kill");
             last = Some(vision);
         }
-        // And then it works as ever.
+        // Afterwards the line works as before.
         plant.await_change("ready", true, killed_at.last().copied().unwrap_or(0));
         std::thread::sleep(share(2 * belt.life, 1.0));
         stop.store(true, Ordering::Relaxed);
@@ -107,23 +108,23 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
     });
     std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
     running.stop();
-    let heard = plant.heard();
+    let changes = plant.changes();
     let kills = killed_at.len();
 
-    let was = |line: &str| -> Vec<u64> {
-        let on = |at: &u64| level_at(&heard, line, *at);
+    let was = |output: &str| -> Vec<u64> {
+        let on = |at: &u64| level_at(&changes, output, *at);
         killed_at.iter().copied().filter(on).collect()
     };
     let (ready, passing) = (was("ready"), was("pass"));
-    let ready_off = delays(&heard, &ready, "ready", false);
-    let pass_off = delays(&heard, &passing, "pass", false);
-    let back = delays(&heard, &ready, "ready", true);
+    let ready_off = delays(&changes, &ready, "ready", false);
+    let pass_off = delays(&changes, &passing, "pass", false);
+    let back = delays(&changes, &ready, "ready", true);
     println!(
         "{kills} kills, {} while READY was on, {} while PASS was",
         ready.len(),
         passing.len()
     );
-    let first_start = change_after(&heard, "ready", true, 0).expect("READY");
+    let first_start = change_after(&changes, "ready", true, 0).expect("READY");
     let first_start = milliseconds(start, first_start);
     println!("first start to READY: {first_start:.0} ms");
     println!("{}", summary("kill to READY off", &ready_off));
@@ -135,21 +136,21 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
     for &part in &parts {
         shown.insert(truth.shown(part));
         let (from, to) = (part + belt.after, part + belt.after + PULSE);
-        let middle = level_at(&heard, "pass", from + PULSE / 2);
+        let middle = level_at(&changes, "pass", from + PULSE / 2);
         if truth.of(part).verdict != PartVerdict::Ok {
             bad += 1;
-            // The least touch of PASS is too much.
-            if middle || on_between(&heard, "pass", from, to) {
+            // PASS must not be on at any instant.
+            if middle || on_between(&changes, "pass", from, to) {
                 escaped.push(part);
             }
             continue;
         }
         good += 1;
         passed += usize::from(middle);
-        // The line was ready from before this part to after it.
+        // The line was ready from before this part until after it.
         let before = part.saturating_sub(belt.after);
-        let fell = change_after(&heard, "ready", false, before);
-        if level_at(&heard, "ready", before) && fell.is_none_or(|at| at > to) {
+        let fell = change_after(&changes, "ready", false, before);
+        if level_at(&changes, "ready", before) && fell.is_none_or(|at| at > to) {
             served += 1;
             served_passed += usize::from(middle);
         }
@@ -162,10 +163,7 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
         escaped.len(),
     );
 
-    assert!(
-        escaped.is_empty(),
-        "passed, and ought not to have: {escaped:?}"
-    );
+    assert!(escaped.is_empty(), "passed, but must not: {escaped:?}");
     assert!(bad * 10 > parts.len(), "too few that must not pass");
     assert!(ready.len() * 10 > kills * 7, "killed before it was ready");
     assert_eq!(ready_off.len(), ready.len());
@@ -181,13 +179,13 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
         served_passed * 10 > served * 7,
         "{served_passed} of {served}"
     );
-    let said = plant.said();
+    let printed = plant.printed();
     let started = |l: &&str| l.contains("vision process") && l.ends_with("started");
-    assert_eq!(said.lines().filter(started).count(), kills + 1);
+    assert_eq!(printed.lines().filter(started).count(), kills + 1);
     the_record_is_whole(&plant, kills + 1);
 }
 
-/// The event log holds a start of every process that came that far, and nothing is missing.
+/// The event log has a start of every process that came so far, and nothing is missing.
 fn the_record_is_whole(plant: &Plant, at_most: usize) {
     let record = plant.at("record");
     let report = command::partgate(&["log", record.to_str().expect("UTF-8"), "--verify", "--json"])
@@ -219,7 +217,7 @@ fn a_vision_process_that_hangs_loses_the_lines_within_the_lease_and_is_replaced(
     assert!(!lives(hung));
     assert_ne!(running.await_vision(None), hung);
     running.stop();
-    assert!(plant.said().contains("no word from the vision process"));
+    assert!(plant.printed().contains("no word from the vision process"));
 }
 
 #[test]
@@ -230,20 +228,20 @@ fn sigterm_leaves_the_lines_unattended_and_the_record_ends_with_a_stop() {
     plant.trigger();
     running.await_status("a part", |s| s["parts"] == 1);
     running.stop();
-    let (heard, now) = (plant.heard(), clock::now().0);
+    let (changes, now) = (plant.changes(), clock::now().0);
     for (name, level) in [
         ("ready", false),
         ("pass", false),
         ("reject", true),
         ("fault", true),
     ] {
-        assert_eq!(level_at(&heard, name, now), level, "{name}");
+        assert_eq!(level_at(&changes, name, now), level, "{name}");
     }
     the_record_is_whole(&plant, 1);
     assert!(!plant.at("control.sock").exists());
 }
 
-/// A terminal that is closed sends SIGHUP, to both processes.
+/// A terminal that closes sends SIGHUP to both processes.
 #[test]
 fn no_signal_that_can_be_taken_leaves_the_lines_at_their_last_level() {
     for signal in [Signal::HUP, Signal::QUIT, Signal::INT] {
@@ -254,9 +252,9 @@ fn no_signal_that_can_be_taken_leaves_the_lines_at_their_last_level() {
         running.signal(signal);
         let _ = kill_process(vision, signal);
         assert!(running.await_end().success(), "{signal:?}");
-        let (heard, now) = (plant.heard(), clock::now().0);
-        assert!(!level_at(&heard, "ready", now), "{signal:?}");
-        assert!(level_at(&heard, "fault", now), "{signal:?}");
+        let (changes, now) = (plant.changes(), clock::now().0);
+        assert!(!level_at(&changes, "ready", now), "{signal:?}");
+        assert!(level_at(&changes, "fault", now), "{signal:?}");
     }
 }
 
@@ -279,7 +277,7 @@ fn without_its_supervisor_the_vision_process_ends_by_itself() {
         took.as_millis()
     );
     assert!(took < Duration::from_secs(1), "{took:?}");
-    // Its own end is an orderly one: nothing is left in the way of the next.
+    // It ends in order: nothing is left that stops the next start.
     the_record_is_whole(&plant, 1);
     let from = clock::now().0;
     let next = plant.start();
@@ -288,7 +286,7 @@ fn without_its_supervisor_the_vision_process_ends_by_itself() {
 }
 
 #[test]
-fn a_vision_process_that_can_never_start_ends_the_line_and_says_why() {
+fn a_vision_process_that_can_never_start_ends_the_line_with_the_reason() {
     let broken = tempfile::tempdir().expect("folder");
     let path = broken.path().join("broken.pgp");
     let mut bytes = std::fs::read(bundle::demo()).expect("bundle");
@@ -298,11 +296,11 @@ fn a_vision_process_that_can_never_start_ends_the_line_and_says_why() {
     let plant = Plant::new(&Belt::SLOW.config(&path));
     let mut running = plant.start();
     assert_eq!(running.await_end().code(), Some(4), "as `score` ends");
-    let said = plant.said();
-    assert_eq!(said.matches("broken.pgp").count(), 1, "once: {said}");
+    let printed = plant.printed();
+    assert_eq!(printed.matches("broken.pgp").count(), 1, "once: {printed}");
     assert!(
-        said.contains("starting it again would not change that"),
-        "{said}"
+        printed.contains("starting it again would not change that"),
+        "{printed}"
     );
     the_line_was_never_on(&plant);
     assert!(children_of(running.supervisor()).is_empty());
@@ -316,11 +314,15 @@ fn devices_are_tried_five_times_before_the_line_is_given_up() {
     let plant = Plant::new(&format!("{config}\n[metrics]\nlisten = \"{address}\"\n"));
     let mut running = plant.start();
     assert_eq!(running.await_end().code(), Some(1));
-    let said = plant.said();
-    assert_eq!(said.matches(&address.to_string()).count(), 5, "{said}");
+    let printed = plant.printed();
+    assert_eq!(
+        printed.matches(&address.to_string()).count(),
+        5,
+        "{printed}"
+    );
     assert!(
-        said.contains("ended 5 times in a row before the line was ready"),
-        "{said}"
+        printed.contains("ended 5 times in a row before the line was ready"),
+        "{printed}"
     );
     the_line_was_never_on(&plant);
     assert!(children_of(running.supervisor()).is_empty());
@@ -329,14 +331,14 @@ fn devices_are_tried_five_times_before_the_line_is_given_up() {
 fn the_line_was_never_on(plant: &Plant) {
     assert!(
         plant
-            .heard()
+            .changes()
             .iter()
-            .all(|c| !(c.on && (c.line == "ready" || c.line == "pass")))
+            .all(|c| !(c.on && (c.output == "ready" || c.output == "pass")))
     );
 }
 
 #[test]
-fn a_second_line_on_one_record_folder_is_refused_and_told_whose_it_is() {
+fn a_second_line_on_one_record_folder_is_refused_with_its_owner() {
     let plant = small_line();
     let running = plant.start();
     plant.await_change("ready", true, 0);
@@ -352,14 +354,14 @@ fn a_second_line_on_one_record_folder_is_refused_and_told_whose_it_is() {
         .current_dir(plant.folder.path())
         .output()
         .expect("the program runs");
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(3), "{said}");
+    let printed = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{printed}");
     let holder = format!("process {}", running.await_vision(None).as_raw_nonzero());
     assert!(
-        said.contains(&holder) && said.contains("record.folder"),
-        "{said}"
+        printed.contains(&holder) && printed.contains("record.folder"),
+        "{printed}"
     );
-    // The first one runs on.
-    assert!(level_at(&plant.heard(), "ready", clock::now().0));
+    // The first line continues.
+    assert!(level_at(&plant.changes(), "ready", clock::now().0));
     running.stop();
 }

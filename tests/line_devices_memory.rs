@@ -1,5 +1,5 @@
-//! Promise: in steady state edges, outputs and kicks take no memory. (tests/gpio_sim.rs has the same
-//! for the character device.)
+//! Promise: in steady state edges, outputs and kicks allocate no memory. (tests/gpio_sim.rs has the
+//! same for the character device.)
 
 #![allow(clippy::expect_used)]
 
@@ -84,16 +84,16 @@ fn text_devices_take_none() {
     let mut inputs = TextInputs::listen(&from).expect("inputs");
     let sender = UnixDatagram::unbound().expect("socket");
     sender.connect(&from).expect("listening");
-    let mut told = [0u8; 64];
+    let mut datagram = [0u8; 64];
     for _ in Output::ALL {
-        plant.recv(&mut told).expect("the start");
+        plant.recv(&mut datagram).expect("the start");
     }
     let (count, ()) = allocations(|| {
         for n in 0..200 {
             outputs
                 .set(Output::Busy, n % 2 == 0)
                 .expect("the plant reads");
-            plant.recv(&mut told).expect("a change");
+            plant.recv(&mut datagram).expect("a change");
             sender.send(b"17 trigger").expect("listening");
             assert!(inputs.wait(NOW).expect("an edge").is_some());
         }
@@ -113,13 +113,13 @@ fn kicks_take_none() {
         _ => None,
     };
     let mut alive = Keepalive::with(variable, Some(&device)).expect("watchers");
-    let mut told = [0u8; 64];
+    let mut datagram = [0u8; 64];
     let (count, ()) = allocations(|| {
         for second in 0..100 {
             alive
                 .kick(Instant::from_millis(second * 1000))
                 .expect("kicked");
-            systemd.recv(&mut told).expect("a kick");
+            systemd.recv(&mut datagram).expect("a kick");
         }
     });
     assert_eq!(count, 0);
@@ -127,7 +127,7 @@ fn kicks_take_none() {
 }
 
 #[test]
-fn outputs_in_other_hands_and_the_way_round_them_take_none() {
+fn outputs_of_another_process_and_switching_them_off_take_none() {
     let folder = tempfile::tempdir().expect("folder");
     let (supervisor, theirs) = link_pair().expect("sockets");
     supervisor

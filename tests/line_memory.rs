@@ -1,5 +1,5 @@
-//! Promise: from trigger to output a running line takes no memory. All of its threads run; every
-//! device notes what the thread that calls it has taken so far.
+//! Promise: from trigger to output a running line allocates no memory. All of its threads run;
+//! every device records how much the thread that calls it has allocated so far.
 
 #![allow(clippy::expect_used)]
 
@@ -35,13 +35,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const WARM_UP: u64 = 20;
 const MEASURED: u64 = 60;
 
-/// What each thread of the line has taken, as its device last saw it.
+/// Allocations of each thread of the line, as its device last saw them.
 #[derive(Debug, Default)]
 struct Taken {
     gate: AtomicU64,
     trigger: AtomicU64,
     camera: AtomicU64,
-    /// The inspector's thread, the inspector itself left out.
+    /// The inspector's thread, without the inspector itself.
     around_the_inspector: AtomicU64,
     inspector: AtomicU64,
     inspected: AtomicU64,
@@ -119,7 +119,7 @@ impl PartInspector for WatchedInspector {
     }
 }
 
-/// Formats what is logged, as a real logger does, and keeps nothing.
+/// Formats log entries, as a real logger does, and keeps nothing.
 struct Sink;
 
 impl Write for Sink {
@@ -260,7 +260,7 @@ fn from_trigger_to_output_nothing_is_taken() {
         for number in from..from + count {
             let before = taken.inspected.load(Ordering::Acquire);
             feed.edge_now(Input::Trigger);
-            // Each part is inspected before the next one comes: on a slow machine the line is slow.
+            // Each part is inspected before the next one comes, so a slow machine has a slow line.
             let patience = clock::now().after(Duration::from_secs(60));
             while taken.inspected.load(Ordering::Acquire) == before {
                 assert!(clock::now() < patience, "part {number} is not inspected");
@@ -268,7 +268,7 @@ fn from_trigger_to_output_nothing_is_taken() {
             }
             clock::sleep(Duration::from_millis(60));
         }
-        // Until all have met the ejector.
+        // Until all parts have reached the ejector.
         let patience = clock::now().after(Duration::from_secs(60));
         while metrics.parts.get() < from + count {
             assert!(clock::now() < patience, "parts are not decided");
@@ -291,22 +291,28 @@ fn from_trigger_to_output_nothing_is_taken() {
 
     let counters = summary.counters;
     assert_eq!(counters.parts, WARM_UP + MEASURED);
-    // Both ways were gone, and most of them by a verdict.
+    // Both decisions occurred, and most of them came from a verdict.
     assert!(counters.passed >= MEASURED / 2, "{counters:?}");
     assert!(counters.rejected_in_all() >= MEASURED / 10, "{counters:?}");
-    let names = ["gate", "trigger", "camera", "around the inspector", "judge"];
+    let names = [
+        "gate",
+        "trigger",
+        "camera",
+        "around the inspector",
+        "inspector",
+    ];
     let difference: Vec<(&str, u64)> = names
         .into_iter()
         .zip(before.iter().zip(after))
         .map(|(name, (before, after))| (name, after - before))
         .collect();
-    // What they took at the start was seen.
+    // The allocations at the start were counted.
     assert!(before[0] > 0 && before[2] > 0, "{before:?}");
     println!("allocations in {MEASURED} parts: {difference:?}");
     for (name, count) in &difference[..4] {
         assert_eq!(*count, 0, "allocations of `{name}` in {MEASURED} parts");
     }
-    // The counting works on these threads: the network engine takes memory for each frame and
-    // gives it back (tests/steady_memory.rs).
+    // The counting works on these threads: the network engine allocates memory for each frame and
+    // frees it (tests/steady_memory.rs).
     assert!(difference[4].1 > 0, "nothing was counted");
 }

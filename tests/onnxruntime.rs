@@ -1,6 +1,6 @@
-//! Promise: the shipped networks give here what they give in another runtime. The expected values
-//! were computed by ONNX Runtime (`tests/reference/expected_taps.py`), which shares no code with
-//! tract or with our handling of the quantised file.
+//! Promise: the shipped networks give the same values here as in another runtime. ONNX Runtime
+//! computed the expected values (`tests/reference/expected_taps.py`); it shares no code with tract
+//! or with our handling of the quantised file.
 
 #![allow(clippy::expect_used)]
 
@@ -59,7 +59,7 @@ fn expected(name: &str) -> [Vec<f32>; 2] {
     [fine.to_vec(), coarse.to_vec()]
 }
 
-/// Cosine, and the largest difference over the largest value.
+/// The cosine, and the largest difference divided by the largest value.
 fn agreement(a: &[f32], b: &[f32]) -> (f64, f64) {
     assert_eq!(a.len(), b.len());
     let dot = |p: &[f32], q: &[f32]| -> f64 {
@@ -146,7 +146,7 @@ fn every_documented_input_size_runs() {
 }
 
 #[test]
-fn a_file_that_is_not_what_its_description_says_is_refused() {
+fn a_file_that_differs_from_its_description_is_refused() {
     let error = load("efficientnet-lite0-f32", 72, 1)
         .err()
         .expect("refused");

@@ -1,4 +1,4 @@
-//! Manual pages and completions come from the program itself and know every command.
+//! Manual pages and completions come from the program itself and have every command.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -30,7 +30,7 @@ fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().expect("folder");
     let pages = folder.path().join("new/pages");
     let report = partgate(&["man", &text(&pages), "--json"]).exits(0).json();
-    let told = report.as_array().expect("paths").len();
+    let reported = report.as_array().expect("paths").len();
     let top = std::fs::read_to_string(pages.join("partgate.1")).expect("partgate.1");
     assert!(top.contains(".TH partgate 1"), "{top}");
     assert!(top.contains("Exit codes"), "{top}");
@@ -38,11 +38,11 @@ fn every_command_has_a_manual_page() {
         let page = std::fs::read_to_string(pages.join(format!("partgate-{command}.1")));
         let page = page.unwrap_or_else(|e| panic!("partgate-{command}.1: {e}"));
         assert!(page.contains("Exit codes"), "{command}");
-        // What the terminal is told not to colour must not be in the page either.
+        // Escape codes that a plain terminal does not get must not be in the page either.
         assert!(!page.contains('\u{1b}'), "{command}");
     }
     let written = std::fs::read_dir(&pages).expect("folder").count();
-    assert_eq!(written, told);
+    assert_eq!(written, reported);
     partgate(&["man", "/proc/none"])
         .exits(3)
         .tells("/proc/none");

@@ -1,4 +1,4 @@
-//! What the documents name exists: commands, options, links, files.
+//! Everything that the documents name exists: commands, options, links, files.
 
 #![allow(clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
 //! Promises of the running line in real time: nothing passes unverified under faults, every part is
-//! accounted for, and `bench --line` measures what it says.
+//! accounted for, and `bench --line` measures what it reports.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -28,13 +28,13 @@ fn a_soak_with_all_faults_lets_nothing_pass_unverified() {
         &serde_json::Value::Bool(true)
     );
     assert!(number(&report, "seconds") >= 12.0);
-    // The slowest machine still sees a part a second, and one fault in these.
+    // The slowest machine still sees one part per second, and one fault in these.
     assert!(number(&report, "came") >= 12.0, "{report}");
     let injected = field(&report, "injected").as_object().expect("kinds");
     let injected: u64 = injected.values().filter_map(|n| n.as_u64()).sum();
     assert!(injected > 0, "{report}");
-    // What the ejector let by and what the gate says it passed are counted apart: a pass that the
-    // plant saw needs one of the gate's.
+    // The parts that passed the ejector and the parts that the gate decided to pass are counted
+    // separately: every pass that the plant saw needs one of the gate.
     let physically = number(&report, "passed_physically");
     assert!(physically <= number(&report, "passed"), "{report}");
 }
@@ -78,11 +78,11 @@ fn the_line_is_measured_at_every_rate() {
         );
         assert_eq!(number(rate, "trigger_to_output.count"), parts);
     }
-    // A rate above one at which something was late was luck, on a busy machine above all.
+    // A rate above one with late parts was good by chance, above all on a busy machine.
     let kept = rates.iter().take_while(|r| number(r, "late") == 0.0);
     let best = kept.last().map(|r| number(r, "parts_per_second"));
-    let told = field(&report, "highest_parts_per_second").as_f64();
-    assert_eq!(told, best, "{report}");
+    let reported = field(&report, "highest_parts_per_second").as_f64();
+    assert_eq!(reported, best, "{report}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What happened is kept: the log is whole or says where it is not, images stay within their
-//! quota, and a full disk costs lines and images but stops nothing.
+//! What happened is recorded: the log is whole or states where it is not, images stay within their
+//! quota, and a full disk costs entries and images but stops nothing.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -49,7 +49,7 @@ fn first_file(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_log_cut_at_any_byte_goes_on_and_says_so() {
+fn a_log_cut_at_any_byte_continues_and_reports_the_cut() {
     let whole = tempfile::tempdir().expect("folder");
     write_parts(&mut log_in(whole.path()), 1..6);
     let bytes = std::fs::read(first_file(whole.path())).expect("read");
@@ -69,7 +69,7 @@ fn a_log_cut_at_any_byte_goes_on_and_says_so() {
 }
 
 #[test]
-fn a_changed_byte_or_a_missing_line_is_found_and_named() {
+fn a_changed_byte_or_a_missing_entry_is_found_and_named() {
     let folder = tempfile::tempdir().expect("folder");
     write_parts(&mut log_in(folder.path()), 1..6);
     let path = first_file(folder.path());
@@ -142,7 +142,7 @@ fn two_writers_do_not_tear_each_other() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_tried_again_and_the_gap_is_told() {
+fn a_folder_that_cannot_be_written_is_tried_again_and_the_gap_is_reported() {
     let folder = tempfile::tempdir().expect("folder");
     let at = folder.path().join("record");
     std::fs::write(&at, b"in the way").expect("write");
@@ -160,7 +160,7 @@ fn a_folder_that_cannot_be_written_is_tried_again_and_the_gap_is_told() {
     assert_eq!((parts, check.lost), (vec![5], 5));
 }
 
-/// A disk of `kib` KiB, or None where this user cannot mount one.
+/// A disk of `kib` KiB, or None if this user cannot mount one.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -189,7 +189,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_costs_lines_that_are_counted_and_never_half_a_line() {
+fn a_full_disk_costs_entries_that_are_counted_and_never_half_an_entry() {
     let Some(disk) = SmallDisk::new(64) else {
         return;
     };
@@ -197,7 +197,7 @@ fn a_full_disk_costs_lines_that_are_counted_and_never_half_a_line() {
     let ballast = disk.0.path().join("ballast");
     let mut log = log_in(&folder);
     write_parts(&mut log, 1..10);
-    // Leaves a page or two.
+    // This leaves one or two pages.
     std::fs::write(&ballast, vec![1; 48 << 10]).expect("ballast");
     let mut now = Instant::from_millis(1_000);
     let mut written = 0;
@@ -288,12 +288,12 @@ fn images_stay_within_the_quota_and_rejects_outlive_samples() {
     assert_eq!(rejects, 4, "{found:?}");
     assert!(found.iter().any(|n| n.contains("p000000039-ok")));
     assert!(!found.iter().any(|n| n.contains("p000000004-ok")));
-    // What is kept is the picture.
+    // The picture itself is kept.
     let (day, file) = ("2023-11-14", &found[0]);
     let picture = image::open(at.join(day).join(file)).expect("a picture");
     assert_eq!(picture.to_luma8().as_raw(), &frame(0).bytes);
 
-    // The next run finds them, and its rejects push out the oldest.
+    // The next run finds them, and its rejects remove the oldest.
     let mut next = Images::new(images_in(&at, quota), decode());
     next.tick();
     while !next.found_all() {
@@ -504,7 +504,7 @@ fn log_command(folder: &Path, flags: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn the_log_command_prints_verifies_and_names_the_broken_line() {
+fn the_log_command_prints_verifies_and_names_the_broken_entry() {
     let folder = tempfile::tempdir().expect("folder");
     let mut log = log_in(folder.path());
     write_parts(&mut log, 1..4);

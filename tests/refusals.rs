@@ -1,4 +1,4 @@
-//! What cannot be used is refused with its name, its causes and the documented exit code.
+//! Input that cannot be used is refused with its name, its causes and the documented exit code.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -31,7 +31,7 @@ fn a_bundle_that_cannot_be_used_is_4_for_every_command() {
     std::fs::create_dir(bench.at("folder.pgp")).expect("folder");
     bundle::save(&Renderer::new(1).good(1), &bench.at("part.png"));
     let image = text(&bench.at("part.png"));
-    for (name, told) in [
+    for (name, words) in [
         ("missing.pgp", "No such file"),
         ("cut.pgp", "bytes long but must be"),
         ("flipped.pgp", "damaged"),
@@ -52,18 +52,18 @@ fn a_bundle_that_cannot_be_used_is_4_for_every_command() {
             vec!["bench", &path],
             vec!["score", &path, &image],
         ] {
-            let said = partgate(&arguments).exits(4).tells(told).tells(name);
-            assert_eq!(said.stdout, "", "{arguments:?}");
-            assert!(said.stderr.starts_with("error: "), "{}", said.stderr);
+            let printed = partgate(&arguments).exits(4).tells(words).tells(name);
+            assert_eq!(printed.stdout, "", "{arguments:?}");
+            assert!(printed.stderr.starts_with("error: "), "{}", printed.stderr);
         }
     }
 }
 
 #[test]
 fn causes_come_one_to_a_line() {
-    let said = partgate(&["inspect", "/nowhere/x.pgp"]).exits(4);
-    let lines: Vec<&str> = said.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{}", said.stderr);
+    let printed = partgate(&["inspect", "/nowhere/x.pgp"]).exits(4);
+    let lines: Vec<&str> = printed.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", printed.stderr);
     assert!(lines[0].starts_with("error: /nowhere/x.pgp"));
     assert!(lines[1].starts_with("  caused by: "));
 }
@@ -89,10 +89,10 @@ fn an_unreadable_image_does_not_stop_the_others() {
     let png = std::fs::read(folder.join("a.png")).expect("read");
     bench.write("images/b.png", &png[..png.len() / 2]);
     bench.write("images/d.jpg", b"no picture");
-    let said = partgate(&["score", &bench.bundle(), &text(&folder)])
+    let printed = partgate(&["score", &bench.bundle(), &text(&folder)])
         .exits(3)
         .tells("2 of 4 inputs");
-    let lines = said.lines();
+    let lines = printed.lines();
     assert_eq!(lines.len(), 4);
     for (line, inspected) in lines.iter().zip([true, false, true, false]) {
         assert_eq!(line["score"].is_number(), inspected, "{line}");
@@ -122,8 +122,8 @@ fn a_frame_smaller_than_the_region_is_no_verdict() {
     });
     let path = text(&bench.write("roi.pgp", &bytes));
     bundle::save(&Renderer::new(1).good(1), &bench.at("part.png"));
-    let said = partgate(&["score", &path, &text(&bench.at("part.png"))]).exits(3);
-    let line = &said.lines()[0];
+    let printed = partgate(&["score", &path, &text(&bench.at("part.png"))]).exits(3);
+    let line = &printed.lines()[0];
     assert_eq!(line["verdict"], "UNKNOWN");
     assert!(line["error"].as_str().expect("error").contains("320 x 256"));
 }
@@ -133,16 +133,16 @@ fn empty_folders_and_missing_paths_are_named() {
     let bench = Bench::new();
     let empty = bench.at("empty");
     std::fs::create_dir(&empty).expect("folder");
-    let said = partgate(&["score", &bench.bundle(), &text(&empty)])
+    let printed = partgate(&["score", &bench.bundle(), &text(&empty)])
         .exits(3)
         .tells("no images in this folder");
-    assert_eq!(said.lines().len(), 1);
+    assert_eq!(printed.lines().len(), 1);
     bundle::save(&Renderer::new(1).good(1), &bench.at("part.png"));
     let paths = [text(&bench.at("gone")), text(&bench.at("part.png"))];
-    let said = partgate(&["score", &bench.bundle(), &paths[0], &paths[1]])
+    let printed = partgate(&["score", &bench.bundle(), &paths[0], &paths[1]])
         .exits(3)
         .tells("gone");
-    assert!(said.lines()[1]["score"].is_number());
+    assert!(printed.lines()[1]["score"].is_number());
     partgate(&["bench", &bench.bundle(), "--image", &paths[0]])
         .exits(3)
         .tells("gone");

@@ -1,6 +1,6 @@
-//! What a running line promises to the people and programs round it.
+//! What a running line guarantees to the people and programs around it.
 //!
-//! Each test runs the real program, both processes, with a plant that this program plays.
+//! Each test runs the real program, both processes. This test program is the plant.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -22,13 +22,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-/// From sensor to ejector; generous, because the tests of a whole workspace run beside.
+/// Time from sensor to ejector; generous, because the other tests of the workspace run at the same
+/// time.
 const AFTER_MS: u64 = 2000;
 const PULSE_MS: u64 = 60;
-/// A machine that is busy with other tests is late by more than a board is.
+/// A machine that is busy with other tests runs later than a board.
 const LATE_MS: u64 = 400;
 
-/// A line of the small product whose sections that differ are given.
+/// A line of the small product, with the given sections.
 fn config(camera: &str, trigger: &str, alarm: &str) -> String {
     format!(
         "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\n{camera}\n[trigger]\n{trigger}\n\
@@ -39,17 +40,17 @@ fn config(camera: &str, trigger: &str, alarm: &str) -> String {
     )
 }
 
-/// What the product says of every part.
+/// The verdict of the product on every part.
 #[derive(Clone, Copy)]
-enum Says {
+enum Finds {
     Ok,
     Unknown,
 }
 
-fn small_plant(says: Says, config: &str) -> Plant {
-    let product = match says {
-        Says::Ok => bundle::with_thresholds(1e6, 1e6),
-        Says::Unknown => bundle::with_thresholds(0.0, 1e6),
+fn small_plant(finds: Finds, config: &str) -> Plant {
+    let product = match finds {
+        Finds::Ok => bundle::with_thresholds(1e6, 1e6),
+        Finds::Unknown => bundle::with_thresholds(0.0, 1e6),
     };
     let plant = Plant::new(config);
     std::fs::write(plant.at("small.pgp"), product).expect("bundle");
@@ -63,11 +64,10 @@ const BY_EDGE: &str = "kind = \"gpio\"\nmin_pitch_ms = 80";
 const BY_TIMER: &str = "kind = \"timer\"\nevery_ms = 600\nmin_pitch_ms = 80";
 const NO_ALARM: &str = "consecutive_rejects = 0\nstop_line = false";
 
-fn small_line(says: Says, camera: &str, trigger: &str, alarm: &str) -> Plant {
-    small_plant(says, &config(camera, trigger, alarm))
+fn small_line(finds: Finds, camera: &str, trigger: &str, alarm: &str) -> Plant {
+    small_plant(finds, &config(camera, trigger, alarm))
 }
 
-/// `partgate tell line.toml WORD`.
 fn tell(plant: &Plant, word: &str) -> Ran {
     let mut command = program(&["tell", "line.toml", word]);
     let output = command.current_dir(plant.folder.path()).output();
@@ -82,14 +82,15 @@ fn rejected(status: &Value, reason: &str) -> u64 {
     status["rejected"][reason].as_u64().expect("a count")
 }
 
-/// Parts that are decided.
+/// Number of parts with a decision.
 fn decided(status: &Value) -> u64 {
     let rejected = status["rejected"].as_object().expect("reasons");
     let rejected = rejected.values().map(|n| n.as_u64().expect("a count"));
     count(status, "passed") + rejected.sum::<u64>()
 }
 
-/// Lets `parts` parts pass the sensor and waits until all are decided; when each was triggered.
+/// Lets `parts` parts pass the sensor and waits until all are decided; returns the times of their
+/// triggers.
 fn run_parts(running: &Running<'_>, parts: u64) -> (Vec<u64>, Value) {
     let before = decided(&running.ask("status"));
     let triggers = (0..parts).map(|_| {
@@ -102,9 +103,13 @@ fn run_parts(running: &Running<'_>, parts: u64) -> (Vec<u64>, Value) {
     (triggers, running.await_status("all are decided", all))
 }
 
-/// Whether the part that was triggered at `at` met PASS at the ejector.
+/// Whether PASS was on when the part that was triggered at `at` was at the ejector.
 fn passed(plant: &Plant, at: u64) -> bool {
-    level_at(&plant.heard(), "pass", at + (AFTER_MS + PULSE_MS / 2) * MS)
+    level_at(
+        &plant.changes(),
+        "pass",
+        at + (AFTER_MS + PULSE_MS / 2) * MS,
+    )
 }
 
 fn get(address: &str, path: &str) -> String {
@@ -116,8 +121,8 @@ fn get(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn tell_asks_triggers_and_is_told_what_is_wrong() {
-    let plant = small_line(Says::Ok, RENDERED, BY_SOCKET, NO_ALARM);
+fn tell_asks_triggers_and_reports_errors() {
+    let plant = small_line(Finds::Ok, RENDERED, BY_SOCKET, NO_ALARM);
     tell(&plant, "status")
         .exits(1)
         .tells("does `partgate run` run?");
@@ -128,9 +133,9 @@ fn tell_asks_triggers_and_is_told_what_is_wrong() {
     assert_eq!((count(&status, "parts"), decided(&status)), (0, 0));
     let pid = running.await_vision(None).as_raw_nonzero().get();
     assert_eq!(status["pid"], pid);
-    let told = tell(&plant, "trigger").exits(0).json();
-    assert_eq!(told["ok"], true);
-    let at = told["at_ns"].as_u64().expect("a time");
+    let answer = tell(&plant, "trigger").exits(0).json();
+    assert_eq!(answer["ok"], true);
+    let at = answer["at_ns"].as_u64().expect("a time");
     let status = running.await_status("decided", |s| decided(s) == 1);
     assert_eq!(count(&status, "passed"), 1, "{status}");
     plant.await_change("pass", false, at + AFTER_MS * MS);
@@ -148,7 +153,7 @@ fn tell_asks_triggers_and_is_told_what_is_wrong() {
 
 #[test]
 fn edges_make_parts_and_the_socket_does_not_where_it_is_not_asked_to() {
-    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, RENDERED, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     tell(&plant, "trigger").exits(1).tells("trigger.kind");
@@ -167,16 +172,16 @@ fn edges_make_parts_and_the_socket_does_not_where_it_is_not_asked_to() {
 
 #[test]
 fn timer_triggers_come_by_themselves() {
-    let plant = small_line(Says::Ok, RENDERED, BY_TIMER, NO_ALARM);
+    let plant = small_line(Finds::Ok, RENDERED, BY_TIMER, NO_ALARM);
     let running = plant.start();
     let ready = running.await_ready();
     let status = running.await_status("three parts", |s| count(s, "passed") >= 3);
     assert_eq!(rejected(&status, "ng") + rejected(&status, "unknown"), 0);
     running.stop();
-    let heard = plant.heard();
-    let passes: Vec<u64> = heard
+    let changes = plant.changes();
+    let passes: Vec<u64> = changes
         .iter()
-        .filter(|c| c.line == "pass" && c.on && c.at > ready)
+        .filter(|c| c.output == "pass" && c.on && c.at > ready)
         .map(|c| c.at)
         .collect();
     assert!(passes.len() >= 3);
@@ -192,7 +197,7 @@ fn every_so_many_counts_of_the_encoder_are_a_part() {
     let camera =
         "source = \"rendered\"\nfps = 20\ntimeout_ms = 20000\nseed = 1\ndefective_percent = 0.0";
     let trigger = "kind = \"encoder\"\nevery_counts = 20\nmin_pitch_ms = 80";
-    let plant = small_line(Says::Ok, camera, trigger, NO_ALARM);
+    let plant = small_line(Finds::Ok, camera, trigger, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     // 20 counts in 300 ms and more, three times.
@@ -202,7 +207,7 @@ fn every_so_many_counts_of_the_encoder_are_a_part() {
     }
     let status = running.await_status("three parts", |s| decided(s) == 3);
     assert_eq!(count(&status, "parts"), 3, "{status}");
-    // A frame may come too late on a busy machine; that none belongs to any part may not be.
+    // On a busy machine a frame can come too late. That no frame belongs to any part is an error.
     assert!(count(&status, "passed") >= 1, "{status}");
     assert_eq!(
         count(&status, "passed") + rejected(&status, "no_frame"),
@@ -215,18 +220,18 @@ fn every_so_many_counts_of_the_encoder_are_a_part() {
 #[test]
 fn an_alarm_stops_the_line_until_it_is_acknowledged() {
     let alarm = "consecutive_rejects = 3\nstop_line = true";
-    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let plant = small_line(Finds::Unknown, RENDERED, BY_EDGE, alarm);
     let running = plant.start();
     running.await_clear();
     for by_socket in [true, false] {
         let begin = clock::now().0;
         let (parts, _) = run_parts(&running, 3);
         let fell = plant.await_change("ready", false, begin);
-        assert!(level_at(&plant.heard(), "fault", clock::now().0));
+        assert!(level_at(&plant.changes(), "fault", clock::now().0));
         assert!(parts.iter().all(|&at| !passed(&plant, at)));
-        // It stays so.
+        // It stays off.
         clock::sleep(Duration::from_millis(300));
-        assert!(!level_at(&plant.heard(), "ready", clock::now().0));
+        assert!(!level_at(&plant.changes(), "ready", clock::now().0));
         assert_eq!(running.ask("status")["ready"], false);
         if by_socket {
             tell(&plant, "acknowledge").exits(0);
@@ -249,7 +254,7 @@ fn an_alarm_stops_the_line_until_it_is_acknowledged() {
 #[test]
 fn an_alarm_outlives_the_process_that_raised_it() {
     let alarm = "consecutive_rejects = 2\nstop_line = true";
-    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let plant = small_line(Finds::Unknown, RENDERED, BY_EDGE, alarm);
     let running = plant.start();
     running.await_clear();
     for _ in 0..2 {
@@ -264,12 +269,12 @@ fn an_alarm_outlives_the_process_that_raised_it() {
     running.await_vision(Some(first));
     let from = clock::now().0;
     await_answer(&plant);
-    // Everything but the alarm is over, and still READY stays off.
+    // Only the alarm is left, and READY stays off.
     let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["rejects"]);
     running.await_status("only the alarm stands", works);
     clock::sleep(Duration::from_millis(500));
     assert_eq!(running.ask("status")["ready"], false);
-    assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
+    assert!(!on_between(&plant.changes(), "ready", from, clock::now().0));
     tell(&plant, "acknowledge").exits(0);
     let ready = running.await_status("READY", |s| s["ready"] == true);
     assert_eq!(ready["alarms"], json!([]));
@@ -277,7 +282,7 @@ fn an_alarm_outlives_the_process_that_raised_it() {
     await_alarm_file(&plant, "No alarm stands.");
 }
 
-/// Waits until the alarm's file begins with `words`.
+/// Waits until the alarm file begins with `words`.
 fn await_alarm_file(plant: &Plant, words: &str) {
     let until = clock::now().after(Duration::from_millis(20_000));
     loop {
@@ -308,24 +313,24 @@ fn kill_vision(running: &Running<'_>) {
 }
 
 #[test]
-fn an_alarm_outlives_the_folder_that_says_so() {
+fn an_alarm_outlives_the_folder_with_its_file() {
     let alarm = "consecutive_rejects = 2\nstop_line = true";
-    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let plant = small_line(Finds::Unknown, RENDERED, BY_EDGE, alarm);
     let running = plant.start();
     running.await_clear();
     run_parts(&running, 2);
     running.await_status("the alarm", |s| s["alarms"] == json!(["rejects"]));
     await_alarm_file(&plant, "An alarm stands: rejects.");
-    // The supervisor remembers it for the next vision process.
+    // The supervisor keeps it for the next vision process.
     let from = clock::now().0;
     std::fs::remove_dir_all(plant.at("record")).expect("removed");
     kill_vision(&running);
     let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["rejects"]);
     running.await_status("only the alarm stands", works);
-    assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
+    assert!(!on_between(&plant.changes(), "ready", from, clock::now().0));
     await_alarm_file(&plant, "An alarm stands: rejects.");
-    // And so does a line that was started anew, with nothing left of its folder: not to know is not
-    // the same as no alarm.
+    // So does a line that restarts without anything in its folder: an unknown state is not the same
+    // as no alarm.
     running.stop();
     std::fs::remove_dir_all(plant.at("record")).expect("removed");
     let from = clock::now().0;
@@ -333,10 +338,10 @@ fn an_alarm_outlives_the_folder_that_says_so() {
     await_answer(&plant);
     let works = |s: &Value| s["faults"] == json!([]) && s["alarms"] == json!(["unknown"]);
     running.await_status("only the alarm stands", works);
-    assert!(!on_between(&plant.heard(), "ready", from, clock::now().0));
+    assert!(!on_between(&plant.changes(), "ready", from, clock::now().0));
     assert!(
         plant
-            .said()
+            .printed()
             .contains("acknowledge` (once, if this is its first start)")
     );
     tell(&plant, "acknowledge").exits(0);
@@ -349,11 +354,12 @@ fn an_alarm_outlives_the_folder_that_says_so() {
 #[test]
 fn a_crash_loop_raises_an_alarm_that_stops_the_line() {
     let alarm = "consecutive_rejects = 3\nstop_line = true\nrestarts_per_hour = 2";
-    let plant = small_line(Says::Unknown, RENDERED, BY_EDGE, alarm);
+    let plant = small_line(Finds::Unknown, RENDERED, BY_EDGE, alarm);
     let running = plant.start();
     running.await_clear();
     for restart in 1..=3 {
-        // One that must not pass, and then the crash that keeps the count of rejects from rising.
+        // One part that must not pass, and then the crash that prevents the count of rejects from
+        // rising.
         run_parts(&running, 1);
         kill_vision(&running);
         let status = running.await_status("no fault", |s| s["faults"] == json!([]));
@@ -368,7 +374,7 @@ fn a_crash_loop_raises_an_alarm_that_stops_the_line() {
     }
     tell(&plant, "acknowledge").exits(0);
     running.await_status("READY", |s| s["ready"] == true);
-    // Counting has begun anew.
+    // The count starts again.
     kill_vision(&running);
     let status = running.await_status("READY", |s| s["ready"] == true);
     assert_eq!(status["alarms"], json!([]));
@@ -383,12 +389,12 @@ fn a_crash_loop_raises_an_alarm_that_stops_the_line() {
 
 #[test]
 fn a_restarted_process_inspects_by_the_bytes_that_the_line_was_started_with() {
-    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, RENDERED, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     let (_, status) = run_parts(&running, 1);
     assert_eq!(count(&status, "passed"), 1, "{status}");
-    // Another product, which passes nothing, and another lease.
+    // Another product, which passes no part, and another lease.
     std::fs::write(plant.at("small.pgp"), bundle::with_thresholds(0.0, 1e6)).expect("bundle");
     let text = std::fs::read_to_string(plant.at("line.toml")).expect("configuration");
     let edited = text.replace("lease_ms = 1000", "lease_ms = 25");
@@ -404,32 +410,33 @@ fn a_restarted_process_inspects_by_the_bytes_that_the_line_was_started_with() {
         assert_eq!(status["changed_on_disk"], changed, "{status}");
         let (_, status) = run_parts(&running, 1);
         assert_eq!(count(&status, "passed"), 1, "{status}");
-        // Nothing flaps.
+        // READY does not go off and on again.
         let now = clock::now().0;
-        let fell = line::change_after(&plant.heard(), "ready", false, ready);
+        let fell = line::change_after(&plant.changes(), "ready", false, ready);
         assert!(fell.is_none_or(|at| at > now), "round {round}: {fell:?}");
     }
     running.stop();
     let log = plant.log();
-    let told = log.iter().filter(|e| e["event"] == "changed_on_disk");
-    let told: Vec<&Value> = told.map(|e| &e["subject"]).collect();
-    assert_eq!(told, ["configuration", "bundle"], "each once");
-    assert_eq!(plant.said().matches("changed on disk").count(), 2);
+    let changed = log.iter().filter(|e| e["event"] == "changed_on_disk");
+    let changed: Vec<&Value> = changed.map(|e| &e["subject"]).collect();
+    assert_eq!(changed, ["configuration", "bundle"], "each once");
+    assert_eq!(plant.printed().matches("changed on disk").count(), 2);
 }
 
 #[test]
 fn one_who_holds_the_control_socket_keeps_nobody_waiting() {
-    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, RENDERED, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     let connect = || UnixStream::connect(plant.at("control.sock")).expect("connected");
-    // More than there is room for: silent ones, and one that asks and does not read.
+    // More peers than there is room for: silent ones, and one that sends commands and does not
+    // read.
     let mut silent: Vec<UnixStream> = Vec::new();
     let started = clock::now();
     for asked in 0..24 {
         let mut peer = connect();
         let half: &[u8] = if asked % 2 == 0 { b"" } else { b"sta" };
-        peer.write_all(half).expect("said");
+        peer.write_all(half).expect("sent");
         silent.push(peer);
         assert_eq!(running.ask("status")["ok"], true);
     }
@@ -440,10 +447,10 @@ fn one_who_holds_the_control_socket_keeps_nobody_waiting() {
     tell(&plant, "acknowledge").exits(0);
     let took = clock::now().since(started);
     assert!(took < Duration::from_secs(10), "{took:?}");
-    // Two commands in one go, and one that is too long.
+    // Two commands in one write, and one that is too long.
     let mut peer = connect();
     peer.write_all(format!("acknowledge\nstatus\n{}\nstatus\n", "x".repeat(300)).as_bytes())
-        .expect("said");
+        .expect("sent");
     peer.set_read_timeout(Some(line::PATIENCE)).expect("socket");
     let answers: Vec<Value> = BufReader::new(peer)
         .lines()
@@ -458,11 +465,11 @@ fn one_who_holds_the_control_socket_keeps_nobody_waiting() {
 #[test]
 fn a_button_acknowledges_on_a_line_that_the_clock_triggers() {
     let alarm = "consecutive_rejects = 3\nstop_line = true";
-    let plant = small_line(Says::Unknown, RENDERED, BY_TIMER, alarm);
+    let plant = small_line(Finds::Unknown, RENDERED, BY_TIMER, alarm);
     let running = plant.start();
     let ready = running.await_ready();
     let fell = plant.await_change("ready", false, ready);
-    // Only acknowledgements are taken from the inputs: this is no part.
+    // Only acknowledgements are accepted from the inputs: this edge is no part.
     plant.trigger();
     assert!(plant.edge("acknowledge", clock::now().0));
     plant.await_change("ready", true, fell);
@@ -477,7 +484,7 @@ fn the_metrics_page_answers_and_health_follows_ready() {
     drop(free);
     let mut whole = config(RENDERED, BY_EDGE, "consecutive_rejects = 1");
     whole += &format!("stop_line = true\n[metrics]\nlisten = \"{address}\"\n");
-    let plant = small_plant(Says::Unknown, &whole);
+    let plant = small_plant(Finds::Unknown, &whole);
     let running = plant.start();
     running.await_clear();
     let healthy = get(&address, "/healthz");
@@ -496,7 +503,7 @@ fn the_metrics_page_answers_and_health_follows_ready() {
 
 #[test]
 fn a_second_program_on_the_same_line_is_refused_and_leaves_the_first_alone() {
-    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, RENDERED, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     let begin = clock::now().0;
@@ -506,22 +513,22 @@ fn a_second_program_on_the_same_line_is_refused_and_leaves_the_first_alone() {
     second
         .tells("control.sock")
         .tells("is `partgate run` running already?");
-    let heard = plant.heard();
-    let since: Vec<_> = heard.iter().filter(|c| c.at > begin).collect();
+    let changes = plant.changes();
+    let since: Vec<_> = changes.iter().filter(|c| c.at > begin).collect();
     assert!(
         since.is_empty(),
-        "the second one touched the lines: {since:?}"
+        "the second one changed outputs: {since:?}"
     );
     let (_, status) = run_parts(&running, 1);
     assert_eq!(count(&status, "passed"), 1, "{status}");
     running.stop();
 }
 
-/// A file system of one MiB at `folder`, while it lives.
+/// A file system of one MiB at `folder`, until it is dropped.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
-    /// None where this user may not mount.
+    /// None if this user may not mount.
     fn mount(folder: &'a Path) -> Option<Self> {
         std::fs::create_dir_all(folder).expect("folder");
         let mut mount = Command::new("mount");
@@ -541,7 +548,7 @@ impl Drop for SmallDisk<'_> {
 
 #[test]
 fn a_full_disk_does_not_stop_the_gate() {
-    let plant = small_line(Says::Ok, RENDERED, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, RENDERED, BY_EDGE, NO_ALARM);
     let record = plant.at("record");
     let Some(_disk) = SmallDisk::mount(&record) else {
         eprintln!("NOT TESTED: a full disk: this user may not mount a small one");
@@ -561,8 +568,8 @@ fn a_full_disk_does_not_stop_the_gate() {
     let last = parts[parts.len() - 1];
     plant.await_change("pass", false, last + AFTER_MS * MS);
     assert!(parts.iter().all(|&at| passed(&plant, at)));
-    assert!(level_at(&plant.heard(), "ready", clock::now().0));
-    // With room again the record goes on, and says that something is missing.
+    assert!(level_at(&plant.changes(), "ready", clock::now().0));
+    // With room again the record continues, and states that something is missing.
     drop(hog);
     std::fs::remove_file(record.join("hog")).expect("removed");
     run_parts(&running, 1);
@@ -580,19 +587,19 @@ fn a_full_disk_does_not_stop_the_gate() {
     assert_eq!(last.expect("a part")["part"], 5);
 }
 
-/// Writing is made impossible by a folder in the place of the next log file: that works for root too.
+/// A folder in the place of the next log file prevents writing, also for root.
 #[test]
 fn a_record_that_cannot_be_written_stops_a_line_that_needs_it_and_only_shows_on_another() {
     for required in [true, false] {
         let record =
             format!("[record]\nfolder = \"record\"\nmin_free_mib = 0\nrequired = {required}\n");
         let whole = config(RENDERED, BY_EDGE, NO_ALARM) + &record;
-        let plant = small_plant(Says::Ok, &whole);
+        let plant = small_plant(Finds::Ok, &whole);
         let running = plant.start();
         running.await_clear();
         assert_eq!(running.ask("status")["record_lost"], false);
         let from = clock::now().0;
-        // The folder goes, and a file stands where it was.
+        // The folder is removed, and a file takes its place.
         std::fs::remove_dir_all(plant.at("record")).expect("removed");
         std::fs::write(plant.at("record"), "in the way").expect("file");
         plant.trigger();
@@ -615,19 +622,19 @@ fn a_record_that_cannot_be_written_stops_a_line_that_needs_it_and_only_shows_on_
 }
 
 #[test]
-fn a_camera_of_no_pictures_ends_the_line_and_says_why() {
+fn a_camera_of_no_pictures_ends_the_line_with_the_reason() {
     let empty = tempfile::tempdir().expect("folder");
     let camera = format!(
         "source = \"folder\"\nfolder = \"{}\"\non_trigger = true",
         empty.path().display()
     );
-    let plant = small_line(Says::Ok, &camera, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, &camera, BY_EDGE, NO_ALARM);
     let mut running = plant.start();
     assert_eq!(running.await_end().code(), Some(1));
-    let said = plant.said();
-    assert!(said.contains(&text(empty.path())), "{said}");
-    assert!(said.contains("no images"), "{said}");
-    assert!(!on_between(&plant.heard(), "ready", 0, u64::MAX));
+    let printed = plant.printed();
+    assert!(printed.contains(&text(empty.path())), "{printed}");
+    assert!(printed.contains("no images"), "{printed}");
+    assert!(!on_between(&plant.changes(), "ready", 0, u64::MAX));
 }
 
 #[test]
@@ -642,22 +649,22 @@ fn parts_in_another_view_than_the_products_are_rejected() {
         "source = \"folder\"\nfolder = \"{}\"\non_trigger = true",
         pictures.path().display()
     );
-    let plant = small_line(Says::Ok, &camera, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, &camera, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     let (_, status) = run_parts(&running, 3);
     assert_eq!(rejected(&status, "failed"), 3, "{status}");
     running.stop();
-    assert!(!on_between(&plant.heard(), "pass", 0, u64::MAX));
-    assert!(plant.said().contains("was the camera's mode changed?"));
+    assert!(!on_between(&plant.changes(), "pass", 0, u64::MAX));
+    assert!(plant.printed().contains("was the camera's mode changed?"));
 }
 
 #[test]
 fn parts_without_a_frame_of_their_own_are_rejected() {
-    // A frame every five seconds: hardly a part will have one.
+    // One frame every five seconds: almost no part has one.
     let camera = "source = \"rendered\"\non_trigger = false\nfps = 0.2\ntimeout_ms = 20000\n\
                   seed = 1\ndefective_percent = 0.0";
-    let plant = small_line(Says::Ok, camera, BY_EDGE, NO_ALARM);
+    let plant = small_line(Finds::Ok, camera, BY_EDGE, NO_ALARM);
     let running = plant.start();
     running.await_clear();
     let (parts, status) = run_parts(&running, 5);

@@ -1,8 +1,9 @@
-//! Promise: a picture that is dark, saturated, blurred or shows the part off its place is found on
-//! real photographs too, and good ones are not. Prints the distributions that limits are taken from.
+//! Promise: the checks find a picture that is dark, saturated, blurred or shows the part off its
+//! place in real photographs too, and accept good ones. The tests print the distributions from
+//! which the limits come.
 //!
-//! The photographs cannot be shipped: MVTec-layout folders under `PARTGATE_DATA`, or under
-//! `shared/data` beside the repository. Without them the tests say that they are skipped.
+//! The photographs are not part of the project: MVTec-layout folders under `PARTGATE_DATA`, or
+//! under `shared/data` beside the repository. Without them the tests print that they are skipped.
 
 #![allow(clippy::expect_used)]
 
@@ -37,7 +38,7 @@ fn good(folder: &Path, most: usize) -> Vec<Frame> {
     paths.map(|path| read_frame(path).expect("image")).collect()
 }
 
-/// The picture through `of(at, x, y)`, each channel by itself, where `at` gives grey levels.
+/// The picture through `of(at, x, y)`, each channel separately; `at` gives grey levels.
 fn remade(frame: &Frame, of: impl Fn(&dyn Fn(i64, i64) -> f32, i64, i64) -> f32) -> Frame {
     let (width, height) = (frame.width() as i64, frame.height() as i64);
     let rgb = frame.to_rgb8();
@@ -57,7 +58,7 @@ fn remade(frame: &Frame, of: impl Fn(&dyn Fn(i64, i64) -> f32, i64, i64) -> f32)
     Frame::new(frame.width(), frame.height(), Pixels::Rgb8(out)).expect("frame")
 }
 
-/// A box blur of 5 x 5 pixels, and a sensor's noise over it.
+/// A box blur of 5 x 5 pixels, plus a sensor's noise.
 fn blurred(frame: &Frame) -> Frame {
     let noise = std::cell::RefCell::new(Rng::new(5));
     remade(frame, |at, x, y| {
@@ -77,7 +78,7 @@ fn moved(frame: &Frame, percent: f64) -> Frame {
     remade(frame, |at, x, y| at(x - dx, y + dy))
 }
 
-fn told(name: &str, mut values: Vec<f64>) -> [f64; 3] {
+fn print_distribution(name: &str, mut values: Vec<f64>) -> [f64; 3] {
     values.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| values.get((share * (values.len() - 1) as f64).round() as usize);
     let three = [0.0, 0.5, 1.0].map(|share| at(share).copied().unwrap_or(f64::NAN));
@@ -86,29 +87,29 @@ fn told(name: &str, mut values: Vec<f64>) -> [f64; 3] {
     three
 }
 
-/// What a shift is told of, when each picture is its own reference: never a wrong one.
+/// The shifts that are found if each picture is its own reference: never a wrong one.
 fn shifts_of_own_copies(set: &str, frames: &[Frame]) {
-    let (mut told, mut worst) = (0, 0.0f64);
+    let (mut found, mut worst) = (0, 0.0f64);
     for frame in frames {
         let settings = SanitySettings::default();
         let mut sanity = Sanity::new(settings, Some(frame)).expect("checks");
         if let Some(shift) = sanity.check(&moved(frame, 5.0)).shift {
-            told += 1;
+            found += 1;
             worst = worst
                 .max((shift.dx - 5.0).abs())
                 .max((shift.dy + 5.0).abs());
         }
     }
     println!(
-        "  own copy moved by 5 %: told of {told} of {}, worst by {worst:.2} %",
+        "  own copy moved by 5 %: found in {found} of {}, worst by {worst:.2} %",
         frames.len()
     );
-    assert!(worst < 1.0, "{set}: a shift told wrong by {worst} %");
-    assert!(2 * told > frames.len(), "{set}: told of {told} only");
+    assert!(worst < 1.0, "{set}: a shift wrong by {worst} %");
+    assert!(2 * found > frames.len(), "{set}: found in {found} only");
 }
 
-/// Prints what `set` measures; with limits taken from that, no more than `most_good` per cent of
-/// its good pictures are found, and all of its spoilt ones.
+/// Prints the measures of `set`. With limits from them, the checks find at most `most_good` per
+/// cent of its good pictures, and all of its spoilt ones.
 fn examine(set: &str, limits: SanitySettings, most_good: f64) {
     let Some(folder) = data(set) else {
         return;
@@ -117,31 +118,31 @@ fn examine(set: &str, limits: SanitySettings, most_good: f64) {
     let mut free = Sanity::new(SanitySettings::default(), Some(&frames[0])).expect("checks");
     println!("{set}: {} good pictures", frames.len());
     let measured: Vec<_> = frames.iter().map(|frame| free.check(frame)).collect();
-    told("mean", measured.iter().map(|m| m.mean).collect());
-    told(
+    print_distribution("mean", measured.iter().map(|m| m.mean).collect());
+    print_distribution(
         "saturated %",
         measured.iter().map(|m| m.saturated_percent).collect(),
     );
-    told("sharpness", measured.iter().map(|m| m.sharpness).collect());
+    print_distribution("sharpness", measured.iter().map(|m| m.sharpness).collect());
     let shifts: Vec<_> = measured.iter().skip(1).filter_map(|m| m.shift).collect();
     println!(
-        "  place against the first told of {} of {}",
+        "  place against the first found in {} of {}",
         shifts.len(),
         frames.len() - 1
     );
     if !shifts.is_empty() {
-        told(
+        print_distribution(
             "shift %",
             shifts.iter().map(|s| s.dx.abs().max(s.dy.abs())).collect(),
         );
-        told(
+        print_distribution(
             "correlation",
             shifts.iter().map(|s| s.correlation).collect(),
         );
-        told("margin", shifts.iter().map(|s| s.margin).collect());
+        print_distribution("margin", shifts.iter().map(|s| s.margin).collect());
     }
     let soft: Vec<Frame> = frames.iter().map(blurred).collect();
-    told(
+    print_distribution(
         "sharpness, blurred",
         soft.iter().map(|f| free.check(f).sharpness).collect(),
     );
@@ -185,7 +186,7 @@ fn examine(set: &str, limits: SanitySettings, most_good: f64) {
 fn toy_figures() {
     let limits = SanitySettings {
         min_mean: Some(150.0),
-        // They lie on white, which is saturated: 69 %.
+        // The parts are on white, which is saturated: 69 %.
         max_saturated_percent: None,
         min_sharpness: Some(18.0),
         max_shift_percent: None,
@@ -251,6 +252,6 @@ fn a_picture_of_1280_by_720_is_checked_in_a_fraction_of_a_frame() {
         assert_eq!(measured.finding, None);
     }
     println!("checked in {best:?} (best of 50)");
-    // Ten times what is measured on one core: shared machines are slow at times.
+    // Ten times the time measured on one core: shared machines are slow at times.
     assert!(best < Duration::from_millis(10), "{best:?}");
 }

@@ -1,4 +1,4 @@
-//! Parts that are told of over the control socket, with their time and without.
+//! Triggers by the control socket, with the time of the part and without.
 //!
 //! Each test runs the real program, both processes.
 
@@ -17,11 +17,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// From sensor to ejector; generous, because the tests of a whole workspace run beside.
+/// Time from sensor to ejector; generous, because the other tests of the workspace run at the same
+/// time.
 const AFTER_MS: u64 = 4000;
 const PULSE_MS: u64 = 60;
 
-/// A line by socket whose product finds every part OK.
+/// A line with triggers by socket, whose product finds every part OK.
 fn plant() -> Plant {
     let plant = Plant::new(&format!(
         "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\nsource = \"rendered\"\n\
@@ -54,14 +55,14 @@ fn passed(status: &Value) -> u64 {
     status["passed"].as_u64().expect("a count")
 }
 
-/// Says `word` while the vision process is stopped for `stopped`; what it answers afterwards.
-fn said_during_a_stall(running: &Running<'_>, word: &str, stopped: Duration) -> Value {
+/// Sends `word` while the vision process is stopped for `stopped`; returns the answer afterwards.
+fn sent_during_a_stall(running: &Running<'_>, word: &str, stopped: Duration) -> Value {
     let vision = running.await_vision(None);
     kill_process(vision, Signal::STOP).expect("stopped");
     std::thread::sleep(stopped / 2);
     let stream = UnixStream::connect(running.plant.at("control.sock")).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    writeln!(&stream, "{word}").expect("said");
+    writeln!(&stream, "{word}").expect("sent");
     std::thread::sleep(stopped / 2);
     kill_process(vision, Signal::CONT).expect("goes on");
     let mut answer = String::new();
@@ -71,7 +72,7 @@ fn said_during_a_stall(running: &Running<'_>, word: &str, stopped: Duration) -> 
 }
 
 #[test]
-fn a_part_that_is_told_of_late_is_at_the_ejector_by_its_own_time() {
+fn a_part_that_is_reported_late_is_at_the_ejector_by_its_own_time() {
     let plant = plant();
     let running = plant.start();
     running.await_clear();
@@ -82,7 +83,7 @@ fn a_part_that_is_told_of_late_is_at_the_ejector_by_its_own_time() {
     assert_eq!(status["parts"], 1);
     let began = plant.await_change("pass", true, at);
     let late = (began - at) / MS - AFTER_MS;
-    // By the time at which the word was heard it would have been 600 ms at least.
+    // By the time at which the command was received it would be at least 600 ms.
     assert!(began >= at + AFTER_MS * MS && late < 500, "{late} ms");
     tell(&plant, &["status", "1"])
         .exits(3)
@@ -91,7 +92,7 @@ fn a_part_that_is_told_of_late_is_at_the_ejector_by_its_own_time() {
 }
 
 #[test]
-fn a_time_that_cannot_be_a_parts_is_refused_and_its_part_thrown_out() {
+fn a_time_that_cannot_be_a_parts_is_refused_and_its_part_rejected() {
     let plant = plant();
     let running = plant.start();
     running.await_clear();
@@ -106,41 +107,41 @@ fn a_time_that_cannot_be_a_parts_is_refused_and_its_part_thrown_out() {
     assert_eq!(refused["ok"], false, "{refused}");
     let status = running.await_status("three are lost", |s| rejected(s, "overload") == 3);
     assert_eq!(passed(&status), 0);
-    // An OK part among what may be such a part is thrown out with it.
-    let told = now();
+    // An OK part among those that can be this part is rejected with it.
+    let sent = now();
     running.ask("trigger");
-    let before = (told - 100 * MS).to_string();
+    let before = (sent - 100 * MS).to_string();
     tell(&plant, &["trigger", &before])
         .exits(1)
         .tells("before that of the trigger before");
     let all = |s: &Value| rejected(s, "overload") == 4 && s["parts"] == 5;
     running.await_status("its neighbour", |s| all(s) && rejected(s, "neighbour") == 1);
-    let heard = plant.heard();
-    assert!(!on_between(&heard, "pass", told, now()), "{heard:#?}");
+    let changes = plant.changes();
+    assert!(!on_between(&changes, "pass", sent, now()), "{changes:#?}");
     running.stop();
 }
 
 #[test]
-fn a_word_that_waited_for_a_stopped_program_covers_the_stall_and_a_stamped_one_does_not() {
+fn a_command_that_waited_for_a_stopped_program_covers_the_stall_and_a_stamped_one_does_not() {
     let plant = plant();
     let running = plant.start();
     running.await_clear();
     // Longer than an output may be late, and shorter than a thread may be silent.
     let stall = Duration::from_millis(300);
     let from = clock::now().0;
-    let heard = said_during_a_stall(&running, "trigger", stall);
-    assert_eq!(heard["ok"], true);
-    // Nobody knows when its part was there: whatever may be it is thrown out.
+    let changes = sent_during_a_stall(&running, "trigger", stall);
+    assert_eq!(changes["ok"], true);
+    // Nobody knows when its part was at the sensor, so every part that can be it is rejected.
     running.await_status("thrown out", |s| rejected(s, "overload") == 1);
     std::thread::sleep(Duration::from_millis(AFTER_MS + 1_000));
-    assert_eq!(change_after(&plant.heard(), "pass", true, from), None);
+    assert_eq!(change_after(&plant.changes(), "pass", true, from), None);
 
     let vision = running.await_vision(None);
     kill_process(vision, Signal::STOP).expect("stopped");
     std::thread::sleep(stall / 2);
     let at = clock::now().0;
     let stream = UnixStream::connect(plant.at("control.sock")).expect("connected");
-    writeln!(&stream, "trigger {at}").expect("said");
+    writeln!(&stream, "trigger {at}").expect("sent");
     std::thread::sleep(stall / 2);
     kill_process(vision, Signal::CONT).expect("goes on");
     let began = plant.await_change("pass", true, at);

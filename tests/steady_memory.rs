@@ -1,8 +1,8 @@
-//! Promise: inspection takes no memory per part. Around the network nothing is allocated at all once
-//! the first frame of a size has passed; with the network, what is held does not grow.
+//! Promise: inspection allocates no memory per part. Outside the network nothing is allocated after
+//! the first frame of a size; with the network, the memory in use does not grow.
 
 #![allow(clippy::expect_used)]
-// The counting allocator has to implement an unsafe trait; it forwards to the system's.
+// The counting allocator must implement an unsafe trait; it forwards to the system's.
 #![allow(unsafe_code)]
 
 mod bundle;
@@ -22,7 +22,7 @@ struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
-/// The counters are the process's: one test at a time.
+/// The counters belong to the process: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 // SAFETY: every call goes to the system allocator unchanged; the counters touch no memory of it.
@@ -63,7 +63,8 @@ fn nothing_is_allocated_around_the_network() {
     let mut preprocessor = Preprocessor::new(geometry, [127.0; 3], [128.0; 3]);
     let mut aggregator = Aggregator::new(grid, channels, 3, Border::Zero);
     let mut features = vec![0.0; grid * grid * 152];
-    // The place allows every cell of the first view its nearest row, and of the others few.
+    // The position condition allows every cell of the first view its nearest row, and few cells of
+    // the others.
     let mut nearest = vec![Neighbour::default(); grid * grid];
     aggregator.run(&views[0].0, &views[0].1, &mut features);
     bank.nearest(&features, None, &Threads::default(), &mut nearest);
@@ -90,7 +91,7 @@ fn nothing_is_allocated_around_the_network() {
         let score = scorer.score(&features, &Threads::default()).expect("score");
         (score, scorer.search.searched_again())
     };
-    // The first part is one that no condition refuses anything of: room for the others is there.
+    // No condition refuses anything of the first part, and still there is room for the others.
     assert_eq!(inspector(&frames[0], 0).1, 0);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     let (mut sum, mut again) = (0.0, [0; 3]);
@@ -127,7 +128,7 @@ fn what_is_held_does_not_grow_with_the_number_of_parts() {
             "{} thread(s): {early} bytes after 10 parts, {late} after 60",
             threads.count()
         );
-        // A few kilobytes for the test runner's own doings.
+        // A few kilobytes for the test runner itself.
         assert!(
             late - early < 16 * 1024,
             "grew from {early} to {late} bytes"

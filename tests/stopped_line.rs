@@ -1,9 +1,9 @@
-//! Stopping either process of a line, or both, or killing the one that holds the lines, lets nothing
-//! pass that must not, is told, and throws out what lay on the belt.
+//! If either process of a line is stopped, or both are, or the supervisor is killed, no part passes
+//! that must not pass. The line reports it and rejects the parts that were on the belt.
 //!
-//! Real processes in real time, as in tests/killed_line.rs. A stopped process (SIGSTOP, as by
-//! swapping, a debugger, a blocked write) runs on later as if nothing had been.
-//! `PARTGATE_STOPS=1000` stops and kills more often than continuous integration does, and
+//! Real processes in real time, as in tests/killed_line.rs. A process that was stopped (SIGSTOP;
+//! the same happens by swapping, a debugger, a blocked write) runs on later as if nothing had
+//! happened. `PARTGATE_STOPS=1000` stops and kills more often than continuous integration does, and
 //! `PARTGATE_KILLS_PRODUCT` names another product than the small one (board/kill.sh sets both).
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -25,16 +25,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Without `PARTGATE_STOPS` a busy machine stops after this, if it did [`FEWEST`].
+/// Without `PARTGATE_STOPS` a busy machine ends the stops after this time, if it did [`FEWEST`].
 const ENOUGH: Duration = Duration::from_secs(60);
 const FEWEST: usize = 6;
-/// Stops that are longer than this are noticed, whatever the processes were at: a look that is due
-/// every 50 ms, and 40 ms that they may be late (supervisor.late_ms).
+/// A longer stop is noticed in any state of the processes: a check is due every 50 ms, and they may
+/// run 40 ms late (supervisor.late_ms).
 const NOTICED: u64 = 150 * MS;
-/// What a process needs to notice it once it runs again, on a machine that is busy with other tests.
+/// Time that a process needs to notice it after it runs again, on a machine that is busy with other
+/// tests.
 const SOON: u64 = 100 * MS;
 
-/// How often to do it, and whether somebody asked for that number.
+/// How often to stop, and whether a person set that number.
 fn number() -> (usize, bool) {
     match std::env::var("PARTGATE_STOPS") {
         Ok(n) => (n.parse().expect("PARTGATE_STOPS is a number"), true),
@@ -70,7 +71,7 @@ impl Stop {
         }
         std::thread::sleep(time);
         for pid in pids {
-            // The vision process may have been killed for its silence.
+            // The supervisor can have killed the vision process for its silence.
             let _ = kill_process(*pid, Signal::CONT);
         }
         let to = clock::now().0;
@@ -82,22 +83,22 @@ impl Stop {
     }
 }
 
-/// What became of the parts.
+/// What happened to the parts.
 #[derive(Debug, Default)]
 struct Outcome {
     bad: usize,
     good: usize,
     passed: usize,
-    /// Must not pass, and did.
+    /// Parts that must not pass, and did.
     escaped: Vec<u64>,
-    /// The same, while no process of the line ran: nothing could have been done.
+    /// The same, while no process of the line ran: nothing could prevent it.
     unpreventable: Vec<u64>,
 }
 
-/// Of `parts`; while `dead` no process ran.
+/// What happened to `parts`; no process ran during `dead`.
 fn outcome(
     belt: Belt,
-    heard: &[Change],
+    changes: &[Change],
     parts: &[u64],
     truth: &mut Truth,
     dead: &[(u64, u64)],
@@ -107,12 +108,12 @@ fn outcome(
         let (from, to) = (part + belt.after, part + belt.after + PULSE);
         if truth.of(part).verdict == PartVerdict::Ok {
             outcome.good += 1;
-            outcome.passed += usize::from(level_at(heard, "pass", from + PULSE / 2));
+            outcome.passed += usize::from(level_at(changes, "pass", from + PULSE / 2));
             continue;
         }
         outcome.bad += 1;
-        // The least touch of PASS is too much.
-        if level_at(heard, "pass", from + PULSE / 2) || on_between(heard, "pass", from, to) {
+        // PASS must not be on at any instant.
+        if level_at(changes, "pass", from + PULSE / 2) || on_between(changes, "pass", from, to) {
             if dead.iter().any(|d| from <= d.1 && to >= d.0) {
                 outcome.unpreventable.push(part);
             } else {
@@ -166,7 +167,7 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
     std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
     let status = running.ask("status");
     running.stop();
-    let heard = plant.heard();
+    let changes = plant.changes();
     let log = plant.log();
 
     let dead: Vec<(u64, u64)> = stops
@@ -174,7 +175,7 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         .filter(|s| s.who == Who::Both)
         .map(|s| (s.from, s.to + SOON))
         .collect();
-    let parts_of = outcome(belt, &heard, &parts, &mut truth, &dead);
+    let parts_of = outcome(belt, &changes, &parts, &mut truth, &dead);
     println!(
         "{} stops, {} of them of both processes; {} parts: {} may not pass, {} of them passed while \
          a process ran; {} may, {} of them passed",
@@ -187,7 +188,7 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         parts_of.passed,
     );
     for who in [Who::Supervisor, Who::Vision, Who::Both] {
-        let ready_off = ready_off(&heard, &stops, who);
+        let ready_off = ready_off(&changes, &stops, who);
         println!(
             "{who:?} stopped to READY off: p50 {:.1} ms, max {:.1} ms of {}",
             percentile(&ready_off, 50.0),
@@ -206,37 +207,38 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
     let escaped = &parts_of.escaped;
     assert!(
         escaped.is_empty(),
-        "passed, and ought not to have: {escaped:?} of {stops:#?}"
+        "passed, but must not: {escaped:?} of {stops:#?}"
     );
     assert!(parts_of.bad * 10 > parts.len(), "too few must not pass");
-    assert!(parts_of.passed > 0, "nothing passes any more");
+    assert!(parts_of.passed > 0, "nothing passes");
     for (stop, next) in stops.iter().zip(nexts(&stops)) {
-        if !stop.long() || !level_at(&heard, "ready", stop.from) {
+        if !stop.long() || !level_at(&changes, "ready", stop.from) {
             continue;
         }
-        let fell = change_after(&heard, "ready", false, stop.from).expect("READY falls");
+        let fell = change_after(&changes, "ready", false, stop.from).expect("READY goes off");
         assert!(fell < stop.to + SOON, "{stop:?}: {fell}");
         if stop.who == Who::Supervisor {
-            // Round it: a word every 50 ms, 40 ms without an answer.
+            // Without the supervisor: a command every 50 ms, 40 ms without an acknowledgement.
             assert!(fell < stop.from + 90 * MS + SOON, "{stop:?}: {fell}");
         }
-        let raised = on_between(&heard, "fault", stop.from, stop.to + 2 * SOON);
-        assert!(raised, "FAULT rises: {stop:?}");
-        let told = |e: &&Value| {
+        let raised = on_between(&changes, "fault", stop.from, stop.to + 2 * SOON);
+        assert!(raised, "FAULT goes on: {stop:?}");
+        let reported = |e: &&Value| {
             let at = e["at_ns"].as_u64().unwrap_or(0);
             (stop.from..next).contains(&at)
                 && (e["event"] == "was_late" || e["event"] == "restarted")
         };
-        assert!(log.iter().any(|e| told(&e)), "no event: {stop:?}");
-        // What lay between sensor and ejector then.
+        assert!(log.iter().any(|e| reported(&e)), "no event: {stop:?}");
+        // The parts that were between sensor and ejector at that time.
         for part in &parts {
             let gate = part + belt.after;
-            // One that came once the line was ready again, in a new process, is a part like any other.
-            let back = change_after(&heard, "ready", true, fell);
+            // A part that came after the line was ready again, in a new process, is a part like any
+            // other.
+            let back = change_after(&changes, "ready", true, fell);
             let after = back.is_some_and(|back| back <= *part);
             if *part < stop.to && gate > stop.to + SOON && !after {
-                let passed = level_at(&heard, "pass", gate + PULSE / 2);
-                assert!(!passed, "lay on the belt: {part} under {stop:?}");
+                let passed = level_at(&changes, "pass", gate + PULSE / 2);
+                assert!(!passed, "was on the belt: {part} under {stop:?}");
             }
         }
     }
@@ -246,10 +248,10 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
     assert!(counted > 0, "{status}");
 }
 
-/// From each long stop of `who` to READY off, ms.
-fn ready_off(heard: &[Change], stops: &[Stop], who: Who) -> Vec<f64> {
-    let of = |s: &&Stop| s.who == who && s.long() && level_at(heard, "ready", s.from);
-    let off = |s: &Stop| change_after(heard, "ready", false, s.from).expect("READY falls");
+/// Time from each long stop of `who` to READY off, ms.
+fn ready_off(changes: &[Change], stops: &[Stop], who: Who) -> Vec<f64> {
+    let of = |s: &&Stop| s.who == who && s.long() && level_at(changes, "ready", s.from);
+    let off = |s: &Stop| change_after(changes, "ready", false, s.from).expect("READY goes off");
     let stops = stops.iter().filter(of);
     stops.map(|s| milliseconds(s.from, off(s))).collect()
 }
@@ -258,12 +260,12 @@ fn nexts(stops: &[Stop]) -> impl Iterator<Item = u64> {
     stops.iter().skip(1).map(|s| s.from).chain([u64::MAX])
 }
 
-/// Waits until `line` is on, at a time after `from`.
-fn await_level(plant: &Plant, line: &str, from: u64) {
+/// Waits until `output` is on, at a time after `from`.
+fn await_level(plant: &Plant, output: &str, from: u64) {
     let started = Instant::now();
-    // What was on all along may still fall: the process that was stopped has to notice.
-    while clock::now().0 < from + 5 * SOON || !level_at(&plant.heard(), line, u64::MAX) {
-        assert!(started.elapsed() < PATIENCE, "{line} is not on again");
+    // An output that stayed on can still go off: the process that was stopped must notice first.
+    while clock::now().0 < from + 5 * SOON || !level_at(&plant.changes(), output, u64::MAX) {
+        assert!(started.elapsed() < PATIENCE, "{output} is not on again");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -289,7 +291,7 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
             let mut running = plant.start();
             let last = killed_at.last().copied().unwrap_or(0);
             let ready = plant.await_change("ready", true, last);
-            // From when on parts pass.
+            // From this time on parts can pass.
             plant.await_change("reject", false, ready);
             std::thread::sleep(share(belt.life, rng.unit()));
             let vision = running.await_vision(None);
@@ -301,23 +303,23 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
                 assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let (heard, now) = (plant.heard(), clock::now().0);
+            let (changes, now) = (plant.changes(), clock::now().0);
             for (line, level) in [
                 ("ready", false),
                 ("pass", false),
                 ("reject", true),
                 ("fault", true),
             ] {
-                assert_eq!(level_at(&heard, line, now), level, "{line}");
+                assert_eq!(level_at(&changes, line, now), level, "{line}");
             }
         }
         stop.store(true, Ordering::Relaxed);
         parts.join().expect("belt")
     });
-    let heard = plant.heard();
-    let was = |line: &str| {
-        let on = |at: &&u64| level_at(&heard, line, **at);
-        let off = |at: &u64| change_after(&heard, line, false, *at).expect("it falls");
+    let changes = plant.changes();
+    let was = |output: &str| {
+        let on = |at: &&u64| level_at(&changes, output, **at);
+        let off = |at: &u64| change_after(&changes, output, false, *at).expect("it goes off");
         let delays = killed_at
             .iter()
             .filter(on)
@@ -334,7 +336,7 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
         pass_off.len(),
         percentile(&pass_off, 100.0),
     );
-    let outcome = outcome(belt, &heard, &parts, &mut truth, &[]);
+    let outcome = outcome(belt, &changes, &parts, &mut truth, &[]);
     println!(
         "{} parts: {} may not pass, {} of them passed; {} may, {} of them passed",
         parts.len(),
@@ -351,7 +353,8 @@ fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
     assert!(pass_off.iter().all(|ms| *ms < bound), "{pass_off:?}");
 }
 
-/// The board is reset unless somebody goes on to show that the line lives: who may put an end to that.
+/// The board is reset unless the line continues to show that it works. This test shows what may end
+/// that.
 #[test]
 fn stopping_the_line_disarms_the_hardware_watchdog_and_killing_the_supervisor_does_not() {
     let device = tempfile::NamedTempFile::new().expect("file");
@@ -367,7 +370,10 @@ fn stopping_the_line_disarms_the_hardware_watchdog_and_killing_the_supervisor_do
     running.stop();
     assert!(letters().contains(&b'V'), "somebody asked for this end");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(3), "it was told to: {took:?}");
+    assert!(
+        took < Duration::from_secs(3),
+        "it was asked to end: {took:?}"
+    );
 
     std::fs::write(path, "").expect("file");
     let from = clock::now().0;

@@ -1,7 +1,7 @@
-//! `doctor --trigger-test`: what it finds of a camera that is known, and what it refuses.
+//! `doctor --trigger-test`: what it finds with a known camera, and what it refuses.
 //!
-//! The outputs are the text plant's. The camera is a picture of them: every frame is as bright as the
-//! lamp was on during its exposure, its stamp is late by a known time, and it is in hand later still.
+//! The outputs are those of the text plant. The camera is a model: every frame is as bright as the
+//! lamp was on during its exposure, its stamp is late by a known time, and it arrives later still.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -24,12 +24,12 @@ use std::sync::atomic::AtomicBool;
 const MS: i64 = 1_000_000;
 const PERIOD: u64 = 20_000_000;
 const EXPOSURE: u64 = 5_000_000;
-/// Stamps are so much later than the beginning of the exposure.
+/// Time from the beginning of the exposure to its stamp.
 const HIDDEN: u64 = 30_000_000;
-/// From the beginning of the exposure until the frame is in hand, at best.
+/// Shortest time from the beginning of the exposure until the frame arrives.
 const WAY: u64 = 45_000_000;
 
-/// A camera that looks at a lamp on output `busy`.
+/// A camera that sees a lamp on output `busy`.
 struct Camera {
     levels: PathBuf,
     next: u64,
@@ -47,7 +47,7 @@ impl Camera {
         }
     }
 
-    /// For how much of the exposure from `from` on the lamp was on.
+    /// Share of the exposure that begins at `from` with the lamp on.
     fn lit(&self, from: u64) -> f64 {
         let text = std::fs::read_to_string(&self.levels).expect("levels");
         let (mut on_since, mut lit) = (None, 0);
@@ -113,7 +113,7 @@ const ASKED: TriggerTest = TriggerTest {
     patience: Duration::from_secs(20),
 };
 
-/// What line `busy` was set to last.
+/// The last level of output `busy`.
 fn last_level(levels: &Path) -> Option<bool> {
     let text = std::fs::read_to_string(levels).expect("levels");
     let last = text.lines().rfind(|line| line.contains(" busy "))?;
@@ -132,9 +132,11 @@ fn the_trial_finds_the_time_that_a_cameras_stamps_hide() {
     assert_eq!(found.period, Duration(PERIOD));
     let (period, exposure, hidden) = (PERIOD as i64, EXPOSURE as i64, HIDDEN as i64);
     for round in &found.rounds {
-        // Begun before the lamp, and lit in part; or the next one, which is lit wholly.
+        // An exposure that began before the lamp and was lit in part; or the next one, which is lit
+        // completely.
         assert!(round.first.stamp > hidden - exposure, "{round:?}");
-        // A frame that has nine tenths of the light was begun half a millisecond before it at most.
+        // The exposure of a frame with nine tenths of the light began at most half a millisecond
+        // before the lamp.
         assert!(round.full.stamp >= hidden - MS, "{round:?}");
         assert!(round.full.stamp >= round.first.stamp);
         assert!(round.first.in_hand >= round.first.stamp + (WAY - HIDDEN) as i64);
@@ -150,13 +152,13 @@ fn the_trial_finds_the_time_that_a_cameras_stamps_hide() {
     assert!(suggested.exposure_max_ms >= suggested.exposure_min_ms + 20);
     assert!(suggested.delivery_ms >= (WAY - HIDDEN) / 1_000_000);
     assert_eq!(last_level(&levels), Some(false), "the output is off again");
-    // Nothing but the lamp was switched.
+    // Only the lamp was switched.
     let text = std::fs::read_to_string(&levels).expect("levels");
     assert!(!text.contains("ready 1"));
 }
 
 #[test]
-fn a_lamp_that_nobody_sees_is_told_with_the_name_of_the_output_which_is_off_again() {
+fn a_lamp_that_nobody_sees_is_reported_with_the_name_of_the_output_which_is_off_again() {
     let folder = tempfile::tempdir().expect("folder");
     let levels = folder.path().join("outputs");
     let mut outputs = TextOutputs::open(&levels, &[Output::Busy]).expect("outputs");
@@ -180,7 +182,7 @@ fn a_lamp_that_nobody_sees_is_told_with_the_name_of_the_output_which_is_off_agai
     assert_eq!(last_level(&levels), Some(false));
 }
 
-/// A line whose camera is drawn.
+/// A line whose camera is rendered.
 fn plant(camera: &str) -> Plant {
     let plant = Plant::new(&format!(
         "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\nsource = \"rendered\"\n{camera}\n\
@@ -218,7 +220,7 @@ fn the_trial_refuses_what_runs_what_moves_the_line_and_what_shows_nothing() {
     doctor(&plant, &["--trigger-test=siren"])
         .exits(3)
         .tells("known are");
-    // Drawn parts differ less than this, and no lamp lights them.
+    // Rendered parts differ by less than this, and no lamp lights them.
     doctor(&plant, &["--trigger-test=fault", "--change", "120"])
         .exits(7)
         .tells("is the lamp wired to this output");

@@ -1,5 +1,5 @@
-//! Promise: a camera of the kernel's is listed, opened as asked, streamed from with the kernel's
-//! times, watched, lost and found again. Wants the kernel's virtual camera (module `vivid`, one
+//! Promise: a kernel camera is listed, opened as configured, streamed with the kernel's times,
+//! watched, lost and found again. The tests need the kernel's virtual camera (module `vivid`, one
 //! HDMI input, as `board/vm` loads it) and root: `board/vm/run.sh --task test --binary FILE`.
 
 #![cfg(feature = "v4l2")]
@@ -13,7 +13,7 @@ use partgate::frame::decode;
 use partgate::frame::{PixelFormat, RawFrame};
 use partgate::time::{Duration, Instant};
 
-/// Frames come sixty times a second; an emulated processor is slower.
+/// Frames come sixty times per second; an emulated processor is slower.
 const SOON: Duration = Duration::from_secs(10);
 const UNPLUG: &str = "/sys/bus/platform/drivers/vivid/unbind";
 const PLUG: &str = "/sys/bus/platform/drivers/vivid/bind";
@@ -35,16 +35,16 @@ fn settings(camera: &Camera, fps: f64) -> V4l2Settings {
     }
 }
 
-/// The rate that the input fixes: told by the refusal of another.
+/// The rate that the input fixes: the refusal of another rate names it.
 fn rate(camera: &Camera) -> f64 {
     let error = V4l2Source::new(settings(camera, 7.0)).open();
-    let error = error.expect_err("7 frames a second").to_string();
+    let error = error.expect_err("7 frames per second").to_string();
     println!("{error}");
-    let told = error
+    let rate_text = error
         .split("RGB3 at ")
         .nth(1)
         .and_then(|rest| rest.split(' ').next());
-    told.and_then(|rate| rate.parse().ok()).expect("rate")
+    rate_text.and_then(|rate| rate.parse().ok()).expect("rate")
 }
 
 fn open(settings: V4l2Settings) -> (V4l2Source, RawFrame) {
@@ -61,7 +61,7 @@ fn next(source: &mut V4l2Source, raw: &mut RawFrame) {
 
 #[test]
 #[ignore = "wants the kernel module vivid; board/vm has it"]
-fn what_the_camera_offers_is_told() {
+fn the_offer_of_the_camera_is_listed() {
     let camera = camera();
     println!(
         "{} {} {:?}",
@@ -200,7 +200,7 @@ fn waiting_is_bounded_a_pause_leaves_no_old_frames_after_opening_again() {
     next(&mut source, &mut raw);
     let before = raw.time;
     clock::sleep(Duration::from_secs(1));
-    // What waited is older than the pause; the stamps say so.
+    // Frames that waited are older than the pause; their stamps show it.
     next(&mut source, &mut raw);
     assert!(
         raw.time < before.after(Duration::from_millis(900)),

@@ -1,7 +1,7 @@
-//! Every thread that matters is watched: one that hangs drops READY, HEARTBEAT stands still, and the
-//! watchdogs are not told for ever that all is well. And who may disarm the hardware watchdog.
+//! Every thread that matters is watched: if one hangs, READY goes off, HEARTBEAT stops, and the
+//! watchdogs are not kicked for longer. Also: what may disarm the hardware watchdog.
 //!
-//! A real line in this process, with devices that this test lets hang.
+//! A real line in this process, with devices that this test makes hang.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -69,7 +69,7 @@ fn settings() -> ControllerSettings {
     }
 }
 
-/// Inputs whose driver hangs when told to.
+/// Inputs whose driver hangs while the flag is set.
 struct Hanging(SimulatedInputs, Arc<AtomicBool>);
 
 impl Inputs for Hanging {
@@ -81,7 +81,7 @@ impl Inputs for Hanging {
     }
 }
 
-/// Output lines in other hands: 0 well, 1 gone, 2 an orderly end is asked for.
+/// Outputs that another process owns: 0 works, 1 gone, 2 it wants an orderly end.
 struct Held(SimulatedOutputs, Arc<AtomicU8>);
 
 impl Outputs for Held {
@@ -92,8 +92,8 @@ impl Outputs for Held {
     fn holding(&mut self, _: Instant) -> Result<Holding, DeviceError> {
         match self.1.load(Ordering::Relaxed) {
             1 => Err(LinkError::Gone.into()),
-            said => Ok(Holding {
-                end: said == 2,
+            printed => Ok(Holding {
+                end: printed == 2,
                 ..Holding::OWN
             }),
         }
@@ -112,7 +112,7 @@ impl PartInspector for Rejects {
     }
 }
 
-/// A running line, and what this test holds of it.
+/// A running line, and this test's ends of it.
 struct Bench {
     folder: tempfile::TempDir,
     view: OutputView,
@@ -182,7 +182,7 @@ impl Bench {
             socket_triggers: false,
             product: ProductLabel::NONE,
             alive_every: Duration::from_millis(20),
-            // A machine that is busy with other tests is late itself.
+            // A machine that is busy with other tests runs late itself.
             late: Duration::from_millis(2_000),
             record_required,
             challenge_every: None,
@@ -228,7 +228,7 @@ impl Bench {
         self.metrics.faults().collect()
     }
 
-    /// HEARTBEAT's changes within `time`.
+    /// Number of HEARTBEAT's changes within `time`.
     fn beats(&self, time: Duration) -> usize {
         let mut view = self.view.clone();
         view.by_ref().for_each(drop);
@@ -253,15 +253,14 @@ fn a_trigger_thread_that_hangs_drops_ready_stops_the_heartbeat_and_at_last_the_w
     let mut bench = Bench::start(false);
     assert!(bench.beats(Duration::from_millis(500)) > 2);
     bench.hang.store(true, Ordering::Relaxed);
-    // It may be in a wait of 50 ms; then 500 ms of silence.
+    // It can be in a wait of 50 ms; then come 500 ms of silence.
     let took = bench.until("READY off", |b| !b.view.level(Output::Ready));
     assert!(took >= Duration::from_millis(400), "{took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
     bench.until("the fault", |b| b.faults() == ["inputs"]);
     assert!(bench.view.level(Output::Fault));
     assert_eq!(bench.beats(Duration::from_millis(500)), 0, "HEARTBEAT");
-    // What would be a part meanwhile is none that anybody saw; the watchdog is told no more after
-    // ten seconds.
+    // Nobody sees a part in this time; after ten seconds the watchdog is no longer kicked.
     clock::sleep(Duration::from_secs(10));
     let kicks = bench.watchdog().len();
     assert!(kicks > 5, "kicked at first: {kicks}");
@@ -304,13 +303,16 @@ fn only_an_end_that_somebody_asked_for_disarms_the_hardware_watchdog() {
     assert!(disarmed(&bench.end()), "its own SIGTERM");
     let bench = Bench::start(false);
     bench.holding.store(2, Ordering::Relaxed);
-    assert!(disarmed(&bench.ended()), "the supervisor's word");
+    assert!(disarmed(&bench.ended()), "the supervisor ends it");
     let bench = Bench::start(false);
     bench.holding.store(1, Ordering::Relaxed);
-    assert!(!disarmed(&bench.ended()), "nobody holds the lines any more");
+    assert!(
+        !disarmed(&bench.ended()),
+        "no process owns the outputs any more"
+    );
 }
 
-/// HEARTBEAT's changes of `controller` within a second.
+/// Number of HEARTBEAT's changes of `controller` within a second.
 fn beats(controller: &mut Controller<()>, now: &mut Instant) -> usize {
     let mut beats = 0;
     for _ in 0..100 {

@@ -1,4 +1,5 @@
-//! A camera made of image files: those of a folder, in the order of their names, again and again.
+//! A simulated camera of image files: those of a folder, in the order of their names, again and
+//! again.
 
 use super::pace::{Exposure, Pacer};
 use super::source::{CaptureError, Flash, FrameSource};
@@ -9,11 +10,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// No image file of a line is larger, bytes.
+/// Largest size of an image file, bytes.
 const LARGEST: u64 = 1 << 28;
 
-/// Image files as frames, [`PixelFormat::File`]. The files are listed at open and read when their
-/// turn comes, so a folder may be larger than memory.
+/// Image files as frames, [`PixelFormat::File`]. The files are listed when the source is opened and
+/// read in turn, so a folder can be larger than memory.
 pub struct FolderSource {
     folder: PathBuf,
     exposure: Exposure,
@@ -23,7 +24,7 @@ pub struct FolderSource {
 }
 
 impl FolderSource {
-    /// The images under `folder`, not yet looked at.
+    /// A source of the images under `folder`; nothing is read yet.
     pub fn new(folder: &Path, exposure: Exposure) -> Self {
         Self {
             folder: folder.to_path_buf(),
@@ -58,7 +59,7 @@ pub(super) fn largest(files: &[PathBuf]) -> Result<usize, CaptureError> {
             source,
         };
         let meta = std::fs::metadata(path).map_err(failed)?;
-        // A pipe could block for ever.
+        // A pipe can block without end.
         if !meta.is_file() {
             return Err(failed(std::io::Error::other("not a regular file")));
         }
@@ -70,7 +71,7 @@ pub(super) fn largest(files: &[PathBuf]) -> Result<usize, CaptureError> {
     Ok(largest)
 }
 
-/// Reads a file into the frame's memory. One that does not fit any more counts as damaged.
+/// Reads a file into the frame's memory. A file that no longer fits counts as damaged.
 pub(super) fn read_into(path: &Path, into: &mut RawFrame) -> Result<(), CaptureError> {
     let failed = |source| CaptureError::File {
         path: path.to_path_buf(),

@@ -1,4 +1,4 @@
-//! When a camera that is none exposes: at a steady rate, or at every trigger.
+//! When a simulated camera exposes: at a steady rate, or at every trigger.
 
 use super::source::Flash;
 use crate::clock;
@@ -9,28 +9,29 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Triggers that may wait for their exposure; more are lost and counted.
+/// Number of triggers that can wait for their exposure; more are lost and counted.
 const WAITING: usize = 64;
-/// Frames that a free-running camera keeps for a slow reader, as a real one has buffers.
+/// Number of frames that a free-running camera keeps for a slow reader, like the buffers of a real
+/// one.
 const BUFFERS: u64 = 4;
 
-/// When to expose.
+/// When a source exposes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Exposure {
-    /// At a steady rate, frames a second.
+    /// At a steady rate, frames per second.
     FreeRunning {
-        /// Frames a second, above 0.
+        /// Frames per second, above 0.
         fps: f64,
     },
     /// At every call of the source's [`Flash`].
     OnTrigger {
-        /// From the trigger to the exposure, whose time is the frame's stamp.
+        /// Time from the trigger to the exposure. The time of the exposure is the frame's stamp.
         delay: Duration,
     },
 }
 
-/// Triggers on their way from the one that fires to the one that exposes: a ring without locks, and
-/// an event counter of the kernel's to wait on.
+/// Triggers on their way from the thread that fires to the thread that exposes: a ring without
+/// locks, and an event counter of the kernel to wait on.
 struct Triggers {
     times: [AtomicU64; WAITING],
     written: AtomicUsize,
@@ -50,7 +51,7 @@ impl Triggers {
         })
     }
 
-    /// The one writer's.
+    /// Only the one writer calls it.
     fn push(&self, at: Instant) {
         let written = self.written.load(Ordering::Relaxed);
         if written.wrapping_sub(self.read.load(Ordering::Acquire)) >= WAITING {
@@ -60,11 +61,11 @@ impl Triggers {
         self.times[written % WAITING].store(at.0, Ordering::Relaxed);
         self.written
             .store(written.wrapping_add(1), Ordering::Release);
-        // Fails only when the counter is at its end, and then the reader is awake anyway.
+        // Fails only if the counter is at its end, and then the reader is awake anyway.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
-    /// The one reader's.
+    /// Only the one reader calls it.
     fn pop(&self) -> Option<Instant> {
         let read = self.read.load(Ordering::Relaxed);
         if read == self.written.load(Ordering::Acquire) {
@@ -83,8 +84,8 @@ impl Triggers {
     }
 }
 
-/// Waits until `until`, or until `bell` can be read. A signal may end it early: the caller looks
-/// at the clock.
+/// Waits until `until`, or until `bell` can be read. A signal can end it early, so the caller
+/// checks the clock.
 fn sleep_until(until: Instant, bell: Option<&OwnedFd>) {
     let left = clock::timespec(clock::until(until));
     let _ = match bell {
@@ -93,7 +94,8 @@ fn sleep_until(until: Instant, bell: Option<&OwnedFd>) {
     };
 }
 
-/// Waits until the clock shows `until`, at most until `deadline`. Whether it was reached.
+/// Waits until the clock shows `until`, at most until `deadline`. Returns whether `until` was
+/// reached.
 pub(crate) fn wait_until(until: Instant, deadline: Instant) -> bool {
     let end = until.min(deadline);
     while clock::now() < end {
@@ -115,21 +117,22 @@ impl Flash for Trigger {
 pub(crate) struct Exposed {
     /// The stamp.
     pub(crate) time: Instant,
-    /// Counts all exposures, lost ones included, from 0.
+    /// Counter of all exposures, with the lost ones, from 0.
     pub(crate) sequence: u64,
-    /// Lost just before.
+    /// Number of frames lost just before it.
     pub(crate) lost_before: u32,
 }
 
-/// Gives out exposures at their times.
+/// Returns exposures at their times.
 pub(crate) struct Pacer {
     exposure: Exposure,
     triggers: Option<Arc<Triggers>>,
-    /// The one flash was given out: two would be two writers of the ring.
+    /// Whether the one flash was returned: a second one would be a second writer of the ring.
     flash_given: bool,
-    /// Triggered: taken from the ring and not yet due.
+    /// On triggers: taken from the ring and not yet due.
     pending: Option<Instant>,
-    /// Free-running: exposure 0 of this opening, and how many came since.
+    /// Free-running: the time of exposure 0 since the source was opened, and the number of
+    /// exposures since.
     start: Instant,
     since_start: u64,
     sequence: u64,
@@ -138,11 +141,11 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     /// # Errors
-    /// In words, when the rate is none or the kernel has no event counter left.
+    /// In words, if the rate is not possible or the kernel has no event counter left.
     pub(crate) fn new(exposure: Exposure) -> Result<Self, String> {
         let triggers = match exposure {
             Exposure::FreeRunning { fps } if !(1e-3..=1e6).contains(&fps) => {
-                return Err(format!("{fps} frames a second is no rate"));
+                return Err(format!("{fps} frames per second is not a rate"));
             }
             Exposure::FreeRunning { .. } => None,
             Exposure::OnTrigger { .. } => {
@@ -163,7 +166,7 @@ impl Pacer {
         })
     }
 
-    /// What waits is forgotten; a free-running camera exposes first one interval from now.
+    /// Drops what waits; a free-running camera exposes first one interval from now.
     pub(crate) fn restart(&mut self) {
         let waiting = self
             .triggers
@@ -277,7 +280,7 @@ mod tests {
         let trigger = clock::now();
         flash.fire(trigger);
         assert_eq!(pacer.next(Duration::from_millis(5)), None);
-        // The trigger that was not yet due is not forgotten.
+        // The trigger that was not yet due is not dropped.
         let frame = pacer.next(SOON).expect("frame");
         assert_eq!(frame.time, trigger.after(delay));
         assert!(clock::now() >= frame.time);

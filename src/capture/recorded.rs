@@ -1,12 +1,13 @@
-//! A camera made of a recording: image files with the times at which they were taken.
+//! A simulated camera of a recording: image files with the times at which they were taken.
 //!
-//! The folder holds `frames.jsonl`, one line a frame, in the order in which they came:
+//! The folder has `frames.jsonl`, one entry per frame, in the order in which they came:
 //!
 //! ```json
 //! {"file": "000001.png", "time_ns": 1200000000, "sequence": 17}
 //! ```
 //!
-//! Only the distances between the times matter; the replay has the time of day it is played at.
+//! Only the distances between the times matter. The replay's frames have the times at which it
+//! runs.
 
 use super::folder_source::{largest, read_into};
 use super::pace::wait_until;
@@ -19,13 +20,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
-/// The list of frames.
+/// Name of the list of frames.
 pub const INDEX: &str = "frames.jsonl";
 
 /// Largest list that is read, bytes: about a million frames.
 const LARGEST_INDEX: u64 = 1 << 27;
 
-/// One line of the list.
+/// One entry of the list.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -34,20 +35,21 @@ struct Line {
     sequence: u64,
 }
 
-/// The list's line for a frame: its file inside the folder, when it was exposed (nanoseconds of any
-/// clock that does not step) and the camera's counter.
+/// The list's entry for a frame: its file inside the folder, when it was exposed (nanoseconds of
+/// any clock that does not step) and the camera's counter.
 pub fn index_line(file: &Path, time_ns: u64, sequence: u64) -> String {
     let line = Line {
         file: file.to_path_buf(),
         time_ns,
         sequence,
     };
-    // A path that is no text cannot be listed; ours are numbers.
+    // A path that is not text cannot be listed; the recorder's paths are numbers.
     let text = serde_json::to_string(&line).unwrap_or_default();
     text + "\n"
 }
 
-/// A recording, played with its own spacing. Gaps in the recorded sequence numbers are gaps again.
+/// A recording, replayed with its own spacing. Gaps in the recorded sequence numbers are gaps
+/// again.
 pub struct RecordedSource {
     folder: PathBuf,
     again: bool,
@@ -57,14 +59,14 @@ pub struct RecordedSource {
     largest: usize,
     next: usize,
     start: Instant,
-    /// Added to the counters of this round, so that they rise over all rounds.
+    /// Added to the counters of this round, so that they increase over all rounds.
     counted: u64,
     last: Option<u64>,
 }
 
 impl RecordedSource {
-    /// The recording in `folder`, played once or, with `again`, for ever. After its end no frame
-    /// comes.
+    /// The recording in `folder`, replayed once or, with `again`, without end. After its end no
+    /// frame comes.
     pub fn new(folder: &Path, again: bool) -> Self {
         Self {
             folder: folder.to_path_buf(),
@@ -79,7 +81,7 @@ impl RecordedSource {
         }
     }
 
-    /// The pictures in the order of the list; empty before it is opened.
+    /// The image files in the order of the list; empty before the source is open.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -144,7 +146,7 @@ impl RecordedSource {
         Ok(())
     }
 
-    /// How long a round takes: to the last frame, and one mean interval for what would come next.
+    /// Time of a round: until the last frame, and one mean interval before the next.
     fn round(&self) -> Duration {
         let last = self.times.last().map_or(0, |&(time, _)| time);
         let intervals = (self.times.len() as u64).saturating_sub(1);
@@ -155,7 +157,7 @@ impl RecordedSource {
 impl FrameSource for RecordedSource {
     fn open(&mut self) -> Result<(), CaptureError> {
         self.read_index()?;
-        // A replay that was interrupted begins again at its first frame, under higher numbers.
+        // A replay that was interrupted starts again at its first frame, with higher numbers.
         self.next = 0;
         self.counted = self.last.map_or(0, |last| last.saturating_add(1));
         self.start = clock::now();
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_off_is_told_with_its_line() {
+    fn an_error_in_the_list_names_its_line() {
         let back = THREE.replace("5010000000", "4010000000");
         let twice = THREE.replace("41", "40");
         let outside = THREE.replace("c.png", "../c.png");

@@ -9,22 +9,23 @@ use std::time::Duration;
 /// `[camera]`: where frames come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Camera {
-    /// Which source.
+    /// The source.
     pub source: CameraSource,
     /// When it exposes.
     pub timing: Timing,
-    /// `[camera.controls]` of a V4L2 device by their keys: set at start, read back, checked while the
-    /// line runs. What is not among them is left as the camera has it.
+    /// `[camera.controls]` of a V4L2 device by their keys: set at start, read back, and checked
+    /// while the line runs. The camera keeps its own value of every other control.
     pub controls: Vec<(String, i64)>,
 }
 
 impl Camera {
-    /// Whether the camera exposes once a part, so that silence says nothing.
+    /// Whether the camera exposes once per part. Then a time without frames is no sign of a fault.
     pub fn on_trigger(&self) -> bool {
         self.timing.on_trigger
     }
 
-    /// From frame to frame of a camera that runs freely; a recording's times are its own.
+    /// Time from frame to frame of a free-running camera. None if the camera exposes on triggers,
+    /// and for a recording, which has its own times.
     pub fn interval(&self) -> Option<Duration> {
         let by_rate = !self.on_trigger() && !matches!(self.source, CameraSource::Recorded { .. });
         by_rate.then_some(Duration::from_nanos((1e9 / self.timing.fps) as u64))
@@ -46,11 +47,10 @@ pub enum CameraSource {
         /// The folder with [`INDEX`](crate::capture::recorded::INDEX).
         folder: PathBuf,
     },
-    /// The demo's part, rendered.
+    /// The demonstration part, rendered.
     Rendered(Rendered),
 }
 
-/// Sources by name only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceName {
     V4l2,
@@ -66,7 +66,7 @@ const SOURCES: &[(&str, SourceName)] = &[
     ("rendered", SourceName::Rendered),
 ];
 
-/// None: the best that the camera offers.
+/// None: the best format that the camera offers.
 const FORMATS: &[(&str, Option<PixelFormat>)] = &[
     ("auto", None),
     ("GREY", Some(PixelFormat::Grey8)),
@@ -81,31 +81,33 @@ section! {
     /// When a source exposes.
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub struct Timing, read as TimingRead in "camera" {
-        /// Frames a second: asked of a V4L2 camera, kept by a free-running folder or rendered source.
-        fps: f64 = "fps", decimal(0.1..=1000.0, "frames a second"), default 30;
-        /// No frame for so long: the camera counts as lost.
+        /// Frames per second: requested from a V4L2 camera, the rate of a free-running folder or
+        /// rendered source.
+        fps: f64 = "fps", decimal(0.1..=1000.0, "frames per second"), default 30;
+        /// Time without a frame after which the camera counts as lost.
         timeout: Duration = "timeout_ms", ms(20.0..=60_000.0), default 1000;
-        /// Expose once a part instead of at `fps`. A wire makes a V4L2 camera do so: that no frame
-        /// comes says nothing then.
+        /// Expose once per part instead of at `fps`. A V4L2 camera does so by a wire; then a time
+        /// without frames is no sign of a fault.
         on_trigger: bool = "on_trigger", flag(), default false;
     }
 }
 
 section! {
-    /// A V4L2 camera and what is set on it. Device and size are the board profile's where absent.
+    /// A V4L2 camera and its settings. Device and size come from the board profile if they are
+    /// absent.
     #[derive(Clone, Debug, PartialEq)]
     pub struct V4l2Camera, read as V4l2Read in "camera" {
         /// Device node.
         device: PathBuf = "device", device("a device node"), demanded "the board profile's";
-        /// Pixels a row.
+        /// Width, pixels.
         width: u32 = "width", whole(16..=16384, "pixels"), demanded "the board profile's";
-        /// Rows.
+        /// Height, pixels.
         height: u32 = "height", whole(16..=16384, "pixels"), demanded "the board profile's";
-        /// None: the best that the camera offers.
+        /// None: the best format that the camera offers.
         format: Option<PixelFormat> = "format", word(FORMATS), default "auto";
-        /// Two parts may have the same picture to the byte; else the second is UNKNOWN.
+        /// Whether two parts can have the same picture to the byte; if not, the second is UNKNOWN.
         allow_identical: bool = "allow_identical", flag(), default false;
-        /// The first frames after each opening are not used: exposure and gain settle in them.
+        /// Number of frames after each opening that are not used: exposure and gain settle in them.
         warmup_frames: u32 = "warmup_frames", whole(0..=1000, "frames"), default 3;
         /// How often the controls are read while the line runs.
         controls_every: Duration = "controls_every_ms", ms(100.0..=60_000.0), default 1000;
@@ -159,7 +161,7 @@ impl CameraRead {
         }
     }
 
-    /// None where something was refused or is missing, which is a problem already.
+    /// None if something was refused or is missing, which is a problem already.
     pub(crate) fn taken(self) -> Option<Camera> {
         Some(Camera {
             source: match self.source.value? {
@@ -178,9 +180,9 @@ impl CameraRead {
     }
 }
 
-/// Those that are given: the four that every camera may have, and others by their V4L2 name in lower
-/// case with underscores, such as `power_line_frequency`. The automatic mode of each of the four is
-/// switched off for it.
+/// The controls that are given: the four that every camera can have, and others by their V4L2 name
+/// in lower case with underscores, such as `power_line_frequency`. The automatic mode of each of
+/// the four is switched off for it.
 fn controls(document: &mut Document, section: &mut Section<'_>) -> Vec<(String, i64)> {
     let scale = || whole(0..=i32::MAX as u64, "on the camera's own scale");
     let mut found = Vec::new();
@@ -203,6 +205,6 @@ fn control_name(key: &str) -> Result<(), String> {
     if key.len() <= 64 && key.bytes().all(named) {
         Ok(())
     } else {
-        Err("no name of a V4L2 control: lower-case letters, digits and underscores, such as \"power_line_frequency\" (`v4l2-ctl --list-ctrls` shows them)".into())
+        Err("not the name of a V4L2 control: lower-case letters, digits and underscores, such as \"power_line_frequency\" (`v4l2-ctl --list-ctrls` shows them)".into())
     }
 }

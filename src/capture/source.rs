@@ -1,7 +1,7 @@
-//! What every camera, real or not, looks like to the line.
+//! The interface of every camera, real or not, to the line.
 //!
-//! A source hands over raw frames: the bytes as the camera made them, with the kernel's time. They
-//! are decoded only once a part has claimed them, on the inference thread, because most frames of
+//! A source delivers raw frames: the bytes as the camera made them, with the kernel's time. They
+//! are decoded only after a part has claimed them, on the inspection thread, because most frames of
 //! a free-running camera show no part.
 
 use crate::time::{Duration, Instant};
@@ -12,23 +12,23 @@ use crate::frame::RawFrame;
 /// Why a source gives no frames.
 #[derive(Debug, Error)]
 pub enum CaptureError {
-    /// The device or folder is not there, or not usable as configured.
+    /// The device or folder does not exist, or cannot be used as configured.
     #[error("{source_name}: {problem}")]
     Open {
         /// Device or folder.
         source_name: String,
-        /// What is off, and the fix where one is known.
+        /// What is wrong, and the fix if one is known.
         problem: String,
     },
-    /// The device went away, or stopped answering; opening it again may help.
+    /// The device is gone, or no longer answers; opening it again can help.
     #[error("{source_name}: lost: {problem}")]
     Lost {
         /// Device or folder.
         source_name: String,
-        /// What the system said.
+        /// The system's error.
         problem: String,
     },
-    /// The device still gives frames, but something that was set has changed since.
+    /// The device still gives frames, but a setting has changed.
     #[error("{source_name}: no longer as it was set: {problem}")]
     Changed {
         /// Device.
@@ -41,7 +41,7 @@ pub enum CaptureError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -49,16 +49,16 @@ pub enum CaptureError {
 /// How the thread that owns a source handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handling {
-    /// So many frames after each opening are not used: exposure and gain settle in them.
+    /// Number of frames after each opening that are not used: exposure and gain settle in them.
     pub warmup_frames: u32,
-    /// Between two calls of [`FrameSource::check_controls`].
+    /// Time between two calls of [`FrameSource::check_controls`].
     pub controls_every: Duration,
-    /// No two pictures are alike to the byte, so that one that is like another came twice.
+    /// No two frames are alike to the byte, so a frame that is like another came twice.
     pub never_alike: bool,
 }
 
 impl Default for Handling {
-    /// Frames are good from the first one on, and may be alike.
+    /// Frames are usable from the first one on, and can be alike.
     fn default() -> Self {
         Self {
             warmup_frames: 0,
@@ -68,7 +68,7 @@ impl Default for Handling {
     }
 }
 
-/// A source that is handled otherwise than it would ask for.
+/// A source with another [`Handling`] than its own.
 pub struct Handled {
     inner: Box<dyn FrameSource>,
     handling: Handling,
@@ -111,35 +111,37 @@ impl FrameSource for Handled {
     }
 }
 
-/// Where frames come from. One thread owns it.
+/// The source of frames. One thread owns it.
 pub trait FrameSource: Send {
-    /// Opens, or opens again after [`CaptureError::Lost`]; returns within a bounded time. Frames
-    /// that were waiting from before are gone afterwards.
+    /// Opens the source, or opens it again after [`CaptureError::Lost`]; returns within a bounded
+    /// time. Afterwards, frames that were waiting from before are gone.
     ///
     /// # Errors
     /// [`CaptureError`] that names the device and the fix.
     fn open(&mut self) -> Result<(), CaptureError>;
 
-    /// Waits for the next frame, at most `at_most`, and writes it into `into` without taking
-    /// memory beyond its capacity. False when none came.
+    /// Waits for the next frame, at most `at_most`, and writes it into `into` without allocating
+    /// memory beyond its capacity. False if none came.
     ///
     /// # Errors
-    /// [`CaptureError::Lost`] when the source is gone: the caller opens again, later.
+    /// [`CaptureError::Lost`] if the source is gone: the caller opens it again later.
     fn next(&mut self, into: &mut RawFrame, at_most: Duration) -> Result<bool, CaptureError>;
 
-    /// Bytes that the largest frame may take; known once opened.
+    /// Largest size of a frame, bytes; known after the source is open.
     fn frame_bytes(&self) -> usize;
 
-    /// Whether what was set at start (exposure, gain, focus, ...) is still so. Takes milliseconds on
-    /// a real camera and may take memory: call it between parts, not for each.
+    /// Whether the settings of the start (exposure, gain, focus, ...) are unchanged. It takes
+    /// milliseconds on a real camera and can allocate memory, so call it between parts, not for
+    /// each.
     ///
     /// # Errors
-    /// [`CaptureError::Changed`] names what differs; [`CaptureError::Lost`] when nobody answers.
+    /// [`CaptureError::Changed`] names what differs; [`CaptureError::Lost`] if the device does not
+    /// answer.
     fn check_controls(&mut self) -> Result<(), CaptureError> {
         Ok(())
     }
 
-    /// How the camera's thread is to handle it.
+    /// How the camera's thread handles this source.
     fn handling(&self) -> Handling {
         Handling::default()
     }
@@ -147,14 +149,14 @@ pub trait FrameSource: Send {
     /// Source, format, size and rate as opened, for logs and `doctor`.
     fn describe(&self) -> String;
 
-    /// For sources that expose on command: what to call at every trigger. None for cameras that
-    /// run freely or are triggered by wire.
+    /// For sources that expose on command: what to call at every trigger. None for cameras that run
+    /// freely or have a wired trigger.
     fn flash(&mut self) -> Option<Box<dyn Flash>> {
         None
     }
 }
 
-/// Tells a source to expose. Called on the trigger thread: takes no memory and does not wait.
+/// Makes a source expose. The trigger thread calls it: it allocates no memory and does not wait.
 pub trait Flash: Send {
     /// A part was seen at `at`.
     fn fire(&mut self, at: Instant);

@@ -1,7 +1,7 @@
-//! Raw frames to frames, into memory that is used again.
+//! Decodes raw frames into memory that is used again.
 //!
-//! The uncompressed formats take no memory once a frame of their size and kind has passed. MJPEG
-//! and image files do: the JPEG, PNG, BMP and TIFF decoders bring their own buffers.
+//! The uncompressed formats allocate no memory after the first frame of their size and kind. MJPEG
+//! and image files do: the JPEG, PNG, BMP and TIFF decoders have their own buffers.
 
 use super::file::{ImageFileError, decode_frame};
 use super::raw::{PixelFormat, RawFrame, YuvCoding, YuvMatrix};
@@ -9,10 +9,10 @@ use crate::frame::{Frame, FrameError};
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a raw frame does not make a picture. Its part is rejected.
+/// Why a raw frame cannot be decoded. Its part is rejected.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// The size is zero or absurd.
+    /// The size is zero or too large.
     #[error("frame {sequence}: {source}")]
     Size {
         /// The source's counter.
@@ -29,9 +29,9 @@ pub enum DecodeError {
         sequence: u64,
         /// Bytes from one row to the next.
         stride: usize,
-        /// Bytes that a row takes.
+        /// Bytes of a row.
         row: usize,
-        /// Pixels a row.
+        /// Width, pixels.
         width: usize,
         /// The format.
         format: PixelFormat,
@@ -47,9 +47,9 @@ pub enum DecodeError {
         found: usize,
         /// Bytes needed.
         expected: usize,
-        /// Pixels a row.
+        /// Width, pixels.
         width: usize,
-        /// Rows.
+        /// Height, pixels.
         height: usize,
         /// The format.
         format: PixelFormat,
@@ -59,29 +59,29 @@ pub enum DecodeError {
     OddWidth {
         /// The source's counter.
         sequence: u64,
-        /// Pixels a row.
+        /// Width, pixels.
         width: usize,
     },
-    /// A camera that sends JPEG sent something else.
-    #[error("frame {sequence}: no JPEG although the camera was set to MJPG")]
+    /// A camera that is set to JPEG sent something else.
+    #[error("frame {sequence}: not a JPEG, although the camera was set to MJPG")]
     NoJpeg {
         /// The source's counter.
         sequence: u64,
     },
-    /// The picture inside has not the size that the camera was set to.
+    /// The picture inside has another size than the camera's settings.
     #[error(
         "frame {sequence}: a picture of {width} x {height} where the camera was set to {wanted_width} x {wanted_height}"
     )]
     OtherSize {
         /// The source's counter.
         sequence: u64,
-        /// Pixels a row, found.
+        /// Width found, pixels.
         width: usize,
-        /// Rows, found.
+        /// Height found, pixels.
         height: usize,
-        /// Pixels a row, as set.
+        /// Width as set, pixels.
         wanted_width: usize,
-        /// Rows, as set.
+        /// Height as set, pixels.
         wanted_height: usize,
     },
     /// The compressed picture cannot be decoded.
@@ -93,15 +93,14 @@ pub enum DecodeError {
     },
 }
 
-/// Writes the picture of `raw` into `into`, whose memory is reused, with its time and sequence
-/// number. `damaged` is not looked at: whether a damaged frame is worth decoding is the caller's
-/// decision.
+/// Decodes `raw` into `into`, whose memory is reused, with its time and sequence number. `damaged`
+/// is ignored: the caller decides whether to decode a damaged frame.
 ///
-/// YUYV becomes colour by the matrix and range in [`RawFrame::yuv`], in integers with 16 fractional
-/// bits, each value within one grey level of the exact one.
+/// YUYV becomes colour with the matrix and range in [`RawFrame::yuv`], in integers with 16
+/// fractional bits. Each value is within one grey level of the exact one.
 ///
 /// # Errors
-/// [`DecodeError`]; what `into` then holds must not be inspected.
+/// [`DecodeError`]; then `into` must not be inspected.
 pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
     let (width, height) = (raw.width, raw.height);
     let size = |source| DecodeError::Size {
@@ -186,7 +185,7 @@ fn decode_compressed(raw: &RawFrame, what: &str, into: &mut Frame) -> Result<(),
     Ok(())
 }
 
-/// The rows of an uncompressed frame without their padding; checked to be there.
+/// The rows of an uncompressed frame without their padding; checked to be complete.
 struct Rows<'a> {
     bytes: &'a [u8],
     stride: usize,
@@ -214,7 +213,7 @@ impl<'a> Rows<'a> {
                 format,
             });
         }
-        // The last row may come without its padding.
+        // The last row can come without its padding.
         let padded = stride.saturating_mul(height.saturating_sub(1));
         let expected = padded.saturating_add(row);
         if raw.bytes.len() < expected {
@@ -246,7 +245,7 @@ impl<'a> Rows<'a> {
 const FRACTION: i32 = 16;
 
 /// The conversion of ITU-R BT.601 and BT.709 (both: 8-bit quantisation in their section 3) as
-/// integers: luma and chroma to red, green and blue.
+/// integers: from luma and chroma to red, green and blue.
 struct Coefficients {
     luma_offset: i32,
     luma: i32,

@@ -16,7 +16,7 @@ pub enum ImageFileError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The bytes are not a whole image of a known format.
@@ -27,10 +27,10 @@ pub enum ImageFileError {
     Decode {
         /// The file.
         path: PathBuf,
-        /// What the decoder said.
+        /// The decoder's error.
         source: image::ImageError,
     },
-    /// It ends before its end marker; JPEG decoders fill the rest with grey and say nothing.
+    /// It ends before its end marker; JPEG decoders fill the rest with grey and report nothing.
     #[error(
         "{}: the image is cut short (no end marker); copy the file again",
         path.display()
@@ -39,7 +39,7 @@ pub enum ImageFileError {
         /// The file.
         path: PathBuf,
     },
-    /// Several pictures in one file: only one would be looked at.
+    /// Several pictures in one file: only one would be read.
     #[error(
         "{}: holds several pictures (a multi-page TIFF or an animation); only the first would be looked at, so split it",
         path.display()
@@ -83,18 +83,18 @@ fn is_image(path: &Path) -> bool {
         .is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
-/// Every image file under `folder`, sub-folders included, sorted by path so that a run's order
+/// Every image file under `folder`, with those in sub-folders, sorted by path so that a run's order
 /// never depends on the file system. Hidden files and folders are left out.
 ///
 /// # Errors
-/// [`ImageFileError::Read`] when a folder cannot be listed. An empty list is not an error here.
+/// [`ImageFileError::Read`] if a folder cannot be listed. An empty list is not an error here.
 pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
     files_under(folder).map(|(images, _)| images)
 }
 
-/// [`images_under`], and beside them the files that are not named like an image: a gate has to
-/// know what it passes over. A name that promises an image is listed whatever is behind it (a dead
-/// link, a pipe), so that reading it fails where somebody sees it.
+/// [`images_under`], and the files that have no name of an image: a gate must know what it ignores.
+/// A file with the name of an image is listed whatever it is (a dead link, a pipe), so that reading
+/// it fails visibly.
 ///
 /// # Errors
 /// As [`images_under`].
@@ -117,7 +117,7 @@ pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ImageF
             if kind.is_dir() {
                 open.push(path);
             } else if kind.is_symlink() && path.is_dir() {
-                // It could be a loop; and skipping it would skip its images without a word.
+                // It can be a loop; and skipping it would skip its images unnoticed.
                 return Err(ImageFileError::LinkedFolder { path });
             } else if is_image(&path) {
                 found.push(path);
@@ -134,8 +134,8 @@ pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ImageF
 /// The images that `paths` name: files as given, folders as [`images_under`].
 ///
 /// # Errors
-/// [`ImageFileError::Empty`] for a folder without images, [`ImageFileError::Read`] for a path that does
-/// not exist. A file is taken whatever its name ends in; decoding decides.
+/// [`ImageFileError::Empty`] for a folder without images, [`ImageFileError::Read`] for a path that
+/// does not exist. A file is accepted with any ending of its name; decoding decides.
 pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ImageFileError> {
     let mut all = Vec::new();
     for path in paths {
@@ -158,7 +158,7 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ImageFileError> {
 
 /// Whether a JPEG's scan data runs to its end-of-image marker (ITU-T T.81, B.1.1.3).
 ///
-/// The segments before the first scan are walked by their lengths, because an embedded thumbnail
+/// The segments before the first scan are skipped by their lengths, because an embedded thumbnail
 /// has an end marker of its own.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xda;
@@ -217,12 +217,12 @@ fn tiff_has_more(bytes: &[u8]) -> bool {
         }),
         _ => None,
     };
-    // A directory that cannot be followed is left to the decoder to refuse.
+    // A directory that cannot be read is left to the decoder, which refuses it.
     next.is_some_and(|offset| offset != 0)
 }
 
-/// Reads and decodes one image file. The format is told from the content, not the name.
-/// Transparency is dropped; floating-point images are rejected.
+/// Reads and decodes one image file. The content decides the format, not the name. Transparency is
+/// dropped; floating-point images are refused.
 ///
 /// # Errors
 /// [`ImageFileError`] naming the file.
@@ -231,7 +231,7 @@ pub fn read_frame(path: &Path) -> Result<Frame, ImageFileError> {
         path: path.to_path_buf(),
         source,
     };
-    // A pipe or a device could block for ever.
+    // A pipe or a device can block without end.
     if !std::fs::metadata(path).map_err(read)?.is_file() {
         return Err(read(std::io::Error::other("not a regular file")));
     }
@@ -239,7 +239,7 @@ pub fn read_frame(path: &Path) -> Result<Frame, ImageFileError> {
     decode_frame(&bytes, path)
 }
 
-/// Decodes an image held in memory; `name` is what errors call it.
+/// Decodes an image in memory; `name` stands for it in errors.
 ///
 /// # Errors
 /// [`ImageFileError`] naming the file.
@@ -389,7 +389,7 @@ mod tests {
             .write_to(&mut png, ImageFormat::Png)
             .expect("encode");
         let png = png.into_inner();
-        // An animation control chunk after the header; its checksum is not what is looked at.
+        // An animation control chunk after the header; its checksum is not checked.
         let mut animated = png[..33].to_vec();
         animated.extend(*b"\0\0\0\x08acTL\0\0\0\x02\0\0\0\0\0\0\0\0");
         animated.extend(&png[33..]);

@@ -1,4 +1,4 @@
-//! One picture as it left its source: pixels, size, kernel time, sequence number.
+//! One frame as it left its source: pixels, size, kernel time, sequence number.
 
 mod decode;
 pub mod file;
@@ -9,22 +9,22 @@ pub use raw::{PixelFormat, RawFrame, YuvCoding, YuvMatrix, content};
 
 use thiserror::Error;
 
-/// Largest side accepted, in pixels. A frame beyond it is a corrupt header, not a camera.
+/// Largest accepted side, pixels. A larger frame has a corrupt header.
 pub const MAX_SIDE: usize = 32_768;
 
-/// Largest area accepted, in pixels (about 12000 x 11000); bounds memory before it is taken.
+/// Largest accepted area, pixels (about 12000 x 11000); it bounds memory before the allocation.
 pub const MAX_AREA: usize = 1 << 27;
 
 /// Row-major samples without row padding. 16-bit samples span the full 0..=65535 range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pixels {
-    /// One 8-bit sample a pixel.
+    /// One 8-bit sample per pixel.
     Gray8(Vec<u8>),
-    /// One 16-bit sample a pixel.
+    /// One 16-bit sample per pixel.
     Gray16(Vec<u16>),
-    /// Three 8-bit samples a pixel, red first.
+    /// Three 8-bit samples per pixel, red first.
     Rgb8(Vec<u8>),
-    /// Three 16-bit samples a pixel, red first.
+    /// Three 16-bit samples per pixel, red first.
     Rgb16(Vec<u16>),
 }
 
@@ -36,7 +36,7 @@ impl Pixels {
         }
     }
 
-    /// Samples a pixel: 1 (grey) or 3 (colour).
+    /// Samples per pixel: 1 (grey) or 3 (colour).
     pub fn channels(&self) -> usize {
         match self {
             Pixels::Gray8(_) | Pixels::Gray16(_) => 1,
@@ -48,31 +48,31 @@ impl Pixels {
 /// Why pixels do not make a frame.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// A side is zero or absurd.
+    /// A side or the area is zero or too large.
     #[error(
-        "a frame of {width} x {height} pixels is outside what is accepted (1..={MAX_SIDE} a side, {MAX_AREA} in all)"
+        "a frame of {width} x {height} pixels is outside what is accepted (1..={MAX_SIDE} per side, {MAX_AREA} in all)"
     )]
     Size {
-        /// Pixels a row.
+        /// Width, pixels.
         width: usize,
-        /// Rows.
+        /// Height, pixels.
         height: usize,
     },
     /// The buffer does not hold width x height pixels.
     #[error("a {width} x {height} frame needs {expected} samples but {found} were given")]
     Samples {
-        /// Pixels a row.
+        /// Width, pixels.
         width: usize,
-        /// Rows.
+        /// Height, pixels.
         height: usize,
-        /// Samples that the size asks for.
+        /// Number of samples for this size.
         expected: usize,
-        /// Samples in the buffer.
+        /// Number of samples in the buffer.
         found: usize,
     },
 }
 
-/// Pixels of a frame of this size, when it is one that is accepted.
+/// Number of pixels of a frame of this size, if the size is accepted.
 fn area(width: usize, height: usize) -> Result<usize, FrameError> {
     let area = width.saturating_mul(height);
     if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE || area > MAX_AREA {
@@ -86,7 +86,7 @@ fn sized<T: Clone + Default>(mut samples: Vec<T>, count: usize) -> Vec<T> {
     samples
 }
 
-/// One picture. Invariant: `pixels` holds exactly `width * height` pixels.
+/// One frame. Invariant: `pixels` has exactly `width * height` pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     width: usize,
@@ -102,7 +102,7 @@ impl Frame {
     /// Checks size against buffer.
     ///
     /// # Errors
-    /// [`FrameError`] when a side is out of range or the buffer has another length.
+    /// [`FrameError`] if a side is out of range or the buffer has another length.
     pub fn new(width: usize, height: usize, pixels: Pixels) -> Result<Self, FrameError> {
         let expected = area(width, height)? * pixels.channels();
         if pixels.samples() != expected {
@@ -122,7 +122,7 @@ impl Frame {
         })
     }
 
-    /// One black pixel: what a reused frame is before it is first refilled.
+    /// One black pixel: the state of a reused frame before its first refill.
     pub fn blank() -> Self {
         Self {
             width: 1,
@@ -133,12 +133,12 @@ impl Frame {
         }
     }
 
-    /// Gives the frame a new size as 8-bit grey and hands out its `width * height` samples to be
-    /// written over; until then they are leftovers. The memory is reused: frames of one size and
-    /// kind cost no allocation after the first.
+    /// Gives the frame a new size as 8-bit grey and returns its `width * height` samples, to be
+    /// overwritten; until then they are old data. The memory is reused: frames of one size and kind
+    /// cost no allocation after the first.
     ///
     /// # Errors
-    /// [`FrameError::Size`] when a side is out of range; the frame is then as it was.
+    /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
     pub fn refill_gray8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
         let samples = area(width, height)?;
         self.pixels = Pixels::Gray8(sized(self.take_bytes(), samples));
@@ -149,7 +149,7 @@ impl Frame {
     /// As [`Frame::refill_gray8`] for 8-bit colour: `3 * width * height` samples, red first.
     ///
     /// # Errors
-    /// [`FrameError::Size`] when a side is out of range; the frame is then as it was.
+    /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
     pub fn refill_rgb8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
         let samples = area(width, height)? * 3;
         self.pixels = Pixels::Rgb8(sized(self.take_bytes(), samples));
@@ -160,7 +160,7 @@ impl Frame {
     /// As [`Frame::refill_gray8`] for 16-bit grey.
     ///
     /// # Errors
-    /// [`FrameError::Size`] when a side is out of range; the frame is then as it was.
+    /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
     pub fn refill_gray16(&mut self, width: usize, height: usize) -> Result<&mut [u16], FrameError> {
         let samples = area(width, height)?;
         let words = match &mut self.pixels {
@@ -175,7 +175,7 @@ impl Frame {
         })
     }
 
-    /// The buffer of 8-bit samples, moved out; empty where the frame has 16-bit ones.
+    /// The buffer of 8-bit samples, moved out; empty if the frame has 16-bit ones.
     fn take_bytes(&mut self) -> Vec<u8> {
         match &mut self.pixels {
             Pixels::Gray8(v) | Pixels::Rgb8(v) => std::mem::take(v),
@@ -190,22 +190,22 @@ impl Frame {
         }
     }
 
-    /// Pixels a row.
+    /// Width, pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Rows.
+    /// Height, pixels.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// The samples.
+    /// The samples, row-major.
     pub fn pixels(&self) -> &Pixels {
         &self.pixels
     }
 
-    /// 8-bit RGB copy for pictures that people look at; 16-bit samples lose their low byte.
+    /// 8-bit RGB copy for pictures that people see; 16-bit samples lose their low byte.
     pub fn to_rgb8(&self) -> Vec<u8> {
         match &self.pixels {
             Pixels::Rgb8(v) => v.clone(),

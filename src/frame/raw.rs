@@ -2,12 +2,12 @@
 
 use crate::time::Instant;
 
-/// How the bytes of a [`RawFrame`] are to be read.
+/// The format of the bytes of a [`RawFrame`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
-    /// One 8-bit sample a pixel (V4L2 `GREY`).
+    /// One 8-bit sample per pixel (V4L2 `GREY`).
     Grey8,
-    /// One little-endian 16-bit sample a pixel (V4L2 `Y16 `).
+    /// One little-endian 16-bit sample per pixel (V4L2 `Y16 `).
     Grey16,
     /// Red, green, blue, 8 bits each (V4L2 `RGB3`).
     Rgb24,
@@ -15,13 +15,13 @@ pub enum PixelFormat {
     Bgr24,
     /// Y0 U Y1 V, 8 bits each (V4L2 `YUYV`).
     Yuyv,
-    /// A JPEG a frame (V4L2 `MJPG`).
+    /// One JPEG per frame (V4L2 `MJPG`).
     Mjpeg,
     /// A whole image file: PNG, JPEG, BMP or TIFF.
     File,
 }
 
-/// How luma and chroma become red, green and blue; of use for [`PixelFormat::Yuyv`] alone.
+/// How luma and chroma become red, green and blue; used only for [`PixelFormat::Yuyv`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct YuvCoding {
     /// The weights of red, green and blue in luma.
@@ -33,43 +33,45 @@ pub struct YuvCoding {
 /// The standard that defines the weights of red, green and blue in luma.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum YuvMatrix {
-    /// ITU-R BT.601: what USB cameras send unless they say otherwise.
+    /// ITU-R BT.601: the default of USB cameras.
     #[default]
     Bt601,
     /// ITU-R BT.709.
     Bt709,
 }
 
-/// One frame as it left its source. The buffer is reused: its capacity is taken at start.
+/// One frame as it left its source. The buffer is reused: its capacity is allocated at start.
 #[derive(Clone, Debug)]
 pub struct RawFrame {
-    /// The bytes, `stride` a row for the uncompressed formats.
+    /// The bytes, `stride` per row for the uncompressed formats.
     pub bytes: Vec<u8>,
     /// How to read them.
     pub format: PixelFormat,
     /// How to read colour, for YUYV.
     pub yuv: YuvCoding,
-    /// Pixels a row; 0 where only decoding tells.
+    /// Width, pixels; 0 if only decoding gives it.
     pub width: usize,
-    /// Rows; 0 where only decoding tells.
+    /// Height, pixels; 0 if only decoding gives it.
     pub height: usize,
     /// Bytes from one row to the next; 0 for compressed formats.
     pub stride: usize,
-    /// When the exposure was taken.
+    /// When the exposure was taken, CLOCK_MONOTONIC.
     pub time: Instant,
     /// The source's counter.
     pub sequence: u64,
-    /// Frames that the source's counter says were lost just before this one.
+    /// Number of frames that were lost just before this one, by the source's counter.
     pub lost_before: u32,
-    /// The driver says that the content is damaged (V4L2_BUF_FLAG_ERROR), or it is cut short.
+    /// Whether the driver reports that the content is damaged (V4L2_BUF_FLAG_ERROR), or the content
+    /// is cut short.
     pub damaged: bool,
-    /// [`content`] of the bytes, where the source's pictures are never alike: two frames with the same
-    /// one are one picture that came twice. None where that says nothing.
+    /// [`content`] of the bytes, if the source's frames are never alike: two frames with the same
+    /// value are one frame that came twice. None if frames can be alike.
     pub content: Option<u64>,
 }
 
-/// Tells pictures apart: the same bytes give the same number, others hardly ever. Much faster than a
-/// cryptographic digest; against what a camera does by mistake, not against somebody who forges.
+/// A digest of a frame: the same bytes give the same number, other bytes almost never. It is much
+/// faster than a cryptographic digest. It protects against a camera's mistakes, not against a
+/// forger.
 pub fn content(bytes: &[u8]) -> u64 {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let halves = u64::from(crc32fast::hash(first)) << 32 | u64::from(crc32fast::hash(second));
@@ -110,7 +112,7 @@ mod tests {
             assert_ne!(content(&other), of, "byte {at}");
         }
         assert_ne!(content(&picture[..10_000]), of);
-        // Halves that change places, and pictures of one value.
+        // Exchanged halves, and pictures of one value.
         let (a, b) = ([7u8; 64], [9u8; 64]);
         assert_ne!(content(&[a, b].concat()), content(&[b, a].concat()));
         assert_ne!(content(&[0; 64]), content(&[0; 66]));

@@ -1,4 +1,4 @@
-//! What GPIO the machine has, and which line a text means.
+//! What GPIO the machine has, and which pin a text means.
 
 use super::error::{GpioError, errno};
 use super::spec::{ChipSpec, LineRef, LineSpec};
@@ -7,43 +7,43 @@ use gpiocdev::line::Direction;
 use rustix::io::Errno;
 use std::path::PathBuf;
 
-/// One chip, for people.
+/// One chip, for `partgate doctor`.
 #[derive(Debug)]
 pub struct ChipReport {
     /// Device file.
     pub path: PathBuf,
     /// The kernel's name, `gpiochip0`.
     pub name: String,
-    /// The driver's label; empty where it has none or the chip cannot be opened.
+    /// The driver's label; empty if it has none or the chip cannot be opened.
     pub label: String,
-    /// Its lines in the order of their numbers.
+    /// Its pins in the order of their numbers.
     pub lines: Vec<LineReport>,
-    /// Why the chip, or some of its lines, cannot be read.
+    /// Why the chip, or some of its pins, cannot be read.
     pub problem: Option<GpioError>,
 }
 
-/// One line, for people.
+/// One pin, for `partgate doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineReport {
     /// Number on its chip.
     pub offset: u32,
     /// Name from the device tree or driver; often empty.
     pub name: String,
-    /// Somebody holds it: a program or a driver.
+    /// Whether a program or a driver uses it.
     pub used: bool,
-    /// The holder's label; may be empty although the line is used.
+    /// The user's label; can be empty although the pin is in use.
     pub consumer: String,
-    /// It is an output.
+    /// Whether it is an output.
     pub output: bool,
-    /// On is the low level.
+    /// Whether the low level means on.
     pub active_low: bool,
 }
 
-/// All chips of this machine with their lines, in the order of their numbers; empty where there
-/// are none. Chips that cannot be opened are listed with the reason.
+/// All chips of this machine with their pins, in the order of their numbers; empty if there are
+/// none. A chip that cannot be opened is in the list with the reason.
 ///
 /// # Errors
-/// [`GpioError::Refused`] when `/dev` itself cannot be read.
+/// [`GpioError::Refused`] if `/dev` itself cannot be read.
 pub fn chips() -> Result<Vec<ChipReport>, GpioError> {
     Ok(paths()?.into_iter().map(report).collect())
 }
@@ -96,7 +96,7 @@ fn refused(chip: &str, used_for: &str, source: gpiocdev::Error) -> GpioError {
     }
 }
 
-/// Opens a chip by its device file and makes sure that the kernel is new enough.
+/// Opens a chip by its device file and checks that the kernel is new enough.
 fn open(path: &std::path::Path) -> Result<Chip, GpioError> {
     let chip = Chip::from_path(path).map_err(|source| match errno(&source) {
         Some(Errno::ACCESS | Errno::PERM) => GpioError::Permission { path: path.into() },
@@ -106,7 +106,7 @@ fn open(path: &std::path::Path) -> Result<Chip, GpioError> {
         },
         _ => refused(&path.display().to_string(), "opening it", source),
     })?;
-    // Line information is what the first user interface has under another number.
+    // The first user interface asks for line information under another number.
     chip.supports_abi_version(gpiocdev::AbiVersion::V2)
         .map_err(|_| GpioError::OldKernel { chip: chip.name() })?;
     Ok(chip)
@@ -128,7 +128,7 @@ fn names(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// A line that is there.
+/// A pin that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FoundLine {
     /// Device file of its chip.
@@ -139,7 +139,7 @@ pub(super) struct FoundLine {
     pub(super) offset: u32,
 }
 
-/// The line that `spec` means now.
+/// The pin that `spec` means now.
 pub(super) fn find(spec: &LineSpec) -> Result<FoundLine, GpioError> {
     match spec {
         LineSpec::OnChip { chip, line } => on_chip(&find_chip(chip)?, line),
@@ -171,7 +171,7 @@ fn find_chip(spec: &ChipSpec) -> Result<Chip, GpioError> {
     }
     match (found.len(), unreadable) {
         (1, _) => Ok(found.remove(0)),
-        // The chip meant may be one that this user cannot read; that is the thing to fix first.
+        // The wanted chip may be the one that this user cannot read, so that error comes first.
         (0, Some(error)) => Err(error),
         (0, None) => Err(GpioError::NoSuchChip {
             wanted: label.clone(),
@@ -218,7 +218,7 @@ fn on_chip(chip: &Chip, line: &LineRef) -> Result<FoundLine, GpioError> {
     }
 }
 
-/// Numbers of the lines of `chip` that are called `name`.
+/// Numbers of the pins of `chip` with the name `name`.
 fn named(chip: &Chip, name: &str) -> Result<Vec<u32>, GpioError> {
     let fail = |source| refused(&chip.name(), "reading its lines", source);
     let mut offsets = Vec::new();
@@ -275,11 +275,11 @@ fn find_named(name: &str) -> Result<FoundLine, GpioError> {
     }
 }
 
-/// The label of whoever holds a line, for messages.
+/// The label of the program or driver that uses a pin, for messages.
 pub(super) fn holder(line: &FoundLine) -> Option<String> {
     let info = open(&line.path).ok()?.line_info(line.offset).ok()?;
     info.used.then_some(if info.consumer.is_empty() {
-        "an unnamed holder".into()
+        "an unnamed program or driver".into()
     } else {
         info.consumer
     })
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_names_that_nothing_has_are_told() {
+    fn labels_and_names_that_nothing_has_are_errors() {
         for text in ["no-such-label:1", "line no-such-name"] {
             let error = error_of(text);
             assert!(

@@ -1,10 +1,10 @@
-//! Why a GPIO line cannot be used, and what to do about it.
+//! Why a GPIO pin cannot be used, and what to do.
 
 use rustix::io::Errno;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Why a GPIO line cannot be used.
+/// Why a GPIO pin cannot be used.
 #[derive(Debug, Error)]
 pub enum GpioError {
     /// The machine has no GPIO character device.
@@ -12,7 +12,7 @@ pub enum GpioError {
         "this machine has no /dev/gpiochip*; is the driver of its GPIO loaded, and was the kernel built with CONFIG_GPIO_CDEV?"
     )]
     NoChips,
-    /// No chip answers to this path, name or label.
+    /// No chip has this path, name or label.
     #[error("there is no GPIO chip {wanted:?}; this machine has {found}")]
     NoSuchChip {
         /// As configured.
@@ -20,7 +20,7 @@ pub enum GpioError {
         /// Names and labels of those that are there.
         found: String,
     },
-    /// Several chips carry the same label.
+    /// Several chips have the same label.
     #[error(
         "{} GPIO chips have the label {label:?} ({found}); name one by its device file, or the line by its own name",
         count
@@ -28,12 +28,12 @@ pub enum GpioError {
     AmbiguousChip {
         /// As configured.
         label: String,
-        /// How many.
+        /// Number of chips with this label.
         count: usize,
         /// Their names.
         found: String,
     },
-    /// The file permissions forbid it.
+    /// The file permissions do not allow it.
     #[error(
         "{} may not be opened by this user; the udev rule in board/udev gives it to group `gpio`: is the rule installed and the user in that group? (log in again after `usermod -aG gpio USER`)",
         path.display()
@@ -42,7 +42,7 @@ pub enum GpioError {
         /// The device file.
         path: PathBuf,
     },
-    /// The chip has fewer lines.
+    /// The chip has fewer pins.
     #[error("{chip} has no line {line}; its lines are 0 to {last}")]
     NoSuchLine {
         /// Chip.
@@ -52,7 +52,7 @@ pub enum GpioError {
         /// Number of its last line.
         last: u32,
     },
-    /// No line has this name.
+    /// No pin has this name.
     #[error(
         "no GPIO line is named {name:?}{}; `partgate doctor` lists all names",
         where_looked
@@ -63,58 +63,58 @@ pub enum GpioError {
         /// " on CHIP", " (CHIP could not be read)", or nothing.
         where_looked: String,
     },
-    /// Several lines have this name.
+    /// Several pins have this name.
     #[error(
         "several GPIO lines are named {name:?} ({found}); write the chip as well, \"CHIP:LINE\""
     )]
     AmbiguousName {
         /// As configured.
         name: String,
-        /// Where.
+        /// Where they are.
         found: String,
     },
-    /// Two uses of one line in the same configuration.
+    /// The configuration uses one pin for two things.
     #[error("{chip} line {offset} is used both as {first} and as {second}")]
     UsedTwice {
         /// Chip.
         chip: String,
         /// Line.
         offset: u32,
-        /// One use.
+        /// The first use.
         first: &'static str,
-        /// The other.
+        /// The second use.
         second: &'static str,
     },
-    /// Two lines for one use.
-    #[error("{used_for} has two lines; one of them would never be served")]
+    /// The configuration has two pins for one use.
+    #[error("{used_for} has two pins; only one of them would be used")]
     WiredTwice {
-        /// What they are for.
+        /// The use.
         used_for: &'static str,
     },
-    /// Somebody else has it.
+    /// Another program or driver uses it.
     #[error(
-        "{chip} line {offset} ({used_for}) is held by {holder:?}; stop that program or driver, or choose another line"
+        "{chip} line {offset} ({used_for}) is used by {holder:?}; stop that program or driver, or choose another pin"
     )]
     Busy {
         /// Chip.
         chip: String,
         /// Line.
         offset: u32,
-        /// What it was wanted for.
+        /// What the pin is for.
         used_for: &'static str,
         /// The label that its holder gave.
         holder: String,
     },
-    /// A pull resistor that the kernel grants and the driver does not have.
+    /// A pull resistor that the kernel grants although the driver has none.
     #[error(
-        "{chip} line {offset} ({used_for}): this driver cannot set a pull-up or pull-down, and says nothing; set it in the board's pin configuration or by a resistor, and take the name out of lines.pull_up and lines.pull_down"
+        "{chip} line {offset} ({used_for}): this driver cannot set a pull-up or pull-down, and does not report this; set it in the board's pin configuration or by a resistor, and take the name out of lines.pull_up and lines.pull_down"
     )]
     NoPull {
         /// Chip.
         chip: String,
         /// Line.
         offset: u32,
-        /// What it was wanted for.
+        /// What the pin is for.
         used_for: &'static str,
     },
     /// The kernel is too old.
@@ -123,12 +123,12 @@ pub enum GpioError {
         /// Chip.
         chip: String,
     },
-    /// A debounce time that cannot be meant.
+    /// A debounce time above the limit.
     #[error(
         "a debounce time of {asked_us} us for {used_for} is too long; the longest is {longest_us} us"
     )]
     DebounceTooLong {
-        /// What the line is for.
+        /// What the input is for.
         used_for: &'static str,
         /// As configured, microseconds.
         asked_us: u64,
@@ -140,38 +140,39 @@ pub enum GpioError {
     Refused {
         /// Chip.
         chip: String,
-        /// What they were wanted for.
+        /// What the pins are for.
         used_for: String,
-        /// What the system said.
+        /// The system's error.
         source: gpiocdev::Error,
     },
-    /// The chip went away, or stopped answering.
+    /// The chip is gone, or no longer answers.
     #[error("{chip} ({used_for}): lost; was it unplugged, or its driver unloaded?")]
     Lost {
         /// Chip.
         chip: String,
-        /// What its lines are for.
+        /// What its pins are for.
         used_for: String,
-        /// What the system said, where it said anything.
+        /// The system's error, if there is one.
         source: Option<gpiocdev::Error>,
     },
-    /// A line of another process cannot be let fall.
-    #[error("{used_for}: cannot be let fall; is its GPIO chip still there?")]
+    /// An output of another process cannot be switched off.
+    #[error("{used_for}: cannot be switched off; is its GPIO chip still there?")]
     Fall {
         /// The line.
         used_for: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: gpiocdev_uapi::Error,
     },
-    /// A line is said to be in a request that is not there: a bug, or another version of the program.
-    #[error("{used_for}: the request of this line was not handed over")]
+    /// An output is in a request that this process did not receive: a bug, or another version of
+    /// the program.
+    #[error("{used_for}: the request of this output was not handed over")]
     NoRequest {
         /// The line.
         used_for: &'static str,
     },
-    /// An edge carries a time that CLOCK_MONOTONIC never showed while the line was watched.
+    /// The time of an edge was never shown by CLOCK_MONOTONIC while the input was watched.
     #[error(
-        "{chip} line {offset} stamped an edge at {at_ns} ns, outside [{from_ns}, {to_ns}] of CLOCK_MONOTONIC; edges timed by another clock cannot be placed on the line"
+        "{chip} line {offset} stamped an edge at {at_ns} ns, outside [{from_ns}, {to_ns}] of CLOCK_MONOTONIC; edges timed by another clock have no known place on the belt"
     )]
     Clock {
         /// Chip.
@@ -180,7 +181,7 @@ pub enum GpioError {
         offset: u32,
         /// The edge's time.
         at_ns: u64,
-        /// When the line was requested.
+        /// When the input was requested.
         from_ns: u64,
         /// When the edge was read.
         to_ns: u64,

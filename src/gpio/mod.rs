@@ -1,12 +1,12 @@
-//! Triggers and output lines on the GPIO character device.
+//! Triggers and outputs on the GPIO character device.
 //!
-//! - [`LineSpec`]: which line, as a person writes it in a configuration.
-//! - [`chips`]: what the machine has and who holds it; what `doctor` shows.
-//! - [`ChardevInputs`], [`ChardevOutputs`]: real lines through the kernel's second user interface
-//!   (Linux 5.10 or later). Inputs and outputs are separate because two processes hold them: the
-//!   vision process waits for triggers, and a supervisor holds the outputs, so that READY falls
-//!   when the vision process dies. [`ChardevSafeOutputs`]: by which the vision process lets the
-//!   supervisor's lines fall.
+//! - [`LineSpec`]: a pin, as a person writes it in a configuration.
+//! - [`chips`]: the machine's chips and who uses their pins; `doctor` shows it.
+//! - [`ChardevInputs`], [`ChardevOutputs`]: real inputs and outputs through the kernel's second
+//!   user interface (Linux 5.10 or later). They are separate because two processes own them: the
+//!   vision process waits for triggers, and the supervisor owns the outputs, so that READY goes off
+//!   if the vision process dies. With [`ChardevSafeOutputs`] the vision process switches off the
+//!   supervisor's outputs.
 
 mod chardev;
 mod chips;

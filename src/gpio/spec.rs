@@ -1,86 +1,86 @@
-//! Which line, as a person writes it.
+//! Pins, as a person writes them.
 
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// Longest name of a chip or line that the kernel's interface can carry, bytes.
+/// Longest name of a chip or pin in the kernel's interface, bytes.
 const LONGEST_NAME: usize = 31;
 
 /// Longest path of a chip, bytes.
 const LONGEST_PATH: usize = 255;
 
-/// Which GPIO chip.
+/// A GPIO chip.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ChipSpec {
     /// A device file: `/dev/gpiochip0`, or a link that a udev rule made.
     Path(String),
-    /// The kernel's name: `gpiochip0`. Numbers may change from boot to boot where several drivers
-    /// load; a label or a line name does not.
+    /// The kernel's name: `gpiochip0`. If several drivers load, numbers can change from boot to
+    /// boot; a label or a pin name does not.
     Name(String),
     /// The driver's label: `tegra234-gpio`.
     Label(String),
 }
 
-/// Which line of a chip.
+/// A pin of a given chip.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LineRef {
     /// By its number, from 0.
     Offset(u32),
-    /// By the name that the device tree or driver gives it.
+    /// By the name from the device tree or driver.
     Name(String),
 }
 
-/// Which line of the machine.
+/// A pin of the machine.
 ///
 /// As text, one of
 ///
-/// - `gpiochip0:17`: chip by the kernel's name, line by number;
+/// - `gpiochip0:17`: chip by the kernel's name, pin by number;
 /// - `/dev/gpiochip0:17`: chip by its device file;
 /// - `tegra234-gpio:17`: chip by its label (anything that is neither of the above);
-/// - `tegra234-gpio:PQ.05`: a line by name on one chip (anything after the last colon that is not
-///   a number);
-/// - `line PQ.05`: a line by name on whichever chip has it; an error where two have.
+/// - `tegra234-gpio:PQ.05`: a pin by name on one chip (anything after the last colon that is not a
+///   number);
+/// - `line PQ.05`: a pin by name on any chip; an error if two chips have it.
 ///
-/// Names of header pins (`pin 11`) are the board profile's and are turned into these by the
-/// configuration.
+/// Names of header pins (`pin 11`) are in the board profile; the configuration translates them into
+/// these forms.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LineSpec {
-    /// A line of a given chip.
+    /// A pin of a given chip.
     OnChip {
         /// The chip.
         chip: ChipSpec,
-        /// Its line.
+        /// Its pin.
         line: LineRef,
     },
-    /// A line by name, on whichever chip.
+    /// A pin by name, on any chip.
     Named(String),
 }
 
-/// Why a text names no line.
+/// Why a text names no pin.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LineSpecError {
-    /// Neither form.
+    /// It has none of the forms.
     #[error(
         "{0:?} names no GPIO line; write \"gpiochip0:17\", \"CHIP-LABEL:17\", \"CHIP-LABEL:NAME\" or \"line NAME\""
     )]
     Form(String),
-    /// Longer than any name or path can be.
+    /// It is longer than the kernel allows.
     #[error("{part:?} is longer than the {longest} bytes that the kernel allows")]
     TooLong {
-        /// The part of the text.
+        /// The part of the text that is too long.
         part: String,
-        /// The limit.
+        /// The limit, bytes.
         longest: usize,
     },
-    /// A number beyond 32 bits.
+    /// The number does not fit into 32 bits.
     #[error("line number {0} is too large")]
     Number(String),
 }
 
 fn bounded(part: &str, longest: usize) -> Result<String, LineSpecError> {
     if part.len() > longest {
-        // The error is printed; a megabyte of nonsense is not worth repeating.
+        // The error is printed, so a megabyte of wrong text is cut.
         return Err(LineSpecError::TooLong {
             part: part.chars().take(40).chain("...".chars()).collect(),
             longest,
@@ -180,7 +180,7 @@ mod tests {
                 LineRef::Name("PQ.05".into())
             )
         );
-        // ACPI labels hold a colon of their own.
+        // ACPI labels contain a colon.
         assert_eq!(
             parsed("INTC1055:00:42"),
             on(ChipSpec::Label("INTC1055:00".into()), LineRef::Offset(42))
@@ -189,7 +189,7 @@ mod tests {
             parsed("line gpio sim:3"),
             LineSpec::Named("gpio sim:3".into())
         );
-        // Not a number after "gpiochip", hence a label.
+        // Not a number after "gpiochip", so it is a label.
         assert_eq!(
             parsed("gpiochip:1"),
             on(ChipSpec::Label("gpiochip".into()), LineRef::Offset(1))
@@ -237,7 +237,7 @@ mod tests {
         ) {
             let text = format!("{chip}:{line}");
             let spec: LineSpec = text.parse().unwrap();
-            // A number may have been written with leading zeros.
+            // A number can have leading zeros.
             prop_assert_eq!(spec.to_string().parse::<LineSpec>(), Ok(spec));
         }
     }

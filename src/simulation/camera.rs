@@ -1,4 +1,4 @@
-//! A camera that shows the demonstration part: good ones and, now and then, a defective one.
+//! A camera that shows the demonstration part: good ones and, at times, a defective one.
 
 use super::part::{Defect, RenderedPart, Renderer, SIZE};
 use crate::capture::folder_source::describe;
@@ -9,23 +9,23 @@ use crate::seed::Rng;
 use crate::time::Duration;
 use std::sync::Arc;
 
-/// Parts other than those of the fit, the tests and `partgate demo`.
+/// Other parts than those of the fit, the tests and `partgate demo`.
 const FIRST_GOOD: u64 = 3_000_000;
 const FIRST_DEFECTIVE: u64 = 4_000_000;
-/// Key of the random stream that says which parts are defective.
+/// Key of the random stream that decides which parts are defective.
 const ORDER: u64 = 0x7072_6f64_5f6f_7264;
-/// Key of the random stream that says which part lies before the sensor at a trigger.
+/// Key of the random stream that decides which part is in front of the sensor at a trigger.
 const SHOWN: u64 = 0x7368_6f77_6e5f_6174;
-/// Most parts that may be drawn beforehand: 240 KiB each.
+/// Most parts that can be drawn beforehand: 240 KiB each.
 const MOST_PARTS: usize = 4096;
 
 /// Parts that the rendered camera of a configuration shows.
 pub const RENDERED: usize = 120;
-/// So many parts are drawn before the start, which takes 10 to 30 ms each. Of more each is drawn when
-/// it is first to be shown, or while nothing is.
+/// Up to this many parts are drawn before the start, which takes 10 to 30 ms per part. If there are
+/// more, each is drawn when it is first shown, or while nothing is shown.
 const DRAWN_FIRST: usize = 24;
 
-/// What is made: which part is good and which is not, told by a seed. Cheap to copy, so that a
+/// What is produced: a seed decides which part is good and which is not. Cheap to copy, so that a
 /// simulation can ask what its camera has shown.
 #[derive(Clone, Debug)]
 pub struct Production {
@@ -34,8 +34,8 @@ pub struct Production {
 }
 
 impl Production {
-    /// `parts` different ones (1 to 4096), `defective_percent` of them with a defect, the kinds in
-    /// turn; then the same again. Drawing takes milliseconds a part, hence the limit.
+    /// `parts` different parts (1 to 4096), `defective_percent` of them with a defect, the kinds in
+    /// turn. Then the sequence repeats. Drawing takes milliseconds per part; hence the limit.
     pub fn new(seed: u64, parts: usize, defective_percent: f64) -> Self {
         let parts = parts.clamp(1, MOST_PARTS);
         let share = (defective_percent / 100.0).clamp(0.0, 1.0);
@@ -59,8 +59,8 @@ impl Production {
         }
     }
 
-    /// What is wrong with the part that frame `sequence` of a free-running camera shows; None for a
-    /// good one.
+    /// What is wrong with the part on frame `sequence` of a free-running camera; None for a good
+    /// part.
     pub fn defect(&self, sequence: u64) -> Option<Defect> {
         self.parts.get(self.slot(sequence)).copied().flatten()
     }
@@ -70,16 +70,16 @@ impl Production {
         self.defect(sequence).is_some()
     }
 
-    /// Different parts; frame `sequence` of a free-running camera shows the one of
-    /// `sequence % parts`.
+    /// Number of different parts; frame `sequence` of a free-running camera shows part `sequence %
+    /// parts`.
     pub fn parts(&self) -> usize {
         self.parts.len()
     }
 
-    /// Which of the parts, from 0, lies before the sensor at `trigger_ns` (CLOCK_MONOTONIC) where
-    /// the camera exposes on triggers: drawn by a hash of the time in microseconds, so that triggers
+    /// Which of the parts, from 0, is in front of the sensor at `trigger_ns` (CLOCK_MONOTONIC), if
+    /// the camera exposes on triggers. A hash of the time in microseconds decides, so that triggers
     /// at even distances show all parts too. It follows from seed and time alone, so a plant that
-    /// outlives the program knows what every one of its cameras showed. Good for [`Self::defect`] and
+    /// outlives the program knows what each of its cameras showed. Use it with [`Self::defect`] and
     /// [`Self::is_defective`].
     pub fn shown_at(&self, trigger_ns: u64) -> usize {
         Rng::stream(self.seed ^ SHOWN, trigger_ns / 1000).below(self.parts.len())
@@ -89,7 +89,6 @@ impl Production {
         (sequence % self.parts.len().max(1) as u64) as usize
     }
 
-    /// The part of place `slot`.
     pub(crate) fn draw(&self, slot: usize) -> RenderedPart {
         let renderer = Renderer::new(self.seed);
         match self.parts.get(slot).copied().flatten() {
@@ -99,8 +98,9 @@ impl Production {
     }
 }
 
-/// Frames of a [`Production`], [`PixelFormat::Rgb24`]. Up to 24 parts are drawn at the first open; of
-/// more, each when it is first shown, which makes that frame late by 10 to 30 ms.
+/// Frames of a [`Production`], [`PixelFormat::Rgb24`]. Up to 24 parts are drawn at the first open.
+/// If there are more, each is drawn when it is first shown, which makes that frame late by 10 to 30
+/// ms.
 pub struct RenderedSource {
     production: Production,
     exposure: Exposure,
@@ -123,7 +123,7 @@ impl RenderedSource {
         }
     }
 
-    /// What is made.
+    /// What is produced.
     pub fn production(&self) -> &Production {
         &self.production
     }
@@ -166,7 +166,7 @@ impl FrameSource for RenderedSource {
             });
         };
         let Some(exposed) = pacer.next(at_most) else {
-            // Nothing is shown now: time for a part that is not drawn yet.
+            // Nothing is shown now: there is time to draw a part that is not drawn yet.
             let mut places = self.drawn.iter_mut().enumerate();
             if let Some((slot, place)) = places.find(|(_, part)| part.is_none()) {
                 *place = Some(self.production.draw(slot));
@@ -217,7 +217,8 @@ impl FrameSource for RenderedSource {
     }
 }
 
-/// What was seen of a production is part of what a run proves.
+/// The log states how much of a production the camera showed, because this is part of what a run
+/// proves.
 impl Drop for RenderedSource {
     fn drop(&mut self) {
         if self.different_shown() > 0 {
@@ -254,7 +255,6 @@ mod tests {
         assert!((0..60).all(|s| Production::new(7, 60, 100.0).is_defective(s)));
     }
 
-    /// What `source` shows next, and the frame's stamps.
     fn next(source: &mut RenderedSource) -> (Pixels, u64, u64) {
         let mut raw = RawFrame::with_capacity(source.frame_bytes());
         let mut frame = Frame::blank();
@@ -282,7 +282,7 @@ mod tests {
         let production = Production::new(3, 4, 50.0);
         let delay = Duration::from_micros(2500);
         let times = [1_000, 7_999, 2_000, 2_999, 11_000, 5_000];
-        // A camera that is started anew with every trigger shows what one that runs on shows.
+        // A camera that restarts with every trigger shows the same as one that runs on.
         let start = || {
             let exposure = Exposure::OnTrigger { delay };
             let mut source = RenderedSource::new(production.clone(), exposure);
@@ -308,8 +308,12 @@ mod tests {
         let slots = times.map(|time| production.shown_at(time));
         let different: std::collections::HashSet<_> = slots.into_iter().collect();
         assert_eq!(runs_on.different_shown(), different.len());
-        let told = format!("{} shown so far", different.len());
-        assert!(runs_on.describe().contains(&told), "{}", runs_on.describe());
+        let wanted = format!("{} shown so far", different.len());
+        assert!(
+            runs_on.describe().contains(&wanted),
+            "{}",
+            runs_on.describe()
+        );
     }
 
     #[test]
@@ -334,7 +338,8 @@ mod tests {
         assert_eq!(drawn(&source), 2, "while nothing is shown");
     }
 
-    /// A timer of 400 ms once showed three parts for ever, none of them defective.
+    /// Regression: a timer of 400 ms showed the same three parts without end, none of them
+    /// defective.
     #[test]
     fn triggers_at_even_distances_show_many_parts_and_the_share_that_is_defective() {
         let (parts, percent) = (RENDERED, 20.0);
@@ -350,7 +355,7 @@ mod tests {
                     "{every_ms} ms: {}",
                     different.len()
                 );
-                // Six standard deviations of 600 draws with one chance in five: 59.
+                // Six standard deviations of 600 draws with a chance of one in five: 59.
                 let is_defective = |slot: &&usize| production.is_defective(**slot as u64);
                 let defective = slots.iter().filter(is_defective).count();
                 assert!(

@@ -1,4 +1,4 @@
-//! What stands in for devices where a configuration asks for it.
+//! What replaces devices if a configuration asks for it.
 
 use super::camera::{Production, RENDERED, RenderedSource};
 use super::lines::{TextInputs, TextOutputs, TextSafeOutputs};
@@ -9,7 +9,7 @@ use crate::line::gate::Output;
 use crate::station::SimulatedDevices;
 use std::path::Path;
 
-/// Drawn parts for `camera.source = "rendered"`, and lines of text for a `[plant]`.
+/// Drawn parts for `camera.source = "rendered"`, and text entries for a `[plant]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Devices;
 
@@ -28,16 +28,16 @@ impl SimulatedDevices for Devices {
         Ok(Box::new(TextInputs::listen(path)?))
     }
 
-    fn outputs(&self, path: &Path, lines: &[Output]) -> Result<Box<dyn Outputs>, DeviceError> {
-        Ok(Box::new(TextOutputs::open(path, lines)?))
+    fn outputs(&self, path: &Path, outputs: &[Output]) -> Result<Box<dyn Outputs>, DeviceError> {
+        Ok(Box::new(TextOutputs::open(path, outputs)?))
     }
 
     fn safe_outputs(
         &self,
         path: &Path,
-        lines: &[Output],
+        outputs: &[Output],
     ) -> Result<Box<dyn SafeOutputs>, DeviceError> {
-        Ok(Box::new(TextSafeOutputs::open(path, lines)?))
+        Ok(Box::new(TextSafeOutputs::open(path, outputs)?))
     }
 }
 

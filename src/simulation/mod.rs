@@ -1,16 +1,16 @@
-//! Everything that is not real, for the commands that need no hardware and for tests. Only they, and
-//! `cli`, know this room: the production rooms are handed what stands in for a device, as
+//! Everything that is not real, for the commands that need no hardware and for tests. Only they and
+//! `cli` use this room. The production rooms get what replaces a device as
 //! [`SimulatedDevices`](crate::station::SimulatedDevices).
 //!
 //! - [`part`]: the demonstration part, drawn with or without a defect.
 //! - [`camera`]: a camera that shows such parts.
-//! - [`lines`]: input and output lines in memory, or as text between processes.
+//! - [`lines`]: inputs and outputs in memory, or as text between processes.
 //! - [`faults`]: what can be broken on purpose, and the sources and inputs that break.
-//! - [`Devices`]: what of it a configuration may ask for.
-//! - `virtual_time`: the gate, both processes, and a plant that knows what really lies on the belt;
-//!   hours in seconds, the same run for the same seed.
-//! - `real_time`: such a plant round every thread of the running line.
-//! - `outcome`: what came of a line, in either time.
+//! - [`Devices`]: the simulated devices that a configuration can ask for.
+//! - `virtual_time`: the gate, both processes, and a plant that knows what is really on the belt.
+//!   Hours take seconds, and the same seed gives the same run.
+//! - `real_time`: such a plant around every thread of the running line.
+//! - `outcome`: the results of a line, in virtual or real time.
 
 pub mod camera;
 mod devices;

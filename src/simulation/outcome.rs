@@ -1,10 +1,10 @@
-//! What came of a simulated line.
+//! The results of a simulated line.
 
 use super::faults::Kind;
 use crate::line::controller::FrameCounters;
 use crate::line::gate::{Counters, Fault, Reason};
 
-/// Times in steps of 1/64 of their size: memory does not grow with what is counted.
+/// Times in steps of 1/64 of their size: memory does not grow with the number of times.
 #[derive(Clone, Debug)]
 pub struct Times {
     counts: Vec<u64>,
@@ -61,8 +61,8 @@ impl Times {
         self.max = self.max.max(other.max);
     }
 
-    /// Microseconds that a share of all times do not exceed, by at most a 64th too high; 0 without
-    /// any.
+    /// The time that `share` (0 to 1) of all times do not exceed, microseconds, at most one 64th
+    /// too high. 0 if there are no times.
     pub fn quantile_us(&self, share: f64) -> f64 {
         let wanted = (share * self.total as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -81,47 +81,46 @@ impl Times {
     }
 }
 
-/// Everything that is counted of a run: what the program says, and what happened to the parts.
+/// Everything that a run counts: the program's own counters, and what happened to the parts.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The program's own counters, all its lives together.
+    /// The program's own counters, the sum over all its lives.
     pub counters: Counters,
-    /// Parts that were under way when the process died.
+    /// Parts that were on the way when the process died.
     pub lost_at_death: u64,
-    /// Whether the counters of every life balanced exactly.
+    /// Lives whose counters did not balance exactly.
     pub unbalanced: u64,
-    /// Parts that met the ejector.
+    /// Parts that reached the ejector.
     pub physical: u64,
-    /// Parts that the ejector let pass.
+    /// Parts that passed the ejector.
     pub passed_physically: u64,
-    /// Parts that the ejector let pass without an OK verdict on their own picture, although a program
-    /// could have known and acted: must be 0.
+    /// Parts that passed the ejector without an OK verdict on their own frame, although a program
+    /// could have known and acted. Must be 0.
     pub passed_unverified: u64,
-    /// The number of the first of them on its line.
+    /// The number, on its line, of the first part in `passed_unverified`.
     pub first_failure: Option<u64>,
-    /// Parts that passed without an OK of their own, of which the plant proves that no program could
-    /// have prevented it: wired to pass, wired to reject; by [`Kind::ALL`].
+    /// Parts that passed without an OK of their own, if the plant proves that no program could have
+    /// prevented it: wired to pass, wired to reject; by [`Kind::ALL`].
     pub beyond: [[u64; Kind::ALL.len()]; 2],
-    /// Times that the holder of the outputs was late and knew it.
+    /// How often the supervisor ran late and noticed it.
     pub incidents: u64,
-    /// Frames that came before and were not taken.
+    /// Frames that came a second time and were not used.
     pub repeated_frames: u64,
-    /// Good parts that were thrown out.
+    /// Good parts that were rejected.
     pub good_thrown_out: u64,
-    /// Faults injected, by [`Kind::ALL`].
+    /// Injected faults, by [`Kind::ALL`].
     pub injected: [u64; Kind::ALL.len()],
-    /// From a part's trigger to the change of the ejector for it, ns.
+    /// From a part's trigger to the change of the ejector's output for it, ns.
     pub trigger_to_output: Times,
-    /// How much later than scheduled the ejector was switched, ns.
+    /// How much later than scheduled the ejector's output was set, ns.
     pub lateness: Times,
-    /// Most parts tracked at once.
+    /// Largest number of parts tracked at one time.
     pub most_tracked: u64,
     /// Virtual time, ns.
     pub virtual_ns: u64,
 }
 
 impl Outcome {
-    /// A life of the process ends.
     pub(super) fn close(&mut self, counters: &Counters, frames: &FrameCounters, under_way: u64) {
         self.repeated_frames += frames.repeated;
         self.unbalanced += u64::from(!counters.balance(under_way));
@@ -161,7 +160,7 @@ impl Outcome {
         }
     }
 
-    /// Adds another run.
+    /// Adds the counts of another run.
     pub fn merge(&mut self, other: &Self) {
         self.add_counters(&other.counters);
         self.lost_at_death += other.lost_at_death;
@@ -204,10 +203,10 @@ mod tests {
         }
         for share in [0.5, 0.9, 0.99, 0.999] {
             let exact = share * 3_700.0;
-            let told = times.quantile_us(share);
+            let estimate = times.quantile_us(share);
             assert!(
-                told >= exact * 0.999 && told <= exact * (1.0 + 1.0 / 64.0),
-                "{share}: {told}"
+                estimate >= exact * 0.999 && estimate <= exact * (1.0 + 1.0 / 64.0),
+                "{share}: {estimate}"
             );
         }
         assert_eq!(times.max_us(), 3_700.0);

@@ -1,7 +1,7 @@
 //! Bundles for tests, made without the trainer: a random bank of rendered good parts, and
-//! thresholds from a few held-out ones. Real enough to be inspected with, not well fitted.
+//! thresholds from a few held-out ones. They can inspect, but are not well fitted.
 
-// Each test crate uses its own part of this.
+// Each test crate uses only some of this.
 #![allow(dead_code)]
 
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
@@ -33,7 +33,7 @@ pub(crate) struct Recipe {
     pub(crate) goldens: bool,
 }
 
-/// Quick to make and to run.
+/// A bundle that is quick to make and to run.
 pub(crate) const SMALL: Recipe = Recipe {
     side: 128,
     train: 6,
@@ -86,7 +86,7 @@ fn le_bytes<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N])
     values.iter().flat_map(|&v| bytes(v)).collect()
 }
 
-/// Rows a cell may be explained by: those that a training part showed in the window round it.
+/// The rows that a cell may match: those that a training part showed in the window around it.
 fn position_mask(grid: usize, bank: &PackedBank, parts: &[Vec<f32>]) -> PositionMask {
     let mut mask = PositionMask::nothing(grid * grid, bank.rows());
     let mut nearest = vec![Neighbour::default(); grid * grid];
@@ -298,7 +298,7 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
     write(manifest, &sections, &Signature::Unsigned).expect("write")
 }
 
-/// The bundle of [`SMALL`], made once a test program.
+/// The bundle of [`SMALL`], made once per test program.
 pub(crate) fn small() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| build(&SMALL))

@@ -1,6 +1,6 @@
-//! Runs the program and reads what it says.
+//! Runs the program and reads what it prints.
 
-// Each test crate uses its own part of this.
+// Each test crate uses only some of this.
 #![allow(dead_code, unused_imports)]
 
 mod ran;

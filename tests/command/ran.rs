@@ -28,7 +28,7 @@ impl Ran {
             .unwrap_or_else(|e| panic!("{e}\n{}\n{}", self.stdout, self.stderr))
     }
 
-    /// Standard output as JSON lines.
+    /// Standard output as JSON, one value per line.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.stdout
             .lines()
@@ -91,8 +91,8 @@ pub(crate) fn set_mode(path: &Path, bits: u32) {
     std::fs::set_permissions(path, permissions).expect("permissions");
 }
 
-/// Runs `command` as a user without rights on the files of others; `None` where that is not
-/// possible here.
+/// Runs `command` as a user without rights on other users' files; `None` if that is not possible
+/// here.
 #[cfg(unix)]
 pub(crate) fn as_nobody(mut command: Command) -> Option<Ran> {
     use std::os::unix::fs::MetadataExt;
@@ -108,7 +108,7 @@ pub(crate) fn as_nobody(mut command: Command) -> Option<Ran> {
     ran
 }
 
-/// Runs `command` as a user who may not write into the folder `locked`; `None` where that is not
+/// Runs `command` as a user who may not write into the folder `locked`; `None` if that is not
 /// possible here.
 #[cfg(unix)]
 pub(crate) fn with_locked(command: Command, locked: &Path) -> Option<Ran> {

@@ -1,6 +1,6 @@
-//! Counts the allocations of the thread that asks.
+//! Counts the allocations of the calling thread.
 
-// The counting allocator has to implement an unsafe trait; it forwards to the system's.
+// The counting allocator must implement an unsafe trait; it forwards to the system's.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,7 +13,7 @@ thread_local! {
 }
 
 fn count() {
-    // A thread that is ending has no counter any more, and nobody who asks.
+    // A thread that is ending has no counter any more, and nobody reads it.
     let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
 }
 
@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// How often `work` takes memory on this thread.
+/// Number of allocations by `work` on this thread, and its result.
 // Not every test crate asks for it.
 #[allow(dead_code)]
 pub(crate) fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {

@@ -1,6 +1,6 @@
 //! The project's documents: their commands, links and paths, for tests.
 
-// Each test crate uses its own part of this.
+// Each test crate uses only some of this.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ impl Document {
         })
     }
 
-    /// What is between backquotes in running text.
+    /// The text between backquotes in running text.
     pub(crate) fn code_spans(&self) -> Vec<&str> {
         let running = self.fenced().filter(|(_, fenced)| !fenced);
         running
@@ -71,7 +71,7 @@ impl Document {
             .collect()
     }
 
-    /// Anchors that headings make, as code hosts do it.
+    /// Anchors that headings make on code hosts.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let headings = self.fenced().filter(|(l, f)| !f && l.starts_with('#'));
         let anchor = |(line, _): (&str, bool)| {
@@ -85,7 +85,7 @@ impl Document {
     }
 }
 
-/// The arguments in `command`, where it calls `program`.
+/// The arguments in `command`, if it calls `program`.
 fn arguments(command: &str, program: &str) -> Option<Vec<String>> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let words = match words.as_slice() {
@@ -101,7 +101,7 @@ fn arguments(command: &str, program: &str) -> Option<Vec<String>> {
     Some(rest.iter().map(bare).collect())
 }
 
-/// Help texts of a program, each asked for once.
+/// Help texts of a program; each is read once.
 pub(crate) struct Helps {
     program: &'static str,
     known: BTreeMap<Vec<String>, Option<String>>,
@@ -115,7 +115,7 @@ impl Helps {
         }
     }
 
-    /// The help of `commands`, None where there is no such command.
+    /// The help of `commands`, None if there is no such command.
     fn of(&mut self, commands: &[String]) -> Option<String> {
         let program = self.program;
         let ask = || {
@@ -139,7 +139,7 @@ impl Helps {
             let Some(word) = words.next_if(|w| !w.starts_with('-')) else {
                 break;
             };
-            // `COMMAND` and `...` stand for any.
+            // `COMMAND` and `...` stand for any word.
             if word.chars().all(|c| c.is_ascii_uppercase() || c == '.') {
                 return None;
             }

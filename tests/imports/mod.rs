@@ -30,7 +30,7 @@ pub(crate) struct Program(pub(crate) BTreeMap<Name, Module>);
 
 impl Program {
     /// Adds the text of `file`, a path below the source folder. Files and folders named `tests` are
-    /// passed over, and so is what stands under `#[cfg(test)]`.
+    /// ignored, and so is everything under `#[cfg(test)]`.
     pub(crate) fn add(&mut self, file: &str, text: &str) {
         let mut name: Name = file
             .trim_end_matches(".rs")
@@ -69,7 +69,7 @@ impl Program {
         }
     }
 
-    /// The module that defines what `path` names: what another one passes on is followed.
+    /// The module that defines what `path` names; re-exports are followed.
     pub(crate) fn home(&self, path: &[String]) -> Name {
         let mut path = path.to_vec();
         for _ in 0..8 {
@@ -133,7 +133,7 @@ fn tokens(text: &str) -> Vec<Token> {
             }
             i += 1;
         } else if at(i) == '\'' {
-            // A character, or else a lifetime, whose name is a word of no interest.
+            // A character, or else a lifetime, whose name does not matter.
             if at(i + 1) == '\\' {
                 i += 2;
                 while i < chars.len() && at(i + 1) != '\'' {
@@ -209,9 +209,9 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
 
 /// Reads the imports of one file.
 struct Reader {
-    /// The module that is being read: those in the file have a name of their own.
+    /// The module that is being read: modules in the file have their own names.
     module: Name,
-    /// Braces that are open, and at how many each module in the file began.
+    /// Number of open braces, and that number at the beginning of each module in the file.
     open: usize,
     inner: Vec<usize>,
     imports: Vec<Import>,
@@ -264,7 +264,7 @@ impl Reader {
         self.imports
     }
 
-    /// Reads one tree of a `use` after what `before` says; returns where it ends.
+    /// Reads one tree of a `use` after `before`; returns where it ends.
     fn tree(&mut self, tokens: &[Token], mut i: usize, before: &[String]) -> usize {
         let text = |i: usize| tokens.get(i).map_or("", |t| &*t.text);
         let line = tokens.get(i).map_or(0, |t| t.line);
@@ -303,13 +303,13 @@ impl Reader {
             bound = Some(text(i + 1).to_owned());
             i += 2;
         }
-        // A module inside the file does not name it for the file.
+        // A module inside the file does not bind the name for the file.
         bound = bound.filter(|_| self.inner.is_empty());
         self.note(line, &path, bound);
         i
     }
 
-    /// Keeps a path that may be of this crate; `Program::home` sorts out those that are not.
+    /// Keeps a path that can be of this crate; `Program::home` removes those that are not.
     fn note(&mut self, line: usize, path: &[String], bound: Option<String>) {
         let mut from = match path.first().map(|s| &**s) {
             Some("crate" | "partgate") => Vec::new(),

@@ -1,10 +1,10 @@
 //! A belt that carries parts past the sensor of a running line, and the truth about each of them.
 //!
-//! What a part shows follows from its trigger's time alone, so the same camera and the same product
-//! tell afterwards which may have passed. How fast parts come follows from how fast this machine
-//! inspects, which is measured first.
+//! What a part shows follows only from the time of its trigger. So afterwards the same camera and
+//! the same product give the parts that were allowed to pass. The rate of parts follows from the
+//! time of one inspection on this machine, which is measured first.
 
-// Each test crate uses its own part of this.
+// Each test crate uses only some of this.
 #![allow(dead_code)]
 
 use super::bundle;
@@ -22,28 +22,28 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A killed process cannot speak any more, so READY and PASS are off a lease after a kill, however
-/// busy the machine: that is the bound. They are off sooner, as soon as the kernel has ended the last
-/// of its threads; on a busy machine that takes a while.
+/// A killed process sends nothing, so READY and PASS are off one lease after a kill, however busy
+/// the machine is: that is the bound. They go off sooner, as soon as the kernel has ended the last
+/// of its threads. On a busy machine that takes a while.
 pub(crate) const LEASE_MS: f64 = 200.0;
 pub(crate) const SEED: u64 = 20;
 
-/// How long a part lies at the ejector.
+/// How long a part is at the ejector.
 pub(crate) const PULSE: u64 = 40 * MS;
 
 /// The belt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Belt {
-    /// From sensor to ejector.
+    /// Time from sensor to ejector.
     pub(crate) after: u64,
-    /// Parts are so far apart, and half as much again at most.
+    /// Shortest time between two parts; the longest is half as much again.
     pub(crate) pitch: u64,
-    /// A ready line lives at most so long before it is killed.
+    /// Longest life of a ready line before it is killed.
     pub(crate) life: u64,
 }
 
 impl Belt {
-    /// One that a machine can serve that inspects a part in `inspection`.
+    /// A belt for a machine that inspects one part in `inspection`.
     pub(crate) fn for_inspection(inspection: Duration) -> Self {
         let inspection = inspection.as_nanos() as u64;
         let pitch = (2 * inspection).clamp(100 * MS, 1000 * MS);
@@ -56,7 +56,7 @@ impl Belt {
         }
     }
 
-    /// For tests in which hardly a part comes.
+    /// For tests in which almost no part comes.
     pub(crate) const SLOW: Self = Self {
         after: 500 * MS,
         pitch: 100 * MS,
@@ -111,7 +111,7 @@ pub(crate) fn small_line() -> Plant {
     plant
 }
 
-/// What makes the belt's sections a whole configuration.
+/// The sections that complete the belt's configuration.
 pub(crate) const ANY_LINES: &str = r#"
 [lines]
 trigger = "line trigger"
@@ -124,7 +124,7 @@ outputs = "outputs"
 inputs = "inputs"
 "#;
 
-/// Says of parts whether they may pass.
+/// Decides which parts may pass.
 pub(crate) struct Truth {
     camera: Box<dyn partgate::capture::source::FrameSource>,
     flash: Box<dyn partgate::capture::source::Flash>,
@@ -134,7 +134,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Of the lines that `config` configures.
+    /// The truth for the lines that `config` configures.
     pub(crate) fn new(config: &Path) -> Self {
         let config = LineConfig::open(config).expect("configuration");
         let mut camera = source(&config, &Devices).expect("camera");
@@ -158,13 +158,13 @@ impl Truth {
         assert!(self.camera.next(frame, PATIENCE.into()).expect("frame"));
     }
 
-    /// The picture of the part that was triggered at `at`, told from others by its digest.
+    /// Digest of the picture of the part that was triggered at `at`.
     pub(crate) fn shown(&mut self, at: u64) -> blake3::Hash {
         self.show(at);
         blake3::hash(&self.frame.bytes)
     }
 
-    /// What the product says of the part that was triggered at `at`.
+    /// The product's verdict on the part that was triggered at `at`.
     pub(crate) fn of(&mut self, at: u64) -> Inspected {
         self.show(at);
         let frame = &mut self.frame;
@@ -177,10 +177,10 @@ impl Truth {
     }
 }
 
-/// Different parts of the camera that are looked at beforehand.
+/// Number of different parts of the camera that are inspected beforehand.
 const SAMPLE: usize = 24;
 
-/// How long inspection takes on this machine as it is now: the slow ones of a few.
+/// Time of one inspection on this machine now: a slow one of a few.
 pub(crate) fn inspection(truth: &mut Truth) -> Duration {
     let mut took = Vec::new();
     for us in 0.. {
@@ -197,7 +197,7 @@ pub(crate) fn inspection(truth: &mut Truth) -> Duration {
     took[took.len() * 9 / 10]
 }
 
-/// The small product with thresholds in the middle of what it says of the parts of `truth`.
+/// The small product with thresholds in the middle of its scores for the parts of `truth`.
 pub(crate) fn strict(truth: &mut Truth) -> Vec<u8> {
     inspection(truth);
     let mut scores: Vec<f32> = truth
@@ -212,7 +212,7 @@ pub(crate) fn strict(truth: &mut Truth) -> Vec<u8> {
     bundle::with_thresholds(between, high.max(between))
 }
 
-/// Stops the belt when dropped: a test that fails ends.
+/// Stops the belt when dropped, so that a test that fails ends.
 pub(crate) struct Stops<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stops<'_> {
@@ -221,7 +221,7 @@ impl Drop for Stops<'_> {
     }
 }
 
-/// Lets parts pass the sensor until `stop`; when they did. Whether anybody took note or not.
+/// Lets parts pass the sensor until `stop`, whether the line sees them or not; returns their times.
 pub(crate) fn run_belt(belt: Belt, plant: &Plant, stop: &AtomicBool) -> Vec<u64> {
     let mut rng = Rng::stream(SEED, 1);
     let mut parts = Vec::new();
@@ -240,7 +240,7 @@ pub(crate) fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }
 
-/// A product that passes about half of what the camera shows, what it says of each part, and a belt
+/// A product that passes about half of the camera's parts, its verdict on each part, and a belt
 /// that this machine can serve with it. `named` is another product than the small one.
 pub(crate) fn measured(folder: &Path, named: Option<PathBuf>) -> (PathBuf, Truth, Belt) {
     let small = folder.join("small.pgp");

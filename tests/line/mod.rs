@@ -1,7 +1,7 @@
-//! A plant round a real `partgate run`: hears every change of its output lines, lets parts pass its
-//! sensor, and reads what the program says.
+//! A plant around a real `partgate run`: it receives every change of the outputs, lets parts pass
+//! the sensor, and reads what the program prints.
 
-// Each test crate uses its own part of this.
+// Each test crate uses only some of this.
 #![allow(dead_code)]
 
 use super::command::program;
@@ -21,37 +21,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything that is bound to come: builds and other tests share this machine.
+/// Longest wait for an event that must come: builds and other tests share this machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const MS: u64 = 1_000_000;
 
-/// What a line's alarm file says before its first start, as after an acknowledgement.
+/// Text of a line's alarm file before its first start, as after an acknowledgement.
 pub(crate) const NO_ALARM_STANDS: &str = "No alarm stands.\n";
 
-/// An output line took a level, by the clock of the process that set it.
+/// An output took a level, by the clock of the process that set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) at: u64,
-    pub(crate) line: String,
+    pub(crate) output: String,
     pub(crate) on: bool,
 }
 
-/// What the plant has heard so far.
-type Heard = Arc<Mutex<Vec<Change>>>;
+/// The changes that the plant has received so far.
+type Changes = Arc<Mutex<Vec<Change>>>;
 
-/// A folder with a configuration and the plant's ends of all lines. One at a time in a test program:
-/// they run in real time, and would take each other's.
+/// A folder with a configuration and the plant's ends of all inputs and outputs. One at a time in a
+/// test program: lines run in real time and would slow each other down.
 pub(crate) struct Plant {
     pub(crate) folder: tempfile::TempDir,
-    heard: Heard,
+    changes: Changes,
     stop: Arc<AtomicBool>,
     listener: Option<JoinHandle<()>>,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Plant {
-    /// A plant whose line is configured by `config`, besides what every line here has: the sections
+    /// A plant whose line is configured by `config` and by the sections that every line here has:
     /// `lines`, `record`, `control` and `plant`.
     pub(crate) fn new(config: &str) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
@@ -59,21 +59,22 @@ impl Plant {
         let folder = tempfile::tempdir().expect("temporary folder");
         let outputs = folder.path().join("outputs");
         mknodat(CWD, &outputs, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("FIFO");
-        let (heard, stop) = (Heard::default(), Arc::new(AtomicBool::new(false)));
+        let (changes, stop) = (Changes::default(), Arc::new(AtomicBool::new(false)));
         let listener = {
-            let (heard, stop) = (heard.clone(), stop.clone());
-            // Open for writing too: then there is a reader, and no end, whoever writes or not.
+            let (changes, stop) = (changes.clone(), stop.clone());
+            // Open for writing too: then there is a reader, and no end of file, whether a process
+            // writes or not.
             let fifo = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(&outputs)
                 .expect("FIFO");
-            std::thread::spawn(move || listen(fifo, &heard, &stop))
+            std::thread::spawn(move || listen(fifo, &changes, &stop))
         };
         let plant = Self {
             folder,
-            heard,
+            changes,
             stop,
             listener: Some(listener),
             _alone: alone,
@@ -96,7 +97,7 @@ impl Plant {
         };
         let whole = format!("{config}\n[lines]\n{trigger}{common}{record}");
         std::fs::write(plant.at("line.toml"), whole).expect("configuration");
-        // Not a line's first start, which would wait to be acknowledged.
+        // Not a line's first start, which would wait for an acknowledgement.
         std::fs::create_dir_all(plant.at("record")).expect("folder");
         std::fs::write(plant.at("record/alarm"), NO_ALARM_STANDS).expect("alarm file");
         plant
@@ -107,30 +108,32 @@ impl Plant {
     }
 
     /// Every change so far.
-    pub(crate) fn heard(&self) -> Vec<Change> {
-        self.heard.lock().expect("listener").clone()
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.changes.lock().expect("listener").clone()
     }
 
-    /// Waits until `line` becomes `on` after `from`; when that was.
-    pub(crate) fn await_change(&self, line: &str, on: bool, from: u64) -> u64 {
+    /// Waits until `output` becomes `on` after `from`; returns the time.
+    pub(crate) fn await_change(&self, output: &str, on: bool, from: u64) -> u64 {
         let started = Instant::now();
         loop {
-            if let Some(at) = change_after(&self.heard.lock().expect("listener"), line, on, from) {
+            if let Some(at) =
+                change_after(&self.changes.lock().expect("listener"), output, on, from)
+            {
                 return at;
             }
             if started.elapsed() > PATIENCE {
-                let heard = self.heard();
-                let last = &heard[heard.len().saturating_sub(30)..];
-                panic!("{line} never became {on} after {from}; last: {last:#?}");
+                let changes = self.changes();
+                let last = &changes[changes.len().saturating_sub(30)..];
+                panic!("{output} never became {on} after {from}; last: {last:#?}");
             }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Starts `partgate run`; what it says on standard error goes to `said.txt`.
+    /// Starts `partgate run`; its standard error goes to `said.txt`.
     pub(crate) fn start(&self) -> Running<'_> {
         LineConfig::open(&self.at("line.toml")).expect("a configuration");
-        let said = File::options()
+        let printed = File::options()
             .append(true)
             .create(true)
             .open(self.at("said.txt"))
@@ -138,13 +141,13 @@ impl Plant {
         let child = program(&["run", "line.toml", "-v"])
             .current_dir(self.folder.path())
             .stdout(Stdio::null())
-            .stderr(said)
+            .stderr(printed)
             .spawn()
             .expect("the program runs");
         Running { plant: self, child }
     }
 
-    /// Tells the line's inputs of an edge at `at`. False where no process listens.
+    /// Sends the line an edge of `input` at `at`. False if no process listens.
     pub(crate) fn edge(&self, input: &str, at: u64) -> bool {
         let socket = UnixDatagram::unbound().expect("socket");
         let text = format!("{at} {input}");
@@ -153,15 +156,15 @@ impl Plant {
             .is_ok()
     }
 
-    /// A part is at the sensor now: tells the line, and when it was.
+    /// A part is at the sensor now: sends the trigger and returns its time.
     pub(crate) fn trigger(&self) -> u64 {
         let at = clock::now().0;
         self.edge("trigger", at);
         at
     }
 
-    /// What both processes said.
-    pub(crate) fn said(&self) -> String {
+    /// What both processes printed on standard error.
+    pub(crate) fn printed(&self) -> String {
         std::fs::read_to_string(self.at("said.txt")).unwrap_or_default()
     }
 
@@ -181,27 +184,27 @@ impl Drop for Plant {
             let _ = listener.join();
         }
         if std::thread::panicking() {
-            eprintln!("--- what the line said:\n{}", self.said());
+            eprintln!("--- what the line printed:\n{}", self.printed());
         }
     }
 }
 
-fn listen(fifo: File, heard: &Heard, stop: &AtomicBool) {
+fn listen(fifo: File, changes: &Changes, stop: &AtomicBool) {
     let mut lines = BufReader::new(fifo);
     let mut text = String::new();
     while !stop.load(Ordering::Relaxed) {
         match lines.read_line(&mut text) {
             Ok(_) if text.ends_with('\n') => {
                 let words: Vec<&str> = text.split_ascii_whitespace().collect();
-                let [at, line, level] = words[..] else {
+                let [at, output, level] = words[..] else {
                     panic!("not a change: {text:?}");
                 };
                 let change = Change {
                     at: at.parse().expect("a time"),
-                    line: line.to_string(),
+                    output: output.to_string(),
                     on: level == "1",
                 };
-                put_in_its_place(&mut heard.lock().expect("tests"), change);
+                put_in_its_place(&mut changes.lock().expect("tests"), change);
                 text.clear();
             }
             Ok(_) => std::thread::sleep(Duration::from_micros(500)),
@@ -213,42 +216,45 @@ fn listen(fifo: File, heard: &Heard, stop: &AtomicBool) {
     }
 }
 
-/// Two processes write, each in its own order: sorted by time, and only what changes the line's level
-/// is kept.
-fn put_in_its_place(heard: &mut Vec<Change>, change: Change) {
-    let place = heard.iter().rposition(|c| c.at <= change.at);
+/// Two processes write, each in its own order. The changes are sorted by time, and only those that
+/// change the output's level are kept.
+fn put_in_its_place(changes: &mut Vec<Change>, change: Change) {
+    let place = changes.iter().rposition(|c| c.at <= change.at);
     let place = place.map_or(0, |before| before + 1);
-    let same = |c: &&Change| c.line == change.line;
-    let before = heard[..place].iter().rev().find(same);
+    let same = |c: &&Change| c.output == change.output;
+    let before = changes[..place].iter().rev().find(same);
     if before.is_some_and(|c| c.on == change.on) {
         return;
     }
-    let after = heard[place..].iter().position(|c| c.line == change.line);
+    let after = changes[place..]
+        .iter()
+        .position(|c| c.output == change.output);
     if let Some(after) = after.map(|after| place + after)
-        && heard[after].on == change.on
+        && changes[after].on == change.on
     {
-        heard.remove(after);
+        changes.remove(after);
     }
-    heard.insert(place, change);
+    changes.insert(place, change);
 }
 
-/// When `line` first became `on` after `from`.
-pub(crate) fn change_after(heard: &[Change], line: &str, on: bool, from: u64) -> Option<u64> {
-    let after = heard.partition_point(|c| c.at <= from);
-    let mut changes = heard[after..].iter().filter(|c| c.line == line);
+/// The time when `output` first became `on` after `from`.
+pub(crate) fn change_after(changes: &[Change], output: &str, on: bool, from: u64) -> Option<u64> {
+    let after = changes.partition_point(|c| c.at <= from);
+    let mut changes = changes[after..].iter().filter(|c| c.output == output);
     changes.find(|c| c.on == on).map(|c| c.at)
 }
 
-/// The level of `line` at `at`; off where nothing was heard yet.
-pub(crate) fn level_at(heard: &[Change], line: &str, at: u64) -> bool {
-    let after = heard.partition_point(|c| c.at <= at);
-    let before = heard[..after].iter().rev().find(|c| c.line == line);
+/// The level of `output` at `at`; off if nothing was received yet.
+pub(crate) fn level_at(changes: &[Change], output: &str, at: u64) -> bool {
+    let after = changes.partition_point(|c| c.at <= at);
+    let before = changes[..after].iter().rev().find(|c| c.output == output);
     before.is_some_and(|c| c.on)
 }
 
-/// Whether `line` was on at any instant of `from..=to`.
-pub(crate) fn on_between(heard: &[Change], line: &str, from: u64, to: u64) -> bool {
-    level_at(heard, line, from) || change_after(heard, line, true, from).is_some_and(|at| at <= to)
+/// Whether `output` was on at any instant of `from..=to`.
+pub(crate) fn on_between(changes: &[Change], output: &str, from: u64, to: u64) -> bool {
+    level_at(changes, output, from)
+        || change_after(changes, output, true, from).is_some_and(|at| at <= to)
 }
 
 /// A running `partgate run`. Killed when dropped.
@@ -258,12 +264,12 @@ pub(crate) struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// The process that holds the lines.
+    /// The supervisor's process.
     pub(crate) fn supervisor(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// The vision process, where one lives now.
+    /// The vision process, if one lives now.
     pub(crate) fn vision(&self) -> Option<Pid> {
         children_of(self.supervisor()).first().copied()
     }
@@ -285,8 +291,8 @@ impl Running<'_> {
         self.plant.await_change("ready", true, 0)
     }
 
-    /// Waits for the first READY of a plant, and until what lay on the line before has been thrown
-    /// out.
+    /// Waits for the first READY of a plant, and until the parts that were on the belt before it
+    /// are rejected.
     pub(crate) fn await_clear(&self) {
         let ready = self.await_ready();
         self.plant.await_change("reject", false, ready);
@@ -328,12 +334,12 @@ impl Running<'_> {
         }
     }
 
-    /// Ends it as a service manager would, and asserts that it ended well.
+    /// Ends it as a service manager does, and asserts that it ended without an error.
     pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.await_end();
         assert!(status.success(), "{status}");
-        assert!(!self.plant.said().contains("panicked"));
+        assert!(!self.plant.printed().contains("panicked"));
     }
 }
 
@@ -371,7 +377,7 @@ pub(crate) fn lives(pid: Pid) -> bool {
 fn state_and_parent(pid: i32) -> Option<(char, i32)> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     let stat = stat.ok()?;
-    // The name in brackets may hold anything.
+    // The name in brackets can have any character.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut words = rest.split_ascii_whitespace();
     let state = words.next()?.chars().next()?;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What ONNX Runtime makes of the shipped backbones, for tests/onnxruntime.rs.
+"""The outputs of ONNX Runtime for the shipped backbones, for tests/onnxruntime.rs.
 
     pip install numpy==2.4.6 onnxruntime==1.31.1
     python tests/reference/expected_taps.py
@@ -26,7 +26,7 @@ def picture():
 for precision in ["f32", "int8"]:
     model = HERE.parent.parent / "models" / f"efficientnet-lite0-{precision}.onnx"
     options = onnxruntime.SessionOptions()
-    # As the file says: optimisations may round elsewhere.
+    # As the file states: optimisations can round differently.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     taps = session.run(["tap8", "tap16"], {"image": picture()})

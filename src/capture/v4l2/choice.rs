@@ -1,13 +1,13 @@
-//! Which of a camera's formats to take.
+//! Which of a camera's formats to use.
 
 use super::fourcc;
 use super::offer::{FormatOffer, RateOffer, SizeOffer, code};
 use crate::frame::PixelFormat;
 
-/// What `auto` tries, in this order: colour before grey, because a colour camera that also offers
-/// grey would otherwise lose its colours without a word; plain samples before JPEG, whose artefacts
-/// and decoding time a line can do without. `Y16` comes late: cameras differ in where they put their
-/// ten or twelve bits.
+/// The order in which `auto` tries formats. Colour before grey, because a colour camera that also
+/// offers grey would otherwise lose its colours unnoticed. Uncompressed before JPEG, whose
+/// artefacts and decoding time a line can avoid. `Y16` comes late: cameras differ in the place of
+/// their ten or twelve bits.
 const ORDER: [PixelFormat; 6] = [
     PixelFormat::Rgb24,
     PixelFormat::Bgr24,
@@ -18,11 +18,11 @@ const ORDER: [PixelFormat; 6] = [
 ];
 
 /// Longest list of offers in an error, entries.
-const TOLD: usize = 12;
+const LISTED: usize = 12;
 
-/// The format to set for this size and rate: `wanted`, or the first of [`ORDER`] that the camera
-/// offers at both. A size or rate that the driver does not enumerate is given the benefit of the
-/// doubt; what it grants is read back anyway.
+/// The format for this size and rate: `wanted`, or the first of [`ORDER`] that the camera offers at
+/// both. A size or rate that the driver does not enumerate counts as offered; the program reads
+/// back what the driver grants.
 ///
 /// # Errors
 /// What the camera offers instead, in words.
@@ -80,7 +80,7 @@ pub(super) fn choose(
         ));
     }
     Err(format!(
-        "no {fps} frames a second at {width} x {height}; the camera offers {}",
+        "no {fps} frames per second at {width} x {height}; the camera offers {}",
         list(&at_this_size)
     ))
 }
@@ -90,15 +90,15 @@ fn rates(rates: &[RateOffer]) -> String {
     list(&rates)
 }
 
-/// Comma-separated, cut at [`TOLD`]: some drivers have hundreds.
+/// Comma-separated, cut after [`LISTED`] entries: some drivers have hundreds.
 pub(super) fn list(entries: &[String]) -> String {
     if entries.is_empty() {
         return "nothing".to_owned();
     }
-    let told = entries[..entries.len().min(TOLD)].join(", ");
-    match entries.len().saturating_sub(TOLD) {
-        0 => told,
-        more => format!("{told} and {more} more"),
+    let listed = entries[..entries.len().min(LISTED)].join(", ");
+    match entries.len().saturating_sub(LISTED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// A usual USB 2 camera: plain pictures are slow where they are large.
+    /// A usual USB 2 camera: uncompressed frames are slow if they are large.
     fn webcam() -> Vec<FormatOffer> {
         vec![
             offer(b"MJPG", &[(1280, 720, &[30.0, 15.0]), (640, 480, &[30.0])]),

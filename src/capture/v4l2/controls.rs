@@ -1,9 +1,10 @@
-//! Which controls to set, in which order: an automatic goes off before the value that it rules.
+//! Which controls to set, in which order: an automatic mode goes off before the value that it
+//! controls.
 
 use super::choice::list;
 use super::offer::{ControlKind, ControlOffer};
 
-/// Numbers of the controls that this program knows the meaning of (`linux/v4l2-controls.h`).
+/// Numbers of the controls that this program knows (`linux/v4l2-controls.h`).
 mod id {
     pub(super) const AUTO_WHITE_BALANCE: u32 = 0x0098_090c;
     pub(super) const AUTOGAIN: u32 = 0x0098_0912;
@@ -16,14 +17,14 @@ mod id {
     pub(super) const ANALOGUE_GAIN: u32 = 0x009e_0903;
 }
 
-/// Entries of the menu `EXPOSURE_AUTO` in which exposure time is set by hand: manual, and shutter
-/// priority for cameras that have no plain manual.
+/// Entries of the menu `EXPOSURE_AUTO` with a manual exposure time: manual, and shutter priority
+/// for cameras that have no plain manual.
 const MANUAL_EXPOSURE: [i64; 2] = [1, 2];
 
 /// `EXPOSURE_ABSOLUTE` counts in steps of 100 microseconds.
 const EXPOSURE_UNIT_US: i64 = 100;
 
-/// One control to set, read back and check later.
+/// One control to set, to read back and to check later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
     /// V4L2's number.
@@ -34,7 +35,8 @@ pub(super) struct Setting {
     pub(super) value: i64,
 }
 
-/// A configuration's own words for controls, and what rules them by itself unless switched off.
+/// The configuration's own names of controls, and the automatic modes that control them unless
+/// switched off.
 fn numbers(name: &str) -> &'static [u32] {
     match name {
         "exposure_us" => &[id::EXPOSURE_ABSOLUTE],
@@ -55,11 +57,11 @@ fn automatic_of(control: u32) -> Option<u32> {
     })
 }
 
-/// What to set for `wanted` on a camera that offers `offers`: every automatic that would rule a
-/// wanted value first, then the values in their order.
+/// The controls to set for `wanted` on a camera that offers `offers`: first every automatic mode
+/// that would control a wanted value, then the values in their order.
 ///
 /// # Errors
-/// In words: the control that is missing, cannot be set or does not take the value, and what the
+/// In words: the control that is missing, cannot be set or does not accept the value, and what the
 /// camera has instead.
 pub(super) fn plan(
     wanted: &[(String, i64)],
@@ -84,7 +86,8 @@ pub(super) fn plan(
             automatic_of(offer.id).and_then(|id| offers.iter().find(|offer| offer.id == id));
         if let Some(automatic) = automatic {
             let setting = off(automatic)?;
-            // The same automatic may rule two values; and a person may set it by name as well.
+            // The same automatic mode can control two values; and a person can set it by name as
+            // well.
             if !automatics.contains(&setting) {
                 automatics.push(setting);
             }
@@ -94,7 +97,7 @@ pub(super) fn plan(
         let named = |value: &&Setting| value.id == automatic.id && value.value != automatic.value;
         if let Some(contrary) = values.iter().find(named) {
             return Err(format!(
-                "control {} = {} leaves an automatic on that rules a value which is also set; it must be {}",
+                "control {} = {} leaves an automatic mode on that controls a value which is also set; it must be {}",
                 contrary.key, contrary.value, automatic.value
             ));
         }
@@ -172,7 +175,7 @@ fn check(name: &str, value: i64, offer: &ControlOffer) -> Result<(), String> {
     let above = value.abs_diff(offer.least);
     if !above.is_multiple_of(offer.step.max(1)) {
         return Err(format!(
-            "control {name} = {value}{unit} is none of its steps of {} from {}; the next below is {}",
+            "control {name} = {value}{unit} is not one of its steps of {} from {}; the next below is {}",
             offer.step,
             offer.least,
             value - (above % offer.step.max(1)) as i64
@@ -181,7 +184,7 @@ fn check(name: &str, value: i64, offer: &ControlOffer) -> Result<(), String> {
     Ok(())
 }
 
-/// The setting that hands a value over to us.
+/// The setting that switches an automatic mode off.
 fn off(automatic: &ControlOffer) -> Result<Setting, String> {
     let value = if automatic.id == id::EXPOSURE_AUTO && automatic.kind == ControlKind::Menu {
         let offered = |value: &&i64| automatic.entries.iter().any(|e| e.value == **value);

@@ -17,13 +17,13 @@ use v4l::buffer::{Flags, Type};
 use v4l::io::mmap::Stream;
 use v4l::io::traits::{CaptureStream, Stream as _};
 
-/// Buffers asked of the driver: one in our hands, the others for frames on their way. More would
-/// only keep older frames after a pause.
+/// Number of buffers requested from the driver: one in use here, the others for frames on their
+/// way. More buffers would only keep older frames after a pause.
 const BUFFERS: u32 = 4;
-/// More than any driver grants; ends the count of what it did grant.
+/// More than any driver grants; it bounds the count of those that it did grant.
 const MOST_BUFFERS: usize = 32;
-/// A buffer is taken only when the kernel says that one is ready; this bounds the wait when it was
-/// mistaken.
+/// A buffer is taken only if the kernel reports that one is ready. If the kernel is wrong, this
+/// bounds the wait.
 const TAKE: Duration = Duration::from_millis(200);
 /// A V4L2 camera with memory-mapped streaming.
 pub struct V4l2Source {
@@ -39,13 +39,12 @@ struct Opened {
     form: Form,
     controls: Vec<Setting>,
     sequence: Sequence,
-    /// Whether it was told that stamps are from the end of a frame.
-    told_end: bool,
-    /// Whether it was told that the driver does not count frames.
-    told_uncounted: bool,
+    /// Whether the log has the entry that stamps are from the end of a frame.
+    logged_end: bool,
+    /// Whether the log has the entry that the driver does not count frames.
+    logged_uncounted: bool,
 }
 
-/// What the driver granted.
 #[derive(Clone, Debug)]
 struct Form {
     card: String,
@@ -55,7 +54,7 @@ struct Form {
     height: usize,
     stride: usize,
     bytes: usize,
-    /// None when the driver does not tell.
+    /// None if the driver does not report it.
     fps: Option<f64>,
 }
 
@@ -76,13 +75,13 @@ impl V4l2Source {
         }
     }
 
-    /// Lets go of the camera and of what waits in its buffers.
+    /// Closes the camera and drops the frames in its buffers.
     fn close(&mut self) {
         let Some(Opened { mut stream, .. }) = self.opened.take() else {
             return;
         };
-        // The crate panics when it drops a stream that cannot be stopped, save for an unplugged
-        // camera. A few mappings that stay are the smaller evil.
+        // The crate panics if it drops a stream that cannot be stopped, except for an unplugged
+        // camera. A few mappings that stay are the smaller harm.
         let unplugged = Some(rustix::io::Errno::NODEV.raw_os_error());
         match stream.stop() {
             Err(error) if error.raw_os_error() != unplugged => {
@@ -93,7 +92,7 @@ impl V4l2Source {
         }
     }
 
-    /// Forgets the camera: its next use is to be opened again.
+    /// Closes the camera: it must be opened before its next use.
     fn lost(&mut self, problem: impl Into<String>) -> CaptureError {
         self.close();
         let error = CaptureError::Lost {
@@ -117,7 +116,7 @@ impl V4l2Source {
                 && (1..=MAX_SIDE).contains(&height)
                 && width * height <= MAX_AREA
         }) else {
-            return Err(self.failed(format!("{width} x {height} pixels is no picture size")));
+            return Err(self.failed(format!("{width} x {height} pixels is not a picture size")));
         };
         let offers = formats(device, Some((w, h)));
         debug!("{}: offers {offers:?}", self.name);
@@ -146,7 +145,7 @@ impl V4l2Source {
                 granted.height
             )));
         }
-        // Drivers that know nothing of fields leave 0.
+        // Drivers without fields leave 0.
         if granted.field > ioctl::FIELD_NONE {
             return Err(self.failed(
                 "the camera sends interlaced half pictures; a progressive mode is needed",
@@ -156,20 +155,21 @@ impl V4l2Source {
         let row = bytes_a_pixel(format) * width;
         let stride = match granted.bytesperline as usize {
             _ if row == 0 => 0,
-            // Drivers that leave it open do not pad.
+            // Drivers that leave it 0 do not pad.
             0 => row,
             stride if stride < row => {
                 return Err(self.failed(format!(
-                    "the driver says {stride} bytes for a row that takes {row}"
+                    "the driver reports {stride} bytes for a row that takes {row}"
                 )));
             }
             stride => stride,
         };
         let bytes = (granted.sizeimage as usize).max(stride.saturating_mul(height));
-        // Eight bytes a pixel is beyond any format here; a driver that asks for more is broken.
+        // Eight bytes per pixel is more than any format here needs; a driver that asks for more is
+        // broken.
         if bytes == 0 || bytes > width * height * 8 + 65_536 {
             return Err(self.failed(format!(
-                "the driver asks for {bytes} bytes a picture of {width} x {height}"
+                "the driver asks for {bytes} bytes for a picture of {width} x {height}"
             )));
         }
         Ok(Form {
@@ -190,10 +190,10 @@ impl V4l2Source {
 
     fn set_rate(&self, device: &Device) -> Result<Option<f64>, CaptureError> {
         let wanted = self.settings.fps;
-        // Milliseconds would be too coarse for 29.97; microseconds are not.
+        // Milliseconds are too coarse for 29.97; microseconds are not.
         let over = 1_000_000.0 / wanted;
         if !wanted.is_finite() || !(1.0..=1e9).contains(&over) {
-            return Err(self.failed(format!("{wanted} frames a second is no rate")));
+            return Err(self.failed(format!("{wanted} frames per second is not a rate")));
         }
         let whole = (wanted.round() - wanted).abs() < 1e-9;
         let interval = if whole {
@@ -203,7 +203,7 @@ impl V4l2Source {
         };
         let unknown = |error: &io::Error| {
             warn!(
-                "{}: the driver does not tell its frame rate: {error}",
+                "{}: the driver does not report its frame rate: {error}",
                 self.name
             );
             Ok(None)
@@ -214,7 +214,7 @@ impl V4l2Source {
         };
         if can_be_set {
             ioctl::set_interval(device, interval).map_err(|error| {
-                self.failed(format!("{wanted} frames a second is refused: {error}"))
+                self.failed(format!("{wanted} frames per second is refused: {error}"))
             })?;
         }
         match ioctl::interval(device) {
@@ -227,7 +227,7 @@ impl V4l2Source {
                         " (its input fixes it)"
                     };
                     return Err(self.failed(format!(
-                        "asked for {wanted} frames a second, the camera gives {fps:.3}{fixed}; set fps = {fps:.3}"
+                        "asked for {wanted} frames per second, the camera gives {fps:.3}{fixed}; set fps = {fps:.3}"
                     )));
                 }
                 Ok(Some(fps))
@@ -253,7 +253,7 @@ impl V4l2Source {
                 ))
             })?;
         }
-        // After all are set: one control may change another.
+        // After all are set, because one control can change another.
         if let Some(problem) = differing(device, &settings)
             .map_err(|(key, error)| self.failed(format!("control {key} cannot be read: {error}")))?
         {
@@ -265,9 +265,9 @@ impl V4l2Source {
     fn stream(&self, device: &Device) -> io::Result<Stream<'static>> {
         let mut stream = Stream::with_buffers(device, Type::VideoCapture, BUFFERS)?;
         stream.set_timeout(TAKE.into());
-        // The crate's `next` gives back the buffer in hand before it takes another, and starts with
-        // number 0 in hand: so all others are queued here. It does not tell how many there are; the
-        // driver refuses the first that does not exist.
+        // The crate's `next` returns the buffer in use before it takes another, and starts with
+        // number 0 in use. So all others are queued here. It does not report how many there are;
+        // the driver refuses the first that does not exist.
         let queued = (1..MOST_BUFFERS)
             .take_while(|&index| CaptureStream::queue(&mut stream, index).is_ok())
             .count();
@@ -303,7 +303,7 @@ impl Drop for V4l2Source {
 
 impl FrameSource for V4l2Source {
     fn open(&mut self) -> Result<(), CaptureError> {
-        // What waited in the old buffers goes with them, and the driver lets go of the node.
+        // Frames in the old buffers are dropped with them, and the driver releases the node.
         self.close();
         let device = self.open_device()?;
         let card = usable(&device).map_err(|problem| self.failed(problem))?;
@@ -318,8 +318,8 @@ impl FrameSource for V4l2Source {
             form,
             controls,
             sequence: Sequence::default(),
-            told_end: false,
-            told_uncounted: false,
+            logged_end: false,
+            logged_uncounted: false,
         });
         debug!("opened {}", self.describe());
         Ok(())
@@ -338,8 +338,8 @@ impl FrameSource for V4l2Source {
             }
             Err(error) => return Err(self.lost(format!("waiting for a frame: {error}"))),
         }
-        // Whatever goes wrong here leaves the crate's stream with a buffer neither queued nor in
-        // hand; it is not used again.
+        // After any error here the crate's stream has a buffer that is neither queued nor in use,
+        // so the stream is not used again.
         let (bytes, meta) = match CaptureStream::next(&mut opened.stream) {
             Ok(taken) => taken,
             Err(error) => {
@@ -354,7 +354,8 @@ impl FrameSource for V4l2Source {
                 return Err(self.failed(problem));
             }
         };
-        if stamped_at_the_end(meta.flags.bits()) && !std::mem::replace(&mut opened.told_end, true) {
+        if stamped_at_the_end(meta.flags.bits()) && !std::mem::replace(&mut opened.logged_end, true)
+        {
             warn!(
                 "{}: frames are stamped at their end, after exposure and readout: capture.exposure_min_ms and capture.exposure_max_ms count to there, and exposure_min_ms should not be below these two together, or a part may have a picture that was begun before its trigger",
                 self.name
@@ -365,7 +366,7 @@ impl FrameSource for V4l2Source {
             Err(problem) => return Err(self.lost(problem)),
         };
         if let Numbered::Uncounted(_) = numbered
-            && !std::mem::replace(&mut opened.told_uncounted, true)
+            && !std::mem::replace(&mut opened.logged_uncounted, true)
         {
             warn!(
                 "{}: the driver does not count its frames: lost ones are not seen",
@@ -376,7 +377,7 @@ impl FrameSource for V4l2Source {
         let used = meta.bytesused as usize;
         let whole = match form.stride {
             0 => used > 0,
-            // Padding behind the last row need not be there.
+            // Padding after the last row can be missing.
             stride => used >= stride * (form.height - 1) + bytes_a_pixel(form.format) * form.width,
         };
         let room = into.bytes.capacity();
@@ -454,14 +455,15 @@ enum Readiness {
     Broken,
 }
 
-/// Waits until the driver has something to say, at most `at_most`; signals do not shorten it.
+/// Waits until the driver has a frame or an error, at most `at_most`; signals do not shorten the
+/// wait.
 fn wait(handle: &v4l::device::Handle, at_most: Duration) -> io::Result<Readiness> {
-    /// `POLLIN`; errors and hang-ups are reported whatever is asked for.
+    /// `POLLIN`; errors and hang-ups are reported with any mask.
     const READABLE: i16 = 1;
     let until = clock::now().after(at_most);
     loop {
         let left = clock::until(until);
-        // Rounded up: a wait of half a millisecond must not become a busy loop.
+        // Rounded up, because a wait of half a millisecond must not become a busy loop.
         let ms = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         match handle.poll(READABLE, ms) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -471,14 +473,14 @@ fn wait(handle: &v4l::device::Handle, at_most: Duration) -> io::Result<Readiness
             }
             Err(error) => return Err(error),
             Ok(0) => return Ok(Readiness::Nothing),
-            // Asked for nothing, only errors are answered.
+            // With an empty mask, only errors are reported.
             Ok(_) if handle.poll(0, 0)? > 0 => return Ok(Readiness::Broken),
             Ok(_) => return Ok(Readiness::Frame),
         }
     }
 }
 
-/// Matrix and range of YUYV: what the driver says, else the defaults of its colour space
+/// Matrix and range of YUYV: the driver's values, or the defaults of its colour space
 /// (`V4L2_MAP_YCBCR_ENC_DEFAULT`, `V4L2_MAP_QUANTIZATION_DEFAULT` in videodev2.h).
 fn coding(colourspace: u32, encoding: u32, quantisation: u32) -> YuvCoding {
     const JPEG: u32 = 7;
@@ -536,8 +538,8 @@ mod tests {
 
     #[test]
     fn waiting_ends_in_time_whatever_the_device() {
-        // A pipe that nobody writes to would be better, but a handle comes only from a path: a
-        // character device that is always readable, and one wait that must not be prolonged.
+        // A pipe without a writer would be better, but a handle comes only from a path: a character
+        // device that is always readable, and one wait that must not become longer.
         let device = Device::with_path("/dev/zero").expect("open");
         let start = clock::now();
         assert!(wait(&device.handle(), Duration::from_secs(5)).is_ok());

@@ -1,11 +1,11 @@
-//! The questions that are put to a driver directly.
+//! The calls that go to a driver directly.
 //!
-//! The `v4l` crate's own wrappers panic where a driver answers with something they do not know: a
+//! The `v4l` crate's own wrappers panic if a driver answers with something that they do not know: a
 //! newer control type, a camera name cut inside a character, an unlisted colour space. A gate must
-//! not die of that, so these few calls go by the crate's bindings to its `ioctl`. Streaming and
-//! memory mapping stay the crate's.
+//! not stop because of that, so these few calls use the crate's bindings to its `ioctl`. The crate
+//! still does streaming and memory mapping.
 
-// The only unsafe code of this room: C structures filled by the kernel, and the unions in them.
+// The only unsafe code of this room: C structures that the kernel fills, and the unions in them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -22,7 +22,7 @@ const CAPTURE: u32 = 1;
 const DISCRETE: u32 = 1;
 /// `V4L2_CTRL_FLAG_NEXT_CTRL`: the next control after this number, arrays left out.
 const NEXT: u32 = 0x8000_0000;
-/// A signal may interrupt a call; more than a few in a row is something else.
+/// A signal can interrupt a call; more than a few in a row have another cause.
 const ATTEMPTS: usize = 8;
 
 /// A C structure of numbers and arrays of numbers.
@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 8;
 unsafe trait Plain: Copy {}
 
 // SAFETY: integers, arrays of integers and unions of such, as generated from the kernel's header;
-// none holds a reference or an enumeration.
+// none has a reference or an enumeration.
 unsafe impl Plain for v4l2_capability {}
 // SAFETY: as above.
 unsafe impl Plain for v4l2_control {}
@@ -56,7 +56,8 @@ fn zeroed<T: Plain>() -> T {
     unsafe { std::mem::zeroed() }
 }
 
-/// Bytes that the kernel reads and writes for `request`: coded into it (`asm-generic/ioctl.h`).
+/// Number of bytes that the kernel reads and writes for `request`: coded into it
+/// (`asm-generic/ioctl.h`).
 fn argument_size(request: Request) -> usize {
     ((request >> 16) & 0x3fff) as usize
 }
@@ -100,8 +101,8 @@ pub(super) fn format(device: &Device) -> io::Result<v4l2_pix_format> {
     Ok(unsafe { answer.fmt.pix })
 }
 
-/// Asks for a format (`VIDIOC_S_FMT`); [`format`] tells what was granted. Row length and size are
-/// the driver's to choose: what stands there from before would be taken as a wish.
+/// Requests a format (`VIDIOC_S_FMT`); [`format`] returns what was granted. The driver chooses row
+/// length and size; it would take old values there as a wish.
 pub(super) fn set_format(
     device: &Device,
     fourcc: [u8; 4],
@@ -130,7 +131,7 @@ pub(super) fn encoding(format: &v4l2_pix_format) -> u32 {
 /// `V4L2_FIELD_NONE`: whole pictures, not interlaced.
 pub(super) const FIELD_NONE: u32 = 1;
 
-/// Seconds a frame as set, as numerator and denominator, and whether it can be set at all
+/// Seconds per frame as set, as numerator and denominator, and whether it can be set at all
 /// (`VIDIOC_G_PARM`).
 pub(super) fn interval(device: &Device) -> io::Result<((u32, u32), bool)> {
     /// `V4L2_CAP_TIMEPERFRAME`.
@@ -147,7 +148,7 @@ pub(super) fn interval(device: &Device) -> io::Result<((u32, u32), bool)> {
     ))
 }
 
-/// Asks for a frame interval in seconds (`VIDIOC_S_PARM`); [`interval`] tells what was granted.
+/// Requests a frame interval in seconds (`VIDIOC_S_PARM`); [`interval`] returns what was granted.
 pub(super) fn set_interval(device: &Device, (over, under): (u32, u32)) -> io::Result<()> {
     let mut wish: v4l2_streamparm = zeroed();
     wish.type_ = CAPTURE;
@@ -227,8 +228,8 @@ pub(super) fn control_name(control: &v4l2_query_ext_ctrl) -> String {
     text(&control.name.map(|c| c as u8))
 }
 
-/// Entry `index` of a menu: its words, or the number that it stands for (`VIDIOC_QUERYMENU`). An
-/// error means that there is no such entry; there may be higher ones.
+/// Entry `index` of a menu: its name, or the number that it stands for (`VIDIOC_QUERYMENU`). An
+/// error means that this entry does not exist; higher ones can exist.
 pub(super) fn menu_entry(
     device: &Device,
     id: u32,
@@ -239,7 +240,7 @@ pub(super) fn menu_entry(
     answer.id = id;
     answer.index = index;
     call(device, vidioc::VIDIOC_QUERYMENU, &mut answer)?;
-    // The structure is packed: the union is copied out before it is looked into.
+    // The structure is packed, so the union is copied before it is read.
     let content = answer.__bindgen_anon_1;
     // SAFETY: numbers alone, both members always initialised, by zero or by the kernel.
     Ok(unsafe {
@@ -299,7 +300,7 @@ mod tests {
         ] {
             assert_eq!(argument_size(request), size, "{request:x}");
         }
-        // Sizes of the kernel's ABI on 64-bit machines (videodev2.h): a wrong binding shows here.
+        // Sizes of the kernel's ABI on 64-bit machines (videodev2.h): a wrong binding fails here.
         assert_eq!(size_of::<v4l2_capability>(), 104);
         assert_eq!(size_of::<v4l2_format>(), 208);
         assert_eq!(size_of::<v4l2_query_ext_ctrl>(), 232);

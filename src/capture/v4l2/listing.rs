@@ -1,4 +1,4 @@
-//! What cameras there are, and what each offers.
+//! Which cameras exist, and what each offers.
 
 use super::ioctl;
 use super::offer::{self, Camera, ControlKind, ControlOffer, FormatOffer, MenuEntry};
@@ -9,7 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use v4l::Device;
 
-/// More entries than any list of a driver has; a broken one might never end.
+/// More entries than any list of a driver has; the list of a broken driver might never end.
 const MOST_LISTED: u32 = 512;
 
 /// `V4L2_CAP_VIDEO_CAPTURE`, `..._MPLANE`, `V4L2_CAP_STREAMING`.
@@ -17,7 +17,7 @@ const CAN_CAPTURE: u32 = 0x0000_0001;
 const CAN_CAPTURE_PLANES: u32 = 0x0000_1000;
 const CAN_STREAM: u32 = 0x0400_0000;
 
-/// What the system said, with the fix where it is known.
+/// The system's error, with the fix if it is known.
 pub(super) fn reason(error: &io::Error) -> String {
     use rustix::io::Errno;
     let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -45,7 +45,7 @@ pub(super) fn open_node(path: &Path) -> Result<Device, String> {
     Device::with_path(path).map_err(|error| reason(&error))
 }
 
-/// The camera's name, when it captures single-plane pictures by streaming.
+/// The camera's name, if it captures single-plane pictures by streaming.
 pub(super) fn usable(device: &Device) -> Result<String, String> {
     let capability = ioctl::capability(device).map_err(|error| reason(&error))?;
     let can = capability.device_caps;
@@ -122,7 +122,7 @@ pub(super) fn controls(device: &Device) -> Vec<ControlOffer> {
             8 => ControlKind::Bitmask,
             other => ControlKind::Other(other),
         };
-        // Headings between the controls (type 6), and controls that are not there.
+        // Headings between the controls (type 6), and disabled controls.
         if control.type_ == 6 || control.flags & DISABLED != 0 {
             continue;
         }
@@ -186,7 +186,7 @@ pub(super) fn cameras() -> Result<Vec<Camera>, CaptureError> {
         .collect())
 }
 
-/// What is known of one node; None when it is certain that it captures nothing.
+/// What is known about one node; None if it surely captures nothing.
 fn camera(path: PathBuf) -> Option<Camera> {
     let mut camera = Camera {
         stable_path: stable_path(&path),
@@ -222,7 +222,7 @@ fn camera(path: PathBuf) -> Option<Camera> {
     Some(camera)
 }
 
-/// The link that udev made for this node by the device's own serial number.
+/// The link that udev made for this node from the device's own serial number.
 fn stable_path(node: &Path) -> Option<PathBuf> {
     let links = std::fs::read_dir("/dev/v4l/by-id").ok()?;
     links

@@ -1,7 +1,7 @@
-//! Cameras through Video4Linux: what they offer, what of it is chosen, and streaming from them.
+//! Cameras through Video4Linux: what they offer, what the program chooses from it, and streaming.
 //!
-//! Everything that only decides is compiled and tested everywhere; what talks to the kernel stands
-//! behind the cargo feature `v4l2`.
+//! All code that only decides is compiled and tested everywhere. The code that calls the kernel
+//! needs the cargo feature `v4l2`.
 
 mod choice;
 mod controls;
@@ -24,18 +24,18 @@ use super::source::{CaptureError, FrameSource};
 use crate::frame::PixelFormat;
 use std::path::PathBuf;
 
-/// What a camera is asked for. Anything it does not grant is an error at open.
+/// The settings that a camera must grant. If it does not grant one, opening it is an error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct V4l2Settings {
     /// Device node. Names under `/dev/v4l/by-id` stay the same after a reboot or a replug.
     pub device: PathBuf,
-    /// Pixels a row.
+    /// Width, pixels.
     pub width: usize,
-    /// Rows.
+    /// Height, pixels.
     pub height: usize,
-    /// None: chosen among what the camera offers, uncompressed before MJPG.
+    /// None: chosen from what the camera offers, uncompressed before MJPG.
     pub format: Option<PixelFormat>,
-    /// Frames a second; granted when within 1 %.
+    /// Frames per second; a rate within 1 % counts as granted.
     pub fps: f64,
     /// Controls to set and lock, in this order: `exposure_us`, `gain`, `focus`, `white_balance_k`,
     /// any other by its V4L2 name (`power_line_frequency`) or number (`0x00980918`).
@@ -45,7 +45,7 @@ pub struct V4l2Settings {
 /// Whether this build can use cameras at all.
 ///
 /// # Errors
-/// [`CaptureError::Open`], which names the feature, where it cannot.
+/// [`CaptureError::Open`], which names the feature, if it cannot.
 pub fn built() -> Result<(), CaptureError> {
     #[cfg(feature = "v4l2")]
     return Ok(());
@@ -65,10 +65,10 @@ pub fn source(settings: V4l2Settings) -> Result<Box<dyn FrameSource>, CaptureErr
 }
 
 /// Every capture device of this machine with what it offers, sorted by number. A device that is
-/// busy or not permitted is listed with the reason.
+/// busy or not permitted is in the list with the reason.
 ///
 /// # Errors
-/// [`CaptureError::Open`] in a build without the feature `v4l2`, and when `/dev` cannot be read.
+/// [`CaptureError::Open`] in a build without the feature `v4l2`, and if `/dev` cannot be read.
 pub fn cameras() -> Result<Vec<Camera>, CaptureError> {
     #[cfg(feature = "v4l2")]
     return listing::cameras();
@@ -76,19 +76,19 @@ pub fn cameras() -> Result<Vec<Camera>, CaptureError> {
     Err(not_built("/dev/video*".to_owned()))
 }
 
-/// Whether `camera` offers what `settings` ask for: format, size, rate and every control with its
-/// value. By the rules that open it, so what passes here is refused only by a driver that does not
-/// grant what it offers.
+/// Whether `camera` offers what `settings` need: format, size, rate and every control with its
+/// value. It uses the same rules as opening, so after a success only a driver that does not grant
+/// what it offers refuses.
 ///
 /// # Errors
-/// In words: why nothing is known of the camera, or what it offers instead.
+/// In words: why nothing is known about the camera, or what it offers instead.
 pub fn check(settings: &V4l2Settings, camera: &Camera) -> Result<(), String> {
     if let Some(problem) = &camera.problem {
         return Err(problem.clone());
     }
     let size = (settings.width, settings.height);
     let mut formats = camera.formats.clone();
-    // The rates of a range are known at its largest size; a smaller one may be quicker.
+    // The rates of a range are known at its largest size; a smaller size can be faster.
     for range in formats.iter_mut().flat_map(|format| &mut format.sizes) {
         if (range.width.most as usize, range.height.most as usize) != size {
             range.rates.clear();
@@ -108,7 +108,7 @@ fn not_built(source_name: String) -> CaptureError {
     }
 }
 
-/// The four characters by which V4L2 calls a format; None for what no camera sends.
+/// The four characters of a format in V4L2; None for a format that no camera sends.
 pub fn fourcc(format: PixelFormat) -> Option<[u8; 4]> {
     Some(match format {
         PixelFormat::Grey8 => *b"GREY",
@@ -136,7 +136,7 @@ mod tests {
         }
     }
 
-    /// Grey, 640 x 480 at 30 frames a second, gain 0 to 63.
+    /// Grey, 640 x 480 at 30 frames per second, gain 0 to 63.
     fn camera() -> Camera {
         let rate = RateOffer {
             slowest: 30.0,
@@ -176,7 +176,7 @@ mod tests {
         let changes: [(Change, &str); 6] = [
             (|_, c| c.problem = Some("busy".to_owned()), "busy"),
             (|s, _| s.width = 800, "no pictures of 800 x 480"),
-            (|s, _| s.fps = 60.0, "no 60 frames a second"),
+            (|s, _| s.fps = 60.0, "no 60 frames per second"),
             (|s, _| s.format = Some(PixelFormat::Yuyv), "no YUYV"),
             (|s, _| s.controls[0].1 = 64, "outside 0 to 63"),
             (|_, c| c.controls.clear(), "no control gain"),

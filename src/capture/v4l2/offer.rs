@@ -8,13 +8,13 @@ use std::path::PathBuf;
 pub struct Camera {
     /// Device node, `/dev/videoN`.
     pub path: PathBuf,
-    /// A name that stays the same after a reboot or a replug, where udev made one.
+    /// A name that stays the same after a reboot or a replug, if udev made one.
     pub stable_path: Option<PathBuf>,
-    /// What the driver calls it.
+    /// The driver's name for it.
     pub name: String,
     /// Driver, `uvcvideo` for USB cameras.
     pub driver: String,
-    /// Where it is plugged in.
+    /// The place where it is plugged in.
     pub bus: String,
     /// Why nothing more is known: busy, not permitted, not usable here.
     pub problem: Option<String>,
@@ -29,14 +29,14 @@ pub struct Camera {
 pub struct FormatOffer {
     /// Four characters, `YUYV`.
     pub fourcc: [u8; 4],
-    /// The driver's words for it.
+    /// The driver's description.
     pub description: String,
-    /// Sizes; empty when the driver does not enumerate them.
+    /// Sizes; empty if the driver does not enumerate them.
     pub sizes: Vec<SizeOffer>,
 }
 
 impl FormatOffer {
-    /// The four characters as text, `?` for what cannot be printed.
+    /// The four characters as text, `?` for those that cannot be printed.
     pub fn code(&self) -> String {
         code(self.fourcc)
     }
@@ -54,7 +54,7 @@ pub(super) fn code(fourcc: [u8; 4]) -> String {
     text.trim_end().to_owned()
 }
 
-/// From `least` to `most` in steps; `least` = `most` where there is no choice.
+/// From `least` to `most` in steps; `least` = `most` if there is no choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steps {
     /// Smallest, pixels.
@@ -66,7 +66,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// No choice.
+    /// A single value.
     pub fn only(value: u32) -> Self {
         Self {
             least: value,
@@ -95,24 +95,24 @@ impl fmt::Display for Steps {
 /// A picture size, or a range of them, with its rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SizeOffer {
-    /// Pixels a row.
+    /// Width, pixels.
     pub width: Steps,
-    /// Rows.
+    /// Height, pixels.
     pub height: Steps,
-    /// Rates at this size (at the largest of a range); empty when the driver does not tell.
+    /// Rates at this size (at the largest of a range); empty if the driver does not report them.
     pub rates: Vec<RateOffer>,
 }
 
-/// A frame rate, or a range; frames a second.
+/// A frame rate, or a range; frames per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateOffer {
     /// Slowest.
     pub slowest: f64,
-    /// Fastest; equal to `slowest` where there is no choice.
+    /// Fastest; equal to `slowest` if there is no choice.
     pub fastest: f64,
 }
 
-/// Rates this close count as the same: 29.97 where 30 is asked for.
+/// Rates this close count as the same: 29.97 if the settings have 30.
 pub(super) const RATE_TOLERANCE: f64 = 0.01;
 
 impl RateOffer {
@@ -133,7 +133,7 @@ impl fmt::Display for RateOffer {
     }
 }
 
-/// What a control takes.
+/// The values of a control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlKind {
     /// A number within a range.
@@ -144,7 +144,8 @@ pub enum ControlKind {
     Menu,
     /// Bits.
     Bitmask,
-    /// Something that this program neither sets nor reads (buttons, strings, arrays): its V4L2 type.
+    /// Another type, which this program neither sets nor reads (buttons, strings, arrays): its V4L2
+    /// type.
     Other(u32),
 }
 
@@ -153,7 +154,7 @@ pub enum ControlKind {
 pub struct MenuEntry {
     /// The value to set.
     pub value: i64,
-    /// The driver's word, or the number that it stands for.
+    /// The driver's name of it, or the number that it stands for.
     pub label: String,
 }
 
@@ -164,7 +165,7 @@ pub struct ControlOffer {
     pub id: u32,
     /// Name for configurations: the driver's in lower case with underscores, as `v4l2-ctl` has it.
     pub key: String,
-    /// What it takes.
+    /// The kind of its values.
     pub kind: ControlKind,
     /// Smallest value.
     pub least: i64,
@@ -174,17 +175,17 @@ pub struct ControlOffer {
     pub step: u64,
     /// The driver's default.
     pub default: i64,
-    /// Cannot be set.
+    /// Whether it can only be read.
     pub read_only: bool,
-    /// Out of effect at present: an automatic rules.
+    /// Whether it has no effect at present, because an automatic mode controls it.
     pub inactive: bool,
     /// Entries of a menu.
     pub entries: Vec<MenuEntry>,
-    /// Value now, where it can be read.
+    /// The present value, if it can be read.
     pub value: Option<i64>,
 }
 
-/// The driver's name of a control as it is written in configurations.
+/// The driver's name of a control as configurations have it.
 #[cfg_attr(not(feature = "v4l2"), allow(dead_code))]
 pub(super) fn key(name: &str) -> String {
     let mut key = String::new();

@@ -6,8 +6,8 @@
 const CLOCK_MASK: u32 = 0xe000;
 const CLOCK_MONOTONIC: u32 = 0x2000;
 
-/// Which instant of a frame is stamped (`V4L2_BUF_FLAG_TSTAMP_SRC_MASK`): the start of its exposure, or 0,
-/// when its last byte was there.
+/// Which instant of a frame is stamped (`V4L2_BUF_FLAG_TSTAMP_SRC_MASK`): the start of its
+/// exposure, or, for 0, the arrival of its last byte.
 const SOURCE_MASK: u32 = 0x7_0000;
 
 /// Whether a buffer's stamp is from the end of its frame, after exposure and readout.
@@ -18,7 +18,8 @@ pub(super) fn stamped_at_the_end(flags: u32) -> bool {
 /// A buffer's stamp as CLOCK_MONOTONIC nanoseconds.
 ///
 /// # Errors
-/// In words, when the driver uses another clock: its frames could not be told from old ones.
+/// In words, if the driver uses another clock: then its new frames cannot be distinguished from old
+/// ones.
 pub(super) fn monotonic_ns(flags: u32, seconds: i64, microseconds: i64) -> Result<u64, String> {
     let clock = match flags & CLOCK_MASK {
         CLOCK_MONOTONIC => None,
@@ -38,23 +39,22 @@ pub(super) fn monotonic_ns(flags: u32, seconds: i64, microseconds: i64) -> Resul
             s.checked_mul(1_000_000_000)?
                 .checked_add(us.checked_mul(1000)?)
         });
-    ns.ok_or_else(|| format!("the driver's time stamp {seconds} s {microseconds} us is no time"))
+    ns.ok_or_else(|| format!("the driver's time stamp {seconds} s {microseconds} us is not a time"))
 }
 
 /// Follows a driver's 32-bit frame counter.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sequence {
     last: Option<u64>,
-    /// It has gone on before.
+    /// Whether the counter has increased before.
     counts: bool,
 }
 
-/// A frame's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Numbered {
-    /// Without wraps, and how many were lost before it.
+    /// The number without wraps, and how many frames were lost before it.
     Next(u64, u32),
-    /// The driver does not count: always the same number so far.
+    /// The driver does not count: the number was the same every time so far.
     Uncounted(u64),
 }
 
@@ -62,8 +62,8 @@ impl Sequence {
     /// Takes the next frame's number.
     ///
     /// # Errors
-    /// In words, when a counter that went on before stands still or goes back: the driver hands out a
-    /// frame again, or has started anew, and nobody knows which frames these are.
+    /// In words, if a counter that increased before stands still or goes back: the driver delivers
+    /// a frame again, or has restarted, and nobody knows which frames these are.
     pub(super) fn take(&mut self, counter: u32) -> Result<Numbered, String> {
         let Some(last) = self.last else {
             self.last = Some(u64::from(counter));
@@ -73,7 +73,7 @@ impl Sequence {
         if step == 0 && !self.counts {
             return Ok(Numbered::Uncounted(last));
         }
-        // Half the range ahead is behind.
+        // More than half the range ahead means behind.
         if step == 0 || step > u32::MAX / 2 {
             let how = if step == 0 {
                 "stands still at"
@@ -139,7 +139,7 @@ mod tests {
             let error = sequence.take(again).expect_err("taken");
             assert!(error.contains(how), "{error}");
         }
-        // A driver that never counts is none that hands out frames again.
+        // A driver that never counts does not deliver frames again.
         let mut sequence = Sequence::default();
         assert_eq!(sequence.take(0), Ok(Numbered::Next(0, 0)));
         for _ in 0..3 {

@@ -27,7 +27,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
         &[("power_line_frequency = 1", "\"Power Line\" = 1")],
         "\"Power Line\"",
         "camera.controls.Power Line",
-        &["no name of a V4L2 control"],
+        &["not the name of a V4L2 control"],
     );
 }
 
@@ -67,7 +67,7 @@ fn wrong_types_and_ranges_name_value_range_and_unit() {
         &[("fps = 30.0", "fps = nan")],
         "fps",
         "camera.fps",
-        &["nan", "frames a second"],
+        &["nan", "frames per second"],
     );
     refuses(
         &[("lease_ms = 200", "lease_ms = 5")],

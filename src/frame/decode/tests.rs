@@ -144,10 +144,10 @@ fn jpeg_frames_are_decoded_and_cut_ones_refused() {
     assert_eq!((picture.width(), picture.height()), (40, 30));
     assert_eq!((picture.kernel_time_ns, picture.sequence), (Some(77), 5));
     let mut into = Frame::blank();
-    // Cameras pad the buffer behind the end marker.
+    // Cameras pad the buffer after the end marker.
     let mut padded = frame.clone();
     padded.bytes.extend([0; 100]);
-    decode(&padded, &mut into).expect("padding is none of the picture");
+    decode(&padded, &mut into).expect("padding is not part of the picture");
     assert_eq!(into, picture);
     for cut in 0..frame.bytes.len() - 1 {
         let mut short = frame.clone();
@@ -182,7 +182,7 @@ fn what_does_not_fit_together_is_told_with_its_numbers() {
         error.contains("125 bytes") && error.contains("126"),
         "{error}"
     );
-    // The last row without its padding is whole.
+    // The last row without its padding is complete.
     short.bytes.push(0);
     decode(&short, &mut into).expect("whole");
     let narrow = raw(PixelFormat::Grey16, 10, 4, 19);

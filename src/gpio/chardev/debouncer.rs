@@ -2,40 +2,39 @@
 
 use crate::time::{Duration, Instant};
 
-/// Lets an on-edge through at once if the line had been quiet before it, and an off-edge once the line
-/// is quiet after it.
+/// Passes an on-edge at once if the input was quiet before it, and an off-edge when the input is
+/// quiet after it.
 ///
-/// Both edges of the line are looked at, so that a contact that bounces on release does not count
-/// as a new part. The time of the edge that passes is the kernel's own; the price is that a single
-/// spike passes as well. That is the safe side: it makes a part that is rejected, not one that is
-/// missed.
+/// It uses both edges of the input, so that a contact that bounces on release does not count as a
+/// new part. The time of the edge that passes is the kernel's own. A single spike passes as well.
+/// That is the safe side: it makes a part that is rejected, not one that is missed.
 ///
-/// What the kernel calls rising or falling is the level that its interrupt thread finds a moment
-/// after the edge. While a contact bounces that may be another one, and edges close together
-/// merge; only the last of a burst is sure to be right. So an edge after quiet is inspected by the
-/// level before it: from off it can only be an on-edge, whatever it is called. From on it is a
-/// release, unless it is called rising: then either the release bounces, or an off-edge was missed
-/// and this is a new part. Which of the two shows once the line is quiet again, and the edge is held
-/// back until then. So is every release: it began with the burst's first edge.
+/// The kernel names an edge rising or falling by the level that its interrupt thread finds a moment
+/// after the edge. While a contact bounces, this can be another level, and edges close together
+/// merge. Only the last edge of a burst is surely correct. So the level before an edge decides what
+/// an edge after quiet is. From off it can only be an on-edge, whatever its name. From on it is a
+/// release, unless its name is rising. Then either the release bounces, or an off-edge was missed
+/// and this is a new part. Which of the two it is shows when the input is quiet again, so the edge
+/// is held back until then. Every release is held back too: it began with the burst's first edge.
 #[derive(Clone, Debug)]
 pub(super) struct Debouncer {
     period: Duration,
     /// The last edge of either direction.
     last: Option<Instant>,
-    /// The level as of that edge.
+    /// The level after that edge.
     on: bool,
-    /// The level as the line was told.
-    told: bool,
-    /// Edges after which the line is not quiet yet.
+    /// The level that was reported last.
+    known: bool,
+    /// Edges after which the input is not quiet yet.
     burst: Option<Burst>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Burst {
     first: Instant,
-    /// It began while the line was on.
+    /// It began while the input was on.
     from_on: bool,
-    /// And with an edge that is called rising.
+    /// Its first edge has the name rising.
     rising: bool,
 }
 
@@ -53,13 +52,14 @@ impl Debouncer {
             period,
             last: None,
             on,
-            told: on,
+            known: on,
             burst: None,
         }
     }
 
-    /// Takes in an edge; what counts by now: an edge that was held back, and this one. With edges
-    /// missing (`lost`) nothing is known of the line's quiet, and this one counts as it is called.
+    /// Takes an edge; returns what counts by now: an edge that was held back, and this one. If
+    /// edges are missing (`lost`), the input may not have been quiet, and this edge counts by its
+    /// name.
     pub(super) fn edge(&mut self, rising: bool, at: Instant, lost: bool) -> [Option<Counted>; 2] {
         let (mut settled, mut counts) = (None, None);
         if self.quiet(at) {
@@ -79,31 +79,31 @@ impl Debouncer {
             });
             counts = Some(Counted { on: rising, at });
         }
-        self.told = counts.map_or(self.told, |counted| counted.on);
+        self.known = counts.map_or(self.known, |counted| counted.on);
         self.last = Some(at);
         self.on = rising;
         [settled, counts]
     }
 
-    /// Decides on an edge that was held back, if the line was quiet until `now`.
+    /// Decides about an edge that was held back, if the input was quiet until `now`.
     pub(super) fn settle(&mut self, now: Instant) -> Option<Counted> {
         if !self.quiet(now) {
             return None;
         }
         let (burst, last) = (self.burst.take()?, self.last?);
-        let counts = match (self.told, self.on) {
+        let counts = match (self.known, self.on) {
             (true, false) if burst.from_on => Some((false, burst.first)),
-            // A pulse within one burst, or one of which this is the last that is known.
+            // A pulse within one burst, or a pulse of which only this last edge is known.
             (true, false) => Some((false, last)),
             (false, true) => Some((true, burst.first)),
             (true, true) if burst.from_on && burst.rising => Some((true, burst.first)),
             _ => None,
         };
-        self.told = self.on;
+        self.known = self.on;
         counts.map(|(on, at)| Counted { on, at })
     }
 
-    /// When an edge that is held back can be decided on.
+    /// When the decision about an edge that is held back is possible.
     pub(super) fn settles_at(&self) -> Option<Instant> {
         self.burst
             .and(self.last)
@@ -114,7 +114,7 @@ impl Debouncer {
         self.last.is_none_or(|last| at.since(last) >= self.period)
     }
 
-    /// Of `lost` edges of both directions, how many may have been on-edges.
+    /// How many of `lost` edges of both directions can be on-edges.
     pub(super) fn lost_on_edges(lost: u32) -> u32 {
         lost.div_ceil(2)
     }
@@ -127,7 +127,7 @@ mod tests {
 
     /// Feeds (direction, microseconds) and a long quiet; returns what counts: on and off, in
     /// microseconds.
-    fn told(on: bool, edges: &[(bool, u64)]) -> Vec<(bool, u64)> {
+    fn debounced(on: bool, edges: &[(bool, u64)]) -> Vec<(bool, u64)> {
         let mut debouncer = Debouncer::new(Duration::from_micros(200), on);
         let mut counted: Vec<Counted> = edges
             .iter()
@@ -139,10 +139,9 @@ mod tests {
         counted.map(|edge| (edge.on, edge.at.0 / 1_000)).collect()
     }
 
-    /// Of these the on-edges.
     fn counted(on: bool, edges: &[(bool, u64)]) -> Vec<u64> {
-        let told = told(on, edges).into_iter();
-        told.filter_map(|(on, at)| on.then_some(at)).collect()
+        let edges = debounced(on, edges).into_iter();
+        edges.filter_map(|(on, at)| on.then_some(at)).collect()
     }
 
     #[test]
@@ -160,8 +159,8 @@ mod tests {
         ];
         assert_eq!(counted(false, &edges), [1_000, 20_000]);
         // The part covers the sensor from its first edge to the first one of its release.
-        let told = told(false, &edges);
-        assert_eq!(told, [(true, 1_000), (false, 9_000), (true, 20_000)]);
+        let counted = debounced(false, &edges);
+        assert_eq!(counted, [(true, 1_000), (false, 9_000), (true, 20_000)]);
     }
 
     #[test]
@@ -196,19 +195,19 @@ mod tests {
             counted(false, &[(false, 5_000), (false, 9_000)]),
             [5_000, 9_000]
         );
-        let pulses = told(false, &[(false, 5_000), (true, 9_000), (false, 9_100)]);
+        let pulses = debounced(false, &[(false, 5_000), (true, 9_000), (false, 9_100)]);
         assert_eq!(
             pulses,
             [(true, 5_000), (false, 5_000), (true, 9_000), (false, 9_100)]
         );
         // A part that was there at the start leaves.
-        assert_eq!(told(true, &[(false, 5_000)]), [(false, 5_000)]);
-        // A sensor that loses sight of a part for a moment has not seen it leave.
-        assert_eq!(told(true, &[(false, 5_000), (true, 5_100)]), []);
+        assert_eq!(debounced(true, &[(false, 5_000)]), [(false, 5_000)]);
+        // A sensor that loses a part for a moment has not seen it leave.
+        assert_eq!(debounced(true, &[(false, 5_000), (true, 5_100)]), []);
     }
 
     #[test]
-    fn an_edge_is_held_back_until_the_line_is_quiet() {
+    fn an_edge_is_held_back_until_the_input_is_quiet() {
         let mut debouncer = Debouncer::new(Duration(100), true);
         let on = |at| {
             Some(Counted {
@@ -230,14 +229,14 @@ mod tests {
         assert_eq!(debouncer.settle(Instant(1_150)), on(1_000));
         assert_eq!(debouncer.settles_at(), None);
         assert_eq!(debouncer.settle(Instant(9_000)), None);
-        // An off-edge is told with the next on-edge at the latest, before it.
+        // An off-edge comes with the next on-edge at the latest, before it.
         assert_eq!(debouncer.edge(false, Instant(10_000), false), [None, None]);
         let both = debouncer.edge(true, Instant(20_000), false);
         assert_eq!(both, [off(10_000), on(20_000)]);
     }
 
     #[test]
-    fn with_edges_missing_the_next_one_counts_as_it_is_called() {
+    fn with_edges_missing_the_next_one_counts_by_its_name() {
         let mut debouncer = Debouncer::new(Duration(100), true);
         let counted = |on, at| {
             Some(Counted {
@@ -247,7 +246,7 @@ mod tests {
         };
         let release = debouncer.edge(false, Instant(1_000), true);
         assert_eq!(release, [None, counted(false, 1_000)]);
-        assert_eq!(debouncer.settle(Instant(2_000)), None, "told already");
+        assert_eq!(debouncer.settle(Instant(2_000)), None, "reported already");
         assert_eq!(
             debouncer.edge(true, Instant(3_000), false)[1],
             counted(true, 3_000)
@@ -259,7 +258,8 @@ mod tests {
     }
 
     proptest! {
-        /// Contacts that close and open with bounces of any names, the last of each burst right.
+        /// Contacts that close and open with bounces of any name; the last edge of each burst has
+        /// the correct name.
         #[test]
         fn every_part_counts_once_with_the_time_of_its_first_edge(
             parts in proptest::collection::vec(

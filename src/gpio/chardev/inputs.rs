@@ -1,4 +1,4 @@
-//! Input lines with edges timed by the kernel.
+//! Inputs with edges timed by the kernel.
 
 mod requesting;
 
@@ -15,50 +15,50 @@ use requesting::request_all;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// Longest debounce time. Beyond it parts, not contacts, would be filtered.
+/// Longest debounce time. A longer one would filter parts, not contacts.
 pub const LONGEST_DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// Edges that are read at once.
+/// Number of edges that one read takes.
 const READ: usize = 16;
 
-/// The size of an edge as the kernel writes it, 64-bit words.
+/// Size of an edge as the kernel writes it, 64-bit words.
 const EDGE_WORDS: usize = 6;
 
-/// Least time between two attempts to open lines that went away.
+/// Shortest time between two attempts to open inputs that were lost.
 const REOPEN: Duration = Duration::from_millis(100);
 
-/// How far a kernel time may lie ahead of this program's clock reading.
+/// How far a kernel time can be ahead of this program's clock reading.
 const CLOCK_SLACK: Duration = Duration::from_millis(1);
 
 /// The resistor inside the chip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bias {
-    /// As the board has it.
+    /// As on the board.
     #[default]
     AsIs,
-    /// To the supply.
+    /// Pull-up to the supply.
     PullUp,
-    /// To ground.
+    /// Pull-down to ground.
     PullDown,
-    /// None.
+    /// No resistor.
     Disabled,
 }
 
-/// Who filters a bouncing contact, and for how long.
+/// What filters a bouncing contact, and for how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Debounce {
-    /// Nobody: for clean electronic sensors and encoders.
+    /// Nothing: for clean electronic sensors and encoders.
     #[default]
     Off,
-    /// The chip, where it can, or the kernel: a level counts once it has lasted that long, so
-    /// spikes are filtered as well. **Where the chip has no filter, the kernel uses a timer: the
-    /// edge is stamped when that ends, later than the edge itself by the period rounded up to the
-    /// kernel's tick (1 to 10 ms), with that much jitter.** No interface tells which of the two it
-    /// is. Where the driver refuses, this program does it as in `Program`, and says so in the log.
+    /// The chip, if it can, or the kernel: a level counts after it has lasted that long, so spikes
+    /// are filtered as well. **If the chip has no filter, the kernel uses a timer: the edge is
+    /// stamped when the timer ends, later than the edge itself by the period rounded up to the
+    /// kernel's tick (1 to 10 ms), with that much jitter.** No interface shows which of the two it
+    /// is. If the driver refuses, this program filters as in `Program`, and logs a warning.
     Kernel(Duration),
-    /// This program: the first edge counts at once with the kernel's exact time, and what follows
-    /// within the period does not. A single spike counts as a part (and is rejected). Needs an
-    /// interrupt for both edges.
+    /// This program: the first edge counts at once with the kernel's exact time, and edges within
+    /// the period after it do not count. A single spike counts as a part (and is rejected). It
+    /// needs an interrupt for both edges.
     Program(Duration),
 }
 
@@ -71,30 +71,31 @@ impl Debounce {
     }
 }
 
-/// One input line as configured.
+/// One input as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputLine {
-    /// What it means.
+    /// The meaning of the input.
     pub input: Input,
-    /// Which it is.
+    /// Its pin.
     pub spec: LineSpec,
-    /// On is the low level.
+    /// Whether the low level means on.
     pub active_low: bool,
     /// The resistor inside the chip.
     pub bias: Bias,
-    /// Filtering.
+    /// The filter against bouncing.
     pub debounce: Debounce,
-    /// Off-edges matter too: the length of a part, or both channels of a quadrature encoder. Where the
-    /// driver cannot tell of them the line goes without, and says so in the log.
+    /// Whether off-edges matter too: for the length of a part, or for both channels of a quadrature
+    /// encoder. If the driver cannot report them, the input works without them, and the log has a
+    /// warning.
     pub off_edges: bool,
 }
 
-/// Input lines of the character device, and the edges of all of them that [`Edge::on`] promises: in the
-/// order of their times for lines of one chip, and nearly so for several. Off-edges of a line that
-/// this program debounces come once it is quiet, so later than their time by the period.
+/// Inputs of the character device, and the edges of all of them that [`Edge::on`] promises: ordered
+/// by time for the inputs of one chip, and nearly so for several chips. An off-edge of an input
+/// that this program debounces comes when the input is quiet, so later than its time by the period.
 ///
-/// When a chip goes away, [`Inputs::wait`] fails once and tries to open the lines again, by their
-/// specs and at most ten times a second, whenever it is called after that.
+/// If a chip is lost, [`Inputs::wait`] fails once. Later calls try to open the inputs again by
+/// their pins, at most ten times per second.
 #[derive(Debug)]
 pub struct ChardevInputs {
     lines: Vec<InputLine>,
@@ -103,7 +104,7 @@ pub struct ChardevInputs {
     last_try: Instant,
 }
 
-/// The lines of one chip.
+/// The GPIO lines of one chip.
 #[derive(Debug)]
 struct OpenChip {
     chip: String,
@@ -111,10 +112,10 @@ struct OpenChip {
     opened: Instant,
     watched: Vec<Watched>,
     words: [u64; READ * EDGE_WORDS],
-    /// What of `words` is filled and not yet decoded, 64-bit words.
+    /// The part of `words` that is filled and not yet decoded, 64-bit words.
     next_word: usize,
     end_word: usize,
-    /// The next edge to hand out, and what came with it.
+    /// The next edge to return, and the one that came with it.
     head: Option<Edge>,
     second: Option<Edge>,
 }
@@ -125,17 +126,17 @@ struct Watched {
     offset: u32,
     sequence: Sequence,
     debouncer: Option<Debouncer>,
-    /// Whether the kernel tells of both edges.
+    /// Whether the kernel reports both edges.
     both: bool,
-    /// Whether the line wants to hear of off-edges.
+    /// Whether off-edges are wanted.
     off_edges: bool,
 }
 
 impl ChardevInputs {
-    /// Requests `lines`, those of one chip together. Edges count from here on.
+    /// Requests `lines`, those of one chip together. Edges count from now on.
     ///
     /// # Errors
-    /// [`GpioError`] that names the chip, line or file and the fix.
+    /// [`GpioError`] that names the chip, pin or file and the fix.
     pub fn open(lines: Vec<InputLine>) -> Result<Self, GpioError> {
         let mut inputs = Self {
             lines,
@@ -146,10 +147,10 @@ impl ChardevInputs {
         Ok(inputs)
     }
 
-    /// Gives the lines back and requests them anew; edges from before are forgotten.
+    /// Releases the GPIO lines and requests them again; edges from before are dropped.
     ///
     /// # Errors
-    /// As [`ChardevInputs::open`]; nothing is open then.
+    /// As [`ChardevInputs::open`]; then nothing is open.
     pub fn reopen(&mut self) -> Result<(), GpioError> {
         self.chips.clear();
         self.last_try = clock::now();
@@ -157,10 +158,10 @@ impl ChardevInputs {
         Ok(())
     }
 
-    /// The level of every line, on or off, for people.
+    /// The level of every input, on or off, for `partgate doctor`.
     ///
     /// # Errors
-    /// [`GpioError::Lost`] when a chip is gone.
+    /// [`GpioError::Lost`] if a chip is gone.
     pub fn levels(&self) -> Result<Vec<(Input, bool)>, GpioError> {
         let mut levels = Vec::new();
         for chip in &self.chips {
@@ -173,7 +174,7 @@ impl ChardevInputs {
         Ok(levels)
     }
 
-    /// Opens after a failure, unless that was tried a moment ago.
+    /// Opens the inputs after a failure, unless the last attempt was a moment ago.
     fn open_again(&mut self, at_most: Duration) -> Result<(), GpioError> {
         let pause = clock::until(self.last_try.after(REOPEN));
         clock::sleep(pause.min(at_most));
@@ -202,7 +203,7 @@ impl ChardevInputs {
             for chip in &mut self.chips {
                 chip.fill_head()?;
             }
-            // With several chips, the earliest edge that is known.
+            // With several chips, the earliest known edge.
             let heads = self.chips.iter_mut().map(|chip| &mut chip.head);
             let earliest = heads
                 .filter(|head| head.is_some())
@@ -217,7 +218,7 @@ impl ChardevInputs {
             if self.read_ready(until.since(now))? {
                 continue;
             }
-            // Nothing was left to be read: up to `now` the lines were as quiet as they look.
+            // Nothing was left to read, so the inputs were as quiet until `now` as they look.
             let mut watched = self.chips.iter_mut().flat_map(|chip| &mut chip.watched);
             if let Some(edge) = watched.find_map(|line| line.settle(now)) {
                 return Ok(Some(edge));
@@ -228,7 +229,7 @@ impl ChardevInputs {
         }
     }
 
-    /// Waits until a chip has edges and reads them; false when none had within `at_most`.
+    /// Waits until a chip has edges and reads them; false if none came within `at_most`.
     fn read_ready(&mut self, at_most: Duration) -> Result<bool, GpioError> {
         let mut fds: heapless::Vec<PollFd<'_>, { Input::ALL.len() }> = self
             .chips
@@ -238,7 +239,7 @@ impl ChardevInputs {
         match poll(&mut fds, Some(&clock::timespec(at_most))) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
-            // A signal; the caller looks at its deadline.
+            // A signal; the caller checks its deadline.
             Err(Errno::INTR) => return Ok(true),
             Err(e) => return Err(GpioError::Wait(e.into())),
         }
@@ -296,8 +297,8 @@ impl Inputs for ChardevInputs {
 }
 
 impl OpenChip {
-    /// Reads what waits, into an empty buffer. The library's call for a single edge is of no use
-    /// here: it asks the kernel for eight, hands out one and drops the rest.
+    /// Reads the waiting edges into an empty buffer. The library's call for a single edge does not
+    /// work here: it asks the kernel for eight, returns one and drops the rest.
     fn read(&mut self) -> Result<(), GpioError> {
         if self.next_word < self.end_word {
             return Ok(());
@@ -311,7 +312,7 @@ impl OpenChip {
         Ok(())
     }
 
-    /// Decodes up to the next edge that counts.
+    /// Decodes until the next edge that counts.
     fn fill_head(&mut self) -> Result<(), GpioError> {
         if self.head.is_none() {
             self.head = self.second.take();
@@ -364,7 +365,7 @@ impl OpenChip {
 }
 
 impl Watched {
-    /// The edges that the line is to see, in this order: one that was held back, and this one.
+    /// The edges that count, in this order: one that was held back, and this one.
     fn edge(&mut self, rising: bool, at: Instant, lost: u32) -> [Option<Edge>; 2] {
         let input = self.input;
         let edge = |on, at, lost| Edge {
@@ -373,7 +374,7 @@ impl Watched {
             at,
             lost,
         };
-        // Of edges of both directions, every second one at least was an off-edge.
+        // Of lost edges of both directions, at least every second one was an off-edge.
         let lost_on = if self.both {
             Debouncer::lost_on_edges(lost)
         } else {
@@ -392,7 +393,7 @@ impl Watched {
         edges.map(|edge| edge.and_then(|edge| self.wanted(edge)))
     }
 
-    /// A line that is only debounced by both edges hears of on-edges, and of all that were lost.
+    /// An input that has both edges only for debouncing passes on-edges, and all losses.
     fn wanted(&self, edge: Edge) -> Option<Edge> {
         if self.off_edges || edge.on {
             return Some(edge);
@@ -449,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn without_lines_waiting_only_takes_time() {
+    fn without_inputs_waiting_only_takes_time() {
         let mut inputs = ChardevInputs::open(Vec::new()).unwrap();
         let started = clock::now();
         assert_eq!(inputs.wait(Duration::from_millis(20)).unwrap(), None);
@@ -458,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_went_away_are_asked_for_again_and_again_but_not_busily() {
+    fn lost_inputs_are_requested_again_and_again_but_not_busily() {
         let mut inputs = ChardevInputs {
             lines: vec![line("gpiochip4711:17")],
             chips: Vec::new(),
@@ -472,7 +473,7 @@ mod tests {
         let took = clock::now().since(started);
         assert!(took.0 >= 3 * 100_000_000, "{took:?}");
         assert!(took.0 < 3_000_000_000, "{took:?}");
-        // One that cannot wait is answered at once.
+        // A call with no time to wait fails at once.
         let error = inputs.wait(Duration::ZERO).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -489,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_edges_are_told_with_the_next_edge_on_or_off() {
+    fn lost_edges_are_reported_with_the_next_edge_on_or_off() {
         let mut rising = Watched {
             input: Input::Encoder,
             offset: 0,
@@ -498,7 +499,7 @@ mod tests {
             both: false,
             off_edges: false,
         };
-        let told = |[held, edge]: [Option<Edge>; 2]| {
+        let after_quiet = |[held, edge]: [Option<Edge>; 2]| {
             assert_eq!(held, None);
             edge.map(|edge| (edge.on, edge.at.0, edge.lost))
         };
@@ -520,11 +521,11 @@ mod tests {
             ..both
         };
         let release = filtered.edge(false, Instant(500), 1);
-        assert_eq!(told(release), Some((false, 500, 1)));
+        assert_eq!(after_quiet(release), Some((false, 500, 1)));
         let within = filtered.edge(true, Instant(550), 4);
-        assert_eq!(told(within), Some((true, 550, 2)));
-        assert_eq!(told(filtered.edge(true, Instant(560), 0)), None);
-        // A button that is only debounced by both edges.
+        assert_eq!(after_quiet(within), Some((true, 550, 2)));
+        assert_eq!(after_quiet(filtered.edge(true, Instant(560), 0)), None);
+        // A button that has both edges only for debouncing.
         let button = || Watched {
             input: Input::Acknowledge,
             offset: 0,
@@ -537,6 +538,6 @@ mod tests {
         assert_eq!(released.edge(false, Instant(500), 0), [None, None]);
         assert_eq!(released.settle(Instant(5_000)), None);
         let lost = button().edge(false, Instant(500), 1);
-        assert_eq!(told(lost), Some((true, 500, 1)));
+        assert_eq!(after_quiet(lost), Some((true, 500, 1)));
     }
 }

@@ -1,4 +1,4 @@
-//! Lines through the kernel's GPIO character device.
+//! Inputs and outputs through the kernel's GPIO character device.
 
 mod debouncer;
 mod inputs;
@@ -10,17 +10,17 @@ pub use inputs::{Bias, ChardevInputs, Debounce, InputLine, LONGEST_DEBOUNCE};
 pub use outputs::{ChardevOutputs, Drive, OutputLine};
 pub use safe::ChardevSafeOutputs;
 
-/// What every line is labelled with while this program holds it.
+/// Label of every line while this program uses it.
 const CONSUMER: &str = "partgate";
 
 use super::chips::{FoundLine, holder};
 use super::error::{GpioError, errno};
 use rustix::io::Errno;
 
-/// One request's lines: where they are, and what each is for.
+/// The GPIO lines of one request, and what each is for.
 type Uses<'a> = &'a [(FoundLine, &'static str)];
 
-/// Fails when one line is used for two things, or one thing has two lines.
+/// Fails if one GPIO line is used for two things, or one thing has two lines.
 fn check_distinct(uses: Uses<'_>) -> Result<(), GpioError> {
     for (at, (line, second)) in uses.iter().enumerate() {
         if uses.iter().take(at).any(|(_, first)| first == second) {
@@ -47,7 +47,7 @@ fn used_for(uses: Uses<'_>) -> String {
     names.join(", ")
 }
 
-/// Why a request failed, in words that say what to do.
+/// Why a request failed, and what to do.
 fn explain(uses: Uses<'_>, source: gpiocdev::Error) -> GpioError {
     let chip = uses.first().map(|(line, _)| line.chip.clone());
     let chip = chip.unwrap_or_default();
@@ -87,7 +87,7 @@ fn explain(uses: Uses<'_>, source: gpiocdev::Error) -> GpioError {
     }
 }
 
-/// The chip itself does not answer: it went away between looking and asking.
+/// The chip itself is gone since it was found.
 fn chip_is_gone(uses: Uses<'_>) -> bool {
     uses.first().is_some_and(|(line, _)| !line.path.exists())
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_do() {
+    fn refusals_state_what_to_do() {
         let uses = [(line("gpiochip4711", 3), "trigger")];
         let os = |e: Errno| gpiocdev::Error::from(std::io::Error::from(e));
         let text = explain(&uses, os(Errno::ACCESS)).to_string();
@@ -140,7 +140,7 @@ mod tests {
             explain(&uses, os(Errno::NODEV)),
             GpioError::Lost { .. }
         ));
-        // Nobody can be asked who holds it.
+        // The chip does not exist, so the user of the line is not known.
         assert!(matches!(
             explain(&uses, os(Errno::BUSY)),
             GpioError::Refused { .. }

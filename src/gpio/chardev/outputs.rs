@@ -1,4 +1,4 @@
-//! Output lines.
+//! Outputs of the character device.
 
 use super::{CONSUMER, check_distinct, explain};
 use crate::gpio::chips::{FoundLine, find};
@@ -18,34 +18,34 @@ pub enum Drive {
     /// Both levels are driven.
     #[default]
     PushPull,
-    /// Low is driven, high is left to a resistor.
+    /// Low is driven, high comes from a resistor.
     OpenDrain,
-    /// High is driven, low is left to a resistor.
+    /// High is driven, low comes from a resistor.
     OpenSource,
 }
 
-/// One output line as configured.
+/// One output as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputLine {
-    /// What it means.
+    /// The meaning of the output.
     pub output: Output,
-    /// Which it is.
+    /// Its pin.
     pub spec: LineSpec,
-    /// On is the low level.
+    /// Whether the low level means on.
     pub active_low: bool,
     /// How it is driven.
     pub drive: Drive,
 }
 
-/// Output lines of the character device, those of one chip in one request.
+/// Outputs of the character device, those of one chip in one request.
 ///
-/// Every line starts as [`Output::when_unattended`] says, from the very request, and is put back
-/// there when this is dropped. When the process dies instead, the kernel gives the lines back and
-/// most chips leave the level as it was: only the wiring, and a supervisor that outlives the
-/// process, make that safe (docs/wiring.md).
+/// Every output starts at [`Output::when_unattended`] with the request itself, and returns to it
+/// when this is dropped. If the process dies instead, the kernel releases the lines and most chips
+/// keep the level. Only the wiring, and a supervisor that outlives the process, make that safe
+/// (docs/wiring.md).
 ///
-/// [`Outputs::set`] is one ioctl of one struct on the stack, [`Outputs::set_all`] and
-/// [`Outputs::differs`] one for each chip: they take no memory unless they fail.
+/// [`Outputs::set`] is one ioctl with one struct on the stack, [`Outputs::set_all`] and
+/// [`Outputs::differs`] are one per chip. They allocate no memory unless they fail.
 #[derive(Debug)]
 pub struct ChardevOutputs {
     chips: Vec<HeldChip>,
@@ -55,7 +55,7 @@ pub struct ChardevOutputs {
 #[derive(Debug)]
 struct HeldChip {
     name: String,
-    /// In the order of the request, and what each was set to.
+    /// In the order of the request, each with its number on the chip.
     lines: Vec<(OutputLine, u32)>,
     set_to: LineValues,
     /// None while the chip is gone.
@@ -66,22 +66,23 @@ struct HeldChip {
 #[derive(Debug)]
 struct Held {
     request: Request,
-    /// The same request once more, for calls on several lines: those of the library take memory.
+    /// The same request a second time, for calls on several lines: the library's own calls allocate
+    /// memory.
     values: File,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
     chip: usize,
-    /// Which of the chip's request.
+    /// Place in the chip's request.
     index: usize,
 }
 
 impl ChardevOutputs {
-    /// Requests `lines`.
+    /// Requests all `lines`, unattended.
     ///
     /// # Errors
-    /// [`GpioError`] that names the chip, line or file and the fix. Nothing is held then.
+    /// [`GpioError`] that names the chip, pin or file and the fix. Then nothing is open.
     pub fn open(lines: Vec<OutputLine>) -> Result<Self, GpioError> {
         let mut outputs = Self {
             chips: request_all(&lines)?,
@@ -91,16 +92,17 @@ impl ChardevOutputs {
         Ok(outputs)
     }
 
-    /// Requests the lines of every chip that failed anew, by their specs; they start unattended
-    /// again. Lines of other chips are not touched. Takes memory and time: not for the gate's
-    /// path.
+    /// Requests the outputs of every failed chip again, by their pins; they start unattended.
+    /// Outputs of other chips do not change. It allocates memory and takes time, so the gate must
+    /// not call it.
     ///
     /// # Errors
-    /// As [`ChardevOutputs::open`]; what could not be held stays failed, to be tried again.
+    /// As [`ChardevOutputs::open`]; outputs that could not be opened stay failed, and the caller
+    /// tries again.
     pub fn reopen(&mut self) -> Result<(), GpioError> {
         let mut lines = Vec::new();
         for chip in self.chips.iter_mut().filter(|chip| chip.failed) {
-            // Given back first: a request that still exists makes its own lines busy.
+            // Released first: a request that still exists makes its own lines busy.
             chip.held = None;
             lines.extend(chip.lines.iter().map(|(line, _)| line.clone()));
         }
@@ -114,16 +116,16 @@ impl ChardevOutputs {
         Ok(())
     }
 
-    /// Whether a chip failed and [`ChardevOutputs::reopen`] is due.
+    /// Whether a chip failed and [`ChardevOutputs::reopen`] is needed.
     pub fn failed(&self) -> bool {
         self.chips.iter().any(|chip| chip.failed)
     }
 
-    /// Reads `line` back; None where it is not wired. Chips that cannot read an output back repeat
-    /// what was set.
+    /// Reads `output` back; None if it is not wired. A chip that cannot read an output back returns
+    /// the level that was set.
     ///
     /// # Errors
-    /// [`GpioError::Lost`] when the chip is gone.
+    /// [`GpioError::Lost`] if the chip is gone.
     pub fn level(&self, output: Output) -> Result<Option<bool>, GpioError> {
         let Some(place) = self.places[output as usize] else {
             return Ok(None);
@@ -170,7 +172,7 @@ impl Outputs for ChardevOutputs {
         held.filter_map(|chip| {
             Some(SharedLines {
                 descriptor: chip.held.as_ref()?.request.as_fd(),
-                // A line's bit is its place in the request, which was made in this order.
+                // An output's bit is its place in the request, which was made in this order.
                 lines: chip.lines.iter().map(|(line, _)| line.output).collect(),
             })
         })
@@ -182,11 +184,11 @@ impl Outputs for ChardevOutputs {
         for (number, chip) in self.chips.iter_mut().enumerate() {
             let mut change = LineValues::default();
             let mut first = None;
-            for &(line, on) in levels {
-                let place = self.places[line as usize].filter(|place| place.chip == number);
+            for &(output, on) in levels {
+                let place = self.places[output as usize].filter(|place| place.chip == number);
                 if let Some(place) = place {
                     change.set(place.index, on);
-                    first.get_or_insert(line);
+                    first.get_or_insert(output);
                 }
             }
             let Some(first) = first else {
@@ -225,8 +227,8 @@ impl Outputs for ChardevOutputs {
                 let source = gpiocdev::Error::Uapi(UapiCall::GetLineValues, e);
                 return Err(chip.lost(first, Some(source)).into());
             }
-            if let Some(line) = chip.differing(found.bits) {
-                return Ok(Some(line));
+            if let Some(output) = chip.differing(found.bits) {
+                return Ok(Some(output));
             }
         }
         Ok(None)
@@ -236,14 +238,14 @@ impl Outputs for ChardevOutputs {
 impl Drop for ChardevOutputs {
     fn drop(&mut self) {
         let unattended = Output::ALL.map(|output| (output, output.when_unattended()));
-        // A chip that is gone cannot be told, and nobody is left to tell of it.
+        // A chip that is gone cannot be set, and nothing is left that could report it.
         let _ = self.set_all(&unattended);
     }
 }
 
 impl HeldChip {
-    /// The first line whose level in `found`, one bit a line, is not as it was set. What a line
-    /// leaves to a resistor, another may pull.
+    /// The first output whose level in `found`, one bit per output, is not as it was set. A level
+    /// that comes from a resistor is not checked, because another device can pull it.
     fn differing(&self, found: u64) -> Option<Output> {
         let mut lines = self.lines.iter().enumerate();
         let differing = lines.find(|(index, (line, _))| {
@@ -295,7 +297,7 @@ fn request_all(lines: &[OutputLine]) -> Result<Vec<HeldChip>, GpioError> {
     Ok(chips)
 }
 
-/// Requests the lines of one chip, all unattended from the start.
+/// Requests the outputs of one chip, all unattended from the start.
 fn request(lines: Vec<(OutputLine, FoundLine)>) -> Result<HeldChip, GpioError> {
     let mut builder = Request::builder();
     builder.with_consumer(CONSUMER);
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_wired_are_set_in_vain_and_without_error() {
+    fn setting_outputs_that_are_not_wired_has_no_effect_and_no_error() {
         let mut outputs = ChardevOutputs::open(Vec::new()).unwrap();
         for output in Output::ALL {
             outputs.set(output, true).unwrap();
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_differs_where_it_is_driven_and_reads_another_level() {
+    fn an_output_differs_if_it_is_driven_and_reads_another_level() {
         let mut open_drain = line(Output::Ok, "gpiochip0:3");
         open_drain.drive = Drive::OpenDrain;
         let mut low = line(Output::Fault, "gpiochip0:4");
@@ -433,9 +435,9 @@ mod tests {
         assert_eq!(chip.differing(0b1101), None);
         assert_eq!(chip.differing(0b1100), Some(Output::Ready));
         assert_eq!(chip.differing(0b1111), Some(Output::Pass));
-        // High is left to a resistor, and whoever shares the wire may pull it down.
+        // High comes from a resistor, and another device on the same wire can pull it low.
         assert_eq!(chip.differing(0b1001), None);
-        // On and low is driven.
+        // On is low here, and low is driven.
         assert_eq!(chip.differing(0b0101), Some(Output::Fault));
         chip.set_to.set(2, false);
         assert_eq!(chip.differing(0b1101), Some(Output::Ok));

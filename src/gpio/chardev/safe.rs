@@ -1,5 +1,5 @@
-//! Lets the lines of [`ChardevOutputs`](super::ChardevOutputs) fall from another process, by the
-//! descriptors of its requests.
+//! Switches off the outputs of [`ChardevOutputs`](super::ChardevOutputs) from another process, by
+//! the descriptors of its requests.
 
 use super::super::error::GpioError;
 use crate::line::devices::{DeviceError, SafeOutputs};
@@ -8,31 +8,31 @@ use gpiocdev_uapi::v2::{LineValues, set_line_values};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-/// The requests of another process, and where each line is in them.
+/// The requests of another process, and the place of each output in them.
 ///
-/// A request lives for as long as anybody holds its descriptor: when the other process is killed the
-/// lines stay as they are, and this one has to let all of them fall before it ends.
+/// A request lives as long as a process has its descriptor. If the other process is killed, the
+/// outputs keep their levels, and this process must switch all of them off before it ends.
 #[derive(Debug)]
 pub struct ChardevSafeOutputs {
     requests: Vec<File>,
-    /// Request and bit of each line.
+    /// Request and bit of each output.
     places: [Option<(usize, u8)>; Output::ALL.len()],
 }
 
 impl ChardevSafeOutputs {
-    /// Lines by `places` (number in `requests`, and bit); None where a line is not wired.
+    /// Outputs by `places` (number in `requests`, and bit); None for an output that is not wired.
     ///
     /// # Errors
-    /// [`GpioError::NoRequest`] for a place that is not there.
+    /// [`GpioError::NoRequest`] for a place that does not exist.
     pub fn new(
         requests: Vec<OwnedFd>,
         places: [Option<(u8, u8)>; Output::ALL.len()],
     ) -> Result<Self, GpioError> {
         let wired = Output::ALL.into_iter().zip(places);
-        for (line, place) in wired {
+        for (output, place) in wired {
             if place.is_some_and(|(at, bit)| usize::from(at) >= requests.len() || bit >= 64) {
                 return Err(GpioError::NoRequest {
-                    used_for: line.name(),
+                    used_for: output.name(),
                 });
             }
         }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_an_error_that_names_the_line_and_what_is_not_wired_falls_in_vain() {
+    fn a_file_that_is_no_request_is_an_error_and_an_unwired_output_is_ignored() {
         let mut places = [None; Output::ALL.len()];
         places[Output::Ready as usize] = Some((0, 0));
         let file = File::open("/dev/null").unwrap();

@@ -1,13 +1,13 @@
-//! Edges that the kernel counted and could not keep.
+//! Edges that the kernel counted and dropped.
 
-/// Follows the kernel's sequence numbers of one line.
+/// Follows the kernel's sequence numbers of one GPIO line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sequence {
     last: u32,
 }
 
 impl Sequence {
-    /// Edges between the last one seen and this one. The kernel numbers from 1 and wraps.
+    /// Number of edges between the last edge and this one. The kernel numbers from 1 and wraps.
     pub(super) fn lost_before(&mut self, number: u32) -> u32 {
         let lost = number.wrapping_sub(self.last).wrapping_sub(1);
         self.last = number;

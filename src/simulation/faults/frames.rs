@@ -1,4 +1,4 @@
-//! What goes wrong with cameras, on purpose: a source around another one, with a seed.
+//! Injected camera faults: a source around another one, with a seed.
 
 use super::{Injected, Kind, Shares};
 use crate::capture::pace::wait_until;
@@ -11,35 +11,34 @@ use std::sync::Arc;
 
 /// Key of the random stream.
 const FAULTS: u64 = 0x6361_6d5f_6661_756c;
-/// What an unplugged camera says.
+/// Problem that an unplugged camera reports.
 const GONE: &str = "camera_unplugged (injected)";
 /// Most bytes that are overwritten in a corrupted frame.
 const CORRUPTED_BYTES: usize = 4096;
 
-/// How a fault shows on one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// A frame never comes; the next one tells of it.
+    /// A frame never comes; the next one reports it as lost.
     Lost,
-    /// A frame comes late, those after it wait.
+    /// A frame comes late; those after it wait.
     Late,
     /// A frame comes twice, the second time with the same stamp and number.
     Duplicated,
-    /// A frame is flagged as damaged.
+    /// A frame is marked as damaged.
     Damaged,
-    /// Bytes of a frame are others, and nothing tells.
+    /// Some bytes of a frame are wrong, and nothing reports it.
     Corrupted,
     /// A frame has the stamp of an earlier time.
     Stale,
     /// A frame has a stamp far in the future.
     ClockJump,
-    /// The camera goes away for a while; opening it fails until it is back.
+    /// The camera is gone for a while; opening it fails until it is back.
     Unplug,
-    /// The camera is silent for a while and says nothing.
+    /// The camera delivers nothing for a while and reports no error.
     Stall,
 }
 
-/// What can strike a frame, and how it shows: the first way half of the time, the second the other half.
+/// Kinds of faults on a frame, and their two forms: each form takes half of the cases.
 const WAYS: [(Kind, [Fault; 2]); 6] = [
     (Kind::LostFrame, [Fault::Lost; 2]),
     (Kind::LateFrame, [Fault::Late; 2]),
@@ -49,20 +48,21 @@ const WAYS: [(Kind, [Fault; 2]); 6] = [
     (Kind::Unplug, [Fault::Unplug, Fault::Stall]),
 ];
 
-/// How often and how much. A frame has one fault at most.
+/// How often each fault strikes, and how it shows. A frame has one fault at most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrameFaults {
-    /// Everything follows from it and from the number of frames.
+    /// Everything follows from this seed and from the number of frames.
     pub seed: u64,
-    /// Shares of frames, together at most 1: of lost, late, repeated and damaged frames, wrong stamps
-    /// and [`Kind::Unplug`]. Damaged ones are flagged, or have other bytes and nothing tells; stamps
-    /// are too old, or far in the future; the camera is gone, or silent; half of them each.
+    /// Shares of frames, together at most 1: of lost, late, repeated and damaged frames, wrong
+    /// stamps and [`Kind::Unplug`]. Each kind has two forms, half of the cases each. Damaged frames
+    /// are marked, or have wrong bytes that nothing reports. Stamps are too old, or far in the
+    /// future. The camera is gone, or silent.
     pub shares: Shares,
-    /// A late frame comes so much later.
+    /// How much later a late frame comes.
     pub late_by: Duration,
-    /// A stale stamp is so much too old.
+    /// How much too old a stale stamp is.
     pub stale_by: Duration,
-    /// A jumped stamp is so much too new.
+    /// How much too new a stamp in the future is.
     pub jump_by: Duration,
     /// How long an unplugged camera is away.
     pub unplugged_for: Duration,
@@ -71,12 +71,12 @@ pub struct FrameFaults {
 }
 
 impl FrameFaults {
-    /// What can strike a frame.
+    /// The kinds of faults that can strike a frame.
     pub const KINDS: [Kind; WAYS.len()] = [
         WAYS[0].0, WAYS[1].0, WAYS[2].0, WAYS[3].0, WAYS[4].0, WAYS[5].0,
     ];
 
-    /// Faults by `shares`; the durations are those of an ordinary line.
+    /// Faults with these `shares`; the durations are those of an ordinary line.
     pub fn new(seed: u64, shares: Shares) -> Self {
         Self {
             seed,
@@ -106,11 +106,10 @@ impl FrameFaults {
     }
 }
 
-/// What the frame in `held` waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
     Nothing,
-    /// Late: comes at this time.
+    /// Late: delivered at this time.
     Until(Instant),
     /// A copy of what was just delivered.
     Again,
@@ -124,7 +123,7 @@ pub struct FaultySource<S> {
     rng: Rng,
     held: Held,
     held_frame: RawFrame,
-    /// Lost and not yet told of by a frame.
+    /// Lost frames that no later frame has reported yet.
     lost: u32,
     away_until: Instant,
     silent_until: Instant,
@@ -134,7 +133,7 @@ impl<S: FrameSource> FaultySource<S> {
     /// `inner` with faults by `plan`.
     ///
     /// # Errors
-    /// [`CaptureError::Open`] when the rates are no shares.
+    /// [`CaptureError::Open`] if `plan.shares` are not shares.
     pub fn new(inner: S, plan: FrameFaults) -> Result<Self, CaptureError> {
         plan.check().map_err(|problem| CaptureError::Open {
             source_name: "fault injection".to_owned(),
@@ -153,7 +152,7 @@ impl<S: FrameSource> FaultySource<S> {
         })
     }
 
-    /// The counters, to be read from anywhere.
+    /// The counters. Any thread can read them.
     pub fn injected(&self) -> Arc<Injected> {
         Arc::clone(&self.injected)
     }
@@ -163,7 +162,8 @@ impl<S: FrameSource> FaultySource<S> {
         &self.inner
     }
 
-    /// One draw a frame, whatever comes of it: the sequence of faults does not depend on timing.
+    /// One draw per frame, whatever follows from it: the sequence of faults does not depend on
+    /// timing.
     fn draw(&mut self) -> Option<Fault> {
         let mut at = f64::from(self.rng.unit());
         for (kind, ways) in WAYS {
@@ -178,7 +178,7 @@ impl<S: FrameSource> FaultySource<S> {
         None
     }
 
-    /// Delivers a held frame when it is due by `deadline`; None when nothing is held.
+    /// Delivers a held frame if it is due by `deadline`; None if nothing is held.
     fn release(&mut self, into: &mut RawFrame, deadline: Instant) -> Option<bool> {
         let due = match self.held {
             Held::Nothing => return None,
@@ -194,17 +194,17 @@ impl<S: FrameSource> FaultySource<S> {
 
     fn corrupt(&mut self, frame: &mut RawFrame) {
         let length = frame.bytes.len();
-        // A run of other bytes, as a broken transfer leaves it.
+        // A run of wrong bytes, as a broken transfer leaves it.
         let run = 1 + self.rng.below(length.min(CORRUPTED_BYTES));
         let start = self.rng.below(length.saturating_sub(run) + 1);
         for byte in frame.bytes.iter_mut().skip(start).take(run) {
-            // Never the byte that was there.
+            // Never the original byte.
             *byte = byte.wrapping_add(1 + self.rng.below(255) as u8);
         }
     }
 }
 
-/// Within the memory that `into` has; a frame that does not fit is damaged.
+/// Copies within the memory that `into` has; a frame that does not fit is damaged.
 fn copy(from: &RawFrame, into: &mut RawFrame) {
     let taken = from.bytes.len().min(into.bytes.capacity());
     into.bytes.clear();
@@ -320,7 +320,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    /// Frame after frame without waiting: number, stamp and content tell which it is.
+    /// Frame after frame without waiting: number, stamp and content identify each.
     #[derive(Default)]
     struct Counting {
         frames: u64,
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_frames_are_gaps_in_the_numbers_and_told_of() {
+    fn lost_frames_are_gaps_in_the_numbers_and_reported() {
         let mut source = faulty(plan(5, Kind::LostFrame, 0.4));
         let mut expected = 0;
         for _ in 0..200 {
@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(counts, run(1));
         assert_ne!(counts, run(2));
         for count in counts {
-            // 5 % of some 4000, and five standard deviations.
+            // 5 % of about 4000, plus or minus five standard deviations.
             assert!((130..290).contains(&count), "{counts:?}");
         }
     }

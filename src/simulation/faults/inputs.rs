@@ -8,34 +8,34 @@ use crate::simulation::lines::SimulatedError;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;
 
-/// The longest that an injected absence or delay may be, seconds.
+/// The longest injected absence or delay, seconds.
 const LONGEST_SECONDS: f64 = 3600.0;
 
-/// Most extra edges that one bouncing trigger makes.
+/// Largest number of extra edges of one bouncing trigger.
 const MOST_BOUNCES: usize = 4;
 
-/// Extra edges that can wait for their time; beyond it none are injected.
+/// Extra edges that can wait for their time; if more are due, none are injected.
 const WAITING: usize = 32;
 
-/// How often each fault comes and how it looks.
+/// How often each fault strikes, and how it shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputFaults {
-    /// Chances per edge. [`Kind::Bounce`] of a trigger: one to four more edges, each within
-    /// `bounce_within` of it. [`Kind::DoubleTrigger`]: it comes a second time.
-    /// [`Kind::LostTrigger`]: an edge of a trigger or encoder is swallowed, and told as lost with the
-    /// next edge of that input. [`Kind::UnpluggedInputs`]: the device goes away; edges of that time
-    /// never happened.
+    /// Shares of edges. [`Kind::Bounce`] of a trigger: one to four more edges, each within
+    /// `bounce_within` of it. [`Kind::DoubleTrigger`]: the trigger comes a second time.
+    /// [`Kind::LostTrigger`]: an edge of a trigger or encoder is dropped, and the next edge of that
+    /// input reports it as lost. [`Kind::UnpluggedInputs`]: the device is gone; edges of that time
+    /// are dropped and not reported.
     pub shares: Shares,
-    /// How far a bounce is from its trigger at most.
+    /// Longest time from a trigger to a bounce of it.
     pub bounce_within: Duration,
-    /// How much later the second trigger comes at most.
+    /// Longest time from a trigger to the second one.
     pub duplicate_within: Duration,
-    /// For how long the device is away.
+    /// How long the device is away.
     pub unplug_for: Duration,
 }
 
 impl Default for InputFaults {
-    /// No faults; times as a contact and a nervous sensor would have them.
+    /// No faults; times as a worn contact and an unsteady sensor give them.
     fn default() -> Self {
         Self {
             shares: Shares::NONE,
@@ -47,7 +47,7 @@ impl Default for InputFaults {
 }
 
 impl InputFaults {
-    /// What can strike an edge.
+    /// The kinds of faults that can strike an edge.
     pub const KINDS: [Kind; 4] = [
         Kind::Bounce,
         Kind::DoubleTrigger,
@@ -90,7 +90,7 @@ pub struct FaultyInputs<I> {
     rng: Rng,
     injected: Arc<Injected>,
     unseen: u64,
-    /// Extra edges whose time has not come, in no order, and why they are extra.
+    /// Extra edges whose time has not come, in no order, each with the fault that made it.
     waiting: heapless::Vec<(Edge, Kind), WAITING>,
     lost: [u32; Input::ALL.len()],
     away_until: Option<Instant>,
@@ -100,7 +100,7 @@ impl<I: Inputs> FaultyInputs<I> {
     /// `inner` with `faults`, drawn from `seed`.
     ///
     /// # Errors
-    /// [`SimulatedError::Fault`] that names the value.
+    /// [`SimulatedError::Fault`], which names the value.
     pub fn new(inner: I, faults: InputFaults, seed: u64) -> Result<Self, SimulatedError> {
         faults.check()?;
         Ok(Self {
@@ -115,19 +115,19 @@ impl<I: Inputs> FaultyInputs<I> {
         })
     }
 
-    /// The counters.
+    /// The counters. Any thread can read them.
     pub fn injected(&self) -> Arc<Injected> {
         Arc::clone(&self.injected)
     }
 
-    /// Edges that came while the device was away and that nobody will hear of, the one included
+    /// Number of edges that came while the device was away and that nothing reports, with the edge
     /// at which it went.
     pub fn unseen_edges(&self) -> u64 {
         self.unseen
     }
 
     fn chance(&mut self, of: Kind) -> bool {
-        // 53 bits, so that 0 is never and 1 is always.
+        // 53 bits, so that 0 means never and 1 means always.
         let draw = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         draw < self.faults.shares.of(of)
     }
@@ -138,7 +138,7 @@ impl<I: Inputs> FaultyInputs<I> {
         Duration(1 + self.rng.next_u64() % most)
     }
 
-    /// Puts an extra edge aside until its time; without room there is none.
+    /// Keeps an extra edge until its time; if there is no room, it is dropped.
     fn later(&mut self, edge: Edge, by: Duration, why: Kind) {
         let at = edge.at.after(by);
         let _ = self.waiting.push((
@@ -151,7 +151,7 @@ impl<I: Inputs> FaultyInputs<I> {
         ));
     }
 
-    /// The earliest edge put aside, if its time has come.
+    /// The earliest extra edge, if its time has come.
     fn due(&mut self) -> Option<Edge> {
         let now = clock::now();
         let (place, edge) = self.earliest()?;
@@ -168,7 +168,7 @@ impl<I: Inputs> FaultyInputs<I> {
         waiting.min_by_key(|(_, edge)| edge.at)
     }
 
-    /// What becomes of a real edge.
+    /// What happens to a real edge.
     fn pass(&mut self, mut edge: Edge) -> Result<Option<Edge>, DeviceError> {
         if self.chance(Kind::UnpluggedInputs) {
             self.away_until = Some(clock::now().after(self.faults.unplug_for));
@@ -177,14 +177,14 @@ impl<I: Inputs> FaultyInputs<I> {
             self.unseen += 1 + u64::from(edge.lost);
             return Err(SimulatedError::Unplugged("inputs").into());
         }
-        let told = self.lost[edge.input as usize].saturating_add(edge.lost);
+        let lost = self.lost[edge.input as usize].saturating_add(edge.lost);
         if edge.input != Input::Acknowledge && self.chance(Kind::LostTrigger) {
             self.injected.count(Kind::LostTrigger);
-            self.lost[edge.input as usize] = told.saturating_add(1);
+            self.lost[edge.input as usize] = lost.saturating_add(1);
             return Ok(None);
         }
         self.lost[edge.input as usize] = 0;
-        edge.lost = told;
+        edge.lost = lost;
         if edge.input == Input::Trigger && edge.on {
             if self.chance(Kind::Bounce) {
                 for _ in 0..=self.rng.below(MOST_BOUNCES) {
@@ -200,7 +200,7 @@ impl<I: Inputs> FaultyInputs<I> {
         Ok(Some(edge))
     }
 
-    /// While the device is away: drops what comes, and fails.
+    /// While the device is away: drops edges that come, and fails.
     fn stay_away(&mut self, until: Instant, at_most: Duration) -> Result<(), DeviceError> {
         let wait = at_most.min(clock::until(until));
         match self.inner.wait(wait.min(Duration::from_millis(1))) {
@@ -262,7 +262,7 @@ mod tests {
         (FaultyInputs::new(inner, faults, seed).unwrap(), feed)
     }
 
-    /// Everything that comes within `quiet` of each other.
+    /// All edges until `quiet` passes without one.
     fn drain(inputs: &mut impl Inputs, quiet: Duration) -> Vec<Edge> {
         std::iter::from_fn(|| inputs.wait(quiet).unwrap()).collect()
     }
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn every_edge_arrives_or_is_told_as_lost() {
+    fn every_edge_arrives_or_is_reported_as_lost() {
         let faults = InputFaults {
             shares: Shares::NONE.with(Kind::LostTrigger, 0.3),
             ..InputFaults::default()
@@ -348,15 +348,18 @@ mod tests {
             feed.edge(Input::Trigger, Instant(n));
         }
         let edges = drain(&mut inputs, Duration::ZERO);
-        let told: u64 = edges.iter().map(|edge| u64::from(edge.lost)).sum();
-        let untold = 1000 - edges.len() as u64 - told;
+        let reported: u64 = edges.iter().map(|edge| u64::from(edge.lost)).sum();
+        let unreported = 1000 - edges.len() as u64 - reported;
         assert!((200..400).contains(&inputs.injected().of(Kind::LostTrigger)));
-        assert_eq!(told + untold, inputs.injected().of(Kind::LostTrigger));
-        assert!(untold < 20, "only what follows the last edge");
+        assert_eq!(
+            reported + unreported,
+            inputs.injected().of(Kind::LostTrigger)
+        );
+        assert!(unreported < 20, "only losses after the last edge");
     }
 
     #[test]
-    fn an_unplugged_device_fails_for_its_time_and_swallows_what_comes() {
+    fn an_unplugged_device_fails_for_its_time_and_drops_edges() {
         let faults = InputFaults {
             shares: Shares::NONE.with(Kind::UnpluggedInputs, 1.0),
             unplug_for: Duration::from_millis(50),

@@ -1,17 +1,17 @@
-//! What is broken on purpose, and how often.
+//! Which faults can be injected, and how often they strike.
 
 /// Kinds of faults that can be injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// The camera delivers nothing for a part.
+    /// The camera delivers no frame for a part.
     LostFrame,
-    /// The frame arrives long after it should.
+    /// The frame arrives long after the allowed time.
     LateFrame,
     /// The frame arrives twice.
     RepeatedFrame,
     /// The driver marks the frame as damaged.
     DamagedFrame,
-    /// The frame's stamp is off by up to 120 ms, either way: a clock was stepped.
+    /// The frame's stamp is wrong by up to 120 ms, too early or too late: a clock was stepped.
     WrongStamp,
     /// The camera repeats an old picture with new stamps for a while.
     FrozenCamera,
@@ -21,45 +21,46 @@ pub enum Kind {
     Bounce,
     /// A second trigger a few milliseconds after the first.
     DoubleTrigger,
-    /// Two parts closer than parts can be.
+    /// Two parts that are closer than `min_pitch` allows.
     Crowding,
-    /// Two parts that touch: the sensor sees one long one.
+    /// Two parts that touch: the sensor sees one long part.
     Touching,
-    /// The kernel had to drop a trigger edge, and says so with the next.
+    /// The kernel drops a trigger edge, and the next edge reports this.
     LostTrigger,
     /// The trigger reaches the program late.
     SlowTrigger,
-    /// The chip of the inputs is gone for a while, and the program is told so.
+    /// The chip of the inputs is gone for a while, and the program is informed.
     UnpluggedInputs,
-    /// Sensor and encoder are dead together while the belt moves: a fuse that feeds both. Nobody is told.
+    /// Sensor and encoder are dead together while the belt moves, for example a fuse that feeds
+    /// both. Nothing reports it.
     DeadInputs,
     /// The encoder gives no counts while the belt moves.
     DeadEncoder,
-    /// The encoder gives counts without a movement.
+    /// The encoder gives counts although the belt does not move.
     EncoderNoise,
     /// The encoder's wheel slips: it gives fewer counts than the belt moves.
     EncoderSlip,
     /// Inspection takes several times as long.
     SlowInference,
-    /// Inspection stands still for up to two seconds.
+    /// Inspection hangs for up to two seconds.
     StuckInference,
     /// Inspection fails.
     FailedInference,
-    /// The inspector answers twice, the second time with OK.
+    /// The inspector gives two verdicts, the second one OK.
     RepeatedVerdict,
     /// The gate's thread is not run for up to 50 ms.
     GateStall,
     /// The vision process is not run for 0.05 to 2 s.
     VisionStall,
-    /// The process that holds the outputs is not run for 0.05 to 2 s.
+    /// The supervisor, which holds the outputs, is not run for 0.05 to 2 s.
     SupervisorStall,
     /// Neither process is run for 0.05 to 1.5 s.
     BothStall,
-    /// The outputs cannot be set for a while; they keep their levels, or fall.
+    /// The outputs cannot be set for a while; they keep their levels, or switch off.
     LostOutputs,
     /// The vision process dies at once and is started again.
     ProcessDeath,
-    /// The process that holds the outputs dies; the service is started again.
+    /// The supervisor dies; the service is started again.
     SupervisorDeath,
     /// Both processes die at once; the outputs keep their levels until the service is started again.
     BothDeath,
@@ -100,8 +101,8 @@ impl Kind {
         Kind::BothDeath,
     ];
 
-    /// Whether a line in real time can meet it: that one has a single inspect, no encoder, and lives in one
-    /// process.
+    /// Whether a line in real time can meet it. That line has one inspector, no encoder, and runs
+    /// in one process.
     pub const fn is_real(self) -> bool {
         matches!(
             self,
@@ -129,7 +130,7 @@ impl Kind {
         Self::ALL.into_iter().filter(|k| k.is_real())
     }
 
-    /// Name on the command line and in reports.
+    /// Name in commands and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::LostFrame => "lost_frame",
@@ -165,10 +166,10 @@ impl Kind {
         }
     }
 
-    /// Kinds by their names: all, none, or names separated by commas.
+    /// Kinds by their names: `all`, `none`, or names separated by commas.
     ///
     /// # Errors
-    /// A text that names the one that is not known, and those that are.
+    /// A text that names the unknown kind and all known ones.
     pub fn list(text: &str) -> Result<Vec<Self>, String> {
         let named = |name: &str| {
             let found = Self::ALL.into_iter().find(|k| k.name() == name);
@@ -184,7 +185,7 @@ impl Kind {
         }
     }
 
-    /// One in how many parts meets it on average, when it is injected.
+    /// It strikes one in this many parts on average, if it is injected.
     pub(crate) const fn one_in(self) -> usize {
         match self {
             Kind::LostFrame

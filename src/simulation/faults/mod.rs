@@ -1,10 +1,10 @@
-//! What can be broken on purpose: one list of [kinds](Kind) for all of it, and devices that break.
+//! Injected faults: one list of [kinds](Kind) for all of them, and devices that break.
 //!
 //! - [`FaultySource`]: a fault injector around any camera.
 //! - [`FaultyInputs`]: one around any inputs.
 //!
-//! Both draw from a seed. What is beyond them, such as a process that dies, the simulated lines bring
-//! about themselves.
+//! Both draw from a seed. The simulated lines themselves inject all other faults, such as a process
+//! that dies.
 
 mod frames;
 mod inputs;

@@ -1,9 +1,9 @@
-//! How often faults come, and how often they came.
+//! How often faults strike, and how often they did.
 
 use super::Kind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often each kind of fault comes: shares of what it strikes (frames, edges), in [0, 1].
+/// How often each kind of fault strikes: shares of frames or edges, in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares([f64; Kind::ALL.len()]);
 
@@ -11,20 +11,20 @@ impl Shares {
     /// No faults.
     pub const NONE: Self = Self([0.0; Kind::ALL.len()]);
 
-    /// These, with `share` for `kind`.
+    /// These shares, with `share` for `kind`.
     #[must_use]
     pub fn with(mut self, kind: Kind, share: f64) -> Self {
         self.0[kind as usize] = share;
         self
     }
 
-    /// That of `kind`.
+    /// The share of `kind`, 0 to 1.
     pub fn of(&self, kind: Kind) -> f64 {
         self.0[kind as usize]
     }
 
-    /// A kind whose share is none, with the share and the largest that can be: 1 of the `known`
-    /// kinds, 0 of the others.
+    /// A kind whose share is not allowed, with the share and its limit: 1 for the `known` kinds, 0
+    /// for the others.
     pub(super) fn wrong(&self, known: &[Kind]) -> Option<(Kind, f64, f64)> {
         let limited = Kind::ALL.into_iter().map(|kind| {
             let limit = f64::from(u8::from(known.contains(&kind)));
@@ -36,7 +36,7 @@ impl Shares {
     }
 }
 
-/// How many faults of each kind there were. Any thread may read it.
+/// How many faults of each kind were injected. Any thread can read it.
 #[derive(Debug, Default)]
 pub struct Injected([AtomicU64; Kind::ALL.len()]);
 

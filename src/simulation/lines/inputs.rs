@@ -1,4 +1,4 @@
-//! Input lines fed from another thread.
+//! Inputs that another thread feeds.
 
 use super::{SimulatedError, check_capacity};
 use crate::clock;
@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-/// How long a wait on unplugged inputs takes, so that asking again and again is not a busy loop.
+/// How long a wait on unplugged inputs takes, so that repeated waits are not a busy loop.
 const UNPLUGGED_WAIT: Duration = Duration::from_millis(1);
 
-/// One edge in the ring. One thread writes and one reads, in turns that `head` and `tail` give.
+/// One edge in the ring. One thread writes and one reads; `head` and `tail` order their turns.
 #[derive(Debug, Default)]
 struct Slot {
     at: AtomicU64,
@@ -36,17 +36,17 @@ struct Shared {
     unplugged: AtomicBool,
     /// 0, 1 or [`UNKNOWN`], by input.
     levels: [AtomicU8; Input::ALL.len()],
-    /// Readable after every push; what `wait` sleeps on.
+    /// Readable after every push; `wait` sleeps on it.
     wake: OwnedFd,
 }
 
-/// Input lines whose edges come from an [`InputFeed`]. No lock, no memory taken after the start.
+/// Inputs whose edges come from an [`InputFeed`]. No lock, and no allocation after the start.
 #[derive(Debug)]
 pub struct SimulatedInputs {
     shared: Arc<Shared>,
 }
 
-/// The plant's end of [`SimulatedInputs`]. One thread holds it.
+/// The plant's end of [`SimulatedInputs`]. One thread owns it.
 #[derive(Debug)]
 pub struct InputFeed {
     shared: Arc<Shared>,
@@ -54,10 +54,10 @@ pub struct InputFeed {
 }
 
 impl SimulatedInputs {
-    /// Inputs and their feed; `capacity` edges can wait.
+    /// Inputs and their feed; up to `capacity` edges can wait.
     ///
     /// # Errors
-    /// [`SimulatedError::Capacity`], or [`SimulatedError::Text`] when the system has no file
+    /// [`SimulatedError::Capacity`], or [`SimulatedError::Text`] if the system has no file
     /// descriptor left.
     pub fn new(capacity: usize) -> Result<(Self, InputFeed), SimulatedError> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
@@ -117,8 +117,8 @@ impl Inputs for SimulatedInputs {
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Ok(None),
                 Ok(_) => {
-                    // Reset before the ring is looked at again, so that no push goes unseen. That
-                    // it was reset already is fine.
+                    // Reset before the ring is read again, so that no push is missed. A failure
+                    // means that it was reset already.
                     let _ = rustix::io::read(&self.shared.wake, &mut [0u8; 8]);
                 }
                 Err(Errno::INTR) => {}
@@ -137,10 +137,10 @@ impl Inputs for SimulatedInputs {
 }
 
 impl InputFeed {
-    /// An on-edge of `input` at `at`. False when there is no room: then it is dropped, and told as
-    /// lost with the input's next edge, as the kernel does it.
+    /// An on-edge of `input` at `at`. Returns false if there is no room: then the edge is dropped,
+    /// and the input's next edge reports it as lost, as the kernel does.
     pub fn edge(&mut self, input: Input, at: Instant) -> bool {
-        // A plant that never tells of off-edges has no levels.
+        // A plant that never sends off-edges has no levels.
         let _ = self.shared.levels[input as usize].compare_exchange(
             0,
             1,
@@ -150,14 +150,14 @@ impl InputFeed {
         self.push(input, true, at)
     }
 
-    /// An off-edge of `input` at `at`; from the first one on the input has a level that can be read.
-    /// As [`InputFeed::edge`] where there is no room.
+    /// An off-edge of `input` at `at`. After the first one the level of the input can be read. If
+    /// there is no room, as [`InputFeed::edge`].
     pub fn edge_off(&mut self, input: Input, at: Instant) -> bool {
         self.set_level(input, false);
         self.push(input, false, at)
     }
 
-    /// The level of `input` changes without an edge that anybody is told of.
+    /// The level of `input` changes and no edge reports it.
     pub fn set_level(&mut self, input: Input, on: bool) {
         self.shared.levels[input as usize].store(u8::from(on), Ordering::Release);
     }
@@ -182,31 +182,31 @@ impl InputFeed {
         true
     }
 
-    /// An edge that happens now.
+    /// An on-edge of `input` at the present time. Returns false if there is no room.
     pub fn edge_now(&mut self, input: Input) -> bool {
         self.edge(input, clock::now())
     }
 
-    /// Takes the device away: waiting fails until [`InputFeed::plug`].
+    /// Removes the device: waiting fails until [`InputFeed::plug`].
     pub fn unplug(&mut self) {
         self.shared.unplugged.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Brings it back. Edges that were fed while it was away are delivered: feed none, if the
-    /// plant is to be like a real one.
+    /// Brings the device back. Edges that were fed while it was away are delivered. A real plant
+    /// has none, so feed none.
     pub fn plug(&mut self) {
         self.shared.unplugged.store(false, Ordering::Release);
     }
 
-    /// Edges that wait to be read.
+    /// Number of edges that wait to be read.
     pub fn waiting(&self) -> usize {
         let tail = self.shared.tail.load(Ordering::Relaxed);
         tail.wrapping_sub(self.shared.head.load(Ordering::Acquire))
     }
 
     fn wake(&self) {
-        // Fails only at 2^64 - 1 unread wakes, and then it is readable all the same.
+        // Fails only at 2^64 - 1 unread wakes, and then it is readable anyway.
         let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
     }
 }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_known_once_the_plant_tells_of_off_edges() {
+    fn levels_are_known_once_the_plant_sends_off_edges() {
         let (mut inputs, mut feed) = SimulatedInputs::new(2).unwrap();
         let level = |inputs: &mut SimulatedInputs| inputs.level(Input::Trigger).unwrap();
         assert_eq!(level(&mut inputs), None);
@@ -261,7 +261,7 @@ mod tests {
         for on in [true, false] {
             assert_eq!(inputs.wait(Duration::ZERO).unwrap().unwrap().on, on);
         }
-        // Lost edges are told with an off-edge as well.
+        // An off-edge reports lost edges as well.
         feed.edge_off(Input::Trigger, Instant(4));
         let edge = inputs.wait(Duration::ZERO).unwrap().unwrap();
         assert_eq!((edge.on, edge.lost), (false, 1));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_told_as_lost() {
+    fn edges_without_room_are_reported_as_lost() {
         let (mut inputs, mut feed) = SimulatedInputs::new(2).unwrap();
         let fed: Vec<bool> = (0..5)
             .map(|n| feed.edge(Input::Trigger, Instant(n)))
@@ -323,14 +323,15 @@ mod tests {
     }
 
     #[test]
-    fn between_two_threads_every_edge_arrives_or_is_told_as_lost() {
+    fn between_two_threads_every_edge_arrives_or_is_reported_as_lost() {
         const EDGES: u64 = 200_000;
         let (mut inputs, mut feed) = SimulatedInputs::new(64).unwrap();
         let feeder = std::thread::spawn(move || {
             for n in 1..=EDGES {
                 feed.edge(Input::Trigger, Instant(n));
             }
-            // One more, to tell of the last losses, once there surely is room.
+            // One more edge, which reports the last losses. It is sent when there is certainly
+            // room.
             while feed.waiting() > 0 {
                 std::thread::yield_now();
             }

@@ -1,8 +1,8 @@
-//! Lines without hardware, for tests and for `simulate`.
+//! Inputs and outputs without hardware, for tests and for `simulate`.
 //!
 //! - [`SimulatedInputs`], [`SimulatedOutputs`]: inside one process, through memory.
-//! - [`TextInputs`], [`TextOutputs`]: between processes, one line of text a change, so that a test
-//!   can play the plant around a real `partgate run`.
+//! - [`TextInputs`], [`TextOutputs`]: between processes, one text entry per change, so that a test
+//!   can act as the plant around a real `partgate run`.
 
 mod inputs;
 mod outputs;
@@ -15,13 +15,13 @@ pub use text::{TextInputs, TextOutputs, TextSafeOutputs};
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// What simulated devices say when they fail.
+/// Why a simulated device fails.
 #[derive(Debug, Error)]
 pub enum SimulatedError {
-    /// Unplugged by the test.
+    /// The test unplugged it.
     #[error("simulated {0}: unplugged")]
     Unplugged(&'static str),
-    /// A capacity that cannot be meant.
+    /// A capacity outside 1 to 2^20.
     #[error("a capacity of {0} is not between 1 and {LARGEST_CAPACITY}")]
     Capacity(usize),
     /// A pipe, socket or file that cannot be used.
@@ -29,9 +29,9 @@ pub enum SimulatedError {
     Text {
         /// Pipe, socket or file.
         path: PathBuf,
-        /// What is off, and the fix where one is known.
+        /// What is wrong, and the fix if one is known.
         problem: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A text that is no edge.
@@ -39,22 +39,22 @@ pub enum SimulatedError {
     NoEdge {
         /// The socket.
         path: PathBuf,
-        /// The text, cut to a length fit for a message.
+        /// The text, cut to 64 bytes.
         text: String,
     },
-    /// A probability outside [0, 1], or a time that cannot be meant.
+    /// A share outside [0, 1], or a time that is too long.
     #[error("fault {name}: {value} is not between 0 and {limit}")]
     Fault {
-        /// Which.
+        /// Name of the kind of fault or of the setting.
         name: &'static str,
-        /// As given.
+        /// The value that was given.
         value: f64,
-        /// The largest.
+        /// The largest allowed value.
         limit: f64,
     },
 }
 
-/// The most changes or edges that a ring holds.
+/// The largest number of changes or edges that a ring holds.
 pub const LARGEST_CAPACITY: usize = 1 << 20;
 
 fn check_capacity(capacity: usize) -> Result<usize, SimulatedError> {

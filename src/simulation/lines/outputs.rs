@@ -1,4 +1,4 @@
-//! Output lines that another thread can watch.
+//! Outputs that another thread can watch.
 
 use super::{SimulatedError, check_capacity};
 use crate::clock;
@@ -8,20 +8,20 @@ use crate::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// An output line changed.
+/// A change of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which.
+    /// The output.
     pub output: Output,
-    /// To what.
+    /// Its new level.
     pub on: bool,
-    /// When it was set, CLOCK_MONOTONIC.
+    /// When it was set, CLOCK_MONOTONIC, nanoseconds.
     pub at: Instant,
 }
 
 impl Change {
-    /// A change as one word, so that no reader ever sees half of one: 59 bits of time (18 years
-    /// since boot), 4 of line, 1 of level.
+    /// A change as one 64-bit word, so that no reader sees half of one: 59 bits of time (18 years
+    /// since boot), 4 of output, 1 of level.
     fn pack(self) -> u64 {
         self.at.0 << 5 | (self.output as u64) << 1 | u64::from(self.on)
     }
@@ -40,22 +40,22 @@ struct Shared {
     ring: Box<[AtomicU64]>,
     /// Changes written so far.
     written: AtomicU64,
-    /// One bit a line.
+    /// One bit per output.
     levels: AtomicU32,
-    /// Lines that show another level than was set, one bit each.
+    /// Outputs whose wire has another level than was set, one bit each.
     lost: AtomicU32,
     unplugged: AtomicBool,
 }
 
-/// Output lines that are recorded in memory. Starts with every line as when unattended, and goes
-/// back there when dropped. No lock, no memory taken after the start.
+/// Outputs that are recorded in memory. Every output starts at its unattended level and returns to
+/// it when this is dropped. No lock, and no allocation after the start.
 #[derive(Debug)]
 pub struct SimulatedOutputs {
     shared: Arc<Shared>,
 }
 
-/// The plant's end of [`SimulatedOutputs`]: the levels now, and the changes one by one. Each view
-/// reads all changes for itself.
+/// The plant's end of [`SimulatedOutputs`]: the present levels, and the changes one by one. Each
+/// view reads all changes independently.
 #[derive(Clone, Debug)]
 pub struct OutputView {
     shared: Arc<Shared>,
@@ -64,8 +64,8 @@ pub struct OutputView {
 }
 
 impl SimulatedOutputs {
-    /// Outputs and a view of them; a view that falls more than `capacity` changes behind misses
-    /// the oldest.
+    /// Outputs and a view of them. A view that is more than `capacity` changes behind misses the
+    /// oldest.
     ///
     /// # Errors
     /// [`SimulatedError::Capacity`].
@@ -74,7 +74,7 @@ impl SimulatedOutputs {
             .into_iter()
             .filter(|output| output.when_unattended());
         let shared = Arc::new(Shared {
-            // One more: the slot that comes next may be half way to being written.
+            // One slot more, because the next slot may be partly written.
             ring: (0..=check_capacity(capacity)?)
                 .map(|_| AtomicU64::new(0))
                 .collect(),
@@ -145,23 +145,23 @@ impl Drop for SimulatedOutputs {
 }
 
 impl OutputView {
-    /// The level of `line` now.
+    /// The present level of `output`.
     pub fn level(&self, output: Output) -> bool {
         self.shared.levels.load(Ordering::Acquire) & bit(output) != 0
     }
 
-    /// Changes so far, those included that were missed.
+    /// Number of changes so far, with the missed ones.
     pub fn changes(&self) -> u64 {
         self.shared.written.load(Ordering::Acquire)
     }
 
-    /// Changes that were overwritten before this view read them.
+    /// Number of changes that were overwritten before this view read them.
     pub fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// The wire of `line` takes the other level by itself, as behind an expander that was reset, until
-    /// it is set again. [`Self::level`] goes on to say what was set.
+    /// The wire of `output` takes the other level by itself until the output is set again, as
+    /// behind an expander that was reset. [`Self::level`] still gives what was set.
     pub fn lose(&self, output: Output) {
         self.shared.lost.fetch_or(bit(output), Ordering::AcqRel);
     }
@@ -175,7 +175,7 @@ impl OutputView {
 impl Iterator for OutputView {
     type Item = Change;
 
-    /// The next change, oldest first; None when there is none yet.
+    /// The next change, oldest first; None if there is none yet.
     fn next(&mut self) -> Option<Change> {
         let slots = self.shared.ring.len() as u64;
         loop {
@@ -190,7 +190,8 @@ impl Iterator for OutputView {
             }
             let slot = (self.read % slots) as usize;
             let word = self.shared.ring[slot].load(Ordering::Acquire);
-            // Whoever sees a newer word in the slot also sees the count that came before it.
+            // A reader that sees a newer word in the slot also sees the count that was stored
+            // before it.
             if self.shared.written.load(Ordering::Acquire) >= self.read + slots {
                 continue;
             }
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_lost_its_level_differs_until_it_is_set_again() {
+    fn an_output_that_lost_its_level_differs_until_it_is_set_again() {
         let (mut outputs, view) = SimulatedOutputs::new(8).unwrap();
         outputs
             .set_all(&[(Output::Ready, true), (Output::Pass, true)])
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_start_unattended_and_go_back_there() {
+    fn outputs_start_unattended_and_go_back_there() {
         let (mut outputs, mut view) = SimulatedOutputs::new(100).unwrap();
         let unattended = |view: &OutputView| {
             Output::ALL
@@ -290,7 +291,7 @@ mod tests {
             for n in 0..CHANGES {
                 outputs.set(Output::Busy, n % 2 == 0).unwrap();
             }
-            // Dropped elsewhere, so that nothing follows.
+            // The main thread drops it, so that no change follows.
             outputs
         });
         let (mut seen, mut last) = (0, Instant(0));

@@ -1,9 +1,9 @@
-//! Lines between processes: one line of text a change.
+//! Inputs and outputs between processes: one text entry per change.
 //!
-//! A test that starts a real `partgate run` plays the plant through these. Outputs arrive as
-//! `<monotonic_ns> <line> <0|1>`, inputs are sent as `<monotonic_ns> <input> [off] [<lost>]`: an on-edge
-//! or an off-edge. From its first off-edge on an input has a level that can be read; `<monotonic_ns>
-//! <input> level <0|1>` changes it without an edge, as when the kernel loses one.
+//! A test that starts a real `partgate run` acts as the plant through these. Outputs arrive as
+//! `<monotonic_ns> <output> <0|1>`. Inputs are sent as `<monotonic_ns> <input> [off] [<lost>]`: an
+//! on-edge or an off-edge. After its first off-edge the level of an input can be read.
+//! `<monotonic_ns> <input> level <0|1>` changes it without an edge, as when the kernel loses one.
 
 use super::SimulatedError;
 use crate::clock;
@@ -19,7 +19,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 /// Longest text of one change or edge, bytes: 20 digits, the longest name, a word, 10 digits, and
-/// what stands between.
+/// the separators.
 const LONGEST: usize = 64;
 
 /// Where changes go.
@@ -29,7 +29,7 @@ enum Sink {
     Datagrams(UnixDatagram),
 }
 
-/// The plant's end of the lines, and where it is.
+/// The plant's end of the outputs, and its path.
 #[derive(Debug)]
 struct Plant {
     path: PathBuf,
@@ -37,7 +37,7 @@ struct Plant {
 }
 
 impl Plant {
-    /// Opens `path`. What does not exist becomes a plain file.
+    /// Opens `path`. If nothing is there, it becomes a plain file.
     fn open(path: &Path) -> Result<Self, SimulatedError> {
         let fail = |problem| {
             move |source| SimulatedError::Text {
@@ -60,7 +60,8 @@ impl Plant {
             let file = OpenOptions::new()
                 .append(true)
                 .create(true)
-                // A FIFO without a reader is an error at once, and a full one when written.
+                // A FIFO without a reader gives an error at once, and a full FIFO gives one when it
+                // is written.
                 .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
                 .open(path)
                 .map_err(fail(
@@ -74,7 +75,7 @@ impl Plant {
         })
     }
 
-    fn tell(&mut self, output: Output, on: bool) -> Result<(), SimulatedError> {
+    fn send(&mut self, output: Output, on: bool) -> Result<(), SimulatedError> {
         let mut buffer = [0u8; LONGEST];
         let mut rest = &mut buffer[..];
         let (now, level) = (clock::now().0, u8::from(on));
@@ -83,7 +84,7 @@ impl Plant {
         let text = &buffer[..LONGEST - left];
         if written.is_ok() {
             written = match &mut self.sink {
-                // Shorter than PIPE_BUF, so all or nothing.
+                // Shorter than PIPE_BUF, so it is written whole or not at all.
                 Sink::Stream(file) => file.write_all(text),
                 Sink::Datagrams(socket) => socket.send(text).map(|_| ()),
             };
@@ -100,43 +101,43 @@ impl Plant {
     }
 }
 
-/// Output lines that tell every level that they are set to to a FIFO, a unix datagram socket or a
-/// plain file: also one that they have already, since [`TextSafeOutputs`] may have changed it.
+/// Outputs that send every level that is set to a FIFO, a unix datagram socket or a plain file. A
+/// level that an output has already is sent too, because [`TextSafeOutputs`] may have changed it.
 ///
-/// At the start every line is told once, as when unattended. When this is dropped the lines go back
-/// there; when the process is killed, the reader of a FIFO sees its end. Nothing waits: a reader that
-/// does not keep up makes setting fail.
+/// At the start every output sends its unattended level once. When this is dropped, the outputs
+/// return to those levels; when the process is killed, the reader of a FIFO gets end of file.
+/// Nothing waits: if a reader does not keep up, setting fails.
 #[derive(Debug)]
 pub struct TextOutputs {
-    told: Plant,
+    plant: Plant,
     wired: [bool; Output::ALL.len()],
 }
 
 impl TextOutputs {
-    /// Opens `path` for the given lines. What does not exist becomes a plain file.
+    /// Opens `path` for the given outputs. If nothing is there, it becomes a plain file.
     ///
     /// # Errors
-    /// [`SimulatedError::Text`], among others when nobody reads the FIFO or socket.
-    pub fn open(path: &Path, lines: &[Output]) -> Result<Self, SimulatedError> {
-        let mut outputs = Self {
-            told: Plant::open(path)?,
-            wired: wired(lines),
+    /// [`SimulatedError::Text`], for example if nobody reads the FIFO or socket.
+    pub fn open(path: &Path, outputs: &[Output]) -> Result<Self, SimulatedError> {
+        let mut opened = Self {
+            plant: Plant::open(path)?,
+            wired: wired(outputs),
         };
-        for output in lines {
-            outputs.told.tell(*output, output.when_unattended())?;
+        for output in outputs {
+            opened.plant.send(*output, output.when_unattended())?;
         }
-        Ok(outputs)
+        Ok(opened)
     }
 }
 
-fn wired(lines: &[Output]) -> [bool; Output::ALL.len()] {
-    Output::ALL.map(|output| lines.contains(&output))
+fn wired(outputs: &[Output]) -> [bool; Output::ALL.len()] {
+    Output::ALL.map(|output| outputs.contains(&output))
 }
 
 impl Outputs for TextOutputs {
     fn set(&mut self, output: Output, on: bool) -> Result<(), DeviceError> {
         if self.wired[output as usize] {
-            self.told.tell(output, on)?;
+            self.plant.send(output, on)?;
         }
         Ok(())
     }
@@ -145,28 +146,28 @@ impl Outputs for TextOutputs {
 impl Drop for TextOutputs {
     fn drop(&mut self) {
         for output in Output::ALL {
-            // With the plant gone nobody is left to tell.
+            // If the plant is gone, nobody can receive this.
             let _ = self.set(output, output.when_unattended());
         }
     }
 }
 
-/// Lets the lines of [`TextOutputs`] fall from another process.
+/// Switches off the outputs of [`TextOutputs`] from another process.
 #[derive(Debug)]
 pub struct TextSafeOutputs {
-    told: Plant,
+    plant: Plant,
     wired: [bool; Output::ALL.len()],
 }
 
 impl TextSafeOutputs {
-    /// Opens `path`, which another process has opened for `lines`. Nothing is told yet.
+    /// Opens `path`, which another process has opened for `outputs`. Nothing is sent yet.
     ///
     /// # Errors
     /// As [`TextOutputs::open`].
-    pub fn open(path: &Path, lines: &[Output]) -> Result<Self, SimulatedError> {
+    pub fn open(path: &Path, outputs: &[Output]) -> Result<Self, SimulatedError> {
         Ok(Self {
-            told: Plant::open(path)?,
-            wired: wired(lines),
+            plant: Plant::open(path)?,
+            wired: wired(outputs),
         })
     }
 }
@@ -174,30 +175,29 @@ impl TextSafeOutputs {
 impl SafeOutputs for TextSafeOutputs {
     fn fall(&mut self, output: Output) -> Result<(), DeviceError> {
         if self.wired[output as usize] {
-            self.told.tell(output, output.when_unattended())?;
+            self.plant.send(output, output.when_unattended())?;
         }
         Ok(())
     }
 }
 
-/// Input lines whose edges arrive as datagrams.
+/// Inputs whose edges arrive as datagrams.
 #[derive(Debug)]
 pub struct TextInputs {
     path: PathBuf,
     socket: UnixDatagram,
-    /// None until the plant tells.
+    /// None until the plant sends them.
     levels: [Option<bool>; Input::ALL.len()],
 }
 
-/// What a datagram says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Message {
     Edge(Edge),
     Level(Input, bool),
 }
 
 impl TextInputs {
-    /// Makes the socket `path` and listens; a socket that an earlier process left there is
+    /// Makes the socket `path` and listens. A socket that an earlier process left there is
     /// replaced.
     ///
     /// # Errors
@@ -224,7 +224,7 @@ impl TextInputs {
         })
     }
 
-    fn receive(&self) -> Result<Option<Told>, SimulatedError> {
+    fn receive(&self) -> Result<Option<Message>, SimulatedError> {
         let mut buffer = [0u8; LONGEST];
         let length = match self.socket.recv(&mut buffer) {
             Ok(length) => length,
@@ -240,7 +240,7 @@ impl TextInputs {
             }
         };
         match parse(&buffer[..length]) {
-            Some(told) => Ok(Some(told)),
+            Some(message) => Ok(Some(message)),
             None => Err(SimulatedError::NoEdge {
                 path: self.path.clone(),
                 text: String::from_utf8_lossy(&buffer[..length]).into_owned(),
@@ -249,33 +249,33 @@ impl TextInputs {
     }
 }
 
-fn parse(text: &[u8]) -> Option<Told> {
+fn parse(text: &[u8]) -> Option<Message> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words = text.split_ascii_whitespace().peekable();
     let at = Instant(words.next()?.parse().ok()?);
     let name = words.next()?;
     let input = Input::ALL.into_iter().find(|input| input.name() == name)?;
-    let told = if words.next_if_eq(&"level").is_some() {
+    let message = if words.next_if_eq(&"level").is_some() {
         let on = match words.next()? {
             "0" => false,
             "1" => true,
             _ => return None,
         };
-        Told::Level(input, on)
+        Message::Level(input, on)
     } else {
         let on = words.next_if_eq(&"off").is_none();
         let lost = match words.next() {
             Some(word) => word.parse().ok()?,
             None => 0,
         };
-        Told::Edge(Edge {
+        Message::Edge(Edge {
             input,
             on,
             at,
             lost,
         })
     };
-    words.next().is_none().then_some(told)
+    words.next().is_none().then_some(message)
 }
 
 impl Inputs for TextInputs {
@@ -283,15 +283,15 @@ impl Inputs for TextInputs {
         let deadline = clock::now().after(at_most);
         loop {
             match self.receive()? {
-                Some(Told::Edge(edge)) => {
+                Some(Message::Edge(edge)) => {
                     let level = &mut self.levels[edge.input as usize];
-                    // A plant that never tells of off-edges has no levels.
+                    // A plant that never sends off-edges has no levels.
                     if level.is_some() || !edge.on {
                         *level = Some(edge.on);
                     }
                     return Ok(Some(edge));
                 }
-                Some(Told::Level(input, on)) => {
+                Some(Message::Level(input, on)) => {
                     self.levels[input as usize] = Some(on);
                     continue;
                 }
@@ -319,13 +319,13 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::io::{BufRead, BufReader, Read};
 
-    /// (line, level) of every change in `text`, whose times must not go back.
+    /// (output, level) of every change in `text`. The times must not go back.
     fn changes(text: &str) -> Vec<(String, String)> {
         let mut last = 0;
         text.lines()
-            .map(|line| {
-                let words: Vec<&str> = line.split(' ').collect();
-                assert_eq!(words.len(), 3, "{line:?}");
+            .map(|entry| {
+                let words: Vec<&str> = entry.split(' ').collect();
+                assert_eq!(words.len(), 3, "{entry:?}");
                 let at: u64 = words[0].parse().unwrap();
                 assert!(at >= last);
                 last = at;
@@ -334,8 +334,8 @@ mod tests {
             .collect()
     }
 
-    fn pair(line: &str, level: &str) -> (String, String) {
-        (line.to_owned(), level.to_owned())
+    fn pair(output: &str, level: &str) -> (String, String) {
+        (output.to_owned(), level.to_owned())
     }
 
     fn fifo(path: &Path) {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_file_tells_the_start_every_level_of_both_processes_and_the_end() {
+    fn a_plain_file_holds_the_start_every_level_of_both_processes_and_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         let mut outputs =
@@ -352,7 +352,7 @@ mod tests {
         let mut other = TextSafeOutputs::open(&path, &[Output::Ready]).unwrap();
         other.fall(Output::Ready).unwrap();
         other.fall(Output::Pass).unwrap();
-        // Told again, although it was on before as far as this one knows.
+        // Sent again, although this process set it before: the other process may have changed it.
         outputs.set(Output::Ready, true).unwrap();
         outputs.set(Output::Pass, true).unwrap();
         drop(outputs);
@@ -420,16 +420,16 @@ mod tests {
         let error = failed.expect("a pipe is finite").to_string();
         assert!(error.contains("does not keep up"), "{error}");
         // What was written arrived whole.
-        let mut lines = BufReader::new(reader);
-        let mut line = String::new();
-        while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
-            assert_eq!(changes(&line).len(), 1);
-            line.clear();
+        let mut entries = BufReader::new(reader);
+        let mut entry = String::new();
+        while entries.read_line(&mut entry).is_ok_and(|n| n > 0) {
+            assert_eq!(changes(&entry).len(), 1);
+            entry.clear();
         }
     }
 
     #[test]
-    fn datagrams_carry_one_change_each_and_a_plant_that_left_is_told() {
+    fn datagrams_carry_one_change_each_and_a_plant_that_left_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plant");
         let plant = UnixDatagram::bind(&path).unwrap();
@@ -450,7 +450,7 @@ mod tests {
     fn edges_arrive_and_nonsense_is_an_error_that_repeats_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edges");
-        // As left behind by a process that was killed.
+        // As a process that was killed leaves it.
         drop(UnixDatagram::bind(&path).unwrap());
         let mut inputs = TextInputs::listen(&path).unwrap();
         assert_eq!(inputs.wait(Duration::from_millis(5)).unwrap(), None);
@@ -494,7 +494,7 @@ mod tests {
         assert!(inputs.wait(long).is_err(), "no level");
         assert_eq!(inputs.level(Input::Trigger).unwrap(), Some(true));
         assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
-        // A file that is no socket is not removed.
+        // A file that is not a socket stays.
         let file = folder.path().join("precious");
         std::fs::write(&file, "x").unwrap();
         assert!(TextInputs::listen(&file).is_err());
@@ -514,7 +514,7 @@ mod tests {
             let text = format!("{at} {} {off}{lost}", input.name());
             prop_assert!(text.len() <= LONGEST);
             let edge = Edge { input, on, at: Instant(at), lost };
-            prop_assert_eq!(parse(text.as_bytes()), Some(Told::Edge(edge)));
+            prop_assert_eq!(parse(text.as_bytes()), Some(Message::Edge(edge)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is mounted where: the description that is drawn, and that a defect alters.
+//! What is mounted where: the description that is drawn, and that a defect changes.
 
 use super::canvas::{Rgb, colour};
 
@@ -7,7 +7,8 @@ pub(super) const WIRES: usize = 5;
 /// Terminals of one block.
 pub(super) const TERMINALS: usize = 6;
 
-/// One wire: its colour (an index into [`COLOURS`]) and its terminal on either side, from the top.
+/// One wire: its colour (an index into [`COLOURS`]) and its terminal on each side, counted from the
+/// top.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Wire {
     pub(super) colour: usize,
@@ -26,8 +27,8 @@ pub(super) const COLOURS: [Rgb; WIRES] = [
 
 /// Plugs of the coding block.
 pub(super) const PLUGS: usize = 11;
-/// The two plugs that are not white. Each has three white ones on either side and bare plate above
-/// and below: whoever sees no more than seven plugs at a time cannot tell their places apart.
+/// The two plugs that are not white. Each has three white plugs on either side and bare plate above
+/// and below. A method that sees at most seven plugs at a time cannot distinguish the two places.
 pub(super) const CODED: [usize; 2] = [3, 7];
 
 /// A plug of the coding block.
@@ -41,7 +42,7 @@ pub(super) enum Plug {
     Blue,
 }
 
-/// The two box-shaped components share a footprint, so a worker can exchange them.
+/// The two box-shaped components share a footprint, so a person can exchange them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Case {
     /// Relay: light blue.
@@ -68,7 +69,7 @@ pub(super) enum Facing {
     Left,
 }
 
-/// A thin bright line on the plate: a bent stroke from `from` to `to` through the pull of `bend`.
+/// A thin bright scratch on the plate: a bent stroke from `from` to `to`, pulled towards `bend`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scratch {
     pub(super) from: [f32; 2],
@@ -88,13 +89,13 @@ pub(super) struct Stain {
     pub(super) depth: f32,
 }
 
-/// A bite out of the plate's edge made of two discs (x, y, radius).
+/// A piece missing from the plate's edge: two discs (x, y, radius).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Chip {
     pub(super) bites: [[f32; 3]; 2],
 }
 
-/// A wire that has parted.
+/// A broken wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
     pub(super) wire: usize,
@@ -102,7 +103,7 @@ pub(super) struct Cut {
     pub(super) x: f32,
     /// Width of the gap, pixels.
     pub(super) gap: f32,
-    /// How far the left and the right end stand off the wire's course, pixels downwards.
+    /// How far the left and the right end are from the wire's course, pixels downwards.
     pub(super) droop: [f32; 2],
 }
 
@@ -130,8 +131,8 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// As the drawing has it. The two capacitors are of one kind and lie in opposite directions,
-    /// and each block has one empty terminal: what a misplacement puts in the wrong place is to
-    /// be seen, in the right place, on every good part.
+    /// and each block has one empty terminal. So every good part shows, in the right place, what a
+    /// misplacement puts in the wrong place.
     pub(super) fn as_drawn() -> Self {
         let wire = |colour, left, right| Wire {
             colour,

@@ -1,8 +1,8 @@
 //! Anti-aliased drawing in linear light.
 //!
-//! Shapes are signed distances (pixels; negative inside), so coverage at an edge is exact enough
-//! without drawing larger and shrinking, and one distance serves the edge, the bevel and the soft
-//! shadow. Everything is + - * / and square roots: the same bits on every processor.
+//! Shapes are signed distances (pixels; negative inside). So the coverage at an edge is exact
+//! enough without drawing larger and shrinking, and one distance serves the edge, the bevel and the
+//! soft shadow. The code uses only + - * / and square roots: the same bits on every processor.
 
 use crate::seed::Rng;
 
@@ -16,15 +16,15 @@ pub(super) const HEIGHT: usize = 256;
 
 /// Half of the width of an edge's ramp, pixels: a little softer than ideal, as a lens draws it.
 const EDGE: f32 = 0.75;
-/// How far a pose can carry any point of the part, pixels: areas are widened by it.
+/// How far a pose can move any point of the part, pixels. Areas are widened by it.
 const REACH: f32 = 4.0;
 /// Light direction (towards the lamp: up and left, mostly from above), unit length.
 const LAMP: [f32; 3] = [-0.44, -0.54, 0.717];
 /// Half-way between the lamp and the camera, for highlights; unit length.
 const HALFWAY: [f32; 3] = [-0.237, -0.291, 0.927];
 
-/// Linear light of a colour as a screen shows it. The screen curve is taken as a square
-/// throughout: close to sRGB, and its inverse is a square root.
+/// Linear light of a colour as a screen shows it. The screen curve is a square throughout: it is
+/// close to sRGB, and its inverse is a square root.
 pub(super) const fn colour(r: u8, g: u8, b: u8) -> Rgb {
     let (r, g, b) = (r as f32 / 255.0, g as f32 / 255.0, b as f32 / 255.0);
     [r * r, g * g, b * b]
@@ -61,7 +61,7 @@ pub(super) fn length(x: f32, y: f32) -> f32 {
     (x * x + y * y).sqrt()
 }
 
-/// Matt brightness of a surface whose normal leans by (`nx`, `ny`); 1 where it lies flat.
+/// Matt brightness of a surface whose normal leans by (`nx`, `ny`); 1 if it is flat.
 pub(super) fn lit(nx: f32, ny: f32) -> f32 {
     let nz = (1.0 - nx * nx - ny * ny).max(0.0).sqrt();
     let direct = (nx * LAMP[0] + ny * LAMP[1] + nz * LAMP[2]).max(0.0) / LAMP[2];
@@ -170,9 +170,9 @@ impl Pose {
 pub(super) struct Light {
     /// Factor on everything.
     pub(super) exposure: f32,
-    /// Share moved from blue to red.
+    /// Share of light moved from blue to red.
     pub(super) warmth: f32,
-    /// Rise of light from the centre to the right and to the lower edge.
+    /// Rise of light from the centre to the right edge and to the lower edge.
     pub(super) slope: [f32; 2],
     /// Where the light is strongest, in half images from the centre.
     pub(super) centre: [f32; 2],
@@ -225,7 +225,7 @@ impl Canvas {
         });
     }
 
-    /// Takes away the share of light that `f` gives: shadows.
+    /// Removes the share of light that `f` gives: shadows.
     pub(super) fn darken(&mut self, area: Area, f: impl Fn(f32, f32) -> f32) {
         self.each(area, |x, y, pixel| {
             let share = f(x, y);
@@ -235,8 +235,8 @@ impl Canvas {
         });
     }
 
-    /// The soft shadow of `shape` standing `height` pixels high, and the dark line of contact.
-    /// `shape` itself is to be drawn next.
+    /// The soft shadow of `shape`, which stands `height` pixels high, and the dark contact edge.
+    /// The caller draws `shape` itself next.
     pub(super) fn shadow(&mut self, shape: RoundBox, height: f32) {
         let far = RoundBox {
             cx: shape.cx + 0.42 * height,
@@ -246,7 +246,7 @@ impl Canvas {
         let blur = 1.5 + 0.4 * height;
         self.darken(far.area(blur + height), |x, y| {
             let beside = shape.distance(x, y).0;
-            // What casts the shadow is drawn over it next.
+            // The shape that casts the shadow is drawn over it next.
             if beside < -2.0 * EDGE {
                 return 0.0;
             }
@@ -256,8 +256,8 @@ impl Canvas {
         });
     }
 
-    /// A flat-topped body with a rounded rim `bevel` pixels wide. `skin` gives the top's own
-    /// colour at a point.
+    /// A flat-topped body with a rounded rim `bevel` pixels wide. `skin` gives the top's own colour
+    /// at a point.
     pub(super) fn body(
         &mut self,
         shape: RoundBox,
@@ -289,7 +289,7 @@ impl Canvas {
         self.body(shape, bevel, 0.15, |_, _| skin);
     }
 
-    /// Grey levels (0 to 255, not rounded, three a pixel) as the camera gives them without noise.
+    /// Grey levels (0 to 255, not rounded, three per pixel) as the camera gives them without noise.
     pub(super) fn develop(&self, light: &Light) -> Vec<f32> {
         let tint = [1.0 + light.warmth, 1.0, 1.0 - light.warmth];
         let mut levels = Vec::with_capacity(self.pixels.len() * 3);
@@ -309,14 +309,14 @@ impl Canvas {
     }
 }
 
-/// Rounds `levels` to bytes with the sensor's noise of standard deviation `sigma` grey levels.
-/// One sigma for dark and bright: photon noise grows with the square root of light, and the
-/// square-root curve of the picture takes that growth away.
+/// Rounds `levels` to bytes and adds the sensor's noise of standard deviation `sigma` grey levels.
+/// Dark and bright pixels have the same sigma: photon noise grows with the square root of light,
+/// and the square-root curve of the picture removes that growth.
 pub(super) fn expose(levels: &[f32], sigma: f32, rng: &mut Rng) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(levels.len());
     for pair in levels.chunks(2) {
-        // The sum of four uniform bytes is near enough to a bell curve (mean 510, standard
-        // deviation 147.8) and 64 bits serve two values: twelve draws a value would cost more
+        // The sum of four uniform bytes is close enough to a bell curve (mean 510, standard
+        // deviation 147.8), and 64 bits serve two values. Twelve draws per value would take longer
         // than the drawing.
         let bits = rng.next_u64().to_le_bytes();
         for (level, four) in pair.iter().zip(bits.chunks(4)) {
@@ -328,13 +328,13 @@ pub(super) fn expose(levels: &[f32], sigma: f32, rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// Smooth random values in the plane, one field a part.
+/// Smooth random values in the plane, one field per part.
 pub(super) struct Texture {
     lattice: Box<[f32; Texture::SIZE]>,
 }
 
 impl Texture {
-    /// A power of two: the remainder by it is a mask.
+    /// A power of two, so that the remainder is a mask.
     const SIZE: usize = 4096;
 
     /// A field drawn from `rng`.
@@ -344,10 +344,10 @@ impl Texture {
         }
     }
 
-    /// The value at (`u`, `v`), -1 to 1, interpolated between whole numbers; `stride` is how
-    /// many lattice values one row takes.
+    /// The value at (`u`, `v`), -1 to 1, interpolated between whole numbers; `stride` is the number
+    /// of lattice values per row.
     pub(super) fn at(&self, u: f32, v: f32, stride: usize) -> f32 {
-        // The cast rounds towards zero, and takes a negative coordinate to zero.
+        // The cast rounds towards zero, also for a negative coordinate.
         let (column, row) = (u as u32, v as u32);
         let (tu, tv) = (u - column as f32, v - row as f32);
         let start = row as usize * stride + column as usize;

@@ -1,4 +1,4 @@
-//! The components, each drawn at a place of its own.
+//! The components, each drawn at its own place.
 
 use super::assembly::{Case, Facing, Lens, PLUGS, Plug};
 use super::canvas::{
@@ -32,7 +32,7 @@ pub(super) fn screw(canvas: &mut Canvas, cx: f32, cy: f32, radius: f32, slot: [f
         if share <= 0.0 {
             return (0.0, [0.0; 3]);
         }
-        // A dome that grows steeper towards its rim.
+        // A dome that is steeper towards its rim.
         let lean = 0.3 + 0.5 * smooth(0.6, 1.0, r / radius);
         let (nx, ny) = (rx / radius * lean, ry / radius * lean);
         let head = lifted(scaled(STEEL, lit(nx, ny)), 0.25 * shine(nx, ny, 4));
@@ -81,8 +81,9 @@ pub(super) fn case(canvas: &mut Canvas, cx: f32, cy: f32, kind: Case) {
     }
 }
 
-/// An electrolytic capacitor lying on its side: a can with a sleeve, a minus stripe, and its leads
-/// at one end. `sleeve` shifts the sleeve's print along the can (pixels) and round it (radii).
+/// An electrolytic capacitor that lies on its side: a can with a sleeve, a minus stripe, and its
+/// leads at one end. `sleeve` shifts the sleeve's print along the can (pixels) and around it
+/// (radii).
 pub(super) fn can(canvas: &mut Canvas, cx: f32, cy: f32, facing: Facing, sleeve: [f32; 2]) {
     // Everything is drawn in the can's own directions: +1 has the leads on the right.
     let way = match facing {
@@ -183,8 +184,8 @@ pub(super) fn lamp(canvas: &mut Canvas, cx: f32, cy: f32, lens: Lens) {
 }
 
 /// Pixels from one plug of the coding block to the next. The two coded plugs are four pitches
-/// apart: 64 pixels of a network's 256, a multiple of the strides of its features, so that both
-/// are sampled alike.
+/// apart: 64 pixels of a network's 256. This is a multiple of the strides of its features, so both
+/// are sampled in the same way.
 const PLUG_PITCH: f32 = 20.0;
 
 /// The coding block: a row of plugs in a dark housing, which is the same at every plug.

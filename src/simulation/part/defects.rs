@@ -1,4 +1,4 @@
-//! What can be wrong with a part, and how each fault alters the assembly.
+//! What can be wrong with a part, and how each defect changes the assembly.
 
 use super::assembly::{Assembly, CODED, Chip, Cut, Facing, Scratch, Stain, WIRES};
 use super::layout::BASE;
@@ -6,10 +6,11 @@ use crate::seed::Rng;
 
 /// A kind of defect.
 ///
-/// The first six are misplacements: every piece of the picture is one that good parts show too,
-/// at another place. Most of them also bring things together that good parts show apart, which a
-/// method without positions notices; [`Defect::PlugsSwapped`] alone leaves the surroundings as
-/// they were, and only the place is wrong. The others are something missing, or something that no good part shows.
+/// The first six are misplacements: every detail of the picture is also on good parts, at another
+/// place. Most of them also bring details together that are apart on good parts; a method without
+/// positions notices this. [`Defect::PlugsSwapped`] alone leaves the surroundings as they are: only
+/// the place is wrong. With the other kinds, something is missing, or the part shows something that
+/// no good part shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Defect {
     /// Two neighbouring wires sit in each other's terminals.
@@ -18,23 +19,23 @@ pub enum Defect {
     WireWrongTerminal,
     /// Three neighbouring wires follow in the wrong order of colours.
     WrongColourOrder,
-    /// Two components that fit each other's place have changed places.
+    /// Two components that fit each other's place are exchanged.
     ComponentsSwapped,
     /// A capacitor is mounted the wrong way round.
     ComponentMirrored,
-    /// The two coded plugs have changed places, each in surroundings like those of the other.
+    /// The two coded plugs are exchanged. Each has surroundings like those of the other.
     PlugsSwapped,
-    /// A component was never mounted.
+    /// A component is missing.
     ComponentMissing,
-    /// A corner screw was never set.
+    /// A corner screw is missing.
     ScrewMissing,
-    /// A wire has parted.
+    /// A wire is broken.
     BrokenWire,
     /// A thin scratch on the plate.
     Scratch,
     /// A faint stain on the plate.
     Stain,
-    /// A piece has broken off the plate's edge.
+    /// A piece of the plate's edge is broken off.
     EdgeChip,
 }
 
@@ -55,7 +56,7 @@ impl Defect {
         Self::EdgeChip,
     ];
 
-    /// A short name that is also a folder's: lower case, words joined by underscores.
+    /// A short name that is also the folder's name: lower case, words joined by underscores.
     pub fn name(self) -> &'static str {
         match self {
             Self::WireSwapped => "wire_swapped",
@@ -73,7 +74,7 @@ impl Defect {
         }
     }
 
-    /// One sentence for somebody who sees the part for the first time.
+    /// One sentence for a person who sees the part for the first time.
     pub fn what(self) -> &'static str {
         match self {
             Self::WireSwapped => "Two neighbouring wires sit in each other's terminals.",
@@ -93,7 +94,8 @@ impl Defect {
         }
     }
 
-    /// Right in itself, wrong in its place: no piece of the picture is strange to good parts.
+    /// Correct in itself, wrong in its place: no detail of the picture is new to a method that
+    /// knows good parts.
     pub fn is_misplacement(self) -> bool {
         matches!(
             self,
@@ -106,7 +108,7 @@ impl Defect {
         )
     }
 
-    /// Builds the fault into `assembly`; where and how strong comes from `rng`.
+    /// Builds the defect into `assembly`; `rng` gives its place and strength.
     pub(super) fn build_into(self, assembly: &mut Assembly, rng: &mut Rng) {
         match self {
             Self::WireSwapped => {
@@ -115,7 +117,7 @@ impl Defect {
             }
             Self::WrongColourOrder => {
                 let first = rng.below(WIRES - 2);
-                // Either way round: the middle wire comes first, or last.
+                // Either order: the middle wire comes first, or last.
                 if rng.below(2) == 0 {
                     exchange(assembly, first, first + 1);
                     exchange(assembly, first + 1, first + 2);
@@ -136,7 +138,7 @@ impl Defect {
                 }
             }
             Self::ComponentsSwapped => match rng.below(3) {
-                // The lamps are small and the boxes large; the boxes come twice as often.
+                // The lamps are small and the boxes large, so the boxes come twice as often.
                 0 => assembly.lamps.swap(0, 1),
                 _ => assembly.cases.swap(0, 1),
             },
@@ -180,8 +182,8 @@ impl Defect {
     }
 }
 
-/// Two wires take each other's course at both ends. Only the colours move, so no wire crosses
-/// another, which no good part shows.
+/// Two wires exchange their courses at both ends. Only the colours move, so no wire crosses
+/// another: no good part shows a crossing.
 fn exchange(assembly: &mut Assembly, a: usize, b: usize) {
     let colour = |assembly: &Assembly, i: usize| assembly.wires.get(i).map(|w| w.colour);
     if let (Some(first), Some(second)) = (colour(assembly, a), colour(assembly, b)) {
@@ -193,7 +195,7 @@ fn exchange(assembly: &mut Assembly, a: usize, b: usize) {
     }
 }
 
-/// Stretches of bare plate (x and y from, then to): between the upper row and the wires, between
+/// Areas of bare plate (x and y from, then to): between the upper row and the wires, and between
 /// the wires and the coding block, left and right.
 const BARE: [[f32; 4]; 3] = [
     [106.0, 86.0, 214.0, 98.0],
@@ -224,7 +226,7 @@ fn cut(rng: &mut Rng) -> Cut {
 
 fn scratch(rng: &mut Rng) -> Scratch {
     let [x0, y0, x1, y1] = bare(rng);
-    // Along the stretch, from its first part to its last: in full sight, not under a component.
+    // From the first part of the area to its last: in full sight, not under a component.
     let (early, late) = (rng.between(0.0, 0.35), rng.between(0.65, 1.0));
     let (a, b) = (rng.unit(), rng.unit());
     let (s, t) = if x1 - x0 > y1 - y0 {
@@ -265,7 +267,7 @@ fn stain(rng: &mut Rng) -> Stain {
 }
 
 fn chip(rng: &mut Rng) -> Chip {
-    // A place on one of the four sides, clear of the corners.
+    // A place on one of the four sides, away from the corners.
     let side = rng.below(4);
     let share = rng.between(-0.8, 0.8);
     let (sx, sy) = match side {

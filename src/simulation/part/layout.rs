@@ -63,17 +63,18 @@ const NAMES: [(&str, [f32; 2]); SEATS] = [
 /// Middle of the coding block.
 const CODING: [f32; 2] = [WIDTH as f32 / 2.0, 214.0];
 
-/// The bare plate in its fixture: a third of the work, and the same for every defect but one.
+/// The bare plate in its fixture. It is a third of the work, and the same for every defect except
+/// one.
 pub(super) fn ground(assembly: &Assembly, nuisance: &Nuisance) -> Canvas {
     let mut canvas = Canvas::new(nuisance.pose);
     plate(&mut canvas, &nuisance.texture, assembly.chip.as_ref());
     canvas
 }
 
-/// Draws all that stands on `ground`, with the variations of `nuisance`.
+/// Draws everything on `ground`, with the variations of `nuisance`.
 pub(super) fn mount(ground: Canvas, assembly: &Assembly, nuisance: &Nuisance) -> Canvas {
     let mut canvas = ground;
-    // Faults of the surface come before everything that stands on it and hides it.
+    // Defects of the surface are drawn first, because everything on the surface hides it.
     if let Some(stain) = &assembly.stain {
         spot(&mut canvas, stain);
     }
@@ -95,7 +96,7 @@ pub(super) fn mount(ground: Canvas, assembly: &Assembly, nuisance: &Nuisance) ->
     canvas
 }
 
-/// Distance from the plate's outline, with the bite taken out.
+/// Distance from the plate's outline, without the missing piece.
 fn outline(x: f32, y: f32, chip: Option<&Chip>) -> (f32, f32, [f32; 2]) {
     let (d, n) = BASE.distance(x, y);
     let mut bite = 1000.0f32;
@@ -122,13 +123,13 @@ fn plate(canvas: &mut Canvas, texture: &Texture, chip: Option<&Chip>) {
         if inside <= 0.0 {
             return (1.0, under);
         }
-        // Brushed along x: long streaks, over the fine grain of the casting.
+        // Brushed along x: long streaks over the fine grain of the casting.
         let streak = texture.at((x + 9.0) / 34.0, (y + 9.0) / 1.1, 13);
         let wide = texture.at((x + 9.0) / 90.0 + 20.0, (y + 9.0) / 5.0, 29);
         let metal = scaled(PLATE, 1.0 + 0.07 * streak + 0.05 * wide + 0.04 * grain);
         let lean = 0.7 * (1.0 + d / 3.0).clamp(0.0, 1.0);
         let mut light = scaled(metal, lit(nx * lean, ny * lean));
-        // The engraved line that runs round the plate.
+        // The groove engraved around the plate.
         let groove = (d + 7.0).abs();
         light = scaled(light, 1.0 - 0.22 * (1.0 - smooth(0.3, 1.4, groove)));
         if chip.is_some() {
@@ -154,7 +155,7 @@ fn prints(canvas: &mut Canvas) {
             let line = coverage(shape.distance(x, y).0.abs() - 0.5);
             (0.6 * line, DARK)
         });
-        // Two holes for the leads, seen only when the seat is empty.
+        // Two holes for the leads, visible only if the seat is empty.
         let apart = if half_x > half_y { half_x - 12.0 } else { 0.0 };
         let below = if half_x > half_y { 0.0 } else { half_y * 0.55 };
         for side in [-1.0, 1.0] {
@@ -194,14 +195,14 @@ fn spot(canvas: &mut Canvas, stain: &Stain) {
             wet += near * near;
         }
         let wet = smooth(0.0, 0.7, wet);
-        // The plate alone takes the stain: nothing falls on the fixture beside it.
+        // Only the plate has the stain, not the fixture beside it.
         let on = coverage(BASE.distance(x, y).0);
         (stain.depth * wet * on, colour(88, 72, 52))
     });
 }
 
 fn stroke(canvas: &mut Canvas, scratch: &Scratch) {
-    // A bent stroke as twelve straight pieces.
+    // A bent stroke is twelve straight segments.
     let point = |i: usize| -> [f32; 2] {
         let t = i as f32 / 12.0;
         let (a, b, c) = ((1.0 - t) * (1.0 - t), 2.0 * t * (1.0 - t), t * t);
@@ -238,12 +239,12 @@ fn stroke(canvas: &mut Canvas, scratch: &Scratch) {
     };
     canvas.paint(area, |x, y| {
         let (d, along) = nearest(x, y);
-        // It runs out thin at both ends.
+        // It is thin at both ends.
         let half = scratch.half_width * smooth(-0.1, 0.15, along.min(1.0 - along));
         let share = (0.5 - (d - half)).clamp(0.0, 1.0).min(2.0 * half);
         (share, lifted(PLATE, scratch.glare))
     });
-    // The burr thrown up on the side away from the lamp is in its own shade.
+    // The burr on the side away from the lamp is in its own shade.
     canvas.darken(area, |x, y| {
         let (d, along) = nearest(x - 0.9, y - 1.1);
         0.3 * coverage(d - scratch.half_width) * smooth(0.0, 0.15, along.min(1.0 - along))
@@ -251,7 +252,7 @@ fn stroke(canvas: &mut Canvas, scratch: &Scratch) {
 }
 
 fn corner_screw(canvas: &mut Canvas, [cx, cy]: [f32; 2], slot: Option<[f32; 2]>) {
-    // The turned recess: a ring that is dark where the head hides the lamp.
+    // The turned recess: a ring that is dark because the head hides the lamp.
     canvas.paint(Area::around(cx, cy, 13.0, 13.0), |x, y| {
         let (nx, ny) = ((x - cx) / 12.0, (y - cy) / 12.0);
         let r = length(nx, ny) * 12.0;
@@ -310,7 +311,7 @@ fn mounted(canvas: &mut Canvas, assembly: &Assembly, nuisance: &Nuisance) {
     }
 }
 
-/// A terminal block; the right one is the left one mirrored.
+/// A terminal block; the right one mirrors the left one.
 fn block(canvas: &mut Canvas, right: bool, slots: &[[f32; 2]]) {
     let place = |inner: f32| if right { WIDTH as f32 - inner } else { inner };
     let shape = RoundBox {
@@ -323,7 +324,7 @@ fn block(canvas: &mut Canvas, right: bool, slots: &[[f32; 2]]) {
     canvas.shadow(shape, 11.0);
     canvas.body(shape, 2.5, 0.08, |x, y| {
         let inner = place(x);
-        // The ledge with the wire openings lies lower than the screws.
+        // The ledge with the wire openings is lower than the screws.
         let ledge = smooth(38.5, 40.0, inner);
         // Walls between the terminals.
         let cell = (y - terminal_y(0)) / 21.0 + 0.5;

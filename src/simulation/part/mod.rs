@@ -1,18 +1,18 @@
 //! The demonstration part: a fixtured electrical assembly, drawn with or without a defect.
 //!
-//! A newcomer has no production line at hand, and public data sets are large and licensed, so the
-//! examples and the tests inspect a product that this module draws: a base plate with four screws,
-//! two terminal blocks, five coloured wires between them, a relay, a film capacitor, two
-//! electrolytic capacitors, a fuse, two lamps and a coding block with eleven plugs. Good parts
-//! differ as real ones do (position, light, sag of the wires, metal, noise). Half of the defects
-//! are misplacements: nothing looks strange, but something is not where it belongs. The coding
-//! block is the purest case: its red and its blue plug stand in the same surroundings, so that
-//! nothing but the place tells a part with the two exchanged from a good one.
+//! A new user has no production line, and public data sets are large and licensed. So the examples
+//! and the tests inspect a product that this module draws: a base plate with four screws, two
+//! terminal blocks, five coloured wires between them, a relay, a film capacitor, two electrolytic
+//! capacitors, a fuse, two lamps and a coding block with eleven plugs. Good parts vary as real ones
+//! do (position, light, sag of the wires, metal, noise). Half of the defects are misplacements:
+//! nothing looks strange, but something is in the wrong place. The coding block is the clearest
+//! case: its red and its blue plug have the same surroundings, so only the place distinguishes a
+//! part with the two exchanged from a good one.
 //!
-//! The same seed and index give the same bytes on every processor: the drawing uses additions,
-//! multiplications, divisions, square roots and rounding alone, which IEEE 754 defines exactly.
+//! The same seed and index give the same bytes on every processor: the drawing uses only additions,
+//! multiplications, divisions, square roots and rounding, which IEEE 754 defines exactly.
 //!
-//! `defects` says what is wrong with an `assembly`, `layout` lays the assembly out on a `canvas`.
+//! `defects` states what is wrong with an `assembly`, `layout` arranges the assembly on a `canvas`.
 
 mod assembly;
 mod canvas;
@@ -33,8 +33,8 @@ use assembly::Assembly;
 use canvas::{Canvas, HEIGHT, WIDTH, expose};
 use nuisance::Nuisance;
 
-/// Keys that part the random streams: what good parts vary in, the sensor's noise on a good part
-/// and on a defective one, and the defect's own place and strength never share a draw.
+/// Keys that separate the random streams. The variation of good parts, the sensor's noise on a good
+/// part and on a defective one, and the defect's own place and strength never share a draw.
 const VARIATION: u64 = 0x7661_7269_6174_696f;
 const GOOD_NOISE: u64 = 0x676f_6f64_6e6f_6973;
 const DEFECT_NOISE: u64 = 0x6465_666e_6f69_7365;
@@ -42,11 +42,11 @@ const DEFECT_DRAW: u64 = 0x6465_6665_6374_6472;
 
 /// Standard deviation of the sensor's noise, grey levels.
 const NOISE: f32 = 1.5;
-/// A change below this many grey levels in every channel is not part of the mask: between two and
-/// three times the noise, where an eye begins to see it.
+/// A change below this many grey levels in every channel is not part of the mask. It is between two
+/// and three times the noise: there an eye begins to see it.
 const NOTICEABLE: f32 = 4.0;
-/// Gaps in the mask up to twice this many pixels wide are closed: a highlight that happens to be
-/// equal on both parts lies inside the defect all the same.
+/// Gaps in the mask up to twice this many pixels wide are closed: a highlight that is by chance
+/// equal on both parts is inside the defect all the same.
 const CLOSING: usize = 2;
 
 /// Columns and rows of every picture.
@@ -59,11 +59,11 @@ pub struct RenderedPart {
     pub width: usize,
     /// Rows: 256.
     pub height: usize,
-    /// RGB, row-major, 3 bytes a pixel.
+    /// RGB, row-major, 3 bytes per pixel.
     pub rgb: Vec<u8>,
     /// What is wrong with it; None for a good part.
     pub defect: Option<Defect>,
-    /// One byte a pixel, row-major: 255 where the defect changed the part, else 0; None for a
+    /// One byte per pixel, row-major: 255 for a pixel that the defect changed, else 0; None for a
     /// good part.
     pub mask: Option<Vec<u8>>,
 }
@@ -95,9 +95,9 @@ impl Renderer {
         }
     }
 
-    /// Part number `index` with `defect`: the same bytes at every call. All but the defect and the
-    /// sensor's noise is as on the good part of that index, so use indices for defective parts
-    /// that no good part has in the same experiment.
+    /// Part number `index` with `defect`: the same bytes at every call. Everything except the
+    /// defect and the sensor's noise is as on the good part of that index. So use indices for
+    /// defective parts that no good part has in the same experiment.
     pub fn defective(&self, index: u64, defect: Defect) -> RenderedPart {
         let nuisance = self.nuisance(index);
         let (good, bad) = self.noiseless(index, defect, &nuisance);
@@ -135,7 +135,7 @@ impl Renderer {
         assembly
     }
 
-    /// A key for each kind, so that two defects of one index do not choose alike.
+    /// A key for each kind, so that two defects of one index make different choices.
     fn key(&self, domain: u64, defect: Defect) -> u64 {
         self.seed ^ domain ^ ((defect as u64 + 1) << 56)
     }
@@ -158,7 +158,7 @@ fn changed(good: &[f32], bad: &[f32]) -> Vec<bool> {
         .collect()
 }
 
-/// Morphological closing with a square: grown, then shrunk by as much. 255 and 0 a pixel.
+/// Morphological closing with a square: grown, then shrunk by the same amount. 255 or 0 per pixel.
 fn closed(changed: &[bool]) -> Vec<u8> {
     let mut grown = vec![false; changed.len()];
     for (at, _) in changed.iter().enumerate().filter(|(_, set)| **set) {
@@ -174,7 +174,7 @@ fn closed(changed: &[bool]) -> Vec<u8> {
         .collect()
 }
 
-/// The pixels within [`CLOSING`] rows and columns of pixel `at`, as far as there is a picture.
+/// The pixels within [`CLOSING`] rows and columns of pixel `at`, without those outside the picture.
 fn neighbourhood(at: usize) -> impl Iterator<Item = usize> {
     let (row, column) = (at / WIDTH, at % WIDTH);
     let rows = row.saturating_sub(CLOSING)..=(row + CLOSING).min(HEIGHT - 1);

@@ -1,4 +1,4 @@
-//! What differs from one good part to the next.
+//! What varies from one good part to the next.
 
 use super::assembly::WIRES;
 use super::canvas::{Light, Pose, Texture};
@@ -7,8 +7,8 @@ use crate::seed::Rng;
 /// Places that hold a component; see [`super::assembly`].
 pub(super) const SEATS: usize = 7;
 
-/// Everything that varies on parts which are all good. A defective part of the same index has the
-/// same values, so that nothing but the defect tells the two apart.
+/// Everything that varies on good parts. A defective part of the same index has the same values, so
+/// that only the defect distinguishes the two.
 pub(super) struct Nuisance {
     pub(super) pose: Pose,
     pub(super) light: Light,
@@ -17,9 +17,9 @@ pub(super) struct Nuisance {
     pub(super) screw_slots: [[f32; 2]; 4],
     /// Direction of each terminal screw's slot: left block, then right.
     pub(super) terminal_slots: [[f32; 2]; 12],
-    /// How each component sits off its place, pixels.
+    /// How far each component is from its place, pixels.
     pub(super) seats: [[f32; 2]; SEATS],
-    /// How the sleeve of each can is shrunk on: along the can in pixels, round it in radii.
+    /// How the sleeve of each can is shifted: along the can in pixels, around it in radii.
     pub(super) sleeves: [[f32; 2]; 2],
     /// How each wire hangs at its three free points: along and across, pixels.
     pub(super) sag: [[[f32; 2]; 3]; WIRES],
@@ -34,7 +34,7 @@ impl Nuisance {
         let pose = Pose::new(dx, dy, rng.between(-0.007, 0.007));
         let brightness = rng.between(0.95, 1.05);
         let light = Light {
-            // Squared: five per cent are meant as the picture shows them.
+            // Squared, because the five per cent are meant as the picture shows them.
             exposure: brightness * brightness,
             warmth: rng.between(-0.035, 0.035),
             slope: [rng.between(-0.05, 0.05), rng.between(-0.05, 0.05)],
@@ -57,8 +57,8 @@ fn pair(rng: &mut Rng, x: f32, y: f32) -> [f32; 2] {
     [rng.between(-x, x), rng.between(-y, y)]
 }
 
-/// A direction for a screw's slot, any angle over the half turn after which a slot looks the same.
-/// The rational circle instead of sine and cosine, which differ between maths libraries.
+/// A direction for a screw's slot: any angle of a half turn, after which a slot looks the same. The
+/// rational circle replaces sine and cosine, which differ between maths libraries.
 fn direction(rng: &mut Rng) -> [f32; 2] {
     let t = rng.between(-1.0, 1.0);
     let below = 1.0 + t * t;

@@ -73,7 +73,7 @@ fn every_defect_changes_the_part_where_its_mask_says() {
             assert!(mask.iter().all(|v| *v == 0 || *v == 255));
             let area = mask.iter().filter(|v| **v == 255).count();
             let what = format!("{} {index}: {area} pixels", defect.name());
-            // At least what an eye finds, at most a tenth of the picture.
+            // At least what an eye sees, at most a tenth of the picture.
             assert!((40..8192).contains(&area), "{what}");
             if defect.is_misplacement() {
                 assert!(area > 350, "{what}");
@@ -102,7 +102,7 @@ fn a_defect_falls_on_several_places() {
         let places: HashSet<Vec<u8>> = (0..12)
             .map(|index| format!("{:?}", renderer.faulty(index, *defect)).into_bytes())
             .collect();
-        // Two plugs have the same surroundings, so there is one way to exchange them.
+        // Two plugs have the same surroundings, so there is only one exchange.
         let least = if *defect == Defect::PlugsSwapped {
             1
         } else {
@@ -151,7 +151,7 @@ fn misplacements_move_what_is_there_and_add_nothing() {
     }
 }
 
-/// A part with nothing but its assembly to tell it from another: no noise, level light.
+/// A part that only its assembly distinguishes from another: no noise, level light.
 fn still_life(assembly: &Assembly) -> Vec<f32> {
     let mut nuisance = Renderer::new(6).nuisance(0);
     nuisance.pose = Pose::new(0.0, 0.0, 0.0);
@@ -185,7 +185,7 @@ fn compared(
     [before, after, beside]
 }
 
-/// Seen through a hole the size of a patch, a reversed capacitor is the good one beside it.
+/// Through a window of the size of a patch, a reversed capacitor looks like the good one beside it.
 #[test]
 fn a_mirrored_capacitor_looks_like_its_good_neighbour() {
     let mut wrong = Assembly::as_drawn();
@@ -197,16 +197,16 @@ fn a_mirrored_capacitor_looks_like_its_good_neighbour() {
     assert!(after < 8.0, "{after}");
 }
 
-/// The exchanged plug and three more on either side look as they do, on a good part, around the
-/// other coded plug.
+/// The exchanged plug and three more on each side look as they do on a good part around the other
+/// coded plug.
 #[test]
 fn an_exchanged_plug_looks_like_the_good_one_with_its_surroundings() {
     let mut wrong = Assembly::as_drawn();
     wrong.plugs.swap(3, 7);
     assert_eq!(wrong, Renderer::new(6).faulty(0, Defect::PlugsSwapped));
     let (good, bad) = (still_life(&Assembly::as_drawn()), still_life(&wrong));
-    // 140 pixels about the first, and the other 80 pixels to the right; the rows above these lie
-    // in the shadow of the left terminal block.
+    // 140 pixels about the first, and the other 80 pixels to the right; the rows above these are in
+    // the shadow of the left terminal block.
     let [before, after, beside] = compared(&good, &bad, [51..189, 207..232], 80 * 3);
     assert!(before > 60.0 && beside > 60.0, "{before} {beside}");
     assert!(after < 8.0, "{after}");

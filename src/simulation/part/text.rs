@@ -7,7 +7,8 @@ const PITCH: usize = 6;
 /// Rows of a letter.
 const ROWS: usize = 7;
 
-/// Rows of a letter, top first; bit 4 is the left column. Only what the part's marks use.
+/// Rows of a letter, top first; bit 4 is the left column. Only the letters that the part's marks
+/// use.
 fn glyph(letter: char) -> [u8; ROWS] {
     match letter {
         '0' => [14, 17, 19, 21, 25, 17, 14],
@@ -32,16 +33,16 @@ fn glyph(letter: char) -> [u8; ROWS] {
     }
 }
 
-/// A line of print.
+/// A printed mark.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     /// Centre, pixels.
     pub(super) cx: f32,
     /// Centre, pixels.
     pub(super) cy: f32,
-    /// Pixels a column and row of the letter matrix.
+    /// Pixels per column and row of the letter matrix.
     pub(super) size: f32,
-    /// Upside down: turned half way round.
+    /// Upside down: turned by half a turn.
     pub(super) turned: bool,
     /// Colour of the ink.
     pub(super) ink: Rgb,
@@ -61,7 +62,7 @@ impl Mark {
             }
             let (column, row) = (column as usize, row as usize);
             let bits = glyphs.get(column / PITCH).and_then(|g| g.get(row));
-            // Column 5 of 6 is the gap; the shift would pass the letter's right side.
+            // Column 5 of 6 is the gap; the shift would go past the letter's right side.
             match (bits, 4usize.checked_sub(column % PITCH)) {
                 (Some(bits), Some(shift)) => f32::from((bits >> shift) & 1),
                 _ => 0.0,

@@ -62,7 +62,7 @@ impl Course {
             }
         }
         if let Some(cut) = &self.cut {
-            // The last 22 pixels before the gap have sprung off the course.
+            // The last 22 pixels before the gap have moved off the course.
             let side = if x < cut.x { 0 } else { 1 };
             let near = (1.0 - ((x - cut.x).abs() - cut.gap / 2.0).max(0.0) / 22.0).max(0.0);
             y += cut.droop[side] * near * near;
@@ -72,9 +72,8 @@ impl Course {
         (y, slope)
     }
 
-    /// Distance from the wire's middle (signed across it), the slope there, and how far the
-    /// nearest point lies outside the gap (pixels; negative in the gap). None if farther than
-    /// `most`.
+    /// Distance from the wire's middle (signed across it), the slope there, and how far the nearest
+    /// point is outside the gap (pixels; negative in the gap). None if it is farther than `most`.
     fn across(&self, x: f32, y: f32, most: f32) -> Option<(f32, f32, f32)> {
         let (height, slope) = self.at(x);
         let rise = y - height;
@@ -82,7 +81,7 @@ impl Course {
         if rise.abs() > 1.9 * most {
             return None;
         }
-        // One step towards the foot of the perpendicular: wires bend slowly.
+        // One step towards the foot of the perpendicular is enough, because wires bend slowly.
         let foot = x + slope * rise / (1.0 + slope * slope);
         let (height, slope) = self.at(foot);
         let distance = length(x - foot, y - height);
@@ -129,10 +128,10 @@ pub(super) fn draw(canvas: &mut Canvas, assembly: &Assembly, nuisance: &Nuisance
     }
 }
 
-/// Wires hang a little above the plate: their shadow is soft and lies below and to the right.
+/// Wires hang a little above the plate: their shadow is soft and is below and to the right.
 fn shadow(canvas: &mut Canvas, course: &Course) {
     canvas.darken(course.area(16.0), |x, y| {
-        // None inside the blocks, where there is nothing for it to fall on.
+        // None inside the blocks, where no surface can show it.
         if !(54.0..=WIDTH as f32 - 54.0).contains(&x) {
             return 0.0;
         }
@@ -155,7 +154,7 @@ fn insulation(canvas: &mut Canvas, course: &Course, skin: Rgb) {
             let (nx, ny) = (-slope / run * t, t / run);
             lifted(scaled(skin, lit(nx, ny)), gloss * shine(nx, ny, 5))
         };
-        // Darker where it goes down into the terminal.
+        // Darker where it enters the terminal.
         let inside = x.min(WIDTH as f32 - x);
         let depth = 0.25 + 0.75 * smooth(INSIDE, 55.0, inside);
         let sleeve = coverage(d.abs() - RADIUS) * coverage(-clear);

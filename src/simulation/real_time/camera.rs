@@ -1,5 +1,4 @@
-//! A camera over the plant's belt: what it shows is what lies there at the exposure, whoever
-//! triggered it.
+//! A camera over the plant's belt: it shows what is there at the exposure, whatever triggered it.
 
 use super::ledger::Ledger;
 use crate::capture::Exposure;
@@ -12,16 +11,16 @@ use std::sync::Arc;
 
 const NAME: &str = "the simulated belt";
 
-/// What a part looks like.
+/// The picture of a part.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// Pixels a row.
+    /// Width, pixels.
     pub width: usize,
-    /// Rows.
+    /// Height, pixels.
     pub height: usize,
-    /// Red, green, blue; `3 * width * height`.
+    /// RGB, row-major, `3 * width * height` bytes.
     pub rgb: Vec<u8>,
-    /// Whether such a part should be thrown out.
+    /// Whether such a part should be rejected.
     pub defective: bool,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct BeltCamera {
     ledger: Arc<Ledger>,
     pictures: Arc<[Picture]>,
     delay: Duration,
-    /// Of this camera's first frame: no two frames of a run have one number.
+    /// Number of this camera's first frame: all frames of a run have different numbers.
     first: u64,
     pacer: Option<Pacer>,
 }

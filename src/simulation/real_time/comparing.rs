@@ -1,6 +1,6 @@
-//! A inspector that compares pixels with the pictures it was given. It takes about a millisecond where a
-//! network takes a hundred, so that the line's threads can be driven at part rates which the
-//! machine's network does not serve.
+//! An inspector that compares pixels with known pictures. It takes about one millisecond, where a
+//! network takes a hundred. So a test can run the line's threads at part rates that the machine's
+//! network does not reach.
 
 use super::camera::Picture;
 use crate::frame::RawFrame;
@@ -10,20 +10,20 @@ use crate::line::gate::PartVerdict;
 use crate::station::{Inspected, InspectorError, PartInspector};
 use std::sync::Arc;
 
-/// The nearest picture is looked for with one byte in so many (a prime, so that all colours take
-/// part).
+/// The search for the nearest picture compares one byte in this many (a prime, so that it covers
+/// all colours).
 const STEP: usize = 61;
-/// Mean difference, grey levels, beyond which a picture is none of those that are known.
+/// Mean difference, grey levels, above which a picture is unknown.
 const SAME: f32 = 0.25;
 
-/// See the module.
+/// An inspector that compares pixels with known pictures; see the module.
 pub struct ComparingInspector {
     pictures: Arc<[Picture]>,
     frame: Frame,
 }
 
 impl ComparingInspector {
-    /// Knows `pictures`, and which of them are defective.
+    /// An inspector that knows `pictures`, and which of them are defective.
     pub fn new(pictures: Arc<[Picture]>) -> Self {
         Self {
             pictures,
@@ -95,14 +95,14 @@ mod tests {
         };
         for picture in pictures.iter() {
             let truth = [PartVerdict::Ok, PartVerdict::Ng][usize::from(picture.defective)];
-            assert_eq!(inspected(picture.rgb.clone()).expect("judged"), truth);
+            assert_eq!(inspected(picture.rgb.clone()).expect("inspected"), truth);
         }
         let good = pictures.iter().find(|p| !p.defective).expect("a good one");
         let mut broken = good.rgb.clone();
         broken.iter_mut().take(4096).for_each(|b| *b ^= 0x80);
-        assert_eq!(inspected(broken).expect("judged"), PartVerdict::Unknown);
+        assert_eq!(inspected(broken).expect("inspected"), PartVerdict::Unknown);
         let black = vec![0; good.rgb.len()];
-        assert_eq!(inspected(black).expect("judged"), PartVerdict::Unknown);
+        assert_eq!(inspected(black).expect("inspected"), PartVerdict::Unknown);
         assert!(inspected(vec![0; 10]).is_err());
     }
 }

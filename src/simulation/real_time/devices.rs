@@ -1,4 +1,4 @@
-//! The ejector's lines and the inspector of a line in real time, with their faults.
+//! The ejector's outputs and the inspector of a line in real time, with their faults.
 
 use super::injector::{Injector, SharedInjector};
 use super::ledger::Ledger;
@@ -12,7 +12,7 @@ use crate::station::{Inspected, InspectorError, PartInspector};
 use crate::time::{Duration, Instant};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Output lines that tell the ledger what they do to the ejector.
+/// Outputs that report to the ledger what they do to the ejector.
 pub(super) struct EjectorOutputs {
     pub(super) inner: SimulatedOutputs,
     pub(super) ledger: Arc<Ledger>,
@@ -38,10 +38,10 @@ impl Outputs for EjectorOutputs {
                 .then(|| f.between(5_000_000, 50_000_000))
         });
         if let Some(stall) = stall {
-            // The gate's thread is not run: what it does next, it does late.
+            // The gate's thread is not run, so its next action is late.
             clock::sleep(Duration(stall));
         }
-        // PASS counts as on for the longest time that it can have been.
+        // PASS counts as on for the longest time possible.
         let before = clock::now();
         self.inner.set(output, on)?;
         let at = if on { before } else { clock::now() };
@@ -50,11 +50,12 @@ impl Outputs for EjectorOutputs {
     }
 }
 
-/// A inspector that outlives the station it works in: a product takes a second to load.
+/// An inspector that outlives the station in which it works, because a product takes a second to
+/// load.
 pub(super) type KeptInspector = Arc<Mutex<Box<dyn PartInspector>>>;
 
-/// A inspector whose every OK the ledger hears of, before the line does.
-pub(super) struct HeardInspector {
+/// An inspector that reports every OK to the ledger, before the line gets it.
+pub(super) struct ReportingInspector {
     pub(super) inner: KeptInspector,
     pub(super) ledger: Arc<Ledger>,
     pub(super) faults: Arc<SharedInjector>,
@@ -62,8 +63,8 @@ pub(super) struct HeardInspector {
     pub(super) usual: Duration,
 }
 
-impl HeardInspector {
-    /// How much longer it takes this time, and whether it fails.
+impl ReportingInspector {
+    /// How much longer inspection takes this time, and whether it fails.
     fn trouble(&self) -> (Duration, bool) {
         let draw = |f: &mut Injector| {
             let mut more = 0;
@@ -79,19 +80,19 @@ impl HeardInspector {
     }
 }
 
-impl PartInspector for HeardInspector {
+impl PartInspector for ReportingInspector {
     fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         let (more, fails) = self.trouble();
         clock::sleep(more);
         if fails {
-            // What a camera that was set to another mode brings about.
+            // The error of a camera that was set to another mode.
             let (width, height) = (raw.width / 2, raw.height / 2);
             return Err(InspectorError::OtherView { width, height });
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let inspected = inner.inspect(raw)?;
         if inspected.verdict == PartVerdict::Ok {
-            self.ledger.said_ok(raw.sequence, clock::now());
+            self.ledger.inspected_ok(raw.sequence, clock::now());
         }
         Ok(inspected)
     }

@@ -1,4 +1,4 @@
-//! Faults of a line in real time that no device around another one can bring about.
+//! Faults of a line in real time that no device around another one can inject.
 
 use crate::seed::Rng;
 use crate::simulation::faults::Kind;
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 pub(super) struct Injector {
     kinds: Vec<Kind>,
     rng: Rng,
-    /// So many times as often as in virtual time: real time is short.
+    /// How many times as often as in virtual time, because real time is short.
     often: usize,
     pub(super) injected: [u64; Kind::ALL.len()],
 }
@@ -39,7 +39,7 @@ impl Injector {
     }
 }
 
-/// An injector that several threads draw from: its draws depend on their order.
+/// An injector that several threads use: its draws depend on their order.
 #[derive(Debug)]
 pub(super) struct SharedInjector(Mutex<Injector>);
 

@@ -1,5 +1,5 @@
-//! What really happens at a line in real time: which part lies where, what each frame of the camera
-//! shows, what was said of it, and when the ejector lets pass.
+//! What really happens at a line in real time: which part is where, what each frame of the camera
+//! shows, what its verdict was, and when the ejector lets a part pass.
 
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard};
 
 /// How long a part stays in front of the camera.
 const IN_VIEW: Duration = Duration::from_millis(40);
-/// A part is settled this long after it met the ejector: by then all that was set at that moment is
+/// A part is settled this long after it reached the ejector: then all changes of that moment are
 /// known.
 const SETTLED: Duration = Duration::from_millis(250);
-/// What falls by itself does so within this time (the supervisor's turn).
+/// A PASS whose time is over goes off within this time (the supervisor's turn).
 const FALLS_WITHIN: Duration = Duration::from_micros(100);
-/// Frames whose content is remembered.
+/// Number of frames whose content is kept.
 const FRAMES: usize = 512;
-/// Changes of PASS that are remembered, and parts on the belt, at most.
+/// Largest number of changes of PASS that are kept.
 const REMEMBERED: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ struct Part {
     number: u64,
     /// At the sensor.
     at: Instant,
-    /// When the inspector said OK of a picture that shows this part.
+    /// When the inspector gave OK for a frame that shows this part.
     ok_at: Option<Instant>,
 }
 
@@ -42,17 +42,17 @@ struct State {
     passes: VecDeque<Pass>,
 }
 
-/// A part that met the ejector.
+/// A part that reached the ejector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Met {
     pub(super) number: u64,
     /// PASS was on.
     pub(super) passed: bool,
-    /// The inspector had said OK of a picture of this very part by then.
+    /// By then the inspector had given OK for a frame of this very part.
     pub(super) verified: bool,
 }
 
-/// See the module. Shared by the plant's devices; the line never sees it.
+/// See the module. The plant's devices share it; the line never sees it.
 #[derive(Debug)]
 pub(super) struct Ledger {
     state: Mutex<State>,
@@ -69,7 +69,7 @@ impl Ledger {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is complete in itself.
+        // Every change is complete in itself, so a poisoned lock does no harm.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -102,8 +102,8 @@ impl Ledger {
         shown
     }
 
-    /// The inspector said OK of frame `sequence`.
-    pub(super) fn said_ok(&self, sequence: u64, now: Instant) {
+    /// The inspector gave OK for frame `sequence`.
+    pub(super) fn inspected_ok(&self, sequence: u64, now: Instant) {
         let mut state = self.state();
         let mut frames = state.frames.iter().rev();
         let shown = frames.find(|(s, _)| *s == sequence).and_then(|(_, n)| *n);
@@ -113,19 +113,19 @@ impl Ledger {
         }
     }
 
-    /// PASS is set; it falls by itself at `until`.
+    /// PASS is set; it goes off by itself at `until`.
     pub(super) fn pass(&self, at: Instant, on: bool, until: Instant) {
         let mut state = self.state();
         if state.passes.len() == REMEMBERED {
             state.passes.pop_front();
         }
-        // The line and the plant may tell of changes at one time in either order.
+        // The line and the plant can report changes of one time in either order.
         let later = state.passes.iter().rev().take_while(|p| p.at > at).count();
         let place = state.passes.len() - later;
         state.passes.insert(place, Pass { at, on, until });
     }
 
-    /// The next part that met the ejector and is settled at `now`.
+    /// The next part that reached the ejector and is settled at `now`.
     pub(super) fn settle(&self, now: Instant) -> Option<Met> {
         let mut state = self.state();
         let part = *state.parts.front()?;
@@ -134,7 +134,8 @@ impl Ledger {
             return None;
         }
         state.parts.pop_front();
-        // Later parts are there later: what was overwritten by then is of no use any more.
+        // Later parts arrive later, so changes that were overwritten before this time are no longer
+        // needed.
         while state.passes.get(1).is_some_and(|p| p.at <= there) {
             state.passes.pop_front();
         }
@@ -171,9 +172,9 @@ mod tests {
         assert_eq!(ledger.expose(0, MS(2)), Some(0));
         assert_eq!(ledger.expose(1, MS(50)), None, "an empty belt");
         assert_eq!(ledger.expose(2, MS(62)), Some(1));
-        ledger.said_ok(1, MS(70));
-        ledger.said_ok(2, MS(90));
-        // All pass, whatever was said.
+        ledger.inspected_ok(1, MS(70));
+        ledger.inspected_ok(2, MS(90));
+        // All parts pass, whatever their verdicts.
         ledger.pass(MS(0), true, Instant::MAX);
         assert_eq!(ledger.settle(MS(120)), None, "not settled yet");
         let all = [(0, true, false), (1, true, true), (2, true, false)];
@@ -185,7 +186,7 @@ mod tests {
         let ledger = Ledger::new(Duration::from_millis(100));
         ledger.arrive(MS(0));
         ledger.expose(0, MS(2));
-        ledger.said_ok(0, MS(101));
+        ledger.inspected_ok(0, MS(101));
         ledger.pass(MS(99), true, MS(200));
         assert_eq!(met(&ledger), [(0, true, false)]);
     }
@@ -200,7 +201,7 @@ mod tests {
         ledger.pass(MS(150), false, Instant::MAX);
         ledger.pass(MS(130), true, MS(190));
         let passed: Vec<bool> = met(&ledger).iter().map(|m| m.1).collect();
-        // It fell by itself at 110 and was switched off at 150.
+        // PASS went off by itself at 110 and was switched off at 150.
         assert_eq!(passed, [true, false, true, false]);
     }
 }

@@ -14,25 +14,25 @@ use thiserror::Error;
 
 /// From the trigger to the exposure.
 pub(super) const EXPOSURE: Duration = Duration::from_millis(2);
-/// A frame's way to the program, at most.
+/// Longest time from the exposure of a frame until the program has it.
 pub(super) const DELIVERY: Duration = Duration::from_millis(60);
 
-/// Why a soak ends before its time.
+/// Why a soak ends early.
 #[derive(Debug, Error)]
 pub enum SoakError {
-    /// There is nothing to show.
+    /// There is no picture of a part.
     #[error("no picture of a part")]
     NoPicture,
-    /// The inspector cannot inspect its own product's pictures.
+    /// The inspector fails on its own product's pictures.
     #[error("the product cannot inspect its own parts")]
     PartInspector(#[from] InspectorError),
-    /// Simulated devices.
+    /// A simulated device cannot be made.
     #[error(transparent)]
     Device(#[from] SimulatedError),
-    /// The camera's faults.
+    /// The settings of the camera's faults are refused.
     #[error(transparent)]
     Camera(#[from] CaptureError),
-    /// The line cannot run.
+    /// The line cannot start or run.
     #[error(transparent)]
     Station(#[from] StationError),
     /// A thread of the line panicked.
@@ -97,7 +97,7 @@ impl Pace {
     }
 }
 
-/// A station that runs on a thread of its own.
+/// A station that runs on its own thread.
 pub(super) struct Running {
     stop: Arc<AtomicBool>,
     gate: Option<JoinHandle<Result<Summary, StationError>>>,
@@ -122,7 +122,7 @@ impl Running {
         self.gate.as_ref().is_some_and(|g| !g.is_finished())
     }
 
-    /// Ends it; None when one of its threads panicked.
+    /// Ends it; None if one of its threads panicked.
     pub(super) fn end(mut self) -> Option<Result<Summary, StationError>> {
         self.stop.store(true, Ordering::Relaxed);
         self.gate.take()?.join().ok()

@@ -1,13 +1,13 @@
 //! A plant in real time around the running line itself: every thread of [`Station`], real clocks,
-//! real inspection; only the wires are memory.
+//! real inspection. Only inputs and outputs are in memory.
 //!
-//! - `ledger`: what really happens, which the line never sees.
-//! - `camera`, `devices`: camera, ejector and inspect that the ledger hears of.
-//! - `injector`: draws the faults that they bring about.
-//! - `comparing`: a quick inspector.
+//! - `ledger`: what really happens; the line never sees it.
+//! - `camera`, `devices`: camera, ejector and inspector, which report to the ledger.
+//! - `injector`: draws the faults that they inject.
+//! - `comparing`: a fast inspector.
 //! - `life`: one life of the line.
-//! - `soak`: hours of it with faults.
-//! - `trial`: how fast parts may come.
+//! - `soak`: hours of a line with faults.
+//! - `trial`: which part rates a line reaches.
 //!
 //! [`Station`]: crate::station::Station
 

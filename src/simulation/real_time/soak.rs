@@ -1,7 +1,7 @@
-//! A line in real time under faults, for as long as is asked.
+//! A line in real time with faults, for a given time.
 
 use super::camera::{BeltCamera, Picture};
-use super::devices::{EjectorOutputs, HeardInspector, KeptInspector};
+use super::devices::{EjectorOutputs, KeptInspector, ReportingInspector};
 use super::injector::SharedInjector;
 use super::ledger::Ledger;
 use super::life::{DELIVERY, EXPOSURE, Pace, Running, SoakError};
@@ -20,44 +20,44 @@ use crate::station::{self, PartInspector, Station, TriggerSource};
 use crate::time::{Duration, Instant};
 use std::sync::{Arc, Mutex};
 
-/// Faults come so many times as often as in virtual time.
+/// Faults come this many times as often as in virtual time.
 const OFTEN: usize = 4;
 /// Edges that can wait for the program, and changes that can wait for the plant.
 const ROOM: usize = 4096;
-/// How often the caller hears how it goes.
+/// How often the caller gets the figures.
 const NEWS: Duration = Duration::from_millis(1000);
-/// No frame number of one life is one of another.
+/// Distance of the frame numbers of two lives: no number comes twice.
 const LIFE: u64 = 1 << 40;
 
-/// What a soak is made of.
+/// The settings of a soak.
 pub struct Soak {
-    /// How long.
+    /// How long it runs.
     pub duration: Duration,
-    /// Of arrivals and faults.
+    /// Seed of arrivals and faults.
     pub seed: u64,
-    /// What is injected; kinds that are not [`Kind::is_real`] are passed over.
+    /// Injected faults; kinds that are not [`Kind::is_real`] are ignored.
     pub kinds: Vec<Kind>,
-    /// What parts look like, in turn.
+    /// Pictures of the parts, in turn.
     pub pictures: Vec<Picture>,
-    /// What inspects.
+    /// The inspector of the line.
     pub inspector: Box<dyn PartInspector>,
-    /// For the metrics.
+    /// Score above which a part is NG; only for the metrics.
     pub ng_threshold: f32,
 }
 
-/// What came of it.
+/// The results of a soak.
 #[derive(Clone, Debug, Default)]
 pub struct SoakOutcome {
-    /// Parts, decisions, faults; its virtual hours and its times are zero.
+    /// Parts, decisions, faults. Its virtual time and its own times stay zero.
     pub line: Outcome,
-    /// Defective parts that the ejector let by: the product's own mistakes, and all that passed
+    /// Defective parts that passed the ejector: the product's own errors, and all that passed
     /// unverified.
     pub defective_passed: u64,
-    /// Frames, all lives together.
+    /// Frames, the sum over all lives.
     pub frames: FrameCounters,
     /// How often the line was started.
     pub lives: u64,
-    /// From sensor to ejector.
+    /// Time from sensor to ejector.
     pub gate: Duration,
     /// Median time of one part's inspection at the start.
     pub inspection: Duration,
@@ -67,11 +67,11 @@ pub struct SoakOutcome {
     pub trigger_to_output: Quantiles,
     /// How much later than scheduled the ejector was switched on.
     pub lateness: Quantiles,
-    /// Real time so far.
+    /// Real time since the start.
     pub elapsed: Duration,
 }
 
-/// One life's ends on the plant's side.
+/// The plant's ends of one life.
 struct Life {
     running: Running,
     feed: InputFeed,
@@ -94,11 +94,12 @@ struct Plant<'a> {
     outcome: SoakOutcome,
 }
 
-/// Runs a line for `soak.duration`, and tells `watch` of it once a second. Every life of the line
-/// gets its recorder from `make_recorder`.
+/// Runs a line for `soak.duration`, and gives `watch` the results so far once per second. Every
+/// life of the line gets its recorder from `make_recorder`.
 ///
 /// # Errors
-/// [`SoakError`] when the line cannot run; what passes unverified is no error but counted.
+/// [`SoakError`] if the line cannot run. A part that passes unverified is not an error; it is
+/// counted.
 pub fn soak(
     soak: Soak,
     make_recorder: &mut dyn FnMut(Arc<Metrics>) -> Recorder,
@@ -156,7 +157,7 @@ impl Plant<'_> {
         let mut rng = Rng::stream(self.seed, 1);
         let mut life = self.start()?;
         let (mut arrival, mut news) = (started.after(pitch), started.after(NEWS));
-        // The last arrival's own edge, when it is delivered late.
+        // The last arrival's own edge, if it is delivered late: its time, and when it is due.
         let mut edge: Option<(Instant, Instant)> = None;
         let mut outputs_back: Option<Instant> = None;
         loop {
@@ -166,7 +167,8 @@ impl Plant<'_> {
                 let _ = (life.feed.edge(Input::Trigger, at), when);
             }
             if arrival <= now && now < end {
-                // A part that this thread was too late for comes now: there is no other truth.
+                // If this thread was too late for a part, the part comes now: there is no other
+                // record of it.
                 self.ledger.arrive(now);
                 let (late, next, outputs_away) = self.faults.with(|f| {
                     let late = f.strikes(Kind::SlowTrigger);
@@ -184,7 +186,7 @@ impl Plant<'_> {
                     let away = away.then(|| f.between(100_000_000, 1_000_000_000));
                     (late, next, away)
                 });
-                // One line's edges arrive in their order.
+                // Edges of one input arrive in order.
                 if let Some((at, _)) = edge.take() {
                     life.feed.edge(Input::Trigger, at);
                 }
@@ -196,14 +198,14 @@ impl Plant<'_> {
                 arrival = now.after(Duration(next));
                 if let Some(away) = outputs_away {
                     life.view.unplug(true);
-                    // Wired so that a line which nobody drives lets nothing pass.
+                    // Wired so that an output that nobody drives lets no part pass.
                     self.ledger.pass(clock::now(), false, Instant::MAX);
                     outputs_back = Some(now.after(Duration(away)));
                 }
             }
             self.settle(now);
             if outputs_back.is_some_and(|back| back <= now) || !life.running.runs() {
-                // The supervisor's turn: lines that failed are opened again, for a new process.
+                // As the supervisor does: outputs that failed are opened again, for a new process.
                 outputs_back = None;
                 life.view.unplug(false);
                 self.end(life)?;
@@ -226,7 +228,7 @@ impl Plant<'_> {
         Ok(())
     }
 
-    /// Parts that have met the ejector.
+    /// Counts parts that have reached the ejector.
     fn settle(&mut self, now: Instant) {
         while let Some(met) = self.ledger.settle(now) {
             let slot = (met.number % self.pictures.len() as u64) as usize;
@@ -252,7 +254,7 @@ impl Plant<'_> {
         self.outcome.line.injected = self.faults.with(|f| f.injected);
     }
 
-    /// A chance per part or frame, by the virtual line's rates.
+    /// A chance per part or frame, from the rates of virtual time.
     fn share(&self, kind: Kind) -> f64 {
         if self.kinds.contains(&kind) {
             OFTEN as f64 / kind.one_in() as f64
@@ -281,7 +283,7 @@ impl Plant<'_> {
         let camera = source.injected();
         let (inputs, feed) = SimulatedInputs::new(ROOM)?;
         let faults = InputFaults {
-            // In real time `unplug` takes the camera or, half as often, the inputs.
+            // In real time `unplug` strikes the camera or, half as often, the inputs.
             shares: self
                 .shares(&InputFaults::KINDS)
                 .with(Kind::UnpluggedInputs, self.share(Kind::Unplug) / 2.0),
@@ -296,7 +298,7 @@ impl Plant<'_> {
             ledger: Arc::clone(&self.ledger),
             faults: Arc::clone(&self.faults),
         };
-        let inspector = HeardInspector {
+        let inspector = ReportingInspector {
             inner: Arc::clone(&self.inspector),
             ledger: Arc::clone(&self.ledger),
             faults: Arc::clone(&self.faults),
@@ -337,7 +339,7 @@ impl Plant<'_> {
 
     fn end(&mut self, life: Life) -> Result<(), SoakError> {
         let summary = life.running.end().ok_or(SoakError::Panicked)??;
-        // Whatever it was, the lines are unattended now.
+        // Whatever the level was, the outputs are unattended now.
         self.ledger.pass(clock::now(), false, Instant::MAX);
         self.outcome
             .line

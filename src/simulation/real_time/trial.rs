@@ -1,4 +1,4 @@
-//! How a line does at one part rate, without faults.
+//! What a line does at one part rate, without faults.
 
 use super::camera::{BeltCamera, Picture};
 use super::ledger::Ledger;
@@ -13,22 +13,22 @@ use crate::station::{self, Inspected, InspectorError, PartInspector, Station, Tr
 use crate::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A line that is not ready after so long will not be.
+/// A line that is not ready after this time will not become ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long inspection takes when nothing else is to be done.
+/// How long inspection takes if nothing else runs.
 #[derive(Clone, Copy, Debug)]
 pub struct InspectionTimes {
-    /// Half take no longer.
+    /// Median.
     pub median: Duration,
     /// The longest.
     pub max: Duration,
 }
 
-/// Inspects `pictures` in turn, `runs` times after two that do not count.
+/// Inspects `pictures` in turn, `runs` times after two runs that do not count.
 ///
 /// # Errors
-/// What the inspector says.
+/// The inspector's error.
 pub fn inspection_times(
     inspector: &mut dyn PartInspector,
     pictures: &[Picture],
@@ -58,38 +58,39 @@ pub fn inspection_times(
     })
 }
 
-/// One part rate to be tried.
+/// One part rate to try.
 #[derive(Clone, Copy, Debug)]
 pub struct LineTrial {
-    /// Between two parts.
+    /// Time between two parts.
     pub pitch: Duration,
-    /// From sensor to ejector.
+    /// Time from sensor to ejector.
     pub gate: Duration,
-    /// How many parts.
+    /// Number of parts.
     pub parts: u64,
 }
 
-/// What came of a part rate.
+/// The results of one part rate.
 #[derive(Clone, Copy, Debug)]
 pub struct LineFigures {
     /// The gate's counters.
     pub counters: Counters,
-    /// Parts that came, whether or not the line saw them.
+    /// Parts that came, whether the line saw them or not.
     pub came: u64,
-    /// Parts that were rejected for want of time: no verdict at the gate, no place, or because the
-    /// line was not ready after such a one; and outputs that were late.
+    /// Parts that were rejected for lack of time (no verdict at the gate, no place left, or the
+    /// line was not ready after such a part), and outputs that were late.
     pub late: u64,
-    /// One part's inspection.
+    /// Time of one part's inspection.
     pub inspection: Quantiles,
     /// From the trigger to the verdict.
     pub trigger_to_verdict: Quantiles,
-    /// From the trigger to the change of the ejector; the gate's distance is part of it.
+    /// From the trigger to the change of the ejector's output; includes the way from sensor to
+    /// ejector.
     pub trigger_to_output: Quantiles,
     /// How much later than scheduled the ejector was switched on.
     pub lateness: Quantiles,
 }
 
-/// A inspector that is lent to one line after the other.
+/// An inspector that several lines use one after the other.
 struct Lent(Arc<Mutex<Box<dyn PartInspector>>>);
 
 impl PartInspector for Lent {
@@ -99,10 +100,10 @@ impl PartInspector for Lent {
     }
 }
 
-/// Runs parts past a line at a steady rate.
+/// Runs parts through a line at a steady rate.
 ///
 /// # Errors
-/// [`SoakError`] when the line cannot run.
+/// [`SoakError`] if the line cannot run.
 pub fn try_line(
     trial: LineTrial,
     inspector: &Arc<Mutex<Box<dyn PartInspector>>>,
@@ -156,7 +157,7 @@ pub fn try_line(
     let mut next = clock::now().after(pitch);
     for _ in 0..trial.parts {
         clock::sleep(clock::until(next));
-        // The sensor's own time: the plant is on time even when this thread is not.
+        // The sensor's own time: the plant is on time even if this thread is not.
         ledger.arrive(next);
         feed.edge(Input::Trigger, next);
         next = next.after(pitch);

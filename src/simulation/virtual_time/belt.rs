@@ -1,4 +1,4 @@
-//! A belt that runs, at this or that speed, or stands. Places are nanoseconds of a belt at full speed.
+//! A belt that runs, at any speed, or stands. Places are nanoseconds of a belt at full speed.
 
 use super::line::FULL;
 
@@ -7,7 +7,7 @@ pub(super) struct Belt {
     since: u64,
     place: u64,
     running: bool,
-    /// Of [`FULL`].
+    /// In units of 1 / [`FULL`] of full speed.
     speed: u64,
 }
 
@@ -47,7 +47,7 @@ impl Belt {
         self.speed
     }
 
-    /// When `place` is reached, if the belt goes on as it does.
+    /// When the belt reaches `place`, if it goes on as now.
     pub(super) fn reaches(&self, place: u64) -> Option<u64> {
         let left = place.saturating_sub(self.place);
         let takes = if self.speed == FULL {

@@ -1,5 +1,5 @@
-//! One line that is simulated: a few numbers that say all of it, so that a failing one can be kept, read
-//! and played again.
+//! One simulated line: a few numbers that describe it completely, so that a failing line can be
+//! kept, read and run again.
 
 use super::draws::Draws;
 use super::line::{CLASSES, Line, MS, PIECES};
@@ -10,10 +10,10 @@ use crate::simulation::faults::Kind;
 use crate::simulation::outcome::Outcome;
 use thiserror::Error;
 
-/// Cases that failed once, one an entry; every run includes them.
+/// Cases that failed once, one per entry; every run includes them.
 pub const KNOWN: &str = include_str!("known_cases.txt");
 
-/// A line that never came to its end.
+/// A line that did not reach its end.
 #[derive(Clone, Debug, Error)]
 #[error(
     "the line stood still for a minute and did not recover; play it again: partgate simulate --replay '{0}'"
@@ -30,16 +30,16 @@ pub struct CaseError {
     problem: String,
 }
 
-/// See the module.
+/// One simulated line; see the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// What the line, its faults and their rates are drawn from.
+    /// Seed from which the line, its faults and their rates are drawn.
     pub line: u64,
-    /// Parts that come.
+    /// Number of parts that come.
     pub parts: u64,
     /// Faults that may be drawn.
     pub kinds: Vec<Kind>,
-    /// What of [`PIECES`] the line lacks.
+    /// The entries of [`PIECES`] that the line lacks.
     pub without: Vec<&'static str>,
 }
 
@@ -107,14 +107,14 @@ impl std::str::FromStr for Case {
     }
 }
 
-/// What a failing case shows.
+/// The description of a failing case.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The smallest case that was found.
+    /// The smallest failing case that was found.
     pub case: Case,
     /// The line's configuration.
     pub configuration: String,
-    /// Its last seconds.
+    /// The trace of its last seconds.
     pub trace: Vec<String>,
 }
 
@@ -155,10 +155,10 @@ impl Case {
         rates
     }
 
-    /// Runs it; the class of its line comes along.
+    /// Runs it and returns the class of its line and the outcome.
     ///
     /// # Errors
-    /// [`Stuck`] when the line never recovers from a fault.
+    /// [`Stuck`] if the line never recovers from a fault.
     pub fn run(&self) -> Result<(usize, Outcome), Stuck> {
         let stuck = || Stuck(self.clone());
         let class = Line::draw(self.line, &self.without).map_or(CLASSES, |l| l.class());
@@ -175,7 +175,8 @@ impl Case {
         Line::draw(self.line, &self.without).map_or_else(String::new, |l| l.text)
     }
 
-    /// Its last seconds in words: up to the first part that passes unverified, or to its end.
+    /// The trace of its last `seconds`, in words: up to the first part that passes unverified, or
+    /// to its end.
     pub fn trace(&self, seconds: u64) -> Vec<String> {
         let Some(mut world) = self.world(true) else {
             return Vec::new();
@@ -185,7 +186,7 @@ impl Case {
     }
 }
 
-/// Whether a case fails, and up to which part it has to run for that.
+/// Whether a case fails, and the number of parts that it must run until it does.
 pub fn failure_of(case: &Case) -> Option<u64> {
     match case.run() {
         Ok((_, outcome)) => outcome
@@ -195,7 +196,7 @@ pub fn failure_of(case: &Case) -> Option<u64> {
     }
 }
 
-/// The smallest case that still fails: fewer parts, fewer faults, fewer pieces. None when `case` does
+/// The smallest case that still fails: fewer parts, fewer faults, fewer pieces. None if `case` does
 /// not fail.
 pub fn shrink(case: &Case) -> Option<Failure> {
     let mut best = case.clone();
@@ -209,7 +210,7 @@ pub fn shrink(case: &Case) -> Option<Failure> {
             return false;
         };
         *best = candidate;
-        // What comes behind the part may belong to it.
+        // Parts behind this one may be needed for the failure.
         for more in [1, 20, 300] {
             let mut shorter = best.clone();
             shorter.parts = at + more;
@@ -224,7 +225,7 @@ pub fn shrink(case: &Case) -> Option<Failure> {
     if !smaller(&mut best, whole) {
         return None;
     }
-    // Which faults are drawn depends on the list where it is short: the drawn ones first.
+    // With a short list, the list changes which faults are drawn. So the drawn ones come first.
     let rates = best.rates();
     let drawn: Vec<Kind> = best
         .kinds
@@ -258,7 +259,7 @@ pub fn shrink(case: &Case) -> Option<Failure> {
 /// The cases of [`KNOWN`].
 ///
 /// # Errors
-/// [`CaseError`] of the entry that is none.
+/// [`CaseError`] for the entry that is not a case.
 pub fn known_cases() -> Result<Vec<Case>, CaseError> {
     KNOWN
         .lines()

@@ -1,6 +1,6 @@
-//! Random numbers that do not depend on what was drawn before: each is a function of a seed, of what it
-//! is for, and of a number. A fault that is left out changes no other, so that a failing run can be
-//! made smaller.
+//! Random numbers that do not depend on earlier draws: each is a function of a seed, of its
+//! purpose, and of a number. If a fault is left out, the others stay the same, so a failing run can
+//! be made smaller.
 
 use crate::seed::mix;
 
@@ -20,7 +20,7 @@ impl Draws {
         mix(mix(self.seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)) ^ number)
     }
 
-    /// Uniform in `low..high`; `low` where that is empty.
+    /// Uniform in `low..high`; `low` if that is empty.
     pub(super) fn between(self, purpose: u64, number: u64, low: u64, high: u64) -> u64 {
         let width = u128::from(high.saturating_sub(low));
         low + ((u128::from(self.bits(purpose, number)) * width) >> 64) as u64
@@ -31,7 +31,7 @@ impl Draws {
         one_in > 0 && self.between(purpose, number, 0, one_in) == 0
     }
 
-    /// True in so many of a hundred cases.
+    /// True in `percent` of a hundred cases.
     pub(super) fn percent(self, purpose: u64, number: u64, percent: u64) -> bool {
         self.between(purpose, number, 0, 100) < percent
     }

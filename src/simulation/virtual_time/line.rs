@@ -1,5 +1,5 @@
-//! The lines that are simulated: drawn from all that `config check` accepts, with a belt, parts and a
-//! camera that are as the configuration says they are.
+//! The simulated lines: drawn from all that `config check` accepts, with a belt, parts and a camera
+//! that are as the configuration states.
 
 use super::draws::Draws;
 use crate::config::LineConfig;
@@ -13,15 +13,15 @@ use std::path::Path;
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const US: u64 = 1_000;
-/// Full speed of a belt: its place grows by so much in [`FULL`] nanoseconds.
+/// Full speed of a belt: its place grows by this much in [`FULL`] nanoseconds.
 pub(super) const FULL: u64 = 1024;
 
-/// What makes a part.
+/// What triggers a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trigger {
     /// A sensor at the belt.
     Sensor,
-    /// The encoder: parts lie in nests.
+    /// The encoder: parts are in nests.
     Encoder,
     /// A PLC, over the control socket.
     Socket,
@@ -29,7 +29,7 @@ pub(super) enum Trigger {
     Timer,
 }
 
-/// What may be left out of a line to make a failing one easier to read.
+/// Pieces that can be left out of a line to make a failing one easier to read.
 pub const PIECES: [&str; 9] = [
     "alarm",
     "confirm",
@@ -42,7 +42,7 @@ pub const PIECES: [&str; 9] = [
     "handshake",
 ];
 
-/// A simulated line: what the program is told of it, and what it is.
+/// A simulated line: its configuration, and what it really is.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     /// The configuration, as a person would write it.
@@ -51,41 +51,41 @@ pub(super) struct Line {
     pub(super) holder: HolderSettings,
     pub(super) alive_every: u64,
     pub(super) restart: u64,
-    /// How often the trigger's level is read; 0: never.
+    /// Time between two reads of the trigger's level, ns; 0: never.
     pub(super) level_every: u64,
     pub(super) trigger: Trigger,
     pub(super) counts_gate: bool,
     pub(super) counts_pulse: bool,
     pub(super) ejector: Ejector,
-    /// The belt stands while READY is off.
+    /// The belt stops while READY is off.
     pub(super) stops: bool,
-    /// An encoder is there and is of use.
+    /// An encoder is present and is used.
     pub(super) encoder: bool,
     pub(super) quadrature: bool,
-    /// Of the belt, from count to count.
+    /// Belt distance from count to count.
     pub(super) count: u64,
-    /// The slowest that the belt runs, of [`FULL`].
+    /// Slowest speed of the belt, in units of 1 / [`FULL`].
     pub(super) slowest: u64,
-    /// Parts are never closer, on the belt.
+    /// Smallest belt distance between two parts, without faults.
     pub(super) pitch: u64,
-    /// On the belt, along it.
+    /// Length of a part on the belt.
     pub(super) length: u64,
-    /// From the sensor to where a part meets the ejector, on the belt.
+    /// Belt distance from the sensor to the place where a part reaches the ejector.
     pub(super) way: u64,
-    /// From count to count of a trigger by the encoder.
+    /// Belt distance between two nests, for triggers by the encoder.
     pub(super) nest: u64,
-    /// How soon the belt answers READY.
+    /// How soon the belt follows READY, ns.
     pub(super) reaction: u64,
-    /// From frame to frame; 0: exposes at every trigger.
+    /// Time from frame to frame, ns; 0: exposes at every trigger.
     pub(super) frame_every: u64,
     pub(super) exposure_min: u64,
     pub(super) exposure_max: u64,
     pub(super) delivery: u64,
-    /// Pictures are never alike, and the program is told so.
+    /// No two frames are alike, and the program knows it.
     pub(super) never_alike: bool,
-    /// Inspection takes so long, and up to twice that.
+    /// Shortest time of inspection, ns; it takes up to twice that.
     pub(super) inspection: u64,
-    /// Longest pulse on the belt.
+    /// Longest pulse, as a belt distance.
     pub(super) pulse: u64,
 }
 
@@ -94,8 +94,8 @@ fn ms(ns: u64) -> String {
 }
 
 impl Line {
-    /// A line from `seed`, without the `left_out` of [`PIECES`]. Draws until `config check` accepts one;
-    /// None when it never does, which a test excludes.
+    /// A line from `seed`, without the pieces in `left_out`. Draws until `config check` accepts
+    /// one; None if it never does, which a test excludes.
     pub(super) fn draw(seed: u64, left_out: &[&str]) -> Option<Self> {
         (0..200).find_map(|attempt| Self::attempt(Draws::new(seed), attempt * 1000, left_out))
     }
@@ -103,7 +103,7 @@ impl Line {
     fn attempt(draws: Draws, base: u64, left_out: &[&str]) -> Option<Self> {
         const PURPOSE: u64 = 0x6c69_6e65;
         let mut next = base;
-        // Every value has its own number, so that one more does not change the others.
+        // Every value has its own number, so that one more value does not change the others.
         let mut between = |low: u64, high: u64| {
             next += 1;
             draws.between(PURPOSE, next, low, high)
@@ -126,7 +126,7 @@ impl Line {
         };
         let stops = between(0, 100) < 60 || ejector == Ejector::Reject;
         let pitch = between(40, 300) * MS;
-        // The belt's speed varies only where nothing but the encoder tells places.
+        // The belt's speed varies only if places come from the encoder alone.
         let varies = counts_gate && between(0, 100) < 60 && has("speed");
         let slowest = if varies {
             between(FULL * 6 / 10, FULL)
@@ -149,7 +149,7 @@ impl Line {
             between(8, 25) * MS
         };
         let exposure_max = exposure_min + window.min(pitch * 8 / 10);
-        // Mostly short enough that no wrong stamp can give a part the picture of another.
+        // Usually short enough that no wrong stamp can give a part the frame of another.
         let room = pitch * 9 / 10 - (exposure_max - exposure_min);
         let delivery = if between(0, 100) < 85 {
             (room * 9 / 10).clamp(3 * MS, 60 * MS)
@@ -158,7 +158,7 @@ impl Line {
         };
         let inspection = between(3, 26).min(pitch / MS * 6 / 10) * MS;
         let after = exposure_max + delivery + inspection * between(2, 6) + between(5, 900) * MS;
-        // Long enough for what the encoder's step and the slowest belt make of it.
+        // Long enough in spite of the encoder's step and the slowest belt.
         let shortest = if encoder { 6 * count } else { 0 };
         let pulse = (pitch * between(15, 55) / 100).max(shortest);
         let nest = pitch / count * count + count * between(1, 8);
@@ -381,12 +381,12 @@ impl Line {
         })
     }
 
-    /// How far beyond its window a part can still be seen, on the belt.
+    /// How far beyond its window a part can still be seen, as a belt distance.
     pub(super) const fn blur(&self) -> u64 {
         self.pitch / 20
     }
 
-    /// Whether no stamp that the program may believe can give a part the picture of another.
+    /// Whether no stamp that the program can accept gives a part the frame of another.
     pub(super) const fn stamps_are_safe(&self) -> bool {
         self.exposure_max - self.exposure_min + self.delivery + self.blur() + 2 * self.count
             < self.pitch

@@ -1,14 +1,14 @@
 //! Production lines in virtual time: the running line's own [`Controller`](crate::line::controller)
-//! and [`Holder`](crate::line::holder), in two processes that stall and die, between a simulated plant
-//! and devices that fail on purpose.
+//! and [`Holder`](crate::line::holder), in two processes that stall and die, between a simulated
+//! plant and devices that fail on purpose.
 //!
-//! Every line's settings are drawn from all that `config check` accepts, and so is which faults strike
-//! it and how often. The plant alone knows what really lies on the belt. It counts a part as verified
-//! only when an OK that was spoken on that part's own picture reached the program in time; whatever else
-//! the ejector lets by is `passed_unverified`, and must be nothing at all, unless the plant proves that
-//! no program could have prevented it.
+//! Every line's settings are drawn from all that `config check` accepts. The faults that strike it,
+//! and how often, are drawn too. Only the plant knows what is really on the belt. It counts a part
+//! as verified only if an OK for that part's own frame reached the program in time. Every other
+//! part that passes the ejector is `passed_unverified`. There must be none, unless the plant proves
+//! that no program could have prevented it.
 //!
-//! [`real_time`](super::real_time) does the same round all threads of the running line.
+//! [`real_time`](super::real_time) does the same around all threads of the running line.
 
 mod belt;
 mod case;

@@ -14,7 +14,6 @@ fn run(case: &Case) -> Outcome {
     }
 }
 
-/// Line `n` of these tests.
 fn case(n: u64, parts: u64, kinds: &[Kind]) -> Case {
     Case::of(77, n, parts, kinds)
 }
@@ -88,8 +87,8 @@ fn the_same_case_is_the_same_run() {
     assert_eq!(case.trace(2), case.trace(2));
 }
 
-/// The plant has to see what a gate does wrong, or all of this proves nothing: here the ejector is
-/// further away than the configuration says, so that parts meet the PASS of others.
+/// The plant must notice what a gate does wrong, or these tests prove nothing. Here the ejector is
+/// further away than the configuration states, so parts meet the PASS of others.
 #[test]
 fn a_line_whose_ejector_is_elsewhere_fails() {
     let mut failed = 0;

@@ -1,14 +1,14 @@
-//! The last seconds of a simulated line, in words, for the engineer who has to find out why a part
+//! The last seconds of a simulated line, in words, for the engineer who must find out why a part
 //! passed.
 
 use std::collections::VecDeque;
 
-/// Lines that are kept.
+/// Number of notes that are kept.
 const KEPT: usize = 4000;
-/// A line that stood still has little to say of its last seconds.
+/// Fewest notes: if a line stood still, its last seconds have few.
 const FEWEST: usize = 60;
 
-/// Notes of a run; nothing is kept, and nothing is written, where nobody wants them.
+/// Notes of a run. If nobody wants them, none are written or kept.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trace {
     wanted: bool,
@@ -37,8 +37,8 @@ impl Trace {
         self.notes.push_back((at, words()));
     }
 
-    /// The notes of the last `ns`, and at least the last [`FEWEST`], one an entry, each with its time in
-    /// milliseconds.
+    /// The notes of the last `ns`, and at least the last [`FEWEST`], one per entry, each with its
+    /// time in milliseconds.
     pub(super) fn last(&self, ns: u64) -> Vec<String> {
         let end = self.notes.back().map_or(0, |(at, _)| *at);
         let from = end.saturating_sub(ns);

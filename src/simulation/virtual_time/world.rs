@@ -1,10 +1,11 @@
-//! A simulated line in virtual time: belt, parts, sensor, encoder, camera and inspect on one side, the
-//! ejector on the other, and between them the running line's own [`Controller`], [`Holder`] and
-//! [`Watch`], in two processes that stall and die.
+//! A simulated line in virtual time: belt, parts, sensor, encoder, camera and inspector on one
+//! side, the ejector on the other. Between them are the running line's own [`Controller`],
+//! [`Holder`] and [`Watch`], in two processes that stall and die.
 //!
-//! - `ledger`: what really happened to each part, kept by the plant alone.
-//! - `sensing`, `seeing`: what the program is told, and what breaks that.
-//! - `vision`, `supervisor`: the two processes, and the link between them; `outputs`: what they set.
+//! - `ledger`: what really happened to each part; only the plant knows it.
+//! - `sensing`, `seeing`: what reaches the program, and the faults in it.
+//! - `vision`, `supervisor`: the two processes, and the link between them; `outputs`: the outputs
+//!   that they set.
 
 mod ledger;
 mod outputs;
@@ -27,9 +28,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use supervisor::Supervisor;
 use vision::Vision;
 
-/// A frame: which it is, the part that it shows (0: none), and what is odd about it.
+/// A frame: its number, the part that it shows (0: none), and its fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shot {
+pub(super) struct Frame {
     id: u64,
     shows: u64,
     odd: Option<Kind>,
@@ -51,7 +52,7 @@ enum Edge {
 }
 
 impl Edge {
-    /// Which input's losses it tells.
+    /// The input whose losses it reports.
     const fn input(self) -> usize {
         match self {
             Edge::On(_) | Edge::Off => 0,
@@ -63,7 +64,7 @@ impl Edge {
     }
 }
 
-/// What the vision process gets to know, and when.
+/// What reaches the vision process, and when.
 #[derive(Clone, Copy, Debug)]
 enum Delivery {
     Edge {
@@ -74,14 +75,14 @@ enum Delivery {
     },
     /// The trigger's level was read.
     Level(bool),
-    /// A trigger by command or clock, for this part (0: none), and when it was heard of.
+    /// A trigger by command or clock, for this part (0: none), and when it was received.
     Command {
         number: u64,
         at: Option<u64>,
         by_clock: bool,
     },
     Frame {
-        shot: Shot,
+        frame: Frame,
         stamp: u64,
         sequence: u64,
         content: Option<u64>,
@@ -100,7 +101,7 @@ enum Delivery {
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// To the vision process of that life.
+    /// To the vision process of that life number.
     Deliver(Delivery, u64),
     Belt(bool),
     Speed,
@@ -110,16 +111,16 @@ enum Event {
     Camera(bool),
     Thaw,
     Encoder(bool),
-    /// Sensor and encoder, nobody is told.
+    /// Sensor and encoder; nothing reports it.
     Inputs(bool),
-    /// The chip of the inputs, and the program is told.
+    /// The chip of the inputs; the program gets a report.
     Chip(bool),
     Slip(u64),
     Noise(u8),
     /// An edge of the sensor with no part of its own.
     Ghost,
     Outputs(bool),
-    /// The vision process of that life runs again.
+    /// The vision process of that life number runs again.
     VisionRuns,
     SupervisorRuns,
     /// The supervisor sees that the vision process has ended.
@@ -128,7 +129,7 @@ enum Event {
     ServiceStarts,
 }
 
-/// What stands at a place of the belt.
+/// What is at a place of the belt.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Front,
@@ -138,18 +139,17 @@ enum Place {
     Count,
 }
 
-/// How often each kind of fault strikes, one in so many parts; 0: never.
+/// How often each kind of fault strikes, one in this many parts; 0: never.
 pub(super) type Rates = [u64; Kind::ALL.len()];
 
-/// What is broken at the moment.
 #[derive(Clone, Copy, Debug)]
 struct Broken {
     camera: bool,
-    frozen: Option<Shot>,
+    frozen: Option<Frame>,
     encoder: bool,
     inputs: bool,
     chip: bool,
-    /// The wheel slips: of 100 counts so many are missing.
+    /// The wheel slips: this many of 100 counts are missing.
     slip: u64,
     outputs: bool,
 }
@@ -164,46 +164,47 @@ pub(super) struct World {
     /// The bodies of `events`, by their last field; reused.
     bodies: Vec<Event>,
     vacant: Vec<usize>,
-    /// Draws that belong to no part: one number each.
+    /// Number of draws so far that belong to no part.
     drawn: u64,
     belt: Belt,
     parts: u64,
     next_front: u64,
     next_count: u64,
-    /// Quarters of a count so far, and the channels' levels.
+    /// Quarters of a count so far, and the levels of both channels.
     quarter: u64,
     channels: [bool; 2],
     slipped: u64,
     next_number: u64,
-    /// From the sensor to the ejector, in their order.
+    /// Parts from the sensor to the ejector, in order.
     on_belt: VecDeque<Part>,
     /// How many of them are past the gate's place.
     past_gate: usize,
-    /// The sensor is covered up to here on the belt.
+    /// The sensor is covered up to this place of the belt.
     covered_to: Option<u64>,
-    /// Where that began.
+    /// The place where the cover began.
     covered_from: u64,
-    /// When the program is told of the inputs' chip.
-    chip_told: u64,
+    /// When the program gets the last report about the inputs' chip.
+    chip_reported: u64,
     broken: Broken,
-    /// Edges that the kernel dropped and has not told of, by input; what waits in its buffer.
+    /// Edges that the kernel dropped and has not reported, by input; those that it buffers.
     lost: [u32; 5],
     /// Edges that found no room in the kernel's buffer.
     overflow: [u32; 5],
-    /// Parts whose edge was lost, and the time of the edge that tells of it; 0: the next that is read.
+    /// Parts whose edge was lost, and the time of the edge that reports it; 0: the next edge that
+    /// is read.
     lost_parts: Vec<(u64, u64)>,
-    /// What waits in the kernel's buffer: edge, time, edges lost before.
+    /// The kernel's buffer: edge, time, edges lost before.
     kernel: VecDeque<(Edge, u64, u32)>,
     last_trigger_delivery: u64,
     frames: u64,
-    last_shot: Option<Shot>,
+    last_frame: Option<Frame>,
     sequence: u64,
     levels: [bool; crate::line::gate::Output::ALL.len()],
     vision: Vision,
     supervisor: Supervisor,
     latch: bool,
-    /// What the program said and is still to be done; reused.
-    said: Vec<crate::line::controller::Command<Shot>>,
+    /// Commands of the program that are not yet carried out; the memory is reused.
+    commands: Vec<crate::line::controller::Command<Frame>>,
     ledger: ledger::Ledger,
     pub(super) trace: Trace,
     pub(super) outcome: Outcome,
@@ -232,7 +233,7 @@ impl World {
             past_gate: 0,
             covered_to: None,
             covered_from: 0,
-            chip_told: 0,
+            chip_reported: 0,
             broken: Broken {
                 camera: false,
                 frozen: None,
@@ -248,19 +249,19 @@ impl World {
             kernel: VecDeque::new(),
             last_trigger_delivery: 0,
             frames: 0,
-            last_shot: None,
+            last_frame: None,
             sequence: 0,
             levels: crate::line::gate::Output::ALL.map(crate::line::gate::Output::when_unattended),
             vision: Vision::none(),
             supervisor: Supervisor::none(),
             latch: false,
-            said: Vec::new(),
+            commands: Vec::new(),
             ledger: ledger::Ledger::default(),
             trace,
             outcome: Outcome::default(),
             line,
         };
-        // What somebody left on the belt before the program started.
+        // Parts that were left on the belt before the program started.
         for k in 1..4 {
             let front = 0;
             let way = world.line.way * k / 4;
@@ -332,7 +333,7 @@ impl World {
         self.belt.place(self.now)
     }
 
-    /// Runs to the end; false when the line stood still for a minute and never recovered.
+    /// Runs to the end; false if the line stood still for a minute and never recovered.
     pub(super) fn run(&mut self) -> bool {
         let mut moved = 0;
         loop {
@@ -379,7 +380,7 @@ impl World {
         if !self.belt.runs() {
             return None;
         }
-        // The nearest place is the first in time. Asked for at every event.
+        // The nearest place is the first in time. This runs at every event.
         let (mut at, mut place) = (u64::MAX, Place::Count);
         let mut take = |candidate: u64, what: Place| {
             if candidate < at {
@@ -474,7 +475,7 @@ impl World {
         }
     }
 
-    /// The faults that last, at the arrival of part `number`.
+    /// Faults that last, at the arrival of part `number`.
     fn break_something(&mut self, number: u64) {
         let now = self.now;
         if !self.broken.camera && self.strikes(Kind::Unplug, number) {
@@ -523,7 +524,7 @@ impl World {
 
     fn break_processes(&mut self, number: u64) {
         let now = self.now;
-        // Long and short ones alike: lengths are drawn by their logarithm.
+        // Long and short stalls: the square of a draw gives more short ones.
         let length = |world: &Self, kind, most: u64| {
             let power = world.of(kind, number, 0, 1000);
             50 * MS + most * power * power / 1_000_000
@@ -563,7 +564,7 @@ impl World {
     }
 }
 
-/// A program that is not there, or not run, for so long.
+/// The last time in which a program was not there, or not run.
 #[derive(Clone, Copy, Debug, Default)]
 struct Away {
     from: u64,
@@ -571,7 +572,7 @@ struct Away {
 }
 
 impl Away {
-    /// It is away from here to there; what was away just before is still the same absence.
+    /// Adds an absence; one that follows another at once continues it.
     fn extend(&mut self, from: u64, to: u64) {
         if self.to < from {
             self.from = from;
@@ -579,11 +580,11 @@ impl Away {
         self.to = self.to.max(to);
     }
 
-    /// Whether it was away all the time from `from` up to now, give or take what waking takes.
+    /// Whether it was away all the time from `from` until now, with a tolerance for waking up.
     const fn all_since(self, from: u64, now: u64) -> bool {
         self.from <= from + 4 * MS && self.to.saturating_add(2 * MS) > now
     }
 }
 
-/// Waking takes so long.
+/// Time that waking up takes, ns.
 const JITTER: (u64, u64) = (10 * US, 60 * US);

@@ -1,7 +1,7 @@
 //! The runtime's own files that decide whether a part passes, compiled without camera, network and
 //! outputs. Why: Cargo.toml.
 
-/// The modules of the program's `line` that need nothing else of it.
+/// The modules of the program's `line` that need no other part of it.
 #[path = "../../../src/line"]
 pub mod line {
     pub mod controller;

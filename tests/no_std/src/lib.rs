@@ -1,5 +1,5 @@
-//! Promise: the gate is a pure state machine. These are the runtime's own files, the gate and its types
-//! of time, compiled into a crate that has no standard library, no allocator and no other part of the
+//! Promise: the gate is a pure state machine. These are the runtime's own files, the gate and its
+//! types of time, compiled into a crate without standard library, allocator and the rest of the
 //! program.
 
 #![no_std]

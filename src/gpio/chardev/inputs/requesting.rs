@@ -1,4 +1,4 @@
-//! Asks the kernel for input lines, chip by chip, debounced by it or not.
+//! Requests input lines from the kernel, chip by chip, with or without its debouncing.
 
 use super::super::debouncer::Debouncer;
 use super::super::sequence::Sequence;
@@ -13,7 +13,7 @@ use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, Value};
 use rustix::io::Errno;
 
-/// The largest event buffer that the kernel gives; it caps what is asked for.
+/// The largest event buffer that the kernel gives; it limits every request.
 const KERNEL_BUFFER: u32 = 1024;
 
 pub(super) fn request_all(lines: &[InputLine]) -> Result<Vec<OpenChip>, GpioError> {
@@ -46,7 +46,8 @@ pub(super) fn request_all(lines: &[InputLine]) -> Result<Vec<OpenChip>, GpioErro
     Ok(chips)
 }
 
-/// Requests the lines of one chip; with kernel debouncing where asked for, or else without.
+/// Requests the GPIO lines of one chip, with kernel debouncing if configured and possible, else
+/// without.
 fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
     let uses: Vec<(FoundLine, &'static str)> = lines
         .iter()
@@ -64,7 +65,7 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
             });
         }
     }
-    // What is wanted, and what is taken where the driver refuses: no filter, then on-edges alone.
+    // The wanted request, and those to try if the driver refuses: no filter, then on-edges only.
     let wanted = Ask {
         debounced: by_kernel,
         both: lines.iter().any(|(line, _)| line.off_edges),
@@ -91,11 +92,11 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
         match ask(lines, way) {
             Ok(request) => {
                 if let Some(error) = refused {
-                    tell_of_less(&uses, wanted, way, &error);
+                    warn_of_less(&uses, wanted, way, &error);
                 }
                 return open_chip(lines, request, opened, way);
             }
-            // Busy, forbidden and gone are no matter of filters and edges.
+            // Busy, forbidden and gone do not depend on filters and edges.
             Err(error)
                 if matches!(
                     errno(&error),
@@ -107,7 +108,7 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
             Err(error) => refused = Some(error),
         }
     }
-    // If all fail, the reason is the first one's no more.
+    // If all requests fail, the last error is the reason.
     Err(match refused {
         Some(error) => explain(&uses, error),
         None => GpioError::Lost {
@@ -120,16 +121,16 @@ fn request(lines: &[(&InputLine, FoundLine)]) -> Result<OpenChip, GpioError> {
     })
 }
 
-/// How a chip's lines are asked for.
+/// How to request a chip's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ask {
-    /// The kernel filters, where that is configured.
+    /// The kernel filters, if configured.
     debounced: bool,
-    /// Off-edges too, where they matter.
+    /// Off-edges too, if they matter.
     both: bool,
 }
 
-fn tell_of_less(
+fn warn_of_less(
     uses: &[(FoundLine, &'static str)],
     wanted: Ask,
     way: Ask,
@@ -153,14 +154,14 @@ fn tell_of_less(
 
 fn chip_label(line: &FoundLine) -> String {
     let info = Chip::from_path(&line.path).and_then(|chip| chip.info());
-    // Who cannot be asked is asked for the line next, and says why then.
+    // If the chip cannot be opened, the request that follows fails with the reason.
     info.map(|info| info.label).unwrap_or_default()
 }
 
-/// Whether a chip's driver has no resistors to set. The kernel grants them all the same (`gpio_set_bias`
-/// takes "not supported" for done), and reports them as set.
+/// Whether a chip's driver cannot set resistors. The kernel grants them all the same
+/// (`gpio_set_bias` treats "not supported" as done) and reports them as set.
 fn ignores_bias(label: &str) -> bool {
-    // gpio-tegra186, of every Jetson since the TX2: pulls are the pin controller's.
+    // gpio-tegra186, on every Jetson since the TX2: the pin controller sets the pulls.
     label.starts_with("tegra") && label.contains("gpio")
 }
 
@@ -196,7 +197,8 @@ fn ask(lines: &[(&InputLine, FoundLine)], way: Ask) -> gpiocdev::Result<Request>
     builder.request()
 }
 
-/// Whether both edges of `line` are asked for: because they matter, or because this program debounces.
+/// Whether both edges of `line` are requested: because they matter, or because this program
+/// debounces.
 fn both_edges(line: &InputLine, way: Ask) -> bool {
     let (period, by_kernel) = filter(line.debounce, way.debounced);
     (way.both && line.off_edges) || !(period.is_zero() || by_kernel)

@@ -1,10 +1,10 @@
-//! What really happened to each part, kept by the plant alone: neither the gate's decisions nor its
-//! counters nor its part numbers come in here.
+//! What really happened to each part. Only the plant has this record: it uses neither the gate's
+//! decisions nor its counters nor its part numbers.
 //!
-//! A part is verified when the inspector's first word on a picture of that very part was OK, and reached the
-//! living vision process before the part met the ejector. Whatever else the ejector lets by is a
-//! failure, unless the plant can prove that no program could have known or acted: then it is counted as
-//! beyond knowledge, by kind and wiring.
+//! A part is verified if the inspector's first verdict on a frame of that very part was OK, and
+//! reached the living vision process before the part reached the ejector. Any other part that
+//! passes the ejector is a failure, unless the plant proves that no program could have known or
+//! acted. Then it counts as beyond knowledge, by kind and wiring.
 
 use super::{Away, World};
 use crate::line::gate::{Ejector, Output, PartVerdict};
@@ -16,42 +16,42 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) number: u64,
-    /// Belt places at which it is at the sensor, at the gate, at the ejector.
+    /// Belt places at which the part is at the sensor, at the gate, at the ejector.
     pub(super) front: u64,
     pub(super) gate: u64,
     pub(super) centre: u64,
     pub(super) truth: PartVerdict,
     pub(super) arrived: u64,
-    /// The time of the trigger that the program was told of; 0: none.
+    /// The time of the trigger that reached the program; 0: none.
     pub(super) trigger_at: u64,
     pub(super) gate_at: u64,
-    /// When the program first heard of it, however vaguely.
+    /// When the first event of the part, however vague, reached the program.
     pub(super) revealed: Option<u64>,
-    /// What kept the program from being told of it.
+    /// The fault that hid the part from the program.
     pub(super) silent: Option<Kind>,
-    /// The program was led to take another part's picture for its own.
+    /// The fault that made the program take another part's frame for this part's own.
     pub(super) misled: Option<Kind>,
     pub(super) ok_at: Option<u64>,
-    /// A vision process watched the inputs when it came: it did not have to be thrown out for being
+    /// A vision process watched the inputs when the part came, so the part was not rejected as
     /// unknown.
     pub(super) watched: bool,
 }
 
-/// What the plant remembers besides the parts.
+/// What the plant keeps besides the parts.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// When the encoder told something else than the belt did, and why.
+    /// When the counts differed from the belt, and the fault.
     deviations: VecDeque<(u64, Kind)>,
-    /// When the program could last tell that it did.
+    /// When the program could last notice that.
     violation: Option<u64>,
     last_count: Option<u64>,
-    /// When the last few parts arrived that have met the ejector.
+    /// Arrival times of the last few parts that have reached the ejector.
     arrivals: VecDeque<u64>,
-    /// When the PASS that the holder raised last was to end.
+    /// Until when the supervisor's last PASS may stay on.
     pub(super) pass_until: u64,
-    /// When the outputs could not be set.
+    /// The last time in which the outputs could not be set.
     pub(super) outputs_away: Away,
-    /// Of the gate's counter, to see it grow.
+    /// Last value of the gate's counter, to notice that it grows.
     pub(super) covered_too_long: u64,
     pub(super) failed: bool,
 }
@@ -87,16 +87,16 @@ impl Ledger {
     }
 }
 
-/// Why no program could have stopped it.
+/// Whether no program could have stopped a part.
 enum Beyond {
-    /// The program could have.
+    /// A program could have stopped it.
     No,
-    /// This.
+    /// No program could, because of this fault.
     Yes(Kind),
 }
 
 impl World {
-    /// The front part is at the ejector.
+    /// The first part is at the ejector.
     pub(super) fn meet_ejector(&mut self) {
         let Some(part) = self.on_belt.pop_front() else {
             return;
@@ -113,7 +113,7 @@ impl World {
         let now = self.now;
         self.trace.note(now, || {
             let number = part.number;
-            let how = if passes { "passes" } else { "is thrown out" };
+            let how = if passes { "passes" } else { "is rejected" };
             let why = if verified {
                 ""
             } else {
@@ -150,7 +150,7 @@ impl World {
 
     fn beyond(&self, part: &Part) -> Beyond {
         let now = self.now;
-        // Who could have acted since when?
+        // The time since which a program could have acted.
         let since = match self.line.ejector {
             Ejector::Pass => self.ledger.pass_until,
             Ejector::Reject => part.gate_at,
@@ -165,12 +165,13 @@ impl World {
             Ejector::Pass if since < now && vision && holder => {
                 return Beyond::Yes(self.why_nobody());
             }
-            // Only the vision process knows which part must go, until its silence is noticed.
+            // Only the vision process knows which part must be rejected, until the supervisor
+            // notices its silence.
             Ejector::Reject if vision => return Beyond::Yes(self.why_nobody()),
             _ => {}
         }
-        // A part that the program was kept from knowing, while it had every reason to think that it
-        // knows all.
+        // A fault hid the part from the program, and the program had every reason to think that it
+        // knew all parts.
         if let Some(kind) = part.silent
             && part.watched
             && part.revealed.is_none_or(|at| at + 2 * MS > now)
@@ -178,7 +179,7 @@ impl World {
             return Beyond::Yes(kind);
         }
         if let Some(kind) = part.misled {
-            // A stamp that cannot be told from a true one; a picture that may come twice.
+            // A stamp that cannot be distinguished from a true one; a picture that can come twice.
             let tellable = match kind {
                 Kind::WrongStamp => self.line.stamps_are_safe(),
                 Kind::FrozenCamera | Kind::RepeatedFrame => self.line.never_alike,
@@ -188,7 +189,7 @@ impl World {
                 return Beyond::Yes(kind);
             }
         }
-        if let Some(kind) = self.encoder_lied(part) {
+        if let Some(kind) = self.encoder_was_wrong(part) {
             return Beyond::Yes(kind);
         }
         Beyond::No
@@ -203,14 +204,14 @@ impl World {
         }
     }
 
-    /// Counts that differ from the belt, not one of them implausible by what the program may expect.
-    fn encoder_lied(&self, part: &Part) -> Option<Kind> {
+    /// Counts that differ from the belt, all of them plausible to the program.
+    fn encoder_was_wrong(&self, part: &Part) -> Option<Kind> {
         if !self.line.encoder {
             return None;
         }
-        // Of a part that came at one of these times, whose PASS this may have been, or which it was.
-        // The program empties the belt by counts once it has found the encoder out, with a quarter to
-        // spare: more wrong counts than that, each of them plausible, are more than it can know.
+        // The PASS may belong to a part that came at one of these times, or to this part. The
+        // program empties the belt by counts after it has noticed the encoder's fault, with a
+        // quarter to spare. More wrong counts than that, each of them plausible, cannot be known.
         let spare = self.line.way / self.line.count / 5;
         if let Some(found_out) = self.ledger.violation {
             let mut since = self.ledger.deviations.iter().rev();

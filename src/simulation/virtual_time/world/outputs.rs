@@ -1,4 +1,4 @@
-//! The output lines, which keep their level when nobody sets them.
+//! The outputs, which keep their level if nobody sets them.
 
 use super::{Event, World};
 use crate::line::gate::Output;
@@ -12,22 +12,22 @@ impl World {
             self.ledger.outputs_away.to = now;
         } else {
             self.ledger.outputs_away.extend(now, u64::MAX);
-            // An expander that lost its supply falls; one that hangs keeps its levels.
+            // An expander that lost its supply switches off; one that hangs keeps its levels.
             if self.draw(0, 2) == 0 {
-                for line in FALL {
-                    self.set_physical(line, line.when_unattended());
+                for output in FALL {
+                    self.set_physical(output, output.when_unattended());
                 }
             }
         }
     }
 
-    pub(super) fn fall_all(&mut self) {
-        for line in FALL {
-            self.set_level(line, line.when_unattended());
+    pub(super) fn switch_off_all(&mut self) {
+        for output in FALL {
+            self.set_level(output, output.when_unattended());
         }
     }
 
-    /// False when it cannot be set.
+    /// Sets an output; false if that is not possible.
     pub(super) fn set_level(&mut self, output: Output, on: bool) -> bool {
         if self.broken.outputs {
             return false;

@@ -1,13 +1,13 @@
-//! Camera and inspect of a simulated line, and what breaks them.
+//! Camera and inspector of a simulated line, and their faults.
 
-use super::{Delivery, Event, Shot, World};
+use super::{Delivery, Event, Frame, World};
 use crate::line::gate::{PartId, PartVerdict, Reason};
 use crate::simulation::faults::Kind;
-use crate::simulation::virtual_time::line::{MS, Trigger, US};
+use crate::simulation::virtual_time::line::{MS, Trigger};
 
 impl World {
-    /// The part that the camera sees at a belt place: the last one whose front has passed, until it has
-    /// left the picture.
+    /// The part that the camera sees at a belt place: the last one whose front has passed, until it
+    /// has left the picture.
     fn in_view(&self, place: u64) -> u64 {
         // An index is as exact as the encoder.
         let early = if self.line.trigger == Trigger::Encoder {
@@ -22,7 +22,7 @@ impl World {
             .map_or(0, |p| p.number)
     }
 
-    /// A camera that is triggered by wire exposes for part `number`.
+    /// A camera whose trigger is wired exposes for part `number`.
     pub(super) fn expose(&mut self, number: u64) {
         if self.line.frame_every > 0 || self.broken.camera {
             return;
@@ -36,10 +36,10 @@ impl World {
         let after =
             self.line.exposure_min + self.draws.between(10, key, window / 10, window * 8 / 10);
         let exposed = self.now + after;
-        self.shoot(number, exposed, key);
+        self.expose_frame(number, exposed, key);
     }
 
-    /// A camera that runs freely exposes.
+    /// A free-running camera exposes.
     pub(super) fn frame_tick(&mut self) {
         let next = self.now + self.line.frame_every;
         self.at(next, Event::FrameTick);
@@ -50,18 +50,18 @@ impl World {
         }
         let shows = self.in_view(self.here());
         let exposed = self.now;
-        self.shoot(shows, exposed, key);
+        self.expose_frame(shows, exposed, key);
     }
 
-    fn shoot(&mut self, shows: u64, exposed: u64, key: u64) {
+    fn expose_frame(&mut self, shows: u64, exposed: u64, key: u64) {
         self.sequence += 1;
-        let mut shot = Shot {
+        let mut frame = Frame {
             id: key,
             shows,
             odd: None,
         };
         if let Some(frozen) = self.broken.frozen {
-            shot = frozen;
+            frame = frozen;
         }
         let on_its_way = self
             .draws
@@ -76,46 +76,46 @@ impl World {
         if self.strikes(Kind::WrongStamp, key) {
             stamp =
                 (exposed + self.of(Kind::WrongStamp, key, 0, 240 * MS)).saturating_sub(120 * MS);
-            // One that is later than frames may be and stamped later than it was taken looks fresh.
+            // A frame that arrives too late and has a stamp that is too late looks fresh.
             let odd = if late {
                 Kind::LateFrame
             } else {
                 Kind::WrongStamp
             };
-            shot.odd = shot.odd.or(Some(odd));
+            frame.odd = frame.odd.or(Some(odd));
         }
         let damaged = self.strikes(Kind::DamagedFrame, key);
-        let content = self.line.never_alike.then_some(shot.id);
-        let frame = Delivery::Frame {
-            shot,
+        let content = self.line.never_alike.then_some(frame.id);
+        let delivery = Delivery::Frame {
+            frame,
             stamp,
             sequence: self.sequence,
             content,
             damaged,
         };
-        self.deliver(arrives, frame);
+        self.deliver(arrives, delivery);
         if self.strikes(Kind::RepeatedFrame, key) {
             let again = arrives + self.of(Kind::RepeatedFrame, key, MS, 120 * MS);
             // Some drivers give it a new number.
             let anew = self.draws.percent(12, key, 30);
             self.sequence += u64::from(anew);
-            let frame = Delivery::Frame {
-                shot,
+            let delivery = Delivery::Frame {
+                frame,
                 stamp,
                 sequence: self.sequence,
                 content,
                 damaged,
             };
-            self.deliver(again, frame);
+            self.deliver(again, delivery);
         }
     }
 
-    /// The camera goes on with a picture that it delivered before.
+    /// The camera continues with a picture that it delivered before.
     pub(super) fn freeze(&mut self, number: u64) {
-        let Some(last) = self.last_shot else {
+        let Some(last) = self.last_frame else {
             return;
         };
-        self.broken.frozen = Some(Shot {
+        self.broken.frozen = Some(Frame {
             odd: Some(Kind::FrozenCamera),
             ..last
         });
@@ -123,10 +123,10 @@ impl World {
         self.at(thaw, Event::Thaw);
     }
 
-    /// The inspector is given `shot` for a part that was triggered at `trigger`.
-    pub(super) fn inspect(&mut self, part: PartId, trigger: u64, shot: Shot) {
+    /// The inspector gets `frame` for a part that was triggered at `trigger`.
+    pub(super) fn inspect(&mut self, part: PartId, trigger: u64, frame: Frame) {
         let mut shown_is_silent = None;
-        if let Some(shown) = self.part(shot.shows) {
+        if let Some(shown) = self.part(frame.shows) {
             shown_is_silent = shown.silent.filter(|_| shown.revealed.is_none());
         }
         let by_encoder = self.line.trigger == Trigger::Encoder;
@@ -134,10 +134,10 @@ impl World {
         let mut parts = self.on_belt.iter_mut();
         if let Some(owner) = parts.find(|p| {
             p.trigger_at == trigger || (by_encoder && p.arrived.abs_diff(trigger) < apart)
-        }) && owner.number != shot.shows
+        }) && owner.number != frame.shows
         {
-            // Another part's picture. Whether that can be known the ledger says.
-            owner.misled = shown_is_silent.or(shot.odd);
+            // Another part's frame. The ledger decides whether the program can know that.
+            owner.misled = shown_is_silent.or(frame.odd);
         }
         let key = self.draw(0, u64::MAX);
         let mut takes = self.line.inspection + self.draws.between(13, key, 0, self.line.inspection);
@@ -147,31 +147,31 @@ impl World {
         if self.strikes(Kind::StuckInference, key) {
             takes = self.of(Kind::StuckInference, key, 500 * MS, 2000 * MS);
         }
-        // An empty belt is no part; one that has left is inspected all the same and can change nothing.
-        let shows = shot.shows;
+        // An empty belt is no part. A part that has left is inspected anyway, which changes
+        // nothing.
+        let shows = frame.shows;
         let truth = self.part(shows).map_or(PartVerdict::Unknown, |p| p.truth);
         let verdict = if self.strikes(Kind::FailedInference, key) {
             Err(Reason::Failed)
         } else {
             Ok(truth)
         };
-        let answer = |verdict, shown| Delivery::Verdict {
+        let delivery = |verdict, shown| Delivery::Verdict {
             part,
             shown,
             verdict,
         };
         let now = self.now;
-        self.deliver(now + takes, answer(verdict, shows));
+        self.deliver(now + takes, delivery(verdict, shows));
         if self.strikes(Kind::RepeatedVerdict, key) {
             let again = now + takes + self.of(Kind::RepeatedVerdict, key, MS, 100 * MS);
-            // Where the inspector did not say OK before, it is a lie and must not count.
+            // If the inspector did not give OK before, this OK is false and must not count.
             let shown = if verdict == Ok(PartVerdict::Ok) {
                 shows
             } else {
                 0
             };
-            self.deliver(again, answer(Ok(PartVerdict::Ok), shown));
+            self.deliver(again, delivery(Ok(PartVerdict::Ok), shown));
         }
-        let _ = US;
     }
 }

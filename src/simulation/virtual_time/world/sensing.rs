@@ -1,4 +1,4 @@
-//! Sensor, encoder, confirming sensor, and what breaks them.
+//! Sensor, encoder, confirming sensor, and their faults.
 
 use super::ledger::Part;
 use super::{Delivery, Edge, Event, World};
@@ -6,11 +6,11 @@ use crate::line::gate::{ConfirmKind, Fault, PartVerdict};
 use crate::simulation::faults::Kind;
 use crate::simulation::virtual_time::line::{MS, Trigger, US};
 
-/// Edges that the kernel keeps for each input of a chip.
+/// Number of edges that the kernel buffers for each input of a chip.
 const KERNEL_ROOM: usize = 16;
 
 impl World {
-    /// A new part whose front is at the sensor; its number.
+    /// Puts a new part with its front at the sensor on the belt; returns its number.
     pub(super) fn put_on_belt(&mut self, front: u64, way: u64) -> u64 {
         self.next_number += 1;
         let number = self.next_number;
@@ -100,20 +100,20 @@ impl World {
         }
     }
 
-    /// A trigger by command or clock, which nothing loses.
+    /// A trigger by command or clock, which is never lost.
     pub(super) fn command(&mut self, at: u64, number: u64, by_clock: bool) {
-        let heard = by_clock.then_some(at);
+        let received = by_clock.then_some(at);
         self.deliver(
             at,
             Delivery::Command {
                 number,
-                at: heard,
+                at: received,
                 by_clock,
             },
         );
     }
 
-    /// The clock's trigger: what lies there is the part.
+    /// The clock's trigger: whatever is there is the part.
     pub(super) fn tick_trigger(&mut self) {
         if self.next_number < self.parts {
             let next = self.now + self.line.pitch;
@@ -140,7 +140,7 @@ impl World {
         if covered.is_none() {
             self.covered_from = front;
         } else {
-            // It touches the one before: there is no edge.
+            // It touches the part before it: there is no edge.
             self.silence(number, Kind::Touching);
             return;
         }
@@ -181,16 +181,16 @@ impl World {
         }
     }
 
-    /// An edge of the trigger happens now. One input's edges arrive in their order, and each tells of
+    /// An edge of the trigger happens now. Edges of one input arrive in order, and each reports
     /// those that were lost before it.
     pub(super) fn trigger_edge(&mut self, edge: Edge, delay: u64) {
         let at = self.now;
         let arrives = (at + delay).max(self.last_trigger_delivery + 1);
         self.last_trigger_delivery = arrives;
         let lost = std::mem::take(&mut self.lost[0]);
-        for (_, told_by) in &mut self.lost_parts {
-            if *told_by == u64::MAX {
-                *told_by = at;
+        for (_, reported_by) in &mut self.lost_parts {
+            if *reported_by == u64::MAX {
+                *reported_by = at;
             }
         }
         self.deliver(arrives, Delivery::Edge { edge, at, lost });
@@ -202,7 +202,7 @@ impl World {
             return;
         }
         let number = self.next_number;
-        // The edge of a part whose front was lost may be lost as well.
+        // The rear edge of a part whose front edge was lost can be lost as well.
         let lost = self.rates[Kind::LostTrigger as usize] > 0
             && (self
                 .draws
@@ -220,8 +220,8 @@ impl World {
         }
     }
 
-    /// The program reads the level again and again; only where it differs from what the edges say does
-    /// that do anything.
+    /// The program reads the level again and again. A read has an effect only if it differs from
+    /// what the edges report.
     fn poll_level(&mut self, on: bool) {
         let every = self.line.level_every;
         if let Some(polls) = self.now.checked_div(every) {
@@ -232,12 +232,12 @@ impl World {
         }
     }
 
-    /// Whether the sensor's level is still what a poll is to find.
+    /// Whether the sensor still has the level that the poll should find.
     pub(super) fn level_is(&self, on: bool) -> bool {
         self.covered_to.is_some() == on && !self.broken.inputs && !self.broken.chip
     }
 
-    /// The belt has moved on by a count, or by a quarter of one.
+    /// The belt has moved by one count, or by a quarter of one.
     pub(super) fn count(&mut self) {
         let step = if self.line.quadrature {
             self.line.count / 4
@@ -261,7 +261,7 @@ impl World {
             }
         }
         if self.broken.chip {
-            // The program is told, but not at once.
+            // The program gets a report, but not at once.
             self.ledger.deviates(self.now, Kind::UnpluggedInputs);
             return;
         }
@@ -283,14 +283,14 @@ impl World {
         self.deliver(later, Delivery::Edge { edge, at, lost: 0 });
     }
 
-    /// Edges without a movement.
+    /// Edges without movement.
     pub(super) fn noise(&mut self, left: u8) {
         let (now, dead) = (
             self.now,
             self.broken.encoder || self.broken.inputs || self.broken.chip,
         );
         if !dead && self.line.quadrature {
-            // There and back on one channel: nothing, unless the other one changes meanwhile.
+            // There and back on one channel: no effect, unless the other channel changes meanwhile.
             let real = self.belt.reaches(self.next_count);
             if real.is_some_and(|at| at <= now + 100 * US) {
                 self.ledger.deviates(now, Kind::EncoderNoise);
@@ -314,13 +314,13 @@ impl World {
         }
     }
 
-    /// The chip of the inputs goes, or comes back; the program is told.
+    /// The chip of the inputs goes away, or comes back; the program gets a report.
     pub(super) fn chip(&mut self, works: bool) {
         self.broken.chip = !works;
         self.lost = [0; 5];
-        // It is told in the order in which it happens.
-        let noticed = (self.now + self.draw(MS, 60 * MS)).max(self.chip_told + 1);
-        self.chip_told = noticed;
+        // The reports keep the order of the events.
+        let noticed = (self.now + self.draw(MS, 60 * MS)).max(self.chip_reported + 1);
+        self.chip_reported = noticed;
         self.deliver(noticed, Delivery::Fault(Fault::Inputs, !works));
     }
 
@@ -342,7 +342,7 @@ impl World {
         }
     }
 
-    /// An edge reaches the program, or the kernel keeps it for one that is not run.
+    /// An edge reaches the program, or the kernel buffers it while the program is not run.
     pub(super) fn edge_arrives(&mut self, edge: Edge, at: u64, lost: u32) {
         if !self.vision.stopped(self.now) {
             self.hand_edge(edge, at, lost);
@@ -361,34 +361,35 @@ impl World {
         }
     }
 
-    /// Both edges of the trigger are watched: of so many lost ones how many may have been parts.
+    /// How many of the lost edges can have been parts: both edges of the trigger are watched.
     pub(super) fn take_lost(&mut self, edge: Edge, at: u64, lost: u32) -> u32 {
         let lost = lost + std::mem::take(&mut self.overflow[edge.input()]);
         if edge.input() != 0 || lost == 0 {
             return lost;
         }
         let now = self.now;
-        let told: Vec<u64> = self
+        let reported: Vec<u64> = self
             .lost_parts
             .iter()
-            .filter(|(_, told_by)| *told_by <= at)
+            .filter(|(_, reported_by)| *reported_by <= at)
             .map(|(number, _)| *number)
             .collect();
-        self.lost_parts.retain(|(_, told_by)| *told_by > at);
-        for number in told {
+        self.lost_parts.retain(|(_, reported_by)| *reported_by > at);
+        for number in reported {
             self.reveal(number, now);
         }
         lost.div_ceil(2)
     }
 
-    /// The program knows of this part from here on.
+    /// The program knows of this part from now on.
     pub(super) fn reveal(&mut self, number: u64, now: u64) {
         if let Some(part) = self.part(number) {
             part.revealed.get_or_insert(now);
         }
     }
 
-    /// The sensor was covered for longer than a part is: the program knows of all that cover it.
+    /// The sensor was covered for longer than one part takes: the program knows of all parts that
+    /// cover it.
     pub(super) fn reveal_touching(&mut self) {
         let (now, from) = (self.now, self.covered_from);
         for part in self.on_belt.iter_mut().rev() {

@@ -1,4 +1,4 @@
-//! The supervisor, which holds the outputs and may be stopped or die at any instant, and its end of the
+//! The supervisor, which owns the outputs and can stall or die at any instant, and its end of the
 //! link.
 
 use super::{Away, Delivery, Event, World};
@@ -8,7 +8,7 @@ use crate::simulation::virtual_time::line::{MS, US};
 use crate::time::Instant;
 use std::collections::VecDeque;
 
-/// From the start of a vision process until its product is loaded.
+/// Time from the start of a vision process until its product is loaded.
 const LOADING: u64 = 150 * MS;
 
 pub(super) struct Supervisor {
@@ -48,23 +48,24 @@ impl Supervisor {
 }
 
 impl World {
-    /// The service manager starts the supervisor, which takes the lines and starts a vision process.
+    /// The service manager starts the supervisor, which opens the outputs and starts a vision
+    /// process.
     pub(super) fn start_service(&mut self) {
         let now = self.now;
         self.supervisor.link.clear();
         self.supervisor.until = 0;
         self.supervisor.away.to = now;
         if self.broken.outputs {
-            // It asks for the lines again and again.
+            // It tries to open the outputs again and again.
             let later = now + 100 * MS;
             self.supervisor.away.to = later;
             self.at(later, Event::ServiceStarts);
             return;
         }
         self.trace.note(now, || "the service starts".into());
-        // Nothing of the old one is left when the service manager starts it again.
+        // Nothing of the old process is left when the service manager starts it again.
         self.vision_ends("the service manager ends it");
-        self.fall_all();
+        self.switch_off_all();
         self.start_vision();
     }
 
@@ -90,16 +91,17 @@ impl World {
             self.at(later, Event::LinkClosed(life));
             return;
         }
-        self.supervisor_lets_go("the link is closed");
+        self.supervisor_switches_off("the link is closed");
     }
 
-    /// The lines fall, the vision process is killed, and another one is started.
-    fn supervisor_lets_go(&mut self, why: &str) {
+    /// Switches off the outputs, kills the vision process, and starts another one.
+    fn supervisor_switches_off(&mut self, why: &str) {
         let now = self.now;
-        self.trace
-            .note(now, || format!("the supervisor lets the lines fall: {why}"));
+        self.trace.note(now, || {
+            format!("the supervisor switches off the outputs: {why}")
+        });
         self.vision_ends("it is killed");
-        self.fall_all();
+        self.switch_off_all();
         if self.broken.outputs {
             // It opens the outputs again before anything else.
             self.supervisor.holder = None;
@@ -145,7 +147,7 @@ impl World {
         };
         let mut acts: heapless::Vec<Act, 64> = heapless::Vec::new();
         let before = holder.incidents();
-        // It takes one message at a time, and may be stopped between any two.
+        // It takes one message at a time, and can be stopped between any two.
         if let Some((_, command)) = self
             .supervisor
             .link
@@ -180,7 +182,7 @@ impl World {
             match act {
                 Act::Set(output, on) => {
                     if !self.set_level(output, on) {
-                        self.supervisor_lets_go("the outputs are gone");
+                        self.supervisor_switches_off("the outputs are gone");
                         return;
                     }
                 }
@@ -189,7 +191,7 @@ impl World {
                     self.deliver(later, Delivery::Answer(answer));
                 }
                 Act::Silent(_) => {
-                    self.supervisor_lets_go("the vision process is silent");
+                    self.supervisor_switches_off("the vision process is silent");
                     return;
                 }
             }

@@ -1,6 +1,6 @@
-//! The vision process, which may be stopped or die at any instant: what it is told, and what it says.
+//! The vision process, which can stall or die at any instant: what it receives, and what it sends.
 
-use super::{Away, Delivery, Edge, Event, Shot, World};
+use super::{Away, Delivery, Edge, Event, Frame, World};
 use crate::line::controller::{Command, Controller};
 use crate::line::gate::{Action, Fault, Faults, Output, PartVerdict};
 use crate::line::holder::{Watch, What};
@@ -8,21 +8,21 @@ use crate::line::pairing::FrameInfo;
 use crate::simulation::virtual_time::line::{MS, US};
 use crate::time::{Duration, Instant};
 
-/// Commands that the socket holds.
+/// Number of commands that the socket holds.
 const SOCKET: usize = 42;
 
 pub(super) struct Vision {
-    controller: Option<Box<Controller<Shot>>>,
+    controller: Option<Box<Controller<Frame>>>,
     watch: Watch,
     pub(super) life: u64,
     wake: u64,
     next_alive: u64,
     overdue: bool,
-    /// The gate's thread, or the whole process, is not run before these.
+    /// The gate's thread, or the whole process, is not run before these times.
     gate_until: u64,
     process_until: u64,
     pub(super) away: Away,
-    /// Faults that come from outside, which a new process has to be told again.
+    /// Faults from outside, which a new process must receive again.
     outside: Faults,
 }
 
@@ -63,7 +63,7 @@ impl Vision {
         self.controller.is_some()
     }
 
-    /// Whether a process holds the inputs open and takes itself for well informed.
+    /// Whether a process has the inputs open and believes that it receives every edge.
     pub(super) fn watches(&self) -> bool {
         self.controller
             .as_ref()
@@ -90,7 +90,7 @@ impl World {
         }
         let now = self.now;
         self.trace.note(now, || "a vision process runs".into());
-        // The models are checked by a test; one that is off has no line.
+        // A test checks the settings of the drawn lines; a wrong one has no line.
         let started = Controller::new(self.line.settings, Instant(now));
         self.vision.controller = started.ok().map(Box::new);
         self.vision.watch = Watch::new(self.line.holder.late);
@@ -105,7 +105,7 @@ impl World {
         self.lost_parts.clear();
         for output in Output::ALL {
             let on = output.when_unattended();
-            self.say(What::Set {
+            self.send(What::Set {
                 output,
                 on,
                 until: None,
@@ -127,7 +127,7 @@ impl World {
         self.run_vision();
     }
 
-    /// A person comes to look.
+    /// A person comes and acknowledges.
     fn acknowledge_soon(&mut self) {
         let later = self.now + self.draw(300 * MS, 3000 * MS);
         self.deliver(later, Delivery::Acknowledge);
@@ -150,9 +150,9 @@ impl World {
             .note(now, || format!("the vision process ends: {why}"));
         self.close_life();
         self.vision.controller = None;
-        // What was on its way to it is lost, and what it knew.
+        // Everything on its way to the process is lost, and everything that it knew.
         self.vision.life += 1;
-        // A part that is past its gate, or as good as there, was decided by a process that knew it.
+        // A part that is past its gate, or nearly there, was decided by a process that knew it.
         let decided = self.here() + self.line.pitch / 4;
         for part in self.on_belt.iter_mut().filter(|p| p.gate > decided) {
             part.ok_at = None;
@@ -184,7 +184,7 @@ impl World {
         if !self.vision.alive() || self.vision.stopped(self.now) {
             return;
         }
-        // Edges wait in the kernel and are read in their order.
+        // Edges wait in the kernel and are read in order.
         while let Some((edge, at, lost)) = self.kernel.pop_front() {
             self.hand_edge(edge, at, lost);
         }
@@ -203,19 +203,19 @@ impl World {
         }
         if self.now >= self.vision.next_alive {
             self.vision.next_alive = self.now + self.line.alive_every;
-            self.say(What::Alive);
+            self.send(What::Alive);
         }
         self.call(|c, now, emit| c.tick(now, &mut |x| emit(x)));
     }
 
-    /// To the supervisor.
-    fn say(&mut self, what: What) {
+    /// Sends a command to the supervisor.
+    fn send(&mut self, what: What) {
         if !self.vision.alive() || !self.supervisor.alive() {
             return;
         }
         if self.supervisor.link.len() >= SOCKET {
-            self.fall_all();
-            self.vision_ends("the supervisor does not take what it is told");
+            self.switch_off_all();
+            self.vision_ends("the supervisor does not read its commands");
             return;
         }
         let command = self.vision.watch.command(what, Instant(self.now));
@@ -224,7 +224,7 @@ impl World {
         self.supervisor.link.push_back((arrives.max(last), command));
     }
 
-    fn say_all_again(&mut self) {
+    fn send_all_again(&mut self) {
         for output in Output::ALL {
             let on = self
                 .vision
@@ -232,7 +232,7 @@ impl World {
                 .as_ref()
                 .is_some_and(|c| c.level(output));
             if output != Output::Pass || !on {
-                self.say(What::Set {
+                self.send(What::Set {
                     output,
                     on,
                     until: None,
@@ -250,7 +250,7 @@ impl World {
             return;
         }
         let mut delivery = delivery;
-        // The thread that hears of it goes on where the gate's does not.
+        // The thread that receives it runs even if the gate's thread does not.
         if let Delivery::Command { at: at @ None, .. } = &mut delivery
             && !self.vision.process_stopped(self.now)
         {
@@ -290,21 +290,21 @@ impl World {
                 });
             }
             Delivery::Frame {
-                shot,
+                frame,
                 stamp,
                 sequence,
                 content,
                 damaged,
             } => {
                 if !self.broken.camera {
-                    self.last_shot = Some(shot);
+                    self.last_frame = Some(frame);
                     let info = FrameInfo {
                         exposed: Instant(stamp),
                         sequence,
                         content,
                         damaged,
                     };
-                    self.call(|c, now, emit| c.frame(shot, info, now, &mut |x| emit(x)));
+                    self.call(|c, now, emit| c.frame(frame, info, now, &mut |x| emit(x)));
                 }
             }
             Delivery::Verdict {
@@ -330,12 +330,12 @@ impl World {
             Delivery::Answer(answer) => {
                 if self.vision.watch.answer(answer) {
                     self.call(|c, now, emit| c.outputs_were_late(now, &mut |x| emit(x)));
-                    self.say_all_again();
+                    self.send_all_again();
                 }
                 self.run_vision();
             }
             Delivery::LinkGone => {
-                self.fall_all();
+                self.switch_off_all();
                 self.vision_ends("its supervisor is gone");
             }
         }
@@ -346,7 +346,7 @@ impl World {
         counters.map_or(0, |c| c.found_by_level)
     }
 
-    /// The program is told of part `number`, whose trigger is at `at`.
+    /// The program learns of part `number`, whose trigger is at `at`.
     fn known(&mut self, number: u64, at: u64) {
         let now = self.now;
         if let Some(part) = self.part(number) {
@@ -417,24 +417,24 @@ impl World {
         now > before
     }
 
-    /// Calls the program and does what it says.
+    /// Calls the program and carries out its commands.
     fn call(
         &mut self,
-        what: impl FnOnce(&mut Controller<Shot>, Instant, &mut dyn FnMut(Command<Shot>)),
+        what: impl FnOnce(&mut Controller<Frame>, Instant, &mut dyn FnMut(Command<Frame>)),
     ) {
         let Some(mut controller) = self.vision.controller.take() else {
             return;
         };
-        let mut said = std::mem::take(&mut self.said);
+        let mut commands = std::mem::take(&mut self.commands);
         what(&mut controller, Instant(self.now), &mut |command| {
-            said.push(command)
+            commands.push(command)
         });
         self.outcome.most_tracked = self.outcome.most_tracked.max(controller.under_way() as u64);
         self.vision.controller = Some(controller);
-        for command in said.drain(..) {
+        for command in commands.drain(..) {
             self.carry_out(command);
         }
-        self.said = said;
+        self.commands = commands;
         let jitter = self.jitter();
         self.vision.wake = self.vision.deadline().max(self.now).saturating_add(jitter);
         if self.covered_too_long() {
@@ -442,7 +442,7 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, command: Command<Shot>) {
+    fn carry_out(&mut self, command: Command<Frame>) {
         if !self.vision.alive() {
             return;
         }
@@ -456,13 +456,13 @@ impl World {
                 if matches!(output, Output::Pass | Output::Reject) && on {
                     self.outcome.lateness.record(self.now.saturating_sub(due.0));
                 }
-                // What can only stop parts, at once and round the supervisor.
+                // A level that can only stop parts is set at once, without the supervisor.
                 if output.is_safe(on) {
                     self.set_level(output, on);
                 }
-                self.say(What::Set { output, on, until });
+                self.send(What::Set { output, on, until });
             }
-            Command::Gate(Action::Extend { until }) => self.say(What::Set {
+            Command::Gate(Action::Extend { until }) => self.send(What::Set {
                 output: Output::Pass,
                 on: true,
                 until: Some(until),
