@@ -184,7 +184,7 @@ fn the_bundle_and_the_pictures_are_looked_at() {
     let mut before = recorded.to_string();
     for (width, height, format, words) in [
         (400, 100, "auto", "another view"),
-        (16384, 16384, "GREY", "more points than any inspector"),
+        (16384, 16384, "GREY", "more pixels than any inspector"),
         (321, 257, "YUYV", "in pairs"),
     ] {
         let camera =

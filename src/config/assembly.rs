@@ -1,4 +1,4 @@
-//! The whole file, as it is read and as it is taken.
+//! The whole file: as it is read, and as a configuration.
 
 use super::LineConfig;
 use super::agreement;
@@ -21,7 +21,7 @@ use crate::settings::{
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The whole file, key by key, before anything is compared or put together.
+/// The whole file, key by key, before values are compared and put together.
 pub(super) struct Settings {
     pub(super) product: Setting<PathBuf>,
     pub(super) board: Setting<String>,
@@ -45,7 +45,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Reads every key; wrong ones are in the document's problems afterwards.
+    /// Reads every key. Wrong values are then in the document's problems.
     pub(super) fn read(document: &mut Document, top: &mut Section<'_>) -> Self {
         let bundle = path("path of a bundle, relative to this file");
         let profile = text("name of a board profile, or path of one (with a / or .toml)");
@@ -72,8 +72,8 @@ impl Settings {
         }
     }
 
-    /// Compares the values and puts them together; `profile` is the text of the board profile that the
-    /// file names, where it was read already. None where something is a problem.
+    /// Compares the values and makes the configuration. `profile` is the text of the board profile
+    /// that the file names, if it was read before. None if there is a problem.
     pub(super) fn taken(
         mut self,
         file: &Path,
@@ -125,17 +125,17 @@ fn board(
             Some(profile) => Board::parse(profile, &path),
             None => Board::open(&path),
         };
-        board.map_err(|error| format!("no usable profile: {}", told(&error)))
+        board.map_err(|error| format!("no usable profile: {}", one_line(&error)))
     } else {
         match Board::embedded(text) {
-            Some(board) => board.map_err(|error| told(&error)),
+            Some(board) => board.map_err(|error| one_line(&error)),
             None => {
                 let meant = nearest(text, Board::known());
                 let hint =
                     meant.map_or_else(String::new, |name| format!("; did you mean {name:?}?"));
                 let known: Vec<&str> = Board::known().collect();
                 Err(format!(
-                    "{text:?} is no known board{hint}; known: {}, or the path of a profile",
+                    "{text:?} is not a known board{hint}; known: {}, or the path of a profile",
                     known.join(", ")
                 ))
             }
@@ -146,14 +146,14 @@ fn board(
         .ok()
 }
 
-/// An error with its causes, in one line.
-fn told(error: &ConfigError) -> String {
+/// An error with its causes, in one text line.
+fn one_line(error: &ConfigError) -> String {
     let cause = std::error::Error::source(error);
     let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
     format!("{error}{cause}").replace('\n', "; ")
 }
 
-/// What a V4L2 camera has from its board's profile.
+/// Fills in the values that a V4L2 camera takes from the board profile.
 fn camera_of(board: &Board, camera: &mut CameraRead, problems: &mut Problems) {
     if camera.source.value != Some(SourceName::V4l2) {
         return;
@@ -186,7 +186,7 @@ fn camera_of(board: &Board, camera: &mut CameraRead, problems: &mut Problems) {
     }
 }
 
-/// The watchdog of the board's profile, where the file asks for it.
+/// Fills in the watchdog of the board profile, if the file asks for it.
 fn watchdog_of(board: &Board, setting: &mut Setting<PathBuf>, problems: &mut Problems) {
     if setting.value.as_deref() != Some(Path::new("board")) {
         return;
@@ -194,7 +194,7 @@ fn watchdog_of(board: &Board, setting: &mut Setting<PathBuf>, problems: &mut Pro
     setting.value.clone_from(&board.watchdog);
     if board.watchdog.is_none() {
         let message = format!(
-            "board {} has no watchdog that is known; give its device node",
+            "board {} has no known watchdog; give its device node",
             board.name
         );
         problems.note(setting.line.unwrap_or(1), &setting.key, message);
