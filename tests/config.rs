@@ -357,7 +357,10 @@ fn doctor_holds_the_picture_checks_against_the_products_own_good_parts() {
         assert!(what.contains(words), "{what}");
         // Lines of text need neither a chip nor its group.
         let (state, what) = of("gpio");
-        assert_eq!((&*state, &*what), ("not_checked", "lines go through text"));
+        assert_eq!(
+            (&*state, &*what),
+            ("not_checked", "inputs and outputs go through text")
+        );
         assert!(!found.iter().any(|(check, ..)| check == "group gpio"));
     }
 }
