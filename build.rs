@@ -1,5 +1,5 @@
-//! Ties the binary to what it was built from: checks the shipped backbones against their manifest,
-//! writes down their digests and the versions that reports name, and embeds the board profiles.
+//! Ties the binary to its inputs: checks the shipped backbones against their manifest, writes
+//! their digests and the versions that reports name, and embeds the board profiles.
 
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -17,7 +17,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The version of tract in the lock file, so that kernel reports never name another.
+/// The version of tract in the lock file, so that kernel reports never name another one.
 fn tract_version(lock: &str) -> Option<&str> {
     let (_, after) = lock.split_once("name = \"tract-onnx\"\nversion = \"")?;
     after.split('"').next()
@@ -68,7 +68,7 @@ fn main() {
         let found = hex(&Sha256::digest(&bytes));
         if found != field("sha256") {
             fail(&format!(
-                "{}: SHA-256 is {found}, models/manifest.json says {}; restore the file or re-make both with models/export.py",
+                "{}: SHA-256 is {found}, models/manifest.json has {}; restore the file or re-make both with models/export.py",
                 path.display(),
                 field("sha256")
             ));

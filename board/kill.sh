@@ -1,12 +1,13 @@
 #!/bin/sh
-# Kills the vision process of a running line 1,000 times at random instants, kills the supervisor as
-# often, and stops (SIGSTOP) either and both as often, and proves that no part passes without an OK of its
-# own: tests/killed_line.rs and tests/stopped_line.rs, with the demonstration's product instead of the
-# small one. Takes more than an hour; prints how long READY took to fall and to come back.
+# Kills the vision process of a running line 1,000 times at random times, kills the supervisor as often,
+# and stops (SIGSTOP) one of them and both as often. It checks that no part passes without an OK verdict
+# on its own picture. It runs tests/killed_line.rs and tests/stopped_line.rs with the product of the
+# demonstration instead of the small one. It takes more than an hour, and prints how long READY took to
+# go off and to come on again.
 #
 #   board/kill.sh [KILLS [STOPS [PRODUCT.pgp]]]
 #
-# PRODUCT.pgp may stand in the place of STOPS. 0 leaves that part out.
+# PRODUCT.pgp can be given in the place of STOPS. 0 skips that part.
 set -eu
 cd "$(dirname "$0")/.."
 PARTGATE_KILLS=${1:-1000}

@@ -1,10 +1,10 @@
 """Mutation of the line's pure code; see mutate.sh.
 
-All changes are compiled at once, each behind a number, and the tests run once for each number: one
-build instead of thousands. A change that does not compile is dropped. Why not a ready tool: one that
-builds for each change takes hours here.
+All changes are compiled at once, each behind a number, and the tests run once per number: one build
+instead of thousands. A change that does not compile is dropped. An existing tool that builds for each
+change would take hours here.
 
-The source is read by its tokens, as rustfmt writes them (blanks round binary operators).
+The source is read as tokens, in the format of rustfmt (spaces around binary operators).
 """
 
 import argparse
@@ -40,28 +40,28 @@ FILES = [
     "src/line/gate/settings.rs",
     "src/time.rs",
 ]
-# With --station: what the supervisor does with real processes and sockets.
+# With --station: the code of the supervisor that works with real processes and sockets.
 STATION_FILES = ["src/station/supervisor.rs", "src/station/link.rs"]
-# What those two need of the program, and their dependencies.
+# The code that those two files need, and their dependencies.
 STATION_NEEDS = ["src/line", "src/station", "src/gpio/simulated", "src/clock.rs", "src/seed.rs"]
 STATION_CRATES = {"blake3", "log", "rustix", "thiserror", "thread-priority", "heapless", "proptest", "tempfile"}
 ACCEPTED = "tests/line_alone/accepted-mutants.txt"
 WORK = "target/mutate"
 STATION_WORK = "target/mutate-station"
-# Evaluated by the compiler, where nothing can be switched.
+# Evaluated by the compiler, so a change in them cannot be switched at run time.
 CONST_FNS = {"from_millis"}
-# Of processor time, in seconds, and of memory for one run of the tests: they take far less, and a change
-# that makes them hang is caught.
+# Limits of processor time, in seconds, and of memory, in bytes, for one run of the tests. They need far
+# less; a change that makes them hang is caught.
 PATIENCE = 4
 MEMORY = 1 << 30
-# Of the station, whose tests wait for processes: in seconds by the wall clock. So many run at a time.
+# The tests of the station wait for processes: limit in seconds by the wall clock, and tests at a time.
 STATION_PATIENCE = 60
 STATION_AT_A_TIME = 3
-# Tests with events drawn at random: they run only for what the others do not catch.
+# Tests with random events. They run only for changes that the other tests do not catch.
 SLOW = ["random::", "every_frame_comes", "every_part_and", "pass_is_on_only_in_time"]
 
 SWITCH = """
-/// Which change is on.
+/// The active change.
 pub mod mutant {
     use crate::time::{Count, Counts, Duration, Instant};
     static ACTIVE: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
@@ -134,7 +134,7 @@ LENGTHS = {"after", "before", "since", "saturating_add", "saturating_sub", "max"
 
 
 class Source:
-    """One file and the changes to it."""
+    """One file and its changes."""
 
     def __init__(self, path):
         self.path = path
@@ -191,7 +191,7 @@ class Source:
                 self.fns.append((self.tok(i + 1), j, self.pair[j], bools))
 
     def find_bars(self):
-        """Ends of the arguments of closures, by their beginning and the other way round."""
+        """Finds begin and end of the arguments of closures; maps each to the other."""
         i = 0
         while i < len(self.tokens):
             if self.tok(i) == "|" and self.tok(i - 1) in ("(", ",", "=", "move", "{"):
@@ -239,7 +239,7 @@ class Source:
         return j
 
     def raw(self, a, b):
-        """Tokens a..b on one line."""
+        """Tokens a..b as one line of text."""
         text = self.text[self.tokens[a][1] : self.tokens[b - 1][2]]
         return re.sub(r"\s+", " ", re.sub(r"//[^\n]*", "", text))
 
@@ -256,7 +256,7 @@ class Source:
                  self.raw(a, b), now)
 
     def truth(self, a, b):
-        """Tokens a..b are true or false."""
+        """Adds changes for tokens a..b, which are true or false."""
         if a >= b or self.tok(a) in ("let", "true", "false"):
             return
         if self.tok(a - 1) in ("=",) and self.tok(b) in ("&&", "{"):
@@ -341,7 +341,7 @@ class Source:
             return
         if self.tok(a) in ("return", "break", "continue") and self.tok(i + 1) == "}" \
                 and self.tok(i + 2) == ";":
-            # `let ... else` has to leave.
+            # The block of `let ... else` must leave the function or loop.
             return
         self.add(self.tokens[a][1], self.tokens[i][2], "if !crate::mutant::on(#) { ", " }",
                  self.raw(a, i), "nothing")
@@ -369,7 +369,7 @@ class Source:
                 self.instead(a, b, self.raw(c, d))
 
     def render(self, dropped):
-        """The file with all changes in it; where each of them begins and ends there."""
+        """The file with all changes in it, and begin and end of each change in bytes."""
         changes = [c for c in self.changes if c["number"] not in dropped]
         changes.sort(key=lambda c: (c["start"], -c["end"], c["number"]))
         out, ends, where, at = [], [], [], 0
@@ -404,13 +404,13 @@ class Source:
         text = "".join(out)
         for name in re.findall(r"const fn (\w+)", text):
             if name not in CONST_FNS:
-                # As long as before, so that places stay what they are.
+                # Of the same length, so that byte positions do not change.
                 text = text.replace(f"const fn {name}", f"      fn {name}")
         return text, where
 
 
 def name_all(sources):
-    """Numbers, and names that survive other changes of the file."""
+    """Gives each change a number, and a name that stays the same when the file changes elsewhere."""
     number, names = 0, {}
     for source in sources:
         for change in source.changes:
@@ -423,16 +423,16 @@ def name_all(sources):
 
 
 def station_workspace():
-    """A crate of the supervisor, the link and what they need, with the tests of these two."""
+    """Makes a crate of the supervisor, the link and the code they need, with the tests of these two."""
     os.makedirs(WORK, exist_ok=True)
     shutil.rmtree(f"{WORK}/src", ignore_errors=True)
     for need in STATION_NEEDS:
         os.makedirs(os.path.dirname(f"{WORK}/{need}"), exist_ok=True)
         (shutil.copytree if os.path.isdir(need) else shutil.copy)(need, f"{WORK}/{need}")
-    path = f"{WORK}/src/station/given.rs"
-    given = open(path, encoding="utf-8").read()
+    path = f"{WORK}/src/station/sealed_files.rs"
+    files = open(path, encoding="utf-8").read()
     with open(path, "w", encoding="utf-8") as f:
-        f.write(given.partition("#[cfg(test)]\nmod tests {")[0])
+        f.write(files.partition("#[cfg(test)]\nmod tests {")[0])
     head = open("Cargo.toml", encoding="utf-8").read()
     parts = {part.partition("]")[0]: part for part in re.split(r"(?m)^(?=\[)", head)}
     lines = parts["[dependencies"].splitlines() + parts["[dev-dependencies"].splitlines()
@@ -448,7 +448,7 @@ def station_workspace():
 
 
 def workspace():
-    """The crate with the copied files, beside the original."""
+    """Makes a crate of the copied files, beside the original."""
     os.makedirs(f"{WORK}/tests", exist_ok=True)
     for folder in ("src/line", "tests/line_alone"):
         shutil.rmtree(f"{WORK}/{folder}", ignore_errors=True)
@@ -465,7 +465,7 @@ def workspace():
 
 
 def build(sources, known, jobs, station):
-    """The tests' program, and the changes that do not compile with the reason."""
+    """Builds the test program. Returns it, and the changes that do not compile with the reason."""
     dropped = {c["number"]: known[c["name"]] for s in sources for c in s.changes if c["name"] in known}
     by_number = {c["number"]: c for s in sources for c in s.changes}
     (station_workspace if station else workspace)()
@@ -496,13 +496,13 @@ def build(sources, known, jobs, station):
                 if not span["is_primary"]:
                     continue
                 if "moved value" in message["message"]["message"]:
-                    # What took the value is not left any more.
+                    # The statement that left the function after it took the value is gone.
                     first = min(s["byte_start"] for s in spans)
                     blamed = [w for w in where.get(path, []) if first <= w[0] and w[1] <= span["byte_end"]
                               and by_number[w[2]]["was"].startswith("return")]
                 else:
                     blamed = [min(blamed, key=lambda w: w[1] - w[0])] if blamed else []
-                # What leaves a match, or gives back what was moved, is named beside the place.
+                # A removed statement that left a match or gave a moved value back is named beside the error.
                 for beside in () if blamed else spans:
                     if re.search("found to be of type|reinitialization", beside["label"] or ""):
                         blamed += [w for w in where.get(path, []) if by_number[w[2]]["now"] == "nothing"
@@ -520,12 +520,12 @@ def build(sources, known, jobs, station):
                 if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
                     sys.stderr.write(message["message"]["rendered"])
             sys.exit(2)
-        print(f"{errors} changes do not compile; once more", flush=True)
+        print(f"{errors} changes do not compile; building again", flush=True)
     sys.exit(2)
 
 
 def try_one(program, number, path):
-    """The first test that fails with this change; None when none does."""
+    """The first test that fails with this change; None if none fails."""
     skip = [word for name in SLOW for word in ("--skip", name)]
     own = re.match(r"src/(line/\w+|time)", path).group(1).replace("/", "::")
     return (tests_fail(program, number, [own, *skip]) or tests_fail(program, number, skip)
@@ -533,7 +533,7 @@ def try_one(program, number, path):
 
 
 def try_one_of_station(program, number, path):
-    """As `try_one`; a change that makes the tests hang is caught, too."""
+    """Like `try_one`. A change that makes the tests hang counts as caught."""
     own = re.match(r"src/(station/\w+)", path).group(1).replace("/", "::")
     skip = ["--skip", own]
     return station_tests_fail(program, number, [own]) or station_tests_fail(program, number, ["station::", *skip])
@@ -629,7 +629,7 @@ def main():
                 print(f"{c['path']}:{c['line']}: {c['name']}")
         return 0
     began = time.monotonic()
-    # Before the build, so that what is written meanwhile is tried by the next run.
+    # Read before the build, so that the next run tries what is edited meanwhile.
     code = hashlib.sha256("".join(s.text[: s.end] for s in sources).encode()).hexdigest()
     room = "src/station" if args.station else "src/line"
     tests = digest([os.path.join(folder, f) for folder, _, files in os.walk(room) for f in files
@@ -643,7 +643,7 @@ def main():
     program, dropped = build(sources, state.get("dropped", {}), args.jobs, args.station)
     state["dropped"] = {c["name"]: dropped[c["number"]] for c in changes if c["number"] in dropped}
     if state["tests"] != tests:
-        # New tests catch more; what was caught is caught.
+        # New tests can catch more changes. A caught change stays caught.
         state["results"] = {n: r for n, r in state["results"].items() if r}
         state["tests"] = tests
     attempt, at_a_time = (try_one_of_station, STATION_AT_A_TIME) if args.station else (try_one, 1)

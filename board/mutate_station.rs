@@ -15,13 +15,13 @@ pub mod gpio {
 }
 #[path = "src/station"]
 pub mod station {
-    pub mod given;
     pub mod handover;
     pub mod link;
     pub mod priority;
+    pub mod sealed_files;
     pub mod supervisor;
 }
-/// Nothing is given here.
+/// These tests need no configuration.
 pub mod config {
     use std::path::{Path, PathBuf};
     #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The command line of the runtime: arguments to library calls to text.
+//! The command line of the runtime: parses arguments, calls the library, prints.
 
 mod cli;
 

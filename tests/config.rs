@@ -184,7 +184,7 @@ fn the_bundle_and_the_pictures_are_looked_at() {
     let mut before = recorded.to_string();
     for (width, height, format, words) in [
         (400, 100, "auto", "another view"),
-        (16384, 16384, "GREY", "more points than any inspector"),
+        (16384, 16384, "GREY", "more pixels than any inspector"),
         (321, 257, "YUYV", "in pairs"),
     ] {
         let camera =
@@ -358,7 +358,10 @@ fn doctor_holds_the_picture_checks_against_the_products_own_good_parts() {
         assert!(what.contains(words), "{what}");
         // The text plant needs neither a chip nor its group.
         let (state, what) = of("gpio");
-        assert_eq!((&*state, &*what), ("not_checked", "lines go through text"));
+        assert_eq!(
+            (&*state, &*what),
+            ("not_checked", "inputs and outputs go through text")
+        );
         assert!(!found.iter().any(|(check, ..)| check == "group gpio"));
     }
 }

@@ -31,7 +31,7 @@ fn demo_inspects_a_run_and_writes_a_page() {
         "verdict",
         "escapes",
         "false rejects",
-        "parts a second",
+        "parts per second",
         "index.html",
     ] {
         assert!(

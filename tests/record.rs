@@ -519,7 +519,7 @@ fn the_log_command_prints_verifies_and_names_the_broken_entry() {
 
     let (code, stdout, _) = log_command(folder.path(), &["--verify"]);
     assert_eq!(code, Some(0));
-    let totals = "4 parts, 3 passed, 1 rejected; 0 lines noted as lost, 0 as torn";
+    let totals = "4 parts, 3 passed, 1 rejected; 0 entries noted as lost, 0 as torn";
     assert!(
         stdout.starts_with("whole: ") && stdout.contains(totals),
         "{stdout}"

@@ -125,7 +125,7 @@ fn tell_asks_triggers_and_reports_errors() {
     let plant = small_line(Finds::Ok, RENDERED, BY_SOCKET, NO_ALARM);
     tell(&plant, "status")
         .exits(1)
-        .tells("does `partgate run` run?");
+        .tells("is `partgate run` running?");
     let running = plant.start();
     running.await_clear();
     let status = tell(&plant, "status").exits(0).json();

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Builds the runtime for aarch64 boards: one static binary, cameras included.
+# Builds the runtime for aarch64 boards: one static binary with cameras.
 #
-#   board/cross/build.sh            as in a release; prints the path of the binary
+#   board/cross/build.sh            release build; prints the path of the binary
 #   board/cross/build.sh --quick    without link-time optimisation, for tests under emulation
-#   board/cross/build.sh --plant DIR    the test machine's plant instead (board/vm), into this folder
+#   board/cross/build.sh --plant DIR    builds the plant of the test machine (board/vm) into this folder
 #
-# Needs Debian's rustc-web, cargo-web, gcc-aarch64-linux-gnu and libclang-dev. The first build takes
-# a quarter of an hour of two processors: the network engine.
+# Needs Debian's rustc-web, cargo-web, gcc-aarch64-linux-gnu and libclang-dev. The first build takes a
+# quarter of an hour on two processors, because of the network engine.
 set -euo pipefail
 
 # shellcheck source=board/cross/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 if [ "${1:-}" = --plant ]; then
-    [ $# -eq 2 ] || fail "--plant wants a folder"
+    [ $# -eq 2 ] || fail "--plant needs a folder"
     cross_cargo build --release --manifest-path "$root/board/vm/plant/Cargo.toml" --target-dir "$2" >&2
     echo "$2/$cross_target/release/plant"
     exit

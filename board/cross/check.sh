@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# Checks the aarch64 build under user-mode emulation, against this machine's: the self-test of a
-# bundle, scores of the same pictures, and the runtime's unit tests.
+# Checks the aarch64 build under user-mode emulation against the build of this machine: the self-test of
+# a bundle, scores of the same pictures, and the runtime's unit tests.
 #
 #   board/cross/check.sh                     builds both and compares
 #   board/cross/check.sh --binary FILE       this aarch64 binary instead of build.sh --quick
 #   board/cross/check.sh --reference FILE    this machine's binary instead of a release build
 #   board/cross/check.sh --tests no          without the unit tests
 #
-# Needs what build.sh needs, and Debian's qemu-user-static. Closes with "N passed, N failed".
+# Needs the packages of build.sh and Debian's qemu-user-static. The last line is "N passed, N failed".
 set -euo pipefail
 
 # shellcheck source=board/cross/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# Scores are sums of thousands of products of floats, whose order and rounding differ between
-# instruction sets, and roundings to 8 bits turn that into whole steps. A bundle allows its golden images twice as much on a board.
+# Scores are sums of thousands of products of floats. Their order and rounding differ between instruction
+# sets, and rounding to 8 bits makes whole steps of that. A bundle allows its golden images twice as much
+# on a board.
 tolerance=1e-2
 binary="" reference="" tests=yes
 while [ $# -gt 0 ]; do
-    [ $# -gt 1 ] || fail "$1 wants a value; the head of this file has the usage"
+    [ $# -gt 1 ] || fail "$1 needs a value; the head of this file has the usage"
     case $1 in
         --binary) binary=$(realpath -e "$2") || fail "$2: no such program" ;;
         --reference) reference=$(realpath -e "$2") || fail "$2: no such program" ;;
@@ -40,7 +41,7 @@ work=$(mktemp -d "$cache/check.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 bundle=$root/calibration/demo.pgp
 passed=0 failed=0
-# try WORDS COMMAND ARGS: one check, with the seconds it took.
+# try WORDS COMMAND ARGS: runs one check and prints the seconds that it took.
 try() {
     local words=$1 began=$SECONDS outcome=ok
     shift
@@ -52,20 +53,20 @@ try() {
 try "self-test of $(basename "$bundle")" qemu-aarch64-static "$binary" selftest "$bundle"
 
 "$reference" render "$work/rendered" --train 0 --test 6 --per-defect 1 --seed 11 >&2
-# score FILE PROGRAM...: what the program says of every rendered part.
+# score FILE PROGRAM...: the program's scores of every rendered part.
 score() {
     local to=$1
     shift
     (cd "$work/rendered/test" && "$@" score --threads 1 "$bundle" ./*/*.png) > "$to"
 }
 score "$work/here.jsonl" "$reference"
-try "rendered parts judged" score "$work/there.jsonl" qemu-aarch64-static "$binary"
+try "rendered parts inspected" score "$work/there.jsonl" qemu-aarch64-static "$binary"
 try "scores are those of $(uname -m)" "$plant" compare "$work/here.jsonl" "$work/there.jsonl" $tolerance
 
 if [ "$tests" = yes ]; then
     export CARGO_TARGET_DIR=$root/target/cross
     cd "$root"
-    # The emulator answers ENOSYS to a camera's ioctls where a kernel says ENOTTY.
+    # The emulator returns ENOSYS for a camera's ioctls; a kernel returns ENOTTY.
     try "unit tests" cross_cargo test --profile emulated --features v4l2 --lib -- \
         --skip what_is_no_camera_is_told_with_the_fix --skip something_that_is_no_camera
 fi

@@ -1,8 +1,8 @@
-# What cargo needs to build for aarch64: sourced, not run. Afterwards `cross_cargo ARGS` is cargo for
-# that machine, and programs that it runs (tests) run under user-mode emulation.
+# Everything that cargo needs to build for aarch64. This file is sourced, not run. Afterwards
+# `cross_cargo ARGS` is cargo for that machine, and the tests that it runs run under user-mode emulation.
 #
-# Debian's own compiler is used, because its standard library for arm64 comes as a Debian package of
-# the same version; it is unpacked into the cache folder, nothing foreign is installed.
+# Debian's own compiler is used, because its standard library for arm64 is a Debian package of the same
+# version. That package is unpacked into the cache folder; no foreign package is installed.
 # shellcheck shell=bash
 
 cross_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,8 +23,8 @@ cross_sysroot() {
         || fail "/usr/bin/rustc is not Debian's rustc-web; install it with: apt-get install rustc-web cargo-web"
     sysroot=$cache/sysroot-$compiler
     [ ! -e "$sysroot/complete" ] || return 0
-    # One folder with the standard libraries of both machines: build scripts and derive macros run
-    # here, and the compiler looks for all of them below one root.
+    # One folder with the standard libraries of both machines: build scripts and derive macros run on
+    # this machine, and the compiler looks for all libraries below one root.
     rm -rf "$sysroot"
     mkdir -p "$sysroot/lib/rustlib"
     own=$(/usr/bin/rustc --print sysroot)/lib/rustlib
@@ -46,12 +46,12 @@ cross_cargo() {
         export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
         export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static"
         export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
-        # The kernel's headers for that machine, for the camera bindings.
+        # The kernel headers of that machine, for the camera bindings.
         export BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu="--sysroot=/usr/aarch64-linux-gnu -I/usr/aarch64-linux-gnu/include"
         command=$1
         shift
-        # Without link-time optimisation, and with the panics that the test harness catches: built
-        # and rebuilt in a fraction of the time, for emulation.
+        # The profile for emulation: without link-time optimisation, so builds take a fraction of the
+        # time, and with unwinding, because the test harness catches panics.
         /usr/bin/cargo "$command" --locked --target "$cross_target" \
             --config 'profile.emulated.inherits="release"' \
             --config 'profile.emulated.lto="off"' \

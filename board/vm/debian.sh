@@ -1,6 +1,6 @@
-# Debian packages for the scripts of board/vm and board/cross: sourced, not run.
+# Functions for Debian packages. The scripts of board/vm and board/cross source this file; it is not run.
 #
-# Packages are downloaded by name through apt, with package lists of their own in the cache folder: neither
+# Packages are downloaded by name through apt, with separate package lists in the cache folder. So neither
 # root nor a foreign architecture in the system's package database is needed. The caller sets `cache`.
 # shellcheck shell=bash disable=SC2154
 
@@ -9,12 +9,12 @@ fail() {
     exit 1
 }
 
-# needs FILE PACKAGE: a file or command that PACKAGE brings.
+# needs FILE PACKAGE: fails if the file or command, which PACKAGE contains, is missing.
 needs() {
     command -v "$1" >/dev/null || [ -e "$1" ] || fail "$1 is missing; install it with: apt-get install $2"
 }
 
-# apt_of ARCHITECTURE COMMAND ARGS: apt-get or apt-cache for that architecture.
+# apt_of ARCHITECTURE COMMAND ARGS: runs apt-get or apt-cache for that architecture.
 apt_of() {
     local architecture=$1 command=$2 state=$cache/apt-$1
     shift 2

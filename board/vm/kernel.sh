@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Fetches what the test machine boots: a stock Debian kernel, the modules for a camera and for GPIO
-# lines that exist in software only, and busybox. Prints the folder they are in.
+# Fetches what the test machine boots: a stock Debian kernel, the modules of a camera and of GPIO that
+# exist only in software, and busybox. Prints their folder.
 #
 #   board/vm/kernel.sh amd64|arm64
-#   board/vm/kernel.sh --check amd64|arm64    only says which packages it would take
+#   board/vm/kernel.sh --check amd64|arm64    only prints which packages it would use
 #
-# The camera is `vivid`, a module of Debian's own kernel. `gpio-sim` is left out of Debian's
-# configuration, so it is built here from Debian's source of the same kernel. All of it stays in a
-# cache folder: the first time takes a minute or two, later none.
+# The camera is `vivid`, a module of Debian's own kernel. Debian's configuration does not contain
+# `gpio-sim`, so it is built here from Debian's source of the same kernel. Everything stays in a cache
+# folder: the first run takes a minute or two, later runs take no time.
 #
-# The archive is not always in step: the newest image may be there for one architecture and not for the
-# other, and its `linux-kbuild` gone already, because that package is replaced where the others are
-# added. So the newest kernel is taken of which every package exists in one version; where there is none,
-# the newest whose tools (linux-kbuild) are of another version of the same series: they are host programs
-# that know nothing of the kernel's version, which comes from the headers.
+# The packages of the archive do not always fit together. The newest image can exist for only one
+# architecture. Its `linux-kbuild` can be gone already, because a new version replaces that package, while
+# the other packages stay. So the script uses the newest kernel of which all packages exist in one version.
+# If there is none, it uses the newest kernel with tools (linux-kbuild) of another version of the same
+# series. The tools are host programs and do not depend on the kernel's version, which the headers state.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -49,7 +49,7 @@ host=$(dpkg --print-architecture)
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# What is listed is fetched at once, or the archive may have moved on.
+# Lists are refreshed now and packages fetched at once, because the archive changes.
 rm -f "$cache/apt-$architecture/fresh" "$cache/apt-$host/fresh"
 refresh "$architecture"
 refresh "$host"
@@ -58,7 +58,7 @@ image=$(apt_of "$architecture" apt-cache depends "linux-image-$architecture" \
 [ -n "$image" ] || fail "no package linux-image-$architecture: are Debian's sources in /etc/apt?"
 series=$(cut -d. -f1,2 <<<"${image#linux-image-}")   # 6.1
 
-# versions ARCHITECTURE PACKAGE: those that the archive has, newest first.
+# versions ARCHITECTURE PACKAGE: the versions in the archive, newest first.
 versions() {
     apt_of "$1" apt-cache madison "$2" 2>/dev/null | cut -d'|' -f2 | tr -d ' ' | sort -Vru
 }
@@ -73,8 +73,8 @@ tools=$(versions "$host" "linux-kbuild-$series")
 has() {
     grep -qxF -- "$2" <<<"$1"
 }
-# Of the images whose headers and source exist in their version: the first with tools of that version,
-# or else the first of all.
+# Of the images whose headers and source exist in the same version: the first one with tools of that
+# version. If there is none, the first image.
 release='' version='' kbuild=''
 for candidate in $(images); do
     name=${candidate#linux-image-}                  # 6.1.0-56-amd64
@@ -89,7 +89,7 @@ for candidate in $(images); do
     [ -n "$release" ] || release=$name version=$of kbuild=$(head -1 <<<"$tools")
 done
 [ -n "$release" ] \
-    || fail "no kernel $series of which image, headers and source exist in one version for $architecture: the archive is between two releases; try again tomorrow"
+    || fail "no kernel $series with image, headers and source in one version for $architecture: the archive is between two releases; try again tomorrow"
 echo "kernel $release ($version), built with linux-kbuild-$series $kbuild" >&2
 if [ -n "$check" ]; then
     exit
@@ -103,9 +103,9 @@ unpack "$architecture" "linux-source-$series=$version" "$work/source"
 unpack "$architecture" busybox-static "$work/busybox"
 [ "$host" = "$architecture" ] || unpack "$host" busybox-static "$work/busybox-host"
 
-# gpio-sim, and the interrupt simulator that it stands on, out of the kernel's tree. What a built-in
-# may call and a module may not is replaced by its exported twin, which takes the number instead of
-# the descriptor.
+# gpio-sim and the interrupt simulator that it needs, from the kernel's tree. A function that only
+# built-in code can call is replaced by the exported one that does the same; that one takes the number
+# instead of the descriptor.
 build=$work/gpio-sim
 mkdir "$build"
 echo "unpacking gpio-sim from the kernel's source" >&2
@@ -115,7 +115,7 @@ tar -xJf "$work/source/usr/src/linux-source-$series.tar.xz" -C "$build" --strip-
 sed -i -e 's/handle_simple_irq(irq_to_desc(irqnum))/generic_handle_irq_safe(irqnum)/' \
     -e 's/#include <linux\/slab.h>/&\n#include <linux\/module.h>/' "$build/irq_sim.c"
 grep -q generic_handle_irq_safe "$build/irq_sim.c" \
-    || fail "kernel/irq/irq_sim.c of $series is another than this script knows; see the comment above this line"
+    || fail "kernel/irq/irq_sim.c of $series is not the version that this script knows; see the comment above this check"
 echo 'MODULE_LICENSE("GPL");' >> "$build/irq_sim.c"
 echo 'obj-m := gpio-sim.o irq_sim.o' > "$build/Makefile"
 headers=$work/headers/usr/src/linux-headers-$release
@@ -123,7 +123,7 @@ sed -i "s|^include /usr/src/|include $work/headers/usr/src/|" "$headers/Makefile
 make -s -C "$headers" ARCH="$kernel_arch" CROSS_COMPILE="${compiler%gcc}" CC="$compiler" M="$build" modules >&2 \
     || fail "gpio-sim cannot be built for $release"
 
-# The modules, numbered in the order in which they have to be loaded.
+# The modules, numbered in the order in which they must be loaded.
 rm -rf "$machine"
 mkdir -p "$machine/modules"
 needs_of() {

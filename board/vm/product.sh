@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes board/vm/line.pgp, the product that the test machine judges: the demonstration's part at 128 x
-# 128 pixels, a quarter of the work of calibration/demo.pgp, because an emulated processor is some
-# hundred times slower than a real one. The same commands give the same bytes; run it again when
-# the renderer, the backbone, the method or the bundle format changes.
+# Makes board/vm/line.pgp, the product of the test machine: the demonstration's part at 128 x 128 pixels.
+# It needs a quarter of the work of calibration/demo.pgp, because an emulated processor is about a
+# hundred times slower than a real one. The same commands give the same bytes. Run it again when the
+# renderer, the backbone, the method or the bundle format changes.
 #
-#   board/vm/product.sh [FOLDER]      FOLDER: where partgate and partgate-train are built already
+#   board/vm/product.sh [FOLDER]      FOLDER: with the built programs partgate and partgate-train
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

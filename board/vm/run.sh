@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The test machine: boots a stock Debian kernel under qemu with a virtual camera and virtual GPIO
-# lines, and runs `partgate run` in it on a line that knows what every part must come to.
+# The test machine: boots a stock Debian kernel under qemu with a virtual camera and virtual GPIO. It runs
+# `partgate run` in it, with a plant that knows the expected result of every part.
 #
 #   board/vm/run.sh                     builds the release binary and tests it
-#   board/vm/run.sh --binary FILE       tests this one: static, or with libraries that are here
-#   board/vm/run.sh --arch aarch64      on the other machine, with the binary of board/cross/build.sh
-#   board/vm/run.sh --task devices      the devices alone, without partgate in between
-#   board/vm/run.sh --task score        `partgate score` in there and out here, compared
+#   board/vm/run.sh --binary FILE       tests this binary: static, or with libraries of this machine
+#   board/vm/run.sh --arch aarch64      for this architecture, with the binary of board/cross/build.sh
+#   board/vm/run.sh --task devices      only the devices, without partgate
+#   board/vm/run.sh --task score        compares `partgate score` inside and outside the test machine
 #   board/vm/run.sh --task test --binary FILE
 #                                       the ignored tests of a test program, as cargo builds it:
 #                                       `cargo test --test gpio_sim --no-run` prints its path
 #
-# What is expected of every part comes from `partgate score` out here, with --reference FILE or, on
-# x86_64, the same binary. Needs Debian's qemu-system-x86 (aarch64: qemu-system-arm), gcc, make and
-# xz-utils; no network, no root, no hardware virtualisation. The console goes to standard output and
-# to target/board/ARCH-TASK.log. Exit code 0 when everything passed.
+# The expected results come from `partgate score` outside the test machine: from --reference FILE or, on
+# x86_64, from the same binary. The test machine needs Debian's qemu-system-x86 (aarch64:
+# qemu-system-arm), gcc, make and xz-utils, but no network, no root and no hardware virtualisation. The
+# console goes to standard output and to target/board/ARCH-TASK.log. Exit code 0 if everything passed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,7 +25,7 @@ source "$here/debian.sh"
 
 arch=x86_64 task=line binary="" reference="" seconds=${PARTGATE_VM_SECONDS:-540}
 while [ $# -gt 0 ]; do
-    [ $# -gt 1 ] || fail "$1 is unknown or wants a value; the head of this file has the usage"
+    [ $# -gt 1 ] || fail "$1 is unknown or needs a value; the head of this file has the usage"
     case $1 in
         --arch) arch=$2 ;;
         --binary) binary=$(realpath -e "$2") || fail "$2: no such program" ;;
@@ -38,7 +38,7 @@ done
 case $arch in
     x86_64)
         needs qemu-system-x86_64 qemu-system-x86
-        # Newer models have wider vectors, whose emulation takes twice as long.
+        # Newer processors have wider vectors, whose emulation takes twice as long.
         qemu=(qemu-system-x86_64 -machine q35 -cpu Nehalem)
         debian=amd64 console=ttyS0
         ;;
@@ -52,7 +52,7 @@ esac
 mkdir -p "$cache"
 machine=$("$here/kernel.sh" "$debian")
 
-# The programs of the test machine, and those that prepare it out here.
+# The plant, built for the test machine and for this machine, where it prepares the parts.
 plant_for() {
     local target=$1-unknown-linux-gnu
     if [ "$1" = "$(uname -m)" ]; then
@@ -72,7 +72,7 @@ trap 'rm -rf "$work"' EXIT
 disk=$work/disk
 mkdir -p "$disk/parts" "$disk/bin" "$disk/etc" "$disk/modules"
 
-# add_program FILE NAME: a program, and the libraries that it is linked to.
+# add_program FILE NAME: copies a program and the libraries that it is linked to.
 add_program() {
     local library
     install -m 755 "$1" "$disk/bin/$2"
@@ -83,7 +83,7 @@ add_program() {
 
 case $task in
     line | score | devices) ;;
-    test) [ -n "$binary" ] || fail "--task test wants --binary FILE, a test program" ;;
+    test) [ -n "$binary" ] || fail "--task test needs --binary FILE, a test program" ;;
     *) fail "task $task: line, score, devices and test are known" ;;
 esac
 if [ "$task" != devices ]; then
@@ -100,11 +100,11 @@ if [ "$task" != devices ]; then
 fi
 if [ "$task" = line ] || [ "$task" = score ]; then
     if [ -z "$reference" ]; then
-        [ "$arch" = "$(uname -m)" ] || fail "--reference FILE is wanted: a partgate of this machine, which says what to expect"
+        [ "$arch" = "$(uname -m)" ] || fail "--reference FILE is needed: a partgate of this machine, which gives the expected results"
         reference=$binary
     fi
     [ -x "$reference" ] || fail "$reference is not a program"
-    # The parts, and what is expected of them.
+    # The parts and their expected results.
     "$reference" render "$work/rendered" --train 0 --test 6 --per-defect 1 --seed 11 >&2
     for picture in "$work"/rendered/test/*/*.png; do
         kind=$(basename "$(dirname "$picture")")
@@ -127,5 +127,5 @@ timeout --foreground "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp 2 -m 1
     -append "console=$console quiet loglevel=4 panic=-1 plant=$task" \
     -nic none -display none -monitor none -serial stdio -no-reboot </dev/null \
     | sed -u 's:\r::g' | tee "$log" \
-    || fail "the test machine was not done after $seconds s; its console is in $log"
+    || fail "the test machine did not finish within $seconds s; its console is in $log"
 grep -Eq '^[1-9][0-9]* passed, 0 failed$' "$log" || fail "not passed; the console is in $log"

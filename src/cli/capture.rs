@@ -1,4 +1,4 @@
-//! `partgate capture`: pictures from a line's own camera, to fit a product on.
+//! `partgate capture`: pictures from the line's own camera, to fit a product on.
 
 use super::failure::{Code, Failure};
 use super::output_folder;
@@ -20,34 +20,35 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Frames after the opening that are not kept: exposure and white balance settle.
+/// Frames after the opening that are not kept, until exposure and white balance settle.
 const SETTLING: usize = 10;
-/// A part has so long to come where a wire makes the camera expose.
+/// Longest wait for a part if a signal makes the camera expose.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Damaged frames in a row that are too many.
+/// Number of damaged frames in a row that ends the command.
 const BROKEN: u32 = 30;
 
-/// Take pictures with a line's camera, as `run` would take them, to fit a product on
+/// Take pictures with a line's camera, as `run` takes them, to fit a product on
 ///
-/// Opens the camera that the configuration names, with its format, size, rate and controls, and
-/// writes what it sees into a folder: JPEG as the camera sent it, anything else as PNG. Nothing is
-/// inspected, and no line is touched. A camera has one user: stop the line first. A camera that runs
-/// freely gives a picture every --every; one that a wire triggers, one a part.
+/// Opens the camera of the configuration with its format, size, rate and controls, and writes the
+/// frames into a folder: JPEG as the camera sends it, all other formats as PNG. Nothing is
+/// inspected, and no output is set. A camera can have only one user, so stop the line first. A
+/// camera that runs freely gives a picture every --every milliseconds. A camera with a trigger
+/// input gives one per part.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate capture line.toml photos/lid --count 100 --every 2000\n  partgate-train fit photos/lid -o lid.pgp\n  partgate capture line.toml played --count 300 --every 0 --recording\n\nJSON: camera, folder, pictures, damaged, width, height.\n\nExit codes: 0 done, 1 the camera fails or gives no pictures, 3 the configuration or the folder."
 )]
 pub(crate) struct Arguments {
-    /// The line's configuration; its product need not be there yet
+    /// The line's configuration. Its product need not exist yet
     config: PathBuf,
-    /// New or empty folder to write into
+    /// New or empty folder for the pictures
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Pictures to take
+    /// Number of pictures
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     count: u32,
-    /// Write the pictures' times beside them (frames.jsonl), so that `camera.source = "recorded"` can
-    /// play them to a line again
+    /// Write the times of the pictures into frames.jsonl, so that `camera.source = "recorded"` can
+    /// play them to a line
     #[arg(long)]
     recording: bool,
     /// Milliseconds from picture to picture
@@ -77,7 +78,7 @@ enum CaptureFailed {
     Damaged { camera: String },
 }
 
-/// The camera, and how long it may be silent.
+/// The camera, and how long it can be silent.
 struct Camera {
     source: Box<dyn FrameSource>,
     flash: Option<Box<dyn Flash>>,
@@ -111,7 +112,7 @@ impl Camera {
         })
     }
 
-    /// The next whole frame.
+    /// Waits for the next frame that is not damaged.
     fn next(&mut self) -> Result<(), Failure> {
         let from = clock::now();
         if let Some(flash) = &mut self.flash {
@@ -138,7 +139,8 @@ impl Camera {
         }
     }
 
-    /// Empties a camera that runs freely until `time`: what it holds by then is old.
+    /// Takes frames from a camera that runs freely until `time`, because buffered frames would be
+    /// old.
     fn wait(&mut self, time: Instant) -> Result<(), Failure> {
         if self.flash.is_some() {
             clock::sleep(clock::until(time));
@@ -176,7 +178,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             camera.wait(due)?;
         }
         camera.next()?;
-        // A frame that cannot be decoded is no picture to fit on, in whatever form it is kept.
+        // A frame that cannot be decoded is of no use for a fit, also if its bytes could be kept.
         decode(&camera.frame, &mut pixels).map_err(Failure::unexpected)?;
         let ending = file_ending(&camera.frame);
         let file = format!("{number:06}.{}", ending.unwrap_or("png"));

@@ -1,4 +1,5 @@
-//! `partgate completions`: the shell's tab key, from the same definition as the help text.
+//! `partgate completions`: completion scripts for shells, from the same definition as the help
+//! text.
 
 use super::Cli;
 use super::failure::{Code, Failure};

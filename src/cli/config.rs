@@ -1,4 +1,4 @@
-//! `partgate config`: what a line's configuration may say, and whether one says it.
+//! `partgate config`: checks a line's configuration, prints examples and board profiles.
 
 use super::failure::{Code, Failure, causes};
 use super::terminal::{Colour, Out};
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// Check a line's configuration, print an example, list board profiles
 ///
-/// A configuration says what is wired to what: one TOML file a line.
+/// A configuration is one TOML file per line. It states what is wired to what.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate config example --board jetson-agx-orin > line.toml\n  partgate config check line.toml\n  partgate config boards\n\nExit codes: 0 done, 3 the configuration or profile cannot be used as it is."
@@ -31,10 +31,10 @@ enum Action {
     Keys,
 }
 
-/// Tell everything that is wrong with a configuration
+/// Report everything that is wrong with a configuration
 ///
 /// Reads the file strictly, opens the bundle that it names, and compares the size of the pictures
-/// with those that the bundle was fitted on. Devices are looked at by `partgate doctor`.
+/// with the size that the bundle was fitted on. `partgate doctor` checks the devices.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate config check line.toml\n\nExit codes: 0 nothing is wrong, 3 the file cannot be used as it is.\n\nJSON: file, ok, problems.{line,key,message},\nwarnings.{line,key,message}."
@@ -42,7 +42,7 @@ enum Action {
 struct CheckArguments {
     /// The configuration
     file: PathBuf,
-    /// Look at the file only, not at the bundle and folders that it names
+    /// Check only the file, not the bundle and folders that it names
     #[arg(long)]
     syntax_only: bool,
 }
@@ -53,7 +53,7 @@ struct CheckArguments {
     after_help = "Examples:\n  partgate config example > line.toml\n  partgate config example --board gpio-sim\n\nExit codes: 0 done, 3 there is no such board."
 )]
 struct ExampleArguments {
-    /// Board whose wiring it shows (`partgate config boards` lists them), or the path of a profile
+    /// Board whose wiring is shown (`partgate config boards` lists them), or the path of a profile
     #[arg(long, value_name = "NAME")]
     board: Option<String>,
 }
@@ -64,7 +64,7 @@ struct ExampleArguments {
     after_help = "Examples:\n  partgate config boards\n  partgate config boards jetson-orin-nano\n\nExit codes: 0 done, 3 there is no such board."
 )]
 struct BoardsArguments {
-    /// Profile to show, or the path of one
+    /// Name of the profile to show, or the path of one
     name: Option<String>,
 }
 
@@ -77,7 +77,7 @@ struct Check<'a> {
 }
 
 #[derive(Debug, Error)]
-#[error("{name:?} is no board profile; there are {known}, and paths of files")]
+#[error("{name:?} is not a board profile; known are {known}, and paths of files")]
 struct NoBoard {
     name: String,
     known: String,
@@ -131,7 +131,7 @@ fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
             out.line(format_args!("{place} {word}: {key}: {}", warning.message))?;
         }
         for problem in &problems {
-            // As compilers write it, so that editors find the place.
+            // In the format of compilers, so that editors find the place.
             let key = match &*problem.key {
                 "" => String::new(),
                 key => format!("{}: ", out.paint(key, Colour::Bold)),
@@ -151,7 +151,7 @@ fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
     Ok(if ok { Code::Done } else { Code::Input })
 }
 
-/// The limits of `[sanity]` that the product's own good parts do not keep: `run` refuses them.
+/// A limit of `[sanity]` that the product's own good parts violate: `run` refuses it.
 fn unfit_limits(config: &LineConfig) -> Option<Problem> {
     let product = Product::open(&config.product).ok()?;
     let error = sanity(config, &product).err()?;

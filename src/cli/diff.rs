@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// Values longer than this are cut for people; JSON has them whole.
+/// Longer values are cut in text output; JSON has them whole.
 const WIDEST: usize = 72;
 
 /// Show which fields of two bundles differ, with both values
 ///
-/// Compares everything that the manifests say; data (backbone, bank, masks, golden images) differs
-/// when its digest does. The exit code is 0 whether or not there are differences.
+/// Compares all fields of the manifests. Data (backbone, bank, masks, golden images) differs if
+/// its digest differs. The exit code is 0 with and without differences.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate diff part-r3.pgp part-r4.pgp\n  partgate diff a.pgp b.pgp --json | jq '.differences[].field'\n\nExit codes: 0 done, 4 a bundle cannot be used."
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 struct Report {
     a: PathBuf,
     b: PathBuf,
-    /// The same file, byte for byte.
+    /// Whether both files are the same, byte for byte.
     identical: bool,
     differences: Vec<Difference>,
 }
@@ -42,7 +42,7 @@ fn shown(value: Option<&Value>) -> String {
         None => return "(none)".into(),
         Some(Value::Null) => return "(not set)".into(),
         Some(Value::Number(n)) => match n.as_f64() {
-            // Values that came from f32 print as such: 0.1, not 0.10000000149011612.
+            // Values that were f32 print as f32: 0.1, not 0.10000000149011612.
             Some(v) if n.is_f64() && f64::from(v as f32) == v => (v as f32).to_string(),
             _ => n.to_string(),
         },
@@ -58,7 +58,7 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-/// What a section holds, where `field` is about one: `sections.3.length` names nothing to people.
+/// Kind of the section that `field` is about: `sections.3.length` alone means nothing to people.
 fn section_kind(field: &str, a: &Product, b: &Product) -> String {
     let index = field
         .strip_prefix("sections.")

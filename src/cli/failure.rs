@@ -1,4 +1,4 @@
-//! What a failed command tells its caller: an exit code, and the causes on standard error.
+//! What a failed command reports to its caller: an exit code, and the causes on standard error.
 
 use std::error::Error;
 
@@ -11,14 +11,14 @@ pub(crate) enum Code {
     Done = 0,
     /// Unexpected failure.
     Unexpected = 1,
-    // 2, wrong usage, is clap's.
+    // 2, wrong usage, is an exit code of clap.
     /// An image, folder, output folder or configuration cannot be used.
     Input = 3,
     /// The bundle cannot be used.
     Bundle = 4,
-    /// The self-test disagreed.
+    /// The self-test disagrees.
     Parity = 5,
-    /// `score --gate`: inspected, and not all OK.
+    /// `score --gate`: all images are inspected, and not all are OK.
     NotOk = 6,
     /// `doctor`: a check failed.
     Unhealthy = 7,
@@ -27,10 +27,10 @@ pub(crate) enum Code {
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something went wrong.
+    /// An error.
     Error(Code, Box<dyn Error + Send + Sync>),
-    /// Whoever read standard output went away (`partgate score ... | head`): nobody is left to
-    /// tell, and nothing is wrong.
+    /// The reader of standard output is gone (`partgate score ... | head`). Nothing is wrong, and
+    /// nobody is left to read a message.
     ReaderGone(Code),
 }
 

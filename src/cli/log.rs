@@ -1,4 +1,4 @@
-//! `partgate log`: what the line recorded, and whether the record is whole.
+//! `partgate log`: shows the event log, and checks whether it is whole.
 
 use super::failure::{Code, Failure, tell};
 use super::terminal::{Colour, Out};
@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 /// Show the event log of a line, or check that it is whole
 ///
-/// Takes a log file, or the folder that `record.folder` names. Every line has a checksum that
-/// hangs on the line before: a changed or missing line is found and named with its file. That no
-/// line is missing at the very end cannot be told.
+/// Takes a log file, or the folder that `record.folder` names. The checksum of every entry depends
+/// on the previous entry, so a changed or missing entry is found and reported with its file.
+/// Entries missing at the very end cannot be found.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate log /var/lib/partgate/record\n  partgate log /var/lib/partgate/record --verify\n  partgate log /var/lib/partgate/record --json | jq 'select(.reason == \"late\")'\n\nExit codes: 0 done, 3 the log cannot be read or is not whole."
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 pub(crate) struct Arguments {
     /// A log file, or a folder of them
     path: PathBuf,
-    /// Print only what the log holds and the first fault, not the entries
+    /// Print only a summary and the first fault, not the entries
     #[arg(long)]
     verify: bool,
 }
@@ -34,7 +34,7 @@ struct Report {
     check: LogCheck,
 }
 
-/// One entry for people.
+/// One entry as text.
 fn shown(value: &Value, out: &Out) -> String {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
     let mut line = text("wall").to_string();
@@ -124,7 +124,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             out.paint(format_args!("NOT WHOLE: {faults} faults"), Colour::Bad)
         };
         out.line(format_args!(
-            "{word}: {lines} lines, {parts} parts, {passed} passed, {rejected} rejected; {lost} lines noted as lost, {torn} as torn"
+            "{word}: {lines} entries, {parts} parts, {passed} passed, {rejected} rejected; {lost} entries noted as lost, {torn} as torn"
         ))?;
         if let (Some(first), Some(last)) = (check.first, check.last) {
             out.line(format_args!("from {first} to {last}"))?;

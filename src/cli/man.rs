@@ -10,14 +10,14 @@ use thiserror::Error;
 
 /// Write the manual pages
 ///
-/// Without a folder the main page goes to standard output; with one, every command gets a page of
-/// its own, such as `partgate-score.1`.
+/// Without a folder the main page goes to standard output. With a folder every command gets its
+/// own page, such as `partgate-score.1`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate man | man -l -\n  partgate man /usr/local/share/man/man1\n\nExit codes: 0 done, 3 the folder cannot be written."
 )]
 pub(crate) struct Arguments {
-    /// Folder for the pages; made where it is absent
+    /// Folder for the pages, created if it is missing
     folder: Option<PathBuf>,
 }
 
@@ -28,7 +28,7 @@ struct WriteError {
     source: std::io::Error,
 }
 
-/// Every page: file name and roff text, the main one first.
+/// Every page: file name and roff text, the main page first.
 fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut command = Cli::command();
     command.build();
@@ -39,7 +39,7 @@ fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
 
 fn add(command: &Command, name: &str, found: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
     let mut page = Vec::new();
-    // The page's title is the file's name; the usage line has the spaces.
+    // The title of the page is the file's name; the usage has spaces.
     let version = format!("partgate {}", partgate::VERSION);
     Man::new(command.clone().display_name(name.to_string()))
         .source(version)

@@ -7,12 +7,12 @@ fn status_bytes(key: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Largest memory that the process ever held (`VmHWM`). None where the system does not tell.
+/// Most memory that the process ever held (`VmHWM`). None if the system does not report it.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }
 
-/// Memory that it holds now (`VmRSS`).
+/// Memory that the process holds now (`VmRSS`).
 pub(crate) fn rss_bytes() -> Option<u64> {
     status_bytes("VmRSS:")
 }

@@ -1,4 +1,5 @@
-//! Commands: each parses its arguments, calls the library and prints. Nothing is inspected here.
+//! Commands: each one parses its arguments, calls the library and prints. Nothing is inspected
+//! here.
 
 mod bench;
 mod capture;
@@ -40,21 +41,21 @@ Exit codes:
   2  wrong usage
   3  an input cannot be used: an image, a folder, an output folder, a configuration, a broken log
   4  the bundle cannot be used
-  5  the self-test disagreed, or the bundle has nothing to test with
+  5  the self-test disagrees, or the bundle has nothing to test with
   6  only with `score --gate`: every image was inspected and at least one is not OK
   7  only with `doctor`: a check failed
 
 Examples:
-  partgate demo                          see it inspector parts, nothing else needed
-  partgate score part.pgp photos/        one JSON line for every image under photos/
+  partgate demo                          see it inspect parts; nothing else is needed
+  partgate score part.pgp photos/        one line of JSON for every image under photos/
   partgate inspect part.pgp              what a bundle holds and what its thresholds rest on
 
 `partgate COMMAND --help` explains one command. Errors go to standard error with their causes.";
 
 /// Visual inspection of parts: a picture in, OK, NG or UNKNOWN out.
 ///
-/// A product bundle (NAME.pgp) holds everything that is needed to inspect one kind of part. Bundles
-/// are fitted from pictures of good parts with `partgate-train`.
+/// A product bundle (NAME.pgp) holds everything that is needed to inspect one kind of part.
+/// `partgate-train` fits bundles on pictures of good parts.
 #[derive(Debug, Parser)]
 #[command(name = "partgate", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
@@ -64,16 +65,16 @@ struct Cli {
     general: General,
 }
 
-/// Options that every command takes.
+/// Options of every command.
 #[derive(Debug, Args)]
 struct General {
     /// Print JSON instead of text (`score` always does)
     #[arg(long, global = true)]
     json: bool,
-    /// Say more on standard error; twice or three times for still more
+    /// Print more on standard error; give it twice or three times for still more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// Say nothing but errors on standard error
+    /// Print only errors on standard error
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -98,10 +99,10 @@ enum Command {
     Log(log::Arguments),
 }
 
-/// The number of threads, where a command inspects.
+/// The number of threads of a command that inspects.
 #[derive(Debug, Args)]
 struct ThreadCount {
-    /// Threads that share one image [default: one a processor]; scores do not depend on it
+    /// Threads that work on one image [default: one per processor]; scores do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }
@@ -133,7 +134,7 @@ fn load(product: &Product, threads: &Threads) -> Result<Inspector, Failure> {
     Ok(inspector)
 }
 
-/// Milliseconds to the microsecond, the finest that these times repeat.
+/// Milliseconds, rounded to whole microseconds. Finer digits do not repeat.
 fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -146,7 +147,7 @@ fn start_log(general: &General) {
         (false, 2) => LevelFilter::Debug,
         (false, _) => LevelFilter::Trace,
     };
-    // tract explains its every rewrite at `info`; that is for the third -v.
+    // tract logs each of its rewrites at `info`; that is shown with the third -v.
     let others = if level == LevelFilter::Trace {
         LevelFilter::Debug
     } else {
@@ -159,7 +160,7 @@ fn start_log(general: &General) {
         .init();
 }
 
-/// Runs the command line; `started` is when the process began.
+/// Runs the command line. `started` is when the process began.
 pub(crate) fn main(started: Instant) -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli.general);

@@ -1,5 +1,3 @@
-//! Folders that commands write into.
-
 use super::failure::Failure;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -46,7 +44,7 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Makes `path` and its parents where they are missing.
+/// Creates `path` and its parents if they are missing.
 pub(crate) fn make(path: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(path).map_err(|source| {
         Failure::input(OutputError::Make {
@@ -56,7 +54,7 @@ pub(crate) fn make(path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Makes `path`, and refuses one that already holds something.
+/// Creates `path`, and refuses a folder that is not empty.
 pub(crate) fn make_empty(path: &Path) -> Result<(), Failure> {
     make(path)?;
     let mut entries = std::fs::read_dir(path).map_err(|source| {
@@ -71,7 +69,7 @@ pub(crate) fn make_empty(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes one file, or leaves none: half a picture would be taken for one.
+/// Writes one file, or leaves none: a partly written picture could be taken for a whole one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |source| {
         Failure::input(OutputError::Write {

@@ -1,5 +1,5 @@
-//! One line on standard error with the time left, for work of more than two seconds; nothing when
-//! standard error is not a terminal.
+//! Progress on standard error with the time left, for work of more than two seconds. Nothing is
+//! printed if standard error is not a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const SILENT_FOR: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_millis(200);
 
-/// Progress of `total` like steps.
+/// Progress of `total` similar steps.
 pub(crate) struct Progress {
     what: &'static str,
     total: usize,
@@ -29,7 +29,6 @@ impl Progress {
         }
     }
 
-    /// One step is done.
     pub(crate) fn step(&mut self) {
         self.done += 1;
         let elapsed = self.started.elapsed();
@@ -37,7 +36,7 @@ impl Progress {
         if self.visible && due && elapsed >= SILENT_FOR {
             let left = elapsed.as_secs_f64() / self.done as f64
                 * self.total.saturating_sub(self.done) as f64;
-            // Progress that cannot be shown is no reason to stop.
+            // Work does not stop because its progress cannot be shown.
             let _ = write!(
                 std::io::stderr(),
                 "\r{}: {} of {}, {left:.0} s left\x1b[K",

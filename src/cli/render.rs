@@ -11,35 +11,35 @@ use partgate::simulation::part::{Defect, RenderedPart, Renderer};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Test parts have other indices than training parts, and defective ones other than good ones, so
-/// that no two pictures show the same part.
+/// Test parts have other indices than training parts, and defective parts other ones than good
+/// parts. So no two pictures show the same part.
 const FIRST_TEST_GOOD: u64 = 100_000;
 const FIRST_DEFECTIVE: u64 = 200_000;
 const INDICES_A_DEFECT: u64 = 10_000;
 
-/// Draw the demonstration product as a data set: folders of good and defective parts
+/// Render the demonstration product as a data set: folders of good and defective parts
 ///
 /// Writes PNG files in the layout of the MVTec AD data set: train/good, test/good, test/DEFECT and
 /// ground_truth/DEFECT/NNN_mask.png. The same numbers and seed give the same bytes on every
-/// machine. This is what the bundle behind `partgate demo` is fitted on.
+/// machine. The bundle of `partgate demo` is fitted on such a data set.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate render parts\n  partgate render parts --train 200 --seed 7\n\nExit codes: 0 done, 3 the folder is not empty or cannot be written."
 )]
 pub(crate) struct Arguments {
-    /// New or empty folder to write into
+    /// New or empty folder for the data set
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Good parts to fit on
+    /// Good parts for the fit
     #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     train: u32,
-    /// Good parts to test with
+    /// Good parts for the test
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     test: u32,
-    /// Parts to test with of every kind of defect
+    /// Defective parts for the test, per kind of defect
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     per_defect: u32,
-    /// Seed of the production; another one draws other parts of the same product
+    /// Seed of the production. Another seed gives other parts of the same product
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 }
@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         })?;
     } else {
         out.line(format_args!(
-            "{}: {} good parts to fit on; {} good and {} x {} defective parts to test with",
+            "{}: {} good parts for the fit; {} good and {} x {} defective parts for the test",
             root.display(),
             arguments.train,
             arguments.test,

@@ -31,30 +31,31 @@ use std::sync::atomic::AtomicBool;
 
 /// Run a production line: camera, trigger, verdict, ejector
 ///
-/// Two processes: this one holds the output lines and starts another, which captures, inspects and
-/// decides. When that one ends or falls silent, the lines fall (READY and PASS off, REJECT and
-/// FAULT on) and it is started again. SIGTERM and Ctrl-C end both in an orderly way.
+/// There are two processes. This one, the supervisor, holds the outputs and starts the vision
+/// process, which captures, inspects and decides. If the vision process ends or is silent, the
+/// supervisor switches the outputs to the safe state (READY and PASS off, REJECT and FAULT on) and
+/// starts it again. SIGTERM and Ctrl-C end both in an orderly way.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle. With a product that does not score here as in\nthe fit the line stays not ready; `selftest` ends with 5 then."
+    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle. If the product does not score here as in\nthe fit, the line stays not ready; `selftest` then ends with 5."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration
     config: PathBuf,
-    /// Inspect that the supervisor starts; nobody else can give it the lines
+    /// Used by the supervisor to start the vision process. Nobody else can give it the outputs
     #[arg(long, hide = true)]
     vision: bool,
 }
 
-/// What the vision process ends with when its configuration or its bundle is at fault. Devices may be
-/// there at the next attempt, so that what they do is [`Code::Unexpected`].
+/// Exit codes of the vision process if its configuration or its bundle is wrong. Devices can be
+/// there at the next attempt, so their failures are [`Code::Unexpected`].
 const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    // Whatever would end the program by default: a terminal that is closed (SIGHUP) must not leave the
-    // lines at their last level.
+    // Every signal that ends the program by default. A closed terminal (SIGHUP), for example, must
+    // not leave the outputs at their last level.
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
         signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
     }
@@ -91,8 +92,8 @@ fn hold(
     arguments: &Arguments,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
-    // This very program, also when a package has replaced its file meanwhile: two versions might not
-    // mean the same by what they tell each other.
+    // This same program, also if a package has replaced its file meanwhile. Two versions might not
+    // understand each other's messages.
     let program = Path::new("/proc/self/exe");
     let settings = Supervision {
         lease: config.supervisor.lease.into(),
@@ -129,12 +130,12 @@ fn hold(
 
 /// The vision process.
 fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
-    // The kernel named it after the link that it was started by.
+    // The kernel named the process after the link that started it.
     let _ = std::fs::write("/proc/self/comm", "partgate");
     station::ordinary_priority();
     station::hold_memory();
     let (link, handover, descriptors) = VisionEnd::from_stdin().map_err(Failure::unexpected)?;
-    // What is on disk now is of no importance: the line was started with these bytes.
+    // The files on the disk do not matter now: the line was started with these bytes.
     let received = Received::new(descriptors, handover.with_board, &arguments.config);
     let Received {
         config,
@@ -146,7 +147,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         safe_outputs(config, requests, handover.places, &Devices).map_err(Failure::unexpected)?;
     let late = config.supervisor.late.into();
     let outputs = LinkedOutputs::new(link, late, safe);
-    // First of all, so that whoever watches waits for the product to be loaded.
+    // Before all else, so that systemd and the watchdog wait until the product is loaded.
     let mut keepalive =
         Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::unexpected)?;
     if let Err(error) = keepalive.loading(station::START_LIMIT, clock::now()) {
@@ -157,7 +158,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     let product = Product::from_bytes(bundle, &name).map_err(Failure::bundle)?;
     if matches!(product.signature(), Signature::Unsigned) {
         log::warn!(
-            "{}: UNSIGNED: nobody vouches for this product",
+            "{}: UNSIGNED: the origin of this product is not proven",
             product.origin()
         );
     }
@@ -247,7 +248,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What was before this process; the alarm that stands.
+/// What happened before this process started, with the latched alarm.
 fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> History {
     let alarm = &config.alarm;
     let limit = alarm.restarts_per_hour;
@@ -255,7 +256,7 @@ fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> Hist
     let often = limit > 0 && handover.restarts_within_hour > limit;
     if standing == LatchedAlarm::Unknown {
         log::warn!(
-            "{}: missing or not to be read, so nobody knows whether an alarm stood: the line waits for `partgate tell {} acknowledge` (once, if this is its first start)",
+            "{}: missing or cannot be read, so it is unknown whether an alarm was latched: the line waits for `partgate tell {} acknowledge` (once, if this is its first start)",
             latch.path().display(),
             config.file.display()
         );
@@ -275,7 +276,8 @@ fn history(config: &LineConfig, handover: &Handover, latch: &AlarmLatch) -> Hist
     }
 }
 
-/// The record folder for this line alone. One that cannot be written is told by who writes there.
+/// Locks the record folder for this line. If the folder cannot be written, the recorder reports
+/// it.
 fn record_alone(config: &LineConfig) -> Result<Option<RecordLock>, Failure> {
     match RecordLock::take(&config.record.folder) {
         Ok(lock) => Ok(Some(lock)),
@@ -287,8 +289,8 @@ fn record_alone(config: &LineConfig) -> Result<Option<RecordLock>, Failure> {
     }
 }
 
-/// The alarm on rising scores, against the median of the good images that the product was made of,
-/// each scored without having been in the bank: what is in the bank scores lower.
+/// The alarm on rising scores. Its reference is the median of the held-out scores of the product's
+/// good images. Scores of images that are in the bank would be lower.
 fn drift(config: &LineConfig, product: &Product) -> Result<Option<Drift>, Failure> {
     let Some(settings) = config.drift else {
         return Ok(None);

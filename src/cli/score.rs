@@ -1,4 +1,4 @@
-//! `partgate score`: one JSON line an image.
+//! `partgate score`: one line of JSON per image.
 
 use super::failure::{Code, Failure, causes, tell};
 use super::output_folder::{self, OutputError};
@@ -17,16 +17,16 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Inspect images: one JSON line for each
+/// Inspect images: one line of JSON per image
 ///
-/// Takes image files (PNG, JPEG, BMP, TIFF; grey or colour; 8 or 16 bit) and folders, which are
-/// searched with their sub-folders in the order of their names.
+/// Takes image files (PNG, JPEG, BMP, TIFF; grey or colour; 8 or 16 bit) and folders. Folders are
+/// searched with their sub-folders in the order of the names.
 ///
-/// A inspected image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
+/// An inspected image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
 /// "unknown_threshold", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
-/// "total"}}: above `threshold` is NG, above `unknown_threshold` UNKNOWN. `total` leaves out
-/// `decode`. An image that cannot be inspected gives {"path", "error", "verdict": "UNKNOWN"}; the
-/// others are still inspected, and the exit code is 3 at the end.
+/// "total"}}. A score above `threshold` is NG, above `unknown_threshold` it is UNKNOWN. `total` is
+/// without `decode`. An image that cannot be inspected gives {"path", "error", "verdict":
+/// "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image or folder cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
@@ -38,17 +38,18 @@ pub(crate) struct Arguments {
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
     /// Write a picture of each image with its score map into this folder: as the network sees it,
-    /// colours on the product's own scale, a line round everything above the NG threshold
+    /// with colours on the product's own scale and a contour around everything above the NG
+    /// threshold
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Exit with 6 when any image is not OK
+    /// Exit with 6 if any image is not OK
     #[arg(long)]
     gate: bool,
     #[command(flatten)]
     threads: ThreadCount,
 }
 
-/// Milliseconds a stage, in their order.
+/// Milliseconds per stage, in the order of the stages.
 struct Times<'a> {
     decode: Duration,
     inspection: &'a Inspection,
@@ -78,7 +79,7 @@ struct Line<'a> {
     overlay: Option<&'a Path>,
 }
 
-/// Another camera mode or another camera.
+/// The frame has the size of another camera mode or another camera.
 #[derive(Debug, Error)]
 #[error(
     "{}: {} x {} pixels is another view than the product was fitted on ({} x {}); was the camera's mode changed?",
@@ -90,7 +91,7 @@ struct OtherView {
     fitted: [u32; 2],
 }
 
-/// A file in a gated folder that is not named like an image.
+/// A file in a gated folder whose name is not that of an image.
 #[derive(Debug, Error)]
 #[error("{}: not named like an image, so it was not inspected; move it out of the folder", path.display())]
 struct NotAnImageName {
@@ -104,14 +105,14 @@ struct Uninspected<'a> {
     verdict: Verdict,
 }
 
-/// An image, and what its overlay is to be called.
+/// An image, and the name of its overlay.
 struct Job {
     path: PathBuf,
     name: PathBuf,
 }
 
-/// File names for overlays: the path below the folder that was given, its parts joined, and a
-/// number where that was taken already.
+/// File names for overlays: the path below the given folder with its parts joined, and a number if
+/// that name is already used.
 #[derive(Default)]
 struct Names {
     taken: HashSet<String>,
@@ -134,7 +135,7 @@ impl Names {
         let stem = parts.join("_");
         let mut name = stem.clone();
         let mut count = 1;
-        // In lower case, because some file systems take `A` and `a` for the same.
+        // In lower case, because some file systems treat `A` and `a` as the same.
         while !self.taken.insert(name.to_lowercase()) {
             count += 1;
             name = format!("{stem}-{count}");
@@ -143,7 +144,7 @@ impl Names {
     }
 }
 
-/// Writes overlays, where they were asked for.
+/// Writes overlays.
 struct Overlays<'a> {
     folder: &'a Path,
     view: NetworkView,
@@ -199,7 +200,8 @@ fn uninspected(
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     if arguments.gate {
-        // Not all images inspected: a gate must not pass because a reader went away.
+        // Until all images are inspected: a gate must not pass because the reader of the output
+        // left.
         out.when_left(Code::Unexpected);
     }
     let product = open(&arguments.bundle)?;
@@ -211,7 +213,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let mut names = Names::default();
     let mut jobs = Vec::new();
     for root in &arguments.paths {
-        // A gate must account for everything in a folder that it is pointed at.
+        // A gate must report every file of a folder that it gets.
         if arguments.gate
             && root.is_dir()
             && let Ok((_, others)) = files_under(root)

@@ -1,4 +1,4 @@
-//! `partgate selftest`: does this machine make of the bundle's own images what the trainer made?
+//! `partgate selftest`: does this machine give the trainer's results for the bundle's own images?
 
 use super::failure::{Code, Failure};
 use super::terminal::{Colour, Out};
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 /// Inspect the bundle's golden images on this machine and compare with the trainer's results
 ///
-/// A bundle carries a few images with the score, verdict and map that the trainer had for them.
-/// All three must come out again here, within the bundle's bounds.
+/// A bundle holds a few images with the trainer's score, verdict and map. All three must be the
+/// same here, within the bundle's bounds.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate selftest part.pgp\n  partgate selftest part.pgp --json --threads 1\n\nExit codes: 0 all agree, 4 the bundle cannot be used,\n5 a golden image disagreed, or the bundle has none."
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let mut inspector = load(&product, &arguments.threads.threads()?)?;
     let goldens = inspector.selftest(&product).map_err(Failure::bundle)?;
     let disagreeing = goldens.iter().filter(|g| !g.agrees).count();
-    // Nothing tested is not a passed test.
+    // A test without images is not a passed test.
     let agrees = disagreeing == 0 && !goldens.is_empty();
     let code = if agrees { Code::Done } else { Code::Parity };
     let bounds = product.manifest().parity;

@@ -1,4 +1,4 @@
-//! `partgate tell`: a word to a running line.
+//! `partgate tell`: sends a command to a running line.
 
 use super::failure::{Code, Failure};
 use super::terminal::Out;
@@ -11,30 +11,30 @@ use thiserror::Error;
 
 /// Ask a running line for its state, acknowledge its alarm, trigger a part or begin a challenge
 ///
-/// Prints the line's answer, one line of JSON.
+/// Prints the answer of the line, one line of JSON.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate tell line.toml status\n  partgate tell line.toml acknowledge\n  partgate tell line.toml challenge          then let a known-bad part through\n\nExit codes: 0 done, 1 nobody answers or the line refuses, 3 the configuration cannot be used."
+    after_help = "Examples:\n  partgate tell line.toml status\n  partgate tell line.toml acknowledge\n  partgate tell line.toml challenge          then let a known-bad part pass the sensor\n\nExit codes: 0 done, 1 no answer or the line refuses, 3 the configuration cannot be used."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration, which names its control socket
     config: PathBuf,
-    /// What to say
+    /// The command
     word: Word,
-    /// With `trigger`: when the part was there, nanoseconds of this board's CLOCK_MONOTONIC, at most
-    /// a second ago [default: when the line hears the word]
+    /// With `trigger`: the time of the part in nanoseconds of this board's CLOCK_MONOTONIC, at
+    /// most one second ago [default: when the line receives the command]
     at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Word {
-    /// READY, the faults and alarms that are there now, counters
+    /// Show READY, the faults and alarms that are there now, and counters
     Status,
-    /// The alarm has been looked at: READY may come back
+    /// A person has looked at the alarm: READY can come on again
     Acknowledge,
-    /// The next part that is triggered is known to be bad: it has to be inspected NG and rejected
+    /// The next triggered part is known to be bad: it must get the verdict NG and be rejected
     Challenge,
-    /// A part is in front of the camera (where trigger.kind is "socket")
+    /// A part is in front of the camera (only if trigger.kind is "socket")
     Trigger,
 }
 
@@ -53,13 +53,13 @@ impl Word {
 enum TellError {
     #[error("{}: no control.socket in this configuration", .0.display())]
     NoSocket(PathBuf),
-    #[error("{}: nobody answers; does `partgate run` run?", path.display())]
+    #[error("{}: no answer; is `partgate run` running?", path.display())]
     Silent {
         path: PathBuf,
         source: std::io::Error,
     },
     #[error(
-        "{}: this user may not; run it as the line's user (`sudo -u partgate`), or join its group", path.display()
+        "{}: this user has no permission; run it as the line's user (`sudo -u partgate`), or join its group", path.display()
     )]
     Forbidden {
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Standard output: text or JSON, colours where a person looks on, a reader that may leave.
+//! Standard output: text or JSON, colours on a terminal, and a reader that can leave early.
 
 use super::failure::{Code, Failure};
 use partgate::verdict::Verdict;
@@ -13,7 +13,7 @@ struct PrintError {
     source: std::io::Error,
 }
 
-/// Colours of words, as ANSI escape sequences.
+/// Colours as ANSI escape sequences.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Colour {
     Good,
@@ -50,14 +50,15 @@ pub(crate) struct Out {
     to: StdoutLock<'static>,
     json: bool,
     colour: bool,
-    /// What to exit with when the reader leaves before everything is said.
+    /// Exit code if the reader leaves before everything is printed.
     when_left: Code,
 }
 
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
         let to = std::io::stdout().lock();
-        // https://no-color.org: set and not empty means no colours, whatever the value.
+        // https://no-color.org: if it is set and not empty there are no colours, whatever the
+        // value.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         Self {
@@ -68,7 +69,7 @@ impl Out {
         }
     }
 
-    /// Whether JSON was asked for.
+    /// Whether JSON is requested.
     pub(crate) fn json(&self) -> bool {
         self.json
     }
@@ -78,25 +79,25 @@ impl Out {
         self.when_left = code;
     }
 
-    /// One line.
+    /// Prints one line of text.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Failure> {
         let done = writeln!(self.to, "{text}");
         self.check(done)
     }
 
-    /// `value` as one line of JSON.
+    /// Prints `value` as one line of JSON.
     pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(Failure::unexpected)?;
         self.line(text)
     }
 
-    /// `value` as indented JSON.
+    /// Prints `value` as indented JSON.
     pub(crate) fn json_page(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(Failure::unexpected)?;
         self.line(text)
     }
 
-    /// `text` in `colour`, where there are colours.
+    /// `text` in `colour`, if colours are used.
     pub(crate) fn paint(&self, text: impl Display, colour: Colour) -> String {
         if self.colour {
             format!("{}{text}\x1b[0m", colour.code())
@@ -105,7 +106,7 @@ impl Out {
         }
     }
 
-    /// Writes what is still held back.
+    /// Writes everything that is still buffered.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         let done = self.to.flush();
         self.check(done)

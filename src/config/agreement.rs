@@ -1,5 +1,5 @@
-//! Whether the values of one file go together. Only values that are sound by themselves are
-//! compared, so that one mistake is told once.
+//! Checks whether the values of one file agree. Only values that are valid by themselves are
+//! compared, so each mistake is reported once.
 
 mod around;
 
@@ -29,7 +29,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     around::check(settings, problems);
 }
 
-/// Notes that a key which is in the file does nothing as the file stands.
+/// Notes a key that is in the file but has no effect with the other values.
 fn useless<T>(problems: &mut Problems, setting: &Setting<T>, only: &str) {
     if let Some(line) = setting.line {
         let message = format!("has an effect only with {only}; remove it or change that");
@@ -37,23 +37,23 @@ fn useless<T>(problems: &mut Problems, setting: &Setting<T>, only: &str) {
     }
 }
 
-/// Notes that a key is missing as the file stands; `line` is where that shows.
+/// Notes a key that is missing because of another value; `line` is the line of that value.
 fn needed<T>(problems: &mut Problems, setting: &Setting<T>, line: usize, why: &str) {
     if !setting.given() {
         problems.note(line, &setting.key, format!("missing; {why} needs it"));
     }
 }
 
-/// A time as its key has it.
-fn told(key: &str, time: Duration) -> String {
+/// A time in the unit of its key.
+fn in_its_unit(key: &str, time: Duration) -> String {
     match key.ends_with("_us") {
         true => format!("{} us", time.as_micros()),
         false => format!("{} ms", in_ms(time)),
     }
 }
 
-/// Notes that `time` is not shorter than `limit`; `why` says what would follow, with the sign before
-/// it. True when it is noted.
+/// Notes that `time` is not shorter than `limit`. `why` states the consequence, with its leading
+/// punctuation. True if it is noted.
 fn not_shorter(
     time: &Setting<Duration>,
     limit: &Setting<Duration>,
@@ -64,7 +64,10 @@ fn not_shorter(
         return false;
     };
     if value >= longest {
-        let (value, longest) = (told(&time.key, value), told(&limit.key, longest));
+        let (value, longest) = (
+            in_its_unit(&time.key, value),
+            in_its_unit(&limit.key, longest),
+        );
         let message = format!("{value} is not shorter than {} = {longest}{why}", limit.key);
         let line = time.line.or(limit.line).unwrap_or(1);
         problems.note(line, &time.key, message);
@@ -73,7 +76,7 @@ fn not_shorter(
     false
 }
 
-/// The same of counts.
+/// The same check for counts.
 fn not_less(counts: &Setting<Counts>, limit: &Setting<Counts>, why: &str, problems: &mut Problems) {
     if let (Some(Counts(value)), Some(Counts(most)), Some(line)) =
         (counts.value, limit.value, counts.line)
@@ -128,7 +131,7 @@ fn camera(camera: &CameraRead, problems: &mut Problems) {
     {
         let line = timing.timeout.line.or(timing.fps.line).unwrap_or(line);
         let message = format!(
-            "{} ms is over before the next frame at {fps} frames a second is due; allowed: more than {:.1} ms",
+            "{} ms is over before the next frame at {fps} frames per second is due; allowed: more than {:.1} ms",
             in_ms(timeout),
             1000.0 / fps
         );
@@ -164,7 +167,8 @@ fn trigger(settings: &Settings, problems: &mut Problems) {
     if let (TriggerKind::Encoder, Some(true), Some(SourceName::Folder | SourceName::Rendered)) =
         (kind, on_trigger.value, settings.camera.source.value)
     {
-        // Who makes these sources expose sees edges, not which count begins a part.
+        // The code that makes these sources expose sees edges. It does not see at which count a
+        // part begins.
         let line = on_trigger.line.unwrap_or(line);
         let message = "with trigger.kind = \"encoder\" no part would have a frame: folder and rendered sources expose at edges, the timer and the socket; leave it out (frames come at camera.fps then), or change trigger.kind";
         problems.note(line, &on_trigger.key, message);
@@ -231,7 +235,7 @@ fn capture(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-/// Notes that a distance is given in both units; `keep` says which one to keep.
+/// Notes that a distance is given in both units; `keep` states which one to keep.
 fn twice(
     ms: &Setting<Duration>,
     counts: &Setting<Counts>,
@@ -249,7 +253,7 @@ fn twice(
     true
 }
 
-/// One of two keys has to be there, not both.
+/// Exactly one of the two keys must be given.
 fn one_of(ms: &Setting<Duration>, counts: &Setting<Counts>, line: usize, problems: &mut Problems) {
     if !twice(ms, counts, "one", problems) && !ms.given() && !counts.given() {
         let message = format!(
@@ -260,7 +264,8 @@ fn one_of(ms: &Setting<Duration>, counts: &Setting<Counts>, line: usize, problem
     }
 }
 
-/// Notes that a distance is given twice, or not in the unit of the gate. False when it was.
+/// Notes that a distance is given twice, or not in the unit of the gate. False if it notes
+/// something.
 fn in_the_gates_unit(
     settings: &Settings,
     ms: &Setting<Duration>,
@@ -275,7 +280,7 @@ fn in_the_gates_unit(
     let (wrong, right, why) = match (gate.after_time.given(), gate.after_counts.given()) {
         (false, true) => ((&ms.key, ms.line), &counts.key, "after_counts is in counts"),
         (true, false) => ((&counts.key, counts.line), &ms.key, "after_ms is in time"),
-        // Told elsewhere; which one was meant is not known.
+        // Reported elsewhere. It is not known which one was meant.
         _ => return true,
     };
     if let (key, Some(line)) = wrong {
@@ -299,7 +304,7 @@ fn units(settings: &Settings, problems: &mut Problems) {
     }
     let silence = &gate.encoder_silence;
     match (gate.after_time.given(), gate.after_counts.line) {
-        // Told above; which one was meant is not known.
+        // Reported above. It is not known which one was meant.
         (true, Some(_)) => {}
         (false, Some(line)) => {
             let why = "gate.after_counts (an encoder that dies and comes back leaves every part in another's place; 0 is never, for a belt that stands still now and then and an encoder that is trusted)";
@@ -317,7 +322,7 @@ fn units(settings: &Settings, problems: &mut Problems) {
     not_less(counts, &gate.after_counts, way, problems);
 }
 
-/// Whether a frame can be there before the gate at all.
+/// Checks whether a frame can arrive before the gate.
 fn budget(settings: &Settings, problems: &mut Problems) {
     let (gate, capture) = (&settings.gate, &settings.capture);
     let Some(after) = gate.after_time.value else {
@@ -337,7 +342,7 @@ fn budget(settings: &Settings, problems: &mut Problems) {
     not_shorter(&gate.late_output, &gate.after_time, "", problems);
 }
 
-/// Whether every part on its way has a place.
+/// Checks whether every part between sensor and gate has a place.
 fn capacity(settings: &Settings, problems: &mut Problems) {
     let (gate, trigger) = (&settings.gate, &settings.trigger);
     let Some(capacity) = gate.capacity.value else {
@@ -350,7 +355,7 @@ fn capacity(settings: &Settings, problems: &mut Problems) {
         .map(|(after, pitch)| after.as_nanos() / pitch.as_nanos().max(1))
         .or(by_counts.map(|(after, every)| u128::from(after.0 / every.0.max(1))));
     let parts = between.map_or(1, |parts| parts + 1);
-    // READY promises that one more could be tracked, so that one place is never taken.
+    // READY promises that one more part can be tracked, so one place stays free.
     let least = parts + 1;
     if least > capacity as u128 {
         let cure = if least > MAX_PARTS as u128 {
@@ -376,7 +381,7 @@ fn capacity(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-/// Whether the ejector is wired as the file says it works.
+/// Checks whether the outputs that the ejector needs are wired.
 fn wiring(settings: &Settings, problems: &mut Problems) {
     let Some(ejector) = settings.gate.ejector.value else {
         return;
@@ -434,7 +439,7 @@ fn plant(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-/// A pulse that reaches the next part rejects it, and so on until there is a gap.
+/// A pulse that reaches the next part rejects that part, and so on until there is a gap.
 fn pulse(settings: &Settings, problems: &mut Problems) {
     let (ms, counts) = (&settings.gate.pulse_time, &settings.gate.pulse_counts);
     let trigger = &settings.trigger;
@@ -444,8 +449,8 @@ fn pulse(settings: &Settings, problems: &mut Problems) {
     counted_pass(settings, problems);
 }
 
-/// PASS in counts lasts as long as the belt takes for them, and a sensor says nothing of how many
-/// counts there are from part to part.
+/// PASS in counts lasts until the belt has moved that many counts. A sensor does not give the
+/// number of counts from part to part.
 fn counted_pass(settings: &Settings, problems: &mut Problems) {
     let gate = &settings.gate;
     let sensor = settings.trigger.kind.value != Some(TriggerKind::Encoder);
@@ -478,8 +483,9 @@ fn counted_pass(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-/// The longest time between two counts while PASS is on, ms: the gate takes PASS away when it sees no
-/// count for a quarter of the pitch, and throws out everything after `silence` where that is set.
+/// The longest time between two counts while PASS is on, ms. The gate switches PASS off when it
+/// sees no count for a quarter of the pitch. It rejects all parts on the line after `silence`, if
+/// that is set.
 pub(super) fn slowest_count(silence: Option<Duration>, pitch: f64) -> f64 {
     let silence = silence.filter(|silence| !silence.is_zero());
     silence.map_or(f64::INFINITY, in_ms).min(pitch / 4.0)

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 impl Settings {
-    /// Compares the values and puts them together; `profile` is the text of the board profile that the
-    /// file names, where it was read already. None where something is a problem.
+    /// Compares the values and makes the configuration. `profile` is the text of the board profile
+    /// that the file names, if it was read before. None if there is a problem.
     pub(super) fn taken(
         mut self,
         file: &Path,
@@ -64,17 +64,17 @@ fn board(
             Some(profile) => Board::parse(profile, &path),
             None => Board::open(&path),
         };
-        board.map_err(|error| format!("no usable profile: {}", told(&error)))
+        board.map_err(|error| format!("no usable profile: {}", one_line(&error)))
     } else {
         match Board::embedded(text) {
-            Some(board) => board.map_err(|error| told(&error)),
+            Some(board) => board.map_err(|error| one_line(&error)),
             None => {
                 let meant = nearest(text, Board::known());
                 let hint =
                     meant.map_or_else(String::new, |name| format!("; did you mean {name:?}?"));
                 let known: Vec<&str> = Board::known().collect();
                 Err(format!(
-                    "{text:?} is no known board{hint}; known: {}, or the path of a profile",
+                    "{text:?} is not a known board{hint}; known: {}, or the path of a profile",
                     known.join(", ")
                 ))
             }
@@ -85,14 +85,14 @@ fn board(
         .ok()
 }
 
-/// An error with its causes, in one line.
-fn told(error: &ConfigError) -> String {
+/// An error with its causes, in one text line.
+fn one_line(error: &ConfigError) -> String {
     let cause = std::error::Error::source(error);
     let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
     format!("{error}{cause}").replace('\n', "; ")
 }
 
-/// What a V4L2 camera has from its board's profile.
+/// Fills in the values that a V4L2 camera takes from the board profile.
 fn camera_of(board: &Board, camera: &mut CameraRead, problems: &mut Problems) {
     if camera.source.value != Some(SourceName::V4l2) {
         return;
@@ -125,7 +125,7 @@ fn camera_of(board: &Board, camera: &mut CameraRead, problems: &mut Problems) {
     }
 }
 
-/// The watchdog of the board's profile, where the file asks for it.
+/// Fills in the watchdog of the board profile, if the file asks for it.
 fn watchdog_of(board: &Board, setting: &mut Setting<PathBuf>, problems: &mut Problems) {
     if setting.value.as_deref() != Some(Path::new("board")) {
         return;
@@ -133,7 +133,7 @@ fn watchdog_of(board: &Board, setting: &mut Setting<PathBuf>, problems: &mut Pro
     setting.value.clone_from(&board.watchdog);
     if board.watchdog.is_none() {
         let message = format!(
-            "board {} has no watchdog that is known; give its device node",
+            "board {} has no known watchdog; give its device node",
             board.name
         );
         problems.note(setting.line.unwrap_or(1), &setting.key, message);

@@ -1,5 +1,5 @@
-//! Board profiles: what the pins of a header are called by the kernel, what camera a board usually
-//! has, and which text in a configuration means which GPIO line.
+//! Board profiles: the kernel's names for the pins of a header, the usual camera of a board, and
+//! which pin a text in a configuration means.
 
 use crate::settings::kind::{decimal, device, text, texts, whole, word};
 use crate::settings::{Absent, ConfigError, Document, Known, Section, nearest};
@@ -10,28 +10,27 @@ use thiserror::Error;
 /// Profiles in the binary: name and text, sorted by name.
 pub const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/board_profiles.rs"));
 
-/// A GPIO line as a configuration means it.
+/// A pin as a configuration states it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LineSpec {
     /// The text in the configuration.
     pub text: String,
-    /// `gpiochip0`, or the chip's label such as `tegra234-gpio`; None: whichever chip has the line.
+    /// `gpiochip0`, or the chip's label such as `tegra234-gpio`; None: the chip that has the pin.
     pub chip: Option<String>,
-    /// Offset in the chip; None: found by `name`.
+    /// Offset in the chip; None: the pin is found by `name`.
     pub offset: Option<u32>,
-    /// The kernel's name of the line; None: found by `offset`.
+    /// The kernel's name of the pin; None: it is found by `offset`.
     pub name: Option<String>,
-    /// Low on the wire means on.
+    /// Whether the low level means on.
     pub active_low: bool,
-    /// Pull resistor, for inputs.
+    /// Pull resistor; for inputs.
     pub bias: Bias,
-    /// How an output drives.
+    /// How an output drives its pin.
     pub drive: Drive,
 }
 
 impl LineSpec {
-    /// Which line it is, whatever the configuration calls it: `CHIP:OFFSET`, `CHIP:NAME` or
-    /// `line NAME`, as `gpio` reads it.
+    /// The pin in the form that `gpio` reads: `CHIP:OFFSET`, `CHIP:NAME` or `line NAME`.
     pub fn wire(&self) -> String {
         match (&self.chip, self.offset, &self.name) {
             (Some(chip), Some(offset), _) => format!("{chip}:{offset}"),
@@ -40,8 +39,9 @@ impl LineSpec {
         }
     }
 
-    /// Whether both are certainly one wire, as far as their texts tell: two ways to write a chip, and
-    /// a name with and without its chip. What only the machine knows is `doctor`'s.
+    /// Whether both are certainly the same pin, as far as the texts show. A chip can be written in
+    /// two ways, and a name with or without its chip. What only the machine knows is checked by
+    /// `doctor`.
     pub fn same_wire(&self, other: &Self) -> bool {
         let chip = |spec: &Self| {
             let chip = spec.chip.as_deref()?;
@@ -61,7 +61,7 @@ impl LineSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bias {
-    /// As the board set it up.
+    /// As the board set it.
     #[default]
     AsIs,
     /// To the supply.
@@ -70,22 +70,22 @@ pub enum Bias {
     PullDown,
 }
 
-/// How an output drives its wire.
+/// How an output drives its pin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Drive {
     /// Both levels.
     #[default]
     PushPull,
-    /// Low only; a resistor pulls it high.
+    /// Only the low level; a resistor pulls the pin high.
     OpenDrain,
 }
 
-/// Which way a pin can be used.
+/// In which direction a pin can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Either.
+    /// As an input or an output.
     Both,
     /// The board can only read it.
     Input,
@@ -98,13 +98,13 @@ pub enum Direction {
 pub struct Pin {
     /// Number on the header.
     pub number: u32,
-    /// Chip label; None where labels differ between kernels and the name says enough.
+    /// Chip label; None if labels differ between kernels and the name is enough.
     pub chip: Option<String>,
-    /// The kernel's name of the line.
+    /// The kernel's name of the pin.
     pub line: String,
-    /// Which way it can be used.
+    /// In which direction it can be used.
     pub usable: Direction,
-    /// What to know about it; may be empty.
+    /// Note for whoever wires it; can be empty.
     pub note: String,
 }
 
@@ -113,23 +113,23 @@ pub struct Pin {
 pub struct Board {
     /// Name in configurations.
     pub name: String,
-    /// In words.
+    /// Full name, for people.
     pub title: String,
-    /// Entries of `/proc/device-tree/compatible` that mean this board; may be empty.
+    /// Entries of `/proc/device-tree/compatible` that identify this board; can be empty.
     pub compatible: Vec<String>,
-    /// Where the facts come from.
+    /// Sources of the facts.
     pub sources: Vec<String>,
-    /// What was tried on hardware, in words.
+    /// What was tried on hardware, for people.
     pub verified: String,
-    /// What to know before wiring.
+    /// Notes to read before wiring.
     pub note: String,
-    /// Level of the pins, volts; None where it depends on the adapter.
+    /// Level of the pins, volts; None if it depends on the adapter.
     pub volts: Option<f64>,
-    /// `cpu` or `cuda`: what the board could inspect on.
+    /// `cpu` or `cuda`: what the board could run the network on.
     pub accelerator: String,
-    /// Hardware watchdog; None where there is none, or none is known.
+    /// Hardware watchdog; None if there is none or none is known.
     pub watchdog: Option<PathBuf>,
-    /// Camera node.
+    /// Device node of the camera.
     pub camera_device: Option<PathBuf>,
     /// Camera width, pixels.
     pub camera_width: Option<u32>,
@@ -137,25 +137,25 @@ pub struct Board {
     pub camera_height: Option<u32>,
     /// Pins by number.
     pub pins: BTreeMap<u32, Pin>,
-    /// Lines by a name of the profile's own, such as `trigger` of the simulated chip: the kernel's
-    /// line names.
+    /// Pins by a name of the profile's own, such as `trigger` of the simulated chip. The values
+    /// are the kernel's names.
     pub names: BTreeMap<String, String>,
-    /// Wiring that `partgate config example` shows: role and text.
+    /// Wiring that `partgate config example` shows: name of the input or output, and pin.
     pub example: BTreeMap<String, String>,
 }
 
-/// Why a text means no line.
+/// Why a text is not a pin.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NoLine(String);
 
-/// Ways to write a line.
+/// Ways to write a pin.
 const FORMS: &str = r#""pin N" of the board's header, "gpiochipN:OFFSET", "LABEL:OFFSET", "LABEL:NAME" or "line NAME""#;
 
-/// No chip has more lines.
+/// No chip has more pins.
 const MAX_OFFSET: u32 = 65_536;
 
-/// Longest name of a chip or line in the kernel's interface, bytes.
+/// Longest name of a chip or pin in the kernel's interface, bytes.
 const LONGEST_NAME: usize = 31;
 
 impl Board {
@@ -164,17 +164,17 @@ impl Board {
         PROFILES.iter().map(|(name, _)| *name)
     }
 
-    /// The profile called `name` in the binary.
+    /// The profile in the binary with this name; None if there is none.
     ///
     /// # Errors
-    /// None for an unknown name; a profile that does not parse is an error (a test parses all).
+    /// [`ConfigError`] if the profile does not parse. A test parses all of them.
     pub fn embedded(name: &str) -> Option<Result<Self, ConfigError>> {
         let (name, text) = PROFILES.iter().find(|(known, _)| *known == name)?;
         Some(Self::parse(text, Path::new(&format!("{name}.toml"))))
     }
 
-    /// The profile whose `compatible` names this machine's device tree; None on a machine without
-    /// one, or an unknown one.
+    /// The profile whose `compatible` names this machine's device tree. None if the machine has no
+    /// device tree or an unknown one.
     pub fn of_this_machine() -> Option<&'static str> {
         let compatible = std::fs::read_to_string("/proc/device-tree/compatible").ok()?;
         let here: Vec<&str> = compatible.split('\0').collect();
@@ -193,7 +193,7 @@ impl Board {
         Self::parse(&super::read_file(file)?, file)
     }
 
-    /// Reads the profile in `text`; `file` is what errors call it.
+    /// Reads the profile in `text`. Errors name it `file`.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong with it.
@@ -263,7 +263,7 @@ impl Board {
     fn pin(document: &mut Document, key: &str, table: &mut Section<'_>) -> Option<Pin> {
         let number = key.parse().ok().filter(|n| (1..=100).contains(n));
         if number.is_none() {
-            let message = format!("{key:?} is no pin number, 1 to 100");
+            let message = format!("{key:?} is not a pin number, 1 to 100");
             document.problems.note(table.here().line, "pins", message);
         }
         let chip = text("a chip label");
@@ -286,10 +286,10 @@ impl Board {
         })
     }
 
-    /// The line that `text` means on this board, for use as an input or an output.
+    /// The pin that `text` means on this board, for use as an input or an output.
     ///
     /// # Errors
-    /// [`NoLine`], which says what would be known.
+    /// [`NoLine`], which states what is allowed.
     pub fn line(&self, text: &str, output: bool) -> Result<LineSpec, NoLine> {
         let spec = |chip: Option<&str>, offset, name: Option<&str>| LineSpec {
             text: text.into(),
@@ -303,7 +303,7 @@ impl Board {
         let part = text.rsplit([':', ' ']).next().unwrap_or_default();
         if text.chars().any(char::is_control) || part.len() > LONGEST_NAME || text.len() > 255 {
             return Err(NoLine(format!(
-                "no name of a line: names have at most {LONGEST_NAME} bytes and no control characters; known: {FORMS}"
+                "not the name of a pin: names have at most {LONGEST_NAME} bytes and no control characters; known: {FORMS}"
             )));
         }
         if let Some(number) = text.strip_prefix("pin ") {
@@ -340,7 +340,7 @@ impl Board {
                     Ok(spec(Some(chip), Some(offset), None))
                 }
                 _ if number || chip.is_empty() || rest.is_empty() => Err(NoLine(format!(
-                    "no line of a GPIO chip: offsets are 0 to {}; known: {FORMS}",
+                    "not a pin of a GPIO chip: offsets are 0 to {}; known: {FORMS}",
                     MAX_OFFSET - 1
                 ))),
                 _ => Ok(spec(Some(chip), None, Some(rest))),
@@ -352,7 +352,7 @@ impl Board {
                 let meant = nearest(text, self.names.keys().map(String::as_str));
                 let hint = meant.map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
                 Err(NoLine(format!(
-                    "board {} has no line of this name{hint}; known: {FORMS}",
+                    "board {} has no pin of this name{hint}; known: {FORMS}",
                     self.name
                 )))
             }
@@ -378,7 +378,7 @@ impl Board {
     }
 }
 
-/// Every key of a profile.
+/// Every key that a profile can have.
 pub fn profile_keys() -> Vec<Known> {
     let file = Path::new("profile.toml");
     let Ok((mut document, table)) = Document::parse("[pins.1]", file) else {

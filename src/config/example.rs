@@ -1,12 +1,12 @@
-//! The documented example, and the same for another board.
+//! The documented example, and the same example for another board.
 
 use super::board::Board;
 use super::wiring::Lines;
 
-/// The example: every key, with its meaning. It is a configuration that can be checked.
+/// The example: every key with its meaning. It is a valid configuration.
 pub const EXAMPLE: &str = include_str!("../../board/line.example.toml");
 
-/// [`EXAMPLE`] with `board`'s name and the wiring that its profile proposes.
+/// [`EXAMPLE`] with `board`'s name and the wiring that its profile suggests.
 pub fn example(board: &Board) -> String {
     let mut in_lines = false;
     let mut out = String::with_capacity(EXAMPLE.len());
@@ -31,7 +31,7 @@ pub fn example(board: &Board) -> String {
         });
         match value {
             Some((key, old, new)) => {
-                // Comments stay in their column where the new value leaves room.
+                // Comments stay in their column if the new value leaves room.
                 let comment = old.split_once(" #").map(|(_, comment)| comment);
                 let start = format!("{lead}{key} = {new:?}");
                 match comment {

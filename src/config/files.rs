@@ -1,4 +1,5 @@
-//! Whether what a configuration names is there: the bundle, and the pictures that it will inspect.
+//! Checks whether the files that a configuration names exist and fit: the bundle, and the images
+//! of a source without a camera.
 
 use super::{CameraSource, LineConfig, Problem};
 use crate::capture::recorded::RecordedSource;
@@ -11,10 +12,10 @@ use crate::product::Product;
 use std::error::Error;
 use std::path::PathBuf;
 
-/// Columns and rows of the pictures of `camera.source = "rendered"`.
+/// Width and height in pixels of the frames of `camera.source = "rendered"`.
 pub const RENDERED_SIZE: (usize, usize) = (320, 256);
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one text line.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -29,11 +30,11 @@ fn chain(error: &dyn Error) -> String {
     text.replace('\n', " ")
 }
 
-/// Pictures that are looked at one by one; reading them all would take minutes.
+/// Most images that are read. Reading all of them would take minutes.
 const LOOKED_AT: usize = 16;
 
-/// What is wrong with the first of these files that is no picture or not of a size that `fits`. Of
-/// many a sample is read, the first and the last among them.
+/// The fault of the first file that is not an image or has a size that does not fit. Of many files
+/// only a sample is read, with the first and the last.
 fn first_unfit(
     files: &[PathBuf],
     fits: &impl Fn(usize, usize) -> Option<String>,
@@ -54,8 +55,9 @@ fn first_unfit(
 }
 
 impl LineConfig {
-    /// Opens the bundle and looks at the pictures' size, at the folder of a folder source, and at
-    /// whether this build has cameras; what is wrong, sorted by line. Devices are `doctor`'s.
+    /// Opens the bundle and checks the size of the frames, the folder of a folder source, and
+    /// whether this build has cameras. Returns the problems, sorted by line. `doctor` checks the
+    /// devices.
     pub fn check_files(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut note = |key: &str, message: String| {
@@ -85,11 +87,11 @@ impl LineConfig {
             let [w, h] = manifest.training.smallest;
             Some(match manifest.input.roi {
                 Some(roi) if manifest.training.smallest != manifest.training.largest => format!(
-                    "pictures of {width} x {height} do not hold the region that the product looks at: {} x {} pixels from {}, {}",
+                    "pictures of {width} x {height} do not hold the region that the product inspects: {} x {} pixels from {}, {}",
                     roi.width, roi.height, roi.x, roi.y
                 ),
                 _ => format!(
-                    "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on such as these"
+                    "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on pictures like these"
                 ),
             })
         };
@@ -98,7 +100,8 @@ impl LineConfig {
                 if let Err(error) = v4l2::built() {
                     note("camera.source", chain(&error));
                 }
-                // Where the board's profile gave the size, the file's line is the source's.
+                // If the board profile gave the size, the problem is noted at the line of the
+                // source.
                 let given = self
                     .line_of("camera.width")
                     .or(self.line_of("camera.height"));
@@ -110,12 +113,12 @@ impl LineConfig {
                 let (width, height) = (camera.width as usize, camera.height as usize);
                 if width.saturating_mul(height) > MAX_AREA || width.max(height) > MAX_SIDE {
                     let message = format!(
-                        "pictures of {width} x {height} have more points than any inspector here takes, {MAX_AREA}"
+                        "pictures of {width} x {height} have more pixels than any inspector here takes, {MAX_AREA}"
                     );
                     note(key, message);
                 } else if camera.format == Some(PixelFormat::Yuyv) && width % 2 == 1 {
                     let message = format!(
-                        "camera.format = \"YUYV\" holds points in pairs, so that no picture of {width} points a row can be decoded; give an even width"
+                        "camera.format = \"YUYV\" holds pixels in pairs, so that no picture of {width} pixels per row can be decoded; give an even width"
                     );
                     note(key, message);
                 } else if let Some(message) = fits(width, height) {

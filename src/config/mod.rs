@@ -1,9 +1,9 @@
 //! The line's configuration: one TOML file, strict.
 //!
-//! [`LineConfig::open`] reads a file and tells everything that is wrong with it at once, each with
-//! its line. What it returns is checked as far as the file alone can tell; [`LineConfig::check_files`]
-//! looks at the bundle and folders that it names. The file's reference is `docs/config.md`, its
-//! example [`EXAMPLE`].
+//! [`LineConfig::open`] reads a file and reports everything that is wrong with it at once, each
+//! problem with its line number. The result is checked as far as the file alone allows.
+//! [`LineConfig::check_files`] checks the bundle and folders that it names. The reference of all
+//! keys is `docs/config.md`; the example is [`EXAMPLE`].
 
 mod agreement;
 mod assembly;
@@ -34,13 +34,13 @@ use sections::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Configurations larger than this are not read, bytes.
+/// Largest configuration that is read, bytes.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// A line, as configured.
+/// The configuration of one line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LineConfig {
-    /// The file, as it was named.
+    /// The file, as the caller named it.
     pub file: PathBuf,
     /// The product bundle.
     pub product: PathBuf,
@@ -54,29 +54,29 @@ pub struct LineConfig {
     pub capture: Capture,
     /// When the ejector acts.
     pub gate: Gate,
-    /// What confirms that the ejector did what it was told; None: nothing.
+    /// What confirms that the ejector did what it should; None: nothing does.
     pub confirm: Option<Confirm>,
-    /// How long the pulses for the PLC are.
+    /// Lengths of the pulses for the PLC.
     pub handshake: Handshake,
     /// How often a known-bad part must be rejected; None: off.
     pub challenge: Option<Challenge>,
-    /// When rejects are too many.
+    /// When there are too many rejects.
     pub alarm: Alarm,
     /// The inspector.
     pub inference: Inference,
-    /// Which pictures are no pictures.
+    /// Which frames cannot be real pictures.
     pub sanity: SanitySettings,
     /// Alarm on rising scores; None: off.
     pub drift: Option<DriftSettings>,
-    /// What is wired to what.
+    /// Inputs and outputs, with their pins.
     pub lines: Lines,
-    /// Lines through text instead of a GPIO chip; None: real lines.
+    /// Inputs and outputs through text instead of a GPIO chip; None: real pins.
     pub plant: Option<Plant>,
-    /// Who holds the output lines.
+    /// The process that holds the outputs.
     pub supervisor: Supervisor,
-    /// What is kept.
+    /// The event log and the kept images.
     pub record: Record,
-    /// Figures for Prometheus.
+    /// Metrics for Prometheus.
     pub metrics: Metrics,
     /// Commands to the running line.
     pub control: Control,
@@ -87,12 +87,12 @@ impl LineConfig {
     /// Reads `file`.
     ///
     /// # Errors
-    /// [`ConfigError`] with everything that is wrong with it, each with its line.
+    /// [`ConfigError`] with everything that is wrong, each problem with its line number.
     pub fn open(file: &Path) -> Result<Self, ConfigError> {
         Self::parse(&read_file(file)?, file)
     }
 
-    /// Reads `text`; `file` is what errors call it, and what paths in it are relative to.
+    /// Reads `text`. Errors name it `file`, and its paths are relative to that file's folder.
     ///
     /// # Errors
     /// As [`LineConfig::open`].
@@ -100,7 +100,7 @@ impl LineConfig {
         Self::of(text, None, file)
     }
 
-    /// Reads `texts`, which were read before: no file is opened.
+    /// Makes the configuration of `texts`, which were read before. Opens no file.
     ///
     /// # Errors
     /// As [`LineConfig::open`].
@@ -124,20 +124,20 @@ impl LineConfig {
         }
     }
 
-    /// The line of `key` (dotted) in the file; None where it is not in it.
+    /// The line number of `key` (dotted) in the file; None if the key is not in it.
     pub fn line_of(&self, key: &str) -> Option<usize> {
         self.places.get(key).copied()
     }
 
-    /// Time for inspection a part: from the latest moment at which its frame can be here to its gate.
-    /// None where the gate is in encoder counts.
+    /// Time for the inspection of one part: from the latest time at which its frame can arrive to
+    /// its gate. None if the gate is in encoder counts.
     pub fn inspection_budget(&self) -> Option<std::time::Duration> {
         let after = self.gate.after_time?;
         Some(after.saturating_sub(self.capture.latest()))
     }
 }
 
-/// Every key that a line's configuration may have, in the order of the example.
+/// Every key that a line's configuration can have, in the order of the example.
 pub fn known_keys() -> Vec<Known> {
     let Ok((mut document, table)) = Document::parse("", Path::new("")) else {
         return Vec::new();
@@ -153,7 +153,7 @@ fn read_file(file: &Path) -> Result<String, ConfigError> {
         source,
     };
     let about = std::fs::metadata(file).map_err(read)?;
-    // A pipe or a device could block for ever.
+    // Reading a pipe or a device could block forever.
     if !about.is_file() {
         return Err(read(std::io::Error::other("not a regular file")));
     }

@@ -1,14 +1,15 @@
-//! A configuration before it is read: its own text, and its board profile's where that is a file too.
+//! A configuration before it is parsed: its own text, and the text of its board profile if that is
+//! a file.
 
 use super::{ConfigError, read_file};
 use std::path::{Path, PathBuf};
 
-/// All that a line's configuration is made of.
+/// All texts that a line's configuration is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
     /// The configuration.
     pub line: String,
-    /// The board profile and its text, where `board` is a path that can be read.
+    /// Path and text of the board profile, if `board` is a path that can be read.
     pub profile: Option<(PathBuf, String)>,
 }
 
@@ -16,8 +17,9 @@ impl Texts {
     /// Reads `file`, and the profile that it names.
     ///
     /// # Errors
-    /// [`ConfigError`] when `file` cannot be read. That a profile cannot is told by
-    /// [`LineConfig::of_texts`](super::LineConfig::of_texts).
+    /// [`ConfigError`] if `file` cannot be read.
+    /// [`LineConfig::of_texts`](super::LineConfig::of_texts) reports a profile that cannot be
+    /// read.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let line = read_file(file)?;
         let profile = profile_file(&line, file).and_then(|path| {
@@ -28,7 +30,7 @@ impl Texts {
     }
 }
 
-/// Whether `board` is the path of a profile rather than the name of one.
+/// Whether `board` is the path of a profile; otherwise it is a name.
 pub(super) fn is_path(board: &str) -> bool {
     board.contains('/') || board.ends_with(".toml")
 }
@@ -59,7 +61,7 @@ mod tests {
         std::fs::write(&file, &text).unwrap();
         let texts = Texts::read(&file).unwrap();
         assert_eq!(texts.profile, Some((mine.clone(), profile.to_string())));
-        // What the disk holds afterwards is of no importance.
+        // Later changes on the disk do not matter.
         std::fs::write(&mine, "no profile").unwrap();
         let config = LineConfig::of_texts(&texts, &file).unwrap();
         assert_eq!(config.board.name, "mine");

@@ -1,4 +1,4 @@
-//! What a configuration may say, but perhaps should not.
+//! Valid settings that protect less than they could.
 
 use super::agreement::slowest_count;
 use super::{LineConfig, Problem, TriggerKind};
@@ -8,11 +8,11 @@ use crate::settings::kind::in_ms as ms;
 use crate::time::Counts;
 use std::time::Duration;
 
-/// Leaves the vision process a second to come up and say so.
+/// Leaves the vision process one second to start and report.
 const LONGEST_RESTART: Duration = Duration::from_millis(1000);
 
 impl LineConfig {
-    /// What works, but leaves less protection than the line could have; sorted by line.
+    /// Settings that work, but protect less than the line could; sorted by line number.
     pub fn warnings(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         let mut note = |key: &str, message: String| {
@@ -50,7 +50,7 @@ impl LineConfig {
                 note(
                     "inference.timeout_ms",
                     format!(
-                        "{} ms is longer than the {} ms that a part's inspection may take before its gate: an inspector that is always too late rejects every part, and with alarm.consecutive_rejects = 0 nobody is told",
+                        "{} ms is longer than the {} ms that a part's inspection may take before its gate: an inspector that is always too late rejects every part, and with alarm.consecutive_rejects = 0 there is no alarm",
                         ms(self.inference.timeout),
                         ms(left)
                     ),
@@ -61,7 +61,7 @@ impl LineConfig {
             note(
                 "supervisor.restart_ms",
                 format!(
-                    "{} ms without a vision process, which is who kicks systemd's watchdog: the packaged unit (WatchdogSec=2s) starts the whole service anew meanwhile; up to {} ms it does not",
+                    "{} ms without a vision process, which is what resets systemd's watchdog: the packaged unit (WatchdogSec=2s) starts the whole service anew meanwhile; up to {} ms it does not",
                     self.supervisor.restart.as_millis(),
                     LONGEST_RESTART.as_millis()
                 ),
@@ -84,21 +84,21 @@ impl LineConfig {
         found
     }
 
-    /// What the wiring leaves open.
+    /// Risks of the wiring.
     fn wiring(&self, note: &mut impl FnMut(&str, String)) {
         let lines = &self.lines;
         if lines.output(Output::Heartbeat).is_none() {
             note(
                 "lines",
-                "no lines.heartbeat: when the supervisor itself is killed, or the kernel hangs, most chips keep READY and PASS at their last level, and nothing else tells the PLC".into(),
+                "no lines.heartbeat: when the supervisor itself is killed, or the kernel hangs, most chips keep READY and PASS at their last level, and nothing else reports it to the PLC".into(),
             );
         }
-        for (line, what) in [
+        for (output, what) in [
             (Output::Ready, "runs the line"),
             (Output::Pass, "spares every part"),
         ] {
-            if lines.output(line).is_some_and(|line| line.active_low) {
-                let name = line.name();
+            if lines.output(output).is_some_and(|pin| pin.active_low) {
+                let name = output.name();
                 let message = format!(
                     "{name:?} is on at the low level: a board without power, in reset or booting has its pins low or floating, which then {what}; choose a driver that is energised by the high level"
                 );
@@ -107,7 +107,7 @@ impl LineConfig {
         }
     }
 
-    /// What counts of an encoder leave open.
+    /// Risks of counting by an encoder.
     fn counting(&self, note: &mut impl FnMut(&str, String)) {
         let gate = &self.gate;
         let of_another = match gate.ejector {
@@ -135,7 +135,7 @@ impl LineConfig {
         let longest = counts as f64 * slowest_count(gate.encoder_silence, pitch);
         if self.trigger.kind != TriggerKind::Encoder && longest >= pitch {
             let message = format!(
-                "on a belt slower than {:.0} counts a second PASS lasts longer than trigger.min_pitch_ms = {pitch} ms: it is over before the next part only where parts keep their distance on a slow belt, at least {counts} counts and a third",
+                "on a belt slower than {:.0} counts per second PASS lasts longer than trigger.min_pitch_ms = {pitch} ms: it is over before the next part only where parts keep their distance on a slow belt, at least {counts} counts and a third",
                 counts as f64 * 1000.0 / pitch
             );
             note("gate.pulse_counts", message);

@@ -1,4 +1,5 @@
-//! `[lines]`: what is wired to what. The lines' names are those of the gate's inputs and outputs.
+//! `[lines]`: which input or output is on which pin. The names are those of the gate's inputs and
+//! outputs.
 
 use super::board::{Bias, Board, Drive, LineSpec};
 use crate::line::devices::Input;
@@ -6,7 +7,7 @@ use crate::line::gate::Output;
 use crate::settings::kind::{text, texts};
 use crate::settings::{Absent, Document, Place, Problems, Section, Setting};
 
-/// `[lines]`: what is wired to what. Every entry is on another line.
+/// `[lines]`: which input or output is on which pin. Every one has a pin of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(Vec<(&'static str, LineSpec)>);
 
@@ -32,7 +33,7 @@ impl Lines {
         names
     };
 
-    /// The line called `name` in the file; None where it is not wired.
+    /// The pin of the input or output called `name` in the file; None if it is not wired.
     pub fn named(&self, name: &str) -> Option<&LineSpec> {
         let mut lines = self.0.iter();
         lines
@@ -40,17 +41,17 @@ impl Lines {
             .map(|(_, spec)| spec)
     }
 
-    /// What is wired to an input.
+    /// The pin of an input; None if it is not wired.
     pub fn input(&self, input: Input) -> Option<&LineSpec> {
         self.named(input.name())
     }
 
-    /// What is wired to an output.
-    pub fn output(&self, line: Output) -> Option<&LineSpec> {
-        self.named(line.name())
+    /// The pin of an output; None if it is not wired.
+    pub fn output(&self, output: Output) -> Option<&LineSpec> {
+        self.named(output.name())
     }
 
-    /// The lines that are wired, by name, inputs first.
+    /// All wired inputs and outputs by name, inputs first.
     pub fn wired(&self) -> impl Iterator<Item = (&'static str, &LineSpec)> {
         self.0.iter().map(|(name, spec)| (*name, spec))
     }
@@ -64,7 +65,7 @@ pub(super) struct LinesRead {
     lists: [(Setting<Vec<String>>, List); 4],
 }
 
-/// A list of lines that have something in common.
+/// A list of inputs or outputs that share a property.
 #[derive(Clone, Copy)]
 struct List {
     key: &'static str,
@@ -134,12 +135,12 @@ impl LinesRead {
     }
 
     /// The setting of an output.
-    pub(super) fn output(&self, line: Output) -> &Setting<String> {
-        &self.wired[Input::ALL.len() + line as usize].1
+    pub(super) fn output(&self, output: Output) -> &Setting<String> {
+        &self.wired[Input::ALL.len() + output as usize].1
     }
 
-    /// The lines on `board`, which is None where that is a problem already; what cannot be wired so is
-    /// noted.
+    /// The wiring on `board`, which is None if that is a problem already. Notes every pin that
+    /// cannot be used as stated.
     pub(super) fn taken(&self, board: Option<&Board>, problems: &mut Problems) -> Lines {
         let mut found: Vec<(&'static str, LineSpec)> = Vec::new();
         for (name, setting) in &self.wired {
@@ -156,7 +157,7 @@ impl LinesRead {
             };
             if let Some((other, _)) = found.iter().find(|(_, other)| other.same_wire(&spec)) {
                 let message =
-                    format!("{text:?} is wired to lines.{other} already; a line has one meaning");
+                    format!("{text:?} is wired to lines.{other} already; a pin has one meaning");
                 problems.note(line, &setting.key, message);
             }
             found.push((name, spec));
@@ -165,7 +166,7 @@ impl LinesRead {
         Lines(found)
     }
 
-    /// Does what the lists say.
+    /// Applies the lists to the pins.
     fn apply(&self, found: &mut [(&'static str, LineSpec)], problems: &mut Problems) {
         for (setting, list) in &self.lists {
             let usable = |name: &str| {
@@ -177,7 +178,7 @@ impl LinesRead {
             for name in setting.value.iter().flatten() {
                 if !usable.contains(&&**name) {
                     let message = format!(
-                        "{name:?} is not among the lines that are wired and can be {}: {}",
+                        "{name:?} is not among the wired inputs and outputs that can be {}: {}",
                         list.key,
                         usable.join(", ")
                     );

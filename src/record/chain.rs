@@ -1,21 +1,22 @@
-//! One line of the log with its checksum, and the names of log files.
+//! One entry of the log with its checksum, and the names of log files.
 //!
-//! `JSON <tab> checksum <newline>`. The checksum is the CRC-32 of the checksum before, as it is
-//! written, and the JSON: a line that was changed, moved or taken out breaks the chain.
+//! An entry is `JSON <tab> checksum <newline>`. The checksum is the CRC-32 of two things: the
+//! previous entry's checksum as it is written, and the JSON. So an entry that was changed, moved
+//! or removed breaks the chain.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// Longest line, checksum and newline included. What is longer is no line of this log.
+/// Longest entry in bytes, with checksum and newline. A longer line is not an entry of this log.
 pub const MAX_LINE: usize = 8_192;
 
-/// Checksum that a file without a predecessor starts from.
+/// Checksum that a file starts from if no file comes before it.
 pub(super) const START: u32 = 0;
 
 /// Bytes of the tab and the checksum.
 pub(super) const SEAL: usize = 9;
 
-/// The checksum of `json` after a line with the checksum `before`.
+/// The checksum of `json` after an entry with the checksum `before`.
 pub(super) fn checksum(before: u32, json: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&digits(before));
@@ -23,13 +24,13 @@ pub(super) fn checksum(before: u32, json: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Eight hexadecimal digits.
+/// The checksum as eight hexadecimal digits.
 pub(super) fn digits(checksum: u32) -> [u8; 8] {
     let digit = |i: u32| b"0123456789abcdef"[(checksum >> (28 - 4 * i) & 15) as usize];
     std::array::from_fn(|i| digit(i as u32))
 }
 
-/// What [`digits`] made; None for anything else.
+/// Reads what [`digits`] writes; None for any other text.
 pub(super) fn parse_digits(text: &[u8]) -> Option<u32> {
     let digit = |&c: &u8| match c {
         b'0'..=b'9' => Some(u32::from(c - b'0')),
@@ -42,7 +43,7 @@ pub(super) fn parse_digits(text: &[u8]) -> Option<u32> {
     text.iter().try_fold(0, |sum, c| Some(sum << 4 | digit(c)?))
 }
 
-/// Appends the checksum and the newline to the JSON in `line`; returns the checksum.
+/// Appends checksum and newline to the JSON in `line`. Returns the checksum.
 pub(super) fn seal(before: u32, line: &mut Vec<u8>) -> u32 {
     let sum = checksum(before, line);
     line.push(b'\t');
@@ -51,28 +52,26 @@ pub(super) fn seal(before: u32, line: &mut Vec<u8>) -> u32 {
     sum
 }
 
-/// JSON and checksum of a line without its newline; None where it has not that form.
+/// JSON and checksum of an entry without its newline; None if the line does not have that form.
 pub(super) fn split(line: &[u8]) -> Option<(&[u8], u32)> {
     let (json, seal) = line.split_at_checked(line.len().checked_sub(SEAL)?)?;
     let sum = parse_digits(seal.strip_prefix(b"\t")?)?;
     json.starts_with(b"{").then_some((json, sum))
 }
 
-/// Name of log file `number`.
 pub(super) fn file_name(number: u64) -> String {
     format!("events-{number:08}.log")
 }
 
-/// The number of a log file by its name.
 pub(super) fn file_number(name: &OsStr) -> Option<u64> {
     let digits = name.to_str()?.strip_prefix("events-")?;
     let digits = digits.strip_suffix(".log")?;
     let number = digits.parse().ok()?;
-    // No signs, no other number of zeros: one name a number.
+    // No sign and no other number of zeros: each number has exactly one name.
     (file_name(number).as_str() == name).then_some(number)
 }
 
-/// Numbers and paths of the log files in `folder`, lowest first.
+/// Numbers and paths of the log files in `folder`, in rising order.
 pub(super) fn files_in(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {

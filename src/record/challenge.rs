@@ -1,14 +1,14 @@
-//! What is known of the challenge: a known-bad part that the line has to reject from time to time.
+//! State of the challenge: a known-bad part that the line must reject from time to time.
 
 use super::counter::Counter;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Where the challenge is.
+/// State of the challenge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ChallengeState {
-    /// None was asked for.
+    /// Nobody has asked for a challenge.
     #[default]
     Idle,
     /// The next part is the known-bad one.
@@ -30,51 +30,52 @@ impl ChallengeState {
     }
 }
 
-/// How challenges ended, and when one was passed last. Shared by all threads, without locks.
+/// How challenges ended, and when one was last passed. All threads share it, without locks.
 #[derive(Debug, Default)]
 pub struct ChallengeFigures {
-    /// Known-bad parts that the inspector called NG and the line rejected.
+    /// Known-bad parts with the verdict NG that the line rejected.
     pub passed: Counter,
-    /// Known-bad parts that were inspected OK, or that passed.
+    /// Known-bad parts with the verdict OK, or that passed the gate.
     pub failed: Counter,
-    /// Challenges that prove nothing and have to be repeated.
+    /// Challenges that show nothing and must be repeated.
     pub void: Counter,
-    /// Seconds since 1970 by the wall clock; 0: nobody knows.
+    /// Seconds since 1970 by the wall clock; 0 if unknown.
     passed_at: AtomicU64,
     state: AtomicU8,
     needed: AtomicBool,
 }
 
 impl ChallengeFigures {
-    /// When one was passed last, in seconds since 1970; None: nobody knows.
+    /// When a challenge was last passed, in seconds since 1970; None if unknown.
     pub fn passed_at(&self) -> Option<u64> {
         Some(self.passed_at.load(Relaxed)).filter(|&at| at > 0)
     }
 
-    /// One was passed then; None: nobody knows when.
+    /// Sets when a challenge was last passed, in seconds since 1970; None if unknown.
     pub fn set_passed_at(&self, seconds: Option<u64>) {
         self.passed_at.store(seconds.unwrap_or(0), Relaxed);
     }
 
-    /// Since one was passed, by the wall clock. None where nobody knows, or where the clock stands
-    /// before it.
+    /// Time since a challenge was passed, by the wall clock. None if unknown, or if the clock is
+    /// before that time.
     pub fn age(&self, now: SystemTime) -> Option<Duration> {
         let passed = UNIX_EPOCH + Duration::from_secs(self.passed_at()?);
         now.duration_since(passed).ok()
     }
 
-    /// Where it is.
+    /// State of the challenge now.
     pub fn state(&self) -> ChallengeState {
         let number = usize::from(self.state.load(Relaxed));
         ChallengeState::ALL.get(number).copied().unwrap_or_default()
     }
 
-    /// It goes on.
+    /// Sets the state.
     pub fn set_state(&self, state: ChallengeState) {
         self.state.store(state as u8, Relaxed);
     }
 
-    /// Whether the alarm `challenge` stands and cannot be acknowledged before one is passed.
+    /// Whether the alarm `challenge` is latched and cannot be acknowledged before a challenge is
+    /// passed.
     pub fn needed(&self) -> bool {
         self.needed.load(Relaxed)
     }
@@ -115,7 +116,7 @@ mod tests {
             .unwrap();
         let age: u64 = after.split_once('\n').unwrap().0.parse().unwrap();
         assert!((100..200).contains(&age), "{age}");
-        // The clock was set back: nobody knows.
+        // The clock was set back, so the age is unknown.
         let before = UNIX_EPOCH + Duration::from_secs(now - 200);
         assert_eq!(metrics.challenge.age(before), None);
     }

@@ -1,23 +1,24 @@
-//! Drift: do good parts score higher than they did when the product was made?
+//! Drift: do good parts score higher than they did when the product was fitted?
 //!
-//! An alarm, never a verdict: lamps age, lenses get dusty, fixtures wear, and scores creep up long
-//! before good parts are rejected.
+//! Drift is an alarm and never a verdict. Lamps age, lenses get dusty, fixtures wear: scores rise
+//! slowly, long before good parts are rejected.
 
 use crate::settings::kind::{decimal, whole};
 use crate::settings::section;
 use thiserror::Error;
 
-/// Most parts that a window may hold.
+/// Most parts that a window can hold.
 const LARGEST_WINDOW: usize = 65_536;
 
 section! {
     /// `[drift]`: an alarm on slowly rising scores, never a verdict.
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub struct DriftSettings, read as DriftRead in "drift" {
-        /// Passed parts whose mean is looked at. Nothing is said before there are so many.
+        /// Number of OK parts whose mean score is watched. There is no alarm before the window is
+        /// full.
         window: usize = "window", whole(10..=LARGEST_WINDOW as u64, "parts"), default 200;
-        /// Rise of that mean over the product's own at which the alarm comes, per cent. It goes again
-        /// below half of it.
+        /// Rise of that mean over the product's own mean at which the alarm is raised, per cent.
+        /// The alarm is cleared below half of it.
         rise_percent: f64 = "rise_percent", decimal(0.1..=1000.0, "%"), default 20;
     }
 }
@@ -25,38 +26,38 @@ section! {
 /// Why drift cannot be watched.
 #[derive(Debug, Error, PartialEq)]
 pub enum DriftError {
-    /// No parts, or more than are kept.
+    /// The window is empty or larger than the limit.
     #[error("drift.window is {found}; 1 to {LARGEST_WINDOW} parts can be watched")]
     Window {
-        /// As given.
+        /// The given number of parts.
         found: usize,
     },
-    /// No rise at all.
+    /// The rise is not a number above 0.
     #[error("drift.rise_percent is {found}; it must be a number over 0")]
     Rise {
-        /// As given.
+        /// The given rise, per cent.
         found: f64,
     },
-    /// There is nothing to compare with.
+    /// The product's mean score is not a number above 0.
     #[error(
         "the product's mean score of good parts is {found}, which nothing can be compared with; fit it again or leave [drift] out"
     )]
     Reference {
-        /// As given.
+        /// The given mean score.
         found: f64,
     },
 }
 
-/// The alarm comes or goes.
+/// The alarm is raised or cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftChange {
     /// Scores have risen.
     Raised,
-    /// They are back.
+    /// Scores are low enough again.
     Cleared,
 }
 
-/// Mean score of the last parts with an OK verdict, against the product's own.
+/// Mean score of the last parts with an OK verdict, compared with the product's own mean.
 #[derive(Clone, Debug)]
 pub struct Drift {
     settings: DriftSettings,
@@ -69,11 +70,11 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// Takes all memory that it will need. `reference` is the product's own mean score of good parts,
-    /// over 0.
+    /// Allocates all memory that it will need. `reference` is the product's own mean score of good
+    /// parts, above 0.
     ///
     /// # Errors
-    /// [`DriftError`] that names the value.
+    /// [`DriftError`], which names the value.
     pub fn new(settings: DriftSettings, reference: f64) -> Result<Self, DriftError> {
         let DriftSettings {
             window,
@@ -102,7 +103,8 @@ impl Drift {
         })
     }
 
-    /// A part with an OK verdict and its score. A score that is not a number is not counted.
+    /// Counts a part with an OK verdict and its score. A score that is not finite is not counted.
+    /// Returns a change of the alarm.
     pub fn ok_part(&mut self, score: f32) -> Option<DriftChange> {
         if !score.is_finite() {
             return None;
@@ -114,7 +116,8 @@ impl Drift {
         if self.next == self.ring.len() {
             self.next = 0;
             self.full = true;
-            // Once a round the sum is made anew, so that rounding never adds up over months.
+            // Once per round the sum is computed anew, so rounding errors cannot add up over
+            // months.
             self.sum = self.ring.iter().map(|&s| f64::from(s)).sum();
         }
         let rise = self.rise_percent()?;
@@ -141,17 +144,17 @@ impl Drift {
         Some((mean / self.reference - 1.0) * 100.0)
     }
 
-    /// Whether the alarm stands.
+    /// Whether the alarm is raised.
     pub fn raised(&self) -> bool {
         self.raised
     }
 
-    /// The mean score of good parts that it compares with.
+    /// The product's mean score of good parts, which is compared with.
     pub fn reference(&self) -> f64 {
         self.reference
     }
 
-    /// Forgets all parts; the alarm goes too. For a new product or a cleaned lens.
+    /// Forgets all parts and clears the alarm. For a new product or after a cleaning of the lens.
     pub fn restart(&mut self) {
         self.ring.fill(0.0);
         (self.next, self.full, self.sum, self.raised) = (0, false, 0.0, false);

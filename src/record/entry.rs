@@ -1,4 +1,4 @@
-//! What the gate hands to the recorder: values of fixed size, copied, without heap.
+//! What the gate thread passes to the recorder: values of fixed size, copied, without heap.
 
 use crate::line::gate::{PartId, PartVerdict, Reason};
 use crate::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use std::fmt::{self, Write};
 use std::time::SystemTime;
 
-/// A text of at most `N` bytes that is copied like a number; what does not fit is cut off.
+/// A text of at most `N` bytes that is copied like a number. A longer text is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShortText<const N: usize> {
     bytes: [u8; N],
@@ -15,7 +15,7 @@ pub struct ShortText<const N: usize> {
 }
 
 impl<const N: usize> ShortText<N> {
-    /// No text.
+    /// The empty text.
     pub const EMPTY: Self = Self {
         bytes: [0; N],
         length: 0,
@@ -31,7 +31,7 @@ impl<const N: usize> ShortText<N> {
     /// Formats `value` without heap: `ShortText::of(format_args!("{pin}: {error}"))`.
     pub fn of(value: impl fmt::Display) -> Self {
         let mut out = Self::EMPTY;
-        // A Display that fails leaves what it wrote so far.
+        // If a Display fails, the text written so far stays.
         let _ = write!(out, "{value}");
         out
     }
@@ -47,19 +47,19 @@ impl<const N: usize> ShortText<N> {
         take == text.len()
     }
 
-    /// The text.
+    /// The text as written so far.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
-    /// Whether there is none.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 }
 
 impl<const N: usize> Write for ShortText<N> {
-    /// Fails once the text is full, which ends the formatting early.
+    /// Fails when the text is full, which ends the formatting early.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.push(text) {
             Ok(())
@@ -81,7 +81,7 @@ impl<const N: usize> Serialize for ShortText<N> {
     }
 }
 
-/// Which product inspected: its name and the beginning of its bundle's digest.
+/// The product that inspects: its name and the beginning of its bundle's digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProductLabel {
     /// The product's name, cut after 48 bytes.
@@ -91,13 +91,13 @@ pub struct ProductLabel {
 }
 
 impl ProductLabel {
-    /// No product loaded.
+    /// No product is loaded.
     pub const NONE: Self = Self {
         name: ShortText::EMPTY,
         digest: ShortText::EMPTY,
     };
 
-    /// `digest` in hexadecimal; only its beginning is kept.
+    /// `digest` is hexadecimal; only its beginning is kept.
     pub fn new(name: &str, digest: &str) -> Self {
         Self {
             name: ShortText::new(name),
@@ -106,27 +106,27 @@ impl ProductLabel {
     }
 }
 
-/// Times that are measured for every part.
+/// Times that are measured for each part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Latency {
     /// From the trigger to the exposure of the frame.
     TriggerToFrame,
-    /// From the exposure until the frame was in hand.
+    /// From the exposure until the program has the frame.
     Delivery,
-    /// The frame waited for the inspector.
+    /// From then until the inspector takes the frame.
     Waiting,
-    /// The inspector at work.
+    /// How long the inspection takes.
     Inspection,
-    /// From the trigger until the gate knew the verdict.
+    /// From the trigger until the gate has the verdict.
     TriggerToVerdict,
-    /// From the trigger until the output was set.
+    /// From the trigger until the output is set.
     TriggerToOutput,
-    /// The output was set so much after its schedule.
+    /// How much later than scheduled the output is set.
     OutputLateness,
 }
 
 impl Latency {
-    /// All of them.
+    /// All of them, in the order of their numbers.
     pub const ALL: [Latency; 7] = [
         Latency::TriggerToFrame,
         Latency::Delivery,
@@ -157,33 +157,34 @@ pub struct Latencies {
     us: [u64; Latency::ALL.len()],
 }
 
-/// Marks a time that was not measured; 584,000 years, so it takes none that could be.
+/// Marks a time that was not measured. As microseconds it is 584,000 years, so no real time has
+/// it.
 const NOT_MEASURED: u64 = u64::MAX;
 
 impl Latencies {
-    /// None measured.
+    /// No time is measured.
     pub const NONE: Self = Self {
         us: [NOT_MEASURED; Latency::ALL.len()],
     };
 
-    /// Sets one, in whole microseconds, rounded down.
+    /// Sets one time, in whole microseconds, rounded down.
     pub fn set(&mut self, which: Latency, time: Duration) {
         self.us[which as usize] = time.as_micros();
     }
 
-    /// This with one more set.
+    /// The same times with one more set.
     #[must_use]
     pub fn with(mut self, which: Latency, time: Duration) -> Self {
         self.set(which, time);
         self
     }
 
-    /// Microseconds, where measured.
+    /// Microseconds; None if not measured.
     pub fn get(&self, which: Latency) -> Option<u64> {
         Some(self.us[which as usize]).filter(|&us| us != NOT_MEASURED)
     }
 
-    /// Those that were measured, in microseconds.
+    /// The measured times, in microseconds.
     pub fn measured(&self) -> impl Iterator<Item = (Latency, u64)> + '_ {
         Latency::ALL
             .into_iter()
@@ -201,40 +202,40 @@ impl Serialize for Latencies {
     }
 }
 
-/// The frame that a part was inspected by.
+/// The frame on which a part was inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameStamp {
-    /// When it was exposed.
+    /// Time of its exposure.
     pub time: Instant,
-    /// The camera's counter.
+    /// The camera's frame number.
     pub sequence: u64,
 }
 
-/// Everything that is kept about one part. Made by the gate thread: no heap.
+/// All that is recorded of one part. The gate thread makes it, without heap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PartEntry {
-    /// Its number.
+    /// The part's number.
     pub part: PartId,
-    /// When the trigger saw it.
+    /// Time of the trigger.
     pub trigger: Instant,
     /// The wall clock at the trigger, for people only.
     pub wall: SystemTime,
-    /// The frame that it was inspected by; None without one.
+    /// The frame on which it was inspected; None if there was none.
     pub frame: Option<FrameStamp>,
-    /// The score; None where it was not inspected.
+    /// The score; None if the part was not inspected.
     pub score: Option<f32>,
-    /// What the inspector said, even when it came too late; None where it said nothing.
+    /// The verdict, also if it came too late; None if there is none.
     pub verdict: Option<PartVerdict>,
-    /// Why it was rejected; None: it passed.
+    /// Why the part was rejected; None if it passed.
     pub reason: Option<Reason>,
-    /// How long things took.
+    /// The measured times.
     pub latencies: Latencies,
-    /// Which product inspected.
+    /// The product that inspected it.
     pub product: ProductLabel,
 }
 
 impl PartEntry {
-    /// A part that was rejected for `reason` and of which nothing else is known.
+    /// A part that was rejected for `reason`; nothing else is known of it.
     pub fn rejected(part: PartId, trigger: Instant, wall: SystemTime, reason: Reason) -> Self {
         Self {
             part,
@@ -249,51 +250,51 @@ impl PartEntry {
         }
     }
 
-    /// Whether it passed.
+    /// Whether the part passed.
     pub fn passed(&self) -> bool {
         self.reason.is_none()
     }
 }
 
-/// What an event line reports. The log itself adds `log`, `torn`, `damaged`, `gap`,
+/// What an event entry reports. The log itself adds `log`, `torn`, `damaged`, `gap`,
 /// `sync_failed`, `removed` and `images_dropped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// The line's program started.
     Start,
-    /// It stopped in an orderly way.
+    /// The program stopped in an orderly way.
     Stop,
     /// READY went on.
     Ready,
     /// READY went off.
     NotReady,
-    /// A fault appeared.
+    /// A fault was raised.
     FaultRaised,
-    /// A fault went away.
+    /// A fault was cleared.
     FaultCleared,
-    /// An alarm appeared: consecutive rejects, reject rate, drift.
+    /// An alarm was raised: consecutive rejects, reject rate, drift.
     Alarm,
-    /// An alarm went away.
+    /// An alarm was cleared.
     AlarmCleared,
     /// A person acknowledged an alarm.
     Acknowledged,
     /// The vision process was started again.
     Restarted,
-    /// One of the two processes was late.
+    /// One of the two processes ran late.
     WasLate,
-    /// A file that the line was started with is on disk otherwise now.
+    /// A file that the line was started with is different on the disk now.
     ChangedOnDisk,
-    /// A challenge was asked for: the next part is known to be bad.
+    /// A person asked for a challenge: the next part is known to be bad.
     Challenge,
-    /// The known-bad part was rejected on the inspector's word.
+    /// The known-bad part got the verdict NG and was rejected.
     ChallengePassed,
-    /// The known-bad part was inspected OK, or passed.
+    /// The known-bad part got the verdict OK, or passed the gate.
     ChallengeFailed,
-    /// The challenge proves nothing and has to be repeated.
+    /// The challenge shows nothing and must be repeated.
     ChallengeVoid,
     /// Another product was loaded.
     Product,
-    /// Anything else worth keeping.
+    /// Anything else that is worth an entry.
     Note,
 }
 
@@ -345,23 +346,23 @@ impl EventKind {
     }
 }
 
-/// Something that happened to the line rather than to one part. No heap.
+/// An event of the whole line, not of one part. No heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventEntry {
-    /// What.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// To what: the fault's or alarm's name, "camera", "product".
+    /// What it happened to: name of the fault or alarm, "camera", "product".
     pub subject: ShortText<32>,
-    /// The rest, for people; empty where there is no more to say.
+    /// More detail for people; can be empty.
     pub detail: ShortText<192>,
-    /// When.
+    /// When it happened.
     pub at: Instant,
     /// The wall clock then, for people only.
     pub wall: SystemTime,
 }
 
 impl EventEntry {
-    /// An event now; `detail` is formatted without heap and cut after 192 bytes.
+    /// An event now. `detail` is formatted without heap and cut after 192 bytes.
     pub fn new(kind: EventKind, subject: &str, detail: impl fmt::Display, at: Instant) -> Self {
         Self {
             kind,
@@ -407,7 +408,7 @@ mod tests {
             let whole = format!("{text}{more}");
             for short in [ShortText::<16>::new(&whole), ShortText::of(format_args!("{text}{more}"))] {
                 prop_assert!(whole.starts_with(short.as_str()));
-                // Nothing is cut that would have fitted.
+                // No character is cut that would have fitted.
                 let next = whole[short.as_str().len()..].chars().next();
                 prop_assert!(next.is_none_or(|c| short.as_str().len() + c.len_utf8() > 16));
             }

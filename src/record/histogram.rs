@@ -1,19 +1,20 @@
-//! Latency histograms of fixed size: buckets as wide as 1/128 of what they hold.
+//! Latency histograms of fixed size: each bucket is 1/128 of its values wide.
 //!
-//! The layout is that of HdrHistogram: whole microseconds up to 256, then 128 buckets for every
-//! doubling, so that a quantile is never off by more than 0.8 %. Recording is two atomic additions
-//! and no memory; anyone may read meanwhile.
+//! The layout is that of HdrHistogram: whole microseconds up to 256, then 128 buckets per
+//! doubling. So a quantile is at most 0.8 % too high. Recording costs four atomic operations and
+//! allocates nothing. Other threads can read meanwhile.
 
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Buckets for every doubling.
+/// Buckets per doubling.
 const PER_OCTAVE: u64 = 128;
-/// Values below it have a bucket each.
+/// Values below it have one bucket each.
 const EXACT: u64 = 2 * PER_OCTAVE;
 /// log2 of [`EXACT`].
 const EXACT_BITS: u32 = EXACT.ilog2();
-/// Longest time that is told apart: an hour. Longer ones count as it, and in the maximum.
+/// Longest time with a bucket of its own: one hour. Longer times count in that bucket; the maximum
+/// keeps their value.
 const LONGEST_US: u64 = 3_600_000_000;
 const BUCKETS: usize = index(LONGEST_US) + 1;
 
@@ -33,7 +34,7 @@ const fn index(us: u64) -> usize {
     (EXACT + PER_OCTAVE * octave as u64 + (within - PER_OCTAVE)) as usize
 }
 
-/// Largest value of a bucket.
+/// Largest value in a bucket.
 const fn highest(index: usize) -> u64 {
     let index = index as u64;
     if index < EXACT {
@@ -46,7 +47,7 @@ const fn highest(index: usize) -> u64 {
     ((within + 1) << (octave + 1)) - 1
 }
 
-/// Times in microseconds. Shared: one thread records (several may), others read.
+/// Times in microseconds. Any number of threads record and read at the same time.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: Box<[AtomicU64]>,
@@ -55,18 +56,18 @@ pub struct Histogram {
     max_us: AtomicU64,
 }
 
-/// What is mostly asked of a histogram, microseconds; zeros without a value.
+/// The usual figures of a histogram, in microseconds; all zero if it is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Quantiles {
-    /// Values recorded.
+    /// Number of recorded values.
     pub count: u64,
-    /// Half are at or below it.
+    /// Half of the values are at or below it.
     pub p50_us: u64,
-    /// 99 % are.
+    /// 99 % of the values are at or below it.
     pub p99_us: u64,
-    /// 99.9 % are.
+    /// 99.9 % of the values are at or below it.
     pub p999_us: u64,
-    /// The largest, exactly.
+    /// The largest value, exact.
     pub max_us: u64,
 }
 
@@ -77,7 +78,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// An empty one; takes all memory that it will need, 28 kB.
+    /// An empty histogram. Allocates all memory that it will need, 28 kB.
     pub fn new() -> Self {
         Self {
             buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
@@ -87,17 +88,17 @@ impl Histogram {
         }
     }
 
-    /// Counts one time. Takes no memory and no lock.
+    /// Counts one time, in microseconds. No allocation and no lock.
     pub fn record(&self, us: u64) {
         self.buckets[index(us.min(LONGEST_US))].fetch_add(1, Relaxed);
         let limit = LIMITS_US.partition_point(|&limit| limit < us);
         self.limits[limit].fetch_add(1, Relaxed);
-        // Wraps after 584,000 years of added-up time.
+        // The sum overflows after 584,000 years of added time.
         self.sum_us.fetch_add(us.min(LONGEST_US), Relaxed);
         self.max_us.fetch_max(us, Relaxed);
     }
 
-    /// Adds all that `other` counted.
+    /// Adds all counts of `other`.
     pub fn merge(&self, other: &Self) {
         let add = |to: &AtomicU64, from: &AtomicU64| to.fetch_add(from.load(Relaxed), Relaxed);
         for (to, from) in self.buckets.iter().zip(&other.buckets) {
@@ -110,17 +111,18 @@ impl Histogram {
         self.max_us.fetch_max(other.max_us.load(Relaxed), Relaxed);
     }
 
-    /// How many were recorded.
+    /// Number of recorded values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|b| b.load(Relaxed)).sum()
     }
 
-    /// The smallest recorded value that at least the share `q` (0..=1) is at or below, as the top
-    /// of its bucket: never below the true one, and at most 0.8 % above. None when empty.
+    /// The smallest recorded value so that at least the share `q` (0..=1) of all values is at or
+    /// below it. The result is the top of its bucket: never below the true value, and at most 0.8
+    /// % above it. None if the histogram is empty.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let count = self.count();
         let max = self.max_us.load(Relaxed);
-        // As a float: an exact rank is no use beyond 2^53 values. NaN asks for the first.
+        // As a float: an exact rank is of no use above 2^53 values. NaN gives the first value.
         let rank = ((q * count as f64).ceil() as u64).clamp(1, count.max(1));
         let mut seen = 0;
         for (i, bucket) in self.buckets.iter().enumerate() {
@@ -145,7 +147,8 @@ impl Histogram {
         }
     }
 
-    /// How many are at or below each of [`LIMITS_US`], how many in all, and their sum.
+    /// How many values are at or below each of [`LIMITS_US`], how many there are in all, and their
+    /// sum.
     pub(crate) fn cumulative(&self) -> ([u64; LIMITS_US.len()], u64, u64) {
         let mut seen = 0;
         let mut out = [0; LIMITS_US.len()];

@@ -1,6 +1,7 @@
-//! Images of parts: every rejected one, and a share of those that passed, within a quota.
+//! Images of parts: of every rejected part and of a share of the passed parts, within a quota.
 //!
-//! Runs on the recorder's thread. An image that cannot be kept is counted and costs nothing else.
+//! This runs on the recorder's thread. An image that cannot be kept is counted; nothing else
+//! depends on it.
 
 use super::entry::PartEntry;
 use super::kept::{Index, Name};
@@ -17,38 +18,39 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Most files removed to make room for one image, and most looked at by one [`Images::tick`]: a
-/// bound on the time that either takes.
+/// Most files that are removed to make room for one image, and most that one [`Images::tick`]
+/// removes. It bounds the time that both take.
 const AT_ONCE: usize = 64;
-/// Files of earlier runs that one [`Images::tick`] takes into account.
+/// Files of earlier runs that one [`Images::tick`] adds to the index.
 const FOUND_AT_ONCE: usize = 2_000;
-/// Trouble is told at most so often.
-const TELL_EVERY: Duration = Duration::from_millis(60_000);
-/// Name of an image that is being written, in the images' folder.
+/// Shortest time between two warnings.
+const WARN_EVERY: Duration = Duration::from_millis(60_000);
+/// Name of an image while it is written, in the folder of images.
 const UNFINISHED: &str = "unfinished";
 
-/// Turns a raw frame into pixels; the same function that the inspector uses.
+/// Turns a raw frame into pixels. It is the same function that the inspector uses.
 pub type Decode =
     Box<dyn FnMut(&RawFrame) -> Result<Frame, Box<dyn std::error::Error + Send + Sync>> + Send>;
 
-/// What is kept, where, and how much of it.
+/// Which images are kept, where, and how many.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageOptions {
-    /// The folder; made if it is missing. Files in it that are not named by this program are left
-    /// alone and not counted.
+    /// The folder, created if it is missing. Files that this program did not name are left alone
+    /// and not counted.
     pub folder: PathBuf,
-    /// Most bytes that images may take on the disk; 0: none are kept.
+    /// Most bytes that images can take on the disk; 0 keeps none.
     pub quota_bytes: u64,
     /// Share of the passed parts whose image is kept, per cent.
     pub ok_sample_percent: f64,
-    /// Bytes that stay free on the disk for others. Below it, images of earlier parts make room.
+    /// Bytes that stay free on the disk for others. If less is free, images of earlier parts are
+    /// removed.
     pub min_free_bytes: u64,
-    /// Which passed parts are kept: the same seed and part number decide the same.
+    /// Seed that selects the passed parts: the same seed and part number give the same choice.
     pub seed: u64,
 }
 
 impl ImageOptions {
-    /// Which passed parts are kept, for whoever must know before the part is decided.
+    /// Which passed parts are kept. For code that must know it before the part is decided.
     pub fn sampler(&self) -> Sampler {
         let kept = self.quota_bytes > 0;
         Sampler {
@@ -58,7 +60,7 @@ impl ImageOptions {
     }
 }
 
-/// Draws the passed parts whose images are kept.
+/// Selects the passed parts whose images are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
     percent: f64,
@@ -66,17 +68,17 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Whether `part` is drawn.
+    /// Whether `part` is selected.
     pub fn takes(&self, part: PartId) -> bool {
         let unit = || f64::from(Rng::stream(self.seed, part.0).unit());
         self.percent > 0.0 && unit() * 100.0 < self.percent
     }
 }
 
-/// Why an image was not kept, by name in metrics.
+/// Why an image was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dropped {
-    /// It does not fit the quota or the free space, even with all others gone that may go.
+    /// It does not fit the quota or the free space, even after all images that can go are removed.
     NoRoom,
     /// The file could not be written.
     NotWritten,
@@ -85,7 +87,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    /// All of them.
+    /// All of them, in the order of their numbers.
     pub const ALL: [Dropped; 3] = [Dropped::NoRoom, Dropped::NotWritten, Dropped::NotEncoded];
 
     /// Name in logs and metrics.
@@ -98,27 +100,27 @@ impl Dropped {
     }
 }
 
-/// What became of a part's image.
+/// What happened to a part's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It was not to be kept: no frame, or a passed part that is not sampled.
+    /// No image was wanted: there is no frame, or the part passed and is not selected.
     NotWanted,
-    /// It is in this file, relative to the images' folder.
+    /// It is kept in this file; the path is relative to the folder of images.
     As(PathBuf),
-    /// It was to be kept, and is not.
+    /// It was wanted but is not kept.
     Dropped(Dropped),
 }
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageCounts {
-    /// Images of passed parts kept.
+    /// Kept images of passed parts.
     pub kept_passed: u64,
-    /// Images of rejected parts kept.
+    /// Kept images of rejected parts.
     pub kept_rejected: u64,
-    /// Images that were to be kept and are not, by [`Dropped::ALL`].
+    /// Images that were wanted but are not kept, in the order of [`Dropped::ALL`].
     pub dropped: [u64; Dropped::ALL.len()],
-    /// Older images removed to make room.
+    /// Older images that were removed to make room.
     pub removed: u64,
 }
 
@@ -151,22 +153,22 @@ impl KeepError {
     }
 }
 
-/// The kept images. One thread owns it.
+/// The kept images. One thread owns them.
 pub struct Images {
     options: ImageOptions,
     decode: Decode,
     index: Index,
     counts: ImageCounts,
-    /// Encoded bytes; reused.
+    /// Buffer for encoded bytes, reused.
     encoded: Vec<u8>,
-    told: Option<Instant>,
-    /// Dropped since it was last asked for, and why the last of them was.
+    warned: Option<Instant>,
+    /// Images dropped since the last call of `news`, and why the last one was.
     news: (u64, String),
 }
 
 impl Images {
-    /// Never fails and touches no disk yet: what is found in the folder is taken into account bit
-    /// by bit, by [`Images::tick`].
+    /// Never fails and does not touch the disk yet. [`Images::tick`] adds the images of earlier
+    /// runs to the index, some per call.
     pub fn new(options: ImageOptions, decode: Decode) -> Self {
         Self {
             index: Index::new(options.folder.clone()),
@@ -174,7 +176,7 @@ impl Images {
             decode,
             counts: ImageCounts::default(),
             encoded: Vec::new(),
-            told: None,
+            warned: None,
             news: (0, String::new()),
         }
     }
@@ -184,28 +186,28 @@ impl Images {
         self.counts
     }
 
-    /// Bytes on the disk that are known to be kept images, and their number.
+    /// Known kept images: bytes on the disk, and their number.
     pub fn stored(&self) -> (u64, u64) {
         (self.index.bytes(), self.index.files())
     }
 
-    /// Whether all images of earlier runs are taken into account.
+    /// Whether all images of earlier runs are in the index.
     pub fn found_all(&self) -> bool {
         self.index.complete()
     }
 
-    /// Images dropped since this was last asked, and why the last one was.
+    /// Number of images dropped since the last call, and why the last one was.
     pub fn news(&mut self) -> Option<(u64, String)> {
         (self.news.0 > 0).then(|| std::mem::take(&mut self.news))
     }
 
-    /// Whether the image of this part is to be kept.
+    /// Whether the image of this part is wanted.
     pub fn wanted(&self, entry: &PartEntry) -> bool {
         let sampled = || self.options.sampler().takes(entry.part);
         self.options.quota_bytes > 0 && (!entry.passed() || sampled())
     }
 
-    /// Keeps the image of a part, if it is wanted.
+    /// Keeps the image of a part if it is wanted.
     pub fn keep(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Instant) -> Kept {
         let Some(frame) = frame.filter(|f| !f.bytes.is_empty() && self.wanted(entry)) else {
             return Kept::NotWanted;
@@ -224,8 +226,8 @@ impl Images {
                 self.counts.dropped[kind as usize] += 1;
                 self.news.0 += 1;
                 self.news.1 = error.to_string();
-                if self.told.is_none_or(|at| now.since(at) >= TELL_EVERY) {
-                    self.told = Some(now);
+                if self.warned.is_none_or(|at| now.since(at) >= WARN_EVERY) {
+                    self.warned = Some(now);
                     ::log::warn!("image of part {}: {error}; the gate goes on", entry.part.0);
                 }
                 Kept::Dropped(kind)
@@ -233,15 +235,15 @@ impl Images {
         }
     }
 
-    /// To be called a few times a second: takes earlier images into account, and removes what is
-    /// over the quota.
+    /// To be called a few times per second. Adds images of earlier runs to the index, and removes
+    /// images over the quota.
     pub fn tick(&mut self) {
         if self.options.quota_bytes == 0 {
             return;
         }
         self.index.find_more(FOUND_AT_ONCE);
-        // Not for free space: a disk that others fill must not eat the evidence while nothing new
-        // is there to be kept.
+        // Free space is not checked here. If others fill the disk, kept images must not be removed
+        // while no new image needs the room.
         for _ in 0..AT_ONCE {
             if self.index.bytes() <= self.options.quota_bytes || !self.remove_oldest(true) {
                 break;
@@ -274,7 +276,7 @@ impl Images {
         );
         let folder = &self.options.folder;
         let name = write(folder, name, bytes).map_err(|(path, source)| {
-            // Half an image is no image.
+            // A partly written image is of no use.
             let _ = std::fs::remove_file(folder.join(UNFINISHED));
             KeepError::Write { path, source }
         })?;
@@ -283,7 +285,8 @@ impl Images {
         Ok(path)
     }
 
-    /// Removes older images until `bytes` more fit. Rejects give way to rejects only.
+    /// Removes older images until `bytes` more fit. Images of rejected parts are removed only for
+    /// other rejected parts.
     fn make_room(&mut self, bytes: u64, rejected: bool) -> Result<(), KeepError> {
         let quota = self.options.quota_bytes;
         let min_free = self.options.min_free_bytes;
@@ -308,7 +311,8 @@ impl Images {
         Err(KeepError::Quota { bytes, quota })
     }
 
-    /// Removes the oldest image of a passed part, or, if `rejects` may go, of a rejected one.
+    /// Removes the oldest image of a passed part. If there is none and `rejects` is true, the
+    /// oldest one of a rejected part.
     fn remove_oldest(&mut self, rejects: bool) -> bool {
         let removed = self.index.remove_oldest(rejects);
         self.counts.removed += u64::from(removed);
@@ -325,7 +329,7 @@ impl std::fmt::Debug for Images {
     }
 }
 
-/// The file ending of a frame that is kept as it came; None where it has to be encoded.
+/// The file ending of a frame that is kept as the camera gave it; None if it must be encoded.
 pub fn file_ending(frame: &RawFrame) -> Option<&'static str> {
     match frame.format {
         PixelFormat::Mjpeg => Some("jpg"),
@@ -334,22 +338,22 @@ pub fn file_ending(frame: &RawFrame) -> Option<&'static str> {
             [0xff, 0xd8, ..] => "jpg",
             [b'B', b'M', ..] => "bmp",
             [b'I', b'I', ..] | [b'M', b'M', ..] => "tif",
-            // Not an image that is known; kept all the same, for whoever looks into it.
+            // Not a known image format. It is kept so that a person can look at the bytes.
             _ => "bin",
         }),
         _ => None,
     }
 }
 
-/// Appends `frame` to `into` as a PNG file of its own depth and channels.
+/// Appends `frame` to `into` as a PNG file with the frame's own depth and channels.
 ///
 /// # Errors
-/// The encoder's.
+/// The error of the encoder.
 pub fn encode_png(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
     use ExtendedColorType::{L8, L16, Rgb8, Rgb16};
     let encoder = PngEncoder::new_with_quality(into, CompressionType::Fast, FilterType::Adaptive);
     let (width, height) = (frame.width() as u32, frame.height() as u32);
-    // The encoder takes 16-bit samples in the machine's byte order and turns them itself.
+    // The encoder takes 16-bit samples in the machine's byte order and swaps them itself.
     let native = |v: &[u16]| v.iter().flat_map(|s| s.to_ne_bytes()).collect::<Vec<u8>>();
     match frame.pixels() {
         Pixels::Gray8(v) => encoder.write_image(v, width, height, L8),
@@ -359,7 +363,8 @@ pub fn encode_png(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
     }
 }
 
-/// Bytes free to this program where `folder` is or will be; None where the system does not say.
+/// Bytes that this program can use on the disk of `folder`, also if the folder does not exist yet.
+/// None if the system does not report it.
 fn free_bytes(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|p| p.exists())?;
     let there = if there.as_os_str().is_empty() {
@@ -371,7 +376,8 @@ fn free_bytes(folder: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Writes a whole file or none: under another name first. Returns the name that it took.
+/// Writes the whole file or nothing: it is written under another name first. Returns the name that
+/// is used.
 fn write(folder: &Path, mut name: Name, bytes: &[u8]) -> Result<Name, (PathBuf, io::Error)> {
     let day = folder.join(name.day());
     let unfinished = folder.join(UNFINISHED);
@@ -390,14 +396,14 @@ fn write(folder: &Path, mut name: Name, bytes: &[u8]) -> Result<Name, (PathBuf, 
     drop(file);
     loop {
         let path = folder.join(name.path());
-        // A link does not replace a file that is there already, as a renaming would.
+        // A hard link does not replace an existing file; a rename would.
         match std::fs::hard_link(&unfinished, &path) {
             Ok(()) => break,
-            // The clock was set back, and the same number came in the same millisecond.
+            // The clock was set back, and the same part number came in the same millisecond.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 name = name.next().ok_or((path, e))?;
             }
-            // File systems without links (FAT, exFAT).
+            // The file system has no hard links (FAT, exFAT).
             Err(_) if !path.exists() => {
                 return match std::fs::rename(&unfinished, &path) {
                     Ok(()) => Ok(name),

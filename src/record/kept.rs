@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use std::fs::ReadDir;
 use std::path::{Path, PathBuf};
 
-/// Endings that images are kept under; longest names first only matter to people.
+/// File endings of kept images.
 const ENDINGS: [&str; 5] = ["png", "jpg", "bmp", "tif", "bin"];
-/// What one file takes on the disk is a multiple of this. It also bounds the number of files, and
-/// with it the memory of the index, by the quota.
+/// The disk space of one file is a multiple of this, in bytes. So the quota also bounds the number
+/// of files, and the memory of the index.
 const BLOCK: u64 = 4_096;
 
 /// A kept image: `2026-11-25/15-45-41.123-p000000042-ng.png`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
-    /// When the part was triggered; names sort by it.
+    /// Time of the trigger; names sort by it.
     wall: Utc,
     part: u64,
-    /// Tells images of the same part number and millisecond apart.
+    /// Distinguishes images with the same part number and millisecond.
     copy: u8,
-    /// None: it passed.
+    /// None: the part passed.
     reason: Option<Reason>,
     ending: &'static str,
 }
@@ -36,18 +36,18 @@ impl Name {
         }
     }
 
-    /// The name to try when this one is taken.
+    /// The name to try if this one is taken.
     pub(super) fn next(self) -> Option<Self> {
         let copy = self.copy.checked_add(1)?;
         Some(Self { copy, ..self })
     }
 
-    /// The folder of its day.
+    /// Name of the folder for its day.
     pub(super) fn day(&self) -> String {
         day_name(self.wall)
     }
 
-    /// Path below the images' folder.
+    /// Path below the folder of images.
     pub(super) fn path(&self) -> PathBuf {
         Path::new(&self.day()).join(self.file())
     }
@@ -67,7 +67,7 @@ impl Name {
         )
     }
 
-    /// The name of a file that this program made; None for any other.
+    /// Reads the name of a file that this program wrote; None for any other name.
     fn parse(day: &str, file: &str) -> Option<Self> {
         let (stem, ending) = file.rsplit_once('.')?;
         let ending = *ENDINGS.iter().find(|e| **e == ending)?;
@@ -98,7 +98,8 @@ impl Name {
             reason,
             ending,
         };
-        // Only what would be written so; it may be removed one day.
+        // Accept only the exact form that this program writes, because the file can be removed
+        // later.
         (name.file() == file && name.day() == day).then_some(name)
     }
 }
@@ -114,7 +115,7 @@ fn parse_day(day: &str) -> Option<(u32, u32, u32)> {
     numbers.next().is_none().then_some(date)
 }
 
-/// Search for images of earlier runs.
+/// State of the search for images of earlier runs.
 #[derive(Debug)]
 enum Search {
     NotBegun,
@@ -125,7 +126,7 @@ enum Search {
     Done,
 }
 
-/// All images that are known to be there, by age.
+/// All known images, by age.
 #[derive(Debug)]
 pub(super) struct Index {
     folder: PathBuf,
@@ -146,17 +147,15 @@ impl Index {
         }
     }
 
-    /// Bytes that a file of `length` takes on the disk.
+    /// Bytes that a file of `length` bytes takes on the disk.
     pub(super) fn on_disk(length: u64) -> u64 {
         length.max(1).div_ceil(BLOCK).saturating_mul(BLOCK)
     }
 
-    /// Bytes on the disk.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Number of files.
     pub(super) fn files(&self) -> u64 {
         (self.passed.len() + self.rejected.len()) as u64
     }
@@ -178,8 +177,8 @@ impl Index {
         self.bytes = self.bytes + bytes - before;
     }
 
-    /// Removes the oldest image of a passed part, or else, if `rejects` may go, of a rejected one.
-    /// False when there is none.
+    /// Removes the oldest image of a passed part. If there is none and `rejects` is true, it
+    /// removes the oldest one of a rejected part. False if there was nothing to remove.
     pub(super) fn remove_oldest(&mut self, rejects: bool) -> bool {
         let oldest = match self.passed.pop_first() {
             None if rejects => self.rejected.pop_first(),
@@ -193,8 +192,8 @@ impl Index {
         match std::fs::remove_file(&path) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            // It keeps its place on the disk but not in the index: asking for it again and again
-            // would stop all others from making room.
+            // The file stays on the disk but leaves the index. If it were tried again and again,
+            // no other image could make room.
             Err(error) => ::log::warn!("{}: cannot be removed: {error}", path.display()),
         }
         let day = name.day();
@@ -203,20 +202,21 @@ impl Index {
             first.is_some_and(|(name, _)| name.day() <= day)
         };
         if !others(&self.passed) && !others(&self.rejected) {
-            // Fails when something else is in it, which is as it should be.
+            // Fails if the folder holds something else. Then it must stay.
             let _ = std::fs::remove_dir(self.folder.join(day));
         }
         true
     }
 
-    /// Takes up to `most` files of earlier runs into account.
+    /// Adds up to `most` files of earlier runs to the index.
     pub(super) fn find_more(&mut self, most: usize) {
         for _ in 0..most {
             match &mut self.search {
                 Search::Done => return,
                 Search::NotBegun => {
                     let Ok(entries) = std::fs::read_dir(&self.folder) else {
-                        // Not there yet, or not readable: then nothing of it can be removed.
+                        // The folder does not exist yet or cannot be read, so nothing in it can be
+                        // removed.
                         self.search = Search::Done;
                         return;
                     };

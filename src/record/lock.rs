@@ -1,4 +1,4 @@
-//! One line on one record folder: two would write into each other's log.
+//! One line per record folder: two lines would write into each other's log.
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -8,44 +8,45 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// The file in the record folder that its line holds.
+/// Name of the lock file in the record folder.
 pub const LOCK: &str = "lock";
 
-/// A process that was killed a moment ago may hold it still.
+/// A process that was killed a moment ago can still hold the lock.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why a record folder is not this line's.
+/// Why this line cannot take a record folder.
 #[derive(Debug, Error)]
 pub enum RecordLockError {
-    /// Another line has it.
+    /// Another line holds it.
     #[error("{}: another line ({holder}) writes there; give every line a record.folder of its own", folder.display())]
     Held {
         /// The folder.
         folder: PathBuf,
-        /// Who, as far as it said.
+        /// The process that holds it, if the lock file names it.
         holder: String,
     },
-    /// It cannot be told.
+    /// The lock cannot be taken for another reason.
     #[error("{}: cannot be locked", path.display())]
     Io {
         /// The folder or the file in it.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// Held for as long as it lives, and by the kernel's hand never longer than its process.
+/// The lock on a record folder. It ends when this value is dropped, or when the process ends.
 #[derive(Debug)]
 pub struct RecordLock {
     _file: File,
 }
 
 impl RecordLock {
-    /// Takes `folder`, which is made where it is not there. Waits up to a second for whoever has it.
+    /// Locks `folder`, which is created if it is missing. If another process holds it, waits up to
+    /// one second.
     ///
     /// # Errors
-    /// [`RecordLockError`]; [`RecordLockError::Io`] says nothing of other lines.
+    /// [`RecordLockError`]. [`RecordLockError::Io`] does not mean that another line is there.
     pub fn take(folder: &Path) -> Result<Self, RecordLockError> {
         let path = folder.join(LOCK);
         let failed = |path: &Path| {
@@ -77,14 +78,15 @@ impl RecordLock {
                 Err(error) => return Err(failed(&path)(error.into())),
             }
         }
-        // Only for whoever finds it held; a full disk must not keep the line from running.
+        // The number only helps people who find the folder locked. A full disk must not stop the
+        // line.
         let _ = file.set_len(0);
         let _ = writeln!(file, "{}", std::process::id());
         Ok(Self { _file: file })
     }
 }
 
-/// Who wrote itself into the file, in words.
+/// The process that wrote its number into the file, as text.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file
@@ -92,7 +94,7 @@ fn holder(file: &mut File) -> String {
         .and_then(|()| file.take(32).read_to_string(&mut text));
     match (read, text.trim().parse::<u32>()) {
         (Ok(_), Ok(pid)) => format!("process {pid}"),
-        _ => "a process that did not say which".into(),
+        _ => "an unknown process".into(),
     }
 }
 

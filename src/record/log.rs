@@ -1,9 +1,9 @@
-//! The event log: one checksummed line for every part and event, written as it happens.
+//! The event log: one checksummed entry per part and event, written as it happens.
 //!
-//! A line goes to the kernel with one write, so a killed process loses none; it is on the disk at
-//! most a second later. When a line cannot be written it is counted, and once writing works again
-//! a `gap` line says how many are missing and why. Nothing here waits for space or gives up for
-//! good.
+//! Each entry goes to the kernel with one write, so a killed process loses none. It is on the disk
+//! at most one second later. An entry that cannot be written is counted. When writing works again,
+//! a `gap` entry states how many are missing and why. Nothing here waits for space, and nothing
+//! gives up for good.
 
 pub use super::chain::MAX_LINE;
 use super::chain::{self, SEAL, START};
@@ -16,53 +16,53 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Version of the lines' meaning, in the first line of every file.
+/// Version of the entries' meaning, in the first entry of every file.
 const FORMAT: u32 = 1;
-/// A failed write or opening is tried again after this time, so that a dead disk is not hammered.
+/// Wait after a failed write or open, so that a failed disk is not tried without pause.
 const PAUSE: Duration = Duration::from_millis(1_000);
-/// A written line is pushed to the disk at most so long after it was written, as far as
-/// [`EventLog::tick`] is called; leaves half of the promised second for the caller's own pace.
+/// An entry is synced to the disk at most this long after it was written, if [`EventLog::tick`] is
+/// called. Half of the promised second is left for the caller's own period.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
-/// Trouble is told on standard error at most so often.
-const TELL_EVERY: Duration = Duration::from_millis(60_000);
-/// So much of a file's end is looked at when it is opened: room for a torn line and two whole ones.
+/// Shortest time between two warnings on standard error.
+const WARN_EVERY: Duration = Duration::from_millis(60_000);
+/// Bytes of a file's end that are read when it is opened: room for one torn and two whole entries.
 const TAIL: u64 = 4 * MAX_LINE as u64;
 
-/// Where the log is and how large it may grow.
+/// Where the log is and how large it can grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The folder; made if it is missing.
+    /// The folder, created if it is missing.
     pub folder: PathBuf,
-    /// A file is closed before it grows over this, bytes; at least [`MAX_LINE`].
+    /// A file is closed before it is larger than this, bytes; at least [`MAX_LINE`].
     pub max_bytes: u64,
-    /// Files that are kept, the one being written included; at least 2.
+    /// Number of files that are kept, the current one included; at least 2.
     pub keep: usize,
 }
 
-/// What became of the lines so far.
+/// Counts of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogCounts {
-    /// Lines that the kernel took.
+    /// Entries that the kernel accepted.
     pub written: u64,
-    /// Lines that are missing.
+    /// Entries that are missing.
     pub lost: u64,
-    /// Times that the disk could not be brought to keep what was written.
+    /// How many times a sync to the disk failed.
     pub sync_failures: u64,
 }
 
-/// First line of a file.
+/// First entry of a file.
 #[derive(Serialize)]
 struct Head {
     event: &'static str,
     format: u32,
     file: u64,
-    /// Checksum of the last line of the file before.
+    /// Checksum of the previous file's last entry.
     previous: Option<String>,
     program: &'static str,
     wall: Utc,
 }
 
-/// A line about the log itself.
+/// An entry about the log itself.
 #[derive(Serialize)]
 struct About<'a> {
     event: &'static str,
@@ -99,14 +99,14 @@ struct Current {
     file: File,
     number: u64,
     size: u64,
-    /// Checksum of the last line.
+    /// Checksum of the last entry.
     chain: u32,
-    /// Bytes after `size` that a failed write left and that could not be cut off yet.
+    /// A failed write left bytes after `size`, and they could not be cut off yet.
     dirty: bool,
 }
 
 impl Current {
-    /// Writes whole lines, or none of them.
+    /// Writes whole entries, or none of them.
     fn write(&mut self, lines: &[u8], chain: u32) -> io::Result<()> {
         if self.dirty {
             self.file.set_len(self.size)?;
@@ -119,7 +119,8 @@ impl Current {
                 Ok(())
             }
             Err(error) => {
-                // A full disk takes the beginning of a line; half a line would break the log.
+                // A full disk accepts the beginning of an entry. A partial entry would break the
+                // log.
                 self.dirty = self.file.set_len(self.size).is_err();
                 Err(error)
             }
@@ -129,11 +130,11 @@ impl Current {
 
 /// How a file ends.
 enum Tail {
-    /// With a whole line of this checksum, at this length; what comes after is a torn line.
+    /// With a whole entry of this checksum, at this length. Bytes after it are a torn entry.
     Sound { length: u64, chain: u32 },
-    /// No whole line at all.
+    /// There is no whole entry.
     Empty,
-    /// With lines that do not hang together.
+    /// The last entries do not fit together.
     Damaged,
 }
 
@@ -142,10 +143,10 @@ enum Tail {
 pub struct EventLog {
     options: LogOptions,
     current: Option<Current>,
-    /// Not before this is writing tried again.
+    /// Writing is not tried again before this time.
     pause_until: Option<Instant>,
-    told: Option<Instant>,
-    /// Lost since the last gap line.
+    warned: Option<Instant>,
+    /// Entries lost since the last gap entry.
     gap: u64,
     why: String,
     unsynced_since: Option<Instant>,
@@ -155,8 +156,8 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// A log that opens its file when the first line comes. Never fails: a folder that cannot be
-    /// written is tried again every second, and what is lost meanwhile is counted.
+    /// A log that opens its file when the first entry comes. Never fails: a folder that cannot be
+    /// written is tried again every second, and the entries lost meanwhile are counted.
     pub fn new(options: LogOptions) -> Self {
         Self {
             options: LogOptions {
@@ -166,7 +167,7 @@ impl EventLog {
             },
             current: None,
             pause_until: None,
-            told: None,
+            warned: None,
             gap: 0,
             why: String::new(),
             unsynced_since: None,
@@ -176,23 +177,23 @@ impl EventLog {
         }
     }
 
-    /// What became of the lines so far.
+    /// Counts of entries since the start.
     pub fn counts(&self) -> LogCounts {
         self.counts
     }
 
-    /// Whether lines are being lost: something is owed, or the last attempt failed.
+    /// Whether entries are being lost: a gap is not noted yet, or the last write or sync failed.
     pub fn failing(&self) -> bool {
         self.gap > 0 || self.pause_until.is_some() || self.sync_failed > 0
     }
 
-    /// The file being written.
+    /// Path of the current file.
     pub fn file(&self) -> Option<PathBuf> {
         let number = self.current.as_ref()?.number;
         Some(self.options.folder.join(chain::file_name(number)))
     }
 
-    /// Appends `line`, an object, as JSON. False: it is lost and counted.
+    /// Appends `line`, an object, as JSON. False: the entry is lost and counted.
     pub fn append(&mut self, line: &impl Serialize, now: Instant) -> bool {
         let written = self.ready(now) && self.try_line(line, now);
         if !written {
@@ -201,7 +202,7 @@ impl EventLog {
         written
     }
 
-    /// Counts `lines` that never came here, because of `why`.
+    /// Counts `lines` entries that did not reach this log, because of `why`.
     pub fn missing(&mut self, lines: u64, why: &str) {
         if lines > 0 {
             why.clone_into(&mut self.why);
@@ -209,7 +210,7 @@ impl EventLog {
         }
     }
 
-    /// To be called a few times a second: writes what is owed, pushes to the disk what is due.
+    /// To be called a few times per second. Writes a pending gap entry and syncs when it is time.
     pub fn tick(&mut self, now: Instant) {
         if self.gap > 0 || self.current.is_none() {
             self.ready(now);
@@ -222,7 +223,7 @@ impl EventLog {
         }
     }
 
-    /// Pushes all lines to the disk, and notes when that failed before or the file is gone.
+    /// Syncs all entries to the disk. Adds an entry if that failed before or if the file is gone.
     pub fn sync(&mut self, now: Instant) {
         let pushed = self.push(now);
         if pushed && self.sync_failed > 0 {
@@ -232,11 +233,11 @@ impl EventLog {
             self.append(&about, now);
         }
         let gone = self.current.as_ref().is_some_and(|c| {
-            // Where the system does not say, the file is taken to be there.
+            // If the system does not report it, the file is assumed to be there.
             rustix::fs::fstat(&c.file).is_ok_and(|stat| stat.st_nlink == 0)
         });
         if gone {
-            // Somebody removed it: lines would go nowhere.
+            // Somebody removed the file. Entries would be written nowhere.
             let number = self.current.take().map_or(0, |c| c.number);
             let mut about = About::new("removed");
             about.file = Some(chain::file_name(number));
@@ -254,9 +255,9 @@ impl EventLog {
         };
         self.counts.sync_failures += 1;
         self.sync_failed += 1;
-        // Asked again at the next round.
+        // Try again in the next round.
         self.unsynced_since = Some(now);
-        self.tell(&error, now);
+        self.warn(&error, now);
         false
     }
 
@@ -265,7 +266,7 @@ impl EventLog {
         self.counts.lost += lines;
     }
 
-    /// Whether a line may be tried: a file is open, and it has the gap line that is owed.
+    /// Whether an entry can be written: a file is open, and a pending gap entry is written.
     fn ready(&mut self, now: Instant) -> bool {
         if self.pause_until.is_some_and(|until| now < until) {
             return false;
@@ -305,12 +306,12 @@ impl EventLog {
     fn failed(&mut self, error: &io::Error, now: Instant) {
         self.why = error.to_string();
         self.pause_until = Some(now.after(PAUSE));
-        self.tell(error, now);
+        self.warn(error, now);
     }
 
-    fn tell(&mut self, error: &io::Error, now: Instant) {
-        if self.told.is_none_or(|at| now.since(at) >= TELL_EVERY) {
-            self.told = Some(now);
+    fn warn(&mut self, error: &io::Error, now: Instant) {
+        if self.warned.is_none_or(|at| now.since(at) >= WARN_EVERY) {
+            self.warned = Some(now);
             ::log::warn!(
                 "event log in {}: {error}; {} lines lost so far, the gate goes on",
                 self.options.folder.display(),
@@ -339,7 +340,7 @@ impl EventLog {
         let full = |c: &Current| c.size > 0 && c.size + length > self.options.max_bytes;
         if self.current.as_ref().is_some_and(full) {
             self.rotate(now)?;
-            // The first line of the new file took the buffer.
+            // The first entry of the new file used the buffer.
             encode(&mut self.line, line)?;
         }
         let current = self.current.as_mut().ok_or(io::ErrorKind::NotFound)?;
@@ -353,7 +354,7 @@ impl EventLog {
             return Ok(());
         };
         if old.dirty {
-            // What could not be cut off stays a torn line; the next opening sees to it.
+            // If the bytes cannot be cut off, they stay as a torn entry. The next open removes it.
             old.file.set_len(old.size)?;
         }
         self.remove_old(self.options.keep - 1)?;
@@ -363,7 +364,7 @@ impl EventLog {
                 Ok(())
             }
             Err(error) => {
-                // The old file stays the newest, so the chain goes on from it.
+                // The old file stays the newest, so the chain continues from it.
                 self.current = Some(old);
                 Err(error)
             }
@@ -380,7 +381,7 @@ impl EventLog {
         Ok(())
     }
 
-    /// File `number` with its first line; nothing is left of it on failure.
+    /// Creates file `number` with its first entry. On failure nothing is left of it.
     fn create(&mut self, number: u64, previous: Option<u32>) -> io::Result<Current> {
         let path = self.options.folder.join(chain::file_name(number));
         let file = OpenOptions::new()
@@ -389,13 +390,13 @@ impl EventLog {
             .open(&path)?;
         let made = self.begin(file, number, previous);
         if made.is_err() {
-            // An empty file that stays is no harm: it is taken up at the next opening.
+            // An empty file that stays does no harm: the next open uses it.
             let _ = std::fs::remove_file(&path);
         }
         made
     }
 
-    /// Locks an empty file and writes its first line.
+    /// Locks an empty file and writes its first entry.
     fn begin(&mut self, file: File, number: u64, previous: Option<u32>) -> io::Result<Current> {
         lock(&file)?;
         let mut current = Current {
@@ -418,13 +419,13 @@ impl EventLog {
         let chain = chain::seal(current.chain, &mut self.line);
         current.write(&self.line, chain)?;
         current.file.sync_data()?;
-        // The name has to survive a power cut as well.
+        // The file name must survive a power cut too.
         File::open(&self.options.folder)?.sync_all()?;
         self.counts.written += 1;
         Ok(current)
     }
 
-    /// Goes on where the newest file ends; returns lines that have to be noted.
+    /// Continues at the end of the newest file. Returns entries about what was found.
     fn open(&mut self) -> io::Result<Vec<About<'static>>> {
         std::fs::create_dir_all(&self.options.folder)?;
         let files = chain::files_in(&self.options.folder)?;
@@ -485,7 +486,7 @@ impl EventLog {
     }
 }
 
-/// `line` as JSON in `into`, which must leave room for the checksum.
+/// Writes `line` as JSON into `into`. There must be room for the checksum.
 fn encode(into: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     into.clear();
     serde_json::to_writer(&mut *into, line)?;
@@ -498,7 +499,7 @@ fn encode(into: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
-/// Two writers would tear each other's lines.
+/// Two writers would tear each other's entries.
 fn lock(file: &File) -> io::Result<()> {
     flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
         if e == rustix::io::Errno::WOULDBLOCK {
@@ -509,14 +510,13 @@ fn lock(file: &File) -> io::Result<()> {
     })
 }
 
-/// How `file` of `size` bytes ends.
 fn tail(file: &mut File, size: u64) -> io::Result<Tail> {
     let from = size.saturating_sub(TAIL);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::with_capacity((size - from) as usize);
     file.take(size - from).read_to_end(&mut bytes)?;
     let Some(end) = bytes.iter().rposition(|&b| b == b'\n') else {
-        // Only a first line may be torn without one before it.
+        // Only a first entry can be torn with no entry before it.
         return Ok(if from == 0 && size < MAX_LINE as u64 {
             Tail::Empty
         } else {
@@ -536,7 +536,7 @@ fn tail(file: &mut File, size: u64) -> io::Result<Tail> {
         Some(before) => {
             chain::split(before).is_some_and(|(_, sum)| chain::checksum(sum, json) == chain)
         }
-        // The first line; it says itself what it hangs on.
+        // The first entry states the checksum that it follows.
         None => from == 0 && previous_in(json).is_some_and(|p| chain::checksum(p, json) == chain),
     };
     Ok(if hangs {
@@ -546,7 +546,7 @@ fn tail(file: &mut File, size: u64) -> io::Result<Tail> {
     })
 }
 
-/// The checksum that a file's first line says it follows; None where it is no first line.
+/// The checksum that a file's first entry follows; None if `json` is not a first entry.
 pub(super) fn previous_in(json: &[u8]) -> Option<u32> {
     let value: serde_json::Value = serde_json::from_slice(json).ok()?;
     if value.get("event")?.as_str()? != "log" {
@@ -558,7 +558,7 @@ pub(super) fn previous_in(json: &[u8]) -> Option<u32> {
     }
 }
 
-/// Checksum of the last line of a closed file; None where it is damaged.
+/// Checksum of the last entry of a closed file; None if the file is damaged.
 fn last_checksum(path: &Path) -> io::Result<Option<u32>> {
     let mut file = File::open(path)?;
     let size = file.seek(SeekFrom::End(0))?;

@@ -1,4 +1,4 @@
-//! Counters that everyone updates and one page shows. No locks on the way in.
+//! Counters that all threads update and one page shows. Updating takes no lock.
 
 use super::challenge::ChallengeFigures;
 use super::counter::{Counter, Gauge};
@@ -12,10 +12,11 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
-/// Upper limits of the score over the product's NG threshold.
+/// Upper limits of the score divided by the product's NG threshold.
 const RATIO_LIMITS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0];
 
-/// What comes and goes, by a fixed set of names: how often, and whether it is there now.
+/// Faults or alarms by a fixed set of names: how often each was raised, and whether it is raised
+/// now.
 #[derive(Debug)]
 struct Named {
     names: Box<[&'static str]>,
@@ -53,35 +54,35 @@ impl Named {
     }
 }
 
-/// Everything that is counted. Shared by all threads; made once, at start.
+/// All counters. All threads share them; they are made once, at the start.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Parts decided.
+    /// Parts decided by the gate.
     pub parts: Counter,
     /// Parts that passed.
     pub passed: Counter,
     rejected: [Counter; Reason::ALL.len()],
     faults: Named,
     alarms: Named,
-    /// Frames received.
+    /// Frames received from the camera.
     pub frames: Counter,
-    /// Frames lost, by the camera's counter.
+    /// Frames lost, by the camera's frame number.
     pub frames_lost: Counter,
-    /// Frames whose time cannot be true or was there before, so that no part is given them.
+    /// Frames whose time cannot be true or is not new, so that no part gets them.
     pub frames_stale: Counter,
-    /// Frames that the driver calls damaged.
+    /// Frames that the driver marks as damaged.
     pub frames_damaged: Counter,
     /// Triggers that the kernel had to drop.
     pub triggers_missed: Counter,
-    /// Triggers taken as bounces of the one before.
+    /// Triggers that were taken as bounces of the previous one.
     pub triggers_bounced: Counter,
-    /// Vision processes that were started again since the line was started.
+    /// Restarts of the vision process since the line was started.
     pub restarts: Counter,
-    /// Times that the process which holds the output lines was late.
+    /// How many times the supervisor, which holds the outputs, ran late.
     pub supervisor_late: Counter,
-    /// Times that the process which sees and decides was late.
+    /// How many times the vision process ran late.
     pub vision_late: Counter,
-    /// Known-bad parts.
+    /// Results of challenges by a known-bad part.
     pub challenge: ChallengeFigures,
     record_lost: AtomicBool,
     changed: Named,
@@ -107,8 +108,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All zero and not READY. `faults` and `alarms` are the names that can be counted; a fault or
-    /// alarm by another name is not shown.
+    /// All zero and not READY. `faults` and `alarms` are the names that can be counted. A fault or
+    /// alarm with another name is not shown.
     pub fn new(faults: &[&'static str], alarms: &[&'static str]) -> Self {
         Self {
             parts: Counter::default(),
@@ -147,7 +148,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a decided part with its times. Takes no memory and no lock.
+    /// Counts a decided part and its times. No allocation and no lock.
     pub fn part(&self, entry: &PartEntry) {
         self.parts.inc();
         match entry.reason {
@@ -159,7 +160,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a score against the product's NG threshold. What is not a number counts in the
+    /// Counts a score divided by the product's NG threshold. A ratio that is NaN counts in the
     /// highest bucket.
     pub fn score(&self, score: f32, ng_threshold: f32) {
         self.score.set(f64::from(score));
@@ -171,7 +172,7 @@ impl Metrics {
         };
         self.ratios[bucket].inc();
         if ratio.is_finite() {
-            // Saturates for negative scores, which there are none of.
+            // A negative value becomes 0. There are no negative scores.
             self.ratio_sum_millionths.add((ratio * 1e6) as u64);
         }
     }
@@ -181,27 +182,27 @@ impl Metrics {
         self.rejected[reason as usize].get()
     }
 
-    /// A fault appeared, and is counted, or went away.
+    /// A fault is raised, which is counted, or cleared.
     pub fn fault(&self, name: &str, present: bool) {
         self.faults.set(name, present);
     }
 
-    /// The faults that are there now.
+    /// Names of the faults that are raised now.
     pub fn faults(&self) -> impl Iterator<Item = &'static str> {
         self.faults.present().filter(|f| f.1).map(|f| f.0)
     }
 
-    /// An alarm appeared, and is counted, or went away.
+    /// An alarm is raised, which is counted, or cleared.
     pub fn alarm(&self, name: &str, present: bool) {
         self.alarms.set(name, present);
     }
 
-    /// The alarms that are there now.
+    /// Names of the alarms that are raised now.
     pub fn alarms(&self) -> impl Iterator<Item = &'static str> {
         self.alarms.present().filter(|a| a.1).map(|a| a.0)
     }
 
-    /// The event log cannot be written, or can again.
+    /// Sets whether the event log cannot be written.
     pub fn record_lost(&self, lost: bool) {
         self.record_lost.store(lost, Relaxed);
     }
@@ -211,17 +212,18 @@ impl Metrics {
         self.record_lost.load(Relaxed)
     }
 
-    /// `configuration`, `board` or `bundle` is on disk otherwise than when the line was started.
+    /// `configuration`, `board` or `bundle` is not the same on the disk as when the line was
+    /// started.
     pub fn changed_on_disk(&self, name: &str) {
         self.changed.set(name, true);
     }
 
-    /// What is on disk otherwise than when the line was started.
+    /// What is not the same on the disk as when the line was started.
     pub fn all_changed_on_disk(&self) -> impl Iterator<Item = &'static str> {
         self.changed.present().filter(|c| c.1).map(|c| c.0)
     }
 
-    /// READY went on or off.
+    /// Sets READY.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(u64::from(ready), Relaxed);
     }
@@ -231,15 +233,15 @@ impl Metrics {
         self.ready.load(Relaxed) == 1
     }
 
-    /// The times of one kind.
+    /// Histogram of one kind of time.
     pub fn latency(&self, which: Latency) -> &Histogram {
         &self.latencies[which as usize]
     }
 
-    /// Another product is loaded. Takes a lock that only the page takes besides: not for the gate
-    /// thread.
+    /// Sets the product that is loaded. It takes a lock that only the page takes too, so the gate
+    /// thread must not call it.
     pub fn set_product(&self, product: ProductLabel) {
-        // A writer that panicked left a whole value: it is copied in one go.
+        // The label is copied at once, so a writer that panicked left a whole value.
         *self.product.write().unwrap_or_else(|e| e.into_inner()) = product;
     }
 
@@ -348,7 +350,7 @@ impl Metrics {
             ("void", self.challenge.void.get()),
         ];
         page.by_name("challenges_total", help, "result", ended);
-        // No value where nobody knows: an age of 0 would look as if one were just passed.
+        // No value if the time is unknown: an age of 0 would mean that one was passed just now.
         let help = "Since a challenge was passed last, by the wall clock.";
         page.head("challenge_age_seconds", "gauge", help);
         if let Some(age) = self.challenge.age(SystemTime::now()) {
@@ -441,7 +443,7 @@ impl Metrics {
     }
 }
 
-/// A float as Prometheus reads it.
+/// A float in Prometheus notation.
 struct Number(f64);
 
 impl std::fmt::Display for Number {
@@ -455,7 +457,7 @@ impl std::fmt::Display for Number {
     }
 }
 
-/// The page as it grows. Writing to a String does not fail.
+/// The page as it is written. Writing to a String does not fail.
 struct Page(String);
 
 impl Page {

@@ -1,9 +1,9 @@
-//! What happened: event log, kept images, metrics. Listens; decides nothing.
+//! What happened: event log, kept images, metrics. This room observes and decides nothing.
 //!
-//! Everything here runs behind the gate: the gate thread makes [`PartEntry`] and [`EventEntry`]
-//! values of fixed size and counts in [`Metrics`]; a thread of its own owns the [`Recorder`], which
-//! writes. A full disk, a missing folder or a slow one costs lines and images, which are counted,
-//! and never time of the gate.
+//! The gate never waits for it. The gate thread makes [`PartEntry`] and [`EventEntry`] values of
+//! fixed size and counts in [`Metrics`]. Another thread owns the [`Recorder`], which writes. If
+//! the disk is full or slow or the folder is missing, entries and images are lost and counted, but
+//! the gate loses no time.
 
 mod chain;
 mod challenge;

@@ -1,4 +1,4 @@
-//! Reads a log back and says whether it is whole.
+//! Reads a log and checks whether it is whole.
 
 use super::chain::{self, MAX_LINE};
 use super::log::previous_in;
@@ -10,10 +10,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Newest format that is read.
+/// Newest format that this program reads.
 const FORMAT: u64 = 1;
 
-/// What is wrong with a log, and where.
+/// A fault of a log, and where it is.
 #[derive(Debug, Error)]
 pub enum LogFault {
     /// A file or folder cannot be read.
@@ -21,34 +21,34 @@ pub enum LogFault {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A folder without a log.
+    /// The folder has no log.
     #[error("{}: no event log here (looked for events-NNNNNNNN.log)", path.display())]
     NoLog {
         /// The folder.
         path: PathBuf,
     },
-    /// A number is left out between the files of a folder.
+    /// A file is missing: its number lies between those of other files.
     #[error("{}: missing, though files before and after it are here", path.display())]
     MissingFile {
-        /// The file that should be there.
+        /// The missing file.
         path: PathBuf,
     },
-    /// A file without even its first line.
+    /// The file does not even have its first entry.
     #[error("{}: line 1: the file is empty", path.display())]
     EmptyFile {
         /// The file.
         path: PathBuf,
     },
-    /// The first line is not the one that every file starts with.
+    /// The first line is not the entry that every file starts with.
     #[error("{}: line 1: not the first line of a log", path.display())]
     Head {
         /// The file.
         path: PathBuf,
     },
-    /// Written by a later version.
+    /// The file was written by a later version.
     #[error(
         "{}: line 1: format {format} is newer than this program reads (up to {FORMAT})",
         path.display()
@@ -59,7 +59,7 @@ pub enum LogFault {
         /// Its format.
         format: u64,
     },
-    /// The last line has no end.
+    /// The last line has no newline.
     #[error(
         "{}: line {line}: torn, {bytes} bytes without an end; the next start of the line cuts it off and notes it",
         path.display()
@@ -67,12 +67,12 @@ pub enum LogFault {
     Torn {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Line number, from 1.
         line: u64,
-        /// Bytes of it.
+        /// Bytes of the line.
         bytes: u64,
     },
-    /// Not of the form of a line.
+    /// The line does not have the form of an entry.
     #[error(
         "{}: line {line}: not a log line (JSON, a tab and eight hexadecimal digits)",
         path.display()
@@ -80,10 +80,10 @@ pub enum LogFault {
     NotALine {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Line number, from 1.
         line: u64,
     },
-    /// The checksum does not follow from the line and the checksum before it.
+    /// The checksum does not match the entry and the previous checksum.
     #[error(
         "{}: line {line}: checksum is {found:08x} but should be {expected:08x}: the line was changed, or lines before it are missing",
         path.display()
@@ -91,14 +91,14 @@ pub enum LogFault {
     Checksum {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Line number, from 1.
         line: u64,
-        /// In the file.
+        /// Checksum in the file.
         found: u32,
-        /// By the line.
+        /// Checksum computed from the entry.
         expected: u32,
     },
-    /// A file does not go on where the one before ended.
+    /// A file does not continue where the previous file ended.
     #[error(
         "{}: line 1: does not follow {}: lines at that file's end are missing or were changed",
         path.display(), before.display()
@@ -106,45 +106,45 @@ pub enum LogFault {
     NotNext {
         /// The file.
         path: PathBuf,
-        /// The file before.
+        /// The previous file.
         before: PathBuf,
     },
 }
 
-/// One line.
+/// One entry of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
-    /// The file that it is in.
+    /// The file that holds it.
     pub file: PathBuf,
-    /// From 1.
+    /// Line number, from 1.
     pub number: u64,
-    /// What it says.
+    /// The entry's JSON.
     pub value: Value,
 }
 
-/// What a log holds.
+/// Counts of a log's entries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LogCheck {
-    /// Whole lines.
+    /// Whole entries.
     pub lines: u64,
-    /// Lines about parts.
+    /// Entries about parts.
     pub parts: u64,
     /// Parts that passed.
     pub passed: u64,
     /// Parts that were rejected.
     pub rejected: u64,
-    /// Lines that `gap` lines say are missing.
+    /// Entries that are missing, as the `gap` entries state.
     pub lost: u64,
-    /// Lines that were torn by a crash and cut off at the next start.
+    /// Entries that were torn by a crash and cut off at the next start.
     pub torn: u64,
-    /// Wall clock of the first line.
+    /// Wall clock of the first entry.
     pub first: Option<String>,
-    /// Wall clock of the last line.
+    /// Wall clock of the last entry.
     pub last: Option<String>,
 }
 
 impl LogCheck {
-    /// Counts one line.
+    /// Counts one entry.
     pub fn count(&mut self, value: &Value) {
         self.lines += 1;
         let text = |key| value.get(key).and_then(Value::as_str);
@@ -173,23 +173,23 @@ struct Open {
     path: PathBuf,
     from: BufReader<File>,
     line: u64,
-    /// Checksum of the line before; None where that line was none.
+    /// Checksum of the previous line; None if that line was not an entry.
     chain: Option<u32>,
 }
 
-/// Reads a log from its oldest line to its newest. After a fault it goes on with the next line.
+/// Reads a log from its oldest entry to its newest. After a fault it continues with the next line.
 #[derive(Debug)]
 pub struct LogReader {
     files: VecDeque<(u64, PathBuf)>,
     open: Option<Open>,
-    /// Path and last checksum of the file before; None where it did not end well.
+    /// Path and last checksum of the previous file; None if it did not end with a whole entry.
     before: Option<(PathBuf, u32)>,
-    /// Number of the file before.
+    /// Number of the previous file.
     number: Option<u64>,
 }
 
 impl LogReader {
-    /// Of one file, or of all log files in a folder.
+    /// Opens one file, or all log files in a folder.
     ///
     /// # Errors
     /// [`LogFault::Read`], [`LogFault::NoLog`].
@@ -207,7 +207,7 @@ impl LogReader {
             }
             files.into()
         } else {
-            // Alone, it has no number to miss.
+            // A single file has no number that could be missing.
             VecDeque::from([(0, path.to_path_buf())])
         };
         Ok(Self {
@@ -218,7 +218,6 @@ impl LogReader {
         })
     }
 
-    /// Opens the next file; false after the last.
     fn next_file(&mut self) -> Result<bool, LogFault> {
         let Some((number, path)) = self.files.front() else {
             return Ok(false);
@@ -226,7 +225,7 @@ impl LogReader {
         if let Some(before) = self.number {
             let expected = before.saturating_add(1);
             if *number != expected {
-                // Told once; the file itself is read at the next call.
+                // Reported once. The next call reads the file itself.
                 self.number = number.checked_sub(1);
                 self.before = None;
                 let name = chain::file_name(expected);
@@ -254,7 +253,7 @@ impl LogReader {
         }
     }
 
-    /// The next line, or None at the end of all files.
+    /// The next entry; None at the end of all files.
     fn read(&mut self) -> Result<Option<LogLine>, LogFault> {
         loop {
             if self.open.is_none() && !self.next_file()? {
@@ -267,7 +266,7 @@ impl LogReader {
             let limit = MAX_LINE as u64;
             let got = open.from.by_ref().take(limit).read_until(b'\n', &mut bytes);
             if let Err(source) = got {
-                // The rest of this file cannot be had.
+                // The rest of this file cannot be read.
                 self.before = None;
                 let path = open.path;
                 return Err(LogFault::Read { path, source });
@@ -327,7 +326,7 @@ impl LogReader {
             }
             previous
         } else {
-            // After a line that was none there is nothing to check against.
+            // After a line that is not an entry there is no checksum to check against.
             match before {
                 Some(before) => before,
                 None => {
@@ -366,14 +365,14 @@ impl Iterator for LogReader {
     }
 }
 
-/// What was passed over.
+/// Bytes that were skipped.
 struct Skipped {
     bytes: u64,
-    /// By a newline; otherwise by the end of the file.
+    /// True if a newline ended them, false if the file did.
     ended: bool,
 }
 
-/// Passes over the rest of a line, however long.
+/// Skips the rest of a line of any length.
 fn skip_line(from: &mut impl BufRead) -> io::Result<Skipped> {
     let mut bytes = 0;
     loop {

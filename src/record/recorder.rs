@@ -1,4 +1,4 @@
-//! What runs on the recorder's thread: parts and events in, log lines and images out.
+//! The recorder thread's work: it takes parts and events and writes log entries and images.
 
 use super::drift::{Drift, DriftChange};
 use super::entry::{EventEntry, EventKind, Latencies, PartEntry, ShortText};
@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Trouble with images gets a line of the log at most so often.
+/// Shortest time between two log entries about images that were not kept.
 const IMAGE_NEWS_EVERY: Duration = Duration::from_millis(60_000);
 
-/// What is kept and where.
+/// What is recorded, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordOptions {
     /// The event log.
@@ -66,7 +66,7 @@ struct ImageNews<'a> {
     why: &'a str,
 }
 
-/// Owns log and images. Never fails and never waits for space; `now` is CLOCK_MONOTONIC.
+/// Owns log and images. Never fails and never waits for space. `now` is CLOCK_MONOTONIC.
 #[derive(Debug)]
 pub struct Recorder {
     log: EventLog,
@@ -77,7 +77,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Touches no disk yet. `decode` turns frames into pixels, as the inspector does.
+    /// Does not touch the disk yet. `decode` turns frames into pixels, as the inspector does.
     pub fn new(
         options: RecordOptions,
         decode: Decode,
@@ -96,13 +96,13 @@ impl Recorder {
         }
     }
 
-    /// Whether [`Recorder::part`] would keep this part's frame, if it got one: frames that nobody
-    /// keeps need not be handed over.
+    /// Whether [`Recorder::part`] would keep this part's frame. A frame that is not kept need not
+    /// be passed to it.
     pub fn wants_frame(&self, entry: &PartEntry) -> bool {
         self.images.wanted(entry)
     }
 
-    /// A decided part, and the frame it was inspected by.
+    /// Records a decided part. `frame` is the frame on which it was inspected.
     pub fn part(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Instant) {
         let kept = self.images.keep(entry, frame, now);
         let image = match &kept {
@@ -133,7 +133,7 @@ impl Recorder {
         self.show();
     }
 
-    /// Something that happened to the line.
+    /// Records an event of the line.
     pub fn event(&mut self, entry: &EventEntry, now: Instant) {
         let line = EventLine {
             event: entry.kind.name(),
@@ -149,14 +149,14 @@ impl Recorder {
         self.show();
     }
 
-    /// Entries that found the queue to this thread full.
+    /// Counts entries that were lost because the queue to this thread was full.
     pub fn missing(&mut self, lines: u64) {
         self.log
             .missing(lines, "the queue to the recorder was full");
         self.show();
     }
 
-    /// To be called a few times a second, whether anything happened or not.
+    /// To be called a few times per second, also if nothing happened.
     pub fn tick(&mut self, now: Instant) {
         self.images.tick();
         let due = |at: Instant| now.since(at) >= IMAGE_NEWS_EVERY;
@@ -178,17 +178,17 @@ impl Recorder {
         self.show();
     }
 
-    /// The images, for reports.
+    /// The kept images, for reports.
     pub fn images(&self) -> &Images {
         &self.images
     }
 
-    /// Whether what happens cannot be written down.
+    /// Whether entries are being lost.
     pub fn lost(&self) -> bool {
         self.log.failing()
     }
 
-    /// The log, for reports.
+    /// The event log, for reports.
     pub fn log(&self) -> &EventLog {
         &self.log
     }

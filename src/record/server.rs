@@ -1,4 +1,4 @@
-//! The metrics page: a small HTTP server for Prometheus and for whoever asks after READY.
+//! The metrics page: a small HTTP server for Prometheus and for programs that ask for READY.
 
 use super::metrics::Metrics;
 use std::io::{self, Read, Write};
@@ -9,30 +9,30 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Longest request head.
+/// Longest head of a request, bytes.
 const LONGEST: usize = 4_096;
-/// A connection's whole life.
+/// Longest time that a connection stays open.
 const AT_MOST: Duration = Duration::from_secs(2);
-/// Connections at a time.
+/// Connections at the same time.
 const CONNECTIONS: usize = 4;
-/// How often the server looks whether it is to stop.
+/// How often the server checks whether it must stop.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Why there is no metrics page.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     #[error("metrics.listen {address}: cannot be listened on; is another program there?")]
     Listen {
-        /// As configured.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The system gives no thread.
     #[error("metrics: no thread for the page")]
     Thread {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -46,10 +46,10 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Listens on `address`; port 0 takes any.
+    /// Listens on `address`. Port 0 takes any free port.
     ///
     /// # Errors
-    /// [`ServeError`] that names the address.
+    /// [`ServeError`], which names the address.
     pub fn start(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self, ServeError> {
         let listen = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(listen)?;
@@ -68,7 +68,7 @@ impl MetricsServer {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -78,13 +78,13 @@ impl Drop for MetricsServer {
     fn drop(&mut self) {
         self.stop.store(true, SeqCst);
         if let Some(thread) = self.thread.take() {
-            // It does not panic; if it did, there is nobody left to tell here.
+            // The thread does not panic. If it did, nothing could be reported here.
             let _ = thread.join();
         }
     }
 }
 
-/// One of the few connections; gives its place back.
+/// One of the allowed connections. Dropping it frees the place.
 struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -104,13 +104,14 @@ fn serve(listener: &TcpListener, metrics: &Arc<Metrics>, stop: &AtomicBool) {
             tv_sec: 0,
             tv_nsec: LOOK_EVERY.as_nanos() as _,
         };
-        // Whatever it says, accepting tells; an interrupted wait is only shorter.
+        // The result is not needed: `accept` reports what happened. An interrupted wait is only
+        // shorter.
         let _ = rustix::event::poll(&mut waiting, Some(&patience));
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_) => {
-                // Out of descriptors, say: the request stays in the queue.
+                // For example, no descriptor is free. The request stays in the queue.
                 std::thread::sleep(LOOK_EVERY);
                 continue;
             }
@@ -125,7 +126,7 @@ fn serve(listener: &TcpListener, metrics: &Arc<Metrics>, stop: &AtomicBool) {
         let metrics = Arc::clone(metrics);
         let work = move || {
             let _place = place;
-            // The asker went away or was too slow: nothing is owed to it.
+            // If the client left or was too slow, no answer is needed.
             let _ = answer(&stream, &metrics);
         };
         let started = std::thread::Builder::new()
@@ -163,7 +164,7 @@ fn answer(stream: &TcpStream, metrics: &Metrics) -> io::Result<()> {
     };
     respond(stream, &response)?;
     stream.shutdown(Shutdown::Write)?;
-    // What was not read would make the system throw the answer away.
+    // If unread bytes stay, the system discards the answer.
     let mut rest = [0; 1_024];
     for _ in 0..16 {
         let left = until.saturating_duration_since(Instant::now());
@@ -178,7 +179,7 @@ fn answer(stream: &TcpStream, metrics: &Metrics) -> io::Result<()> {
     Ok(())
 }
 
-/// The bytes up to the empty line, or what to say instead.
+/// The bytes up to the empty line, or the response for a request that is not whole.
 fn read_head(mut stream: &TcpStream, until: Instant) -> io::Result<Result<Vec<u8>, Response>> {
     let mut head = Vec::with_capacity(LONGEST);
     let mut some = [0; 512];

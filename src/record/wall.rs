@@ -1,24 +1,24 @@
-//! The wall clock, for people only: nothing is decided by it.
+//! The wall clock. It is for people only: no decision depends on it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Last millisecond that RFC 3339 can write, 9999-12-31T23:59:59.999Z.
+/// Last millisecond that RFC 3339 can write: 9999-12-31T23:59:59.999Z.
 const LATEST_MS: i64 = 253_402_300_799_999;
-/// First one, 0000-01-01T00:00:00.000Z.
+/// First one: 0000-01-01T00:00:00.000Z.
 const EARLIEST_MS: i64 = -62_167_219_200_000;
 const DAY_MS: i64 = 86_400_000;
 
-/// An instant of the wall clock in UTC, to the millisecond; prints as RFC 3339.
+/// An instant of the wall clock in UTC, in whole milliseconds. It prints as RFC 3339.
 ///
-/// Years run from 0 to 9999: times outside are shown as the nearest that can be written.
+/// Years run from 0 to 9999. A time outside becomes the nearest one inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Utc {
     millis: i64,
 }
 
 impl Utc {
-    /// `millis` milliseconds after the start of 1970.
+    /// From milliseconds after the start of 1970.
     pub fn from_unix_millis(millis: i64) -> Self {
         Self {
             millis: millis.clamp(EARLIEST_MS, LATEST_MS),
@@ -30,13 +30,13 @@ impl Utc {
         self.millis
     }
 
-    /// The instant of this date and time; None where the calendar has no such one.
+    /// The instant of this date and time; None if the calendar has no such day.
     pub fn at(year: u32, month: u32, day: u32, millis_of_day: u32) -> Option<Self> {
         let millis_of_day = i64::from(millis_of_day);
         if year > 9999 || !(1..=12).contains(&month) || day == 0 || millis_of_day >= DAY_MS {
             return None;
         }
-        // March is the first month here, so that the leap day ends its year; eras of 400 years.
+        // March counts as the first month, so the leap day ends its year. An era has 400 years.
         let shifted = i64::from(year) - i64::from(month <= 2);
         let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
         let month_from_march = i64::from((month + 9) % 12);
@@ -47,7 +47,7 @@ impl Utc {
         (found.date() == (year, month, day)).then_some(found)
     }
 
-    /// Year, month and day.
+    /// Year, month (from 1) and day (from 1).
     pub fn date(self) -> (u32, u32, u32) {
         let days = self.millis.div_euclid(DAY_MS) + 719_468;
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -58,7 +58,7 @@ impl Utc {
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
         let month = (month_from_march + 2) % 12 + 1;
         let year = era * 400 + of_era + i64::from(month <= 2);
-        // In range by the clamp of every constructor.
+        // Every constructor limits the range, so the casts fit.
         (year as u32, month as u32, day as u32)
     }
 
@@ -73,7 +73,7 @@ impl From<SystemTime> for Utc {
         let whole = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         Self::from_unix_millis(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => whole(after),
-            // Rounded away from 1970, so that times always round down.
+            // Rounded away from 1970, so that every time rounds down.
             Err(before) => -whole(before.duration() + Duration::from_nanos(999_999)),
         })
     }

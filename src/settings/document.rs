@@ -1,8 +1,8 @@
-//! A TOML file as sections and settings: every value is asked for by name, type and range, and
-//! whatever is left over was not known.
+//! A TOML file as sections and settings. The caller asks for every value by name, type and range.
+//! Keys that nobody asked for are unknown.
 //!
-//! Values are not taken through `serde`, because that stops at the first thing it dislikes; a
-//! person at a machine wants the whole list.
+//! Values are not read through `serde`, because `serde` stops at the first error. A person at a
+//! machine needs the whole list.
 
 use super::kind::Kind;
 use super::nearest::nearest;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What a setting may be, for messages and for the reference page.
+/// What a setting can be, for messages and for the reference page.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Known {
     /// Dotted name of the section; empty at the top of the file.
@@ -23,18 +23,17 @@ pub struct Known {
     pub key: &'static str,
     /// Allowed values, with their unit.
     pub allowed: String,
-    /// What counts where the key is absent.
+    /// What holds if the key is absent.
     pub absent: String,
 }
 
-/// A setting as read.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting<T> {
     /// Its dotted key.
     pub(crate) key: String,
-    /// The value, or its default; None when it is absent without a default, or was refused.
+    /// The value, or its default. None if it is absent without a default, or was refused.
     pub(crate) value: Option<T>,
-    /// Its line, when it is in the file.
+    /// Its line number, if it is in the file.
     pub(crate) line: Option<usize>,
 }
 
@@ -47,7 +46,7 @@ impl<T> Setting<T> {
 /// Where a section is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// Where it starts, or where its absence shows.
+    /// Line number of its start. If it is absent, that of its parent.
     pub(crate) line: usize,
     /// Whether it is in the file.
     pub(crate) given: bool,
@@ -56,11 +55,11 @@ pub(crate) struct Place {
 /// What an absent key means.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Absent {
-    /// It has to be there.
+    /// The key must be given.
     Refused,
-    /// This value, in TOML.
+    /// This value holds, in TOML.
     Means(&'static str),
-    /// There is none, which means what the text says.
+    /// There is no value; the text states what that means.
     Leaves(&'static str),
 }
 
@@ -88,18 +87,18 @@ pub(crate) struct Section<'i> {
     entries: Vec<Entry<'i>>,
 }
 
-/// Where lines begin in the text, and what is wrong with it so far.
+/// The start offsets of the lines of the text, and the problems found so far.
 pub(crate) struct Document {
     line_starts: Vec<usize>,
     pub(crate) problems: Problems,
     /// Every key that was asked for.
     pub(crate) known: Vec<Known>,
-    /// Every key that is in the file, dotted, with its line.
+    /// Every key in the file, dotted, with its line number.
     pub(crate) places: Vec<(String, usize)>,
     strangers: Vec<UnknownKey>,
     /// Every section that was asked for, dotted.
     sections: Vec<&'static str>,
-    /// What paths in it are relative to.
+    /// Folder to which paths in the file are relative.
     folder: PathBuf,
 }
 
@@ -111,10 +110,10 @@ struct UnknownKey {
 }
 
 impl Document {
-    /// Reads `text`, which is that of `file`.
+    /// Parses `text`, the text of `file`.
     ///
     /// # Errors
-    /// What is not TOML in it; nothing else can be told then.
+    /// What is not TOML. Nothing else can be checked then.
     pub(crate) fn parse<'i>(
         text: &'i str,
         file: &Path,
@@ -175,7 +174,7 @@ impl Document {
         }
     }
 
-    /// Table `name` of `parent`; empty where it is absent.
+    /// Table `name` of `parent`; empty if it is absent.
     pub(crate) fn section<'i>(
         &mut self,
         parent: &mut Section<'i>,
@@ -209,7 +208,7 @@ impl Document {
         section
     }
 
-    /// Ends the reading of a section: what nobody asked for was not known.
+    /// Ends the reading of a section: keys that nobody asked for are unknown.
     pub(crate) fn close(&mut self, section: &Section<'_>) {
         for entry in &section.entries {
             self.places.push((section.dotted(&entry.key), entry.line));
@@ -223,8 +222,8 @@ impl Document {
         }
     }
 
-    /// Notes every key that is not known, with what it was probably meant to be. Called once every
-    /// section is closed, because the key may belong to another one.
+    /// Notes every unknown key, with the key that was probably meant. To be called when every
+    /// section is closed, because a key can belong to another section.
     pub(crate) fn finish(&mut self) {
         for stranger in std::mem::take(&mut self.strangers) {
             let keys = || {
@@ -312,7 +311,7 @@ impl Document {
         }
     }
 
-    /// Every key that has not been asked for by name, as whole numbers in `range`.
+    /// All keys that nobody has asked for by name, as whole numbers in `range`.
     pub(crate) fn other_wholes<'i>(
         &mut self,
         section: &mut Section<'i>,
@@ -347,7 +346,7 @@ impl Document {
         found
     }
 
-    /// The texts in table `name` of `parent`, whatever their keys.
+    /// All texts in table `name` of `parent`, with any keys.
     pub(crate) fn pairs(
         &mut self,
         parent: &mut Section<'_>,
@@ -371,7 +370,7 @@ impl Document {
         found
     }
 
-    /// The tables in `section`, whatever their names, as sections called `name`.
+    /// All tables in `section`, with any names, as sections called `name`.
     pub(crate) fn tables<'i>(
         &mut self,
         section: &mut Section<'i>,

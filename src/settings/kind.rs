@@ -1,4 +1,4 @@
-//! What a setting may be: its type, its range and its unit.
+//! What a setting can be: its type, range and unit.
 
 use super::nearest::nearest;
 use super::value::{decimal as decimal_in, whole as whole_in};
@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeValue;
 
-/// Takes a value of a file in this folder: None where it is of another type, or why not.
+/// Reads a value of a file in this folder. None if it has another type; an error states why it is
+/// refused.
 type Take<T> = Box<dyn Fn(&DeValue<'_>, &Path) -> Option<Result<T, String>>>;
 
-/// What a setting may be.
+/// What a setting can be.
 pub(crate) struct Kind<T> {
     /// Allowed values, with their unit, for messages and for the page of all keys.
     pub(super) allowed: String,
@@ -33,8 +34,8 @@ impl<T: 'static> Kind<T> {
         self.try_map(move |value| Ok(to(value)))
     }
 
-    /// The values that `to` takes; otherwise it says why not, as the end of a sentence that begins
-    /// with the value.
+    /// The values that `to` accepts. If it refuses one, it states why, as the end of a sentence
+    /// that begins with the value.
     pub(crate) fn try_map<U: 'static>(
         self,
         to: impl Fn(T) -> Result<U, String> + 'static,
@@ -52,7 +53,7 @@ fn spaced<N: std::fmt::Display>(range: &RangeInclusive<N>, unit: &str) -> String
     range.trim_end().to_string()
 }
 
-/// A whole number; `unit` may be empty.
+/// A whole number; `unit` can be empty.
 pub(crate) fn whole<T: TryFrom<u64> + 'static>(range: RangeInclusive<u64>, unit: &str) -> Kind<T> {
     Kind::new(spaced(&range, unit), move |value| {
         let number = match value {
@@ -66,7 +67,7 @@ pub(crate) fn whole<T: TryFrom<u64> + 'static>(range: RangeInclusive<u64>, unit:
     })
 }
 
-/// A number; whole ones are taken too.
+/// A number; whole numbers are accepted too.
 pub(crate) fn decimal(range: RangeInclusive<f64>, unit: &str) -> Kind<f64> {
     Kind::new(spaced(&range, unit), move |value| {
         let number = decimal_in(value)?;
@@ -75,12 +76,12 @@ pub(crate) fn decimal(range: RangeInclusive<f64>, unit: &str) -> Kind<f64> {
     })
 }
 
-/// Milliseconds of a range that a decimal keeps; the finest step is a nanosecond.
+/// Milliseconds as a duration. The range of a setting fits, and the finest step is one nanosecond.
 fn of_ms(ms: f64) -> Duration {
     Duration::from_nanos((ms * 1e6).round() as u64)
 }
 
-/// A time, as the file says it: milliseconds.
+/// A time in milliseconds, as the file states it.
 pub(crate) fn in_ms(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
 }
@@ -90,7 +91,7 @@ pub(crate) fn ms(range: RangeInclusive<f64>) -> Kind<Duration> {
     decimal(range, "ms").map(of_ms)
 }
 
-/// A time in milliseconds, of which 0 means that it never comes.
+/// A time in milliseconds; 0 means never.
 pub(crate) fn ms_or_never(range: RangeInclusive<f64>) -> Kind<Duration> {
     decimal(range, "ms, 0 is never").map(of_ms)
 }
@@ -105,12 +106,11 @@ pub(crate) fn hours(range: RangeInclusive<f64>) -> Kind<Duration> {
     decimal(range, "h").map(|hours| Duration::from_secs_f64(hours * 3600.0))
 }
 
-/// Bytes, in MiB in the file.
+/// A size in bytes; the file gives it in MiB.
 pub(crate) fn mib(range: RangeInclusive<u64>) -> Kind<u64> {
     whole(range, "MiB").map(|mib: u64| mib.saturating_mul(1 << 20))
 }
 
-/// True or false.
 pub(crate) fn flag() -> Kind<bool> {
     Kind::new("true or false", |value| match value {
         DeValue::Boolean(flag) => Some(Ok(*flag)),
@@ -118,7 +118,7 @@ pub(crate) fn flag() -> Kind<bool> {
     })
 }
 
-/// One of the words.
+/// One of the given words.
 pub(crate) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> Kind<T> {
     let names = || words.iter().map(|(name, _)| *name);
     let quoted: Vec<String> = names().map(|name| format!("{name:?}")).collect();
@@ -148,7 +148,7 @@ pub(crate) fn text(allowed: &str) -> Kind<String> {
     })
 }
 
-/// A path as it stands: of a device.
+/// A path that is used as given, for devices.
 pub(crate) fn device(allowed: &str) -> Kind<PathBuf> {
     text(allowed).map(PathBuf::from)
 }

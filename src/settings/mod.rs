@@ -1,9 +1,9 @@
-//! Settings in TOML files, strict: each is declared once, by the room that it is for.
+//! Settings in TOML files, strict. Each setting is declared once, in the room that uses it.
 //!
-//! [`section!`] declares the settings of one section: key, type, range, default and meaning. From that
-//! come the values that the room takes, the reading of the file, and the page of all keys. The
-//! [`Document`] that reads tells everything that is wrong at once, each with its line, and what a
-//! misspelt key was probably meant to be.
+//! [`section!`] declares the settings of one section: key, type, range, default and meaning. From
+//! the declaration come the values for the room, the code that reads the file, and the page of all
+//! keys. The [`Document`] reports everything that is wrong at once, each problem with its line
+//! number, and for a misspelt key the one that was probably meant.
 
 mod document;
 pub(crate) mod kind;

@@ -1,12 +1,12 @@
-//! What somebody who mistyped a name probably meant.
+//! The name that was probably meant by a misspelt one.
 
 use strsim::osa_distance;
 
-/// Longer names are not compared: nobody mistypes one, and the work grows with the square.
+/// Longer names are not compared: the work grows with the square of the length.
 const LONGEST: usize = 48;
 
-/// The name in `known` that `given` is probably meant to be; None when nothing is near. Of equally
-/// near ones the first.
+/// The name in `known` that `given` probably means; None if no name is near. If several are
+/// equally near, the first one.
 pub(crate) fn nearest<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -19,7 +19,7 @@ pub(crate) fn nearest<'a>(
     known
         .into_iter()
         .map(|name| {
-            // A name with its unit left out, or the unit alone wrong, is near whatever its length.
+            // A name without its unit, or with a wrong unit, is near at any length.
             let stem = name.rsplit_once('_').map_or(name, |(stem, _)| stem);
             let given_stem = lower.rsplit_once('_').map_or(&*lower, |(stem, _)| stem);
             let same = lower == stem || given_stem == stem;

@@ -1,16 +1,16 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration, each with its line number.
 
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// One thing that is wrong with a file.
+/// One problem of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Problem {
-    /// Line in the file, from 1.
+    /// Line number in the file, from 1.
     pub line: usize,
-    /// Dotted key, such as `camera.width`; empty where the file is not TOML.
+    /// Dotted key, such as `camera.width`; empty if the file is not TOML.
     pub key: String,
-    /// What is wrong, with the value and the allowed range where there is one.
+    /// What is wrong, with the value and the allowed range if there is one.
     pub message: String,
 }
 
@@ -24,7 +24,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Why there is no configuration.
+/// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -32,10 +32,10 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Far too large to be written by hand.
+    /// The file is far too large for a configuration.
     #[error("{}: {size} bytes is over the limit of {limit}; is this a configuration?", path.display())]
     TooLarge {
         /// The file.
@@ -45,7 +45,7 @@ pub enum ConfigError {
         /// The limit.
         limit: u64,
     },
-    /// The file says something that cannot be done; everything that was found, in the file's order.
+    /// The file was read but has problems. All of them are listed.
     #[error("{}: {}", file.display(), listed(problems))]
     Problems {
         /// The file.
@@ -55,7 +55,7 @@ pub enum ConfigError {
     },
 }
 
-/// One problem as it is, several numbered: the text may end up in one line.
+/// One problem as it is; several are numbered, because the text can end up in one line.
 fn listed(problems: &[Problem]) -> String {
     if let [problem] = problems {
         return problem.to_string();
@@ -66,7 +66,7 @@ fn listed(problems: &[Problem]) -> String {
 }
 
 impl ConfigError {
-    /// The problems of a file that could be read; empty otherwise.
+    /// The problems of a file that was read; empty for other errors.
     pub fn problems(&self) -> &[Problem] {
         match self {
             ConfigError::Problems { problems, .. } => problems,

@@ -2,19 +2,19 @@
 
 use super::document::{Document, Place, Section};
 
-/// A section as it is read; [`section!`] writes it.
+/// A section as it is read; [`section!`] implements it.
 pub(crate) trait Declared: Sized {
-    /// What the rooms take.
+    /// The values that the rooms take.
     type Taken;
 
     /// Dotted name of the section.
     const NAME: &'static str;
 
-    /// Reads the declared keys of `section`; what is wrong with them is in the document's problems
-    /// afterwards. Others may read further keys of it, and have to close it.
+    /// Reads the declared keys of `section`. Wrong values are then in the document's problems. The
+    /// caller can read more keys of the section and must close it.
     fn read_part(document: &mut Document, section: &mut Section<'_>) -> Self;
 
-    /// Reads the whole section of `top`: keys that are not declared are not known.
+    /// Reads the whole section of `top`. Keys that are not declared are unknown.
     fn read(document: &mut Document, top: &mut Section<'_>) -> Self {
         let mut section = document.section(top, Self::NAME);
         let read = Self::read_part(document, &mut section);
@@ -22,13 +22,13 @@ pub(crate) trait Declared: Sized {
         read
     }
 
-    /// Where it is.
+    /// Where the section is in the file.
     fn here(&self) -> Place;
 
-    /// The values; None where one was refused or is missing, which is a problem already.
+    /// The values; None if one was refused or is missing, which is a problem already.
     fn taken(self) -> Option<Self::Taken>;
 
-    /// The values of a section that may be left out: `Some(None)` where it is.
+    /// The values of an optional section: `Some(None)` if it is absent.
     fn taken_if_given(self) -> Option<Option<Self::Taken>> {
         match self.here().given {
             true => self.taken().map(Some),
@@ -37,27 +37,29 @@ pub(crate) trait Declared: Sized {
     }
 }
 
-/// Declares a section of a file: everything that is known of its settings, in one place.
+/// Declares a section of a file: all facts about its settings, in one place.
 ///
 /// ```text
 /// section! {
 ///     /// `[supervisor]`: who holds the output lines.
-///     #[derive(Clone, Debug, PartialEq)]
+///     /// `[supervisor]`: the process that holds the outputs.
 ///     pub struct Supervisor, read as SupervisorRead in "supervisor" {
-///         /// READY and PASS fall when the vision process is silent for so long.
+///         /// If the vision process is silent for this long, READY and PASS are switched off.
 ///         lease: Duration = "lease_ms", ms(20.0..=5000.0), default 200;
 ///     }
 /// }
 /// ```
 ///
-/// This makes `Supervisor`, which rooms take, with a field `lease: Duration`; and `SupervisorRead`,
-/// in which the field is a `Setting<Duration>` that knows its key and line, for checks of values
-/// against each other. What follows the kind says what counts where the key is absent:
+/// This makes two types. `Supervisor` is for the rooms and has a field `lease: Duration`. In
+/// `SupervisorRead` the field is a `Setting<Duration>` that knows its key and line number, so
+/// values can be checked against each other. The last part states what holds if the key is absent:
 ///
-/// - `required`: nothing, it has to be there;
-/// - `default 200`: this value, as the file would say it;
-/// - `optional "off"`: there is none, which means what the text says; rooms take an `Option`;
-/// - `demanded "none"`: there is none, but something puts one in, or refuses a file that needs it.
+/// - `required`: the key must be given;
+/// - `default 200`: this value, as the file would write it;
+/// - `optional "off"`: there is no value, and the text states what that means; rooms get an
+///   `Option`;
+/// - `demanded "none"`: there is no value, but other code fills one in or refuses a file that
+///   needs it.
 macro_rules! section {
     (
         $(#[$about:meta])*

@@ -1,4 +1,4 @@
-//! Values of a TOML file: what they are, as words and as numbers.
+//! Values of a TOML file: their types in words, and as numbers.
 
 use toml::de::DeValue;
 
@@ -15,7 +15,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The value as written, cut where it is long.
+/// The value as written, cut if it is long.
 pub(super) fn shown(value: &DeValue<'_>) -> String {
     let text = match value {
         DeValue::String(text) => format!("{text:?}"),

@@ -1,11 +1,11 @@
-//! When each thread last went round. A thread that hangs cannot say so itself: the gate's looks at
-//! these words.
+//! When each thread last made a round of its loop. A thread that hangs cannot report it, so the
+//! gate thread checks these times.
 
 use crate::clock;
 use crate::time::{Duration, Instant};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One thread's word, nanoseconds of CLOCK_MONOTONIC.
+/// Time of one thread's last round, nanoseconds of CLOCK_MONOTONIC.
 #[derive(Debug)]
 pub(super) struct ActivityStamp(AtomicU64);
 
@@ -14,18 +14,18 @@ impl ActivityStamp {
         Self(AtomicU64::new(clock::now().0))
     }
 
-    /// The calling thread goes round.
+    /// To be called by the thread in every round.
     pub(super) fn stamp(&self) {
         self.0.store(clock::now().0, Ordering::Relaxed);
     }
 
-    /// How long it has not gone round at `now`.
+    /// Time since the last round at `now`.
     pub(super) fn silent_for(&self, now: Instant) -> Duration {
         now.since(Instant(self.0.load(Ordering::Relaxed)))
     }
 }
 
-/// The words of all threads besides the gate's.
+/// The times of all threads except the gate thread.
 #[derive(Debug)]
 pub(super) struct ThreadActivity {
     pub(super) trigger: ActivityStamp,

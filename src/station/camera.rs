@@ -1,5 +1,5 @@
-//! The camera's thread: opens the source, opens it again when it is lost, and hands every frame to
-//! the gate. It never waits without end, and never keeps the camera waiting.
+//! The camera thread: opens the source, opens it again if it is lost, and passes every frame to
+//! the gate. It never waits without a limit, and never makes the camera wait.
 
 use super::activity::ActivityStamp;
 use super::queues::{FromCamera, POOL, said};
@@ -12,31 +12,31 @@ use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 
-/// Longest wait for a frame at a time: how late a request to stop is seen.
+/// Longest wait for one frame. It bounds the delay of a request to stop.
 const WAIT: Duration = Duration::from_millis(100);
-/// Pause between two attempts to open a camera that is gone.
+/// Pause between two attempts to open a lost camera.
 const REOPEN: Duration = Duration::from_millis(200);
 
-/// What the camera thread is told.
+/// Settings of the camera thread.
 pub(super) struct CameraSettings {
-    /// A free-running camera that is silent for so long is lost.
+    /// A free-running camera that is silent for this long is lost.
     pub(super) timeout: Duration,
-    /// Frames come on triggers only: silence says nothing.
+    /// Frames come only on triggers, so silence is not a fault.
     pub(super) on_trigger: bool,
 }
 
-/// The camera thread's ends.
+/// The camera thread's ends of the queues.
 pub(super) struct CameraQueues<'a> {
     pub(super) out: Producer<'a, FromCamera>,
     pub(super) free: [Consumer<'a, RawFrame>; 3],
     pub(super) gate: Thread,
-    /// Frames for which there was no room.
+    /// Number of frames for which there was no room.
     pub(super) no_room: &'a AtomicU64,
-    /// When this thread last went round.
+    /// Time of this thread's last round.
     pub(super) alive: &'a ActivityStamp,
 }
 
-/// Runs until `stop`. `source` has been opened once, so that its frames' size is known.
+/// Runs until `stop`. `source` was opened once, so the size of its frames is known.
 pub(super) fn run(
     mut source: Box<dyn FrameSource>,
     settings: &CameraSettings,
@@ -49,12 +49,12 @@ pub(super) fn run(
     }
     let mut spare = RawFrame::with_capacity(source.frame_bytes());
     let handling = source.handling();
-    // Frames after an opening that are still not used.
+    // Frames after an opening that are still to be skipped.
     let mut warming = handling.warmup_frames;
     let mut open = true;
     let mut told_why = false;
-    // A camera that opens and sends nothing would bring READY on and off for ever: one that runs
-    // freely works with its first frame.
+    // A camera that opens but sends nothing would switch READY on and off without end. So a
+    // free-running camera counts as working only from its first frame on.
     let mut works = settings.on_trigger;
     if works {
         ends.tell(FromCamera::Works(true), stop);
@@ -87,7 +87,8 @@ pub(super) fn run(
             }
         }
         ends.collect(&mut pool);
-        // Without a free frame the camera is still emptied, or it would hand out old frames later.
+        // Frames are taken from the camera even if no buffer is free, or it would deliver old
+        // frames later.
         let mut frame = pool.pop();
         let target = frame.as_mut().unwrap_or(&mut spare);
         let came = source.next(target, WAIT);
@@ -150,14 +151,14 @@ impl CameraQueues<'_> {
 
     fn hand_over(&mut self, frame: RawFrame, now: Instant, pool: &mut Vec<RawFrame, POOL>) {
         if let Err(FromCamera::Frame(frame, _)) = self.out.enqueue(FromCamera::Frame(frame, now)) {
-            // The gate does not take frames: its parts will have none, and are rejected.
+            // The gate does not take frames. Its parts get no frame and are rejected.
             self.no_room.fetch_add(1, Ordering::Relaxed);
             let _ = pool.push(frame);
         }
         self.gate.unpark();
     }
 
-    /// What must not be lost waits for room.
+    /// Waits for room, because this message must not be lost.
     fn tell(&mut self, what: FromCamera, stop: &AtomicBool) {
         let mut what = what;
         while let Err(back) = self.out.enqueue(what) {
@@ -233,7 +234,7 @@ mod tests {
         }
     }
 
-    /// What the camera's thread says of such a source, until `enough`.
+    /// What the camera thread sends for such a source, until `enough`.
     fn said_of(
         lives: u64,
         change_at: u32,
@@ -324,7 +325,7 @@ mod tests {
             controls_every: Duration::from_millis(ms),
             ..Handling::default()
         };
-        // The third look finds them changed: the camera is opened again.
+        // The third check finds them changed, and the camera is opened again.
         let (_, looks) = said_of(u64::MAX, 3, handling(5), |said| losses(said) == 1);
         assert!(looks >= 3);
         let frames = |said: &[FromCamera]| said.len() > 50;

@@ -1,37 +1,37 @@
-//! The challenge: from time to time a known-bad part has to be rejected on the inspector's word, or the
-//! alarm is raised. Says which part it is, how it ended and when it is overdue; the desk acts.
+//! The challenge: from time to time a known-bad part must get the verdict NG and be rejected, or
+//! the alarm is raised. This code reports which part it is, how it ended and when it is overdue;
+//! the executor acts on it.
 
 use crate::line::gate::{PartId, PartVerdict, Reason};
 use crate::record::{ChallengeState, PartEntry};
 use crate::time::{Duration, Instant};
 
-/// A known-bad part that does not come within this is not waited for any longer.
+/// Longest wait for the known-bad part.
 const PATIENCE: Duration = Duration::from_millis(300_000);
 
-/// How a challenge ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Outcome {
-    /// The inspector said NG, and for that it was rejected.
+    /// The part got the verdict NG and was rejected for it.
     Passed { part: PartId, score: f32 },
-    /// The inspector said OK, or it passed.
+    /// The part got the verdict OK, or it passed.
     Failed { part: PartId, score: f32 },
-    /// It says nothing of the inspector.
+    /// It shows nothing about the inspector.
     VoidReason(VoidReason),
 }
 
-/// Why a challenge proves nothing.
+/// Why a challenge shows nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum VoidReason {
     /// The part was rejected for another reason than the verdict NG.
     Rejected(PartId, Reason),
-    /// The next part's trigger was lost, so that no picture shows it.
+    /// The next part's trigger was lost, so no picture shows it.
     Unseen,
-    /// No part came.
+    /// No part was triggered.
     NoPart,
 }
 
 impl VoidReason {
-    /// The part, where it is known.
+    /// The part, if it is known.
     pub(super) fn part(self) -> Option<PartId> {
         match self {
             VoidReason::Rejected(part, _) => Some(part),
@@ -65,28 +65,30 @@ enum State {
     UnderWay(PartId),
 }
 
-/// See the module.
+/// State of the challenge on one line.
 #[derive(Debug)]
 pub(super) struct Challenge {
     every: Option<Duration>,
-    /// When one is overdue; None: since ever, for nobody knows when the last one was passed.
+    /// When one is overdue. None: it is overdue already, because it is unknown when the last one
+    /// was passed.
     due: Option<Instant>,
     was_ready: bool,
     state: State,
     /// The last part that has a number, and the last one that was decided.
     numbered: u64,
     decided: u64,
-    /// The alarm stands.
+    /// The alarm is latched.
     stands: bool,
-    /// One was passed since it stands, so that it may be acknowledged.
+    /// A challenge was passed since the alarm was raised, so it can be acknowledged.
     answered: bool,
-    /// The line runs for the known-bad part although the alarm stands.
+    /// The line runs for the known-bad part although the alarm is latched.
     pub(super) let_run: bool,
     ended: Option<Outcome>,
 }
 
 impl Challenge {
-    /// One must be passed `every` so often; the last one was `age` ago, where that is known.
+    /// A challenge must be passed at least once per `every`. The last one was `age` ago, if that
+    /// is known.
     pub(super) fn new(every: Option<Duration>, age: Option<Duration>, now: Instant) -> Self {
         let left = every
             .zip(age)
@@ -114,22 +116,22 @@ impl Challenge {
         }
     }
 
-    /// The alarm stands.
+    /// Whether the alarm is latched.
     pub(super) fn stands(&self) -> bool {
         self.stands
     }
 
-    /// The alarm stands and may not be acknowledged yet.
+    /// Whether the alarm is latched and cannot be acknowledged yet.
     pub(super) fn needed(&self) -> bool {
         self.stands && !self.answered && self.every.is_some()
     }
 
-    /// The alarm stands from an earlier process.
+    /// An earlier process raised the alarm.
     pub(super) fn stands_still(&mut self) {
         self.stands = true;
     }
 
-    /// The alarm is raised by this process.
+    /// This process raises the alarm.
     pub(super) fn raise(&mut self) {
         self.stands = true;
         self.answered = false;
@@ -141,12 +143,12 @@ impl Challenge {
         self.let_run = false;
     }
 
-    /// The line was ready: what was on it before has left, or will be thrown out.
+    /// The line was ready: parts that were on it before have left or will be rejected.
     pub(super) fn line_was_ready(&mut self) {
         self.was_ready = true;
     }
 
-    /// Somebody asked for a challenge at `from`. False while the known-bad part is under way.
+    /// A person asked for a challenge at `from`. False if the known-bad part is on its way.
     pub(super) fn begin(&mut self, from: Instant) -> bool {
         if matches!(self.state, State::UnderWay(_)) {
             return false;
@@ -173,12 +175,12 @@ impl Challenge {
         }
     }
 
-    /// The gate has decided `part`; what is known of it is told by [`Challenge::entry`].
+    /// The gate has decided `part`. [`Challenge::entry`] gets the result.
     pub(super) fn decided(&mut self, part: PartId) {
         self.decided = self.decided.max(part.0);
     }
 
-    /// A part's end.
+    /// The decision on a part.
     pub(super) fn entry(&mut self, entry: &PartEntry) {
         if self.state != State::UnderWay(entry.part) {
             return;
@@ -197,7 +199,7 @@ impl Challenge {
         self.ended = Some(outcome);
     }
 
-    /// How it ended, once; what follows is carried out by whoever asks.
+    /// How the challenge ended; reported once. The caller acts on it.
     pub(super) fn outcome(&mut self, now: Instant) -> Option<Outcome> {
         if let State::Awaited { until, .. } = self.state
             && now >= until
@@ -219,8 +221,8 @@ impl Challenge {
         Some(outcome)
     }
 
-    /// None was passed in time, and the alarm does not say so yet. Not while one is on its way: the
-    /// alarm would stop the line that has to show what it does.
+    /// Whether a challenge is overdue and the alarm is not raised for it yet. False while one is
+    /// going on, because the alarm would stop the line that has to show what it does.
     pub(super) fn overdue(&self, now: Instant) -> bool {
         self.every.is_some()
             && self.was_ready
@@ -249,7 +251,7 @@ mod tests {
         let mut challenge = Challenge::new(None, None, s(0));
         challenge.numbered(6, s(9));
         assert!(challenge.begin(s(10)));
-        // Told of late: it was there before the word.
+        // This trigger is reported late: the part was there before the command.
         challenge.numbered(7, s(10));
         assert_eq!(challenge.state(), ChallengeState::Awaited);
         challenge.numbered(8, s(11));
@@ -346,11 +348,11 @@ mod tests {
         challenge.entry(&entry(2, Some(Reason::Ng), Some(PartVerdict::Ng)));
         challenge.outcome(s(5));
         assert!(challenge.stands() && !challenge.needed());
-        // Without [challenge] an alarm of earlier times must not stand for ever.
+        // Without [challenge] an alarm of an earlier configuration must not stay forever.
         let mut without = Challenge::new(None, None, s(0));
         without.stands_still();
         assert!(without.stands() && !without.needed());
-        // Passed, and not acknowledged before a new start.
+        // Passed, but not acknowledged before a new start.
         let day = Some(Duration::from_secs(86_400));
         let mut again = Challenge::new(day, Some(Duration::from_secs(60)), s(0));
         again.stands_still();

@@ -1,9 +1,10 @@
-//! The control socket: one command a line, one line of JSON back.
+//! The control socket: one command per text line, one line of JSON as answer.
 //!
-//! `status`, `trigger`, `acknowledge`, `challenge`. `trigger` may carry the part's time, CLOCK_MONOTONIC
-//! in nanoseconds: a word without one is stamped when it is heard, and one that waited because this
-//! program was not run may tell of a part anywhere in that time, so that all of it is thrown out.
-//! Whoever may write to the socket's file may command the line.
+//! The commands are `status`, `trigger`, `acknowledge` and `challenge`. `trigger` can carry the
+//! part's time, CLOCK_MONOTONIC in nanoseconds. A command without a time gets the time of its
+//! arrival. If it waited because this program was not run in time, its part was there at some
+//! unknown time of that wait, so all parts of that time are rejected. Everybody who can write to
+//! the socket's file can command the line.
 
 use super::activity;
 use super::queues::ControlRequest;
@@ -27,17 +28,17 @@ use thiserror::Error;
 
 /// Longest command, bytes.
 const LONGEST: usize = 255;
-/// A peer that gives no command for so long is left.
+/// A peer that sends no command for this long is disconnected.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
-/// A part that is told of later than this after its time is taken as lost.
+/// A part that is reported later than this after its time counts as lost.
 const OLDEST: Duration = Duration::from_millis(1_000);
-/// Peers that are served at once.
+/// Most peers at the same time.
 const PEERS: usize = 16;
-/// A peer that is owed so many bytes gets no more answers.
+/// A peer with this many unsent bytes gets no more answers.
 const MOST_OWED: usize = 64 << 10;
 
-/// Why there is no control socket.
+/// Why the control socket cannot be used.
 #[derive(Debug, Error)]
 pub enum ControlError {
     /// Another program answers on it.
@@ -46,17 +47,17 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
-    /// It cannot be made.
+    /// It cannot be created.
     #[error("{}: the control socket cannot be made; does its folder exist, and may this user write there?", path.display())]
     Bind {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The bound socket; its file goes when this does.
+/// The bound socket. Dropping it removes its file.
 #[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,
@@ -64,7 +65,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Binds `path`. A socket that a dead program left behind is taken over.
+    /// Binds `path`. A socket that a dead program left is replaced.
     pub(super) fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |source| ControlError::Bind {
             path: path.to_path_buf(),
@@ -81,7 +82,8 @@ impl Control {
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        // Its group may command the line, whatever the mask for new files; its folder says who else.
+        // The file's group can command the line, whatever the umask is. The folder's permissions
+        // decide on everybody else.
         let group = std::fs::Permissions::from_mode(0o660);
         std::fs::set_permissions(path, group).map_err(failed)?;
         Ok(Self {
@@ -97,14 +99,14 @@ impl Drop for Control {
     }
 }
 
-/// A vision process whose supervisor was killed may answer this much longer.
+/// A vision process whose supervisor was killed can still answer for this long.
 const ORPHAN: Duration = Duration::from_secs(1);
 
-/// Asks whether another program runs the line behind the control socket `path`: a supervisor has to
-/// know before it touches a line.
+/// Checks that no other program runs the line behind the control socket `path`. A supervisor must
+/// know it before it sets an output.
 ///
 /// # Errors
-/// [`ControlError::Taken`] when somebody answers there and goes on to for a second.
+/// [`ControlError::Taken`] if a program answers there for a whole second.
 pub fn ensure_alone(path: &Path) -> Result<(), ControlError> {
     let until = clock::now().after(ORPHAN);
     while UnixStream::connect(path).is_ok() {
@@ -118,41 +120,42 @@ pub fn ensure_alone(path: &Path) -> Result<(), ControlError> {
     Ok(())
 }
 
-/// What the control thread needs.
+/// The control thread's ends of the queues, and its settings.
 pub(super) struct ControlQueues<'a> {
     pub(super) words: Producer<'a, ControlRequest>,
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
     pub(super) metrics: Arc<Metrics>,
-    /// Whether triggers may come from here.
+    /// Whether triggers can come from here.
     pub(super) triggers: bool,
-    /// A word that may have waited for longer than this, besides [`LOOK`], says nothing of when its part
-    /// was there.
+    /// If a command can have waited longer than this plus [`LOOK`], its time of arrival is not the
+    /// time of its part.
     pub(super) late: Duration,
-    /// The time of the last part that was told of here.
+    /// Time of the last part that was reported here.
     pub(super) last: Instant,
-    /// When this thread last went round.
+    /// Time of this thread's last round.
     pub(super) alive: &'a activity::ActivityStamp,
 }
 
-/// Somebody who is connected.
+/// A connected peer.
 struct Peer {
     stream: UnixStream,
-    /// What it said since its last command.
+    /// Bytes received since its last command.
     said: heapless::Vec<u8, LONGEST>,
-    /// Its command is too long: an error is owed, and what follows up to the line's end is dropped.
+    /// Its command is too long: it gets an error, and the bytes up to the end of the text line are
+    /// dropped.
     too_long: bool,
-    /// What it has not taken yet of its answer.
+    /// Bytes of answers that it has not taken yet.
     owed: Vec<u8>,
-    /// What it says now it had not said then.
+    /// Time at which nothing was waiting from it. Bytes received now came later.
     silent_at: Instant,
-    /// When it last gave a whole command, or came.
+    /// Time of its last whole command, or of its connection.
     since: Instant,
-    /// It has said its last word.
+    /// It sends nothing more.
     ended: bool,
 }
 
-/// Answers until `stop`. Peers are served side by side, so that none keeps another waiting.
+/// Answers until `stop`. Peers are served side by side, so none makes another wait.
 pub(super) fn run(control: &Control, mut ends: ControlQueues<'_>, stop: &AtomicBool) {
     let mut peers: heapless::Vec<Peer, PEERS> = heapless::Vec::new();
     let mut before = clock::now();
@@ -162,7 +165,7 @@ pub(super) fn run(control: &Control, mut ends: ControlQueues<'_>, stop: &AtomicB
         wait(control, &peers);
         let now = clock::now();
         while let Ok((stream, _)) = control.listener.accept() {
-            // Whoever came may have come, and spoken, right after these were looked at last.
+            // A new peer can have connected and sent bytes right after the last look.
             welcome(&mut peers, stream, now, looked);
         }
         peers.retain_mut(|peer| {
@@ -176,7 +179,7 @@ pub(super) fn run(control: &Control, mut ends: ControlQueues<'_>, stop: &AtomicB
     }
 }
 
-/// Makes room where there is none: whoever gave a command last longest ago goes.
+/// Adds a peer. If there is no room, the peer whose last command is oldest is disconnected.
 fn welcome(
     peers: &mut heapless::Vec<Peer, PEERS>,
     stream: UnixStream,
@@ -207,7 +210,7 @@ fn wait(control: &Control, peers: &[Peer]) {
     let mut fds: heapless::Vec<PollFd<'_>, { PEERS + 1 }> = heapless::Vec::new();
     let _ = fds.push(PollFd::new(&control.listener, PollFlags::IN));
     for peer in peers {
-        // One that does not take its answer is not asked for more.
+        // A peer that does not take its answer is not read.
         let flags = if peer.owed.is_empty() {
             PollFlags::IN
         } else {
@@ -215,11 +218,11 @@ fn wait(control: &Control, peers: &[Peer]) {
         };
         let _ = fds.push(PollFd::new(&peer.stream, flags));
     }
-    // Interrupted or not: all of them are looked at next.
+    // All peers are checked next, also if the wait was interrupted.
     let _ = poll(&mut fds, Some(&clock::timespec(LOOK)));
 }
 
-/// A call that would have to wait has done nothing.
+/// None if the call would have to wait; it has done nothing then.
 fn unless_waiting(done: std::io::Result<usize>) -> std::io::Result<Option<usize>> {
     match done {
         Ok(n) => Ok(Some(n)),
@@ -229,11 +232,11 @@ fn unless_waiting(done: std::io::Result<usize>) -> std::io::Result<Option<usize>
 }
 
 impl ControlQueues<'_> {
-    /// Takes and answers what `peer` has said, without waiting.
+    /// Reads and answers what `peer` has sent, without waiting.
     fn serve(&mut self, peer: &mut Peer, now: Instant) -> std::io::Result<()> {
         peer.flush()?;
         let mut bytes = [0; LONGEST];
-        // Not more than this in one go: others wait.
+        // A limit per call, because other peers wait.
         for _ in 0..4 {
             if !peer.owed.is_empty() || peer.ended {
                 return Ok(());
@@ -304,8 +307,8 @@ impl ControlQueues<'_> {
         }
     }
 
-    /// A part is there; `at` is its time in words, where it was told. The word was not there at
-    /// `not_before`.
+    /// A part is there. `at` is its time as text, if the command has one. The command had not
+    /// arrived at `not_before`.
     fn trigger(&mut self, at: Option<&str>, not_before: Instant) -> serde_json::Value {
         if !self.triggers {
             return error("this line's triggers do not come from the socket (trigger.kind)");
@@ -313,7 +316,7 @@ impl ControlQueues<'_> {
         let now = clock::now();
         let longest = self.late + LOOK;
         let at = match at.map(|at| stamp(at, self.last, now)) {
-            // This thread was not run, or the peer not read: the word may have waited.
+            // This thread was not run, or the peer was not read, so the command can have waited.
             None if now.since(not_before) > longest => {
                 log::warn!(
                     "control socket: a trigger without a time may have waited for {} ms: the part is taken as lost",
@@ -325,7 +328,7 @@ impl ControlQueues<'_> {
             None => None,
             Some(Ok(at)) => Some(at),
             Some(Err((since, why))) => {
-                // There was a part, all the same.
+                // The time is wrong, but there was a part.
                 let said = self.say(ControlRequest::LostTrigger(since), serde_json::Value::Null);
                 return if said.is_null() {
                     error(&format!(
@@ -348,7 +351,7 @@ impl ControlQueues<'_> {
         self.say(word, serde_json::json!({"ok": true, "at_ns": at.0}))
     }
 
-    /// Why a known-bad part would prove nothing now.
+    /// Why a known-bad part would show nothing now.
     fn why_no_challenge(&self) -> Option<String> {
         let metrics = &self.metrics;
         if metrics.challenge.state() == ChallengeState::UnderWay {
@@ -357,7 +360,7 @@ impl ControlQueues<'_> {
         if metrics.ready() {
             return None;
         }
-        // The challenge's own alarm lets the line run for it.
+        // The alarm of the challenge itself lets the line run for a challenge.
         let own = LatchedAlarm::Challenge.name();
         let alarms = metrics.alarms().filter(|a| *a != own && *a != "drift");
         let why: Vec<&str> = metrics.faults().chain(alarms).collect();
@@ -429,8 +432,8 @@ impl Peer {
     }
 }
 
-/// The time of a part as told. Where it cannot be true: since when the part may have been there, and
-/// why.
+/// The time of a part as the command states it. If it cannot be true: the earliest time at which
+/// the part can have been there, and why.
 fn stamp(text: &str, last: Instant, now: Instant) -> Result<Instant, (Instant, &'static str)> {
     let earliest = now.before(OLDEST);
     let Ok(at) = text.trim().parse().map(Instant) else {
@@ -461,7 +464,7 @@ fn error(text: &str) -> serde_json::Value {
 /// Sends one command to the line behind `path` and returns its answer.
 ///
 /// # Errors
-/// When nobody answers there within two seconds.
+/// If there is no answer within two seconds.
 pub fn ask(path: &Path, command: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE.into()))?;
@@ -501,7 +504,7 @@ mod tests {
             matches!(word, Some(ControlRequest::LostTrigger(at)) if at == long_ago),
             "{word:?}"
         );
-        // Whoever stamps a word says when its part was there, however late the word is heard.
+        // A command with a time states when its part was there, however late it arrives.
         let stamped = clock::now().before(Duration::from_millis(400));
         let answer = ends.answer(&format!("trigger {}", stamped.0), long_ago);
         assert_eq!(answer["ok"], true, "{answer}");
@@ -510,7 +513,7 @@ mod tests {
             matches!(word, Some(ControlRequest::StampedTrigger(at)) if at == stamped),
             "{word:?}"
         );
-        // A peer that was silent when it was looked at a moment ago.
+        // A peer from which nothing was waiting a moment ago.
         let answer = ends.answer("trigger", clock::now());
         assert_eq!(answer["ok"], true, "{answer}");
         assert!(matches!(heard.dequeue(), Some(ControlRequest::Trigger(_))));

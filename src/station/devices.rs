@@ -1,4 +1,4 @@
-//! From a configuration to devices.
+//! Makes devices from a configuration.
 
 use crate::capture::Exposure;
 use crate::capture::folder_source::FolderSource;
@@ -21,33 +21,33 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a configuration makes no devices.
+/// Why the devices of a configuration cannot be made.
 #[derive(Debug, Error)]
 pub enum DeviceSetupError {
-    /// The camera.
+    /// The camera cannot be used.
     #[error("camera")]
     Camera(#[from] CaptureError),
-    /// A line's name.
+    /// A pin of `[lines]` cannot be parsed.
     #[error("lines.{name}")]
     LineName {
-        /// Key.
+        /// Name of the input or output.
         name: &'static str,
-        /// Why.
+        /// Why it cannot be parsed.
         source: gpio::LineSpecError,
     },
-    /// A simulated line.
+    /// A simulated input or output cannot be used.
     #[error("plant")]
     Plant(#[source] DeviceError),
-    /// Real lines.
+    /// A pin cannot be used.
     #[error("lines")]
     Gpio(#[from] gpio::GpioError),
-    /// The picture checks.
+    /// The picture checks cannot be made.
     #[error("sanity")]
     Sanity(#[from] SanityError),
-    /// A golden image that the picture checks are held against.
+    /// A golden image for the picture checks cannot be read.
     #[error("[sanity]: the bundle's golden image cannot be read")]
     Golden(#[from] ImageFileError),
-    /// A limit that the product's own good parts do not keep.
+    /// The product's own good parts violate a limit of the picture checks.
     #[error(
         "sanity.{key}: golden good image {name} of the product is {finding}, so good parts would be UNKNOWN; change the limit or leave it out"
     )]
@@ -56,35 +56,36 @@ pub enum DeviceSetupError {
         key: &'static str,
         /// The golden image.
         name: String,
-        /// What is wrong with it by that limit.
+        /// The violation.
         finding: Finding,
     },
 }
 
-/// Opens what a configuration may ask for although no hardware stands behind it. The station opens
-/// real devices only: whoever starts a line hands this in.
+/// Opens devices of a configuration that have no hardware. The station itself opens only real
+/// devices, so the caller passes this in.
 pub trait SimulatedDevices {
-    /// The camera of `camera.source = "rendered"`, not opened yet. `defective_percent` of its parts
-    /// (0 to 100) have a defect; which ones follows from `seed`.
+    /// The camera of `camera.source = "rendered"`, not opened yet. `defective_percent` of its
+    /// parts (0 to 100) have a defect. The same `seed` gives the same parts.
     fn camera(&self, seed: u64, defective_percent: f64, exposure: Exposure)
     -> Box<dyn FrameSource>;
 
-    /// The inputs of a `[plant]`, fed through `path`.
+    /// The inputs of a `[plant]`, which receives edges through `path`.
     ///
     /// # Errors
-    /// When `path` cannot be used.
+    /// If `path` cannot be used.
     fn inputs(&self, path: &Path) -> Result<Box<dyn Inputs>, DeviceError>;
 
-    /// The outputs of a `[plant]` that hears of `lines` through `path`, unattended so far.
+    /// The outputs of a `[plant]`, which sends changes of `lines` through `path`. They start in
+    /// the safe state.
     ///
     /// # Errors
-    /// When `path` cannot be used.
+    /// If `path` cannot be used.
     fn outputs(&self, path: &Path, lines: &[Output]) -> Result<Box<dyn Outputs>, DeviceError>;
 
-    /// By which this process lets `lines` fall that another one has opened at `path`.
+    /// Lets this process switch off `lines`, which another process has opened at `path`.
     ///
     /// # Errors
-    /// When `path` cannot be used.
+    /// If `path` cannot be used.
     fn safe_outputs(
         &self,
         path: &Path,
@@ -96,7 +97,7 @@ fn time(of: std::time::Duration) -> Duration {
     of.into()
 }
 
-/// What the gate is told of the configured line.
+/// The settings of the controller for the configured line.
 pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
     let (gate, trigger) = (&config.gate, &config.trigger);
     ControllerSettings {
@@ -105,7 +106,7 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
             pulse: gate.pulse(),
             min_off: gate.min_off(),
             ejector: gate.ejector,
-            // Only a contact bounces: each command, count and tick is a part.
+            // Only a contact bounces. Each command, count and tick is a part.
             bounce: match trigger.kind {
                 TriggerKind::Gpio => time(trigger.bounce),
                 TriggerKind::Socket | TriggerKind::Timer | TriggerKind::Encoder => Duration::ZERO,
@@ -182,7 +183,7 @@ pub fn source(
     })
 }
 
-/// What a V4L2 `camera` of this configuration is asked for.
+/// The settings for a V4L2 `camera` of this configuration.
 pub fn v4l2_settings(config: &LineConfig, camera: &config::V4l2Camera) -> v4l2::V4l2Settings {
     v4l2::V4l2Settings {
         device: camera.device.clone(),
@@ -199,7 +200,7 @@ fn spec(name: &'static str, line: &config::LineSpec) -> Result<gpio::LineSpec, D
     parsed.map_err(|source| DeviceSetupError::LineName { name, source })
 }
 
-/// The configured input lines; None where nothing is wired to an input.
+/// The configured inputs; None if no input is wired.
 ///
 /// # Errors
 /// [`DeviceSetupError`].
@@ -220,7 +221,7 @@ pub fn inputs(
             (TriggerKind::Gpio, Input::Trigger) if !config.trigger.debounce.is_zero() => {
                 Debounce::Program(config.trigger.debounce.into())
             }
-            // A person's button.
+            // A push button.
             (_, Input::Acknowledge) => Debounce::Kernel(Duration::from_millis(20)),
             _ => Debounce::Off,
         };
@@ -248,7 +249,7 @@ pub fn inputs(
     Ok(Some(Box::new(ChardevInputs::open(lines)?)))
 }
 
-/// The configured output lines, held from here on and unattended.
+/// The configured outputs, requested and in the safe state.
 ///
 /// # Errors
 /// [`DeviceSetupError`].
@@ -281,8 +282,8 @@ pub fn outputs(
     Ok(Box::new(ChardevOutputs::open(lines)?))
 }
 
-/// By which this process lets the output lines fall that another one holds: `requests` are the
-/// descriptors of that one, `places` where each line is in them.
+/// Lets this process switch off the outputs that the supervisor holds. `requests` are the
+/// supervisor's descriptors; `places` states where each output is in them.
 ///
 /// # Errors
 /// [`DeviceSetupError`].
@@ -301,10 +302,10 @@ pub fn safe_outputs(
     Ok(Box::new(ChardevSafeOutputs::new(requests, places)?))
 }
 
-/// The configured checks of a picture; None where there is none.
+/// The configured picture checks; None if there are none.
 ///
 /// # Errors
-/// [`DeviceSetupError`], also when a golden good image of the product does not pass the checks.
+/// [`DeviceSetupError`], also if a golden good image of the product does not pass the checks.
 pub fn sanity(config: &LineConfig, product: &Product) -> Result<Option<Sanity>, DeviceSetupError> {
     let limits = config.sanity;
     if limits == SanitySettings::default() {

@@ -1,4 +1,5 @@
-//! Where the gate's thread carries out what the controller says: lines, the inspector's jobs, the record.
+//! Executes the controller's commands on the gate thread: outputs, jobs of the inspector, the
+//! record.
 
 use super::challenge::{Challenge, Outcome};
 use super::link::LinkError;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A camera with wrong stamps is told of this often.
+/// Shortest time between two warnings about a camera's wrong time stamps.
 const BETWEEN_WARNINGS: Duration = Duration::from_millis(10_000);
 
 /// Parts whose inspection is remembered until they are decided; a power of two.
@@ -38,23 +39,23 @@ struct PendingPart {
     verdict: Option<PartVerdict>,
 }
 
-/// What the gate thread tells besides parts, and whom.
+/// What the gate thread reports to, besides the controller's commands.
 pub(super) struct Observers<'a> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) product: ProductLabel,
-    /// The product's, for the metrics.
+    /// The product's NG threshold, for the metrics.
     pub(super) ng_threshold: f32,
-    /// Entries for which the recorder's queue had no room.
+    /// Number of entries for which the recorder's queue had no room.
     pub(super) entries_lost: &'a AtomicU64,
-    /// The alarm that stands, by its number, for the recorder.
+    /// The latched alarm by its number, for the recorder.
     pub(super) alarm: &'a AtomicU8,
     pub(super) challenge: Challenge,
     pub(super) inspector: &'a Thread,
     pub(super) recorder: &'a Thread,
 }
 
-/// See the module.
+/// Executes the controller's commands.
 pub(super) struct Executor<'a> {
     pub(super) outputs: Box<dyn Outputs>,
     jobs: Producer<'a, Job>,
@@ -66,21 +67,21 @@ pub(super) struct Executor<'a> {
     gate_after: Option<Duration>,
     tell_stale_at: Instant,
     pub(super) outputs_failed: bool,
-    /// Nobody holds the lines any more.
+    /// No supervisor holds the outputs any more.
     pub(super) orphaned: bool,
-    /// The inspector is at a part.
+    /// The inspector is working on a part.
     pub(super) inspection: bool,
-    /// A thread that matters hangs: HEARTBEAT stands still.
+    /// An important thread hangs, so HEARTBEAT stops.
     pub(super) hung: bool,
-    /// What the next alarm that the gate raises is called.
+    /// Kind of the next alarm that the gate raises.
     pub(super) next_alarm: LatchedAlarm,
-    /// The alarm that stands besides one that the challenge raised.
+    /// The latched alarm, without one of the challenge.
     stands: LatchedAlarm,
-    /// An alarm stops the line.
+    /// Whether an alarm stops the line.
     stop_line: bool,
-    /// The gate's alarm comes or goes without a word: the one that stands goes on standing.
+    /// The gate's alarm changes without a report, because the latched alarm stays the same.
     quietly: bool,
-    /// A frame could not be handed to the inspector: its part's number.
+    /// The part whose frame could not be passed to the inspector.
     undelivered: Option<PartId>,
     pub(super) now: Instant,
 }
@@ -118,8 +119,8 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// What is left to do once the controller has been called: parts that no inspector will see, outputs
-    /// that failed, and what is told of the parts that were decided; their outputs are set by then.
+    /// Work that is left after a call of the controller: parts that no inspector will see, outputs
+    /// that failed, and reports of decided parts. Their outputs are set by then.
     pub(super) fn finish(&mut self, controller: &mut Controller<(RawFrame, Instant)>) {
         let now = self.now;
         loop {
@@ -143,7 +144,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// An alarm of an earlier process stands, and the gate is told next.
+    /// An earlier process raised an alarm. The gate gets it next.
     pub(super) fn stood(&mut self, alarm: LatchedAlarm) {
         self.next_alarm = alarm;
         if alarm == LatchedAlarm::Challenge {
@@ -152,7 +153,7 @@ impl<'a> Executor<'a> {
         self.show_challenge();
     }
 
-    /// Which alarm stands, where it is one.
+    /// The latched alarm, or none.
     fn standing(&self) -> LatchedAlarm {
         if self.stands == LatchedAlarm::None && self.observers.challenge.stands() {
             LatchedAlarm::Challenge
@@ -161,7 +162,8 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// The alarm that stands now, for the supervisor and the recorder, who outlive this process.
+    /// Passes the latched alarm to the supervisor and the recorder, because they keep it after
+    /// this process ends.
     pub(super) fn remember(&mut self, alarm: LatchedAlarm) {
         self.observers.alarm.store(alarm as u8, Ordering::Relaxed);
         self.observers.recorder.unpark();
@@ -218,7 +220,7 @@ fn numbered(part: PartId) -> ShortText<32> {
     ShortText::of(format_args!("part {}", part.0))
 }
 
-/// An alarm in words.
+/// An alarm as text.
 fn told(alarm: LatchedAlarm) -> &'static str {
     match alarm {
         LatchedAlarm::None | LatchedAlarm::Rejects => "too many rejects",
@@ -267,7 +269,8 @@ impl Executor<'_> {
             Command::Gate(Action::Decided(decision)) => {
                 self.observers.challenge.decided(decision.part);
                 if self.decided.push(decision).is_err() {
-                    // More at once than is told of singly: told of now, before its output is timed.
+                    // There is no more room, so the decisions are reported now, before their
+                    // outputs are timed.
                     self.tell_of_decided();
                     let _ = self.decided.push(decision);
                 }
@@ -340,14 +343,15 @@ impl Executor<'_> {
                 self.observers.metrics.alarm(stood.name(), false);
                 self.remember(LatchedAlarm::Challenge);
             }
-            // A person has looked at what the confirming sensor found, whatever else stands.
+            // A person has looked at what the confirming sensor found, also if another alarm
+            // stays.
             c.fault(Fault::Confirm, false, now, &mut |x| self.carry_out(x));
             return;
         }
         let alarm = c.alarm();
         c.acknowledge(now, &mut |x| self.carry_out(x));
         if !alarm && self.standing() != LatchedAlarm::None {
-            // Taken back for the challenge that goes on.
+            // The gate's alarm was withdrawn for the challenge that is going on.
             self.acknowledged();
         }
     }
@@ -368,7 +372,7 @@ impl Executor<'_> {
             "the next part is known to be bad",
         );
         if self.standing() == LatchedAlarm::Challenge && self.stop_line && c.alarm() {
-            // A line that stands cannot show whether it rejects. The alarm goes on standing, and stops
+            // A stopped line cannot show whether it rejects. The alarm stays latched, and stops
             // the line again when the challenge is over.
             self.observers.challenge.let_run = true;
             self.quietly = true;
@@ -378,7 +382,7 @@ impl Executor<'_> {
         self.show_challenge();
     }
 
-    /// Parts are numbered up to `last`, the newest was triggered `at`.
+    /// Parts are numbered up to `last`; the newest was triggered `at`.
     pub(super) fn numbered(&mut self, last: u64, at: Instant) {
         self.observers.challenge.numbered(last, at);
         self.show_challenge();
@@ -436,7 +440,7 @@ impl Executor<'_> {
 
     fn raise_challenge(&mut self, c: &mut Controller<(RawFrame, Instant)>, why: &str) {
         self.observers.challenge.raise();
-        // Told once, whether or not the gate had another alarm already.
+        // Reported once, whether or not the gate had another alarm already.
         self.quietly = true;
         c.raise_alarm(self.now, &mut |x| self.carry_out(x));
         self.quietly = false;
@@ -444,7 +448,7 @@ impl Executor<'_> {
         self.show_challenge();
     }
 
-    /// A camera whose stamps are wrong leaves every part without a picture; somebody must be told why.
+    /// A camera with wrong time stamps leaves every part without a frame. A person must learn why.
     fn note_stale(&mut self, frame: &RawFrame, in_hand: Instant) {
         self.observers.metrics.frames_stale.inc();
         if self.now >= self.tell_stale_at {
@@ -461,7 +465,7 @@ impl Executor<'_> {
         }
     }
 
-    /// The queue has room for every frame there is; were it full, the pool would shrink by one.
+    /// The queue has room for all frames. If it were full, the pool would lose one.
     fn release(&mut self, frame: RawFrame) {
         let _ = self.free.enqueue(frame);
     }
@@ -473,7 +477,7 @@ impl Executor<'_> {
     }
 
     pub(super) fn outputs_gone(&mut self, error: &DeviceError) {
-        // The supervisor has dropped the lines and this process with them.
+        // The supervisor has ended the link, and with it this process.
         let let_go = matches!(error.downcast_ref(), Some(LinkError::Gone));
         if !self.outputs_failed && let_go {
             log::info!("the supervisor has let go of this process: it ends");
@@ -504,7 +508,7 @@ impl Executor<'_> {
         verdict
     }
 
-    /// Parts that were decided: their outputs are set by now.
+    /// Reports the decided parts. Their outputs are set by now.
     fn tell_of_decided(&mut self) {
         let set_at = clock::now();
         let wall = SystemTime::now();
@@ -543,7 +547,7 @@ impl Executor<'_> {
         self.hand_to_recorder(RecordItem::Event(event));
     }
 
-    /// A recorder that does not keep up loses lines, which are counted; the gate does not wait.
+    /// If the recorder is too slow, entries are lost and counted. The gate does not wait.
     fn hand_to_recorder(&mut self, item: RecordItem) {
         if self.items.enqueue(item).is_err() {
             self.observers.entries_lost.fetch_add(1, Ordering::Relaxed);

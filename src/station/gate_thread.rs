@@ -1,8 +1,9 @@
-//! The gate's thread: takes what the other threads bring to the controller, and does what it says.
+//! The gate thread: passes what the other threads send to the controller, and executes the
+//! controller's commands.
 //!
-//! From the trigger to the output it takes no memory and no lock. It sleeps until something comes
-//! or something is due. It also looks whether the others still go round, whether whoever holds the
-//! output lines answers, and whether it was itself run in time.
+//! From the trigger to the output it uses no heap and no lock. It sleeps until a message comes or
+//! a time is due. It also checks whether the other threads make their rounds, whether the
+//! supervisor answers, and whether it was itself run in time.
 
 use super::History;
 use super::activity::{ActivityStamp, ThreadActivity};
@@ -20,19 +21,21 @@ use crate::time::{Duration, Instant, Span};
 use heapless::spsc::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A camera's thread goes round ten times a second; one that has not for so long hangs in its driver.
+/// The camera thread makes ten rounds per second. If it makes none for this long, it hangs in its
+/// driver.
 const CAMERA_SILENT: Duration = Duration::from_millis(2_000);
-/// The threads of trigger, inspect and control socket go round twenty times a second.
+/// The threads of trigger, inspector and control socket make twenty rounds per second.
 const THREAD_SILENT: Duration = Duration::from_millis(500);
-/// A disk may take seconds for what it is given; one that takes longer records nothing.
+/// A disk can need seconds for one write. After this time the record counts as lost.
 const RECORD_SILENT: Duration = Duration::from_millis(5_000);
-/// Opening a camera may take seconds; after these, a thread that hangs is mended by a new process only.
+/// Opening a camera can take seconds. After this time only a new process can help against a
+/// hanging thread.
 const STUCK: Duration = Duration::from_millis(10_000);
-/// Time that the machine slept and that parts may have moved unseen.
+/// Parts can have moved unseen if the machine slept longer than this.
 const SLEPT: Duration = Duration::from_millis(5);
 /// Outputs that failed are tried again so often.
 const OUTPUTS_AGAIN: Duration = Duration::from_millis(5);
-/// Longest sleep: how late a request to stop is seen.
+/// Longest sleep. It bounds the delay of a request to stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// The gate thread's ends of all queues.
@@ -46,22 +49,22 @@ pub(super) struct GateQueues<'a> {
     pub(super) free: Producer<'a, RawFrame>,
 }
 
-/// What the gate's thread watches.
+/// What the gate thread watches.
 pub(super) struct Watched<'a> {
     pub(super) alive: &'a ThreadActivity,
     /// Triggers come from the control socket's thread.
     pub(super) control_triggers: bool,
-    /// Where it belongs to the gate's work that the holder of the lines hears of it.
+    /// Time between two messages to the supervisor that show that the gate works.
     pub(super) alive_every: Duration,
-    /// To be run later than this is an incident.
+    /// If this thread runs later than this, it is an incident.
     pub(super) late: Duration,
-    /// The event log cannot be written, says its thread.
+    /// Set by the recorder thread while the event log cannot be written.
     pub(super) record_lost: &'a AtomicBool,
-    /// And then the line must not run.
+    /// Whether the line must not run while the event log cannot be written.
     pub(super) record_required: bool,
 }
 
-/// Who hangs.
+/// The threads that hang.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct HungThreads {
     camera: bool,
@@ -69,18 +72,18 @@ struct HungThreads {
     inspector: bool,
 }
 
-/// Why the gate's thread ends.
+/// Why the gate thread ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// Somebody asked for it.
+    /// A person or a signal asked for it.
     Asked,
-    /// Nobody holds the lines any more.
+    /// No supervisor holds the outputs any more.
     Orphaned,
     /// The machine slept.
     Suspended,
 }
 
-/// See the module.
+/// The thread's state.
 pub(super) struct GateThread<'a> {
     controller: Controller<(RawFrame, Instant)>,
     executor: Executor<'a>,
@@ -88,28 +91,30 @@ pub(super) struct GateThread<'a> {
     watched: Watched<'a>,
     history: History,
     next_alive: Instant,
-    /// What the camera's thread said last.
+    /// Last state that the camera thread reported.
     camera_works: bool,
-    /// What the trigger's thread said last.
+    /// Last state that the trigger thread reported.
     inputs_failed: bool,
     hung: HungThreads,
     record_lost: bool,
-    /// Whoever holds the lines ought to have answered.
+    /// The supervisor's answer is overdue.
     overdue: bool,
     asked: bool,
     ask_again: Instant,
-    /// This thread has to be here again by then.
+    /// This thread must run again by then.
     due_here: Instant,
-    /// Before this, silence of other threads says nothing: all of this process was stopped.
+    /// Before this time, silence of other threads is not a fault, because the whole process was
+    /// stopped.
     excused_until: Instant,
     suspension: Suspension,
-    /// What systemd was last told of READY.
+    /// READY as systemd knows it.
     announced: Option<bool>,
-    /// What the metrics know of the counters.
+    /// The counters that the metrics already contain.
     told: Counters,
 }
 
-/// The consuming half of [`Ends`], apart so that commands can be carried out while it is read.
+/// The consuming half of [`GateQueues`], separate so that commands can be executed while it is
+/// read.
 struct Arriving<'a> {
     arrivals: Consumer<'a, Arrival>,
     camera: Consumer<'a, FromCamera>,
@@ -160,7 +165,7 @@ impl<'a> GateThread<'a> {
         })
     }
 
-    /// Runs until `stop`; READY and PASS are off afterwards.
+    /// Runs until `stop`. Afterwards READY and PASS are off.
     pub(super) fn run(&mut self, stop: &AtomicBool) {
         for output in Output::ALL {
             let level = self.controller.level(output);
@@ -199,7 +204,7 @@ impl<'a> GateThread<'a> {
         self.end(ending);
     }
 
-    /// What an earlier process left behind.
+    /// Reports what happened before this process started.
     fn begin(&mut self) {
         let history = self.history;
         let metrics = &self.executor.observers.metrics;
@@ -227,7 +232,7 @@ impl<'a> GateThread<'a> {
                 executor.stood(history.alarm);
                 c.raise_alarm(now, &mut |x| executor.carry_out(x));
             }
-            // The camera has to show itself first.
+            // The camera must first show that it works.
             c.fault(Fault::Camera, true, now, &mut |x| executor.carry_out(x));
             c.fault(Fault::Starting, false, now, &mut |x| executor.carry_out(x));
         });
@@ -245,18 +250,19 @@ impl<'a> GateThread<'a> {
             self.executor.set(output, output.when_unattended(), None);
         }
         if let Some(keepalive) = self.executor.observers.keepalive.take() {
-            // Not STOPPING=1, which is the supervisor's to say: systemd would wait for the whole
-            // service to end, and kill the next vision process and the supervisor when its time is over.
+            // Only the supervisor may send STOPPING=1. Otherwise systemd would wait for the end of
+            // the whole service, and kill the next vision process and the supervisor at its time
+            // limit.
             let _ = keepalive.status("the vision process ends");
             if ending == Ending::Asked {
                 let _ = keepalive.end();
             }
-            // Else the hardware watchdog stays armed: nobody asked for this end, and what comes next
-            // has to show that it lives.
+            // Otherwise the hardware watchdog stays armed. Nobody asked for this end, so the next
+            // process must show that it works.
         }
     }
 
-    /// The controller, for what is printed at the end.
+    /// The controller, for the summary at the end.
     pub(super) fn controller(&self) -> &Controller<(RawFrame, Instant)> {
         &self.controller
     }
@@ -268,7 +274,7 @@ impl<'a> GateThread<'a> {
             || self.ends.words.ready()
     }
 
-    /// Calls the controller, then tells of what was decided: the outputs have been set by then.
+    /// Calls the controller, then reports what was decided. The outputs are set by then.
     fn act(
         &mut self,
         what: impl FnOnce(&mut Controller<(RawFrame, Instant)>, Instant, &mut Executor<'a>),
@@ -279,8 +285,8 @@ impl<'a> GateThread<'a> {
         self.executor.finish(&mut self.controller);
     }
 
-    /// This thread was run later than may be (stopped, swapped out, kept from the processor): nobody
-    /// knows what went by meanwhile.
+    /// Checks whether this thread was run too late (stopped, swapped out, no processor). If so, it
+    /// is unknown which parts passed meanwhile.
     fn look_at_the_clock(&mut self) {
         let now = clock::now();
         let late = now.since(self.due_here);
@@ -304,11 +310,11 @@ impl<'a> GateThread<'a> {
         self.say_all_again();
     }
 
-    /// Every level, for a holder of the lines that has let them fall.
+    /// Sends every level again, for a supervisor that has switched the outputs off.
     fn say_all_again(&mut self) {
         for output in FALL {
             let level = match output {
-                // What may pass later says so later.
+                // A part that can pass later sets PASS again.
                 Output::Pass => false,
                 Output::RecordLost => self.record_lost,
                 Output::Heartbeat if self.executor.hung => continue,
@@ -451,7 +457,7 @@ impl<'a> GateThread<'a> {
         }
     }
 
-    /// A thread that hangs, in a driver for instance, cannot say so itself.
+    /// A thread that hangs, for example in a driver, cannot report it.
     fn watch_the_threads(&mut self) {
         let now = clock::now();
         if now < self.excused_until {
@@ -463,7 +469,7 @@ impl<'a> GateThread<'a> {
             camera: silent(&alive.camera, CAMERA_SILENT),
             inputs: silent(&alive.trigger, THREAD_SILENT)
                 || (self.watched.control_triggers && silent(&alive.control, THREAD_SILENT)),
-            // How long it may take for a part is the controller's to watch.
+            // The controller watches the time of an inspection itself.
             inspector: !self.executor.inspection && silent(&alive.inspector, THREAD_SILENT),
         };
         let before = std::mem::replace(&mut self.hung, hung);
@@ -506,7 +512,7 @@ impl<'a> GateThread<'a> {
         });
     }
 
-    /// What happens is not written down.
+    /// Checks whether events can be recorded.
     fn watch_the_record(&mut self) {
         let now = clock::now();
         let hangs =
@@ -525,7 +531,7 @@ impl<'a> GateThread<'a> {
         }
     }
 
-    /// Whether everything that a watchdog could mend works.
+    /// Whether everything works that a watchdog's restart could repair.
     fn fresh(&self, now: Instant) -> bool {
         let alive = self.watched.alive;
         let control = self.watched.control_triggers && alive.control.silent_for(now) >= STUCK;
@@ -562,7 +568,8 @@ impl<'a> GateThread<'a> {
             if self.announced != Some(ready) {
                 let status = status(&self.controller);
                 let told = match self.announced {
-                    // The service has started when the gate runs; whether the line may is another matter.
+                    // The service counts as started when the gate runs, also if the line cannot
+                    // run yet.
                     None => keepalive.serving(&status),
                     Some(_) => keepalive.status(&status),
                 };
@@ -575,7 +582,7 @@ impl<'a> GateThread<'a> {
     }
 }
 
-/// READY or why not, for `systemctl status`.
+/// READY or the reasons against it, for `systemctl status`.
 fn status<F>(controller: &Controller<F>) -> String {
     if controller.ready() {
         return "READY: the line may run".into();

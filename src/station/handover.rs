@@ -1,30 +1,30 @@
-//! What the supervisor gives a new vision process with the link: how many there were before, what is
-//! known of the alarm, where the output lines are among the descriptors that come along.
+//! What the supervisor gives a new vision process through the link: the number of earlier ones,
+//! what is known of the alarm, and where the outputs are in the descriptors that come along.
 
 use super::sealed_files::Changes;
 use crate::line::devices::LatchedAlarm;
 use crate::line::gate::Output;
 
-/// First byte of every message between the processes; another one is another version's.
+/// First byte of every message between the processes. Another value is another version.
 pub(super) const VERSION: u8 = 2;
 const HANDOVER: u8 = 6;
-/// In place of an alarm's or a request's number.
+/// Replaces the number of an alarm or a request that is not known.
 const NOT_KNOWN: u8 = u8::MAX;
 
-/// How the vision process before this one ended.
+/// How the previous vision process ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum EndedBy {
-    /// There was none.
+    /// There was no previous one.
     #[default]
     Nothing,
-    /// By itself, or it was killed.
+    /// It ended by itself, or it was killed.
     Itself,
     /// It was silent for longer than its lease.
     Silence,
-    /// The output lines were lost.
+    /// The outputs were lost.
     Outputs,
-    /// It said what nobody understands.
+    /// It sent a message that the supervisor does not know.
     Words,
 }
 
@@ -37,7 +37,7 @@ impl EndedBy {
         EndedBy::Words,
     ];
 
-    /// In words, for the log.
+    /// Text for the log.
     pub const fn words(self) -> &'static str {
         match self {
             EndedBy::Nothing => "there was none before",
@@ -49,26 +49,26 @@ impl EndedBy {
     }
 }
 
-/// What a vision process is given.
+/// What a vision process gets from the supervisor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handover {
-    /// Vision processes that were started again since the line was started.
+    /// Restarts of the vision process since the line was started.
     pub restarts: u32,
-    /// Of these, within the last hour, and since the alarm was acknowledged last.
+    /// Those of the last hour, and since the alarm was last acknowledged.
     pub restarts_within_hour: u32,
-    /// How the last one ended.
+    /// How the previous one ended.
     pub ended_by: EndedBy,
-    /// How often the supervisor was late since the line was started.
+    /// How many times the supervisor ran late since the line was started.
     pub late: u32,
-    /// The alarm, as the last vision process told it; None: no vision process has.
+    /// The alarm as the previous vision process reported it; None if none has reported.
     pub alarm: Option<LatchedAlarm>,
-    /// What is on disk otherwise now than when the line was started.
+    /// Files that are different on the disk now than when the line was started.
     pub changed: Changes,
-    /// Of these, what no vision process has been told of yet.
+    /// Those of them that no vision process knows yet.
     pub newly_changed: Changes,
     /// Whether the board's profile is among the descriptors.
     pub with_board: bool,
-    /// Of each line the request that it is in (the first is 0) and its bit there.
+    /// For each output, its request (the first is 0) and its bit there.
     pub places: [Option<(u8, u8)>; Output::ALL.len()],
 }
 
@@ -98,7 +98,7 @@ impl Handover {
         bytes
     }
 
-    /// None for what no supervisor of this version says.
+    /// None for a message that no supervisor of this version sends.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::SIZE] = bytes.try_into().ok()?;
         if bytes[..2] != [VERSION, HANDOVER] {

@@ -1,4 +1,4 @@
-//! The inspector's thread: one frame at a time, then the next.
+//! The inspector thread: one frame after the other.
 
 use super::activity::ActivityStamp;
 use super::inspector::{Inspected, PartInspector};
@@ -13,7 +13,7 @@ use std::thread::Thread;
 
 const WAIT: Duration = Duration::from_millis(50);
 
-/// The inspector thread's ends.
+/// The inspector thread's ends of the queues.
 pub(super) struct InspectorQueues<'a> {
     pub(super) jobs: Consumer<'a, Job>,
     pub(super) answers: Producer<'a, Answer>,
@@ -21,9 +21,9 @@ pub(super) struct InspectorQueues<'a> {
     pub(super) free: Producer<'a, RawFrame>,
     pub(super) gate: Thread,
     pub(super) recorder: Thread,
-    /// Which pictures of OK parts are kept.
+    /// Whether the picture of an OK part is kept.
     pub(super) keeps_ok: &'a (dyn Fn(PartId) -> bool + Sync),
-    /// When this thread last went round.
+    /// Time of this thread's last round.
     pub(super) alive: &'a ActivityStamp,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn run(
         let started = clock::now();
         let inspected = inspector.inspect(&frame);
         let done = clock::now();
-        // Before the answer: from then on the gate asks for it again.
+        // Before the answer, because the gate checks this time again from the answer on.
         ends.alive.stamp();
         if let Err(error) = &inspected {
             log::warn!("part {}: {error}", part.0);
@@ -61,8 +61,8 @@ pub(super) fn run(
             inspected,
             took: done.since(started),
         };
-        // The verdict first. There is one job at a time and room for eight answers; were the gate
-        // that far behind, it would have called this stuck long before.
+        // The verdict goes first. There is one job at a time and room for eight answers. If the
+        // gate were so far behind, it would long since count this thread as hung.
         while let Err(back) = ends.answers.enqueue(answer) {
             answer = back;
             ends.alive.stamp();
@@ -74,7 +74,7 @@ pub(super) fn run(
         }
         ends.gate.unpark();
         if !ok || late || (ends.keeps_ok)(part) {
-            // A recorder that does not keep up loses pictures, never frames.
+            // If the recorder is too slow, pictures are lost but no frame buffers.
             match ends.pictures.enqueue(Picture { part, frame }) {
                 Ok(()) => ends.recorder.unpark(),
                 Err(picture) => drop(ends.free.enqueue(picture.frame)),

@@ -1,4 +1,4 @@
-//! What inspects a frame: the product, behind the checks that a frame has to pass first.
+//! What inspects a frame: the product, after the picture checks.
 
 use crate::frame::Frame;
 use crate::frame::RawFrame;
@@ -13,15 +13,15 @@ use thiserror::Error;
 /// Why a frame has no verdict.
 #[derive(Debug, Error)]
 pub enum InspectorError {
-    /// The frame cannot be read.
+    /// The frame cannot be decoded.
     #[error("the frame cannot be read")]
     Decode(#[from] DecodeError),
-    /// Another camera mode or another camera.
+    /// The frame has the size of another camera mode or another camera.
     #[error(
         "{width} x {height} pixels is another view than the product was fitted on; was the camera's mode changed?"
     )]
     OtherView {
-        /// Pixels a row.
+        /// Pixels per row.
         width: usize,
         /// Rows.
         height: usize,
@@ -32,7 +32,7 @@ pub enum InspectorError {
 }
 
 impl InspectorError {
-    /// What the gate is told.
+    /// The reason that the gate gets.
     pub fn reason(&self) -> Reason {
         match self {
             InspectorError::Decode(_) => Reason::DamagedFrame,
@@ -41,18 +41,18 @@ impl InspectorError {
     }
 }
 
-/// What the inspector says.
+/// Result of the inspection of one frame.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// The verdict that counts.
+    /// The verdict of the part.
     pub verdict: PartVerdict,
     /// The product's score.
     pub score: f32,
-    /// Why the picture is none, where that overruled the score.
+    /// Why the frame is not a real picture, if that changed the verdict.
     pub finding: Option<Finding>,
 }
 
-/// Inspects one frame at a time. The inference thread owns it.
+/// Inspects one frame at a time. The inspector thread owns it.
 pub trait PartInspector: Send {
     /// Inspects `raw`.
     ///
@@ -61,7 +61,7 @@ pub trait PartInspector: Send {
     fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError>;
 }
 
-/// A product at work.
+/// A loaded product with its picture checks.
 pub struct ProductInspector {
     product: Product,
     inspector: Inspector,
@@ -82,7 +82,7 @@ impl ProductInspector {
         }
     }
 
-    /// With a real camera, whose pictures are never alike: one that comes again is UNKNOWN.
+    /// For a real camera, which never gives the same picture twice: a repeated picture is UNKNOWN.
     #[must_use]
     pub fn never_alike(mut self) -> Self {
         self.repeats = Some(Repeats::default());
@@ -100,7 +100,7 @@ impl PartInspector for ProductInspector {
         let repeated = self.repeats.as_mut().and_then(|r| r.check(&raw.bytes));
         let finding = repeated.or_else(|| self.sanity.as_mut()?.check(&self.frame).finding);
         let inspection = self.inspector.inspect(&self.frame)?;
-        // A picture that is none is UNKNOWN, unless it is plainly NG as well.
+        // A frame that is not a real picture is UNKNOWN, unless it is NG anyway.
         let verdict = match (inspection.verdict, &finding) {
             (Verdict::Ng, _) => PartVerdict::Ng,
             (Verdict::Unknown, _) | (Verdict::Ok, Some(_)) => PartVerdict::Unknown,

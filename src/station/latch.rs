@@ -1,9 +1,10 @@
-//! An alarm stands until a person has looked, whatever becomes of the process that raised it: a file
-//! beside the event log says in words whether one stands.
+//! An alarm stays latched until a person acknowledges it, whatever happens to the process that
+//! raised it. A file beside the event log states as text whether an alarm is latched.
 //!
-//! The file is there once a line ran. It is kept open and written over in place, so that a disk
-//! without room or inodes does not matter; where it is missing or cannot be read, nobody knows, and
-//! that is not the same as no alarm. It also says when a challenge was passed last.
+//! The file exists after the first run of a line. It is kept open and written in place, so a disk
+//! without space or inodes does not matter. If it is missing or cannot be read, it is unknown
+//! whether there is an alarm, which is not the same as no alarm. The file also states when a
+//! challenge was last passed.
 
 use crate::line::devices::LatchedAlarm;
 use crate::record::Utc;
@@ -12,28 +13,28 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Before the time of the challenge that was passed last.
+/// Text before the time of the last passed challenge.
 const CHALLENGE: &str = " Challenge passed: ";
 
-/// Always so many bytes, so that writing over them takes no new block.
+/// The file always has this size in bytes, so writing it in place needs no new block.
 const SIZE: usize = 256;
 
-/// Whether an alarm stands, on disk.
+/// The latched alarm, on disk.
 #[derive(Debug)]
 pub struct AlarmLatch {
     path: PathBuf,
     file: Option<File>,
-    /// What is to be there.
+    /// What the file should contain.
     wanted: Option<LatchedAlarm>,
-    /// When a challenge was passed last, in seconds since 1970.
+    /// When a challenge was last passed, in seconds since 1970.
     challenge: Option<u64>,
-    /// Whether it is there.
+    /// Whether the file contains it.
     written: bool,
     told: bool,
 }
 
 impl AlarmLatch {
-    /// In the record's folder.
+    /// The file `alarm` in the folder `record`.
     pub fn new(record: &Path) -> Self {
         Self {
             path: record.join("alarm"),
@@ -45,12 +46,13 @@ impl AlarmLatch {
         }
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file says; [`Standing::Unknown`] where it is missing, empty or cannot be read.
+    /// The alarm in the file; [`LatchedAlarm::Unknown`] if the file is missing, empty or cannot be
+    /// read.
     pub fn read(&self) -> LatchedAlarm {
         let Ok(bytes) = std::fs::read(&self.path) else {
             return LatchedAlarm::Unknown;
@@ -60,7 +62,7 @@ impl AlarmLatch {
             return LatchedAlarm::None;
         }
         let named = |alarm: &LatchedAlarm| text.starts_with(beginning(*alarm));
-        // A version before this one wrote a file when an alarm was raised, and removed it later.
+        // An earlier version wrote a file when an alarm was raised, and removed it later.
         let old = || text.starts_with("An alarm was raised.");
         let known = LatchedAlarm::ALL.into_iter().find(named);
         known.unwrap_or(if old() {
@@ -70,7 +72,8 @@ impl AlarmLatch {
         })
     }
 
-    /// When a challenge was passed last, in seconds since 1970; None where the file does not say.
+    /// When a challenge was last passed, in seconds since 1970; None if the file does not state
+    /// it.
     pub fn challenge(&self) -> Option<u64> {
         let bytes = std::fs::read(&self.path).ok()?;
         let text = String::from_utf8_lossy(&bytes);
@@ -79,8 +82,8 @@ impl AlarmLatch {
         seconds.split_once(' ')?.0.parse().ok()
     }
 
-    /// Says in the file which `alarm` stands, and when a challenge was passed last, in seconds since
-    /// 1970. What fails is told once, and tried again now and then.
+    /// Writes the latched `alarm` and the time of the last passed challenge, in seconds since
+    /// 1970. A failure is logged once; [`AlarmLatch::tick`] tries again.
     pub fn set(&mut self, alarm: LatchedAlarm, challenge: Option<u64>) {
         self.wanted = Some(alarm);
         self.challenge = challenge;
@@ -88,13 +91,13 @@ impl AlarmLatch {
         self.tick();
     }
 
-    /// Writes what could not be written, and makes the file again that somebody removed.
+    /// Writes what could not be written before, and creates the file again if somebody removed it.
     pub(super) fn tick(&mut self) {
         let Some(alarm) = self.wanted else {
             return;
         };
         let removed = self.file.as_ref().is_some_and(|file| {
-            // Where the system does not say, the file is taken to be there.
+            // If the system does not report it, the file is assumed to be there.
             rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0)
         });
         if removed {
@@ -134,7 +137,7 @@ impl AlarmLatch {
         let file = self.file.insert(file);
         file.write_all_at(&text(alarm, self.challenge), 0)?;
         if new {
-            // Its size, and its name, have to outlive a power cut too.
+            // Size and name must survive a power cut too.
             file.set_len(SIZE as u64)?;
             file.sync_all()?;
             let folder = self.path.parent().unwrap_or(Path::new("."));
@@ -172,7 +175,7 @@ fn text(alarm: LatchedAlarm, challenge: Option<u64>) -> [u8; SIZE] {
     };
     let mut bytes = [b' '; SIZE];
     let mut rest = &mut bytes[..];
-    // All of it has room; what had none would be cut off.
+    // All texts fit. A longer one would be cut.
     let _ = write!(rest, "{}{more}", beginning(alarm));
     if let Some(seconds) = challenge {
         let at = Utc::from_unix_millis(seconds.saturating_mul(1_000).cast_signed());
@@ -182,8 +185,9 @@ fn text(alarm: LatchedAlarm, challenge: Option<u64>) -> [u8; SIZE] {
     bytes
 }
 
-/// What stands at the start of a vision process: what the last one told the supervisor weighs more
-/// than what the file says. Not to know stops a line whose alarms stop it.
+/// The latched alarm at the start of a vision process. What the previous process reported to the
+/// supervisor counts more than the file. If it is unknown, a line is stopped if its alarms stop
+/// it.
 pub fn standing_at_start(
     file: LatchedAlarm,
     told: Option<LatchedAlarm>,
@@ -209,7 +213,7 @@ mod tests {
         latch.set(LatchedAlarm::None, None);
         let before = std::fs::metadata(latch.path()).unwrap();
         for alarm in LatchedAlarm::ALL {
-            // Of the year 9999.
+            // The last time is in the year 9999.
             for challenge in [None, Some(1_764_417_600), Some(253_402_300_799)] {
                 latch.set(alarm, challenge);
                 let read = AlarmLatch::new(&record);
@@ -253,7 +257,7 @@ mod tests {
         assert_eq!(standing_at_start(unknown, Some(none), true), none);
         assert_eq!(standing_at_start(none, Some(rejects), true), rejects);
         assert_eq!(standing_at_start(rejects, None, false), rejects);
-        // Acknowledged, and then the disk took nothing.
+        // Acknowledged, and then the disk could not be written.
         assert_eq!(standing_at_start(rejects, Some(none), true), none);
     }
 

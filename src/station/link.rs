@@ -1,9 +1,10 @@
-//! Between the vision process and the supervisor that holds the output lines: messages of fixed
-//! size over a socket pair.
+//! The link between the vision process and the supervisor, which holds the outputs: messages of
+//! fixed size over a socket pair.
 //!
-//! The first one is the supervisor's: what the new vision process is given ([`Handover`]), with the
-//! descriptors that belong to it. Then the vision process says what the lines are to be, and the
-//! supervisor answers; the silence of either is noticed by the other ([`holder`](crate::line::holder)).
+//! The first message comes from the supervisor: the [`Handover`] for the new vision process, with
+//! the descriptors that belong to it. Then the vision process sends the levels of the outputs, and
+//! the supervisor acknowledges them. Each process notices the silence of the other
+//! ([`holder`](crate::line::holder)).
 
 use crate::clock;
 use crate::line::devices::{DeviceError, Holding, LatchedAlarm, Outputs, SafeOutputs};
@@ -31,32 +32,32 @@ const END: u8 = 5;
 const ON: u8 = 1;
 const ENDS: u8 = 2;
 
-/// What the kernel may hold of what the other has not taken, bytes asked for: some eighty messages,
-/// with what it counts beside each. A supervisor that hangs is then noticed in about three seconds, at
-/// twenty-four messages a second and more; by default there is room for twelve.
+/// Send buffer of the link in bytes: about eighty messages, with the kernel's overhead for each.
+/// At twenty-four messages per second or more, a supervisor that hangs is noticed in about three
+/// seconds. The default buffer holds only twelve messages.
 const SEND_BUFFER: usize = 32 << 10;
 
-/// Whoever holds the lines is asked at most so often.
+/// The supervisor's state is checked at most this often.
 const NOT_SOONER: Duration = Duration::from_millis(1);
 
-/// Descriptors that go with a [`Handover`] at most.
+/// Most descriptors that go with a [`Handover`].
 const DESCRIPTORS: usize = 16;
 
-/// What the vision process says.
+/// Messages of the vision process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FromVision {
-    /// What the lines are to be.
+    /// A level of an output, or a sign that the process works.
     Command(Command),
-    /// The supervisor remembers this alarm.
+    /// An alarm for the supervisor to remember.
     Alarm(LatchedAlarm),
 }
 
-/// What the supervisor says.
+/// Messages of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FromSupervisor {
-    /// What is done.
+    /// Acknowledgement of commands.
     Answer(Answer),
-    /// An orderly end was asked for.
+    /// A request for an orderly end.
     End,
 }
 
@@ -76,7 +77,7 @@ fn u32_at(bytes: &[u8; SIZE], at: usize) -> u32 {
     u32::from_le_bytes(four)
 }
 
-/// A message of this version of the program; its kind.
+/// A message of this version of the program, and its kind.
 fn versioned(bytes: &[u8]) -> Option<(&[u8; SIZE], u8)> {
     let bytes: &[u8; SIZE] = bytes.try_into().ok()?;
     (bytes[0] == VERSION).then_some((bytes, bytes[1]))
@@ -114,7 +115,7 @@ impl FromVision {
         bytes
     }
 
-    /// None for what no vision process of this version says.
+    /// None for a message that no vision process of this version sends.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (bytes, kind) = versioned(bytes)?;
         let what = match kind {
@@ -150,7 +151,7 @@ impl FromSupervisor {
         }
     }
 
-    /// None for what no supervisor of this version says.
+    /// None for a message that no supervisor of this version sends.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (bytes, kind) = versioned(bytes)?;
         match kind {
@@ -165,16 +166,16 @@ impl FromSupervisor {
     }
 }
 
-/// Why nothing more comes, or goes.
+/// Why the link cannot be used any more.
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The other process has ended.
     #[error("the other process has ended")]
     Gone,
-    /// The other process does not take what it is sent.
+    /// The other process does not read its messages.
     #[error("the supervisor does not take what it is told")]
     Full,
-    /// Not a message: another version of the program?
+    /// A message of an unknown form: perhaps another version of the program.
     #[error("the other process sent what this version does not know")]
     Foreign,
     /// The system failed.
@@ -192,7 +193,6 @@ impl From<Errno> for LinkError {
     }
 }
 
-/// One end.
 #[derive(Debug)]
 struct End {
     socket: OwnedFd,
@@ -205,7 +205,7 @@ impl End {
         Ok(())
     }
 
-    /// None when there is nothing now.
+    /// None if there is no message now.
     fn receive<T>(&self, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, LinkError> {
         let mut bytes = [0; SIZE + 1];
         let mut take = || rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT);
@@ -227,12 +227,12 @@ impl End {
     }
 }
 
-/// Both ends; the second is the vision process's standard input.
+/// Makes both ends. The second one becomes the vision process's standard input.
 ///
 /// # Errors
-/// When the system gives no sockets.
+/// If the system gives no sockets.
 pub fn pair() -> std::io::Result<(SupervisorEnd, OwnedFd)> {
-    // Records with an end, so that a dead peer is told at once.
+    // Messages with boundaries. The end of the peer is reported at once.
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -244,26 +244,26 @@ pub fn pair() -> std::io::Result<(SupervisorEnd, OwnedFd)> {
     Ok((SupervisorEnd(End { socket: ours }), theirs))
 }
 
-/// The supervisor's end.
+/// The supervisor's end of the link.
 #[derive(Debug)]
 pub struct SupervisorEnd(End);
 
 impl SupervisorEnd {
-    /// The next message; None when there is none now.
+    /// The next message; None if there is none now.
     pub(super) fn receive(&self) -> Result<Option<FromVision>, LinkError> {
         self.0.receive(FromVision::decode)
     }
 
-    /// Says it without waiting. A vision process that does not read loses its lease instead.
+    /// Sends without waiting. A vision process that does not read loses its lease.
     pub(super) fn say(&self, what: FromSupervisor) {
         let _ = self.0.send(&what.encode());
     }
 
-    /// What the vision process is given. To be called before anything else is said, and before that
-    /// process is started: it waits in the link.
+    /// Sends what the vision process gets. To be called before any other message, and before that
+    /// process is started: the message waits in the link.
     ///
     /// # Errors
-    /// When the system does not take it.
+    /// If the system does not accept it.
     pub fn hand_over(
         &self,
         handover: &Handover,
@@ -290,21 +290,22 @@ impl AsFd for SupervisorEnd {
     }
 }
 
-/// The vision process's end.
+/// The vision process's end of the link.
 #[derive(Debug)]
 pub struct VisionEnd(End);
 
 impl VisionEnd {
-    /// The link that the supervisor gave this process as its standard input, and what else it gave.
+    /// The link that the supervisor gave this process as standard input, with the handover and the
+    /// descriptors.
     ///
     /// # Errors
-    /// [`LinkError`] when there is no such thing: this process was not started by a supervisor.
+    /// [`LinkError`] if standard input is not a link: a supervisor did not start this process.
     pub fn from_stdin() -> Result<(Self, Handover, Vec<OwnedFd>), LinkError> {
         let socket = std::io::stdin().as_fd().try_clone_to_owned();
         Self::new(socket.map_err(LinkError::System)?)
     }
 
-    /// The link that `socket` is, and what came with it.
+    /// The link on `socket`, with the handover and the descriptors.
     ///
     /// # Errors
     /// As [`VisionEnd::from_stdin`].
@@ -312,7 +313,8 @@ impl VisionEnd {
         let mut bytes = [0; Handover::SIZE + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        // Sent before this process was started. Fails on anything but a socket.
+        // The message was sent before this process was started. This fails if standard input is
+        // not a socket.
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let received = rustix::net::recvmsg(&socket, &mut parts, &mut control, flags);
@@ -328,19 +330,20 @@ impl VisionEnd {
     }
 }
 
-/// Output lines that are in other hands. What can only stop parts is done here as well, at once and
-/// round whoever holds them; setting one is one system call, or two.
+/// Outputs that the supervisor holds. What can only stop parts is also done here, at once and
+/// without the supervisor. Setting an output costs one or two system calls.
 pub struct LinkedOutputs {
     end: VisionEnd,
     watch: Watch,
     safe: Box<dyn SafeOutputs>,
     asked_to_end: bool,
-    /// Nobody holds the lines any more, and all of them have fallen.
+    /// No supervisor holds the outputs any more, and all of them are switched off.
     let_go: bool,
 }
 
 impl LinkedOutputs {
-    /// `late`: a supervisor that takes longer to answer is late. `safe`: the way round it.
+    /// `late`: a supervisor that takes longer to answer is late. `safe`: switches outputs off
+    /// without it.
     pub fn new(end: VisionEnd, late: Duration, safe: Box<dyn SafeOutputs>) -> Self {
         Self {
             end,
@@ -358,7 +361,7 @@ impl LinkedOutputs {
         self.or_let_all_fall(sent)
     }
 
-    /// Where nobody carries out any more what this process says, it lets all lines fall itself.
+    /// If nobody executes this process's commands any more, it switches off all outputs itself.
     fn or_let_all_fall(&mut self, done: Result<(), LinkError>) -> Result<(), DeviceError> {
         let Err(error) = done else {
             return Ok(());
@@ -373,7 +376,7 @@ impl LinkedOutputs {
         Err(error.into())
     }
 
-    /// Takes what the supervisor has said; how late it was, where it has found that out.
+    /// Reads the supervisor's messages. Returns how late the supervisor was, if it reports that.
     fn listen(&mut self) -> Result<Option<Duration>, LinkError> {
         let mut was_late = None;
         while let Some(heard) = self.end.0.receive(FromSupervisor::decode)? {
@@ -406,7 +409,8 @@ impl Outputs for LinkedOutputs {
         } else {
             Ok(())
         };
-        // That nobody holds the lines weighs more than that one of them does not fall.
+        // A lost supervisor is the more important error than one output that cannot be switched
+        // off.
         self.say(What::Set { output, on, until })?;
         fallen
     }
@@ -418,7 +422,7 @@ impl Outputs for LinkedOutputs {
     fn holding(&mut self, now: Instant) -> Result<Holding, DeviceError> {
         let was_late = match self.listen() {
             Ok(was_late) => was_late,
-            // It ends in an orderly way, and has gone on to do so.
+            // The supervisor ended in an orderly way after its request.
             Err(LinkError::Gone) if self.asked_to_end => None,
             Err(error) => {
                 self.or_let_all_fall(Err(error))?;
@@ -435,7 +439,7 @@ impl Outputs for LinkedOutputs {
             was_late,
             overdue,
             end: self.asked_to_end,
-            // One that is overdue stays so for a while, and is not waited for in circles.
+            // An overdue supervisor stays overdue for a while, so it is not checked without pause.
             ask_again: self.watch.deadline().max(now.after(NOT_SOONER)),
         })
     }

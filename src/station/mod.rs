@@ -1,26 +1,27 @@
-//! The running line: threads round the [controller](crate::line::controller), and the supervisor
-//! that holds the output lines. The one room that knows all others.
+//! The running line: threads around the [controller](crate::line::controller), and the supervisor
+//! that holds the outputs. This is the one room that knows all others.
 //!
 //! ```text
 //! supervisor process                    vision process
-//!   output lines  <--- link --> gate thread  <-- trigger thread <-- sensor, encoder
-//!        ^---- let fall round it ----+
+//!   outputs       <--- link --> gate thread  <-- trigger thread <-- sensor, encoder
+//!        ^----- switch off -------+
 //!                                 |  ^   ^
 //!                      recorder <-+  |   +-- camera thread <-- camera
-//!                                    +------ inference thread
+//!                                    +------ inspector thread
 //! ```
 //!
-//! - `conductor`: the gate's thread.
-//! - `desk`: where it carries out what the controller says.
-//! - `camera`, `triggers`, `inference`: the threads that bring it what it needs; `alive`: whether they
-//!   still go round.
+//! - `gate_thread`: the gate thread.
+//! - `executor`: executes the controller's commands there.
+//! - `camera`, `triggers`, `inference`: the threads that send it what it needs. `activity`:
+//!   whether they still make their rounds.
 //! - `control`: the socket for people and PLC gateways.
-//! - [`supervisor`](supervise): whatever happens to the vision process, the lines fall. `link`: what
-//!   the two say to each other; `handover`, `given`: what a new vision process is given.
-//! - `challenge`: a known-bad part that has to be rejected from time to time.
-//! - `latch`: where an alarm outlives everything.
-//! - `trigger_test`: how long after an output the camera sees it.
-//! - `devices`: from a configuration to devices.
+//! - [`supervisor`](supervise): whatever happens to the vision process, the outputs are switched
+//!   off. `link`: the messages between the two. `handover`, `sealed_files`: what a new vision
+//!   process gets.
+//! - `challenge`: a known-bad part that must be rejected from time to time.
+//! - `latch`: the file that keeps an alarm after every process has ended.
+//! - `trigger_test`: after what time the camera sees an output.
+//! - `devices`: makes devices from a configuration.
 
 mod activity;
 mod camera;
@@ -84,97 +85,97 @@ use triggers::{SharedFlash, TriggerQueues};
 
 /// Where triggers come from.
 pub enum TriggerSource {
-    /// Edges; with an encoder, its counts as well.
+    /// Edges of inputs; with an encoder, also its counts.
     Inputs(Box<dyn Inputs>),
-    /// The clock; edges of other inputs (an encoder, a button) count as well.
+    /// The clock. Edges of other inputs (an encoder, a button) count too.
     Clock {
-        /// From part to part.
+        /// Time from part to part.
         every: Duration,
-        /// The other inputs, where any is wired.
+        /// The other inputs, if any is wired.
         inputs: Option<Box<dyn Inputs>>,
     },
-    /// The control socket alone.
+    /// Only the control socket.
     Socket,
 }
 
-/// What was before this vision process, on the same line.
+/// What happened on this line before this vision process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Vision processes that were started again.
+    /// Number of restarts of the vision process.
     pub restarts: u32,
-    /// How the last one ended.
+    /// How the previous one ended.
     pub ended_by: EndedBy,
-    /// How often the supervisor was late.
+    /// How many times the supervisor ran late.
     pub supervisor_late: u32,
-    /// Files that are on disk otherwise than when the line was started.
+    /// Files that are different on the disk now than when the line was started.
     pub changed: Changes,
-    /// Of these, what was not told yet.
+    /// Those of them that were not reported yet.
     pub newly_changed: Changes,
-    /// The alarm that stands.
+    /// The latched alarm.
     pub alarm: LatchedAlarm,
-    /// When a challenge was passed last, in seconds since 1970; None: nobody knows.
+    /// When a challenge was last passed, in seconds since 1970; None if unknown.
     pub challenge: Option<u64>,
 }
 
-/// Everything that a running line is made of.
+/// Everything that a running line needs.
 pub struct Station {
-    /// What the gate needs to know.
+    /// Settings of gate and controller.
     pub settings: ControllerSettings,
     /// Where frames come from.
     pub source: Box<dyn FrameSource>,
-    /// A free-running camera that is silent for so long is lost.
+    /// A free-running camera that is silent for this long is lost.
     pub camera_timeout: Duration,
-    /// A wire makes the camera expose once a part. (One that this program makes expose says so
-    /// itself, [`FrameSource::flash`].)
+    /// Whether a signal makes the camera expose once per part. A source that this program makes
+    /// expose states it itself: [`FrameSource::flash`].
     pub camera_wired: bool,
     /// Where triggers come from.
     pub triggers: TriggerSource,
-    /// The output lines.
+    /// The outputs.
     pub outputs: Box<dyn Outputs>,
-    /// What inspects.
+    /// The inspector.
     pub inspector: Box<dyn PartInspector>,
-    /// Whether the product scores here as it did in the fit; READY stays off otherwise.
+    /// Whether the product scores here as it did in the fit. If not, READY stays off.
     pub self_test_passed: bool,
-    /// What happened; None: nothing is kept.
+    /// Writes the record; None: nothing is recorded.
     pub recorder: Option<Recorder>,
-    /// Counters for whoever asks.
+    /// The line's metrics.
     pub metrics: Arc<Metrics>,
-    /// Whom to tell that the gate lives.
+    /// systemd and the hardware watchdog, which are informed that the gate works.
     pub keepalive: Option<Keepalive>,
-    /// Which pictures of parts that pass are kept.
+    /// Which pictures of passed parts are kept.
     pub sampler: Option<Sampler>,
-    /// The product's, for the metrics.
+    /// The product's NG threshold, for the metrics.
     pub ng_threshold: f32,
-    /// Whether triggers may come from the control socket.
+    /// Whether triggers can come from the control socket.
     pub socket_triggers: bool,
-    /// For the log.
+    /// The product's label, for the log.
     pub product: ProductLabel,
-    /// How often the holder of the lines hears that the gate lives.
+    /// Time between two messages to the supervisor that show that the gate works.
     pub alive_every: Duration,
-    /// When the gate's thread is run later than this, what lies on the line is thrown out.
+    /// If the gate thread runs later than this, everything on the line is rejected.
     pub late: Duration,
-    /// The line must not run while the event log cannot be written.
+    /// Whether the line must not run while the event log cannot be written.
     pub record_required: bool,
-    /// A known-bad part must be rejected at least this often.
+    /// Longest time between two challenges; None: no limit.
     pub challenge_every: Option<Duration>,
-    /// What was before.
+    /// What happened before this process started.
     pub history: History,
-    /// The control socket's file.
+    /// Path of the control socket; None: there is none.
     pub control: Option<PathBuf>,
-    /// Where an alarm outlives this process.
+    /// Keeps the latched alarm after this process ends; None: it is not kept.
     pub latch: Option<AlarmLatch>,
 }
 
 /// Why a line cannot run.
 #[derive(Debug, Error)]
 pub enum StationError {
-    /// The settings make no line.
+    /// The settings are not valid for a line.
     #[error("these settings make no line")]
     Settings(#[from] SettingsError),
     /// The camera cannot be opened as configured.
     #[error("the camera cannot be used")]
     Camera(#[from] CaptureError),
-    /// The control socket.
+    /// The control socket cannot be used.
     #[error(transparent)]
     Control(#[from] ControlError),
     /// The system gives no thread.
@@ -182,7 +183,7 @@ pub enum StationError {
     Thread(#[source] std::io::Error),
 }
 
-/// Metrics that know the line's faults and alarms by name.
+/// Metrics with the names of the line's faults and alarms.
 pub fn metrics() -> Metrics {
     let [_, alarms @ ..] = LatchedAlarm::ALL.map(LatchedAlarm::name);
     let [a, b, c, d] = alarms;
@@ -192,18 +193,18 @@ pub fn metrics() -> Metrics {
 /// What a line counted until it was stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
-    /// Parts and triggers.
+    /// Counts of parts and triggers.
     pub counters: Counters,
-    /// Frames.
+    /// Counts of frames.
     pub frames: FrameCounters,
-    /// Parts that were under way at the end.
+    /// Parts that were on their way at the end.
     pub under_way: u64,
     /// Frames for which there was no room.
     pub frames_without_room: u64,
 }
 
 impl Station {
-    /// Runs the line on this thread, which becomes the gate's, until `stop`.
+    /// Runs the line until `stop`. The calling thread becomes the gate thread.
     ///
     /// # Errors
     /// [`StationError`] before anything runs.
@@ -271,7 +272,8 @@ impl Station {
         let no_room = AtomicU64::new(0);
         let alive = ThreadActivity::new();
         let record_lost = AtomicBool::new(false);
-        // No alarm's number: the recorder waits until the gate has said which stands.
+        // Not the number of an alarm: the recorder waits until the gate has reported the latched
+        // one.
         let alarm = AtomicU8::new(u8::MAX);
         let gate = std::thread::current();
 
@@ -279,7 +281,8 @@ impl Station {
             let _ = words_in.enqueue(ControlRequest::Fault(Fault::SelfTest, true));
         }
         std::thread::scope(|scope| {
-            // Whatever ends this scope ends its threads too: all their waits are short.
+            // If this scope ends for any reason, its threads end too, because all their waits are
+            // short.
             let _stop_all = StopAtEnd(stop);
             let ends = RecorderQueues {
                 items: items_out,
@@ -417,7 +420,7 @@ fn spawn<'scope>(
     Ok(handle.thread().clone())
 }
 
-/// Sets the flag when dropped, so that an early way out leaves no thread behind.
+/// Sets the flag when dropped, so that an early return leaves no thread running.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {

@@ -1,4 +1,4 @@
-//! Real-time priority, and memory that is not paged out, where the system permits it.
+//! Real-time priority and locked memory, if the system permits them.
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, getpriority_process, getrlimit};
@@ -8,15 +8,15 @@ use thread_priority::{
     ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 
-/// Above everything that computes, below the kernel's own threads (50 where interrupts are threads).
-/// The supervisor's thread, which is the highest.
+/// Above everything that computes, below the kernel's own threads (50 if interrupts are threads).
+/// The supervisor's thread has the highest one.
 pub const LINES: u8 = 46;
 pub(super) const GATE: u8 = 45;
 pub(super) const TRIGGER: u8 = 44;
 pub(super) const CAMERA: u8 = 43;
 
-/// Puts the calling thread under SCHED_FIFO. Said once where it is not permitted: the line runs on,
-/// and its latencies show what that costs.
+/// Puts the calling thread under SCHED_FIFO. If that is not permitted, it is logged once; the line
+/// still runs, and its latencies show the cost.
 pub(super) fn real_time(priority: u8) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
@@ -35,9 +35,9 @@ pub(super) fn real_time(priority: u8) {
     }
 }
 
-/// Puts the calling thread back under the ordinary scheduler, and those that it will start: a child
-/// of the supervisor starts with the supervisor's priority, and its inspector would keep everything
-/// else from running. To be called before the inspector's threads are made.
+/// Puts the calling thread, and the threads that it will start, back under the ordinary scheduler.
+/// A child of the supervisor starts with the supervisor's priority; its inspector would then keep
+/// everything else from running. To be called before the inspector's threads are made.
 pub fn ordinary() {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
     let nice = getpriority_process(None).ok();
@@ -52,16 +52,16 @@ pub fn ordinary() {
     }
 }
 
-/// What a niceness is called by `thread_priority`, which sets both at once and has a scale of its own
-/// (0 is niceness 19: an inspector that runs only where nobody else wants to).
+/// Converts a niceness for `thread_priority`, which sets policy and niceness together and has its
+/// own scale (0 is niceness 19, at which an inspector would run only on an idle machine).
 fn of_niceness(nice: i32, policy: ThreadSchedulePolicy) -> Option<ThreadPriority> {
     let scale = (0..=u8::MAX).filter_map(|v| ThreadPriorityValue::try_from(v).ok());
     let mut priorities = scale.map(ThreadPriority::Crossplatform);
     priorities.find(|p| p.to_posix(policy).is_ok_and(|its| its == nice))
 }
 
-/// Keeps this process's memory from being paged out, now and later, so that a gate that slept wakes
-/// in time. Only where there is no limit on it: under one, taking memory would fail later on.
+/// Locks the memory of this process, now and later, so that a sleeping gate wakes in time. Only
+/// without a limit: under a limit a later allocation would fail.
 pub fn hold_memory() {
     if getrlimit(Resource::Memlock).current.is_some() {
         log::debug!("memory may be paged out: LimitMEMLOCK is not infinity; board/systemd has it");
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_thread_is_as_nice_as_before() {
-        // Niceness belongs to a thread on Linux; anybody may raise it.
+        // On Linux a niceness belongs to a thread, and everybody can raise it.
         for raised in [0, 1, 4, 19] {
             let thread = std::thread::spawn(move || {
                 let nice = getpriority_process(None).expect("niceness") + raised;

@@ -1,5 +1,5 @@
-//! What the threads of a running line hand each other: queues of fixed capacity, one writer and one
-//! reader each, without locks.
+//! Queues between the threads of a running line: fixed capacity, one writer and one reader each,
+//! without locks.
 
 use super::inspector::{Inspected, InspectorError};
 use crate::frame::RawFrame;
@@ -9,36 +9,37 @@ use crate::record::{EventEntry, PartEntry};
 use crate::time::{Duration, Instant};
 use heapless::spsc::Queue;
 
-/// To the gate from the thread that waits on inputs.
+/// From the trigger thread to the gate.
 #[derive(Debug)]
 pub(super) enum Arrival {
     /// An edge.
     Edge(Edge),
-    /// The inputs failed (true) or work again.
+    /// The inputs failed (true) or work again (false).
     Inputs(bool),
-    /// The level of the trigger's input, read while no edge of it waits.
+    /// The level of TRIGGER, read while no edge of it waits.
     Level(bool),
 }
 
-/// To the gate from the camera thread.
+/// From the camera thread to the gate.
 #[derive(Debug)]
 pub(super) enum FromCamera {
-    /// A frame, and when it was in hand.
+    /// A frame, and when the program had it.
     Frame(RawFrame, Instant),
-    /// The camera is gone (false) or there again.
+    /// The camera is lost (false) or works again (true).
     Works(bool),
 }
 
-/// To the inspector from the gate.
+/// From the gate to the inspector.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) part: PartId,
     pub(super) frame: RawFrame,
-    /// When its gate is, where that is a time: a picture that comes too late is a reject's.
+    /// The time of the part's gate, if the gate is in time. A part whose verdict comes later is
+    /// rejected, so its picture is kept.
     pub(super) gate: Option<Instant>,
 }
 
-/// To the gate from the inspector.
+/// From the inspector to the gate.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) part: PartId,
@@ -46,31 +47,31 @@ pub(super) struct Answer {
     pub(super) took: Duration,
 }
 
-/// To the gate from the control socket.
+/// From the control socket to the gate.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ControlRequest {
-    /// A part is there: heard of then, for nobody stamped the word.
+    /// A part is there. The command has no time; it arrived then.
     Trigger(Instant),
-    /// A part was there then, says who stamped it.
+    /// A part was there at the time that the command states.
     StampedTrigger(Instant),
-    /// A part was there at some time since then, and nobody knows when.
+    /// A part was there at some unknown time since then.
     LostTrigger(Instant),
     /// A person has seen the alarm.
     Acknowledge,
-    /// The next part that is triggered is known to be bad.
+    /// The next part that is triggered after this time is known to be bad.
     Challenge(Instant),
-    /// Raise or take back a fault: the self-test.
+    /// Raise (true) or clear (false) a fault: the self-test.
     Fault(Fault, bool),
 }
 
-/// To the recorder from the gate.
+/// From the gate to the recorder.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RecordItem {
     Part(PartEntry),
     Event(EventEntry),
 }
 
-/// To the recorder from the inspector: a frame that may be kept.
+/// From the inspector to the recorder: a frame that can be kept.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) part: PartId,
@@ -87,17 +88,17 @@ pub(super) struct Queues {
     pub(super) words: Queue<ControlRequest, 128>,
     pub(super) items: Queue<RecordItem, 2048>,
     pub(super) pictures: Queue<Picture, 8>,
-    /// Frames that are free again, from each thread that ends a frame's way.
+    /// Free frames, from each thread at which the way of a frame can end.
     pub(super) free_gate: Queue<RawFrame, 32>,
     pub(super) free_inspector: Queue<RawFrame, 32>,
     pub(super) free_recorder: Queue<RawFrame, 32>,
 }
 
-/// Frames in circulation: kept for a late trigger, waiting for the inspector, being inspected, being
+/// Number of frames: kept for a late trigger, waiting for the inspector, being inspected, being
 /// stored, being filled.
 pub(super) const POOL: usize = 24;
 
-/// Something a device said, cut to a line.
+/// A device's error with its causes, in one text line.
 pub(super) fn said(error: &DeviceError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

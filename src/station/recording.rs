@@ -1,4 +1,4 @@
-//! The recorder's thread. It may be slow, and the disk full: nobody waits for it.
+//! The recorder thread. It can be slow and the disk can be full: no other thread waits for it.
 
 use super::activity::ActivityStamp;
 use super::latch::AlarmLatch;
@@ -14,35 +14,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
 
-/// Pictures of inspected parts that wait for their part's end.
+/// Pictures of inspected parts that wait for their part's decision.
 const HELD: usize = 6;
-/// Entries that are written before the alarm's file at most.
+/// Most entries that are written before the alarm's file.
 const AT_ONCE: u32 = 8;
 const LOOK: Duration = Duration::from_millis(200);
-/// The record is sound again when everything was written for so long.
+/// The record counts as written again after this time without a failure.
 const SOUND: Duration = Duration::from_millis(2_000);
 
-/// The recorder thread's ends.
+/// The recorder thread's ends of the queues.
 pub(super) struct RecorderQueues<'a> {
     pub(super) items: Consumer<'a, RecordItem>,
     pub(super) pictures: Consumer<'a, Picture>,
     pub(super) free: Producer<'a, RawFrame>,
-    /// Entries for which the queue had no room.
+    /// Number of entries for which the queue had no room.
     pub(super) lost: &'a AtomicU64,
-    /// Where an alarm outlives this process.
+    /// Keeps the latched alarm after this process ends.
     pub(super) latch: Option<AlarmLatch>,
-    /// The alarm that stands, by its number; none is told yet where it is no alarm's.
+    /// The latched alarm by its number. Another number: the gate has not reported one yet.
     pub(super) alarm: &'a AtomicU8,
-    /// Where it is said when a challenge was passed last.
+    /// Holds the time of the last passed challenge.
     pub(super) metrics: Arc<Metrics>,
     /// Set while the event log cannot be written.
     pub(super) record_lost: &'a AtomicBool,
     pub(super) gate: Thread,
-    /// When this thread last went round.
+    /// Time of this thread's last round.
     pub(super) alive: &'a ActivityStamp,
 }
 
-/// Records until `stop` and everything is written.
+/// Records until `stop` and until everything is written.
 pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, stop: &AtomicBool) {
     let mut held: Deque<Picture, HELD> = Deque::new();
     let mut looked = clock::now();
@@ -61,7 +61,7 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, 
         let mut idle = true;
         while let Some(picture) = ends.pictures.dequeue() {
             if let Err(picture) = held.push_back(picture) {
-                // Its part's line will be there, its picture not.
+                // The part keeps its entry but loses its picture.
                 if let Some(oldest) = held.pop_front() {
                     let _ = ends.free.enqueue(oldest.frame);
                 }
@@ -88,8 +88,8 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, 
                 }
             }
         }
-        // After the few entries that wait: a disk takes long for what has to outlive a power cut. A word,
-        // not an entry of the queue: it cannot be lost.
+        // After the few waiting entries, because a sync that must survive a power cut takes long.
+        // The alarm is a value and not an entry of the queue, so it cannot be lost.
         ahead = if idle { 0 } else { ahead + 1 };
         let alarm = LatchedAlarm::numbered(ends.alarm.load(Ordering::Relaxed));
         let challenge = ends.metrics.challenge.passed_at();
@@ -138,10 +138,10 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, 
     }
 }
 
-/// The frame of this entry's part, if it is held; those of parts before it are of no use any more.
+/// The frame of this entry's part, if it is held.
 fn take(held: &mut Deque<Picture, HELD>, entry: &PartEntry) -> Option<RawFrame> {
     let at = held.iter().position(|p| p.part == entry.part)?;
-    // Parts end in their order, but for those that are given up at once.
+    // Parts are decided in their order, except those that are rejected at once.
     for _ in 0..at {
         let picture = held.pop_front()?;
         let _ = held.push_back(picture);

@@ -1,6 +1,6 @@
-//! The very bytes that a line was started with: configuration, board profile and bundle. The supervisor
-//! reads them once and hands them to every vision process that it starts, so that what is edited on
-//! disk meanwhile waits for somebody to start the line anew.
+//! The exact bytes that a line was started with: configuration, board profile and bundle. The
+//! supervisor reads them once and passes them to every vision process. So a later change on the
+//! disk has no effect until the line is started again.
 
 use crate::config::{ConfigError, LineConfig, Texts};
 use crate::product::{Product, ProductError};
@@ -12,37 +12,37 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Why a line cannot be given what it is to run with.
+/// Why the files of a line cannot be used.
 #[derive(Debug, Error)]
 pub enum SealedFilesError {
-    /// The configuration.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The bundle.
+    /// The bundle cannot be used.
     #[error(transparent)]
     Product(#[from] ProductError),
-    /// The system keeps no copy.
+    /// The system keeps no copy in memory.
     #[error("{}: no copy of it can be kept in memory for the vision process", path.display())]
     Kept {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// What was handed over cannot be read.
+    /// A file from the supervisor cannot be read.
     #[error("what the supervisor handed over cannot be read: {0}")]
     Unread(&'static str, #[source] std::io::Error),
-    /// Something was not handed over: a bug, or another version of the program.
+    /// The supervisor did not send a file: a bug, or another version of the program.
     #[error("the supervisor did not hand over the {0}")]
     Missing(&'static str),
 }
 
-/// Which of the files are on disk otherwise than they were.
+/// Which of the files are different on the disk now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes(u8);
 
 impl Changes {
-    /// What can change, by its number.
+    /// The files, by number.
     pub const NAMES: [&'static str; 3] = ["configuration", "board", "bundle"];
 
     pub(super) fn add(&mut self, which: usize) {
@@ -57,12 +57,12 @@ impl Changes {
         (bits < 1 << Self::NAMES.len()).then_some(Self(bits))
     }
 
-    /// Whether there is none.
+    /// Whether nothing has changed.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Their names.
+    /// Names of the changed files.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let names = Self::NAMES.into_iter().enumerate();
         names.filter_map(move |(i, name)| (self.0 >> i & 1 == 1).then_some(name))
@@ -73,21 +73,21 @@ const CONFIGURATION: usize = 0;
 const BOARD: usize = 1;
 const BUNDLE: usize = 2;
 
-/// A file as it was.
+/// A file as it was at the start.
 #[derive(Debug)]
 struct Kept {
     which: usize,
     path: PathBuf,
     sealed: OwnedFd,
     digest: blake3::Hash,
-    /// What was last found there, to be read again only when that changes.
+    /// Metadata of the file on the disk. The file is read again only if they change.
     seen: Seen,
     changed: bool,
-    /// The change that was told; another one is told again.
+    /// The change that was reported. Another change is reported again.
     told: Option<Option<blake3::Hash>>,
 }
 
-/// Device, inode, size and times; None where there is no file.
+/// Device, inode, size and times; None if there is no file.
 type Seen = Option<[i64; 6]>;
 
 fn seen(path: &Path) -> Seen {
@@ -121,7 +121,7 @@ impl Kept {
         })
     }
 
-    /// Whether the disk holds something else now, and whether that is news.
+    /// Whether the file on the disk is different now, and whether that is new.
     fn look(&mut self) -> (bool, bool) {
         let now = seen(&self.path);
         if now == self.seen {
@@ -142,19 +142,19 @@ impl Kept {
     }
 }
 
-/// What a line was started with.
+/// The files that a line was started with.
 #[derive(Debug)]
 pub struct SealedFiles {
     files: Vec<Kept>,
 }
 
 impl SealedFiles {
-    /// Reads `file` and what it names, once.
+    /// Reads `file` and the files that it names, once.
     ///
     /// # Errors
-    /// [`GivenError`].
+    /// [`SealedFilesError`].
     pub fn read(file: &Path) -> Result<(Self, LineConfig), SealedFilesError> {
-        // Looked at before they are read: a change in between is found later.
+        // The metadata are read before the file, so a change in between is found later.
         let at = seen(file);
         let texts = Texts::read(file)?;
         let config = LineConfig::of_texts(&texts, file)?;
@@ -169,7 +169,7 @@ impl SealedFiles {
         Ok((Self { files }, config))
     }
 
-    /// Copies that nobody can change; [`Received::new`] takes them in this order.
+    /// Copies that nobody can change. [`Received::new`] takes them in this order.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.files.iter().map(|kept| kept.sealed.as_fd())
     }
@@ -178,7 +178,8 @@ impl SealedFiles {
         self.files.iter().any(|kept| kept.which == BOARD)
     }
 
-    /// What the disk holds otherwise now, and which of it was not known. Tells of the news.
+    /// Files that are different on the disk now, and those of them that were not known. Logs new
+    /// changes.
     pub(super) fn look(&mut self) -> (Changes, Changes) {
         let (mut changed, mut news) = (Changes::default(), Changes::default());
         for kept in &mut self.files {
@@ -194,21 +195,21 @@ impl SealedFiles {
     }
 }
 
-/// What the vision process makes of [`SealedFiles`].
+/// What the vision process reads from [`SealedFiles`].
 pub struct Received {
     /// The configuration.
     pub config: LineConfig,
     /// The bundle's bytes.
     pub bundle: Vec<u8>,
-    /// The requests of output lines.
+    /// The requests of the outputs.
     pub requests: Vec<OwnedFd>,
 }
 
 impl Received {
-    /// From the `descriptors` that came with the link; `file` is what the configuration is called.
+    /// Reads the `descriptors` that came with the link. Errors name the configuration `file`.
     ///
     /// # Errors
-    /// [`GivenError`].
+    /// [`SealedFilesError`].
     pub fn new(
         descriptors: Vec<OwnedFd>,
         with_board: bool,
@@ -244,7 +245,7 @@ impl Received {
     }
 }
 
-/// All of a file, whose place both processes share.
+/// Reads a whole file by position, because both processes share its offset.
 fn bytes_of(descriptor: OwnedFd) -> std::io::Result<Vec<u8>> {
     let file = File::from(descriptor);
     let size = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;

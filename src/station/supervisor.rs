@@ -1,21 +1,22 @@
-//! The process that holds the output lines. It does nothing else, so that hardly anything can
-//! happen to it; and whatever happens to the vision process, the lines fall.
+//! The process that holds the outputs. It does nothing else, so that as little as possible can
+//! fail in it. Whatever happens to the vision process, the outputs are switched off.
 //!
-//! - The vision process ends, however: the lines fall as soon as the kernel closes its end of the
-//!   link.
-//! - It is silent for a lease: the lines fall, it is killed, and another is started. A process that
-//!   was silent is not believed again: nobody knows what it missed.
-//! - A PASS whose time is over falls here too, whether or not the vision process says so; and one
-//!   that is heard of too late is not set at all, for another part lies at the ejector by then.
-//! - It finds itself late: the lines fall, and it takes nothing that could let a part pass until the
-//!   vision process knows.
+//! - If the vision process ends in any way, the outputs are switched off as soon as the kernel
+//!   closes its end of the link.
+//! - If it is silent for a lease, the outputs are switched off, it is killed, and another one is
+//!   started. A process that was silent is not used again, because it is unknown what it missed.
+//! - A PASS whose time is over is switched off here too, without a command of the vision process.
+//!   A PASS whose command arrives too late is not set, because another part is at the ejector by
+//!   then.
+//! - If the supervisor itself ran late, the outputs are switched off. It accepts no command that
+//!   could let a part pass until the vision process knows of it.
 //!
-//! These rules are [`Holder`]'s; here they meet the real lines and the real process. Every vision
-//! process is given the same bytes, and what is known of the ones before it.
+//! [`Holder`] implements these rules; this code connects them to the real outputs and the real
+//! process. Every vision process gets the same bytes, and what is known of the earlier ones.
 //!
-//! The thread that does this runs under real-time priority where that is permitted: it sleeps
-//! nearly always, and what it has to do at all it has to do now, however busy the machine is. It writes
-//! no log, which could keep it waiting: that is the other thread's.
+//! The thread that does this runs under real-time priority, if that is permitted. It sleeps almost
+//! always, but what it has to do is urgent, however busy the machine is. It does not log, because
+//! logging could make it wait: the other thread does that.
 
 use super::handover::{EndedBy, Handover};
 use super::link::{self, FromSupervisor, FromVision, LinkError};
@@ -32,88 +33,92 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use thiserror::Error;
 
-/// A vision process that has said nothing yet may take this long to load its product.
+/// Longest time for a vision process to load its product before its first message.
 pub const START_LIMIT: Duration = Duration::from_secs(120);
-/// How often a request to stop is looked for.
+/// How often a request to stop is checked.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Output lines are read back so often: an expander that was reset shows other levels unseen.
+/// How often outputs are read back. An I/O expander that was reset shows other levels without a
+/// report.
 const READ_BACK: Duration = Duration::from_millis(500);
-/// The vision process lets lines fall by itself and says so at once: what differs for longer is wrong.
+/// The vision process can switch off outputs itself and reports it at once. A difference that
+/// lasts longer is a fault.
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
-/// Lost output lines are asked for so often, and that they are still gone is told so often.
+/// How often lost outputs are requested again. The second value is the time between two log
+/// entries about it.
 const REOPEN: Duration = Duration::from_millis(50);
 const REOPEN_TOLD: Duration = Duration::from_millis(10_000);
 
-/// Messages that are taken before anything else is looked at.
+/// Most messages that are read before everything else is checked.
 const MESSAGES: usize = 64;
-/// A process that was asked to end has so long for its records; the lines have fallen before.
+/// Time that a process has for its records after a request to end. The outputs are switched off
+/// before.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// The supervisor's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Supervision {
-    /// The lines fall after so long without a word.
+    /// If no message comes for this long, the outputs are switched off.
     pub lease: Duration,
-    /// Whoever is run, or answers, later than this was late.
+    /// A run or an answer later than this counts as late.
     pub late: Duration,
     /// Pause before the vision process is started again.
     pub restart: Duration,
-    /// Exit codes after which starting it again cannot help: what it was given is wrong.
+    /// Exit codes after which a restart cannot help, because what the process got is wrong.
     pub lasting: &'static [i32],
 }
 
-/// Why there can be no supervision.
+/// Why the supervisor cannot go on.
 #[derive(Debug, Error)]
 pub enum SupervisorError {
-    /// The output lines cannot be held.
+    /// The outputs cannot be held.
     #[error("the output lines cannot be held")]
     Outputs(#[source] DeviceError),
     /// The vision process cannot be started.
     #[error("the vision process cannot be started")]
     Start(#[source] std::io::Error),
-    /// The system gives no thread for the lines.
+    /// The system gives no thread for the outputs.
     #[error("the thread that holds the output lines cannot be started")]
     Thread(#[source] std::io::Error),
-    /// The thread that held the lines has failed: a bug. The lines fall with this process.
+    /// The thread that held the outputs has failed: a bug. The outputs are switched off when this
+    /// process ends.
     #[error("the thread that held the output lines has failed")]
     Failed,
-    /// The vision process ends at once, again and again: starting it once more helps nobody.
+    /// The vision process ends at once, again and again. Another start would not help.
     #[error(
         "the vision process ended {0} times in a row before the line was ready; its own message says why"
     )]
     NeverReady(u32),
-    /// What the vision process was given cannot be used, and will not be the next time.
+    /// What the vision process got cannot be used, and the next start would not change that.
     #[error(
         "the vision process ended with exit code {0}, and starting it again would not change that; its own message says why"
     )]
     Lasting(i32),
 }
 
-/// Ends before the line was ever ready, in a row, that are one too many.
+/// Number of ends in a row without READY after which the supervisor gives up.
 const HOPELESS: u32 = 5;
 
-/// How one vision process ended.
 struct VisionRun {
     ready: bool,
     stopped: bool,
-    /// Its end in words; None: it was asked to.
+    /// Why it ended; None if it was asked to.
     why: Option<(EndedBy, String)>,
 }
 
-/// What outlives a vision process.
+/// What is kept from one vision process to the next.
 #[derive(Default)]
 struct Memory {
     restarts: u32,
-    /// When they were, those of the last hour.
+    /// Times of the restarts in the last hour.
     within_hour: VecDeque<Instant>,
     ended_by: EndedBy,
     alarm: Option<LatchedAlarm>,
 }
 
 const HOUR: Duration = Duration::from_millis(3_600_000);
-/// More restarts than these are not told apart, whatever the limit of the alarm.
+/// Largest number of restarts that is counted, whatever the limit of the alarm.
 const MOST_RESTARTS: usize = 10_000;
 
 impl Memory {
@@ -130,13 +135,14 @@ impl Memory {
     fn remember(&mut self, alarm: LatchedAlarm) {
         let before = self.alarm.replace(alarm).unwrap_or_default();
         if before != LatchedAlarm::None && alarm == LatchedAlarm::None {
-            // Somebody has looked.
+            // A person has looked.
             self.within_hour.clear();
         }
     }
 }
 
-/// How often this process was late, from the thread that notices to the one that tells.
+/// How many times this process ran late. Written by the thread that notices it, read by the thread
+/// that logs it.
 #[derive(Default)]
 struct Incidents {
     count: AtomicU32,
@@ -161,7 +167,7 @@ impl Incidents {
     }
 }
 
-/// Holds the lines and keeps a vision process running until `stop`.
+/// Holds the outputs and keeps a vision process running until `stop`.
 ///
 /// # Errors
 /// [`SupervisorError`].
@@ -205,7 +211,7 @@ pub fn supervise(
         if life.stopped {
             await_end(&mut child);
         }
-        // Closing the link tells it to end; a stuck one is not asked twice.
+        // Closing the link asks the process to end. A hung one is then killed.
         drop(ours);
         let _ = child.kill();
         let status = child.wait();
@@ -238,7 +244,7 @@ pub fn supervise(
     Ok(())
 }
 
-/// Gives the next vision process what it needs, before it is started.
+/// Sends the next vision process what it needs, before it is started.
 fn hand_over(
     link: &link::SupervisorEnd,
     given: &mut SealedFiles,
@@ -270,8 +276,8 @@ fn hand_over(
     link.hand_over(&handover, &descriptors)
 }
 
-/// [`attend`]s and lets the lines fall. On a thread of its own, because the vision process would
-/// inherit the priority of the one that starts it.
+/// Runs [`attend`], then switches the outputs off. It uses its own thread, because the vision
+/// process would inherit the priority of the thread that starts it.
 fn hold(
     settings: Supervision,
     link: &link::SupervisorEnd,
@@ -317,7 +323,8 @@ fn await_end(child: &mut Child) {
     }
 }
 
-/// Asks again and again. A chip that is back may show PASS as it was: not for longer than this.
+/// Requests the outputs again and again. A chip that is back can show an old PASS, but not longer
+/// than one pause here.
 fn reopen(
     open: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     stop: &AtomicBool,
@@ -352,7 +359,7 @@ fn pause(time: Duration, stop: &AtomicBool) {
     }
 }
 
-/// Every line shows what it shows unattended, what lets parts by first.
+/// Switches every output to the safe state, those that let parts pass first.
 fn fall(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
     let mut failed = None;
     for output in FALL {
@@ -364,7 +371,7 @@ fn fall(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
     failed.map_or(Ok(()), Err)
 }
 
-/// Does what the vision process says for as long as it speaks.
+/// Executes the commands of the vision process as long as they come.
 fn attend(
     settings: Supervision,
     link: &link::SupervisorEnd,
@@ -392,7 +399,7 @@ fn attend(
                 why: None,
             };
         }
-        // By LOOK at the latest, when the holder looks round.
+        // Returns after LOOK at the latest, when the rules are checked.
         wait(link, clock::until(holder.deadline()));
         let mut broken = None;
         let mut late = None;
@@ -416,7 +423,7 @@ fn attend(
                 broken = Some((EndedBy::Silence, why));
             }
         };
-        // However much it says: what is due here is not put off for longer than this.
+        // The limit keeps a flood of messages from delaying what is due here.
         let mut heard = Ok(());
         for _ in 0..MESSAGES {
             match link.receive() {
@@ -475,7 +482,7 @@ fn attend(
 
 fn wait(link: &link::SupervisorEnd, at_most: Duration) {
     let mut fds = [PollFd::new(link, PollFlags::IN)];
-    // Interrupted or not: the link is looked at next.
+    // The link is read next, also if the wait was interrupted.
     let _ = poll(&mut fds, Some(&clock::timespec(at_most)));
 }
 

@@ -1,6 +1,6 @@
-//! A calibration trial: an output that a lamp hangs on is switched, and the pictures say when the
-//! camera saw it. What a camera's stamps hide (pipelines, buffers, a link) shows here alone: the
-//! stamps by themselves are always plausible.
+//! A calibration test: an output with a lamp is switched, and the frames show when the camera saw
+//! it. Only this test shows delays that a camera's time stamps hide (pipelines, buffers, a link),
+//! because stamps alone always look plausible.
 
 use crate::capture::source::{CaptureError, FrameSource};
 use crate::clock;
@@ -13,27 +13,28 @@ use crate::time::{Duration, Instant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
-/// Frames that have to look alike before the lamp is switched, and that are read after it.
+/// Number of frames that must look the same before the lamp is switched, and that are read after
+/// it.
 const ALIKE: usize = 4;
-/// Frames from before the trial, of which a driver may hold some, are not used.
+/// First frames that are not used, because a driver can hold frames from before the test.
 const SETTLING: usize = 10;
-/// A frame is fully lit from this share of the whole change on.
+/// Share of the whole change from which a frame counts as fully lit.
 const FULLY: f64 = 0.9;
 
-/// What is tried.
+/// Settings of the test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TriggerTest {
-    /// The output that the lamp hangs on.
+    /// The output with the lamp.
     pub output: Output,
-    /// How often.
+    /// Number of rounds.
     pub rounds: u32,
-    /// What counts as seen: so much change of the picture's mean brightness, which goes from 0 to 255.
+    /// Change of the picture's mean brightness (0 to 255) that counts as seen.
     pub change: f64,
-    /// For the lamp to be seen, to be gone again, and for a frame to come.
+    /// Longest wait for the lamp to be seen, for it to be off again, and for a frame.
     pub patience: Duration,
 }
 
-/// Why there is no answer.
+/// Why the test has no result.
 #[derive(Debug, Error)]
 pub enum TriggerTestError {
     /// The lamp is not seen.
@@ -43,13 +44,13 @@ pub enum TriggerTestError {
     NothingChanges {
         /// The output's name.
         line: &'static str,
-        /// From 1.
+        /// Round, from 1.
         round: u32,
         /// The largest change.
         largest: f64,
-        /// What was asked for.
+        /// The requested change.
         wanted: f64,
-        /// How long was waited.
+        /// The waiting time.
         patience: Duration,
     },
     /// The picture is never still, or the lamp does not go off.
@@ -59,51 +60,51 @@ pub enum TriggerTestError {
     Restless {
         /// The output's name.
         line: &'static str,
-        /// From 1.
+        /// Round, from 1.
         round: u32,
-        /// By how much it varies.
+        /// Range of the brightness.
         varies: f64,
     },
-    /// No frame.
+    /// No frame comes.
     #[error(
         "{camera}: no frame for {} s; the trial needs a camera that runs freely (camera.on_trigger = false)", patience.as_secs_f64()
     )]
     Silent {
-        /// Its description.
+        /// The camera's description.
         camera: String,
-        /// How long was waited.
+        /// The waiting time.
         patience: Duration,
     },
-    /// The camera.
+    /// The camera fails.
     #[error("the camera")]
     Camera(#[from] CaptureError),
-    /// A frame that is no picture.
+    /// A frame cannot be decoded.
     #[error("a frame cannot be read")]
     Frame(#[from] DecodeError),
-    /// The output.
+    /// The output cannot be set.
     #[error("output `{output}` cannot be set")]
     Output {
         /// The output's name.
         output: &'static str,
-        /// Why.
+        /// The device's error.
         source: DeviceError,
     },
-    /// Somebody asked for the end.
+    /// A request to stop came.
     #[error("stopped")]
     Stopped,
 }
 
-/// From the output to a frame, nanoseconds: to its stamp, which lies before the output where the
-/// exposure had begun already, and until it was in hand.
+/// Times of a frame, nanoseconds after the output was set. The stamp is before the output
+/// (negative) if the exposure had begun already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// To the frame's stamp.
+    /// The frame's time stamp.
     pub stamp: i64,
-    /// Until it was in hand.
+    /// When the program had the frame.
     pub in_hand: i64,
 }
 
-/// One round.
+/// Result of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round {
     /// The first frame that shows the change.
@@ -112,14 +113,14 @@ pub struct Round {
     pub full: Seen,
 }
 
-/// What the trial found.
+/// Result of the test.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TriggerTested {
     /// All rounds.
     pub rounds: Vec<Round>,
-    /// From frame to frame, by their stamps; the median.
+    /// Time from frame to frame by their stamps; the median.
     pub period: Duration,
-    /// The longest that a frame was under way, from its stamp until it was in hand.
+    /// Longest time from a frame's stamp until the program had it.
     pub delivery: Duration,
 }
 
@@ -134,7 +135,7 @@ pub struct Spread {
     pub max: i64,
 }
 
-/// What the configuration might say, whole milliseconds.
+/// Values for the configuration, whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suggestion {
     /// `capture.exposure_min_ms`
@@ -146,7 +147,7 @@ pub struct Suggestion {
 }
 
 impl TriggerTested {
-    /// The spread of what `which` picks of every round.
+    /// The spread of the time that `which` selects from every round.
     pub fn spread(&self, which: impl Fn(&Round) -> i64) -> Spread {
         let mut times: Vec<i64> = self.rounds.iter().map(which).collect();
         times.sort_unstable();
@@ -158,9 +159,10 @@ impl TriggerTested {
         }
     }
 
-    /// A frame that was begun after a trigger is stamped at least as late as the earliest fully lit one
-    /// here. From there the window is one period long, for the next frame to fall into, and reaches to
-    /// the latest one here. Half as much again for frames under way: a busy board takes longer.
+    /// Suggests settings. A frame that begins after a trigger has a stamp at least as late as the
+    /// earliest fully lit frame here. The window starts there. It is one period long, so that the
+    /// next frame falls into it, and reaches at least to the latest fully lit frame here. The
+    /// delivery time gets half as much again, because a busy board takes longer.
     pub fn suggestion(&self) -> Suggestion {
         let ms = |nanos: i64| nanos.max(0).cast_unsigned().div_ceil(1_000_000);
         let full = self.spread(|round| round.full.stamp);
@@ -174,7 +176,7 @@ impl TriggerTested {
     }
 }
 
-/// A frame that was looked at.
+/// Measured values of one frame.
 #[derive(Clone, Copy)]
 struct Look {
     mean: f64,
@@ -193,8 +195,8 @@ struct Trial<'a> {
     distances: Vec<u64>,
 }
 
-/// Switches the output on and off and looks, `asked.rounds` times. `source` is open and runs freely.
-/// Afterwards every output is as when unattended, also when this fails.
+/// Switches the output on and off and reads frames, `asked.rounds` times. `source` is open and
+/// runs freely. Afterwards every output is in the safe state, also after an error.
 ///
 /// # Errors
 /// [`TriggerTestError`].
@@ -246,7 +248,8 @@ impl Trial<'_> {
         for round in 1..=self.asked.rounds {
             let rest = self.rest(round, dark)?;
             dark.get_or_insert(rest);
-            // At another place of the camera's period each time: the golden section leaves no gap.
+            // Each round starts at another phase of the camera's period. The golden section leaves
+            // no gap.
             let place = f64::from(round) * 0.618_033_988_75 % 1.0;
             clock::sleep(Duration((self.period().0 as f64 * place) as u64));
             let at = clock::now();
@@ -274,7 +277,7 @@ impl Trial<'_> {
             })
     }
 
-    /// The mean brightness once the lamp is seen to be off: as at the first round, where it was.
+    /// The mean brightness once the lamp is off. After the first round it must be as it was then.
     fn rest(&mut self, round: u32, dark: Option<f64>) -> Result<f64, TriggerTestError> {
         let until = clock::now().after(self.asked.patience);
         let mut last = [f64::NAN; ALIKE];
@@ -303,7 +306,7 @@ impl Trial<'_> {
         }
     }
 
-    /// The lamp is on since `at`.
+    /// Measures one round; the lamp is on since `at`.
     fn see(&mut self, round: u32, dark: f64, at: Instant) -> Result<Round, TriggerTestError> {
         let until = at.after(self.asked.patience);
         let mut largest = 0.0_f64;
@@ -324,7 +327,8 @@ impl Trial<'_> {
                 });
             }
         };
-        // The first one was perhaps begun with the lamp off. The last of these shows all of it.
+        // The exposure of the first frame can have begun with the lamp off. The last frame shows
+        // the whole change.
         let mut looks = vec![first];
         for _ in 0..ALIKE {
             looks.push(self.look()?);
@@ -343,7 +347,7 @@ impl Trial<'_> {
         })
     }
 
-    /// The next whole frame.
+    /// Waits for the next frame that is not damaged.
     fn look(&mut self) -> Result<Look, TriggerTestError> {
         let until = clock::now().after(self.asked.patience);
         loop {

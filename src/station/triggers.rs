@@ -1,4 +1,4 @@
-//! The thread that waits for edges, or makes triggers by the clock.
+//! The trigger thread: waits for edges, or makes triggers by the clock.
 
 use super::activity::ActivityStamp;
 use super::queues::{Arrival, said};
@@ -13,28 +13,28 @@ use std::thread::Thread;
 
 const WAIT: Duration = Duration::from_millis(50);
 
-/// The exposure on command, shared by those who see triggers: this thread and the control socket.
+/// The exposure on command, shared by the trigger thread and the control socket.
 pub(super) type SharedFlash = Mutex<Option<Box<dyn Flash>>>;
 
-/// Tells the camera of a trigger, where it exposes on command.
+/// Makes a camera expose at a trigger, if it exposes on command.
 pub(super) fn fire(flash: &SharedFlash, at: Instant) {
-    // A holder that panicked left a flash that is as good as before.
+    // If a thread panicked while it held the lock, the flash can still be used.
     let mut flash = flash.lock().unwrap_or_else(|e| e.into_inner());
     if let Some(flash) = flash.as_mut() {
         flash.fire(at);
     }
 }
 
-/// Hands edges to the gate.
+/// The trigger thread's ends of the queues.
 pub(super) struct TriggerQueues<'a> {
     pub(super) out: Producer<'a, Arrival>,
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
-    /// When this thread last went round.
+    /// Time of this thread's last round.
     pub(super) alive: &'a ActivityStamp,
-    /// The trigger's level, as its edges say.
+    /// The level of TRIGGER by its edges.
     pub(super) known: Option<bool>,
-    /// It was read and was another.
+    /// A reading of the level differed from it.
     pub(super) doubted: bool,
 }
 
@@ -50,8 +50,8 @@ impl TriggerQueues<'_> {
         self.hand_over(Arrival::Edge(edge), stop);
     }
 
-    /// The level was read, and no edge waited. Told where it is not what the edges say, and once more
-    /// where it is again.
+    /// The level was read while no edge waited. It is reported if it differs from the edges, and
+    /// once more when it agrees again.
     fn see_level(&mut self, on: bool, stop: &AtomicBool) {
         let known = *self.known.get_or_insert(on) == on;
         if known && !self.doubted {
@@ -65,8 +65,8 @@ impl TriggerQueues<'_> {
         self.hand_over(Arrival::Level(on), stop);
     }
 
-    /// Edges are never dropped: while the gate does not take them this thread waits, and the kernel
-    /// keeps count of what it has to drop meanwhile.
+    /// Edges are never dropped. While the gate does not take them this thread waits, and the
+    /// kernel counts the edges that it drops meanwhile.
     fn hand_over(&mut self, arrival: Arrival, stop: &AtomicBool) {
         let mut arrival = arrival;
         while let Err(back) = self.out.enqueue(arrival) {
@@ -82,7 +82,7 @@ impl TriggerQueues<'_> {
     }
 }
 
-/// Waits for edges of `inputs`, and makes a trigger `every` so often, until `stop`.
+/// Waits for edges of `inputs`, and makes a trigger once per `every`, until `stop`.
 pub(super) fn run(
     mut inputs: Option<Box<dyn Inputs>>,
     every: Option<Duration>,
@@ -142,8 +142,8 @@ pub(super) fn run(
     }
 }
 
-/// Reads the trigger's level. An edge that comes at the same time explains it: then the level is not
-/// told. A device that fails says so when it is waited on next.
+/// Reads the level of TRIGGER. If an edge comes at the same time, it explains the level, which is
+/// then not reported. A failing device reports its error at the next wait.
 fn read_level(
     inputs: &mut Option<Box<dyn Inputs>>,
     ends: &mut TriggerQueues<'_>,

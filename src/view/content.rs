@@ -1,9 +1,10 @@
-//! What pages are made of: cells, badges, figures, bars, cards. Plain values; [`super::page`] turns
-//! them into HTML.
+//! Parts of a page: cells, badges, figures, bars, cards. Plain values; [`super::page`] turns them
+//! into HTML.
 
 use super::picture::Picture;
 
-/// What a colour says. The words beside it say it too: nothing rests on colour alone.
+/// Meaning of a colour. The words beside it have the same meaning, so nothing depends on colour
+/// alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// As it should be.
@@ -12,9 +13,9 @@ pub enum Tone {
     Bad,
     /// Undecided.
     Unsure,
-    /// The program was wrong.
+    /// A mistake of the program.
     Alarm,
-    /// Nothing to say.
+    /// Without a meaning.
     Plain,
 }
 
@@ -64,12 +65,12 @@ pub struct ScoreBar {
     pub tone: Tone,
 }
 
-/// What stands in a table.
+/// What a table cell holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// Words.
+    /// Plain text.
     Text(String),
-    /// Words to whose side smaller ones stand.
+    /// A title with a smaller text below it.
     Titled(String, String),
     /// A number, set flush right.
     Number(String),
@@ -99,7 +100,7 @@ impl From<Badge> for Cell {
     }
 }
 
-/// A key figure.
+/// A key figure of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Figure {
     /// What it counts.
@@ -111,12 +112,12 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// A figure without a verdict.
+    /// A figure without a colour.
     pub fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
         Self::toned(label, value, Tone::Plain)
     }
 
-    /// A figure that is good or bad news.
+    /// A figure whose colour shows whether it is good or bad.
     pub fn toned(label: impl Into<String>, value: impl Into<String>, tone: Tone) -> Self {
         Self {
             label: label.into(),
@@ -126,7 +127,7 @@ impl Figure {
     }
 }
 
-/// One entry of a gallery: pictures side by side with words below.
+/// One entry of a gallery: pictures side by side with text below.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Card {
     /// The pictures.
@@ -141,7 +142,7 @@ pub struct Card {
     pub score: Option<ScoreBar>,
 }
 
-/// Text made safe between tags and in double-quoted attributes.
+/// Escapes text for use between tags and in double-quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -151,7 +152,7 @@ pub fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Control characters have no place in HTML; a file name may hold them.
+            // Control characters are not allowed in HTML, but a file name can hold them.
             c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
             c => out.push(c),
         }

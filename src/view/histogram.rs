@@ -1,5 +1,5 @@
 //! Scores of several groups as histograms over one axis, with the thresholds drawn through all of
-//! them: an inline SVG, so that a page still fetches nothing.
+//! them. An inline SVG, so a page still fetches nothing.
 
 use super::content::{Tone, escape};
 use std::fmt::Write;
@@ -7,18 +7,18 @@ use std::fmt::Write;
 /// Scores that are counted together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// What they are.
+    /// Name of the group.
     pub label: String,
     /// Colour of the columns.
     pub tone: Tone,
-    /// The scores; what is not a number is not drawn but counted in the label.
+    /// The scores. A score that is NaN is not drawn but counted in the label.
     pub scores: Vec<f32>,
 }
 
-/// Groups under each other with the same axis.
+/// Groups below each other with the same axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// Top to bottom.
+    /// The groups, top to bottom.
     pub groups: Vec<Group>,
     /// Above: UNKNOWN.
     pub unknown: f32,
@@ -28,7 +28,7 @@ pub struct Histogram {
 
 const WIDTH: f64 = 960.0;
 const ROW: f64 = 84.0;
-/// Room that a threshold's label needs beside its line.
+/// Room for a threshold's label beside the threshold.
 const LABEL_WIDTH: f64 = 170.0;
 /// Room for a group's label above its columns.
 const LABEL: f64 = 22.0;
@@ -36,7 +36,7 @@ const TOP: f64 = 24.0;
 const AXIS: f64 = 26.0;
 const COLUMNS: usize = 64;
 
-/// A round step that gives some five to ten ticks over `span`.
+/// A round step that gives about five to ten ticks over `span`.
 fn step(span: f64) -> f64 {
     let raw = span / 7.0;
     let power = 10f64.powf(raw.log10().floor());
@@ -47,8 +47,8 @@ fn step(span: f64) -> f64 {
     factor * power
 }
 
-/// Ends of the axis. One outlier must not flatten the rest: the axis stops at three times the NG
-/// threshold, and the last column holds everything beyond.
+/// Ends of the axis. One outlier must not compress all others, so the axis ends at three times the
+/// NG threshold. The last column holds everything above.
 fn range(histogram: &Histogram) -> (f64, f64) {
     let scores = || histogram.groups.iter().flat_map(|g| &g.scores);
     let finite = |v: &f32| v.is_finite();
@@ -76,7 +76,6 @@ fn range(histogram: &Histogram) -> (f64, f64) {
     (low.max(floor), high)
 }
 
-/// The drawing.
 pub(super) fn svg(histogram: &Histogram) -> String {
     let (low, high) = range(histogram);
     let x = |score: f64| ((score - low) / (high - low)).clamp(0.0, 1.0) * WIDTH;
@@ -123,7 +122,7 @@ pub(super) fn svg(histogram: &Histogram) -> String {
             "<text x=\"{at:.1}\" y=14 text-anchor={anchor}>{text}</text>"
         );
     };
-    // Each on its own side, or both on the side that has room.
+    // One label on each side, or both on the side that has room.
     if unknown < LABEL_WIDTH {
         label(ng + 5.0, "start", &words.join(", "));
     } else if ng > WIDTH - LABEL_WIDTH {
@@ -164,7 +163,7 @@ fn draw_group(out: &mut String, group: &Group, top: f64, x: &impl Fn(f64) -> f64
     let _ = write!(out, "<g class={}>", group.tone.class());
     let base = top + ROW;
     for (column, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // A single image must still be seen beside a column of hundreds.
+        // A single image must be visible beside a column of hundreds.
         let height = ((ROW - LABEL) * count as f64 / most as f64).max(2.0);
         let _ = write!(
             out,

@@ -1,8 +1,9 @@
 //! Pictures and pages for people: what a verdict looks like.
 //!
-//! - [`picture`]: a frame as the network saw it, and encoded pictures.
-//! - [`mod@overlay`]: a score map over that picture, on a scale that two pictures share.
-//! - [`page`]: single-file HTML pages, built from [`content`] and [`histogram`].
+//! - [`picture`]: a frame as the network sees it, and encoded pictures.
+//! - [`mod@overlay`]: a score map over that picture, on a scale that all pictures of a product
+//!   share.
+//! - [`page`]: single-file HTML pages, made of [`content`] and [`histogram`].
 
 pub mod content;
 pub mod histogram;

@@ -1,20 +1,20 @@
 //! A score map over the picture it belongs to.
 //!
-//! Colours are tied to the product's NG threshold and never to a picture's own extremes: two
-//! pictures of one product can be laid side by side, and a good part is not painted red because
-//! something on it has to be its highest score.
+//! Colours depend on the product's NG threshold and not on the extremes of one picture. So two
+//! pictures of one product can be compared, and a good part is not painted red because one place
+//! on it has the highest score.
 
 use crate::verdict::Thresholds;
 
-/// Colour of the line round everything above the NG threshold.
+/// Colour of the contour around everything above the NG threshold.
 pub const CONTOUR: [u8; 3] = [0, 229, 255];
 
 /// Colour of a map value that is not a number.
 pub const NOT_A_NUMBER: [u8; 3] = [255, 0, 255];
 
-/// Stops of the scale: map value over NG threshold, colour, opacity. Lightness rises with the
-/// value, so that the order survives colour blindness and a black-and-white printer. Good parts
-/// lie around half the threshold everywhere, so up to there nearly nothing is painted.
+/// Stops of the scale: map value divided by NG threshold, colour, opacity. Lightness rises with
+/// the value, so the order stays visible with colour blindness and in black and white. Good parts
+/// are at about half the threshold, so almost nothing is painted up to there.
 pub const STOPS: [(f32, [u8; 3], f32); 5] = [
     (0.0, [18, 10, 60], 0.0),
     (0.65, [86, 16, 110], 0.05),
@@ -23,9 +23,9 @@ pub const STOPS: [(f32, [u8; 3], f32); 5] = [
     (1.6, [255, 238, 120], 0.85),
 ];
 
-/// Colour and opacity (0..=1) of a map value under the NG threshold `ng`.
+/// Colour and opacity (0..=1) of a map value for the NG threshold `ng`.
 pub fn colour(value: f32, ng: f32) -> ([u8; 3], f32) {
-    // A threshold of 0 puts every positive value at the top of the scale.
+    // With a threshold of 0 every positive value is at the top of the scale.
     let level = if value <= 0.0 { 0.0 } else { value / ng };
     if level.is_nan() {
         return (NOT_A_NUMBER, 1.0);
@@ -48,7 +48,7 @@ pub fn colour(value: f32, ng: f32) -> ([u8; 3], f32) {
     (below.1, below.2)
 }
 
-/// Paints `map`, one value a pixel, over `rgb`, 3 bytes a pixel, in place.
+/// Paints `map`, one value per pixel, over `rgb`, 3 bytes per pixel, in place.
 pub fn blend(rgb: &mut [u8], map: &[f32], ng: f32) {
     for (pixel, &value) in rgb.chunks_exact_mut(3).zip(map) {
         let (paint, opacity) = colour(value, ng);
@@ -59,8 +59,8 @@ pub fn blend(rgb: &mut [u8], map: &[f32], ng: f32) {
     }
 }
 
-/// Draws a line of one pixel along the inner edge of the area above `level`. `map` and `rgb` are
-/// `width` pixels wide; the picture's border is no edge.
+/// Draws a contour of one pixel along the inner edge of the area above `level`. `map` and `rgb`
+/// are `width` pixels wide. The border of the picture is not an edge.
 pub fn contour(rgb: &mut [u8], map: &[f32], width: usize, level: f32, line: [u8; 3]) {
     if width == 0 {
         return;
@@ -81,8 +81,8 @@ pub fn contour(rgb: &mut [u8], map: &[f32], width: usize, level: f32, line: [u8;
     }
 }
 
-/// The picture of a verdict: `map`, `[side, side]`, over `rgb`, the network's view of the same
-/// side, with a line round everything above the NG threshold.
+/// The picture of a verdict: `map`, `[side, side]`, over `rgb`, the network's view with the same
+/// side. A contour runs around everything above the NG threshold.
 #[must_use]
 pub fn overlay(rgb: &[u8], map: &[f32], side: usize, thresholds: &Thresholds) -> Vec<u8> {
     let mut out = rgb.to_vec();
@@ -129,7 +129,7 @@ mod tests {
             .filter(|&i| rgb[i * 3..i * 3 + 3] == CONTOUR)
             .collect();
         assert_eq!(drawn, [16, 17, 18, 23, 25, 30, 31, 32]);
-        // All above: no edge anywhere.
+        // Everything is above: there is no edge.
         let mut rgb = vec![9; 49 * 3];
         contour(&mut rgb, &[1.0; 49], 7, 0.5, CONTOUR);
         assert!(rgb.iter().all(|&v| v == 9));

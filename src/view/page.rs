@@ -1,5 +1,6 @@
-//! Single-file HTML pages: everything embedded, no script, nothing fetched, light and dark,
-//! readable on a phone and on paper. All text is escaped here, so callers pass plain text.
+//! Single-file HTML pages: everything is embedded, there is no script, nothing is fetched. They
+//! work in light and dark mode, on a phone and on paper. All text is escaped here, so callers pass
+//! plain text.
 
 use super::content::{Badge, Card, Cell, Figure, ScoreBar, escape};
 use super::histogram::{self, Histogram};
@@ -7,10 +8,10 @@ use super::overlay::STOPS;
 use super::picture::Picture;
 use std::fmt::Write;
 
-/// Written into every page, so that a program can tell its own page from somebody else's.
+/// Written into every page, so that the program recognises its own pages.
 pub const GENERATOR: &str = "<meta name=\"generator\" content=\"partgate\">";
 
-/// A page under construction; its methods append, top to bottom.
+/// A page that is being built; its methods append, top to bottom.
 #[derive(Clone, Debug)]
 pub struct Page {
     title: String,
@@ -18,24 +19,24 @@ pub struct Page {
 }
 
 impl Page {
-    /// An empty page; `title` is its first heading too.
+    /// An empty page; `title` is also its first heading.
     pub fn new(title: impl Into<String>) -> Self {
         let title = title.into();
         let body = format!("<h1>{}</h1>\n", escape(&title));
         Self { title, body }
     }
 
-    /// A heading.
+    /// A heading of the second level.
     pub fn heading(&mut self, text: &str) -> &mut Self {
         self.push(&format!("<h2>{}</h2>\n", escape(text)))
     }
 
-    /// A heading below a heading.
+    /// A heading of the third level.
     pub fn subheading(&mut self, text: &str) -> &mut Self {
         self.push(&format!("<h3>{}</h3>\n", escape(text)))
     }
 
-    /// A paragraph.
+    /// A paragraph of text.
     pub fn paragraph(&mut self, text: &str) -> &mut Self {
         self.push(&format!("<p>{}</p>\n", escape(text)))
     }
@@ -56,7 +57,7 @@ impl Page {
         self.push(&out)
     }
 
-    /// A table. One with pictures falls apart into one block a row on a narrow screen; others
+    /// A table. On a narrow screen a table with pictures becomes one block per row; other tables
     /// scroll sideways.
     pub fn table(&mut self, headers: &[&str], rows: &[Vec<Cell>]) -> &mut Self {
         let pictured = rows
@@ -128,7 +129,7 @@ impl Page {
         self.push(&histogram::svg(histogram))
     }
 
-    /// A command line, to be copied.
+    /// A command to be copied.
     pub fn command(&mut self, line: &str) -> &mut Self {
         self.push(&format!("<pre>{}</pre>\n", escape(line)))
     }
@@ -150,7 +151,7 @@ impl Page {
         ))
     }
 
-    /// The whole document.
+    /// The whole document as HTML.
     #[must_use]
     pub fn finish(&self) -> String {
         format!(
@@ -234,7 +235,7 @@ fn score_html(bar: ScoreBar) -> String {
     )
 }
 
-/// RFC 4648, section 4.
+/// Base64 by RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -1,4 +1,4 @@
-//! Frames as pictures: as the network saw them, and encoded for files and pages.
+//! Frames as pictures: as the network sees them, and encoded for files and pages.
 
 use crate::backbone::{GeometryError, InputGeometry, Preprocessor};
 use crate::frame::Frame;
@@ -11,11 +11,11 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[error("a {width} x {height} picture cannot be encoded")]
 pub struct PictureError {
-    /// Pixels a row.
+    /// Pixels per row.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// What the encoder said.
+    /// The encoder's error.
     pub source: image::ImageError,
 }
 
@@ -28,18 +28,19 @@ pub struct Picture {
     pub bytes: Vec<u8>,
     /// Width at which a page shows it, pixels.
     pub width: usize,
-    /// Height at which a page shows it, pixels. Width and height need not have the picture's own
-    /// proportions: a square network view is shown in the proportions of its frame.
+    /// Height at which a page shows it, pixels. Width and height need not have the proportions of
+    /// the picture: a square network view is shown in the proportions of its frame.
     pub height: usize,
     /// What it shows, for those who cannot see it.
     pub alt: String,
 }
 
 impl Picture {
-    /// Lossless, for files that are measured or compared. `rgb` is row-major, 3 bytes a pixel.
+    /// Encodes without loss, for files that are measured or compared. `rgb` is row-major, 3 bytes
+    /// per pixel.
     ///
     /// # Errors
-    /// [`PictureError`] when the buffer does not hold `width * height` pixels.
+    /// [`PictureError`] if the buffer does not hold `width * height` pixels.
     pub fn png(
         rgb: &[u8],
         width: usize,
@@ -57,10 +58,11 @@ impl Picture {
         })
     }
 
-    /// A fifth of the size, for pages: sensor noise makes lossless pictures large.
+    /// Encodes as JPEG, for pages. It takes a fifth of the size: sensor noise makes lossless
+    /// pictures large.
     ///
     /// # Errors
-    /// [`PictureError`] when the buffer does not hold `width * height` pixels.
+    /// [`PictureError`] if the buffer does not hold `width * height` pixels.
     pub fn jpeg(
         rgb: &[u8],
         width: usize,
@@ -98,7 +100,7 @@ fn encode(
         height,
         source,
     };
-    // The encoders panic on a wrong length; a caller's slip should not end a line.
+    // The encoders panic on a wrong length; a caller's mistake must not end a line.
     if rgb.len() != width * height * 3 {
         return Err(fail(image::ImageError::Parameter(
             image::error::ParameterError::from_kind(
@@ -111,9 +113,9 @@ fn encode(
         .map_err(fail)
 }
 
-/// Shows frames as the network sees them: region of interest, resize and crop by the very code
-/// that prepares the network's input, only without its normalisation. A score map lies on this
-/// picture pixel by pixel.
+/// Shows frames as the network sees them: region of interest, resize and crop by the code that
+/// prepares the network's input, without its normalisation. A score map fits this picture pixel by
+/// pixel.
 #[derive(Clone, Debug)]
 pub struct NetworkView {
     preprocessor: Preprocessor,
@@ -121,7 +123,7 @@ pub struct NetworkView {
 }
 
 impl NetworkView {
-    /// For a product's geometry.
+    /// For the input geometry of a product.
     pub fn new(geometry: InputGeometry) -> Self {
         let side = geometry.side();
         Self {
@@ -138,7 +140,7 @@ impl NetworkView {
     /// The picture, RGB, row-major, `side * side * 3` bytes.
     ///
     /// # Errors
-    /// [`GeometryError::RoiOutside`] when the frame is smaller than the fitted region.
+    /// [`GeometryError::RoiOutside`] if the frame is smaller than the fitted region.
     pub fn picture(&mut self, frame: &Frame) -> Result<Vec<u8>, GeometryError> {
         self.preprocessor.run(frame, &mut self.planes)?;
         let plane = self.planes.len() / 3;

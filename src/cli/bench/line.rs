@@ -1,4 +1,5 @@
-//! `partgate bench --line`: how many parts a second the running line serves here, and how exactly.
+//! `partgate bench --line`: how many parts per second the running line inspects here, and how
+//! exact it is.
 
 use super::super::demo::PRODUCT;
 use super::super::failure::{Code, Failure};
@@ -17,11 +18,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Part rates, as shares of what the inspector could do if nothing else were to be done.
+/// Part rates, as shares of the highest rate of the inspector alone.
 const SHARES: [f64; 10] = [0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5];
 /// Runs of the inspector alone.
 const ALONE: usize = 30;
-/// From the exposure to the inspector, and room for what the machine does besides.
+/// Time from the exposure to the inspector, and reserve for other work of the machine.
 const AROUND: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
@@ -70,7 +71,7 @@ pub(super) fn run(
     let threads = match arguments.threads.threads {
         Some(_) => arguments.threads.threads()?,
         None => {
-            // One processor is left to camera and gate, as on a line.
+            // One processor is left to camera and gate, as on a real line.
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
             Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?
         }
@@ -105,7 +106,7 @@ pub(super) fn run(
         progress.step();
     }
     drop(progress);
-    // A rate above one that was not kept would be luck.
+    // A higher rate than one at which something was late does not count: it was luck.
     let kept = rates.iter().take_while(|r| r.late == 0);
     let highest = kept.last().map(|r| r.parts_per_second);
     let report = Report {
@@ -128,7 +129,7 @@ pub(super) fn run(
     Ok(Code::Done)
 }
 
-/// The product's golden images are its parts.
+/// The parts are the product's golden images.
 fn pictures(product: &Product) -> Result<Vec<Picture>, Failure> {
     let goldens = product.manifest().goldens.iter();
     goldens
@@ -161,7 +162,7 @@ fn rate(trial: &LineTrial, figures: &LineFigures) -> Rate {
 
 fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     out.line(format_args!(
-        "{}: inspection alone {:.1} ms (median), {:.1} at most, {} threads; ejector {:.0} ms after the sensor; {} s a rate",
+        "{}: inspection alone {:.1} ms (median), {:.1} at most, {} threads; ejector {:.0} ms after the sensor; {} s per rate",
         report.product,
         report.judging_alone.median_ms,
         report.judging_alone.max_ms,
@@ -204,7 +205,7 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     }
     match report.highest_parts_per_second {
         Some(rate) => out.line(format_args!(
-            "highest part rate at which nothing was late: {rate:.2} a second"
+            "highest part rate at which nothing was late: {rate:.2} per second"
         )),
         None => out.line("something was late at every rate"),
     }

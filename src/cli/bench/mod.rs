@@ -1,4 +1,4 @@
-//! `partgate bench`: where the time goes on this machine.
+//! `partgate bench`: how long each stage takes on this machine.
 
 mod line;
 
@@ -16,18 +16,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Measure how long inspection one image takes here, stage by stage
+/// Measure how long the inspection of one image takes here, stage by stage
 ///
-/// The same image is inspected again and again. `start_ms` is the time from the start of the process
-/// until the first image could be inspected: bundle opened and checked, network loaded and optimised.
-/// Build with --release for figures that mean something.
+/// The same image is inspected again and again. `start_ms` is the time from the start of the
+/// process until the first image can be inspected: the bundle is opened and checked, the network
+/// is loaded and optimised. Build with --release to get useful figures.
 ///
-/// With --line the running line is measured instead, with all its threads, in real time: parts come
-/// at rising rates to simulated wires, are inspected for real, and meet an ejector whose distance follows
-/// from the time that inspection takes. What counts is when outputs are set and whether anything is late.
+/// With --line the running line is measured instead, in real time and with all its threads. Parts
+/// come to simulated inputs at rising rates and are really inspected. The distance of the ejector
+/// follows from the time that an inspection takes. The results are when outputs are set and
+/// whether anything is late.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, where there are further members\nwhose times are in the stages. The stage `decode` is there with --image\nonly and is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, if there are further members,\nwhose times are in the stages. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
 )]
 pub(crate) struct Arguments {
     /// The product bundle [with --line: default: the built-in product]
@@ -36,8 +37,8 @@ pub(crate) struct Arguments {
     /// Measure the running line
     #[arg(long, conflicts_with_all = ["image", "runs", "warmup"])]
     line: bool,
-    /// With --line: how many seconds parts come at each rate; a rate that the inspector does not keep up
-    /// with shows once what waits is longer than the way to the ejector
+    /// With --line: how many seconds parts come at each rate. A rate that is too high for the
+    /// inspector shows only when the queue is longer than the way to the ejector
     #[arg(long, value_name = "N", default_value_t = 20, requires = "line", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Image to inspect [default: the bundle's first golden image]
@@ -68,7 +69,7 @@ struct Percentiles {
 }
 
 impl Percentiles {
-    /// Nearest rank: every figure is a time that was really measured.
+    /// Nearest rank: every figure is a time that was measured.
     fn of(times: &mut [Duration]) -> Self {
         times.sort_unstable();
         let rank = |share: f64| {
@@ -92,7 +93,7 @@ struct Report {
     stages: BTreeMap<&'static str, Percentiles>,
     total: Percentiles,
     frames_per_second: f64,
-    /// Where the system tells it.
+    /// None if the system does not report it.
     peak_rss_bytes: Option<u64>,
     start_ms: f64,
     kernels: Kernels,
@@ -112,7 +113,7 @@ struct MemberSize {
     bank_rows: usize,
 }
 
-/// Runs the command; `started` is when the process began.
+/// Runs the command. `started` is when the process began.
 pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Result<Code, Failure> {
     let bundle = match &arguments.bundle {
         Some(bundle) if !arguments.line => bundle,
@@ -147,7 +148,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
         if run < arguments.warmup {
             continue;
         }
-        // By name, not by place: most products have no refinement.
+        // By name and not by position: most products have no refinement.
         for (stage, time) in &inspection.stages {
             let mut named = Stage::ALL.iter().zip(&mut stages);
             if let Some((_, times)) = named.find(|(s, _)| *s == stage) {

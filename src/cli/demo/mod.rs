@@ -1,4 +1,4 @@
-//! `partgate demo`: a run of rendered parts, inspected by an embedded product.
+//! `partgate demo`: rendered parts, inspected by an embedded product.
 
 mod page;
 
@@ -20,27 +20,27 @@ use std::path::{Path, PathBuf};
 /// Fitted on rendered good parts by the recipe in `calibration/`.
 pub(super) const PRODUCT: &[u8] = include_bytes!("../../../calibration/demo.pgp");
 
-/// The fit uses parts below this number and the demonstration those from it, so that nothing is
-/// shown that the bank has seen.
+/// The fit uses parts below this number, the demonstration those from it on. So no part is shown
+/// that is in the bank.
 const FIRST_PART: u64 = 1_000_000;
 
-/// Good parts of all shown.
+/// Share of good parts.
 const GOOD_SHARE: f64 = 0.4;
 
-/// Pages with more pictures than this are slow on a phone.
+/// Most parts with pictures on the page. With more pictures it is slow on a phone.
 const PICTURED: usize = 200;
 
 /// Key of the random stream that orders the run.
 const ORDER: u64 = 0x6465_6d6f_6f72_6472;
 
-/// Inspect a run of drawn parts with the product that is built in; needs nothing else
+/// Inspect rendered parts with the built-in product; nothing else is needed
 ///
-/// The parts are small electrical assemblies: two in five are good, the others have a wire in the
-/// wrong place, a missing or swapped component, a scratch, a stain or another defect. Prints a row
-/// for each while it runs, then a summary, and writes a page with pictures.
+/// The parts are small electrical assemblies. Two in five are good. The others have a wire in the
+/// wrong place, a missing or swapped component, a scratch, a stain or another defect. The command
+/// prints a row per part, then a summary, and writes a page with pictures.
 ///
-/// A defective part that is called OK is an escape. A good part that is called NG or UNKNOWN is a
-/// false reject. UNKNOWN parts are rejected like NG ones.
+/// A defective part with the verdict OK is an escape. A good part with the verdict NG or UNKNOWN
+/// is a false reject. UNKNOWN parts are rejected like NG parts.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate demo\n  partgate demo --parts 100 --seed 7 --out /tmp/demo\n\nExit codes: 0 done (whatever the verdicts), 3 the output folder cannot be written."
@@ -52,14 +52,14 @@ pub(crate) struct Arguments {
     /// Parts to inspect
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     parts: u32,
-    /// Seed of the parts and their order
+    /// Seed of the parts and of their order
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
     threads: ThreadCount,
 }
 
-/// Whether a verdict was right. UNKNOWN rejects the part, as NG does.
+/// Whether a verdict is right. UNKNOWN rejects the part, as NG does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
@@ -71,7 +71,7 @@ enum Outcome {
     FalseReject,
 }
 
-/// One part with what became of it.
+/// One inspected part.
 #[derive(Serialize)]
 struct Inspected {
     /// Number in this run, from 1.
@@ -84,12 +84,12 @@ struct Inspected {
     ms: f64,
     #[serde(skip)]
     defect: Option<Defect>,
-    /// The part and its overlay; left out where a page would hold too many.
+    /// The part and its overlay; None if the page would hold too many.
     #[serde(skip)]
     pictures: Option<[Picture; 2]>,
 }
 
-/// The run in numbers.
+/// Figures of the whole run.
 #[derive(Serialize)]
 struct Summary {
     parts: usize,
@@ -100,7 +100,7 @@ struct Summary {
     escapes: usize,
     false_rejects: usize,
     median_ms: f64,
-    /// Inspection alone; drawing the parts is not counted.
+    /// Inspection alone, without the time to render the parts.
     parts_per_second: f64,
 }
 
@@ -117,7 +117,7 @@ struct Report<'a> {
     page: &'a Path,
 }
 
-/// What is shown, in order: about two in five good, the defects in turn so that a run of ordinary
+/// What is shown, in order: about two in five good, the defects in turn so that a run of usual
 /// length has every kind, all shuffled.
 fn plan(parts: usize, seed: u64) -> Vec<Option<Defect>> {
     let mut rng = Rng::stream(seed, ORDER);
@@ -170,14 +170,15 @@ impl Summary {
     }
 }
 
-/// Where the run is written.
+/// Where the results are written.
 struct Folder {
     page: PathBuf,
     overlays: PathBuf,
 }
 
 impl Folder {
-    /// Makes the folder before anything is inspected, and leaves other people's pages alone.
+    /// Creates the folder before anything is inspected. Does not overwrite a page of another
+    /// program.
     fn make(root: &Path) -> Result<Self, Failure> {
         let page = root.join("index.html");
         let overlays = root.join("overlays");
@@ -213,7 +214,7 @@ impl Painter {
         let file = Picture::png(&painted, side, side, "").map_err(Failure::unexpected)?;
         let path = self.folder.overlays.join(format!("{number:04}.png"));
         output_folder::write(&path, &file.bytes)?;
-        // The network sees a square; on the page it gets back the part's proportions.
+        // The network sees a square. On the page the picture has the part's proportions again.
         let (width, height) = (part.width * 3 / 5, part.height * 3 / 5);
         let picture = Picture::jpeg(&part.rgb, part.width, part.height, format!("part {number}"));
         let heat = Picture::jpeg(&painted, side, side, format!("score map of part {number}"));
@@ -304,7 +305,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             .map_err(Failure::unexpected)?;
         let mut entry = inspect(i + 1, defect, &mut inspector, &frame)?;
         let pictures = painter.paint(i + 1, &part, &frame, &inspector)?;
-        // Mistakes are always shown; they are what a person wants to see.
+        // Mistakes are always shown, because a person looks for them.
         if pictured < PICTURED || entry.outcome != Outcome::Right {
             pictured += 1;
             entry.pictures = Some(pictures);
@@ -358,7 +359,7 @@ fn tell(out: &mut Out, summary: &Summary, page: &Path) -> Result<(), Failure> {
         "{escapes} defective parts, {rejects} good parts"
     ))?;
     out.line(format_args!(
-        "median {:.1} ms a part, {:.1} parts a second",
+        "median {:.1} ms per part, {:.1} parts per second",
         summary.median_ms, summary.parts_per_second
     ))?;
     let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());

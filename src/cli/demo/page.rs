@@ -1,4 +1,4 @@
-//! The demonstration's page.
+//! The page of the demonstration.
 
 use super::{Inspected, Outcome, Summary};
 use partgate::product::Manifest;
@@ -67,7 +67,7 @@ pub(super) fn build(
     let mistakes = |count: usize| if count == 0 { Tone::Good } else { Tone::Alarm };
     let mut page = Page::new("partgate demo");
     page.paragraph(&format!(
-        "{} drawn parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, inspected by a bank fitted on {} other good parts. \
+        "{} rendered parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, inspected by a bank fitted on {} other good parts. \
          The fit has seen no defective part, only good ones and synthetic damage on copies of them.",
         summary.parts, manifest.name, manifest.revision, summary.good, manifest.training.images
     ));
@@ -87,19 +87,22 @@ pub(super) fn build(
             mistakes(summary.false_rejects),
         ),
         Figure::new("Median time", format!("{:.1} ms", summary.median_ms)),
-        Figure::new("Parts a second", format!("{:.1}", summary.parts_per_second)),
+        Figure::new(
+            "Parts per second",
+            format!("{:.1}", summary.parts_per_second),
+        ),
     ]);
     page.paragraph(&format!(
         "A part is OK up to a score of {:.3}, NG above {:.3}, and UNKNOWN between; both NG and UNKNOWN are rejected. \
-         An escape is a defective part called OK, a false reject a good part called anything else. \
-         Times are those of inspection on this machine with {threads} thread{}.",
+         An escape is a defective part with the verdict OK. A false reject is a good part with another verdict. \
+         Times are inspection times on this machine with {threads} thread{}.",
         manifest.thresholds.unknown.threshold,
         manifest.thresholds.ng.threshold,
         if threads == 1 { "" } else { "s" }
     ));
     page.colour_scale();
 
-    // As far right as the highest score, within reason: one outlier must not flatten the rest.
+    // The bar ends at the highest score, within a limit: one outlier must not compress all others.
     let ng = manifest.thresholds.ng.threshold;
     let highest = inspected.iter().map(|j| j.score).fold(ng, f32::max);
     let top = (highest * 1.05).clamp(ng * 1.25, (ng * 4.0).max(f32::MIN_POSITIVE));

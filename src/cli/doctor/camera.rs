@@ -1,4 +1,4 @@
-//! The camera: is it there, and does it offer what is configured?
+//! Checks the camera: is it there, and does it offer what is configured?
 
 use super::finding::{Finding, Findings};
 use super::machine::read;
@@ -11,7 +11,7 @@ use partgate::config::{CameraSource, LineConfig, V4l2Camera};
 use partgate::station::v4l2_settings;
 use std::path::Path;
 
-/// Looks at the configured source of frames.
+/// Checks the configured source of frames.
 pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     let check = "camera";
     match &config.camera.source {
@@ -51,7 +51,7 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     }
 }
 
-/// Names of the video devices that the kernel has.
+/// Device nodes and names of the kernel's video devices.
 pub(super) fn video_devices(root: &Path) -> Vec<String> {
     let mut found: Vec<String> = std::fs::read_dir(root.join("sys/class/video4linux"))
         .into_iter()
@@ -71,7 +71,7 @@ fn v4l2(root: &Path, config: &LineConfig, camera: &V4l2Camera, findings: &mut Fi
     let others = video_devices(root);
     match node(check, &camera.device, "video") {
         Ok(()) => {
-            // A stable link in /dev/v4l/by-id stands for its node.
+            // The device can be a stable link in /dev/v4l/by-id.
             let node = std::fs::canonicalize(&camera.device);
             let node = node.unwrap_or_else(|_| camera.device.clone());
             let name = node.file_name().unwrap_or_default();
@@ -80,7 +80,7 @@ fn v4l2(root: &Path, config: &LineConfig, camera: &V4l2Camera, findings: &mut Fi
                 Some(name) => Finding::ok(check, format!("{}: {name}", camera.device.display())),
                 None => Finding::failed(
                     check,
-                    format!("{} is no video device", camera.device.display()),
+                    format!("{} is not a video device", camera.device.display()),
                     known_devices(&others),
                 ),
             });
@@ -96,7 +96,7 @@ fn v4l2(root: &Path, config: &LineConfig, camera: &V4l2Camera, findings: &mut Fi
     findings.push(offers(&v4l2_settings(config, camera)));
 }
 
-/// What the camera offers against what it will be asked for.
+/// Compares what the camera offers with what it will be asked for.
 fn offers(settings: &V4l2Settings) -> Finding {
     let check = "camera offers";
     if !cfg!(feature = "v4l2") {
@@ -115,7 +115,7 @@ fn offers(settings: &V4l2Settings) -> Finding {
 fn offered(settings: &V4l2Settings, cameras: &[Camera]) -> Finding {
     let check = "camera offers";
     let device = &settings.device;
-    // A stable link in /dev/v4l/by-id stands for its node.
+    // The device can be a stable link in /dev/v4l/by-id.
     let node = std::fs::canonicalize(device).unwrap_or_else(|_| device.clone());
     let Some(camera) = cameras.iter().find(|camera| camera.path == node) else {
         let others = cameras.iter().map(|camera| {
@@ -148,7 +148,7 @@ fn offered(settings: &V4l2Settings, cameras: &[Camera]) -> Finding {
 
 fn known_devices(devices: &[String]) -> String {
     if devices.is_empty() {
-        "the kernel knows no video device: is the camera plugged in, its driver loaded?".into()
+        "the kernel has no video device: is the camera plugged in, and its driver loaded?".into()
     } else {
         format!(
             "set camera.device to one that is there: {}",
@@ -157,7 +157,7 @@ fn known_devices(devices: &[String]) -> String {
     }
 }
 
-/// What the camera may change by itself changes the score.
+/// What the camera changes by itself changes the score.
 fn controls(set: &[(String, i64)]) -> Finding {
     let check = "camera controls";
     let mut free = vec!["exposure_us", "gain", "focus", "white_balance_k"];
@@ -182,7 +182,7 @@ mod tests {
     const EXAMPLE: &str = partgate::config::EXAMPLE;
 
     #[test]
-    fn a_camera_that_is_not_there_is_told_with_those_that_are() {
+    fn a_missing_camera_is_reported_with_those_that_are_there() {
         let root = tempfile::tempdir().expect("folder");
         let about = root.path().join("sys/class/video4linux/video2");
         std::fs::create_dir_all(&about).expect("folder");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_camera_may_change_is_told() {
+    fn what_the_camera_may_change_is_reported() {
         let text = EXAMPLE.replace("focus = 30", "").replace("gain = 16", "");
         let config = LineConfig::parse(&text, Path::new("line.toml")).expect("valid");
         let finding = controls(&config.camera.controls);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_offers_something_else_is_told_with_what_it_offers() {
+    fn a_camera_that_offers_something_else_is_reported_with_what_it_offers() {
         let text = EXAMPLE.replace("/dev/video0", "/dev/video-none");
         let text = &text[..text.find("[camera.controls]").expect("controls")];
         let rest = &EXAMPLE[EXAMPLE.find("[trigger]").expect("trigger")..];

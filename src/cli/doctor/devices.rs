@@ -1,4 +1,4 @@
-//! Devices: who may use them, and the watchdog.
+//! Checks of devices: groups of this user, and the watchdog.
 
 use super::finding::{Finding, Findings};
 use super::machine::read;
@@ -8,7 +8,7 @@ use partgate::config::{CameraSource, LineConfig};
 use rustix::process::{getegid, geteuid, getgroups};
 use std::path::Path;
 
-/// Looks at what `config` names; `root` is `/`, or a folder that stands for it.
+/// Checks the devices of `config`. `root` is `/`, or a folder that replaces it in tests.
 pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     if let CameraSource::V4l2(_) = config.camera.source {
         findings.push(group(root, "video"));
@@ -22,7 +22,7 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     findings.push(watchdog(root, config.supervisor.watchdog.as_deref()));
 }
 
-/// A group's number, by the system's list.
+/// The number of group `name` in the system's list.
 fn group_number(list: &str, name: &str) -> Option<u32> {
     list.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -70,7 +70,7 @@ fn watchdog(root: &Path, device: Option<&Path>) -> Finding {
             format!("supervisor.watchdog_device is not set; the kernel has {there}"),
         );
     };
-    // Opening it would start it: a machine that is only looked at must not reset.
+    // Opening the watchdog would start it, and a check must not reset the machine.
     if let Err(finding) = node(check, device, "partgate") {
         return *finding;
     }
@@ -93,7 +93,7 @@ fn watchdog(root: &Path, device: Option<&Path>) -> Finding {
         Finding::warning(
             check,
             found,
-            "somebody feeds it already; if it is systemd (RuntimeWatchdogSec=), leave it to systemd and unset supervisor.watchdog_device",
+            "another program resets it already; if it is systemd (RuntimeWatchdogSec=), leave it to systemd and unset supervisor.watchdog_device",
         )
     } else {
         Finding::ok(check, found)
@@ -120,7 +120,8 @@ mod tests {
         assert_eq!(watchdog(root.path(), None).state, State::NotChecked);
         let gone = Path::new("/dev/watchdog-none");
         assert_eq!(watchdog(root.path(), Some(gone)).state, State::Failed);
-        // A character device that is always there stands for the node; the class tells the rest.
+        // A character device that always exists replaces the node. Everything else comes from the
+        // class.
         let about = root.path().join("sys/class/watchdog/null");
         std::fs::create_dir_all(&about).expect("folder");
         std::fs::write(about.join("identity"), "tegra\n").expect("write");

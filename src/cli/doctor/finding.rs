@@ -1,5 +1,3 @@
-//! What a check found.
-
 use serde::Serialize;
 
 /// How a check ended.
@@ -8,11 +6,11 @@ use serde::Serialize;
 pub(super) enum State {
     /// As it should be.
     Ok,
-    /// The line can run, but not as well as it could, or not as safely.
+    /// The line can run, but not as well or as safely as it could.
     Warning,
     /// The line cannot run as configured.
     Failed,
-    /// Nothing was looked at; the text says why.
+    /// Nothing was checked; the text states why.
     NotChecked,
 }
 
@@ -30,7 +28,7 @@ impl State {
 /// One check's result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// What was looked at, in a few words.
+    /// What was checked, in a few words.
     pub(super) check: String,
     /// How it ended.
     pub(super) state: State,

@@ -1,4 +1,5 @@
-//! The product on this machine: opens, agrees with the trainer, and is quick enough for the gate.
+//! Checks the product on this machine: it opens, gives the trainer's results, and is fast enough
+//! for the gate.
 
 use super::finding::{Finding, Findings};
 use crate::cli::failure::causes;
@@ -15,11 +16,11 @@ use std::time::Duration;
 /// Runs before the measured ones.
 const WARM_UP: u32 = 3;
 
-fn told(error: &(dyn Error + 'static)) -> String {
+fn one_line(error: &(dyn Error + 'static)) -> String {
     causes(error).join(": ")
 }
 
-/// Opens the configured product, inspects its golden images, and measures `runs` verdicts.
+/// Opens the configured product, inspects its golden images, and measures `runs` inspections.
 pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     let file = config.product.display();
     let product = match Product::open(&config.product) {
@@ -27,7 +28,7 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
         Err(error) => {
             findings.push(Finding::failed(
                 "product",
-                told(&error),
+                one_line(&error),
                 format!("copy the bundle to {file} again, or set `product`"),
             ));
             return;
@@ -38,8 +39,8 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     findings.push(pictures(config, &product));
     let threads = config.inference.threads_here();
     let loaded = Threads::new(threads)
-        .map_err(|e| told(&e))
-        .and_then(|threads| Inspector::new(&product, &threads).map_err(|e| told(&e)));
+        .map_err(|e| one_line(&e))
+        .and_then(|threads| Inspector::new(&product, &threads).map_err(|e| one_line(&e)));
     let mut inspector = match loaded {
         Ok(inspector) => inspector,
         Err(why) => {
@@ -58,7 +59,7 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
         )),
         Some(Err(error)) => findings.push(Finding::failed(
             "inspection time",
-            told(&error),
+            one_line(&error),
             "fit the product again: its golden images are broken",
         )),
         Some(Ok(frame)) => match measure(&mut inspector, &frame, runs) {
@@ -66,7 +67,7 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
             Err(why) => findings.push(Finding::failed(
                 "inspection time",
                 why,
-                "`partgate selftest` tells more",
+                "`partgate selftest` shows more",
             )),
         },
     }
@@ -86,9 +87,9 @@ fn opened(product: &Product) -> Finding {
         Signature::Unsigned => Finding::warning(
             check,
             format!("{found}, UNSIGNED"),
-            "nobody vouches for it; this version cannot sign yet",
+            "its origin is not proven; this version cannot sign yet",
         ),
-        // Whose keys are trusted is decided at install.
+        // Which keys are trusted is decided at install.
         Signature::Ed25519 { .. } => Finding::ok(check, format!("{found}, signed")),
     }
 }
@@ -112,7 +113,7 @@ fn size(config: &LineConfig, product: &Product) -> Option<Finding> {
     })
 }
 
-/// Whether the product's own good parts keep the limits of the picture checks.
+/// Whether the product's own good parts pass the picture checks.
 fn pictures(config: &LineConfig, product: &Product) -> Finding {
     let check = "picture checks";
     match sanity(config, product) {
@@ -120,7 +121,7 @@ fn pictures(config: &LineConfig, product: &Product) -> Finding {
         Ok(Some(_)) => Finding::ok(check, "the golden good images keep every limit"),
         Err(error) => Finding::failed(
             check,
-            told(&error),
+            one_line(&error),
             "choose the limit by pictures of good parts (docs/config.md), or leave it out",
         ),
     }
@@ -154,7 +155,7 @@ fn agreement(inspector: &mut Inspector, product: &Product) -> Finding {
     let check = "self-test";
     let fix = "this machine does not inspect as the trainer did: do not run; `partgate selftest` has the figures";
     match inspector.selftest(product) {
-        Err(error) => Finding::failed(check, told(&error), fix),
+        Err(error) => Finding::failed(check, one_line(&error), fix),
         Ok(goldens) if goldens.is_empty() => Finding::failed(
             check,
             "the bundle has no golden images, so nothing can be compared",
@@ -181,12 +182,12 @@ fn agreement(inspector: &mut Inspector, product: &Product) -> Finding {
     }
 }
 
-/// Times of `runs` verdicts, shortest first.
+/// Times of `runs` inspections, shortest first.
 fn measure(inspector: &mut Inspector, frame: &Frame, runs: u32) -> Result<Vec<Duration>, String> {
     let mut times = Vec::new();
     let mut progress = Progress::new("measuring", (runs + WARM_UP) as usize);
     for run in 0..runs + WARM_UP {
-        let inspection = inspector.inspect(frame).map_err(|e| told(&e))?;
+        let inspection = inspector.inspect(frame).map_err(|e| one_line(&e))?;
         progress.step();
         if run >= WARM_UP {
             times.push(inspection.total());
@@ -200,7 +201,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Inspects the sorted `times` against the gate.
+/// Compares the sorted `times` with the time that the gate leaves.
 fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
     let check = "inspection time";
     let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
@@ -208,7 +209,7 @@ fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
     };
     let rate = 60_000.0 / ms(*longest).max(1e-3);
     let mut found = format!(
-        "median {:.1} ms, longest {:.1} ms of {} runs: at most {rate:.0} parts a minute",
+        "median {:.1} ms, longest {:.1} ms of {} runs: at most {rate:.0} parts per minute",
         ms(*median),
         ms(*longest),
         times.len()
@@ -255,7 +256,7 @@ fn speed(config: &LineConfig, times: &[Duration]) -> Finding {
                 "{found}; parts may follow each other every {:.1} ms",
                 ms(pitch)
             ),
-            "parts at the closest pitch wait in line until READY drops: fewer threads do not help, a quicker machine or a wider trigger.min_pitch_ms does",
+            "parts at the closest pitch wait for the inspector until READY is switched off: fewer threads do not help, a quicker machine or a wider trigger.min_pitch_ms does",
         )
     } else {
         Finding::ok(check, found)
@@ -285,7 +286,7 @@ mod tests {
         assert_eq!(state(&[]), State::NotChecked);
         let finding = speed(&config, &[Duration::from_millis(30)]);
         assert!(
-            finding.found.contains("at most 2000 parts a minute"),
+            finding.found.contains("at most 2000 parts per minute"),
             "{}",
             finding.found
         );

@@ -1,4 +1,4 @@
-//! GPIO lines: are they there, and free?
+//! Checks the pins of inputs and outputs: are they there, and free?
 
 use super::finding::{Finding, Findings};
 use crate::cli::failure::causes;
@@ -8,10 +8,10 @@ use partgate::config::{LineConfig, LineSpec, Lines};
 use partgate::gpio::{ChipReport, LineReport, chips};
 use std::path::Path;
 
-/// Who this program says it is when it asks the kernel for lines.
+/// Name under which this program requests pins from the kernel.
 const CONSUMER: &str = "partgate";
 
-/// Every chip and line, for the report.
+/// Every chip and GPIO line, for the report.
 pub(super) fn listing() -> Vec<String> {
     let known = match chips() {
         Ok(known) => known,
@@ -46,7 +46,7 @@ fn way(line: &LineReport) -> &'static str {
     if line.output { "output" } else { "input" }
 }
 
-/// The lines among `chips` that `spec` means.
+/// The GPIO lines among `chips` that `spec` means.
 fn matching<'a>(spec: &LineSpec, chips: &'a [ChipReport]) -> Vec<(&'a ChipReport, &'a LineReport)> {
     let on_chip = |chip: &&ChipReport| match &spec.chip {
         None => true,
@@ -69,15 +69,21 @@ fn matching<'a>(spec: &LineSpec, chips: &'a [ChipReport]) -> Vec<(&'a ChipReport
         .collect()
 }
 
-/// Looks at every wired line, unless a plant of text stands for them.
+/// Checks the pin of every wired input and output, unless they go through text.
 pub(super) fn check(config: &LineConfig, findings: &mut Findings) {
     if config.plant.is_some() {
-        findings.push(Finding::not_checked("gpio", "lines go through text"));
+        findings.push(Finding::not_checked(
+            "gpio",
+            "inputs and outputs go through text",
+        ));
         return;
     }
     let wired: Vec<_> = config.lines.wired().collect();
     if wired.is_empty() {
-        findings.push(Finding::not_checked("gpio", "no line is wired"));
+        findings.push(Finding::not_checked(
+            "gpio",
+            "no input and no output is wired",
+        ));
         return;
     }
     let known = match chips() {
@@ -92,7 +98,7 @@ pub(super) fn check(config: &LineConfig, findings: &mut Findings) {
         findings.push(Finding::failed(
             "gpio",
             "the kernel has no GPIO chip",
-            "is the adapter plugged in, its driver loaded? a PC has no GPIO of its own",
+            "is the adapter plugged in, and its driver loaded? a PC has no GPIO of its own",
         ));
         return;
     }
@@ -178,7 +184,7 @@ fn line(name: &str, spec: &LineSpec, known: &[ChipReport]) -> Finding {
     }
 }
 
-/// Whether an input's wire is high. A line that drives is left alone and not read.
+/// Whether the level of an input is high. The direction of the pin is not changed.
 fn level(chip: &Path, info: &LineReport) -> Result<bool, gpiocdev::Error> {
     let mut request = Request::builder();
     request
@@ -272,7 +278,7 @@ mod tests {
         let config = LineConfig::parse(&text, Path::new("line.toml")).expect("valid");
         let mut findings = Findings::new();
         check(&config, &mut findings);
-        let expected = Finding::not_checked("gpio", "lines go through text");
+        let expected = Finding::not_checked("gpio", "inputs and outputs go through text");
         assert_eq!(findings, [expected]);
     }
 }

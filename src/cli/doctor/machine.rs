@@ -1,4 +1,4 @@
-//! The machine itself: clock, scheduling, memory, processor, service.
+//! Checks of the machine itself: clock, scheduling, memory, processor, service.
 
 use super::finding::{Finding, Findings};
 use partgate::station;
@@ -9,7 +9,7 @@ use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
 };
 
-/// Looks at everything; `root` is `/`, or a folder that stands for it.
+/// Runs all checks of the machine. `root` is `/`, or a folder that replaces it in tests.
 pub(super) fn check(root: &Path, board: Option<&partgate::config::Board>, findings: &mut Findings) {
     findings.push(machine(root, board));
     findings.push(clock(clock_resolution_ns()));
@@ -20,7 +20,7 @@ pub(super) fn check(root: &Path, board: Option<&partgate::config::Board>, findin
     findings.push(unit(root));
 }
 
-/// The file's text without white space round it; None where it cannot be read.
+/// The file's text without white space around it; None if it cannot be read.
 pub(super) fn read(path: impl AsRef<Path>) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(text.trim_matches(['\0', ' ', '\n', '\t']).to_string())
@@ -32,7 +32,7 @@ fn machine(root: &Path, board: Option<&partgate::config::Board>) -> Finding {
         return match board {
             Some(board) if !board.compatible.is_empty() => Finding::warning(
                 check,
-                format!("no device tree, so this is no {}", board.title),
+                format!("no device tree, so this is not a {}", board.title),
                 "set `board` to the profile of this machine",
             ),
             _ => Finding::not_checked(check, "no device tree that would name the board"),
@@ -47,8 +47,8 @@ fn machine(root: &Path, board: Option<&partgate::config::Board>) -> Finding {
         }
         Some(board) => Finding::warning(
             check,
-            format!("{model}; the configuration says {}", board.title),
-            "set `board` to this machine's profile: pins of another board mean other lines",
+            format!("{model}; the configuration names {}", board.title),
+            "set `board` to this machine's profile: the pins of another board are other pins of the chip",
         ),
     }
 }
@@ -79,7 +79,7 @@ fn clock_source(root: &Path) -> Finding {
     let Some(source) = read(folder.join("current_clocksource")) else {
         return Finding::not_checked(check, format!("{} cannot be read", folder.display()));
     };
-    // Each read of these is a bus access of a microsecond or more, or a tick.
+    // Each read of these costs a bus access of a microsecond or more, or they only count ticks.
     if ["hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit"].contains(&&*source) {
         let others = read(folder.join("available_clocksource")).unwrap_or_default();
         Finding::warning(
@@ -92,8 +92,8 @@ fn clock_source(root: &Path) -> Finding {
     }
 }
 
-/// Whether a thread of this process may really have a real-time priority: tried on one that ends
-/// right after.
+/// Whether a thread of this process can really get a real-time priority. It is tried on a short
+/// thread.
 fn real_time() -> Finding {
     let check = "real-time priority";
     let limit = getrlimit(Resource::Rtprio).current;
@@ -125,7 +125,8 @@ fn real_time() -> Finding {
 fn memory_lock() -> Finding {
     let check = "memory lock";
     match getrlimit(Resource::Memlock).current {
-        // Under any limit the line's program does not lock: taking memory would fail later on.
+        // Under a limit the line's program does not lock its memory, because a later allocation
+        // would fail.
         None => Finding::ok(check, "no limit"),
         Some(limit) => Finding::warning(
             check,
@@ -151,12 +152,12 @@ fn governor(root: &Path) -> Finding {
             *governors.entry(governor).or_default() += 1;
         }
     }
-    let told: Vec<String> = governors
+    let counted: Vec<String> = governors
         .iter()
         .map(|(name, count)| format!("{name} on {count}"))
         .collect();
     if governors.is_empty() {
-        Finding::not_checked(check, "the kernel tells no frequency governor")
+        Finding::not_checked(check, "the kernel reports no frequency governor")
     } else if governors.keys().eq(["performance"]) {
         Finding::ok(check, "governor performance on every processor")
     } else {
@@ -164,7 +165,7 @@ fn governor(root: &Path) -> Finding {
             check,
             format!(
                 "governor {}: a part after a pause is inspected at low speed",
-                told.join(", ")
+                counted.join(", ")
             ),
             "`cpupower frequency-set -g performance`; on a Jetson `sudo nvpmodel -m 0 && sudo jetson_clocks`",
         )

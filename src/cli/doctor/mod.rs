@@ -1,4 +1,4 @@
-//! `partgate doctor`: is this machine fit to run the line, and what would make it so?
+//! `partgate doctor`: is this machine ready to run the line, and what must be changed?
 
 mod camera;
 mod devices;
@@ -20,34 +20,35 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Check this machine, and a configuration on it, and say what to do about what is wrong
+/// Check this machine and a configuration, and show a fix for each problem
 ///
-/// Looks at the clock, priorities and processor speed, and with a configuration at its devices and
-/// lines, its folders and ports, and its product: whether it opens, inspects here as it did in the
-/// fit, and is quick enough for the gate. Nothing is switched: outputs stay as they are, a watchdog
-/// is not started. A test file is written into the record's folder and removed.
+/// Checks clock, priorities and processor speed. With a configuration it also checks the devices,
+/// inputs and outputs, folders, ports and the product: does it open, does it give the results of
+/// the fit, is it fast enough for the gate. No output is switched and no watchdog is started. A
+/// test file is written into the record folder and removed.
 ///
-/// With --trigger-test it does something else: it takes the line's outputs, switches one of them on
-/// 20 times, and measures how long after that its light is in a picture. Hang a lamp on the output
-/// that lights what the camera sees, switch belt and ejector off, and stop the line.
+/// With --trigger-test it does something else: it takes the line's outputs, switches one of them
+/// on 20 times, and measures after what time its light is in a picture. Connect a lamp to that
+/// output so that it lights what the camera sees, switch belt and ejector off, and stop the line
+/// first.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate doctor\n  partgate doctor line.toml\n  partgate doctor line.toml --report support.txt\n  partgate doctor line.toml --trigger-test=busy   a lamp on BUSY, the line stopped\n\nJSON: ok, warnings, failed, not_checked, checks.{check,state,found,fix}; state is ok, warning,\nfailed or not_checked.\n\nExit codes: 0 nothing failed, 7 a check failed."
 )]
 pub(crate) struct Arguments {
-    /// The line's configuration; without it only the machine is looked at
+    /// The line's configuration. Without it only the machine is checked
     config: Option<PathBuf>,
-    /// Write everything that support wants to know into this file
+    /// Write a report for support into this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// PartVerdicts that are measured
+    /// Number of inspections that are measured
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
     /// Switch this output and measure until the camera sees it [default: busy]
     #[arg(long, value_name = "OUTPUT", num_args = 0..=1, require_equals = true,
         default_missing_value = "busy", requires = "config", conflicts_with = "report")]
     trigger_test: Option<String>,
-    /// With --trigger-test: so much change of the picture's mean brightness, of 255, is seen
+    /// With --trigger-test: change of the picture's mean brightness that counts as seen, of 255
     #[arg(long, value_name = "N", default_value_t = 10, requires = "trigger_test", value_parser = clap::value_parser!(u8).range(1..=254))]
     change: u8,
 }
@@ -131,7 +132,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     Ok(code)
 }
 
-/// Reads the configuration; what is wrong with it is in the findings.
+/// Reads the configuration. Its problems are added to the findings.
 fn configuration(file: &Path, findings: &mut Findings) -> Option<LineConfig> {
     let check = "configuration";
     let fix = "`partgate config check` after the change";

@@ -1,11 +1,11 @@
-//! Device nodes: are they there, and who may use them.
+//! Checks of device nodes: are they there, and can this user use them?
 
 use super::finding::Finding;
 use rustix::fs::{Access, access};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// A character device that this user may read and write.
+/// Checks that `path` is a character device that this user can read and write.
 pub(super) fn node(check: &str, path: &Path, group: &str) -> Result<(), Box<Finding>> {
     let shown = path.display();
     let failed = |found: String, fix: String| Err(Box::new(Finding::failed(check, found, fix)));
@@ -15,13 +15,13 @@ pub(super) fn node(check: &str, path: &Path, group: &str) -> Result<(), Box<Find
             "is it plugged in, and its driver loaded? `dmesg | tail` after plugging in".into(),
         ),
         Ok(about) if !about.file_type().is_char_device() => failed(
-            format!("{shown} is no device"),
+            format!("{shown} is not a device"),
             format!("what is it? `ls -l {shown}`"),
         ),
         Ok(_) => match access(path, Access::READ_OK | Access::WRITE_OK) {
             Ok(()) => Ok(()),
             Err(error) => failed(
-                format!("{shown} may not be used: {error}"),
+                format!("{shown} cannot be used: {error}"),
                 format!("is the user in group `{group}`? board/udev has the rules"),
             ),
         },

@@ -1,4 +1,4 @@
-//! The record's folder, the metrics' port, the control socket.
+//! Checks of the record folder, the metrics port and the control socket.
 
 use super::finding::{Finding, Findings};
 use partgate::config::{LineConfig, Record};
@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long somebody who answers at all may take.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
@@ -22,7 +22,7 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
         }
         Ok(_) => findings.push(Finding::failed(
             "record folder",
-            format!("{} is no folder", record.folder.display()),
+            format!("{} is not a folder", record.folder.display()),
             "move the file away, or set record.folder to a folder",
         )),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -44,8 +44,8 @@ pub(super) fn check(root: &Path, config: &LineConfig, findings: &mut Findings) {
     });
 }
 
-/// The packaged service writes in its own folders only; this program, run by a person, may write
-/// elsewhere and would not notice.
+/// The packaged service can write only in its own folders. This program, run by a person, can
+/// write elsewhere and would not notice.
 fn sandbox(root: &Path, folder: &Path) -> Option<Finding> {
     const OWN: [&str; 2] = ["/var/lib/partgate", "/run/partgate"];
     const UNIT: &str = "partgate.service";
@@ -79,12 +79,12 @@ fn sandbox(root: &Path, folder: &Path) -> Option<Finding> {
     let shown = real.display();
     Some(Finding::warning(
         "record folder",
-        format!("{shown}: the packaged service may not write there, whatever this user may"),
+        format!("{shown}: the packaged service cannot write there, even if this user can"),
         format!("`systemctl edit partgate`: [Service] ReadWritePaths={shown}"),
     ))
 }
 
-/// The nearest folder above `path` that is there.
+/// The nearest existing folder above `path`.
 fn nearest_folder(path: &Path) -> PathBuf {
     let above = path.ancestors().skip(1).find(|folder| folder.is_dir());
     match above {
@@ -110,7 +110,7 @@ fn absent(folder: &Path) -> Finding {
     } else {
         Finding::failed(
             "record folder",
-            format!("{folder} is not there, and this user may not make it in {shown}"),
+            format!("{folder} is not there, and this user cannot make it in {shown}"),
             format!(
                 "`sudo install -d -o \"$USER\" {folder}`, or run the packaged service, which makes it"
             ),
@@ -161,8 +161,8 @@ fn writing(folder: &Path) -> Finding {
     }
 }
 
-/// Bytes under `folder`; what cannot be read counts as nothing. Bounded, because a record may hold
-/// very many images.
+/// Bytes under `folder`. Files that cannot be read do not count. It stops after a number of files,
+/// because a record can hold very many images.
 fn used(folder: &Path) -> u64 {
     const MOST: usize = 200_000;
     let (mut bytes, mut seen) = (0u64, 0);
@@ -235,7 +235,7 @@ fn metrics(address: SocketAddr) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) if !address.ip().is_loopback() => Finding::warning(
             check,
-            format!("{address} is free, and anybody on the network can read it"),
+            format!("{address} is free, and everybody on the network can read it"),
             "listen on 127.0.0.1 unless the network is the machine's own",
         ),
         Ok(_) => Finding::ok(check, format!("{address} is free")),
@@ -244,20 +244,20 @@ fn metrics(address: SocketAddr) -> Finding {
         }
         Err(error) => Finding::failed(
             check,
-            format!("{address} cannot be had: {error}"),
+            format!("{address} cannot be used: {error}"),
             format!("`ss -ltnp` shows who has it; or set another metrics.listen than {address}"),
         ),
     }
 }
 
-/// Whether a page with this program's counters comes from `address`.
+/// Whether `address` answers with a page of this program's metrics.
 fn answers_as_partgate(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        // Somebody who answers byte by byte is not waited for either.
+        // A program that answers byte by byte is not waited for either.
         let until = Instant::now() + 2 * PATIENCE;
         let (mut answer, mut some) = (Vec::new(), [0; 4096]);
         while answer.len() < 1 << 16 && Instant::now() < until {
@@ -271,7 +271,7 @@ fn answers_as_partgate(address: SocketAddr) -> bool {
     ask().is_ok_and(|answer| answer.contains("partgate_"))
 }
 
-/// Whether somebody listens at `path`. Does not wait: a listener with a full queue listens.
+/// Whether a program listens at `path`. Does not wait: a listener with a full queue counts.
 fn listens(path: &Path) -> std::io::Result<()> {
     use rustix::io::Errno;
     use rustix::net::{
@@ -307,7 +307,7 @@ fn control(path: &Path) -> Finding {
             } else {
                 Finding::failed(
                     check,
-                    format!("{shown}: this user may not make it"),
+                    format!("{shown}: this user cannot make it"),
                     format!("may this user write into {}?", folder.display()),
                 )
             }
@@ -342,7 +342,7 @@ mod tests {
     fn room_counts_what_the_record_has_already() {
         let record = record(Path::new("."));
         let mib = |n: u64| n << 20;
-        // 104 MiB of record, 50 MiB to stay free.
+        // 104 MiB of record, and 50 MiB that must stay free.
         assert_eq!(enough(&record, mib(154), 0).state, State::Ok);
         assert_eq!(enough(&record, mib(153), 0).state, State::Warning);
         assert_eq!(enough(&record, mib(54), mib(100)).state, State::Ok);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_outside_the_services_sandbox_is_told() {
+    fn a_record_outside_the_services_sandbox_is_reported() {
         let root = tempfile::tempdir().expect("folder");
         let folder = Path::new("/data/record");
         let write = |file: &str, text: &str| {
@@ -377,23 +377,23 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("folder")).expect("made");
             std::fs::write(path, text).expect("written");
         };
-        let told = |folder| sandbox(root.path(), Path::new(folder)).map(|f| f.fix);
-        // Without the package nobody restricts anything.
-        assert_eq!(told("/data/record"), None);
+        let fix_of = |folder| sandbox(root.path(), Path::new(folder)).map(|f| f.fix);
+        // Without the package there is no restriction.
+        assert_eq!(fix_of("/data/record"), None);
         write(
             "lib/systemd/system/partgate.service",
             include_str!("../../../board/systemd/partgate.service"),
         );
-        let fix = told("/data/record").flatten().expect("told");
+        let fix = fix_of("/data/record").flatten().expect("reported");
         assert!(fix.contains("ReadWritePaths=/data/record"), "{fix}");
-        assert_eq!(told("/var/lib/partgate/record"), None);
+        assert_eq!(fix_of("/var/lib/partgate/record"), None);
         let drop_in = "[Service]\nReadWritePaths=/data/other -/data\n";
         write(
             "etc/systemd/system/partgate.service.d/override.conf",
             drop_in,
         );
         assert!(sandbox(root.path(), folder).is_none());
-        assert!(told("/database").is_some());
+        assert!(fix_of("/database").is_some());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Everything that support wants to know, in one text file.
+//! The report for support, in one text file.
 
 use super::finding::Findings;
 use super::machine::read;
@@ -69,7 +69,7 @@ pub(super) fn text(root: &Path, config: Option<&Path>, findings: &Findings) -> S
         "proc/self/status",
     ] {
         let lines = read(root.join(file)).unwrap_or_default();
-        // A board has a dozen processors at most; a server's list would bury the rest.
+        // A board has at most a dozen processors; a server's long list would hide the rest.
         let lines = lines.lines().take(200).map(str::to_string).collect();
         section(file, lines);
     }

@@ -1,4 +1,4 @@
-//! `doctor --trigger-test`: how long after an output its light is in a picture.
+//! `doctor --trigger-test`: after what time the light of an output is in a picture.
 
 use crate::cli::failure::{Code, Failure};
 use crate::cli::terminal::Out;
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use thiserror::Error;
 
-/// Rounds of one trial.
+/// Rounds of one test.
 const ROUNDS: u32 = 20;
-/// For the lamp to be seen, or to be gone again.
+/// Longest wait until the lamp is seen, or not seen any more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Outputs that a lamp may hang on: whatever they show, nothing moves.
+/// Outputs to which a lamp can be connected: nothing moves when they change.
 const LAMPS: [Output; 7] = [
     Output::Busy,
     Output::Ok,
@@ -39,16 +39,16 @@ enum Refusal {
     #[error("output `{name}` is not known; known are {}", LAMPS.map(Output::name).join(", "))]
     Unknown { name: String },
     #[error(
-        "output `{name}` would move the line, or let parts by, with nobody watching: hang the lamp on another one ({})",
+        "output `{name}` would move the line or let parts pass while nobody watches: connect the lamp to another output ({})",
         LAMPS.map(Output::name).join(", ")
     )]
     Moves { name: &'static str },
     #[error(
-        "lines.{0} is not configured: hang a lamp on an output, configure it in [lines], and name it (--trigger-test=OUTPUT)"
+        "lines.{0} is not configured: connect a lamp to an output, configure it in [lines], and name it (--trigger-test=OUTPUT)"
     )]
     NotWired(&'static str),
     #[error(
-        "this camera exposes on its trigger (camera.on_trigger), so that it shows nothing without one: make a copy of the configuration with on_trigger = false for the trial"
+        "this camera exposes only on its trigger (camera.on_trigger): make a copy of the configuration with on_trigger = false for the test"
     )]
     OnTrigger,
 }
@@ -156,7 +156,7 @@ impl Report {
     }
 }
 
-/// Runs the trial on the output that is called `name`.
+/// Runs the test on the output called `name`.
 pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result<Code, Failure> {
     let config = LineConfig::open(file).map_err(Failure::input)?;
     let named = Output::ALL.into_iter().find(|output| output.name() == name);
@@ -174,7 +174,7 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
     if config.camera.on_trigger() {
         return Err(Failure::input(Refusal::OnTrigger));
     }
-    // A running line holds these lines, or is about to.
+    // A running line holds these outputs, or will hold them soon.
     if let Some(control) = &config.control.socket {
         ensure_alone(control).map_err(Failure::input)?;
     }
@@ -183,7 +183,7 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
         Err(error @ RecordLockError::Held { .. }) => return Err(Failure::input(error)),
         Err(RecordLockError::Io { .. }) => None,
     };
-    // Whatever ends this, the outputs go back.
+    // A signal must not end the program before the outputs are set back.
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
         signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;

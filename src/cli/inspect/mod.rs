@@ -15,7 +15,7 @@ use words::{bytes, method, percent, utc};
 
 /// Show what a bundle holds and what its thresholds rest on
 ///
-/// The bundle is checked in full on the way: a damaged one is an error.
+/// The whole bundle is checked: a damaged one is an error.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate inspect part.pgp\n  partgate inspect part.pgp --json | jq .thresholds.ng.threshold\n\nExit codes: 0 done, 4 the bundle cannot be used."
@@ -32,7 +32,7 @@ struct FileFacts {
     blake3: String,
     format: u32,
     signature: String,
-    /// Name of the backbone as it ships with this program; none for a user's own.
+    /// Name of the backbone if it ships with this program; None for another network.
     shipped_backbone: Option<&'static str>,
     backbone_blake3: String,
     bank_rows: usize,
@@ -45,7 +45,7 @@ struct Report<'a> {
     manifest: &'a Manifest,
 }
 
-/// Who vouches for the bundle, in a few words.
+/// The signature in a few words.
 pub(super) fn signature(product: &Product) -> String {
     match product.signature() {
         Signature::Unsigned => "unsigned".into(),
@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     Ok(Code::Done)
 }
 
-/// The page for people.
+/// The text output.
 struct Text<'a> {
     out: &'a mut Out,
 }
@@ -115,9 +115,10 @@ impl Text<'_> {
         self.row("size", size)?;
         self.row("blake3", &file.blake3)?;
         let signature = match product.signature() {
-            Signature::Unsigned => self
-                .out
-                .paint("UNSIGNED: nobody vouches for this bundle", Colour::Unsure),
+            Signature::Unsigned => self.out.paint(
+                "UNSIGNED: the origin of this bundle is not proven",
+                Colour::Unsure,
+            ),
             Signature::Ed25519 { .. } => file.signature.clone(),
         };
         self.row("signature", signature)?;
@@ -215,7 +216,7 @@ impl Text<'_> {
         self.members(product)
     }
 
-    /// What an ordinary product does not have: further members, and how the maps are joined.
+    /// Further members of an ensemble, and how their maps are joined. Most products have none.
     fn members(&mut self, product: &Product) -> Result<(), Failure> {
         let m = product.manifest();
         let others = product.members().iter().zip(&m.member_scales).skip(1);

@@ -1,4 +1,4 @@
-//! Values in words that people use.
+//! Values as text for people.
 
 use partgate::verdict::{Bound, BoundMethod};
 

@@ -1,4 +1,4 @@
-//! What the two reports of the simulator, in virtual and in real time, have in common.
+//! What the reports in virtual and in real time have in common.
 
 use crate::cli::failure::{Code, Failure};
 use crate::cli::terminal::{Colour, Out};
@@ -7,10 +7,10 @@ use partgate::simulation::{Kind, Outcome, Stuck};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// Name to how often.
+/// Counts by name.
 pub(super) type Counted = BTreeMap<&'static str, u64>;
 
-/// Why a simulation that ran to its end fails all the same.
+/// Why a simulation that ran to its end fails.
 #[derive(Debug, Error)]
 pub(super) enum SimulationFailed {
     #[error("{0} parts passed without an OK verdict of their own")]
@@ -37,7 +37,7 @@ pub(super) fn injected(kinds: impl Iterator<Item = Kind>, line: &Outcome) -> Cou
         .collect()
 }
 
-/// The first thing that anybody wants to know.
+/// The most important result.
 pub(super) fn tell_unverified(passed: u64, out: &mut Out) -> Result<(), Failure> {
     let words = if passed == 0 {
         let good = "nothing passed without an OK verdict of its own";
@@ -49,7 +49,7 @@ pub(super) fn tell_unverified(passed: u64, out: &mut Out) -> Result<(), Failure>
     out.line(words)
 }
 
-/// Fails unless nothing passed unverified and every part was accounted for.
+/// Fails unless no part passed unverified and every part is accounted for.
 pub(super) fn proved(passed_unverified: u64, balance_exact: bool) -> Result<Code, Failure> {
     if passed_unverified > 0 {
         let passed = SimulationFailed::Passed(passed_unverified);
@@ -61,7 +61,7 @@ pub(super) fn proved(passed_unverified: u64, balance_exact: bool) -> Result<Code
     Ok(Code::Done)
 }
 
-/// What there is of each, in a line.
+/// All names with a count above 0, in one text line.
 pub(super) fn listed(counted: &Counted) -> String {
     let some = counted.iter().filter(|(_, n)| **n > 0);
     let parts: Vec<_> = some.map(|(name, n)| format!("{name} {n}")).collect();

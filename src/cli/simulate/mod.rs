@@ -1,4 +1,4 @@
-//! `partgate simulate`: the gate under every fault there is, in virtual time.
+//! `partgate simulate`: the gate under all kinds of faults, in virtual time.
 
 mod counted;
 mod search;
@@ -17,36 +17,38 @@ use std::time::{Duration, Instant};
 
 /// Run the line's own gate against a simulated plant whose devices and processes fail
 ///
-/// The parts are shared among lines of up to 5,000 parts each. Every line's settings are drawn from all
-/// that `config check` accepts: gate and pulse by clock or encoder, ejector wired to pass or to reject,
-/// trigger by sensor, encoder, command or clock, cameras that run freely or are triggered. Half of the
-/// kinds of faults strike each line, each at a rate of its own. Both processes are simulated with the
-/// socket between them; outputs keep their level when nobody sets them. The plant knows which part lies
-/// where; whatever the ejector lets by without an OK verdict on that very part's picture counts as
-/// passed_unverified, and makes the command fail. What no program could have known or prevented, as the
-/// plant proves, is counted by kind and wiring as beyond_knowledge.
+/// The parts are divided among lines of up to 5,000 parts each. The settings of each line are
+/// drawn from all that `config check` accepts: gate and pulse by clock or encoder, ejector wired
+/// to pass or to reject, trigger by sensor, encoder, command or clock, cameras that run freely or
+/// are triggered. Each line gets half of the kinds of faults, each kind at its own rate. Both
+/// processes are simulated, with the socket between them. Outputs keep their level when nobody
+/// sets them. The plant knows where every part is. A part that the ejector lets pass without an OK
+/// verdict on its own picture counts as passed_unverified, and the command fails. What no program
+/// could have known or prevented is counted by kind and wiring as beyond_knowledge; the plant
+/// proves it.
 ///
-/// Every run begins with the cases that failed once. A failing line is made as small as it still fails,
-/// and printed with its configuration, its last seconds and the command that plays it again. Time is
-/// virtual: a million parts, days of production, take minutes.
+/// Every run begins with the cases that failed once. If a line fails, it is reduced to the
+/// smallest case that still fails. That case is printed with its configuration, its last seconds
+/// and the command that plays it again. Time is virtual: a million parts, days of production, take
+/// minutes.
 ///
-/// With --real-time one line runs with all its threads in real time, inspection pictures by the built-in
-/// product, for as long as is asked. Process death is not part of it.
+/// With --real-time one line runs in real time with all its threads and inspects pictures with the
+/// built-in product, for the given time. It has no process death.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 200000 --seed 1 --seeds 1000 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n  partgate simulate --hours 8 --keep failed.txt\n  partgate simulate --replay 'line=7 parts=300 faults=lost_trigger'\n  partgate simulate --real-time 30m --seed 1\n\nJSON: parts, passed, rejected, passed_unverified, beyond_knowledge.{pass,reject}.KIND, balance_exact,\ngood_thrown_out, injected.KIND, faults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us,\noutput_lateness.{...}, lines, failures, seconds, virtual_hours.\n\nExit codes: 0 done, 1 something passed unverified, the counters do not balance, or a line never\nrecovered."
 )]
 pub(crate) struct Arguments {
-    /// Parts of each seed
+    /// Parts per seed
     #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(12..=1_000_000_000))]
     parts: u64,
-    /// Seed: the same seed is the same run
+    /// Seed. The same seed gives the same run
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// So many seeds, from --seed on
+    /// Number of seeds, from --seed on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     seeds: u64,
-    /// Go on with seed after seed for so many hours
+    /// Continue with further seeds for this many hours
     #[arg(long, value_name = "H", conflicts_with_all = ["seeds", "real_time"])]
     hours: Option<f64>,
     /// Append failing cases to this file
@@ -58,18 +60,18 @@ pub(crate) struct Arguments {
     /// Faults to inject: all, none, or names separated by commas
     #[arg(long, value_name = "KINDS", default_value = "all", value_parser = kinds)]
     faults: Kinds,
-    /// Run in real time for so long (90s, 30m, 2h) instead of for --parts
+    /// Run in real time for this long (90s, 30m, 2h) instead of --parts
     #[arg(long, value_name = "DURATION", conflicts_with = "parts", value_parser = duration)]
     real_time: Option<Duration>,
-    /// With --real-time: inspect by comparing pixels instead of by the product, for part rates that its
-    /// network does not serve on this machine
+    /// With --real-time: inspect by comparing pixels instead of with the product. For part rates
+    /// that are too high for its network on this machine
     #[arg(long = "quick-judge", requires = "real_time")]
     quick_inspector: bool,
 }
 
-/// A whole number with its unit, a second to a week.
+/// A whole number with its unit, from one second to one week.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration; write 90s, 30m or 2h, up to 168h");
+    let wrong = || format!("`{text}` is not a duration; write 90s, 30m or 2h, up to 168h");
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let number = &text[..text.len() - unit.len()];
     let seconds = match unit {
@@ -123,7 +125,7 @@ struct ClassReport {
     good_thrown_out: u64,
 }
 
-/// By wiring, each by kind.
+/// By wiring, then by kind.
 #[derive(Serialize)]
 struct Beyond {
     pass: Counted,
@@ -266,7 +268,7 @@ fn report(seed: u64, found: &Found, took: Duration) -> Report {
     }
 }
 
-/// One case, with its configuration and its last seconds.
+/// Plays one case and prints its configuration and its last seconds.
 fn replay(case: &Case, out: &mut Out) -> Result<Code, Failure> {
     let outcome = case.run();
     if !out.json() {
@@ -298,7 +300,7 @@ fn replay(case: &Case, out: &mut Out) -> Result<Code, Failure> {
 fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
     let header = format!(
         "{:44}  {:>6}  {:>10}  {:>10}  {:>10}  {:>8}  {:>9}",
-        "lines", "number", "parts", "passed", "unverified", "beyond", "good out"
+        "lines", "number", "parts", "passed", "unverified", "beyond", "good rej"
     );
     out.line(out.paint(header, Colour::Soft))?;
     for line in &report.lines {

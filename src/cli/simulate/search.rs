@@ -1,5 +1,5 @@
-//! Looks for lines on which a part passes unverified: seed after seed, on as many threads as there are
-//! processors. What is found does not depend on them.
+//! Searches for lines on which a part passes unverified: seed after seed, with one thread per
+//! processor. The result does not depend on the number of threads.
 
 use super::Failure;
 use crate::cli::progress::Progress;
@@ -10,35 +10,34 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Parts of one line at most.
+/// Most parts of one line.
 const LINE: u64 = 5_000;
-/// A seed has so many lines at least.
+/// Fewest lines of one seed.
 const FEWEST: u64 = 12;
-/// Failing lines that are made smaller and printed; there may be more.
+/// Most failing lines that are reduced and printed; there can be more.
 const SHOWN: usize = 5;
 
-/// What is looked through.
+/// What is searched.
 pub(super) struct Plan<'a> {
     pub(super) seed: u64,
     pub(super) seeds: u64,
-    /// Seed after seed until then, whatever `seeds` says.
+    /// If given, further seeds are run until this time, whatever `seeds` is.
     pub(super) until: Option<Instant>,
-    /// Of each seed.
+    /// Parts per seed.
     pub(super) parts: u64,
     pub(super) kinds: &'a [Kind],
     pub(super) keep: Option<&'a Path>,
 }
 
-/// What came of it.
+/// The results.
 pub(super) struct Found {
     pub(super) seeds: u64,
-    /// By class: lines, and everything that was counted of them.
+    /// By class: number of lines, and their joined counts.
     pub(super) classes: Vec<(u64, Outcome)>,
     pub(super) failures: Vec<partgate::simulation::Failure>,
     pub(super) stuck: Option<Stuck>,
 }
 
-/// Runs the plan.
 pub(super) fn search(plan: &Plan<'_>) -> Result<Found, Failure> {
     let mut found = Found {
         seeds: 0,

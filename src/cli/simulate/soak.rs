@@ -1,4 +1,4 @@
-//! `partgate simulate --real-time`: the running line's threads in real time, under faults.
+//! `partgate simulate --real-time`: the threads of a running line in real time, under faults.
 
 use super::counted::{Counted, faults, injected, listed, proved, reasons, tell_unverified};
 use crate::cli::demo::PRODUCT;
@@ -21,12 +21,12 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Different parts, and how many per cent of them are defective.
+/// Number of different parts, and per cent of them that are defective.
 const PARTS: usize = 60;
 const DEFECTIVE_PERCENT: f64 = 15.0;
-/// Between two lines on the terminal.
+/// Time between two progress reports on the terminal.
 const NEWS: Duration = Duration::from_secs(10);
-/// What the line has taken by then counts as its memory at the start.
+/// Memory is measured from this time on. Before it, the line still allocates.
 const SETTLED: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
@@ -36,9 +36,9 @@ struct Report {
     lives: u64,
     gate_ms: f64,
     judging_median_ms: f64,
-    /// Parts that met the ejector.
+    /// Parts that reached the ejector.
     came: u64,
-    /// How many of them looked different.
+    /// Number of parts that looked different.
     different: u64,
     parts: u64,
     passed: u64,
@@ -61,7 +61,7 @@ struct Report {
     rss: Memory,
 }
 
-/// Bytes held; None where the system does not tell.
+/// Bytes held; None if the system does not report it.
 #[derive(Clone, Copy, Default, Serialize)]
 struct Memory {
     /// Ten seconds after the start.
@@ -83,7 +83,7 @@ impl Memory {
     }
 }
 
-/// A folder of its own, gone at the end.
+/// A temporary folder, removed at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -169,14 +169,14 @@ pub(super) fn run(
     proved(report.passed_unverified, report.balance_exact)
 }
 
-/// The inspector, and the score that its metrics are drawn against.
+/// The inspector, and the NG threshold for its metrics.
 fn inspector(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn PartInspector>, f32), Failure> {
     if quick {
         return Ok((Box::new(ComparingInspector::new(pictures.into())), 1.0));
     }
     let product =
         Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
-    // One processor is left to camera and gate, as on a line.
+    // One processor is left to camera and gate, as on a real line.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?;
     let inspector = load(&product, &threads)?;
@@ -187,10 +187,10 @@ fn inspector(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn PartInspector
 
 fn tell(outcome: &SoakOutcome, memory: Memory) {
     let line = &outcome.line;
-    // News that cannot be shown is no reason to stop.
+    // The run does not stop because its progress cannot be shown.
     let _ = writeln!(
         std::io::stderr(),
-        "{:6.0} s: {} parts, {} passed, {} thrown out, {} unverified, {} faults injected, {}",
+        "{:6.0} s: {} parts, {} passed, {} rejected, {} unverified, {} faults injected, {}",
         outcome.elapsed.as_secs_f64(),
         line.physical,
         line.passed_physically,
@@ -217,7 +217,7 @@ fn report(outcome: &SoakOutcome, seed: u64, kinds: &[Kind], rss: Memory) -> Repo
         gate_ms: outcome.gate.0 as f64 / 1e6,
         judging_median_ms: outcome.inspection.0 as f64 / 1e6,
         came: line.physical,
-        // They come in turn.
+        // The parts come in turn.
         different: line.physical.min(PARTS as u64),
         parts: counters.parts,
         passed: counters.passed,
@@ -259,7 +259,7 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         report.seconds, report.seed, report.gate_ms, report.judging_median_ms
     ))?;
     out.line(format_args!(
-        "at the ejector: {} parts, {} different ones, {} passed, {} good ones thrown out; {} defective ones passed",
+        "at the ejector: {} parts, {} different ones, {} passed, {} good ones rejected; {} defective ones passed",
         report.came, report.different, report.passed_physically, report.good_thrown_out, report.defective_passed
     ))?;
     out.line(format_args!(

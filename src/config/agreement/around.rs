@@ -1,5 +1,6 @@
-//! What watches the parts besides gate and camera: the sensor's occupancy and level, the encoder,
-//! the confirmation behind the gate, the handshake with a PLC, the challenge, the supervisor.
+//! Checks of what watches the parts besides gate and camera: the sensor's occupancy and level, the
+//! encoder, the confirmation behind the gate, the handshake with a PLC, the challenge, the
+//! supervisor.
 
 use super::{in_the_gates_unit, needed, not_less, not_shorter, of_pitch, useless};
 use crate::config::sections::Settings;
@@ -22,7 +23,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     late(settings, problems);
 }
 
-/// A part that covers the sensor for too long is found before its gate, and before the next one.
+/// A part that covers the sensor for too long must be found before its gate and before the next
+/// part.
 fn occupancy(settings: &Settings, problems: &mut Problems) {
     let (trigger, gate) = (&settings.trigger, &settings.gate);
     let (ms, counts) = (&trigger.occupied_time, &trigger.occupied_counts);
@@ -56,7 +58,7 @@ fn level(settings: &Settings, problems: &mut Problems) {
             );
             problems.note(line, &level.key, message);
         } else {
-            let whole = ", so a whole part would go by between two looks";
+            let whole = ", so a whole part could pass between two readings";
             not_shorter(level, &trigger.min_pitch, whole, problems);
         }
     }
@@ -80,7 +82,7 @@ fn confirm(settings: &Settings, problems: &mut Problems) {
     let wire = settings.lines.input(Input::Confirm);
     if !confirm.here.given {
         if let Some(line) = wire.line {
-            let message = "has an effect only with a section [confirm], which says what an edge of it means; give one with kind and tolerance, or remove it";
+            let message = "has an effect only with a section [confirm], which states what an edge of it means; give one with kind and tolerance, or remove it";
             problems.note(line, &wire.key, message);
         }
         return;
@@ -129,7 +131,7 @@ fn confirm(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-/// A pulse that meets the next one is none.
+/// Two pulses that touch are one pulse.
 fn handshake(settings: &Settings, problems: &mut Problems) {
     let (handshake, pitch) = (&settings.handshake, &settings.trigger.min_pitch);
     for (output, setting) in [
@@ -160,6 +162,6 @@ fn challenge(settings: &Settings, problems: &mut Problems) {
 
 fn late(settings: &Settings, problems: &mut Problems) {
     let supervisor = &settings.supervisor;
-    let why = ": lateness must be noticed before the lines fall for silence";
+    let why = ": lateness must be noticed before the outputs are switched off for silence";
     not_shorter(&supervisor.late, &supervisor.lease, why, problems);
 }

@@ -123,8 +123,8 @@ fn what_works_but_protects_less_is_a_warning_with_its_line() {
     let keys = |changes: &[(&str, &str)]| {
         let text = changed(changes);
         let found = parse(&text).unwrap_or_else(|e| panic!("{e}")).warnings();
-        let told = found.into_iter().map(|w| (w.key, w.line));
-        told.collect::<Vec<_>>()
+        let places = found.into_iter().map(|w| (w.key, w.line));
+        places.collect::<Vec<_>>()
     };
     let at = |key: &str, start: &str| vec![(key.to_string(), line_of(EXAMPLE, start))];
     let delivery = at("capture.delivery_ms", "delivery_ms");
@@ -338,7 +338,7 @@ fn sources_without_a_device_have_their_own_rules() {
 fn a_pass_in_counts_is_over_before_the_next_part_or_refused() {
     let pulse = |counts: &'static str| ("pulse_ms = 40 ", counts);
     let encoder = ("# encoder = ", "encoder = ");
-    // As it was found: 200 counts lasted 1,000 ms, with parts every 150 ms.
+    // As it was found in a run: 200 counts lasted 1,000 ms, with parts every 150 ms.
     let found = [
         ("min_pitch_ms = 100", "min_pitch_ms = 150"),
         pulse("pulse_counts = 200 #"),
@@ -361,10 +361,10 @@ fn a_pass_in_counts_is_over_before_the_next_part_or_refused() {
         let config = parse(&changed(changes)).unwrap_or_else(|e| panic!("{e}"));
         config.warnings().into_iter().map(|w| w.key).collect()
     };
-    // The fastest belt is known, a slow one is not.
+    // The fastest belt is known, the slowest is not.
     let known = [found[0], found[1], encoder, fastest("count_min_us = 100")];
     assert_eq!(keys(&known), ["gate.pulse_counts"]);
-    // A belt that moves at full speed or counts as lost.
+    // The belt moves at full speed, or its counts are taken as lost.
     let in_counts = [
         ("after_ms = 400 ", "after_counts = 800 #"),
         ("min_off_ms = 10 ", "min_off_counts = 20 #"),
@@ -375,10 +375,10 @@ fn a_pass_in_counts_is_over_before_the_next_part_or_refused() {
     let fast = ("# encoder_silence_ms = 500", "encoder_silence_ms = 1.6");
     let bounded = [&in_counts[..], &[fast, pulse("pulse_counts = 60 #")]].concat();
     assert_eq!(keys(&bounded), [""; 0]);
-    // PASS falls when no count comes for a quarter of the pitch.
+    // PASS is switched off if no count comes for a quarter of the pitch.
     let short = [pulse("pulse_counts = 3 #"), encoder];
     assert_eq!(keys(&short), [""; 0]);
-    // An encoder as trigger says how many counts parts are apart, and REJECT that is long rejects.
+    // An encoder as trigger states how many counts parts are apart. A long REJECT rejects.
     let by_counts = [
         ("kind = \"gpio\" ", "kind = \"encoder\" "),
         ("debounce_us = 200 ", "# "),
@@ -398,7 +398,7 @@ fn a_pass_in_counts_is_over_before_the_next_part_or_refused() {
 
 #[test]
 fn an_encoder_that_is_trusted_is_a_warning_that_says_what_follows() {
-    let told = |changes: &[(&str, &str)]| -> Vec<(String, String)> {
+    let warnings_of = |changes: &[(&str, &str)]| -> Vec<(String, String)> {
         let config = parse(&changed(changes)).unwrap_or_else(|e| panic!("{e}"));
         let warnings = config.warnings().into_iter();
         warnings.map(|w| (w.key, w.message)).collect()
@@ -413,7 +413,7 @@ fn an_encoder_that_is_trusted_is_a_warning_that_says_what_follows() {
     let never = ("# encoder_silence_ms = 500", "encoder_silence_ms = 0");
     let fastest = ("# count_min_us", "count_min_us");
     let second = ("# encoder_b", "encoder_b");
-    let with = |more: &[(&'static str, &'static str)]| told(&[&counts, more].concat());
+    let with = |more: &[(&'static str, &'static str)]| warnings_of(&[&counts, more].concat());
     assert_eq!(with(&[silence, fastest]), []);
     assert_eq!(with(&[silence, second]), []);
     let noise = with(&[silence]);
@@ -427,12 +427,12 @@ fn an_encoder_that_is_trusted_is_a_warning_that_says_what_follows() {
 
 #[test]
 fn wiring_that_fails_to_stop_is_a_warning_that_says_why() {
-    let told = |changes: &[(&str, &str)]| -> Vec<(String, usize, String)> {
+    let warnings_of = |changes: &[(&str, &str)]| -> Vec<(String, usize, String)> {
         let config = parse(&changed(changes)).unwrap_or_else(|e| panic!("{e}"));
         let warnings = config.warnings().into_iter();
         warnings.map(|w| (w.key, w.line, w.message)).collect()
     };
-    let found = told(&[("\nheartbeat = ", "\n# heartbeat = ")]);
+    let found = warnings_of(&[("\nheartbeat = ", "\n# heartbeat = ")]);
     assert_eq!(found.len(), 1, "{found:?}");
     let (key, line, message) = &found[0];
     assert_eq!(
@@ -443,11 +443,11 @@ fn wiring_that_fails_to_stop_is_a_warning_that_says_why() {
     assert!(message.contains("lines.heartbeat"), "{message}");
     for name in ["ready", "pass"] {
         let low = format!("active_low = [\"{name}\"]");
-        let found = told(&[("# active_low = [\"trigger\"]", &low)]);
+        let found = warnings_of(&[("# active_low = [\"trigger\"]", &low)]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].0, "lines.active_low");
         assert!(found[0].2.contains("without power"), "{found:?}");
     }
     let low = "active_low = [\"trigger\", \"fault\", \"busy\"]";
-    assert_eq!(told(&[("# active_low = [\"trigger\"]", low)]), []);
+    assert_eq!(warnings_of(&[("# active_low = [\"trigger\"]", low)]), []);
 }

@@ -1,4 +1,4 @@
-//! Whatever the text is, it is a configuration or told to be none.
+//! Any text is a configuration or gives problems.
 
 use super::*;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ proptest! {
         }
     }
 
-    /// Any line of the example with its value replaced by any other TOML value.
+    /// Any entry of the example with its value replaced by any other TOML value.
     #[test]
     fn any_value_in_any_place_is_taken_or_refused_with_its_line(
         at in 0usize..200,

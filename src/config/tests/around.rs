@@ -81,7 +81,7 @@ fn what_is_given_is_taken_with_its_unit() {
     assert_eq!(confirm.tolerance(), Span::Counts(Counts(40)));
     let wired = |input| line.lines.input(input).is_some();
     assert!(wired(Input::EncoderB) && wired(Input::Confirm));
-    // No input, no level to read.
+    // Without an input there is no level to read.
     assert_eq!(
         read(&[&SOCKET, &[("level_ms", "# level_ms")]])
             .trigger
@@ -203,7 +203,7 @@ fn a_confirmation_has_a_line_a_kind_and_a_tolerance_that_means_one_part() {
         "confirm.tolerance_counts",
         &["give confirm.tolerance_ms"],
     );
-    // Several parts may be on their way into the bin.
+    // Several parts can be on their way into the bin.
     let mut bin = with(("# tolerance_ms = 20", "tolerance_ms = 500"));
     bin[1] = ("# kind = \"part\"", "kind = \"reject\"");
     assert!(read(&[&bin]).confirm.is_some());

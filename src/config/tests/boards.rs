@@ -1,4 +1,4 @@
-//! Lines and board profiles.
+//! Pins and board profiles.
 
 use super::*;
 
@@ -114,12 +114,12 @@ fn every_profile_parses_and_its_example_is_valid() {
         let text = example(&board);
         let config = parse(&text).unwrap_or_else(|e| panic!("{name}: {e}\n{text}"));
         assert_eq!(config.board.name, name);
-        // With every line of the wiring in use, too.
+        // The same with every input and output in use.
         let all: String = text
             .lines()
             .map(|line| {
                 let role = line.strip_prefix("# ").filter(|l| {
-                    // An index is of triggers by the encoder, which this example has not.
+                    // An index needs triggers by the encoder, which this example does not have.
                     let starts =
                         |name: &&str| *name != "index" && l.starts_with(&format!("{name} ="));
                     Lines::INPUTS.iter().any(starts)

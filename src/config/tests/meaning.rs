@@ -1,4 +1,4 @@
-//! What a file that is right means.
+//! What a valid file means.
 
 use super::*;
 use crate::line::devices::Input;

@@ -13,7 +13,7 @@ fn parse(text: &str) -> Result<LineConfig, ConfigError> {
     LineConfig::parse(text, Path::new(FILE))
 }
 
-/// The problems of `text` as printed, one a line.
+/// The problems of `text` as printed, one per entry.
 fn problems(text: &str) -> Vec<String> {
     match parse(text) {
         Ok(_) => Vec::new(),
@@ -21,7 +21,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-/// The example with each `old` replaced; every one has to be there.
+/// The example with each `old` replaced. Every `old` must be in it.
 fn changed(changes: &[(&str, &str)]) -> String {
     let mut text = EXAMPLE.to_string();
     for (old, new) in changes {
@@ -36,8 +36,8 @@ fn line_of(text: &str, start: &str) -> usize {
     1 + at.unwrap_or_else(|| panic!("no line starts with {start:?}"))
 }
 
-/// Asserts that `changes` to the example give exactly one problem, of `key`, on the line that starts
-/// with `at`, and that it says all of `words`.
+/// Asserts that `changes` to the example give exactly one problem: about `key`, at the line that
+/// starts with `at`, with all of `words` in its message.
 fn refuses(changes: &[(&str, &str)], at: &str, key: &str, words: &[&str]) {
     let text = changed(changes);
     let found = problems(&text);

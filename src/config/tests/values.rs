@@ -1,4 +1,4 @@
-//! Keys, values and files that are wrong on their own.
+//! Keys, values and files that are wrong by themselves.
 
 use super::*;
 
@@ -173,7 +173,8 @@ fn an_empty_file_misses_what_has_no_default() {
         .into_iter()
         .filter(|k| k.absent == "required")
         .count();
-    // And one each of the gate's two ways to give a distance, and a way to acknowledge alarms.
+    // In addition one for each of the gate's two distances, and one for a way to acknowledge
+    // alarms.
     assert_eq!(keys.len(), required + 3, "{keys:?}");
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 const LATE: Duration = Duration::from_millis(40);
 
-/// Which lines have fallen, in their order.
+/// Outputs that were switched off, in their order.
 type Fallen = Arc<Mutex<Vec<Output>>>;
 
 struct Noted(Fallen);
@@ -16,7 +16,8 @@ impl SafeOutputs for Noted {
     }
 }
 
-/// A supervisor's end, outputs of a vision process, and what has fallen round the supervisor.
+/// A supervisor's end, outputs of a vision process, and the outputs switched off without the
+/// supervisor.
 fn linked() -> (SupervisorEnd, LinkedOutputs, Fallen) {
     let (ours, theirs) = pair().expect("sockets");
     ours.hand_over(&Handover::default(), &[])
@@ -118,7 +119,7 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     assert_eq!(taken(&fallen), lines);
     assert!(outputs.holding(late).expect("open").overdue);
     assert!(taken(&fallen).is_empty());
-    // It comes back, and knows how late it was.
+    // The supervisor is back, and knows how late it was.
     ours.say(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 1,

@@ -13,7 +13,7 @@ fn lost_output_lines_are_asked_for_every_50_ms_because_a_chip_that_is_back_may_s
         Ok(Box::new(outputs))
     };
     reopen(&mut open, &AtomicBool::new(false)).expect("there at the ninth attempt");
-    // The quickest pair says how long the pause is, however busy this machine.
+    // The shortest pause shows the setting, however busy this machine is.
     let pauses = at.windows(2).map(|pair| pair[1].since(pair[0]));
     let shortest = pauses.min().expect("attempts");
     assert!(shortest >= Duration::from_millis(50), "{shortest:?}");

@@ -1,5 +1,5 @@
-//! The belt: parts come before the camera and trip the sensor; what the gate does to them is read
-//! from its lines.
+//! The belt: parts come before the camera and trip the sensor. The outputs of the gate show what
+//! it does with them.
 
 use crate::parts::Part;
 use crate::pins::{PASS, Pins, READY, REJECT, TRIGGER};
@@ -12,11 +12,11 @@ use std::io::{Error, Result};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// From showing a part until the camera surely sees it, microseconds: two frames of the output, two of
-/// the camera, and as much again.
+/// Time from showing a part until the camera surely sees it, microseconds: two frames of the
+/// output, two of the camera, and as much again.
 pub const SETTLING: u64 = 200_000;
 
-/// CLOCK_MONOTONIC, microseconds: the clock of the recorder.
+/// CLOCK_MONOTONIC in microseconds, as in the recorder.
 pub fn now() -> u64 {
     let t = clock_gettime(ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000
@@ -27,24 +27,24 @@ pub fn ms(us: u64) -> f64 {
     us as f64 / 1000.0
 }
 
-/// Sleeps until an instant of [`now`].
+/// Sleeps until the time `at` of [`now`].
 pub fn sleep_until(at: u64) {
     sleep(Duration::from_micros(at.saturating_sub(now())));
 }
 
-/// What the line did to one part.
+/// What the gate did with one part.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// PASS was on in the middle of the part's pulse, REJECT was off.
     pub passed: bool,
     /// REJECT was on in the middle of the part's pulse, PASS was off.
     pub rejected: bool,
-    /// Begin of the PASS pulse against the trigger, and its length.
+    /// Begin of the PASS pulse after the trigger, and its length, microseconds.
     pub pulse: Option<(u64, u64)>,
 }
 
 impl Outcome {
-    /// Whether it is what the part's verdict asks for.
+    /// Whether it agrees with the part's expected verdict.
     pub fn is_right_for(&self, part: &Part) -> bool {
         if part.may_pass() {
             self.passed
@@ -67,20 +67,20 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The belt.
+/// The belt with its sensor.
 pub struct Belt {
     pub pins: Pins,
     pub recorder: Recorder,
     pub settings: Settings,
     /// None while the camera is unplugged.
     pub scene: Option<Scene>,
-    /// Instants of all triggers so far.
+    /// Times of all triggers so far, microseconds.
     pub triggers: Vec<u64>,
 }
 
 impl Belt {
-    /// Brings a part before the camera, waits until it is in view, and trips the sensor. The
-    /// trigger's time, as the kernel saw it.
+    /// Brings a part before the camera, waits until it is in view, and trips the sensor. Returns
+    /// the time of the trigger as the kernel saw it.
     pub fn place(&mut self, part: &Part) -> Result<u64> {
         if let Some(scene) = &mut self.scene {
             scene.show(&part.rgb)?;
@@ -89,7 +89,7 @@ impl Belt {
         self.trip()
     }
 
-    /// Trips the sensor.
+    /// Trips the sensor. Returns the time of the trigger.
     pub fn trip(&mut self) -> Result<u64> {
         let before = now();
         self.pins.pull(TRIGGER, true)?;
@@ -103,20 +103,20 @@ impl Belt {
         Ok(edge.at)
     }
 
-    /// Waits until a part's pulse is over.
+    /// Waits until the part's pulse is over.
     pub fn leave(&self, trigger: u64) {
         sleep_until(
             trigger + self.settings.after + self.settings.pulse + self.settings.late + 50_000,
         );
     }
 
-    /// Level of a line at an instant.
+    /// Level of a pin at a time.
     fn level_at(changes: &[Change], line: usize, at: u64) -> bool {
         let mut before = changes.iter().filter(|c| c.line == line && c.at <= at);
         before.next_back().is_some_and(|c| c.up)
     }
 
-    /// What the line did to the part that was triggered then. Ask once it has left.
+    /// What the gate did with the part of this trigger. To be called after the part has left.
     pub fn outcome(&self, trigger: u64) -> Outcome {
         let changes = self.recorder.changes();
         let due = trigger + self.settings.after;
@@ -135,15 +135,15 @@ impl Belt {
         }
     }
 
-    /// How often a line went to a level at or after `since`.
+    /// How many times a pin went to a level at or after `since`.
     pub fn changes(&self, line: usize, up: bool, since: u64) -> usize {
         let changes = self.recorder.changes();
         let such = |c: &&Change| c.line == line && c.up == up && c.at >= since;
         changes.iter().filter(such).count()
     }
 
-    /// Waits until the line may run: READY is on, and REJECT is off because nothing unknown lies
-    /// between sensor and ejector. How long that took for each.
+    /// Waits until the line can run: READY is on, and REJECT is off because no unknown part is
+    /// between sensor and ejector. Returns how long each took.
     pub fn ready(&self, since: u64, at_most: Duration) -> Result<Option<(u64, u64)>> {
         let until = now() + at_most.as_micros() as u64;
         let mut ready = None;

@@ -1,4 +1,4 @@
-//! The program under test.
+//! The program under test, as processes.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -8,10 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-/// Where the test machine has it.
+/// Path of the program in the test machine.
 pub const PROGRAM: &str = "/bin/partgate";
 
-/// `partgate run`: the supervisor, and the vision process that it starts.
+/// `partgate run`: the supervisor, which starts the vision process.
 pub struct Gate {
     supervisor: Child,
 }
@@ -24,10 +24,11 @@ fn echo(stream: impl Read + Send + 'static) {
     });
 }
 
-/// The parent of a process, from /proc; None when there is no such process, or only its remains.
+/// The parent of a process, from /proc; None if the process does not exist or is a zombie.
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // "98 (partgate) S 97 ...": the name may hold anything, so fields count from its end.
+    // "98 (partgate) S 97 ...": the name can hold any characters, so the fields are counted from
+    // its end.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     fields.next()?.parse().ok().filter(|_| state != "Z")
@@ -41,7 +42,7 @@ fn processes() -> Vec<i32> {
 }
 
 impl Gate {
-    /// Starts it; what it says goes to the console.
+    /// Starts the program; its output goes to the console.
     pub fn start(config: &str) -> Result<Self> {
         let mut supervisor = Command::new(PROGRAM)
             .args(["run", "-v", config])
@@ -59,7 +60,7 @@ impl Gate {
         Ok(Self { supervisor })
     }
 
-    /// The supervisor's child, which sees and judges.
+    /// The vision process, a child of the supervisor.
     pub fn vision(&self) -> Option<i32> {
         let supervisor = self.supervisor.id() as i32;
         processes()
@@ -67,7 +68,7 @@ impl Gate {
             .find(|&pid| parent(pid) == Some(supervisor))
     }
 
-    /// What the vision process says of itself at the control socket.
+    /// Answer of the control socket to `status`.
     pub fn status(config: &str) -> Result<serde_json::Value> {
         let output = Command::new(PROGRAM)
             .args(["tell", config, "status"])
@@ -76,7 +77,7 @@ impl Gate {
         serde_json::from_slice(&output.stdout).map_err(Error::other)
     }
 
-    /// Sends a signal to the vision process; its number.
+    /// Sends a signal to the vision process. Returns its process number.
     pub fn signal_vision(&self, signal: Signal) -> Result<i32> {
         let gone = || Error::new(ErrorKind::NotFound, "partgate run has no vision process");
         let pid = self.vision().ok_or_else(gone)?;
@@ -89,7 +90,7 @@ impl Gate {
         Ok(kill_process(Pid::from_child(&self.supervisor), signal)?)
     }
 
-    /// Waits for the supervisor's end.
+    /// Waits until the supervisor has ended.
     pub fn ended(&mut self, at_most: Duration) -> Result<Option<ExitStatus>> {
         let until = Instant::now() + at_most;
         loop {
@@ -110,12 +111,12 @@ impl Drop for Gate {
     }
 }
 
-/// Whether a process is there and alive.
+/// Whether the process exists and is not a zombie.
 pub fn alive(pid: i32) -> bool {
     parent(pid).is_some()
 }
 
-/// The counters that it shows and that have counted something, without histograms' buckets.
+/// All metrics that are not 0, without the buckets of histograms.
 pub fn metrics() -> Result<Vec<String>> {
     let wait = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], 9464).into(), wait)?;

@@ -1,4 +1,4 @@
-//! The few calls of linux/videodev2.h that are needed here, with the kernel's layouts.
+//! The calls of linux/videodev2.h that are needed here, with the kernel's layouts.
 
 #![allow(unsafe_code)]
 
@@ -20,8 +20,8 @@ pub struct Format {
 }
 const _: () = assert!(size_of::<Format>() == 208);
 
-/// `struct v4l2_dv_timings`: type, then `struct v4l2_bt_timings`, packed; its one 64-bit member, the
-/// pixel clock, is two words here.
+/// `struct v4l2_dv_timings`: type, then `struct v4l2_bt_timings`, packed. Its one 64-bit member,
+/// the pixel clock, is two words here.
 #[repr(C)]
 pub struct Timings {
     pub words: [u32; 33],
@@ -115,7 +115,7 @@ call!(query_buffer, 9, Buffer);
 call!(queue_buffer, 15, Buffer);
 call!(dequeue_buffer, 17, Buffer);
 
-/// A frame's memory, shared with the driver.
+/// Memory of one frame, shared with the driver.
 pub struct Picture {
     index: u32,
     at: *mut u8,
@@ -123,7 +123,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Writes a frame: all of it, or as much as fits.
+    /// Writes a frame, or as much of it as fits.
     pub fn fill(&mut self, bytes: &[u8]) {
         // SAFETY: the mapping is `length` bytes long and lives as long as this value; the driver
         // only reads it.
@@ -133,7 +133,8 @@ impl Picture {
 
 impl Drop for Picture {
     fn drop(&mut self) {
-        // SAFETY: mapped in `buffers`, and nothing else points there. Nothing to do about an error.
+        // SAFETY: mapped in `buffers`, and nothing else points there. An error cannot be handled
+        // here.
         let _ = unsafe { munmap(self.at.cast(), self.length) };
     }
 }
@@ -158,7 +159,7 @@ pub fn buffers(device: BorrowedFd<'_>, kind: u32, count: u32) -> Result<Vec<Pict
             };
             query_buffer(device, &mut buffer)?;
             let length = buffer.length as usize;
-            // SAFETY: a new mapping at an address of the kernel's choice.
+            // SAFETY: a new mapping at an address that the kernel selects.
             let at = unsafe {
                 mmap(
                     ptr::null_mut(),
@@ -191,7 +192,7 @@ pub fn queue(device: BorrowedFd<'_>, kind: u32, picture: &Picture) -> Result<()>
     queue_buffer(device, &mut buffer)
 }
 
-/// VIDIOC_DQBUF: the buffer that the driver has done with; waits for one.
+/// VIDIOC_DQBUF: waits for a buffer that the driver no longer uses.
 pub fn dequeue(device: BorrowedFd<'_>, kind: u32) -> Result<usize> {
     let mut buffer = Buffer {
         kind,
@@ -204,7 +205,7 @@ pub fn dequeue(device: BorrowedFd<'_>, kind: u32) -> Result<usize> {
 
 /// VIDIOC_STREAMON.
 pub fn stream(device: BorrowedFd<'_>, kind: u32) -> Result<()> {
-    // SAFETY: the argument is an int, as the opcode says.
+    // SAFETY: the argument is an int, as the opcode requires.
     unsafe {
         ioctl(
             device,

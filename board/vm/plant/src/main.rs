@@ -1,9 +1,9 @@
-//! The production line round partgate, played on kernel devices inside the test machine.
+//! The production line around partgate, simulated on kernel devices inside the test machine.
 //!
 //! ```text
 //! plant enlarge FROM.png TO.png   (outside) a rendered part at the camera's size
-//! plant score                     `partgate score` in there against out here
-//! plant devices                   the devices alone: pictures through the camera, lines through the chip
+//! plant score                     compares `partgate score` inside and outside the test machine
+//! plant devices                   only the devices: pictures through the camera, levels through the chip
 //! ```
 
 mod belt;
@@ -34,7 +34,7 @@ use video::Scene;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A picture that no other is like.
+/// A picture that is different from every other one.
 fn noise(seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     (0..video::FRAME_BYTES)
@@ -47,7 +47,8 @@ fn noise(seed: u32) -> Vec<u8> {
         .collect()
 }
 
-/// Pictures arrive byte for byte, before and after an unplug; pulled lines are recorded.
+/// Checks that pictures arrive byte for byte, before and after an unplug, and that changed inputs
+/// are recorded.
 fn devices(report: &mut Report) -> Result<(), Failure> {
     let pins = Pins::make()?;
     println!("chip {}", pins.folder().display());
@@ -92,16 +93,16 @@ fn devices(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Scores of two machines differ at most by this, relative: half of what a bundle allows its golden
-/// images on a board.
+/// Largest allowed difference between the scores of two machines, relative: half of what a bundle
+/// allows its golden images on a board.
 const TOLERANCE: f64 = 1e-2;
 
-/// Where the test machine has them.
+/// Paths in the test machine.
 const CONFIG: &str = "/etc/line.toml";
 const PARTS: &str = "/parts";
 
-/// How long the program takes for one picture here, milliseconds: the slowest of three.
-fn judging_ms(parts: &[parts::Part]) -> Result<f64, Failure> {
+/// How long the program inspects one picture here, milliseconds: the slowest of three.
+fn inspection_ms(parts: &[parts::Part]) -> Result<f64, Failure> {
     let output = Command::new(gate::PROGRAM)
         .current_dir(PARTS)
         .args(["score", "/etc/line.pgp", "--threads", "1"])
@@ -110,35 +111,35 @@ fn judging_ms(parts: &[parts::Part]) -> Result<f64, Failure> {
     let text = String::from_utf8(output.stdout)?;
     let mut slowest = None;
     for line in text.lines() {
-        let judged: serde_json::Value = serde_json::from_str(line)?;
-        let ms = judged["ms"]["total"].as_f64().ok_or(line)?;
+        let scored: serde_json::Value = serde_json::from_str(line)?;
+        let ms = scored["ms"]["total"].as_f64().ok_or(line)?;
         slowest = Some(f64::max(ms, slowest.unwrap_or(0.0)));
     }
-    let told = || {
+    let failure = || {
         format!(
             "partgate score: {}",
             String::from_utf8_lossy(&output.stderr)
         )
     };
-    Ok(slowest.ok_or_else(told)?)
+    Ok(slowest.ok_or_else(failure)?)
 }
 
-/// The gate on its line.
+/// Runs all trials of the gate.
 fn line(report: &mut Report) -> Result<(), Failure> {
     let parts = trials::mixed(parts::read(Path::new(PARTS))?);
     let first = parts.first().ok_or("no parts")?;
-    // Emulation is as fast as the machine outside happens to be: the ejector is as far away as judging
-    // needs, with the time of two more parts that wait, and that much again.
-    let judging = judging_ms(&parts)?;
+    // The speed of the emulation depends on the machine outside. The way to the ejector takes the
+    // time of one inspection, of two more parts that wait, and as much as one again.
+    let inspection = inspection_ms(&parts)?;
     let text = fs::read_to_string(CONFIG)?;
     let after = Settings::of(&text)?
         .after
-        .max((judging * 4000.0) as u64 + 500_000);
+        .max((inspection * 4000.0) as u64 + 500_000);
     let text = settings::with_gate_after(&text, after / 1000)?;
     fs::write(CONFIG, &text)?;
     let settings = Settings::of(&text)?;
     println!(
-        "judging takes {judging:.0} ms here; the gate is {:.0} ms after the trigger",
+        "an inspection takes {inspection:.0} ms here; the gate is {:.0} ms after the trigger",
         belt::ms(after)
     );
     let pins = Pins::make()?;
@@ -167,7 +168,7 @@ fn line(report: &mut Report) -> Result<(), Failure> {
     trials.unplug()?;
     trials.vision(Signal::KILL, "the vision process is killed")?;
     trials.killed_while_passing()?;
-    trials.vision(Signal::STOP, "the vision process stands still")?;
+    trials.vision(Signal::STOP, "the vision process is stopped")?;
     trials.terminate()?;
     let since = belt::now();
     trials.gate = Gate::start(CONFIG)?;
@@ -177,10 +178,7 @@ fn line(report: &mut Report) -> Result<(), Failure> {
     println!("{} parts triggered", trials.belt.triggers.len());
     report.check(
         recorder.unread().is_empty(),
-        format_args!(
-            "every line of the trace is understood {:?}",
-            recorder.unread()
-        ),
+        format_args!("every line of the trace is read {:?}", recorder.unread()),
     );
     Ok(())
 }
@@ -192,11 +190,11 @@ fn words(difference: &Difference, limit: f64) -> String {
     )
 }
 
-/// Scores of two machines.
+/// Compares the scores of two machines.
 fn compare(one: &Path, other: &Path, tolerance: &str) -> Result<(), String> {
     let limit: f64 = tolerance
         .parse()
-        .map_err(|_| format!("{tolerance} is no number"))?;
+        .map_err(|_| format!("{tolerance} is not a number"))?;
     let difference = parts::compare(Path::new(one), Path::new(other))?;
     println!("{}", words(&difference, limit));
     if difference.greatest <= limit {
@@ -206,8 +204,8 @@ fn compare(one: &Path, other: &Path, tolerance: &str) -> Result<(), String> {
     }
 }
 
-/// The program's scores in here against those from out there; both machines are of one kind, but
-/// an emulated processor has other vector instructions.
+/// Compares the program's scores in the test machine with those from outside. Both have the same
+/// architecture, but an emulated processor has other vector instructions.
 fn score(report: &mut Report) -> Result<(), Failure> {
     let here = Path::new("/tmp/here.jsonl");
     let pictures = parts::read(Path::new(PARTS))?;
@@ -237,7 +235,7 @@ fn score(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn told(outcome: Result<(), String>) -> ExitCode {
+fn exit_code(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -253,10 +251,10 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     let outcome = match *arguments {
         ["enlarge", from, to] => {
-            return told(parts::enlarge(Path::new(from), Path::new(to)));
+            return exit_code(parts::enlarge(Path::new(from), Path::new(to)));
         }
         ["compare", one, other, tolerance] => {
-            return told(compare(Path::new(one), Path::new(other), tolerance));
+            return exit_code(compare(Path::new(one), Path::new(other), tolerance));
         }
         ["line"] => line(&mut report),
         ["score"] => score(&mut report),

@@ -1,4 +1,4 @@
-//! The parts of the run, and what is expected of each.
+//! The parts of the run, and the expected result of each.
 
 use crate::video::{FRAME_BYTES, HEIGHT, WIDTH};
 use serde_json::Value;
@@ -12,79 +12,79 @@ pub struct Part {
     pub name: String,
     /// Its picture, RGB.
     pub rgb: Vec<u8>,
-    /// What `partgate score` says of the same pixels.
+    /// Verdict of `partgate score` for the same pixels.
     pub verdict: String,
-    /// Its score, from the same place.
+    /// Score of `partgate score` for the same pixels.
     pub score: f64,
 }
 
 impl Part {
-    /// True when it may pass.
+    /// Whether the part may pass.
     pub fn may_pass(&self) -> bool {
         self.verdict == "OK"
     }
 }
 
 fn picture(file: &Path) -> Result<Vec<u8>, String> {
-    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
-    let reader = BufReader::new(File::open(file).map_err(|e| told(&e))?);
+    let named = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+    let reader = BufReader::new(File::open(file).map_err(|e| named(&e))?);
     let mut reader = png::Decoder::new(reader)
         .read_info()
-        .map_err(|e| told(&e))?;
+        .map_err(|e| named(&e))?;
     let mut rgb = vec![0; FRAME_BYTES];
     let info = reader.info();
     if (info.width as usize, info.height as usize, info.color_type)
         != (WIDTH, HEIGHT, png::ColorType::Rgb)
     {
-        return Err(told(&format!("not an RGB picture of {WIDTH} x {HEIGHT}")));
+        return Err(named(&format!("not an RGB picture of {WIDTH} x {HEIGHT}")));
     }
-    reader.next_frame(&mut rgb).map_err(|e| told(&e))?;
+    reader.next_frame(&mut rgb).map_err(|e| named(&e))?;
     Ok(rgb)
 }
 
-/// A score so near to a threshold (relative) tells machines apart, not parts: their scores differ by
-/// up to a third of it, because floats are rounded in another order.
+/// Parts with a score this near to a threshold (relative) are not used. Scores of two machines
+/// differ by up to a third of it, because floats are rounded in another order.
 const MARGIN: f64 = 0.01;
 
-/// Draws a 320 x 256 part twice as large, each pixel four times: the camera's size.
+/// Enlarges a 320 x 256 part to twice the size, the size of the camera: each pixel becomes four.
 pub fn enlarge(from: &Path, to: &Path) -> Result<(), String> {
-    let told = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
-    let reader = BufReader::new(File::open(from).map_err(|e| told(from, &e))?);
+    let named = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+    let reader = BufReader::new(File::open(from).map_err(|e| named(from, &e))?);
     let mut reader = png::Decoder::new(reader)
         .read_info()
-        .map_err(|e| told(from, &e))?;
+        .map_err(|e| named(from, &e))?;
     let info = reader.info();
     if (info.width as usize, info.height as usize, info.color_type)
         != (WIDTH / 2, HEIGHT / 2, png::ColorType::Rgb)
     {
-        return Err(told(from, &"not a part as `partgate render` draws it"));
+        return Err(named(from, &"not a part as `partgate render` draws it"));
     }
     let mut small = vec![0; FRAME_BYTES / 4];
-    reader.next_frame(&mut small).map_err(|e| told(from, &e))?;
+    reader.next_frame(&mut small).map_err(|e| named(from, &e))?;
     let mut large = Vec::with_capacity(FRAME_BYTES);
     for row in small.chunks_exact(WIDTH / 2 * 3) {
         let wide: Vec<u8> = row.chunks_exact(3).flat_map(|p| [p, p].concat()).collect();
         large.extend_from_slice(&wide);
         large.extend_from_slice(&wide);
     }
-    let file = File::create(to).map_err(|e| told(to, &e))?;
+    let file = File::create(to).map_err(|e| named(to, &e))?;
     let mut encoder = png::Encoder::new(file, WIDTH as u32, HEIGHT as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder
         .write_header()
         .and_then(|mut writer| writer.write_image_data(&large))
-        .map_err(|e| told(to, &e))
+        .map_err(|e| named(to, &e))
 }
 
-/// One line of `partgate score`.
-struct Judged {
+/// One line of the output of `partgate score`.
+struct Scored {
     path: String,
     score: f64,
     verdict: String,
     thresholds: [f64; 2],
 }
 
-impl Judged {
+impl Scored {
     fn read(line: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(line).ok()?;
         Some(Self {
@@ -104,32 +104,33 @@ impl Judged {
     }
 }
 
-fn judged(file: &Path) -> Result<Vec<Judged>, String> {
+fn scored(file: &Path) -> Result<Vec<Scored>, String> {
     let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     text.lines()
         .map(|line| {
-            let told = || format!("{}: not a judged image: {line}", file.display());
-            Judged::read(line).ok_or_else(told)
+            let named = || format!("{}: not an inspected image: {line}", file.display());
+            Scored::read(line).ok_or_else(named)
         })
         .collect()
 }
 
-/// The greatest relative difference between the scores of two machines.
+/// The largest relative difference between the scores of two machines.
 pub struct Difference {
-    /// How many pictures were compared.
+    /// Number of compared pictures.
     pub pictures: usize,
-    /// The greatest difference.
+    /// The largest relative difference.
     pub greatest: f64,
-    /// Its picture.
+    /// The picture with that difference.
     pub path: String,
 }
 
-/// Compares the outputs of `partgate score` of two machines, picture by picture of the first.
+/// Compares the outputs of `partgate score` of two machines, for every picture of the first.
 ///
 /// # Errors
-/// When the second lacks a picture, or a verdict differs that is no matter of a hair's breadth.
+/// If the second has no result for a picture, or another verdict although the score is not near a
+/// threshold.
 pub fn compare(one: &Path, other: &Path) -> Result<Difference, String> {
-    let (one, other) = (judged(one)?, judged(other)?);
+    let (one, other) = (scored(one)?, scored(other)?);
     let mut difference = Difference {
         pictures: one.len(),
         greatest: 0.0,
@@ -140,7 +141,7 @@ pub fn compare(one: &Path, other: &Path) -> Result<Difference, String> {
     }
     for a in &one {
         let b = other.iter().find(|b| b.path == a.path);
-        let b = b.ok_or_else(|| format!("{}: judged on one machine only", a.path))?;
+        let b = b.ok_or_else(|| format!("{}: inspected on one machine only", a.path))?;
         if a.verdict != b.verdict && !a.near_a_threshold() {
             return Err(format!(
                 "{}: {} {} here, {} {} there",
@@ -160,20 +161,20 @@ pub fn compare(one: &Path, other: &Path) -> Result<Difference, String> {
 /// within [`MARGIN`] of a threshold are left out.
 pub fn read(folder: &Path) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
-    for judged in judged(&folder.join("expected.jsonl"))? {
-        let name = judged.path.trim_start_matches("./");
-        if judged.near_a_threshold() {
+    for scored in scored(&folder.join("expected.jsonl"))? {
+        let name = scored.path.trim_start_matches("./");
+        if scored.near_a_threshold() {
             println!(
                 "part    {name} is left out: {:.3} is too near to a threshold",
-                judged.score
+                scored.score
             );
             continue;
         }
         parts.push(Part {
             name: name.to_owned(),
             rgb: picture(&folder.join(name))?,
-            verdict: judged.verdict,
-            score: judged.score,
+            verdict: scored.verdict,
+            score: scored.score,
         });
     }
     Ok(parts)
@@ -201,20 +202,20 @@ mod tests {
         let turned = file("turned", &(line("a", 2.0, "NG") + &line("b", 4.0, "NG")));
         let hair = file("hair", &line("c", 3.001, "NG"));
         let breadth = file("breadth", &line("c", 2.999, "UNKNOWN"));
-        let unjudged = file(
-            "unjudged",
+        let unscored = file(
+            "unscored",
             "{\"path\":\"a\",\"error\":\"x\",\"verdict\":\"UNKNOWN\"}\n",
         );
         let found = compare(&one, &near).unwrap();
         assert!((found.greatest - 0.001).abs() < 1e-5 && found.path == "b" && found.pictures == 2);
         assert!(compare(&hair, &breadth).is_ok());
-        for other in [&turned, &hair, &unjudged] {
+        for other in [&turned, &hair, &unscored] {
             assert!(compare(&one, other).is_err());
         }
         for path in [hair, breadth] {
             fs::remove_file(path).unwrap();
         }
-        for path in [one, near, turned, unjudged] {
+        for path in [one, near, turned, unscored] {
             fs::remove_file(path).unwrap();
         }
     }

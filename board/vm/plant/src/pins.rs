@@ -1,13 +1,13 @@
-//! The wires between the gate and the line: a gpio-sim chip.
+//! The pins between the gate and the plant: a gpio-sim chip.
 //!
-//! gpio-sim is the kernel's simulated GPIO chip. Its inputs are pulled and its outputs read through
-//! sysfs; to the program under test it is a character device like any other.
+//! gpio-sim is the kernel's simulated GPIO chip. Inputs are set and outputs are read through
+//! sysfs. For the program under test it is a character device like any other.
 
 use std::fs;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Lines of the chip, by offset; the board profile `gpio-sim` knows them by these names.
+/// Names of the chip's pins, by offset, as in the board profile `gpio-sim`.
 pub const NAMES: [&str; 8] = [
     "trigger",
     "ready",
@@ -29,7 +29,7 @@ pub const HEARTBEAT: usize = 7;
 
 const CONFIGFS: &str = "/sys/kernel/config/gpio-sim";
 
-/// The chip.
+/// The simulated chip.
 pub struct Pins {
     folder: PathBuf,
 }
@@ -46,7 +46,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 impl Pins {
-    /// Makes the chip.
+    /// Creates the chip.
     pub fn make() -> Result<Self> {
         let device = Path::new(CONFIGFS).join("line");
         let bank = device.join("bank0");
@@ -66,18 +66,18 @@ impl Pins {
         Ok(Self { folder })
     }
 
-    /// Name and folder of the chip, for the log.
+    /// Folder of the chip in sysfs, for the log.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Pulls an input.
+    /// Sets the level of an input.
     pub fn pull(&self, offset: usize, up: bool) -> Result<()> {
         let file = self.folder.join(format!("sim_gpio{offset}/pull"));
         write(&file, if up { "pull-up" } else { "pull-down" })
     }
 
-    /// Level of a line.
+    /// Level of a pin.
     pub fn level(&self, offset: usize) -> Result<bool> {
         Ok(read(&self.folder.join(format!("sim_gpio{offset}/value")))? == "1")
     }

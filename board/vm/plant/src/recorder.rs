@@ -1,7 +1,7 @@
-//! Every change of a line, with the kernel's time: probes in the gpio-sim driver.
+//! Records every change of a pin with the kernel's time, by probes in the gpio-sim driver.
 //!
-//! Reading levels again and again would see nothing shorter than its pace. The probes see each call
-//! that the driver gets, so not even a pulse of a microsecond on PASS goes unnoticed.
+//! Reading levels in a loop would miss pulses that are shorter than the loop. The probes see each
+//! call of the driver, so even a pulse of one microsecond on PASS is recorded.
 
 use crate::pins::NAMES;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const TRACING: &str = "/sys/kernel/tracing";
 
-/// What the driver is asked to do.
+/// Calls of the driver that are recorded.
 const PROBES: &str = "\
 p:plant/set gpio_sim_set line=$arg2:u32 value=$arg3:u32
 p:plant/set_multiple gpio_sim_set_multiple mask=+0($arg2):x64 bits=+0($arg3):x64
@@ -22,18 +22,18 @@ p:plant/release gpio_sim_free line=$arg2:u32
 p:plant/pull gpio_sim_apply_pull line=$arg2:u32 value=$arg3:u32
 ";
 
-/// A line went to a level.
+/// A change of a pin's level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// CLOCK_MONOTONIC, microseconds.
     pub at: u64,
-    /// The line's offset.
+    /// Offset of the pin.
     pub line: usize,
-    /// Its level from then on.
+    /// Its new level.
     pub up: bool,
 }
 
-/// Levels as the probes tell them.
+/// Levels of all pins, as the probes report them.
 #[derive(Default)]
 struct Levels {
     up: [bool; NAMES.len()],
@@ -42,7 +42,7 @@ struct Levels {
 }
 
 impl Levels {
-    /// Takes one line of the kernel's trace; appends the changes that it means.
+    /// Reads one line of the kernel's trace, and appends the changes that it contains.
     fn take(&mut self, text: &str, changes: &mut Vec<Change>) -> Option<()> {
         // "  partgate-98  [001] .....  12.345678: set: (gpio_sim_set+0x0/0x40 [gpio_sim]) line=2 value=1"
         let (head, values) = text.split_once(": (")?;
@@ -104,14 +104,14 @@ struct Log {
     unread: Vec<String>,
 }
 
-/// The log, growing.
+/// The growing list of changes.
 #[derive(Clone, Default)]
 pub struct Recorder {
     log: Arc<(Mutex<Log>, Condvar)>,
 }
 
 impl Recorder {
-    /// Sets the probes and begins to listen.
+    /// Sets the probes and starts to record.
     pub fn start() -> Result<Self> {
         let write = |file: &str, text: &str| {
             let path = Path::new(TRACING).join(file);
@@ -142,17 +142,17 @@ impl Recorder {
         self.log.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All changes until now.
+    /// All changes so far.
     pub fn changes(&self) -> Vec<Change> {
         self.lock().changes.clone()
     }
 
-    /// Lines of the trace that mean nothing here; there must be none.
+    /// Lines of the trace that could not be read. There must be none.
     pub fn unread(&self) -> Vec<String> {
         self.lock().unread.clone()
     }
 
-    /// The first change of `line` to `up` at or after `since`, waited for at most `at_most`.
+    /// The first change of pin `line` to `up` at or after `since`. Waits at most `at_most` for it.
     pub fn wait_for(&self, line: usize, up: bool, since: u64, at_most: Duration) -> Option<Change> {
         let find = |log: &Log| {
             log.changes

@@ -1,4 +1,4 @@
-//! What was checked, one line each on the console.
+//! Results of the checks, one per line on the console.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A check: `what` must hold.
+    /// Reports a check: `what` must hold.
     pub fn check(&mut self, holds: bool, what: impl Display) -> bool {
         if holds {
             self.passed += 1;
@@ -22,12 +22,12 @@ impl Report {
         holds
     }
 
-    /// A check that could not even be made.
+    /// Reports a check that could not be made.
     pub fn broken(&mut self, error: impl Display) {
         self.check(false, error);
     }
 
-    /// The closing line; true when nothing failed and something was checked.
+    /// Prints the last line. True if something was checked and nothing failed.
     pub fn close(&self) -> bool {
         println!("{} passed, {} failed", self.passed, self.failed);
         self.failed == 0 && self.passed > 0

@@ -1,21 +1,21 @@
-//! What the line's configuration says that the plant must know too.
+//! The settings of the line's configuration that the plant needs too.
 
-/// Microseconds.
+/// Settings in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// From the trigger to the gate.
     pub after: u64,
     /// Length of a pulse.
     pub pulse: u64,
-    /// An output this much later than due is a fault.
+    /// An output that is set this much later than due is a fault.
     pub late: u64,
-    /// Parts are never closer.
+    /// Shortest time between two parts.
     pub pitch: u64,
-    /// The latest exposure that is a part's.
+    /// Latest exposure after a trigger that belongs to its part.
     pub exposure: u64,
-    /// READY and PASS fall when the vision process is silent for so long.
+    /// READY and PASS are switched off if the vision process is silent for this long.
     pub lease: u64,
-    /// No frame for so long: the camera counts as lost.
+    /// A camera without a frame for this long is lost.
     pub camera: u64,
 }
 
@@ -36,7 +36,7 @@ fn value(text: &str, section: &str, key: &str) -> Option<u64> {
 }
 
 impl Settings {
-    /// Reads the few that matter here; the program under test reads and checks all of them.
+    /// Reads only these settings. The program under test reads and checks all of them.
     pub fn of(text: &str) -> Result<Self, String> {
         let ms = |section: &str, key: &str| {
             value(text, section, key)
@@ -55,10 +55,10 @@ impl Settings {
     }
 }
 
-/// The configuration with another distance to the gate.
+/// The configuration with another time to the gate.
 ///
 /// # Errors
-/// When it has none.
+/// If the configuration has no `after_ms`.
 pub fn with_gate_after(text: &str, after_ms: u64) -> Result<String, String> {
     let line = text
         .lines()

@@ -1,4 +1,4 @@
-//! What the gate is put through, in this order, and what must come of it.
+//! The trials of the gate, in this order, and their expected results.
 
 use crate::belt::{Belt, SETTLING, ms, now, sleep_until};
 use crate::gate::{self, Gate};
@@ -13,19 +13,20 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Longest wait for READY: an emulated processor reads the bundle and makes its plan.
+/// Longest wait for READY: an emulated processor needs long to read the bundle and to load the
+/// network.
 const START: Duration = Duration::from_secs(120);
 
-/// A line under trial.
+/// A line under test.
 pub struct Trials<'a> {
     pub belt: Belt,
     pub gate: Gate,
     pub report: &'a mut Report,
-    /// In the order in which they come along the belt.
+    /// The parts, in the order in which they come.
     pub parts: &'a [Part],
 }
 
-/// Alternates parts that may pass and parts that must not, as far as they last.
+/// Alternates parts that may pass and parts that must not, as long as both last.
 pub fn mixed(parts: Vec<Part>) -> Vec<Part> {
     let (good, bad): (Vec<_>, Vec<_>) = parts.into_iter().partition(Part::may_pass);
     let (mut good, mut bad) = (good.into_iter(), bad.into_iter());
@@ -39,7 +40,7 @@ pub fn mixed(parts: Vec<Part>) -> Vec<Part> {
     }
 }
 
-/// Least, median and greatest, in milliseconds.
+/// Smallest, median and largest value, in milliseconds.
 fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
     match (values.first(), values.get(values.len() / 2), values.last()) {
@@ -55,7 +56,7 @@ impl<'a> Trials<'a> {
         self.parts.iter().find(|part| part.may_pass() == may_pass)
     }
 
-    /// Waits until the line may run again.
+    /// Waits until the line can run again.
     fn ready(&mut self, since: u64, after: &str) -> Result<bool> {
         let ready = self.belt.ready(since, START)?;
         let (lines, clear) = ready.unwrap_or_default();
@@ -69,8 +70,8 @@ impl<'a> Trials<'a> {
         ))
     }
 
-    /// Sends parts along the belt, half the way to the ejector apart; their triggers, once the last
-    /// has left.
+    /// Sends parts along the belt, at half the distance to the ejector. Returns their triggers
+    /// after the last one has left.
     fn send(&mut self, parts: impl Iterator<Item = &'a Part>) -> Result<Vec<(&'a Part, u64)>> {
         let mut sent: Vec<(&Part, u64)> = Vec::new();
         for part in parts {
@@ -85,7 +86,7 @@ impl<'a> Trials<'a> {
         Ok(sent)
     }
 
-    /// A good part passes and a bad one does not: everything is as it was.
+    /// Checks that the line works as before: a good part passes and a bad part does not.
     fn works(&mut self) -> Result<()> {
         let both = [self.first(true), self.first(false)];
         for (part, trigger) in self.send(both.into_iter().flatten())? {
@@ -98,8 +99,8 @@ impl<'a> Trials<'a> {
         Ok(())
     }
 
-    /// The part of this trigger must have been thrown out.
-    fn thrown_out(&mut self, trigger: u64, part: &str) {
+    /// Checks that the part of this trigger was rejected.
+    fn was_rejected(&mut self, trigger: u64, part: &str) {
         let outcome = self.belt.outcome(trigger);
         self.report.check(
             outcome.rejected && self.belt.changes(PASS, true, trigger) == 0,
@@ -107,7 +108,7 @@ impl<'a> Trials<'a> {
         );
     }
 
-    /// A line went to a level within `at_most` of an event.
+    /// Checks that an output went to a level within `at_most` of an event.
     fn goes(&mut self, line: usize, up: bool, since: u64, at_most: u64, what: &str) -> Result<()> {
         let already = self.belt.pins.level(line)? == up;
         let change = self
@@ -144,7 +145,7 @@ impl<'a> Trials<'a> {
         Ok(ready)
     }
 
-    /// Every part comes to what `partgate score` says of its picture.
+    /// The gate decides on every part as `partgate score` does on its picture.
     pub fn verdicts(&mut self) -> Result<()> {
         let began = now();
         let sent = self.send(self.parts.iter())?;
@@ -221,7 +222,7 @@ impl<'a> Trials<'a> {
         Ok(())
     }
 
-    /// The camera delivers nothing while a part is in view.
+    /// The camera delivers no frame while a part is in view.
     pub fn no_frames(&mut self) -> Result<()> {
         let (Some(part), Some(scene)) = (self.first(true), &self.belt.scene) else {
             return Ok(());
@@ -232,11 +233,11 @@ impl<'a> Trials<'a> {
         let limit = self.belt.settings.camera + 1_000_000;
         self.goes(READY, false, since, limit, "camera silent: READY off")?;
         self.belt.leave(trigger);
-        self.thrown_out(trigger, "a good part that no frame shows");
+        self.was_rejected(trigger, "a good part that no frame shows");
         if let Some(scene) = &self.belt.scene {
             scene.inject("Percentage of Dropped Buffers", 0)?;
         }
-        self.ready(now(), "the camera speaks again")?;
+        self.ready(now(), "the camera delivers frames again")?;
         self.works()
     }
 
@@ -251,18 +252,18 @@ impl<'a> Trials<'a> {
         self.belt.leave(second);
         if second - first >= self.belt.settings.pitch {
             self.report.broken(format_args!(
-                "the test machine stood still: {:.0} ms between two triggers meant to be closer than {:.0} ms",
+                "the test machine stopped for a while: {:.0} ms between two triggers meant to be closer than {:.0} ms",
                 ms(second - first),
                 ms(self.belt.settings.pitch)
             ));
             return Ok(());
         }
-        self.thrown_out(first, "a good part with another too close behind it");
-        self.thrown_out(second, "a part too close behind another");
+        self.was_rejected(first, "a good part with another too close behind it");
+        self.was_rejected(second, "a part too close behind another");
         Ok(())
     }
 
-    /// The wall clock is set while a part is under way: nothing changes.
+    /// The wall clock is set while a part is on its way. Nothing must change.
     pub fn clock_step(&mut self) -> Result<()> {
         let wall = |by: i64| {
             let t = clock_gettime(ClockId::Realtime);
@@ -290,7 +291,7 @@ impl<'a> Trials<'a> {
         Ok(())
     }
 
-    /// The camera is pulled while a good part is under way, and plugged in again.
+    /// The camera is unplugged while a good part is on its way, and plugged in again.
     pub fn unplug(&mut self) -> Result<()> {
         let Some(part) = self.first(true) else {
             return Ok(());
@@ -306,8 +307,8 @@ impl<'a> Trials<'a> {
             .check(self.belt.pins.level(FAULT)?, "camera unplugged: FAULT on");
         let without = self.belt.place(part)?;
         self.belt.leave(without);
-        self.thrown_out(under_way, "the good part under way");
-        self.thrown_out(without, "a good part that comes without a camera");
+        self.was_rejected(under_way, "the good part under way");
+        self.was_rejected(without, "a good part that comes without a camera");
         self.report.check(
             !self.belt.pins.level(READY)? && !Path::new("/dev/video0").exists(),
             "READY is still off",
@@ -319,7 +320,7 @@ impl<'a> Trials<'a> {
         self.works()
     }
 
-    /// The vision process dies, or stands still, while a good part is under way.
+    /// The vision process dies or stops while a good part is on its way.
     pub fn vision(&mut self, signal: Signal, what: &str) -> Result<()> {
         let Some(part) = self.first(true) else {
             return Ok(());
@@ -331,7 +332,7 @@ impl<'a> Trials<'a> {
         let limit = self.belt.settings.lease + self.belt.settings.late;
         self.goes(READY, false, since, limit, &format!("{what}: READY off"))?;
         self.belt.leave(under_way);
-        self.thrown_out(under_way, "the good part under way");
+        self.was_rejected(under_way, "the good part under way");
         self.ready(since, what)?;
         self.report.check(
             self.gate.vision().is_some_and(|new| new != pid) && !gate::alive(pid),
@@ -377,7 +378,7 @@ impl<'a> Trials<'a> {
         Ok(())
     }
 
-    /// Asked to end, it ends well, with the line stopped.
+    /// After a request to end, the program ends in an orderly way, and the line is stopped.
     pub fn terminate(&mut self) -> Result<()> {
         let since = now();
         self.gate.signal(Signal::TERM)?;
@@ -397,7 +398,7 @@ impl<'a> Trials<'a> {
         Ok(())
     }
 
-    /// The supervisor dies: the kernel lets go of the lines, and the resistors hold them.
+    /// The supervisor dies. The kernel releases the outputs, and the resistors give their levels.
     pub fn supervisor_killed(&mut self) -> Result<()> {
         let vision = self.gate.vision();
         let since = now();
