@@ -172,8 +172,8 @@ pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
 fn decode_compressed(raw: &RawFrame, what: &str, into: &mut Frame) -> Result<(), DecodeError> {
     let name = format!("{what} {}", raw.sequence);
     *into = decode_frame(&raw.bytes, Path::new(&name))?;
-    let told = raw.width != 0 || raw.height != 0;
-    if told && (into.width(), into.height()) != (raw.width, raw.height) {
+    let size_known = raw.width != 0 || raw.height != 0;
+    if size_known && (into.width(), into.height()) != (raw.width, raw.height) {
         return Err(DecodeError::OtherSize {
             sequence: raw.sequence,
             width: into.width(),

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told_with_what_can() {
+    fn impossible_values_are_refused_with_the_possible_ones() {
         for (name, value, words) in [
             ("exposure_us", 2050, ["2050", "100"]),
             ("exposure_us", 0, ["= 0", "100"]),

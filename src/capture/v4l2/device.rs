@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_camera_is_told_with_the_fix() {
+    fn a_device_that_is_no_camera_is_refused_with_the_fix() {
         for (device, words) in [
             ("/dev/video99", "plugged in"),
             ("/dev/null", "no camera"),

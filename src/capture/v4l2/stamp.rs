@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stamped_instant_is_told() {
+    fn the_stamped_instant_is_known() {
         assert!(stamped_at_the_end(CLOCK_MONOTONIC | 1));
         assert!(!stamped_at_the_end(CLOCK_MONOTONIC | 0x1_0000));
     }
