@@ -2,7 +2,7 @@
 
 mod description;
 mod fuse;
-mod kernels;
+pub(crate) mod kernels;
 mod pack;
 mod plan;
 mod run;

@@ -15,6 +15,7 @@ mod blocks;
 mod depthwise;
 mod isa;
 mod portable;
+mod products;
 mod rows;
 mod tiles;
 
@@ -22,6 +23,7 @@ pub(crate) use blocks::{BLOCK, Blocks};
 pub(crate) use depthwise::{MOST_TAPS, Taps, packed_blocks, places, read_quads, touched};
 pub(crate) use isa::{Addition, LANES, QUAD, Saturation};
 pub(crate) use portable::sum_of_bytes;
+pub(crate) use products::{MOST_SUMS, PANELS, Panels, Task, Tile};
 pub(crate) use rows::{Block, Dense, Lines, Other, Source, Wide, Window};
 pub(crate) use tiles::{Filter, Operand};
 
