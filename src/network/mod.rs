@@ -1,17 +1,23 @@
 //! ONNX files to something that runs: one named f32 input of a fixed shape, named f32 outputs.
 //! The backbone, the neighbourhood network and the refinement network all go through here, so that
-//! quantisation means the same thing and what runs is reported for each.
+//! quantisation means the same thing and what runs is reported for each. Quantised files run in
+//! integers where all of their nodes can ([`integer`]); everything else runs in tract.
 
+mod integer;
 mod quantised;
 
+pub use integer::{Kernel, KernelError, Refusal, StepCost};
 pub use quantised::QuantisedError;
 
+use integer::Integers;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::multithread::Executor;
-use tract_onnx::tract_core::internal::{RunOptions, TypedSimplePlan, TypedSimpleState};
+use tract_onnx::tract_core::internal::{
+    RunOptions, TractErrorContext, TypedSimplePlan, TypedSimpleState,
+};
 
 /// The arithmetic that a network file prescribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +77,17 @@ pub enum NetworkError {
         /// tract's chain of causes.
         message: String,
     },
+    /// The kernel that the environment asks for cannot run.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Nodes of a quantised network would run in floats.
+    #[error("{name}: does not run in integers: {}", told(.nodes))]
+    NotIntegers {
+        /// The network.
+        name: String,
+        /// The nodes.
+        nodes: Vec<Refusal>,
+    },
     /// No thread pool of that size.
     #[error("a pool of {threads} threads cannot be made: {message}")]
     Threads {
@@ -79,6 +96,14 @@ pub enum NetworkError {
         /// What the system said.
         message: String,
     },
+}
+
+fn told(nodes: &[Refusal]) -> String {
+    let word = |n: &Refusal| format!("{} `{}`: {}", n.operator, n.node, n.reason);
+    match nodes {
+        [] => "it is described as f32".into(),
+        _ => nodes.iter().map(word).collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// The worker threads of one judge: shared by the networks and the nearest-neighbour search.
@@ -144,6 +169,8 @@ pub struct KernelReport {
     pub rounded_activations: usize,
     /// Operator names with their counts after optimisation.
     pub operators: Vec<(String, usize)>,
+    /// Nodes of a quantised file because of which it runs in floats.
+    pub refused_nodes: Vec<Refusal>,
 }
 
 /// What a network promises: names and shapes that the file must keep.
@@ -162,6 +189,17 @@ pub struct Signature<'a> {
 /// A network ready to run at one input shape.
 pub struct Network {
     name: String,
+    engine: Engine,
+    kernels: KernelReport,
+}
+
+enum Engine {
+    Integers(Box<Integers>),
+    Tract(Box<Floats>),
+}
+
+/// A network that tract runs.
+struct Floats {
     input_shape: Vec<usize>,
     plan: Arc<TypedSimplePlan>,
     state: TypedSimpleState,
@@ -169,7 +207,6 @@ pub struct Network {
     outputs: TVec<TValue>,
     /// Where each promised output is among the file's.
     slots: Vec<usize>,
-    kernels: KernelReport,
 }
 
 fn chain(error: &TractError) -> String {
@@ -182,7 +219,8 @@ fn chain(error: &TractError) -> String {
 }
 
 impl Network {
-    /// Loads ONNX `bytes` and checks that they keep `signature`.
+    /// Loads ONNX `bytes` and checks that they keep `signature`. A quantised file runs in integers
+    /// if all of it can, and in floats otherwise; [`KernelReport::refused_nodes`] says why.
     ///
     /// # Errors
     /// [`NetworkError`] naming the network, node or output.
@@ -191,27 +229,76 @@ impl Network {
         signature: &Signature<'_>,
         threads: &Threads,
     ) -> Result<Self, NetworkError> {
-        let name = || signature.name.clone();
-        let refused = |message: String| NetworkError::Load {
-            name: name(),
-            shape: signature.input.clone(),
-            message,
-        };
-        let load = |e: TractError| refused(chain(&e));
         let reader = quantised::reader();
-        let mut proto = reader
+        let proto = reader
             .proto_model_for_read(&mut std::io::Cursor::new(bytes))
-            .map_err(load)?;
+            .map_err(|e| refused(signature, chain(&e)))?;
+        let mut refused_nodes = Vec::new();
+        if let (Precision::Int8, Some(graph)) = (signature.precision, &proto.graph) {
+            let outputs: Vec<&str> = signature.outputs.iter().map(|(name, _)| *name).collect();
+            let kernel = Kernel::chosen()?;
+            match Integers::load(graph, &signature.input, &outputs, kernel, threads) {
+                Ok(integers) => return Self::in_integers(integers, signature, threads),
+                Err(nodes) => refused_nodes = nodes,
+            }
+        }
+        Self::in_floats(&reader, proto, signature, threads, refused_nodes)
+    }
+
+    fn in_integers(
+        integers: Integers,
+        signature: &Signature<'_>,
+        threads: &Threads,
+    ) -> Result<Self, NetworkError> {
+        for (index, (output, want)) in signature.outputs.iter().enumerate() {
+            let found = integers.output_shape(index);
+            if found != want[..] {
+                return Err(NetworkError::Output {
+                    name: signature.name.clone(),
+                    output: (*output).into(),
+                    problem: format!("gives {found:?}, described as f32 {want:?}"),
+                });
+            }
+        }
+        let kernels = KernelReport {
+            engine: format!("integers by {} on the CPU", integers.kernel()),
+            precision: signature.precision,
+            threads: threads.count(),
+            integer_nodes: integers.steps().count(),
+            float_nodes: 0,
+            rounded_activations: integers.rounded(),
+            operators: quantised::census(integers.steps()),
+            refused_nodes: Vec::new(),
+        };
+        Ok(Self {
+            name: signature.name.clone(),
+            engine: Engine::Integers(Box::new(integers)),
+            kernels,
+        })
+    }
+
+    fn in_floats(
+        reader: &tract_onnx::Onnx,
+        mut proto: tract_onnx::pb::ModelProto,
+        signature: &Signature<'_>,
+        threads: &Threads,
+        refused_nodes: Vec<Refusal>,
+    ) -> Result<Self, NetworkError> {
+        let name = || signature.name.clone();
+        let load = |e: TractError| refused(signature, chain(&e));
         let rounded_activations =
             quantised::fuse_pairs(&mut proto).map_err(|source| NetworkError::Quantised {
                 name: name(),
                 source,
             })?;
         if (signature.precision == Precision::Int8) != (rounded_activations > 0) {
-            return Err(refused(format!(
-                "described as {} but the file has {rounded_activations} quantised activations",
-                signature.precision
-            )));
+            return Err(refused(
+                signature,
+                format!(
+                    "described as {} but the file has {rounded_activations} quantised activations",
+                    signature.precision
+                ),
+            ));
         }
         let output_names: Vec<String> = proto
             .graph
@@ -245,41 +332,27 @@ impl Network {
             }
             slots.push(slot);
         }
-
-        let computing = || {
-            model
-                .nodes()
-                .iter()
-                .filter(|n| !matches!(&*n.op().name(), "Const" | "Source"))
-        };
-        let integer_nodes = computing()
-            .filter(|n| n.outputs.iter().any(|o| o.fact.datum_type.is_integer()))
-            .count();
-        let operator_names: Vec<_> = computing().map(|n| n.op().name().into_owned()).collect();
         let kernels = KernelReport {
-            engine: format!("tract {} on the CPU", env!("PARTGATE_TRACT_VERSION")),
-            precision: signature.precision,
-            threads: threads.count(),
-            integer_nodes,
-            float_nodes: operator_names.len() - integer_nodes,
             rounded_activations,
-            operators: quantised::census(operator_names.iter().map(String::as_str)),
+            refused_nodes,
+            ..report(&model, signature, threads)
         };
         let options = RunOptions {
             executor: Some(threads.executor()),
             ..RunOptions::default()
         };
         let plan = TypedSimplePlan::new_with_options(model, &options).map_err(load)?;
-        let state = plan.spawn().map_err(load)?;
-        let input = Tensor::zero::<f32>(&signature.input).map_err(load)?;
-        Ok(Self {
-            name: name(),
+        let floats = Floats {
             input_shape: signature.input.clone(),
+            state: plan.spawn().map_err(load)?,
+            input: Arc::new(Tensor::zero::<f32>(&signature.input).map_err(load)?),
             plan,
-            state,
-            input: Arc::new(input),
             outputs: tvec!(),
             slots,
+        };
+        Ok(Self {
+            name: name(),
+            engine: Engine::Tract(Box::new(floats)),
             kernels,
         })
     }
@@ -289,28 +362,37 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Run`] when tract cannot make a state.
     pub fn another(&self) -> Result<Self, NetworkError> {
+        let engine = match &self.engine {
+            Engine::Integers(integers) => Engine::Integers(Box::new(integers.another())),
+            Engine::Tract(floats) => {
+                let another = floats.another().map_err(|e| failed(&self.name, &e))?;
+                Engine::Tract(Box::new(another))
+            }
+        };
         Ok(Self {
             name: self.name.clone(),
-            input_shape: self.input_shape.clone(),
-            plan: self.plan.clone(),
-            state: self.plan.spawn().map_err(|e| self.failed(&e))?,
-            input: Arc::new(Tensor::clone(&self.input)),
-            outputs: tvec!(),
-            slots: self.slots.clone(),
+            engine,
             kernels: self.kernels.clone(),
         })
-    }
-
-    fn failed(&self, error: &TractError) -> NetworkError {
-        NetworkError::Run {
-            name: self.name.clone(),
-            message: chain(error),
-        }
     }
 
     /// What runs.
     pub fn kernels(&self) -> &KernelReport {
         &self.kernels
+    }
+
+    /// Refuses a network that runs in floats.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotIntegers`] with the nodes that are the reason.
+    pub fn require_integers(&self) -> Result<(), NetworkError> {
+        match self.engine {
+            Engine::Integers(_) => Ok(()),
+            Engine::Tract(_) => Err(NetworkError::NotIntegers {
+                name: self.name.clone(),
+                nodes: self.kernels.refused_nodes.clone(),
+            }),
+        }
     }
 
     /// Lets `fill` write the input, row-major f32.
@@ -321,21 +403,28 @@ impl Network {
         &mut self,
         fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
     ) -> Result<(), E> {
-        // The previous run's state may still hold the input; only then is a new one made.
-        if Arc::get_mut(&mut self.input).is_none() {
-            let fresh = Tensor::zero::<f32>(&self.input_shape).map_err(|e| self.failed(&e))?;
-            self.input = Arc::new(fresh);
+        match &mut self.engine {
+            Engine::Integers(integers) => fill(integers.input_mut()),
+            Engine::Tract(floats) => {
+                let name = &self.name;
+                floats.fill(fill).map_err(|e| failed(name, &e))?
+            }
         }
-        let name = &self.name;
-        let failed = |e: &TractError| NetworkError::Run {
-            name: name.clone(),
-            message: chain(e),
-        };
-        if let Some(tensor) = Arc::get_mut(&mut self.input) {
-            let mut plain = tensor.try_as_plain_ram_mut().map_err(|e| failed(&e))?;
-            fill(plain.as_slice_mut::<f32>().map_err(|e| failed(&e))?)?;
+    }
+
+    /// Takes `[rows, columns, channels]` bytes, which are the quantised input, instead of what
+    /// [`Network::fill`] would write. `false`, and nothing done, when the network runs in floats.
+    ///
+    /// # Panics
+    /// When `pixels` has another length than the input: a programming error.
+    pub fn fill_bytes(&mut self, pixels: &[u8]) -> bool {
+        match &mut self.engine {
+            Engine::Integers(integers) => {
+                integers.take_bytes(pixels);
+                true
+            }
+            Engine::Tract(_) => false,
         }
-        Ok(())
     }
 
     /// Runs on what [`Network::fill`] wrote.
@@ -343,14 +432,26 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Run`].
     pub fn infer(&mut self) -> Result<(), NetworkError> {
-        self.outputs.clear();
-        let input = TValue::from_const(self.input.clone());
-        match self.state.run(tvec!(input)) {
-            Ok(outputs) => {
-                self.outputs = outputs;
+        match &mut self.engine {
+            Engine::Integers(integers) => {
+                integers.run(false);
                 Ok(())
             }
-            Err(e) => Err(self.failed(&e)),
+            Engine::Tract(floats) => floats.infer().map_err(|e| failed(&self.name, &e)),
+        }
+    }
+
+    /// As [`Network::infer`], and says what each fused step cost; of what tract runs, nothing.
+    ///
+    /// # Errors
+    /// [`NetworkError::Run`].
+    pub fn infer_timed(&mut self) -> Result<Vec<StepCost>, NetworkError> {
+        match &mut self.engine {
+            Engine::Integers(integers) => {
+                integers.run(true);
+                Ok(integers.costs())
+            }
+            Engine::Tract(_) => self.infer().map(|()| Vec::new()),
         }
     }
 
@@ -359,16 +460,89 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Run`] before the first run.
     pub fn output(&self, index: usize) -> Result<&[f32], NetworkError> {
-        let tensor = self
-            .outputs
-            .get(self.slots[index])
-            .ok_or_else(|| NetworkError::Run {
-                name: self.name.clone(),
-                message: "nothing was run yet".into(),
-            })?;
-        tensor
-            .try_as_plain_ram()
-            .and_then(|plain| plain.as_slice::<f32>())
-            .map_err(|e| self.failed(&e))
+        let output = match &self.engine {
+            Engine::Integers(integers) => integers.output(index),
+            Engine::Tract(floats) => floats.output(index).map_err(|e| failed(&self.name, &e))?,
+        };
+        output.ok_or_else(|| NetworkError::Run {
+            name: self.name.clone(),
+            message: "nothing was run yet".into(),
+        })
+    }
+}
+
+fn refused(signature: &Signature<'_>, message: String) -> NetworkError {
+    NetworkError::Load {
+        name: signature.name.clone(),
+        shape: signature.input.clone(),
+        message,
+    }
+}
+
+fn failed(name: &str, error: &TractError) -> NetworkError {
+    NetworkError::Run {
+        name: name.into(),
+        message: chain(error),
+    }
+}
+
+/// What tract runs.
+fn report(model: &TypedModel, signature: &Signature<'_>, threads: &Threads) -> KernelReport {
+    let computing = || {
+        model
+            .nodes()
+            .iter()
+            .filter(|n| !matches!(&*n.op().name(), "Const" | "Source"))
+    };
+    let integer_nodes = computing()
+        .filter(|n| n.outputs.iter().any(|o| o.fact.datum_type.is_integer()))
+        .count();
+    let operator_names: Vec<_> = computing().map(|n| n.op().name().into_owned()).collect();
+    KernelReport {
+        engine: format!("tract {} on the CPU", env!("PARTGATE_TRACT_VERSION")),
+        precision: signature.precision,
+        threads: threads.count(),
+        integer_nodes,
+        float_nodes: operator_names.len() - integer_nodes,
+        rounded_activations: 0,
+        operators: quantised::census(operator_names.iter().map(String::as_str)),
+        refused_nodes: Vec::new(),
+    }
+}
+
+impl Floats {
+    fn another(&self) -> TractResult<Self> {
+        Ok(Self {
+            input_shape: self.input_shape.clone(),
+            plan: self.plan.clone(),
+            state: self.plan.spawn()?,
+            input: Arc::new(Tensor::clone(&self.input)),
+            outputs: tvec!(),
+            slots: self.slots.clone(),
+        })
+    }
+
+    fn fill<R>(&mut self, fill: impl FnOnce(&mut [f32]) -> R) -> TractResult<R> {
+        // The previous run's state may still hold the input; only then is a new one made.
+        if Arc::get_mut(&mut self.input).is_none() {
+            self.input = Arc::new(Tensor::zero::<f32>(&self.input_shape)?);
+        }
+        let tensor = Arc::get_mut(&mut self.input).context("the input is held by a run")?;
+        let mut plain = tensor.try_as_plain_ram_mut()?;
+        Ok(fill(plain.as_slice_mut::<f32>()?))
+    }
+
+    fn infer(&mut self) -> TractResult<()> {
+        self.outputs.clear();
+        let input = TValue::from_const(self.input.clone());
+        self.outputs = self.state.run(tvec!(input))?;
+        Ok(())
+    }
+
+    fn output(&self, index: usize) -> TractResult<Option<&[f32]>> {
+        let Some(tensor) = self.outputs.get(self.slots[index]) else {
+            return Ok(None);
+        };
+        Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
     }
 }

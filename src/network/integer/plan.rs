@@ -50,6 +50,23 @@ pub(super) enum Work {
     },
 }
 
+impl Work {
+    /// What it is called in reports.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Work::Dense { .. } => "Convolution",
+            Work::Block(block) => match (&block.expand, &block.project) {
+                (Some(_), Some(_)) => "ExpandDepthwiseProject",
+                (Some(_), None) => "ExpandDepthwise",
+                (None, Some(_)) => "DepthwiseProject",
+                (None, None) => "Depthwise",
+            },
+            Work::Add(_) => "Add",
+            Work::MaxPool { .. } => "MaxPool",
+        }
+    }
+}
+
 /// One step: from a tensor (and another one that is added) to a tensor.
 pub(super) struct Step {
     /// The file's nodes in it.
@@ -81,6 +98,8 @@ pub(crate) struct Plan {
     pub(super) buffers: Vec<(usize, u8)>,
     /// Bytes that each thread needs for itself.
     pub(super) scratch: usize,
+    /// Values that are rounded to bytes.
+    pub(super) rounded: usize,
 }
 
 struct Drafts<'a> {
@@ -153,6 +172,7 @@ impl Plan {
             exits,
             buffers,
             scratch,
+            rounded: description.layers.len() + 1,
         })
     }
 }

@@ -65,7 +65,12 @@ fn whole(tensor: &pb::TensorProto) -> Option<Vec<i32>> {
         DataType::Uint8 | DataType::Int32 if raw.is_empty() => listed(),
         DataType::Int8 => raw.iter().map(|&b| i32::from(b as i8)).collect(),
         DataType::Uint8 => raw.iter().map(|&b| i32::from(b)).collect(),
-        DataType::Int32 => raw.as_chunks::<4>().0.iter().map(|&b| i32::from_le_bytes(b)).collect(),
+        DataType::Int32 => raw
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&b| i32::from_le_bytes(b))
+            .collect(),
         _ => return None,
     };
     fits(tensor, numbers.len()).then_some(numbers)
@@ -96,9 +101,18 @@ fn sizes<const N: usize>(node: &pb::NodeProto, name: &str) -> Result<Option<[usi
     let Some(found) = attribute(node, name) else {
         return Ok(None);
     };
-    let sizes: Option<Vec<usize>> = found.ints.iter().map(|&v| usize::try_from(v).ok()).collect();
+    let sizes: Option<Vec<usize>> = found
+        .ints
+        .iter()
+        .map(|&v| usize::try_from(v).ok())
+        .collect();
     let sizes = sizes.and_then(|s| <[usize; N]>::try_from(s).ok());
-    let wanted = || format!("attribute {name} is {:?}; {N} numbers are usable", found.ints);
+    let wanted = || {
+        format!(
+            "attribute {name} is {:?}; {N} numbers are usable",
+            found.ints
+        )
+    };
     sizes.map(Some).ok_or_else(wanted)
 }
 
@@ -138,21 +152,26 @@ fn geometry(node: &pb::NodeProto, [rows, columns]: [usize; 2]) -> Result<Geometr
 }
 
 fn on_lattice(value: f32, lattice: Lattice) -> u8 {
-    ((value / lattice.scale).round_ties_even() + f32::from(lattice.zero_point)).clamp(0.0, 255.0) as u8
+    ((value / lattice.scale).round_ties_even() + f32::from(lattice.zero_point)).clamp(0.0, 255.0)
+        as u8
 }
 
 impl<'a> Reader<'a> {
     fn thing(&self, node: &'a pb::NodeProto, index: usize) -> Outcome {
         let name = node.input.get(index).map_or("", String::as_str);
         match self.things.get(name) {
-            Some(Thing::Unknown) => Err(format!("takes `{name}`, which is not computed in integers")),
+            Some(Thing::Unknown) => {
+                Err(format!("takes `{name}`, which is not computed in integers"))
+            }
             Some(thing) => Ok(thing.clone()),
             None => Err(format!("input {index}, `{name}`, is not quantised")),
         }
     }
 
     fn constant(&self, node: &pb::NodeProto, index: usize) -> Option<&'a pb::TensorProto> {
-        node.input.get(index).and_then(|name| self.constants.get(name.as_str()).copied())
+        node.input
+            .get(index)
+            .and_then(|name| self.constants.get(name.as_str()).copied())
     }
 
     /// The value behind a DequantizeLinear that gives back what was quantised.
@@ -167,7 +186,9 @@ impl<'a> Reader<'a> {
         };
         let lattice = self.lattice(value);
         if scales != [lattice.scale] || zero_point != lattice.zero_point {
-            return Err(format!("input {index} is dequantised by other scales than it was quantised by"));
+            return Err(format!(
+                "input {index} is dequantised by other scales than it was quantised by"
+            ));
         }
         Ok(value)
     }
@@ -184,14 +205,18 @@ impl<'a> Reader<'a> {
     }
 
     fn scales(&self, node: &pb::NodeProto) -> Result<Vec<f32>, String> {
-        self.constant(node, 1).and_then(reals).ok_or_else(|| "its scales are no constant".into())
+        self.constant(node, 1)
+            .and_then(reals)
+            .ok_or_else(|| "its scales are no constant".into())
     }
 
     fn quantise(&mut self, node: &'a pb::NodeProto) -> Outcome {
         let [scale] = self.scales(node)?[..] else {
             return Err("more than one scale".into());
         };
-        let zero = self.constant(node, 2).filter(|t| t.data_type == i32::from(DataType::Uint8));
+        let zero = self
+            .constant(node, 2)
+            .filter(|t| t.data_type == i32::from(DataType::Uint8));
         let Some(&[zero_point]) = zero.and_then(whole).as_deref() else {
             return Err("its zero point is not one u8 constant".into());
         };
@@ -222,7 +247,10 @@ impl<'a> Reader<'a> {
     fn dequantise(&self, node: &'a pb::NodeProto) -> Outcome {
         let scales = self.scales(node)?;
         let zeros = match node.input.get(2) {
-            Some(_) => self.constant(node, 2).and_then(whole).ok_or("its zero points are no constant")?,
+            Some(_) => self
+                .constant(node, 2)
+                .and_then(whole)
+                .ok_or("its zero points are no constant")?,
             None => vec![0; scales.len()],
         };
         if zeros.len() != scales.len() || zeros.iter().any(|z| *z != zeros[0]) {
@@ -253,11 +281,19 @@ impl<'a> Reader<'a> {
 
     fn convolution(&self, node: &'a pb::NodeProto) -> Outcome {
         let input = self.value(node, 0)?;
-        let Thing::Weights { numbers, mut scales } = self.thing(node, 1)? else {
+        let Thing::Weights {
+            numbers,
+            mut scales,
+        } = self.thing(node, 1)?
+        else {
             return Err("its weights are not quantised constants".into());
         };
         let tensor = self.constants[numbers.as_str()];
-        let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let dims: Option<Vec<usize>> = tensor
+            .dims
+            .iter()
+            .map(|&d| usize::try_from(d).ok())
+            .collect();
         let Some(&[outputs, inputs_a_group, rows, columns]) = dims.as_deref() else {
             return Err(format!("weights of {:?}", tensor.dims));
         };
@@ -323,10 +359,14 @@ impl<'a> Reader<'a> {
             return Err("its biases are no constants".into());
         };
         let tensor = self.constants[numbers.as_str()];
-        let bias = Some(tensor).filter(|t| t.data_type == i32::from(DataType::Int32)).and_then(whole);
+        let bias = Some(tensor)
+            .filter(|t| t.data_type == i32::from(DataType::Int32))
+            .and_then(whole);
         let expected = scales.iter().map(|s| s * scale);
         let alike = steps.len() == scales.len()
-            && expected.zip(steps).all(|(e, &s)| (e - s).abs() <= e.abs() * 1e-5);
+            && expected
+                .zip(steps)
+                .all(|(e, &s)| (e - s).abs() <= e.abs() * 1e-5);
         match bias {
             Some(bias) if alike => Ok(bias),
             _ => Err("its biases are not i32 by the scales of input and weights".into()),
@@ -398,10 +438,17 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// Every node that does not run in integers.
 pub(super) fn read(graph: &pb::GraphProto, outputs: &[&str]) -> Result<Description, Vec<Refusal>> {
-    let constants: HashMap<_, _> = graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+    let constants: HashMap<_, _> = graph
+        .initializer
+        .iter()
+        .map(|t| (t.name.as_str(), t))
+        .collect();
     let inputs = graph.input.iter().map(|i| i.name.as_str());
     let mut reader = Reader {
-        input: inputs.clone().find(|i| !constants.contains_key(i)).unwrap_or(""),
+        input: inputs
+            .clone()
+            .find(|i| !constants.contains_key(i))
+            .unwrap_or(""),
         constants,
         things: HashMap::new(),
         input_lattice: None,

@@ -418,8 +418,8 @@ fn check(seed: u64) -> Result<(), TestCaseError> {
                 _ => plan.take_bytes(&pixels, &mut buffers),
             }
             match round {
-                2 => plan.run(&mut buffers, &Some3),
-                _ => plan.run(&mut buffers, &Alone),
+                2 => plan.run(&mut buffers, &Some3, true),
+                _ => plan.run(&mut buffers, &Alone, false),
             }
             for (number, want) in expected.iter().enumerate() {
                 let got = buffers.output(number);
@@ -448,5 +448,78 @@ proptest! {
     #[test]
     fn every_kernel_is_the_definition(seed: u64) {
         check(seed)?;
+    }
+}
+
+/// Numbers that a file may hold and nobody wants.
+const HOSTILE: [usize; 9] = [
+    0,
+    1,
+    2,
+    7,
+    65_536,
+    1_000_000_000,
+    u32::MAX as usize,
+    usize::MAX / 2,
+    usize::MAX,
+];
+
+fn spoil(net: &mut Net, draw: &mut Draw) {
+    let number = draw.one_of(&HOSTILE);
+    let scale = draw.one_of(&[0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40, 1e38, 1e-30]);
+    let layers = &mut net.description.layers;
+    let at = draw.below(layers.len().max(1));
+    let Some(layer) = layers.get_mut(at) else {
+        return;
+    };
+    let spoilt = draw.below(16);
+    match (&mut layer.operation, spoilt) {
+        (_, 0) => layer.lattice.scale = scale,
+        (_, 1) => (layer.low, layer.high) = (200, 100),
+        (_, 2) => net.description.input.scale = scale,
+        (Operation::Convolution(c), 3) => c.outputs = number,
+        (Operation::Convolution(c), 4) => c.inputs_a_group = number,
+        (Operation::Convolution(c), 5) => c.groups = number,
+        (Operation::Convolution(c), 6) => c.geometry.rows = number,
+        (Operation::Convolution(c), 7) => c.geometry.columns = number,
+        (Operation::Convolution(c), 8) => c.geometry.row_stride = number,
+        (Operation::Convolution(c), 9) => c.geometry.column_stride = number,
+        (Operation::Convolution(c), 10) => c.geometry.pads.left = number,
+        (Operation::Convolution(c), 11) => c.geometry.pads.bottom = number,
+        (Operation::Convolution(c), 12) => c.weights.truncate(number),
+        (Operation::Convolution(c), 13) => c.scales.iter_mut().for_each(|s| *s = scale),
+        (Operation::Convolution(c), 14) => c.bias.iter_mut().for_each(|b| *b = i32::MIN),
+        (Operation::Convolution(c), _) => c.input = number,
+        (Operation::MaxPool { geometry, .. }, 3..=6) => geometry.rows = number,
+        (Operation::MaxPool { geometry, .. }, 7..=9) => geometry.row_stride = number,
+        (Operation::MaxPool { geometry, .. }, _) => geometry.pads.top = number,
+        (Operation::Add { left, .. }, 3..=8) => *left = number,
+        (Operation::Add { .. }, _) => {
+            if let Some(exit) = net.description.exits.first_mut() {
+                exit.value = number;
+            }
+        }
+    }
+}
+
+proptest! {
+    /// A plan or a refusal, never a panic; what still is a plan runs.
+    #[test]
+    fn hostile_networks_are_refused(seed: u64) {
+        let mut net = drawn(seed);
+        let draw = &mut Draw(!seed);
+        let mut shape = net.shapes[0];
+        match draw.below(8) {
+            0 => shape.rows = draw.one_of(&HOSTILE),
+            1 => shape.channels = draw.one_of(&HOSTILE),
+            2 => shape.columns = draw.one_of(&HOSTILE),
+            _ => spoil(&mut net, draw),
+        }
+        if let Ok(plan) = Plan::new(&net.description, shape, Kernel::available()[0]) {
+            let bytes: usize = plan.buffers.iter().map(|b| b.0).sum();
+            if bytes < 1 << 22 {
+                plan.run(&mut Buffers::new(&plan, 1), &Alone, false);
+            }
+        }
     }
 }

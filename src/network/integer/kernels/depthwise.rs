@@ -57,7 +57,9 @@ impl Taps<'_> {
     /// Panics when a table is shorter than the groups want, or the geometry is none of those that
     /// [`row`] knows.
     pub(super) fn check(&self) {
-        assert!(matches!(self.side, 3 | 5) && matches!(self.stride, 1 | 2) && self.start < QUAD);
+        assert!(matches!((self.side, self.stride), (3 | 5, 1 | 2)) && self.start < QUAD);
+        // Padding is narrower than the kernel, so no three taps start at column 1.
+        assert!((self.side, self.start) != (3, 1), "start");
         let blocks = packed_blocks(self.side, self.stride, self.start);
         assert!(
             self.weights.len() >= self.groups * blocks * BLOCK,
@@ -103,9 +105,7 @@ pub(super) unsafe fn row<I: Isa, const QUADS: usize>(
             (5, 2, 0) => run!(5, 2, 0),
             (5, 2, 1) => run!(5, 2, 1),
             (5, 2, 2) => run!(5, 2, 2),
-            (5, 2, 3) => run!(5, 2, 3),
-            (3, 1, _) => run!(3, 1, 1),
-            _ => run!(3, 2, 1),
+            _ => run!(5, 2, 3),
         }
     }
 }

@@ -10,17 +10,31 @@
 #![allow(clippy::needless_range_loop)]
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod blocks;
+mod choice;
 mod depthwise;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_sets;
 mod portable;
 mod products;
 mod rows;
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
 pub(crate) use blocks::{BLOCK, Blocks};
-pub(crate) use depthwise::{MOST_TAPS, Taps, packed_blocks, places, read_quads, touched};
+pub use choice::{Kernel, KernelError};
+pub(crate) use depthwise::{Taps, packed_blocks, places, read_quads, touched};
 pub(crate) use isa::{Addition, LANES, QUAD, Saturation};
 pub(crate) use portable::sum_of_bytes;
 pub(crate) use products::{MOST_SUMS, PANELS, Panels, Task, Tile};
@@ -29,43 +43,69 @@ pub(crate) use tiles::{Filter, Operand};
 
 use std::ops::Range;
 
-/// The instruction set that integer networks run on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// Whatever the compiler makes of arrays.
-    Portable,
-    /// x86-64 with AVX-512 VNNI.
-    #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
+/// Compiles the loops for one instruction set: tiles of `$quads` quads by `$groups` groups, and
+/// depthwise sums of `$taps` quads, which is what its registers hold.
+macro_rules! compiled {
+    ($name:ident, $set:ty, $features:literal, $quads:literal, $groups:literal, $taps:literal) => {
+        mod $name {
+            use super::*;
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn dense(d: &Dense<'_>, rows: Range<usize>, to: &mut [u8]) {
+                // SAFETY: the caller's.
+                unsafe { rows::dense::<$set, $quads, $groups>(d, rows, to) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn block(
+                b: &Block<'_>,
+                rows: Range<usize>,
+                to: &mut [u8],
+                scratch: &mut [u8],
+            ) {
+                // SAFETY: the caller's.
+                unsafe { rows::block::<$set, $quads, $groups, $taps>(b, rows, to, scratch) }
+            }
+        }
+    };
 }
 
+#[cfg(target_arch = "x86_64")]
+compiled!(on_avx2, avx2::Avx2, "avx2", 1, 1, 1);
+#[cfg(target_arch = "x86_64")]
+compiled!(on_avxvnni, avxvnni::AvxVnni, "avx2,avxvnni", 1, 1, 1);
+#[cfg(target_arch = "x86_64")]
+compiled!(
+    on_avx512vnni,
+    avx512vnni::Avx512Vnni,
+    "avx512f,avx512bw,avx512vnni",
+    2,
+    3,
+    2
+);
+#[cfg(target_arch = "aarch64")]
+compiled!(on_neon, neon::Neon, "neon", 1, 1, 1);
+#[cfg(target_arch = "aarch64")]
+compiled!(on_dotprod, dotprod::Dotprod, "neon,dotprod", 1, 1, 1);
+
 impl Kernel {
-    /// Every kernel that this processor can run, fastest first.
-    pub fn available() -> Vec<Kernel> {
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw") {
-            found.push(Kernel::Avx512Vnni);
-        }
-        found.push(Kernel::Portable);
-        found
-    }
-
-    /// What is added to the bytes before they are multiplied, times minus one; the plan makes up
-    /// for it in the biases.
-    pub(crate) fn offset(self) -> i32 {
-        0
-    }
-
     /// Output rows `rows` of a convolution, into `output`, which starts with the first of them.
     pub(crate) fn dense(self, dense: &Dense<'_>, rows: Range<usize>, output: &mut [u8]) {
         dense.check(&rows, output);
-        // SAFETY: checked above, and a kernel exists only where it was detected.
+        // SAFETY: checked above, and a kernel is chosen only where it was detected.
         unsafe {
             match self {
                 Kernel::Portable => rows::dense::<portable::Portable, 1, 1>(dense, rows, output),
                 #[cfg(target_arch = "x86_64")]
-                Kernel::Avx512Vnni => x86::dense_avx512vnni(dense, rows, output),
+                Kernel::Avx2 => on_avx2::dense(dense, rows, output),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::AvxVnni => on_avxvnni::dense(dense, rows, output),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512Vnni => on_avx512vnni::dense(dense, rows, output),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Neon => on_neon::dense(dense, rows, output),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Dotprod => on_dotprod::dense(dense, rows, output),
             }
         }
     }
@@ -79,37 +119,23 @@ impl Kernel {
         scratch: &mut [u8],
     ) {
         block.check(&rows, output, scratch);
-        // SAFETY: checked above, and a kernel exists only where it was detected.
+        // SAFETY: checked above, and a kernel is chosen only where it was detected.
         unsafe {
             match self {
                 Kernel::Portable => {
                     rows::block::<portable::Portable, 1, 1, 1>(block, rows, output, scratch);
                 }
                 #[cfg(target_arch = "x86_64")]
-                Kernel::Avx512Vnni => x86::block_avx512vnni(block, rows, output, scratch),
+                Kernel::Avx2 => on_avx2::block(block, rows, output, scratch),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::AvxVnni => on_avxvnni::block(block, rows, output, scratch),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512Vnni => on_avx512vnni::block(block, rows, output, scratch),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Neon => on_neon::block(block, rows, output, scratch),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Dotprod => on_dotprod::block(block, rows, output, scratch),
             }
         }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::avx512vnni::Avx512Vnni;
-    use super::rows::{self, Block, Dense};
-    use std::ops::Range;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) unsafe fn dense_avx512vnni(d: &Dense<'_>, rows: Range<usize>, to: &mut [u8]) {
-        unsafe { rows::dense::<Avx512Vnni, 2, 3>(d, rows, to) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) unsafe fn block_avx512vnni(
-        b: &Block<'_>,
-        rows: Range<usize>,
-        to: &mut [u8],
-        scratch: &mut [u8],
-    ) {
-        unsafe { rows::block::<Avx512Vnni, 2, 3, 2>(b, rows, to, scratch) }
     }
 }

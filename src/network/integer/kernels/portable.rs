@@ -16,6 +16,46 @@ fn nearest(value: f32) -> i32 {
     ((value.clamp(-1024.0, 1024.0) + ROUNDER) - ROUNDER) as i32
 }
 
+// Calls, not copies, below: unrolled into the loops of every geometry, sixteen lanes at a time,
+// these would be most of what the compiler has to do, and no faster.
+
+#[inline(never)]
+fn add_products(
+    sums: &mut [i32; LANES],
+    bytes: &[[u8; QUAD]; LANES],
+    weights: &[[i8; QUAD]; LANES],
+) {
+    for lane in 0..LANES {
+        let mut sum = sums[lane];
+        for tap in 0..QUAD {
+            let product = i32::from(bytes[lane][tap]) * i32::from(weights[lane][tap]);
+            // On the way to a sum that fits, the parts need not.
+            sum = sum.wrapping_add(product);
+        }
+        sums[lane] = sum;
+    }
+}
+
+#[inline(never)]
+fn multiply(sums: &mut [i32; LANES], factors: &[f32; LANES]) {
+    for lane in 0..LANES {
+        sums[lane] = nearest(sums[lane] as f32 * factors[lane]);
+    }
+}
+
+#[inline(never)]
+fn saturated(values: &[[i32; LANES]; QUAD], saturation: &Saturation) -> [[u8; LANES]; QUAD] {
+    let (low, high) = (i32::from(saturation.low), i32::from(saturation.high));
+    let zero_point = i32::from(saturation.zero_point);
+    let mut packed = [[0; LANES]; QUAD];
+    for pixel in 0..QUAD {
+        for lane in 0..LANES {
+            packed[pixel][lane] = (values[pixel][lane] + zero_point).max(low).min(high) as u8;
+        }
+    }
+    packed
+}
+
 // SAFETY of the blocks below: reads and writes are of arrays as long as the trait says, through
 // unaligned copies.
 impl Isa for Portable {
@@ -52,35 +92,19 @@ impl Isa for Portable {
 
     #[inline(always)]
     unsafe fn dot(mut sums: Self::Sums, bytes: Self::Bytes, weights: Self::Weights) -> Self::Sums {
-        for lane in 0..LANES {
-            for tap in 0..QUAD {
-                let product = i32::from(bytes[lane][tap]) * i32::from(weights[lane][tap]);
-                // On the way to a sum that fits, the parts need not.
-                sums[lane] = sums[lane].wrapping_add(product);
-            }
-        }
+        add_products(&mut sums, &bytes, &weights);
         sums
     }
 
     #[inline(always)]
     unsafe fn rounded(mut sums: Self::Sums, factors: Self::Factors) -> Self::Sums {
-        for lane in 0..LANES {
-            sums[lane] = nearest(sums[lane] as f32 * factors[lane]);
-        }
+        multiply(&mut sums, &factors);
         sums
     }
 
     #[inline(always)]
     unsafe fn pack(values: [Self::Sums; QUAD], saturation: &Saturation) -> Self::Packed {
-        let (low, high) = (i32::from(saturation.low), i32::from(saturation.high));
-        let zero_point = i32::from(saturation.zero_point);
-        let mut packed = [[0; LANES]; QUAD];
-        for pixel in 0..QUAD {
-            for lane in 0..LANES {
-                packed[pixel][lane] = (values[pixel][lane] + zero_point).max(low).min(high) as u8;
-            }
-        }
-        packed
+        saturated(&values, saturation)
     }
 
     #[inline(always)]
