@@ -137,7 +137,10 @@ impl Bound {
         let first = nearest + self.row_error + self.error;
         let most = self.error + (first * first + self.reference).sqrt();
         let factor = most / self.scale * (1.0 + 4.0 * U);
-        let (own, other) = (0.5 * self.scale * self.square, 0.5 * self.scale * factor * factor);
+        let (own, other) = (
+            0.5 * self.scale * self.square,
+            0.5 * self.scale * factor * factor,
+        );
         let slack = 2.0 * self.score + 8.0 * U * factor * self.row_error + 4.0 * U * (own + other);
         (factor as f32, (own - other - slack) as f32)
     }

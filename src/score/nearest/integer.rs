@@ -35,7 +35,7 @@ pub(super) fn pays(kernel: Kernel, rows: usize, dimensions: usize) -> bool {
 
 /// The bank in integers.
 #[derive(Clone)]
-pub(super) struct Integers {
+pub(super) struct IntegerBank {
     kernel: Kernel,
     limits: Limits,
     mean: Vec<f32>,
@@ -51,14 +51,16 @@ pub(super) struct Integers {
     errors: Vec<[f32; LANES]>,
 }
 
-impl fmt::Debug for Integers {
+impl fmt::Debug for IntegerBank {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = (self.kernel, &self.limits);
-        f.debug_tuple("Integers").field(&of).finish_non_exhaustive()
+        f.debug_tuple("IntegerBank")
+            .field(&of)
+            .finish_non_exhaustive()
     }
 }
 
-impl Integers {
+impl IntegerBank {
     /// `None` when the bounds would not hold for these values.
     pub(super) fn new(values: &[f32], d: usize, kernel: Kernel) -> Option<Self> {
         let rows = values.len() / d;
@@ -109,11 +111,21 @@ impl Integers {
     /// Row `row`, less the mean.
     fn pack(&mut self, row: usize, centred: &[f64]) {
         let most = centred.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-        let whole = |v: f64| if most > 0.0 { (v * (127.0 / most)).round_ties_even() } else { 0.0 };
+        let whole = |v: f64| {
+            if most > 0.0 {
+                (v * (127.0 / most)).round_ties_even()
+            } else {
+                0.0
+            }
+        };
         // The scale that leaves the least; integers that are all 0 leave everything.
         let product: f64 = centred.iter().map(|&v| v * whole(v)).sum();
         let square: f64 = centred.iter().map(|&v| whole(v) * whole(v)).sum();
-        let scale = if square > 0.0 { (product / square) as f32 } else { 0.0 };
+        let scale = if square > 0.0 {
+            (product / square) as f32
+        } else {
+            0.0
+        };
         let wide = f64::from(scale);
         let error = length(centred.iter().map(|&v| v - wide * whole(v)));
         let error = (error * (1.0 + 1e-6)) as f32;
@@ -163,7 +175,8 @@ impl Integers {
         float::values(ask.kernel, ask.bank, ask.features, &mut scratch.pairs);
         for cells in scratch.pairs.chunk_by(|a, b| a.cell == b.cell) {
             // Candidates are in the order of rows: of equal ones the first wins.
-            let better = |best: Pair, pair: &Pair| if pair.value > best.value { *pair } else { best };
+            let better =
+                |best: Pair, pair: &Pair| if pair.value > best.value { *pair } else { best };
             let best = cells[1..].iter().fold(cells[0], better);
             scratch.rows[best.cell as usize - first] = best.row;
         }
@@ -232,7 +245,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    fn new(bank: &Integers) -> Self {
+    fn new(bank: &IntegerBank) -> Self {
         let depth = DEPTH.min(bank.panels);
         Self {
             centred: vec![0.0; bank.stride()],
@@ -255,7 +268,7 @@ impl Scratch {
     }
 
     /// Sorts cells into those with one candidate, with a few, and those to be searched in f32.
-    fn settle(&mut self, bank: &Integers, first: usize, count: usize) {
+    fn settle(&mut self, bank: &IntegerBank, first: usize, count: usize) {
         self.pairs.clear();
         self.refused.clear();
         for i in 0..count {
@@ -279,9 +292,11 @@ impl Scratch {
 }
 
 /// Moves the candidates that (5) of [`super::bound`] leaves to the front, in their order.
-fn leave(bound: &Bound, bank: &Integers, candidates: &mut [Candidate]) -> usize {
+fn leave(bound: &Bound, bank: &IntegerBank, candidates: &mut [Candidate]) -> usize {
     let of = |c: &Candidate| bound.of(c.score, bank.error[c.row as usize]);
-    let most = candidates.iter().fold(f64::INFINITY, |most, c| most.min(of(c).1));
+    let most = candidates
+        .iter()
+        .fold(f64::INFINITY, |most, c| most.min(of(c).1));
     let limit = bound.limit(most);
     let mut left = 0;
     for i in 0..candidates.len() {
@@ -295,7 +310,7 @@ fn leave(bound: &Bound, bank: &Integers, candidates: &mut [Candidate]) -> usize 
 
 /// All rows for a block of cells.
 struct FirstPass<'a> {
-    bank: &'a Integers,
+    bank: &'a IntegerBank,
     /// Of the block's cells.
     features: &'a [f32],
     mask: Option<&'a PositionMask>,
@@ -317,7 +332,13 @@ impl Task for FirstPass<'_> {
                 let features = &self.features[i * d..][..d];
                 let bytes = &mut self.scratch.bytes[i * stride..][..stride];
                 let centred = &mut self.scratch.centred;
-                quantise(self.bank, features, centred, bytes, &mut self.scratch.cells[i]);
+                quantise(
+                    self.bank,
+                    features,
+                    centred,
+                    bytes,
+                    &mut self.scratch.cells[i],
+                );
             }
         }
         let depth = DEPTH.min(self.bank.panels);
@@ -377,8 +398,13 @@ impl FirstPass<'_> {
             let (inverse, mut best) = (state.inverse, state.best);
             let mut top = [f32::NEG_INFINITY; LANES];
             for p in 0..PANELS {
-                let sums = &sums[p / T::PANELS * T::PANELS * T::CELLS + c * T::PANELS + p % T::PANELS];
-                let allowed = if MASKED { self.allowed(cell + c, panel + p) } else { u16::MAX };
+                let sums =
+                    &sums[p / T::PANELS * T::PANELS * T::CELLS + c * T::PANELS + p % T::PANELS];
+                let allowed = if MASKED {
+                    self.allowed(cell + c, panel + p)
+                } else {
+                    u16::MAX
+                };
                 let mut scores = [0.0; LANES];
                 for l in 0..LANES {
                     let (sum, own) = (sums[l] as f32, offsets[p][l] * inverse);
@@ -389,7 +415,11 @@ impl FirstPass<'_> {
                     };
                     let may = !MASKED || allowed >> l & 1 == 1;
                     scores[l] = if may { score } else { f32::NEG_INFINITY };
-                    top[l] = if scores[l] > top[l] { scores[l] } else { top[l] };
+                    top[l] = if scores[l] > top[l] {
+                        scores[l]
+                    } else {
+                        top[l]
+                    };
                 }
                 self.scratch.scores[(cell + c) * depth + place + p] = scores;
             }
@@ -469,7 +499,11 @@ fn reaches(scores: &[f32; LANES], errors: &[f32; LANES], factor: f32, least: f32
 fn greatest(mut of: [f32; LANES]) -> f32 {
     for half in [8, 4, 2, 1] {
         for l in 0..half {
-            of[l] = if of[l + half] > of[l] { of[l + half] } else { of[l] };
+            of[l] = if of[l + half] > of[l] {
+                of[l + half]
+            } else {
+                of[l]
+            };
         }
     }
     of[0]
@@ -478,7 +512,7 @@ fn greatest(mut of: [f32; LANES]) -> f32 {
 /// A cell's integers into `bytes`, and what is known of them.
 #[inline(always)]
 fn quantise(
-    bank: &Integers,
+    bank: &IntegerBank,
     features: &[f32],
     centred: &mut [f32],
     bytes: &mut [u8],
@@ -537,7 +571,7 @@ struct Held {
 }
 
 impl Held {
-    fn make(&mut self, bank: &Integers) {
+    fn make(&mut self, bank: &IntegerBank) {
         self.made += 1;
         self.idle.reserve(self.made);
         self.idle.push(Box::new(Scratch::new(bank)));
@@ -546,14 +580,14 @@ impl Held {
 
 impl Spare {
     /// Makes what `threads` threads need.
-    pub(super) fn prepare(&self, threads: usize, bank: &Integers) {
+    pub(super) fn prepare(&self, threads: usize, bank: &IntegerBank) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         while held.made < threads {
             held.make(bank);
         }
     }
 
-    pub(super) fn take(&self, bank: &Integers) -> Box<Scratch> {
+    pub(super) fn take(&self, bank: &IntegerBank) -> Box<Scratch> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(scratch) = held.idle.pop() {

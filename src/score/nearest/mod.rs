@@ -14,9 +14,8 @@ mod tests;
 
 use super::position::PositionMask;
 use crate::lanes::{Kernel, MOST_CELLS, cells};
-use crate::network::Threads;
-use crate::network::integer::kernels::Kernel as IntegerKernel;
-use integer::{CELLS, Integers, Spare};
+use crate::network::{Kernel as IntegerKernel, Threads};
+use integer::{CELLS, IntegerBank, Spare};
 
 /// The bank laid out for the kernels.
 ///
@@ -27,7 +26,7 @@ pub struct PackedBank {
     dimensions: usize,
     values: Vec<f32>,
     float: float::Panels,
-    integers: Option<Integers>,
+    integers: Option<IntegerBank>,
     spare: Spare,
 }
 
@@ -48,7 +47,11 @@ impl PackedBank {
     pub fn new(values: Vec<f32>, dimensions: usize) -> Self {
         let rows = values.len() / dimensions.max(1);
         let kernel = IntegerKernel::chosen().ok();
-        Self::with(values, dimensions, kernel.filter(|&k| integer::pays(k, rows, dimensions)))
+        Self::with(
+            values,
+            dimensions,
+            kernel.filter(|&k| integer::pays(k, rows, dimensions)),
+        )
     }
 
     /// With a first pass in integers on `kernel`, where the values allow it.
@@ -61,7 +64,7 @@ impl PackedBank {
             rows: values.len() / dimensions,
             dimensions,
             float: float::Panels::new(&values, dimensions),
-            integers: kernel.and_then(|k| Integers::new(&values, dimensions, k)),
+            integers: kernel.and_then(|k| IntegerBank::new(&values, dimensions, k)),
             values,
             spare: Spare::default(),
         }
@@ -96,7 +99,14 @@ impl PackedBank {
         threads: &Threads,
         out: &mut [Neighbour],
     ) {
-        self.search(Kernel::best(), self.integers.as_ref(), features, mask, threads, out);
+        self.search(
+            Kernel::best(),
+            self.integers.as_ref(),
+            features,
+            mask,
+            threads,
+            out,
+        );
     }
 
     /// [`PackedBank::nearest`] in f32 alone, on a chosen kernel, which must be among
@@ -118,7 +128,7 @@ impl PackedBank {
     fn search(
         &self,
         kernel: Kernel,
-        integers: Option<&Integers>,
+        integers: Option<&IntegerBank>,
         features: &[f32],
         mask: Option<&PositionMask>,
         threads: &Threads,
@@ -137,7 +147,11 @@ impl PackedBank {
             // No condition refused anything: common, and pieces of nothing cannot be shared out.
             return;
         }
-        let step = if integers.is_some() { CELLS } else { cells(kernel) };
+        let step = if integers.is_some() {
+            CELLS
+        } else {
+            cells(kernel)
+        };
         let ask = Ask {
             bank: self,
             kernel,
@@ -199,7 +213,14 @@ impl Ask<'_> {
     }
 
     fn winners(&self, cells: &[u32], rows: &mut [u32; MOST_CELLS]) {
-        float::winners(self.kernel, self.bank, self.features, self.mask, cells, rows);
+        float::winners(
+            self.kernel,
+            self.bank,
+            self.features,
+            self.mask,
+            cells,
+            rows,
+        );
     }
 
     /// Cell `cell` is explained by `row`.

@@ -112,7 +112,9 @@ fn hard(seed: u64) -> Hard {
     };
     let kind = rng.below(6);
     let offset = [0.0, 0.0, 1.0, 30.0, 3000.0][rng.below(5)] * scale;
-    let mut values: Vec<f32> = (0..rows * d).map(|_| number(rng, kind, scale) + offset).collect();
+    let mut values: Vec<f32> = (0..rows * d)
+        .map(|_| number(rng, kind, scale) + offset)
+        .collect();
     let copies = [0, 0, rows / 8, rows][rng.below(4)];
     for _ in 0..copies {
         let (from, to) = (rng.below(rows), rng.below(rows));
@@ -127,7 +129,9 @@ fn hard(seed: u64) -> Hard {
         0 => values.copy_within(..d, rng.below(rows) * d),
         1 => values.fill(offset),
         2 => values[rng.below(rows) * d..][..d].fill(0.0),
-        3 => values[rng.below(rows) * d..][..d].iter_mut().for_each(|v| *v *= 50.0),
+        3 => values[rng.below(rows) * d..][..d]
+            .iter_mut()
+            .for_each(|v| *v *= 50.0),
         4 if rng.below(3) == 0 => {
             let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1e-42];
             values[rng.below(rows * d)] = odd[rng.below(5)];
@@ -152,7 +156,14 @@ fn hard(seed: u64) -> Hard {
             });
         }
         if rng.below(20) == 0 {
-            let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -1e38, 1e-42];
+            let odd = [
+                f32::NAN,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+                f32::MAX,
+                -1e38,
+                1e-42,
+            ];
             let at = features.len() - 1 - rng.below(d);
             features[at] = odd[rng.below(6)];
         }
@@ -182,7 +193,13 @@ fn hard(seed: u64) -> Hard {
 }
 
 fn bits(of: &[Neighbour]) -> Vec<(u32, u32)> {
-    let distance = |n: &Neighbour| if n.distance.is_nan() { u32::MAX } else { n.distance.to_bits() };
+    let distance = |n: &Neighbour| {
+        if n.distance.is_nan() {
+            u32::MAX
+        } else {
+            n.distance.to_bits()
+        }
+    };
     of.iter().map(|n| (n.row, distance(n))).collect()
 }
 
@@ -195,9 +212,16 @@ fn integers_find_what_floats_find(seed: u64, threads: &Threads) -> bool {
         let bank = PackedBank::with(case.values.clone(), d, Some(integers));
         used |= bank.integers.is_some();
         for kernel in Kernel::available() {
-            let search = |integers: Option<&Integers>, threads: &Threads| {
+            let search = |integers: Option<&IntegerBank>, threads: &Threads| {
                 let mut out = vec![Neighbour::default(); case.features.len() / d];
-                bank.search(kernel, integers, &case.features, case.mask.as_ref(), threads, &mut out);
+                bank.search(
+                    kernel,
+                    integers,
+                    &case.features,
+                    case.mask.as_ref(),
+                    threads,
+                    &mut out,
+                );
                 bits(&out)
             };
             let want = search(None, &Threads::default());
@@ -231,7 +255,11 @@ fn most_cells_have_few_candidates() {
     let (rows, d, cells) = (3000, 64, 64);
     let mut rng = Rng::new(5);
     let values: Vec<f32> = (0..rows * d).map(|_| rng.gaussian().max(0.0)).collect();
-    let features: Vec<f32> = values.iter().map(|v| v + 0.2 * rng.gaussian()).take(cells * d).collect();
+    let features: Vec<f32> = values
+        .iter()
+        .map(|v| v + 0.2 * rng.gaussian())
+        .take(cells * d)
+        .collect();
     for kernel in IntegerKernel::available() {
         let bank = PackedBank::with(values.clone(), d, Some(kernel));
         let integers = bank.integers.as_ref().expect("integers");

@@ -68,9 +68,15 @@ impl<I: Isa, const C: usize, const P: usize, const F: bool> Tile for Of<I, C, P,
             assert!(C * PANELS <= MOST_SUMS && PANELS.is_multiple_of(P));
             assert!(size_of::<I::Sums>() == size_of::<[i32; LANES]>());
         }
-        assert!(rows.weights.len() >= (panel + P) * rows.steps * BLOCK, "weights");
+        assert!(
+            rows.weights.len() >= (panel + P) * rows.steps * BLOCK,
+            "weights"
+        );
         assert!(rows.bias.len() >= (panel + P) * LANES, "biases");
-        assert!(rows.steps * QUAD <= stride && bytes.len() >= C * stride, "bytes");
+        assert!(
+            rows.steps * QUAD <= stride && bytes.len() >= C * stride,
+            "bytes"
+        );
         assert!(sums.len() >= C * P, "sums");
         // SAFETY: the set was detected before its task was started. Four bytes a step are read of
         // `C` vectors, a block a step of `P` panels from `panel` on, sixteen biases a panel, and
@@ -104,7 +110,9 @@ impl<I: Isa, const C: usize, const P: usize, const F: bool> Tile for Of<I, C, P,
             let to = sums.as_mut_ptr();
             for c in 0..C {
                 for p in 0..P {
-                    to.add(c * P + p).cast::<I::Sums>().write_unaligned(held[c][p]);
+                    to.add(c * P + p)
+                        .cast::<I::Sums>()
+                        .write_unaligned(held[c][p]);
                 }
             }
         }
@@ -115,7 +123,6 @@ impl<I: Isa, const C: usize, const P: usize, const F: bool> Tile for Of<I, C, P,
 /// is what its registers hold.
 macro_rules! compiled {
     ($name:ident, $set:ty, $features:literal, $cells:literal, $panels:literal, $fused:literal) => {
-        #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)]
         unsafe fn $name<T: Task>(task: T) -> T::Output {
             task.run::<Of<$set, $cells, $panels, $fused>>()
@@ -123,14 +130,35 @@ macro_rules! compiled {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
 compiled!(on_avx2, super::avx2::Avx2, "avx2", 4, 1, false);
-compiled!(on_avxvnni, super::avxvnni::AvxVnni, "avx2,avxvnni", 4, 1, false);
+#[cfg(target_arch = "x86_64")]
+compiled!(
+    on_avxvnni,
+    super::avxvnni::AvxVnni,
+    "avx2,avxvnni",
+    4,
+    1,
+    false
+);
+#[cfg(target_arch = "x86_64")]
 compiled!(
     on_avx512vnni,
     super::avx512vnni::Avx512Vnni,
     "avx512f,avx512bw,avx512vnni",
     8,
     3,
+    true
+);
+#[cfg(target_arch = "aarch64")]
+compiled!(on_neon, super::neon::Neon, "neon", 4, 1, true);
+#[cfg(target_arch = "aarch64")]
+compiled!(
+    on_dotprod,
+    super::dotprod::Dotprod,
+    "neon,dotprod",
+    4,
+    1,
     true
 );
 
@@ -147,6 +175,10 @@ impl Kernel {
                 Kernel::AvxVnni => on_avxvnni(task),
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx512Vnni => on_avx512vnni(task),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Neon => on_neon(task),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Dotprod => on_dotprod(task),
             }
         }
     }
