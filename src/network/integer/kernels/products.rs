@@ -163,6 +163,17 @@ compiled!(
 );
 
 impl Kernel {
+    /// Whether the set multiplies and adds bytes in one instruction.
+    pub(crate) fn has_dot_products(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::AvxVnni | Kernel::Avx512Vnni => true,
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Dotprod => true,
+            _ => false,
+        }
+    }
+
     /// Runs `task`.
     pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
         // SAFETY: a kernel is chosen only where it was detected.
