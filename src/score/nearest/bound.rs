@@ -100,8 +100,9 @@ impl Bound {
         // with a rounding a dimension; squares that underflow are below a thousandth of the scale.
         let error = f64::from(residual).sqrt() * (1.0 + (d + 8.0) * U);
         let error = (error + 4.0 * U * length) * (1.0 + 8.0 * U) + 1e-3 * scale;
-        // Written so that a NaN fails.
-        if !(length + error <= LONGEST * limits.reach) {
+        // A NaN is not.
+        let near = length + error <= LONGEST * limits.reach;
+        if !near {
             return None;
         }
         let x = limits.mean + length + error;

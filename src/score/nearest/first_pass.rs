@@ -2,7 +2,7 @@
 
 use super::bound::Bound;
 use super::integer::{IntegerBank, ZERO};
-use super::scratch::{CELLS, Candidate, Cell, DEPTH, MOST, NO_CELL, Scratch, leave};
+use super::scratch::{Candidate, Cell, DEPTH, MOST, NO_CELL, Scratch, leave};
 use crate::network::integer::kernels::{LANES, MOST_SUMS, PANELS, Panels, QUAD, Task, Tile};
 use crate::score::position::PositionMask;
 
