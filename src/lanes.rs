@@ -61,6 +61,8 @@ impl Kernel {
 pub trait Lanes: Copy {
     /// The bank panel from which each lane's best value came.
     type Index: Copy;
+    /// Whether [`Lanes::mul_add`] rounds once.
+    const FUSED: bool;
     /// `value` in all lanes.
     fn splat(value: f32) -> Self;
     /// Lanes from memory.
@@ -141,6 +143,7 @@ pub fn run<T: Task>(kernel: Kernel, task: T) -> T::Output {
 
 impl Lanes for [f32; LANES] {
     type Index = [u32; LANES];
+    const FUSED: bool = false;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -228,6 +231,7 @@ mod x86 {
 
     impl Lanes for __m512 {
         type Index = __m512i;
+        const FUSED: bool = true;
 
         #[inline(always)]
         fn splat(value: f32) -> Self {
@@ -297,6 +301,7 @@ mod x86 {
 
     impl Lanes for [__m256; 2] {
         type Index = [__m256i; 2];
+        const FUSED: bool = true;
 
         #[inline(always)]
         fn splat(value: f32) -> Self {

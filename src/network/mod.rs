@@ -3,7 +3,7 @@
 //! quantisation means the same thing and what runs is reported for each. Quantised files run in
 //! integers where all of their nodes can ([`integer`]); everything else runs in tract.
 
-mod integer;
+pub(crate) mod integer;
 mod quantised;
 
 pub use integer::{Kernel, KernelError, Refusal, StepCost};

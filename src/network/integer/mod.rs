@@ -9,7 +9,7 @@
 
 mod description;
 mod fuse;
-mod kernels;
+pub(crate) mod kernels;
 mod pack;
 mod plan;
 mod reader;

@@ -26,6 +26,7 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_sets;
 mod portable;
+mod products;
 mod rows;
 mod tiles;
 #[cfg(target_arch = "x86_64")]
@@ -36,6 +37,7 @@ pub use choice::{Kernel, KernelError};
 pub(crate) use depthwise::{Taps, packed_blocks, places, read_quads, touched};
 pub(crate) use isa::{Addition, LANES, QUAD, Saturation};
 pub(crate) use portable::sum_of_bytes;
+pub(crate) use products::{MOST_SUMS, PANELS, Panels, Task, Tile};
 pub(crate) use rows::{Block, Dense, Lines, Other, Source, Wide, Window};
 pub(crate) use tiles::{Filter, Operand};
 
