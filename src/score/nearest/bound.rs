@@ -62,11 +62,14 @@ pub(super) struct Limits {
     pub(super) error: f64,
 }
 
+/// Sums of squares of integers stay exact in f32 lanes.
+pub(super) const MOST_DIMENSIONS: usize = 16_384;
+
 impl Limits {
     /// Whether the bounds hold: nothing overflows, and what underflows is below every slack.
     pub(super) fn hold(&self) -> bool {
         let range = 1e-9..1e15;
-        self.dimensions <= super::integer::MOST_DIMENSIONS
+        self.dimensions <= MOST_DIMENSIONS
             && range.contains(&self.reach)
             && range.contains(&self.longest)
             && self.mean < 1e15

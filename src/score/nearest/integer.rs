@@ -4,7 +4,7 @@
 //! the cache. What [`super::bound`] cannot exclude is a candidate. A cell with too many of them, or
 //! whose values the bounds do not cover, is searched in f32.
 
-use super::bound::Limits;
+use super::bound::{Limits, MOST_DIMENSIONS};
 use super::first_pass::FirstPass;
 use super::float::{self, Pair};
 use super::scratch::Scratch;
@@ -16,8 +16,6 @@ use std::fmt;
 /// Smaller banks stay in f32.
 const LEAST_ROWS: usize = 256;
 const LEAST_DIMENSIONS: usize = 32;
-/// Sums of squares of integers stay exact in f32 lanes.
-pub(super) const MOST_DIMENSIONS: usize = 16_384;
 /// Added to a cell's integers, because kernels want them unsigned.
 pub(super) const ZERO: i32 = 128;
 
