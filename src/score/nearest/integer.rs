@@ -4,12 +4,7 @@
 //! the cache. What [`super::bound`] cannot exclude is a candidate. A cell with too many of them, or
 //! whose values the bounds do not cover, is searched in f32.
 
-use super::bound::{Limits, MOST_DIMENSIONS};
-use super::first_pass::FirstPass;
-use super::float::{self, Pair};
-use super::scratch::Scratch;
-use super::{Ask, Neighbour};
-use crate::lanes::MOST_CELLS;
+use super::bound::Limits;
 use crate::network::integer::kernels::{BLOCK, Blocks, Kernel, LANES, PANELS, QUAD};
 use std::fmt;
 
@@ -145,43 +140,6 @@ impl IntegerBank {
     /// Bytes of a cell.
     pub(super) fn stride(&self) -> usize {
         self.mean.len().next_multiple_of(LANES)
-    }
-
-    /// Serves `out.len()` cells, at most [`CELLS`], from cell `first` on.
-    pub(super) fn serve(
-        &self,
-        ask: &Ask<'_>,
-        first: usize,
-        out: &mut [Neighbour],
-        scratch: &mut Scratch,
-    ) {
-        let d = self.mean.len();
-        self.kernel.run(FirstPass {
-            bank: self,
-            features: &ask.features[first * d..][..out.len() * d],
-            mask: ask.mask,
-            first,
-            scratch,
-        });
-        scratch.settle(self, first, out.len());
-        float::values(ask.kernel, ask.bank, ask.features, &mut scratch.pairs);
-        for cells in scratch.pairs.chunk_by(|a, b| a.cell == b.cell) {
-            // Candidates are in the order of rows: of equal ones the first wins.
-            let better =
-                |best: Pair, pair: &Pair| if pair.value > best.value { *pair } else { best };
-            let best = cells[1..].iter().fold(cells[0], better);
-            scratch.rows[best.cell as usize - first] = best.row;
-        }
-        for cells in scratch.refused.chunks(crate::lanes::cells(ask.kernel)) {
-            let mut rows = [0; MOST_CELLS];
-            ask.winners(cells, &mut rows);
-            for (&cell, row) in cells.iter().zip(rows) {
-                scratch.rows[cell as usize - first] = row;
-            }
-        }
-        for (i, neighbour) in out.iter_mut().enumerate() {
-            *neighbour = ask.neighbour(first + i, scratch.rows[i]);
-        }
     }
 }
 

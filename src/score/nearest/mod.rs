@@ -6,6 +6,7 @@
 //! `float` does, so that the winner is always the one that `float` finds. The winner's distance is
 //! then summed directly, so the expansion's cancellation never reaches a score.
 
+mod block;
 mod bound;
 mod first_pass;
 mod float;
