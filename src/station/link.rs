@@ -208,7 +208,14 @@ impl End {
     /// None when there is nothing now.
     fn receive<T>(&self, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, LinkError> {
         let mut bytes = [0; SIZE + 1];
-        match rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT) {
+        let mut receive = || rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT);
+        let received = match receive() {
+            // The other process has ended and left messages unread. The system reports that once, before
+            // what that process sent: its messages are still there.
+            Err(Errno::CONNRESET) => receive(),
+            received => received,
+        };
+        match received {
             Ok((0, _)) => Err(LinkError::Gone),
             Ok((length, _)) => match bytes.get(..length).and_then(decode) {
                 Some(message) => Ok(Some(message)),

@@ -168,6 +168,17 @@ fn a_supervisor_that_is_gone_or_deaf_is_an_error_not_a_wait_and_all_lines_fall()
 }
 
 #[test]
+fn what_was_sent_before_the_end_is_received_even_if_the_sender_left_messages_unread() {
+    let (ours, mut outputs, _) = linked();
+    ours.say(FromSupervisor::End);
+    outputs.remember(LatchedAlarm::Rejects).expect("sent");
+    drop(outputs);
+    let alarm = Some(FromVision::Alarm(LatchedAlarm::Rejects));
+    assert_eq!(ours.receive().expect("the last one"), alarm);
+    assert!(matches!(ours.receive(), Err(LinkError::Gone)));
+}
+
+#[test]
 fn an_orderly_end_is_told_even_when_the_supervisor_has_gone_since() {
     let (ours, mut outputs, fallen) = linked();
     assert!(!outputs.holding(clock::now()).expect("open").end);
