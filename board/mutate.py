@@ -38,10 +38,10 @@ FILES = [
     "src/line/gate/settings.rs",
     "src/time.rs",
 ]
-# With --station: what the lines' holder does with real processes and sockets.
+# With --station: what the supervisor does with real processes and sockets.
 STATION_FILES = ["src/station/supervisor.rs", "src/station/link.rs"]
 # What those two need of the program, and their dependencies.
-STATION_NEEDS = ["src/line", "src/station", "src/gpio/simulated", "src/clock.rs", "src/seed.rs"]
+STATION_NEEDS = ["src/line", "src/station", "src/simulation/lines", "src/clock.rs", "src/seed.rs", "src/time.rs"]
 STATION_CRATES = {"blake3", "log", "rustix", "thiserror", "thread-priority", "heapless", "proptest", "tempfile"}
 ACCEPTED = "tests/line_alone/accepted-mutants.txt"
 WORK = "target/mutate"
@@ -427,10 +427,10 @@ def station_workspace():
     for need in STATION_NEEDS:
         os.makedirs(os.path.dirname(f"{WORK}/{need}"), exist_ok=True)
         (shutil.copytree if os.path.isdir(need) else shutil.copy)(need, f"{WORK}/{need}")
-    path = f"{WORK}/src/station/given.rs"
-    given = open(path, encoding="utf-8").read()
+    path = f"{WORK}/src/station/sealed_files.rs"
+    sealed_files = open(path, encoding="utf-8").read()
     with open(path, "w", encoding="utf-8") as f:
-        f.write(given.partition("#[cfg(test)]\nmod tests {")[0])
+        f.write(sealed_files.partition("#[cfg(test)]\nmod tests {")[0])
     head = open("Cargo.toml", encoding="utf-8").read()
     parts = {part.partition("]")[0]: part for part in re.split(r"(?m)^(?=\[)", head)}
     lines = parts["[dependencies"].splitlines() + parts["[dev-dependencies"].splitlines()

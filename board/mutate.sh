@@ -6,7 +6,7 @@
 #   board/mutate.sh --fresh          forgets earlier results
 #   board/mutate.sh --only TEXT      only changes whose name contains TEXT (a file, a function)
 #   board/mutate.sh --list           the changes, without running anything
-#   board/mutate.sh --station        the same of what holds the output lines (src/station/supervisor.rs and
+#   board/mutate.sh --station        the same of what holds the outputs (src/station/supervisor.rs and
 #                                    link.rs), whose tests start processes: a quarter of an hour
 #
 # Changes that no test can notice, or need not, are in tests/line_alone/accepted-mutants.txt with the

@@ -9,19 +9,21 @@ pub mod line {
 pub mod clock;
 #[path = "src/seed.rs"]
 pub mod seed;
-#[path = "src/gpio"]
-pub mod gpio {
-    pub mod simulated;
+#[path = "src/time.rs"]
+pub mod time;
+#[path = "src/simulation"]
+pub mod simulation {
+    pub mod lines;
 }
 #[path = "src/station"]
 pub mod station {
-    pub mod given;
     pub mod handover;
     pub mod link;
     pub mod priority;
+    pub mod sealed_files;
     pub mod supervisor;
 }
-/// Nothing is given here.
+/// There are no files here.
 pub mod config {
     use std::path::{Path, PathBuf};
     #[derive(Debug, thiserror::Error)]

@@ -169,6 +169,12 @@ impl SealedFiles {
         Ok((Self { files }, config))
     }
 
+    /// Nothing at all.
+    #[cfg(test)]
+    pub(super) fn nothing() -> Self {
+        Self { files: Vec::new() }
+    }
+
     /// Copies that nobody can change; [`Received::new`] takes them in this order.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.files.iter().map(|kept| kept.sealed.as_fd())
