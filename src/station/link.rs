@@ -255,7 +255,7 @@ impl SupervisorEnd {
     }
 
     /// Says it without waiting. A vision process that does not read loses its lease instead.
-    pub(super) fn say(&self, what: FromSupervisor) {
+    pub(super) fn send(&self, what: FromSupervisor) {
         let _ = self.0.send(&what.encode());
     }
 
@@ -353,7 +353,7 @@ impl LinkedOutputs {
         }
     }
 
-    fn say(&mut self, what: What) -> Result<(), DeviceError> {
+    fn send(&mut self, what: What) -> Result<(), DeviceError> {
         let now = clock::now();
         let command = FromVision::Command(self.watch.command(what, now));
         let sent = self.end.0.send(&command.encode());
@@ -376,10 +376,10 @@ impl LinkedOutputs {
     }
 
     /// Takes what the supervisor has said; how late it was, where it has found that out.
-    fn listen(&mut self) -> Result<Option<Duration>, LinkError> {
+    fn receive(&mut self) -> Result<Option<Duration>, LinkError> {
         let mut was_late = None;
-        while let Some(heard) = self.end.0.receive(FromSupervisor::decode)? {
-            match heard {
+        while let Some(message) = self.end.0.receive(FromSupervisor::decode)? {
+            match message {
                 FromSupervisor::Answer(answer) => {
                     if self.watch.answer(answer) {
                         was_late = Some(answer.late);
@@ -409,16 +409,16 @@ impl Outputs for LinkedOutputs {
             Ok(())
         };
         // That nobody holds the lines weighs more than that one of them does not fall.
-        self.say(What::Set { output, on, until })?;
+        self.send(What::Set { output, on, until })?;
         fallen
     }
 
     fn alive(&mut self) -> Result<(), DeviceError> {
-        self.say(What::Alive)
+        self.send(What::Alive)
     }
 
     fn holding(&mut self, now: Instant) -> Result<Holding, DeviceError> {
-        let was_late = match self.listen() {
+        let was_late = match self.receive() {
             Ok(was_late) => was_late,
             // It ends in an orderly way, and has gone on to do so.
             Err(LinkError::Gone) if self.asked_to_end => None,

@@ -44,7 +44,7 @@ const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Lost output lines are asked for so often, and that they are still gone is told so often.
 const REOPEN: Duration = Duration::from_millis(50);
-const REOPEN_TOLD: Duration = Duration::from_millis(10_000);
+const REOPEN_REPORT: Duration = Duration::from_millis(10_000);
 
 /// Messages that are taken before anything else is looked at.
 const MESSAGES: usize = 64;
@@ -141,7 +141,7 @@ impl Memory {
 struct Incidents {
     count: AtomicU32,
     late: AtomicU64,
-    told: AtomicU32,
+    reported: AtomicU32,
 }
 
 impl Incidents {
@@ -150,9 +150,9 @@ impl Incidents {
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let count = self.count.load(Ordering::Acquire);
-        if self.told.swap(count, Ordering::Relaxed) != count {
+        if self.reported.swap(count, Ordering::Relaxed) != count {
             let ms = self.late.load(Ordering::Relaxed) / 1_000_000;
             log::error!(
                 "the process that holds the output lines was {ms} ms late: the lines have fallen until the vision process knows ({count} times so far)"
@@ -280,7 +280,7 @@ fn hold(
     incidents: &Incidents,
     stop: &AtomicBool,
 ) -> Result<(VisionRun, Result<(), DeviceError>), SupervisorError> {
-    let teller = std::thread::current();
+    let logger = std::thread::current();
     std::thread::scope(|scope| {
         let lines = std::thread::Builder::new().name("partgate-lines".into());
         let thread = lines.spawn_scoped(scope, || {
@@ -292,18 +292,18 @@ fn hold(
                 memory,
                 &mut |late| {
                     incidents.note(late);
-                    teller.unpark();
+                    logger.unpark();
                 },
                 stop,
             );
             let fallen = fall(outputs);
-            teller.unpark();
+            logger.unpark();
             (life, fallen)
         });
         let thread = thread.map_err(SupervisorError::Thread)?;
         while !thread.is_finished() {
             std::thread::park_timeout(LOOK.into());
-            incidents.tell();
+            incidents.report();
         }
         thread.join().map_err(|_| SupervisorError::Failed)
     })
@@ -322,7 +322,7 @@ fn reopen(
     open: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     stop: &AtomicBool,
 ) -> Result<Box<dyn Outputs>, DeviceError> {
-    let mut say_at = Instant(0);
+    let mut report_at = Instant(0);
     let mut attempts = 0_u64;
     loop {
         attempts += 1;
@@ -332,12 +332,12 @@ fn reopen(
                 return Ok(outputs);
             }
             Err(error) if stop.load(Ordering::Relaxed) => return Err(error),
-            Err(error) if clock::now() >= say_at => {
+            Err(error) if clock::now() >= report_at => {
                 log::error!(
                     "output lines: {error}; attempt {attempts}, asking again every {} ms",
                     REOPEN.as_millis()
                 );
-                say_at = clock::now().after(REOPEN_TOLD);
+                report_at = clock::now().after(REOPEN_REPORT);
             }
             Err(_) => {}
         }
@@ -380,12 +380,12 @@ fn attend(
         look: LOOK,
     };
     let mut holder = Holder::new(rules, clock::now());
-    let mut known = 0;
+    let mut last_incident = 0;
     let mut differed = None;
     let mut read_back_at = clock::now().after(READ_BACK);
     loop {
         if stop.load(Ordering::Relaxed) {
-            link.say(FromSupervisor::End);
+            link.send(FromSupervisor::End);
             return VisionRun {
                 ready: holder.was_ready(),
                 stopped: true,
@@ -406,9 +406,9 @@ fn attend(
                 }
             }
             Act::Answer(answer) => {
-                late = (answer.incident != known).then_some(answer.late);
-                known = answer.incident;
-                link.say(FromSupervisor::Answer(answer));
+                late = (answer.incident != last_incident).then_some(answer.late);
+                last_incident = answer.incident;
+                link.send(FromSupervisor::Answer(answer));
             }
             Act::Silent(patience) => {
                 let ms = patience.as_millis();
@@ -417,7 +417,7 @@ fn attend(
             }
         };
         // However much it says: what is due here is not put off for longer than this.
-        let mut heard = Ok(());
+        let mut received = Ok(());
         for _ in 0..MESSAGES {
             match link.receive() {
                 Ok(Some(FromVision::Command(command))) => {
@@ -426,7 +426,7 @@ fn attend(
                 Ok(Some(FromVision::Alarm(alarm))) => memory.remember(alarm),
                 Ok(None) => break,
                 Err(error) => {
-                    heard = Err(error);
+                    received = Err(error);
                     break;
                 }
             }
@@ -444,7 +444,7 @@ fn attend(
             return end(why);
         }
         let now = clock::now();
-        if heard.is_ok() && now >= read_back_at {
+        if received.is_ok() && now >= read_back_at {
             let found = match outputs.differs() {
                 Ok(found) => found,
                 Err(error) => return end((EndedBy::Outputs, error.to_string())),
@@ -463,7 +463,7 @@ fn attend(
                 READ_BACK
             });
         }
-        match heard {
+        match received {
             Ok(()) => {}
             Err(LinkError::Gone) => {
                 return end((EndedBy::Itself, "the vision process has ended".into()));

@@ -121,7 +121,7 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     assert_eq!(still.ask_again, late.after(NOT_SOONER), "not in circles");
     assert!(taken(&fallen).is_empty());
     // It comes back, and knows how late it was.
-    ours.say(FromSupervisor::Answer(Answer {
+    ours.send(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 1,
         late: Duration(5),
@@ -144,13 +144,13 @@ fn pass_is_let_fall_again_until_the_supervisor_has_heard_of_its_end() {
         outputs.holding(now).expect("open");
         assert_eq!(taken(&fallen), [Output::Pass], "{ms} ms");
     }
-    ours.say(FromSupervisor::Answer(Answer {
+    ours.send(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 0,
         late: Duration::ZERO,
     }));
-    let heard = outputs.holding(said.at.after(Duration::from_millis(4)));
-    assert_eq!(heard.expect("open").was_late, None);
+    let held = outputs.holding(said.at.after(Duration::from_millis(4)));
+    assert_eq!(held.expect("open").was_late, None);
     assert!(taken(&fallen).is_empty());
 }
 
@@ -208,7 +208,7 @@ fn an_output_that_does_not_fall_round_the_supervisor_is_an_error_and_the_supervi
 #[test]
 fn what_was_sent_before_the_end_is_received_even_if_the_sender_left_messages_unread() {
     let (ours, mut outputs, _) = linked();
-    ours.say(FromSupervisor::End);
+    ours.send(FromSupervisor::End);
     outputs.remember(LatchedAlarm::Rejects).expect("sent");
     drop(outputs);
     let alarm = Some(FromVision::Alarm(LatchedAlarm::Rejects));
@@ -224,7 +224,7 @@ fn an_orderly_end_is_told_even_when_the_supervisor_has_gone_since() {
         if unread {
             outputs.alive().expect("sent");
         }
-        ours.say(FromSupervisor::End);
+        ours.send(FromSupervisor::End);
         drop(ours);
         assert!(outputs.holding(clock::now()).expect("told").end);
         assert!(taken(&fallen).is_empty());

@@ -204,11 +204,11 @@ fn more_restarts_than_are_counted_take_no_more_memory() {
 fn each_lateness_is_logged_once() {
     let incidents = Incidents::default();
     let (_, log) = logged(|| {
-        incidents.tell();
+        incidents.report();
         for ms in [7, 9] {
             incidents.note(Duration::from_millis(ms));
-            incidents.tell();
-            incidents.tell();
+            incidents.report();
+            incidents.report();
         }
     });
     let entry = |ms, times| {

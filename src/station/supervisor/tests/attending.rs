@@ -295,7 +295,7 @@ fn outputs_are_held_by_a_thread_of_the_highest_priority_and_fall_with_the_end() 
     let ((run, fallen), log) = logged(|| {
         let what = |mut vision: Vision, _: &AtomicBool| {
             // Logged while it goes on.
-            until(|| incidents.told.load(Ordering::Relaxed) == 1);
+            until(|| incidents.reported.load(Ordering::Relaxed) == 1);
             vision.outputs.holding(clock::now()).expect("open");
             vision.outputs.set(Output::Ready, true).expect("sent");
             vision.is_answered();
