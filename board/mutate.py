@@ -43,7 +43,7 @@ FILES = [
 # With --station: the code of the supervisor that works with real processes and sockets.
 STATION_FILES = ["src/station/supervisor.rs", "src/station/link.rs"]
 # The code that those two files need, and their dependencies.
-STATION_NEEDS = ["src/line", "src/station", "src/gpio/simulated", "src/clock.rs", "src/seed.rs"]
+STATION_NEEDS = ["src/line", "src/station", "src/simulation/lines", "src/clock.rs", "src/seed.rs", "src/time.rs"]
 STATION_CRATES = {"blake3", "log", "rustix", "thiserror", "thread-priority", "heapless", "proptest", "tempfile"}
 ACCEPTED = "tests/line_alone/accepted-mutants.txt"
 WORK = "target/mutate"

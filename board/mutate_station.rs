@@ -9,9 +9,11 @@ pub mod line {
 pub mod clock;
 #[path = "src/seed.rs"]
 pub mod seed;
-#[path = "src/gpio"]
-pub mod gpio {
-    pub mod simulated;
+#[path = "src/time.rs"]
+pub mod time;
+#[path = "src/simulation"]
+pub mod simulation {
+    pub mod lines;
 }
 #[path = "src/station"]
 pub mod station {

@@ -208,14 +208,14 @@ impl End {
     /// None if there is no message now.
     fn receive<T>(&self, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, LinkError> {
         let mut bytes = [0; SIZE + 1];
-        let mut take = || rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT);
-        let taken = match take() {
-            // The other has ended without reading all. Told once and first of all: what it said before
-            // is still there.
-            Err(Errno::CONNRESET) => take(),
-            taken => taken,
+        let mut receive = || rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT);
+        let received = match receive() {
+            // The other process has ended and left messages unread. The system reports that once, before
+            // what that process sent: its messages are still there.
+            Err(Errno::CONNRESET) => receive(),
+            received => received,
         };
-        match taken {
+        match received {
             Ok((0, _)) => Err(LinkError::Gone),
             Ok((length, _)) => match bytes.get(..length).and_then(decode) {
                 Some(message) => Ok(Some(message)),
@@ -255,7 +255,7 @@ impl SupervisorEnd {
     }
 
     /// Sends without waiting. A vision process that does not read loses its lease.
-    pub(super) fn say(&self, what: FromSupervisor) {
+    pub(super) fn send(&self, what: FromSupervisor) {
         let _ = self.0.send(&what.encode());
     }
 
@@ -354,7 +354,7 @@ impl LinkedOutputs {
         }
     }
 
-    fn say(&mut self, what: What) -> Result<(), DeviceError> {
+    fn send(&mut self, what: What) -> Result<(), DeviceError> {
         let now = clock::now();
         let command = FromVision::Command(self.watch.command(what, now));
         let sent = self.end.0.send(&command.encode());
@@ -377,10 +377,10 @@ impl LinkedOutputs {
     }
 
     /// Reads the supervisor's messages. Returns how late the supervisor was, if it reports that.
-    fn listen(&mut self) -> Result<Option<Duration>, LinkError> {
+    fn receive(&mut self) -> Result<Option<Duration>, LinkError> {
         let mut was_late = None;
-        while let Some(heard) = self.end.0.receive(FromSupervisor::decode)? {
-            match heard {
+        while let Some(message) = self.end.0.receive(FromSupervisor::decode)? {
+            match message {
                 FromSupervisor::Answer(answer) => {
                     if self.watch.answer(answer) {
                         was_late = Some(answer.late);
@@ -411,16 +411,16 @@ impl Outputs for LinkedOutputs {
         };
         // A lost supervisor is the more important error than one output that cannot be switched
         // off.
-        self.say(What::Set { output, on, until })?;
+        self.send(What::Set { output, on, until })?;
         fallen
     }
 
     fn alive(&mut self) -> Result<(), DeviceError> {
-        self.say(What::Alive)
+        self.send(What::Alive)
     }
 
     fn holding(&mut self, now: Instant) -> Result<Holding, DeviceError> {
-        let was_late = match self.listen() {
+        let was_late = match self.receive() {
             Ok(was_late) => was_late,
             // The supervisor ended in an orderly way after its request.
             Err(LinkError::Gone) if self.asked_to_end => None,

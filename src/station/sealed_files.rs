@@ -169,6 +169,11 @@ impl SealedFiles {
         Ok((Self { files }, config))
     }
 
+    #[cfg(test)]
+    pub(super) fn nothing() -> Self {
+        Self { files: Vec::new() }
+    }
+
     /// Copies that nobody can change. [`Received::new`] takes them in this order.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.files.iter().map(|kept| kept.sealed.as_fd())

@@ -48,7 +48,7 @@ const READ_AGAIN: Duration = Duration::from_millis(100);
 /// How often lost outputs are requested again. The second value is the time between two log
 /// entries about it.
 const REOPEN: Duration = Duration::from_millis(50);
-const REOPEN_TOLD: Duration = Duration::from_millis(10_000);
+const REOPEN_REPORT: Duration = Duration::from_millis(10_000);
 
 /// Most messages that are read before everything else is checked.
 const MESSAGES: usize = 64;
@@ -147,7 +147,7 @@ impl Memory {
 struct Incidents {
     count: AtomicU32,
     late: AtomicU64,
-    told: AtomicU32,
+    reported: AtomicU32,
 }
 
 impl Incidents {
@@ -156,9 +156,9 @@ impl Incidents {
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let count = self.count.load(Ordering::Acquire);
-        if self.told.swap(count, Ordering::Relaxed) != count {
+        if self.reported.swap(count, Ordering::Relaxed) != count {
             let ms = self.late.load(Ordering::Relaxed) / 1_000_000;
             log::error!(
                 "the process that holds the output lines was {ms} ms late: the lines have fallen until the vision process knows ({count} times so far)"
@@ -286,7 +286,7 @@ fn hold(
     incidents: &Incidents,
     stop: &AtomicBool,
 ) -> Result<(VisionRun, Result<(), DeviceError>), SupervisorError> {
-    let teller = std::thread::current();
+    let logger = std::thread::current();
     std::thread::scope(|scope| {
         let lines = std::thread::Builder::new().name("partgate-lines".into());
         let thread = lines.spawn_scoped(scope, || {
@@ -298,18 +298,18 @@ fn hold(
                 memory,
                 &mut |late| {
                     incidents.note(late);
-                    teller.unpark();
+                    logger.unpark();
                 },
                 stop,
             );
             let fallen = fall(outputs);
-            teller.unpark();
+            logger.unpark();
             (life, fallen)
         });
         let thread = thread.map_err(SupervisorError::Thread)?;
         while !thread.is_finished() {
             std::thread::park_timeout(LOOK.into());
-            incidents.tell();
+            incidents.report();
         }
         thread.join().map_err(|_| SupervisorError::Failed)
     })
@@ -329,7 +329,7 @@ fn reopen(
     open: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     stop: &AtomicBool,
 ) -> Result<Box<dyn Outputs>, DeviceError> {
-    let mut say_at = Instant(0);
+    let mut report_at = Instant(0);
     let mut attempts = 0_u64;
     loop {
         attempts += 1;
@@ -339,12 +339,12 @@ fn reopen(
                 return Ok(outputs);
             }
             Err(error) if stop.load(Ordering::Relaxed) => return Err(error),
-            Err(error) if clock::now() >= say_at => {
+            Err(error) if clock::now() >= report_at => {
                 log::error!(
                     "output lines: {error}; attempt {attempts}, asking again every {} ms",
                     REOPEN.as_millis()
                 );
-                say_at = clock::now().after(REOPEN_TOLD);
+                report_at = clock::now().after(REOPEN_REPORT);
             }
             Err(_) => {}
         }
@@ -387,12 +387,12 @@ fn attend(
         look: LOOK,
     };
     let mut holder = Holder::new(rules, clock::now());
-    let mut known = 0;
+    let mut last_incident = 0;
     let mut differed = None;
     let mut read_back_at = clock::now().after(READ_BACK);
     loop {
         if stop.load(Ordering::Relaxed) {
-            link.say(FromSupervisor::End);
+            link.send(FromSupervisor::End);
             return VisionRun {
                 ready: holder.was_ready(),
                 stopped: true,
@@ -413,9 +413,9 @@ fn attend(
                 }
             }
             Act::Answer(answer) => {
-                late = (answer.incident != known).then_some(answer.late);
-                known = answer.incident;
-                link.say(FromSupervisor::Answer(answer));
+                late = (answer.incident != last_incident).then_some(answer.late);
+                last_incident = answer.incident;
+                link.send(FromSupervisor::Answer(answer));
             }
             Act::Silent(patience) => {
                 let ms = patience.as_millis();
@@ -424,7 +424,7 @@ fn attend(
             }
         };
         // The limit keeps a flood of messages from delaying what is due here.
-        let mut heard = Ok(());
+        let mut received = Ok(());
         for _ in 0..MESSAGES {
             match link.receive() {
                 Ok(Some(FromVision::Command(command))) => {
@@ -433,7 +433,7 @@ fn attend(
                 Ok(Some(FromVision::Alarm(alarm))) => memory.remember(alarm),
                 Ok(None) => break,
                 Err(error) => {
-                    heard = Err(error);
+                    received = Err(error);
                     break;
                 }
             }
@@ -451,7 +451,7 @@ fn attend(
             return end(why);
         }
         let now = clock::now();
-        if heard.is_ok() && now >= read_back_at {
+        if received.is_ok() && now >= read_back_at {
             let found = match outputs.differs() {
                 Ok(found) => found,
                 Err(error) => return end((EndedBy::Outputs, error.to_string())),
@@ -470,7 +470,7 @@ fn attend(
                 READ_BACK
             });
         }
-        match heard {
+        match received {
             Ok(()) => {}
             Err(LinkError::Gone) => {
                 return end((EndedBy::Itself, "the vision process has ended".into()));

@@ -50,7 +50,7 @@ fn a_new_vision_process_is_given_what_belongs_to_it() {
     let null = std::fs::File::open("/dev/null").expect("file");
     ours.hand_over(&handover, &[file.as_fd(), null.as_fd()])
         .expect("handed over");
-    let (_, given, descriptors) = VisionEnd::new(theirs).expect("given");
+    let (_end, given, descriptors) = VisionEnd::new(theirs).expect("given");
     assert_eq!(given, handover);
     assert_eq!(descriptors.len(), 2);
     std::io::Write::write_all(&mut &file, b"seen by both").expect("written");
@@ -117,10 +117,12 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
     assert!(outputs.holding(late).expect("open").overdue);
     let lines = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
     assert_eq!(taken(&fallen), lines);
-    assert!(outputs.holding(late).expect("open").overdue);
+    let still = outputs.holding(late).expect("open");
+    assert!(still.overdue);
+    assert_eq!(still.ask_again, late.after(NOT_SOONER), "not in circles");
     assert!(taken(&fallen).is_empty());
     // The supervisor is back, and knows how late it was.
-    ours.say(FromSupervisor::Answer(Answer {
+    ours.send(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 1,
         late: Duration(5),
@@ -143,14 +145,13 @@ fn pass_is_let_fall_again_until_the_supervisor_has_heard_of_its_end() {
         outputs.holding(now).expect("open");
         assert_eq!(taken(&fallen), [Output::Pass], "{ms} ms");
     }
-    ours.say(FromSupervisor::Answer(Answer {
+    ours.send(FromSupervisor::Answer(Answer {
         number: said.number,
         incident: 0,
         late: Duration::ZERO,
     }));
-    outputs
-        .holding(said.at.after(Duration::from_millis(4)))
-        .expect("open");
+    let held = outputs.holding(said.at.after(Duration::from_millis(4)));
+    assert_eq!(held.expect("open").was_late, None);
     assert!(taken(&fallen).is_empty());
 }
 
@@ -169,13 +170,66 @@ fn a_supervisor_that_is_gone_or_deaf_is_an_error_not_a_wait_and_all_lines_fall()
 }
 
 #[test]
+fn either_end_notices_after_some_eighty_messages_that_nobody_takes_them() {
+    let (ours, mut outputs, _) = linked();
+    let end = FromSupervisor::End.encode();
+    let commands = (0..1_000).take_while(|_| outputs.alive().is_ok()).count();
+    let answers = (0..1_000).take_while(|_| ours.0.send(&end).is_ok()).count();
+    for messages in [commands, answers] {
+        assert!((40..160).contains(&messages), "{messages}");
+    }
+}
+
+/// Outputs that cannot be set.
+struct Stuck;
+
+impl SafeOutputs for Stuck {
+    fn fall(&mut self, _: Output) -> Result<(), DeviceError> {
+        Err("stuck".into())
+    }
+}
+
+#[test]
+fn an_output_that_does_not_fall_round_the_supervisor_is_an_error_and_the_supervisor_gets_the_command()
+ {
+    let (ours, mut outputs, _) = linked();
+    outputs.safe = Box::new(Stuck);
+    assert!(outputs.set(Output::Ready, false).is_err());
+    let said = command(&ours);
+    let what = What::Set {
+        output: Output::Ready,
+        on: false,
+        until: None,
+    };
+    assert_eq!(said.what, what);
+    let late = said.at.after(LATE).after(Duration(1));
+    assert!(outputs.holding(late).is_err());
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_received_even_if_the_sender_left_messages_unread() {
+    let (ours, mut outputs, _) = linked();
+    ours.send(FromSupervisor::End);
+    outputs.remember(LatchedAlarm::Rejects).expect("sent");
+    drop(outputs);
+    let alarm = Some(FromVision::Alarm(LatchedAlarm::Rejects));
+    assert_eq!(ours.receive().expect("the last one"), alarm);
+    assert!(matches!(ours.receive(), Err(LinkError::Gone)));
+}
+
+#[test]
 fn an_orderly_end_is_told_even_when_the_supervisor_has_gone_since() {
-    let (ours, mut outputs, fallen) = linked();
-    assert!(!outputs.holding(clock::now()).expect("open").end);
-    ours.say(FromSupervisor::End);
-    drop(ours);
-    assert!(outputs.holding(clock::now()).expect("told").end);
-    assert!(taken(&fallen).is_empty());
+    for unread in [false, true] {
+        let (ours, mut outputs, fallen) = linked();
+        assert!(!outputs.holding(clock::now()).expect("open").end);
+        if unread {
+            outputs.alive().expect("sent");
+        }
+        ours.send(FromSupervisor::End);
+        drop(ours);
+        assert!(outputs.holding(clock::now()).expect("told").end);
+        assert!(taken(&fallen).is_empty());
+    }
 }
 
 proptest! {
@@ -208,6 +262,9 @@ proptest! {
         let said = FromVision::Command(Command { number, incident, at: Instant(at), what });
         let mut bytes = said.encode();
         prop_assert_eq!(FromVision::decode(&bytes), Some(said));
+        bytes[3] |= 4;
+        prop_assert_eq!(FromVision::decode(&bytes), None);
+        bytes[3] &= !4;
         bytes[0] ^= 1;
         prop_assert_eq!(FromVision::decode(&bytes), None);
         let answer = FromSupervisor::Answer(Answer { number, incident, late: Duration(late) });
