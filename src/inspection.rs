@@ -3,7 +3,6 @@
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
 use crate::frame::file::ImageFileError;
-use crate::lanes::Kernel;
 use crate::network::{KernelReport, NetworkError, Threads};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
@@ -106,7 +105,7 @@ pub struct Kernels {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<MemberKernels>,
     /// The nearest-neighbour search's.
-    pub nearest: &'static str,
+    pub nearest: String,
 }
 
 /// The kernels that run a further member's networks here.
@@ -291,7 +290,7 @@ impl Inspector {
             neighbourhood: first.neighbourhood,
             refinement: first.refinement,
             others: self.pipelines[1..].iter().map(Pipeline::kernels).collect(),
-            nearest: Kernel::best().name(),
+            nearest: self.pipelines[0].search.bank().kernels(),
         }
     }
 

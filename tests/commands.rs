@@ -361,7 +361,7 @@ fn bench_measures_every_stage() {
         "frames per second",
         "peak memory",
         "start-up",
-        "tract",
+        "integers by",
     ] {
         assert!(text_form.contains(word), "no `{word}` in {text_form}");
     }

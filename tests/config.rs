@@ -302,7 +302,7 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
         ("camera", "1 image files"),
         ("record folder", "written and synced"),
         ("control socket", "is free"),
-        ("kernels", "tract"),
+        ("kernels", "integers by"),
         ("self-test", "golden images agree"),
         ("inspection time", "the gate leaves 59800.0 ms"),
     ] {

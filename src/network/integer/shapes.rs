@@ -70,21 +70,19 @@ impl Geometry {
             && (1..=MOST_SIDE).contains(&self.column_stride)
             && p.top.max(p.bottom) < self.rows
             && p.left.max(p.right) < self.columns;
-        let rows = output_side(input.rows, self.rows, self.row_stride, p.top + p.bottom);
-        let columns = output_side(
-            input.columns,
-            self.columns,
-            self.column_stride,
-            p.left + p.right,
-        );
-        match (sane, rows, columns) {
-            (true, Some(rows), Some(columns)) => Ok(Shape {
-                channels,
-                rows,
-                columns,
-            }),
-            _ => Err(format!("window {self:?} does not fit {input:?}")),
+        let problem = || format!("window {self:?} does not fit {input:?}");
+        if !sane {
+            return Err(problem());
         }
+        let rows = output_side(input.rows, self.rows, self.row_stride, p.top + p.bottom);
+        let (across, stride) = (p.left + p.right, self.column_stride);
+        let columns = output_side(input.columns, self.columns, stride, across);
+        let (rows, columns) = rows.zip(columns).ok_or_else(problem)?;
+        Ok(Shape {
+            channels,
+            rows,
+            columns,
+        })
     }
 }
 

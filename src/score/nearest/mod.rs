@@ -75,6 +75,15 @@ impl PackedBank {
         }
     }
 
+    /// What searches it, for reports.
+    pub fn kernels(&self) -> String {
+        let floats = crate::lanes::Kernel::best().name();
+        match &self.integers {
+            Some(integers) => format!("int8 {}, then f32 {floats}", integers.kernel),
+            None => format!("f32 {floats}"),
+        }
+    }
+
     /// Rows in the bank.
     pub fn rows(&self) -> usize {
         self.rows
