@@ -19,8 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// Raised with every change of an entry's layout. Part of every name, too.
-const FORMAT: [u8; 8] = *b"PGFEAT01";
+/// Raised with every change of an entry's layout, and of the arithmetic of a network (02: int8 in integers).
+/// Part of every name, too.
+const FORMAT: [u8; 8] = *b"PGFEAT02";
 const ENDING: &str = ".features";
 const UNFINISHED: &str = ".part";
 const HEADER: usize = FORMAT.len() + blake3::OUT_LEN + 8;
