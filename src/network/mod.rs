@@ -1,7 +1,7 @@
 //! ONNX files to something that runs: one named f32 input of a fixed shape, named f32 outputs.
 //! The backbone, the neighbourhood network and the refinement network all go through here, so that
 //! quantisation means the same thing and what runs is reported for each. Quantised files run in
-//! integers where all of their nodes can ([`integer`]); everything else runs in tract.
+//! integers where all of their nodes can (`network/integer`); everything else runs in tract.
 
 pub(crate) mod integer;
 mod quantised;

@@ -83,7 +83,7 @@ impl AlarmLatch {
     }
 
     /// Writes the latched `alarm` and the time of the last passed challenge, in seconds since
-    /// 1970. A failure is logged once; [`AlarmLatch::tick`] tries again.
+    /// 1970. A failure is logged once; `tick` tries again.
     pub fn set(&mut self, alarm: LatchedAlarm, challenge: Option<u64>) {
         self.wanted = Some(alarm);
         self.challenge = challenge;

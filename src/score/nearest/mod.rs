@@ -1,7 +1,7 @@
 //! Masked nearest neighbour: for each cell the allowed bank row with the smallest distance.
 //!
 //! `||x - c||^2 = ||x||^2 + ||c||^2 - 2 x.c`, so the nearest row is the one that maximises
-//! `x.c - ||c||^2 / 2`. [`float`] computes that for every row. [`integer`] computes it coarsely in
+//! `x.c - ||c||^2 / 2`. `float` computes that for every row. `integer` computes it coarsely in
 //! int8, several times faster, and proves which rows cannot win; the few others are computed as
 //! `float` does, so that the winner is always the one that `float` finds. The winner's distance is
 //! then summed directly, so the expansion's cancellation never reaches a score.
