@@ -286,12 +286,14 @@ fn request_all(lines: &[OutputLine]) -> Result<Vec<HeldChip>, GpioError> {
         if chips.iter().any(|held| held.name == found.chip) {
             continue;
         }
-        let on_chip: Vec<(OutputLine, FoundLine)> = lines
+        let mut on_chip: Vec<(OutputLine, FoundLine)> = lines
             .iter()
             .zip(&uses)
             .filter(|(_, (output, _))| output.path == found.path)
             .map(|(output, (found, _))| (output.clone(), found.clone()))
             .collect();
+        // The request sorts its pins; a place in it is a bit of what is set and read at once.
+        on_chip.sort_by_key(|(_, pin)| pin.offset);
         chips.push(request(on_chip)?);
     }
     Ok(chips)
