@@ -9,11 +9,11 @@ use counting::allocations;
 use partgate::clock;
 use partgate::line::devices::{Input, Inputs, Outputs};
 use partgate::line::gate::Output;
-use partgate::line::keepalive::Keepalive;
 use partgate::simulation::faults::{FaultyInputs, InputFaults, Kind, Shares};
 use partgate::simulation::lines::{
     SimulatedInputs, SimulatedOutputs, TextInputs, TextOutputs, TextSafeOutputs,
 };
+use partgate::station::keepalive::Keepalive;
 use partgate::station::{Handover, LinkedOutputs, VisionEnd, link_pair};
 use partgate::time::{Duration, Instant};
 use rustix::net::{RecvFlags, recv};

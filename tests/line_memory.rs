@@ -16,13 +16,13 @@ use partgate::inspection::Inspector;
 use partgate::line::controller::ControllerSettings;
 use partgate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
 use partgate::line::gate::{AlarmSettings, Ejector, Output, Settings};
-use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, ProductLabel, RecordOptions, Recorder};
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::lines::{SimulatedInputs, SimulatedOutputs};
+use partgate::station::keepalive::Keepalive;
 use partgate::station::{
     Inspected, InspectorError, PartInspector, ProductInspector, Station, TriggerSource, metrics,
 };

@@ -11,11 +11,11 @@ use partgate::frame::RawFrame;
 use partgate::line::controller::{Command, Controller, ControllerSettings};
 use partgate::line::devices::{DeviceError, Edge, Holding, Input, Inputs, Outputs};
 use partgate::line::gate::{Action, AlarmSettings, Ejector, Fault, Output, PartVerdict, Settings};
-use partgate::line::keepalive::Keepalive;
 use partgate::line::pairing::PairingSettings;
 use partgate::record::{ImageOptions, LogOptions, Metrics, ProductLabel, RecordOptions, Recorder};
 use partgate::simulation::camera::{Production, RenderedSource};
 use partgate::simulation::lines::{InputFeed, OutputView, SimulatedInputs, SimulatedOutputs};
+use partgate::station::keepalive::Keepalive;
 use partgate::station::{
     History, Inspected, InspectorError, LinkError, PartInspector, Station, StationError, Summary,
     TriggerSource, metrics,

@@ -10,12 +10,12 @@ use partgate::frame::Frame;
 use partgate::frame::decode;
 use partgate::inspection::Inspector;
 use partgate::line::devices::{LatchedAlarm, Outputs};
-use partgate::line::keepalive::Keepalive;
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
 use partgate::record::{Drift, MetricsServer, ProductLabel, RecordLock, RecordLockError, Recorder};
 use partgate::simulation::Devices;
 use partgate::station;
+use partgate::station::keepalive::Keepalive;
 use partgate::station::{
     AlarmLatch, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
     SealedFilesError, Station, Supervision, SupervisorError, TriggerSource, VisionEnd,

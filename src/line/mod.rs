@@ -7,13 +7,11 @@
 //! - [`holder`]: the process that sets the outputs, and how two processes notice that the other is
 //!   late.
 //! - [`devices`]: what the line needs from the outside world.
-//! - [`keepalive`]: systemd and the hardware watchdog.
 
 pub mod controller;
 pub mod devices;
 pub mod gate;
 pub mod holder;
-pub mod keepalive;
 pub mod pairing;
 pub mod quadrature;
 pub mod settings;

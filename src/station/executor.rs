@@ -9,12 +9,12 @@ use crate::frame::RawFrame;
 use crate::line::controller::{Command, Controller};
 use crate::line::devices::{DeviceError, LatchedAlarm, Outputs};
 use crate::line::gate::{Action, Decision, Fault, Output, PartId, PartVerdict, Reason};
-use crate::line::keepalive::Keepalive;
 use crate::line::pairing::Unused;
 use crate::record::{
     EventEntry, EventKind, FrameStamp, Latencies, Latency, Metrics, PartEntry, ProductLabel,
     ShortText,
 };
+use crate::station::keepalive::Keepalive;
 use crate::time::{Duration, Instant};
 use heapless::Vec;
 use heapless::spsc::Producer;

@@ -19,6 +19,7 @@
 //!   off. `link`: the messages between the two. `handover`, `sealed_files`: what a new vision
 //!   process gets.
 //! - `challenge`: a known-bad part that must be rejected from time to time.
+//! - [`keepalive`]: systemd and the hardware watchdog.
 //! - `latch`: the file that keeps an alarm after every process has ended.
 //! - `trigger_test`: after what time the camera sees an output.
 //! - `devices`: makes devices from a configuration.
@@ -33,6 +34,7 @@ mod gate_thread;
 mod handover;
 mod inference;
 mod inspector;
+pub mod keepalive;
 mod latch;
 mod link;
 mod priority;
@@ -64,8 +66,8 @@ use crate::clock;
 use crate::line::controller::{ControllerSettings, FrameCounters};
 use crate::line::devices::{Inputs, LatchedAlarm, Outputs};
 use crate::line::gate::{Counters, Fault, SettingsError};
-use crate::line::keepalive::Keepalive;
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
+use crate::station::keepalive::Keepalive;
 use crate::time::{Duration, Instant};
 use activity::ThreadActivity;
 use camera::{CameraQueues, CameraSettings};
