@@ -283,6 +283,7 @@ impl<const N: usize> Gate<N> {
             // the pulse.
             self.reject_until = self.reject_until.map(|until| until.saturating_add(delta));
         }
+        self.reject_what_stood(at);
         self.counted_at = at;
         while let Some((place, due)) = self.first(Unit::Counts).filter(|(p, _)| *p <= count.0) {
             self.now.count = self.now.count.max(Count(place));

@@ -206,6 +206,21 @@ impl<const N: usize> Gate<N> {
         core::mem::replace(&mut self.stood, stands) || stands
     }
 
+    /// A count came `at` that time. If the belt stood in the middle of a pulse by the clock, what was
+    /// left of the pulse begins again, and a quarter more: the part is as far back.
+    pub(super) fn reject_what_stood(&mut self, at: Instant) {
+        let stopped = self.counted_at.max(self.reject_since.1);
+        let quarter = self.pulse.length / 4;
+        let by_clock = self.gate.unit == Unit::Counts && self.pulse.unit == Unit::Time;
+        if by_clock && at.since(stopped).0 > quarter {
+            let longer = |until: u64| {
+                let left = until.saturating_sub(stopped.0).saturating_add(quarter);
+                until.max(at.0.saturating_add(left.min(self.pulse.length)))
+            };
+            self.reject_until = self.reject_until.map(longer);
+        }
+    }
+
     /// The pulse is over, unless the ejector would have no rest before the next one.
     fn end_reject(&mut self, at: Instant) {
         if self.belt_stands() {

@@ -199,6 +199,19 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
         assert!(off >= moves + 15 * MS, "{stand}: {} ms", (off - moves) / MS);
         assert!(off <= moves + 31 * MS, "{stand}: {} ms", (off - moves) / MS);
     }
+    // It stops in the middle of the pulse, and moves again before the pulse is over.
+    for (before, stand) in [(102, 8), (105, 6), (109, 5)] {
+        let mut line = Belt::new(settings(gate, pulse, Ejector::Reject));
+        line.settle();
+        let part = line.trigger().expect("wanted");
+        line.verdict(part, PartVerdict::Ng);
+        line.run(before);
+        line.stand(stand);
+        line.run(100);
+        let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
+        assert!(off - on >= (15 + stand) * MS, "{before}, {stand}");
+        assert!(off - on <= (30 + stand) * MS, "{before}, {stand}");
+    }
     // A belt that goes on, or stops for an instant, gets the pulse that was set.
     for stand in [0, 3] {
         let mut line = Belt::new(settings(gate, pulse, Ejector::Reject));
