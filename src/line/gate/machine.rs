@@ -291,10 +291,7 @@ impl<const N: usize> Gate<N> {
         }
         self.now.count = count;
         if self.hold == Hold::Blind {
-            // The encoder was found to be wrong: a quarter of the distance is added, for what it may
-            // have counted wrongly unnoticed before.
-            let margin = self.gate.length / 4;
-            self.hold = Hold::Until(self.gate.after(self.now).saturating_add(margin));
+            self.hold = Hold::Until(self.emptied(self.now));
         }
         self.tick(clock, emit);
     }

@@ -369,7 +369,8 @@ fn what_lay_on_the_belt_at_the_start_is_thrown_out_even_with_an_encoder() {
     let early = line.trigger().expect("wanted");
     line.verdict(early, PartVerdict::Ok);
     line.run(200);
-    assert_eq!(line.on(Output::Reject), [(0, 110 * MS)]);
+    // The way to the gate, a quarter of it, and a pulse.
+    assert_eq!(line.on(Output::Reject), [(0, (20 + 80 + 20 + 10) * MS)]);
     // At its gate the last unknown part leaves too.
     assert!(line.decisions()[&1].is_some());
 }

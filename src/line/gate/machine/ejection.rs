@@ -285,6 +285,16 @@ impl<const N: usize> Gate<N> {
         self.pass_told = until;
     }
 
+    /// Where everything that was on the belt has left it. In counts a quarter of the distance is
+    /// added: the encoder may have counted wrongly, unnoticed or before this process began.
+    pub(super) fn emptied(&self, here: Position) -> u64 {
+        let margin = match self.gate.unit {
+            Unit::Time => 0,
+            Unit::Counts => self.gate.length / 4,
+        };
+        self.gate.after(here).saturating_add(margin)
+    }
+
     /// Updates READY and what depends on it, then the outputs.
     pub(super) fn show(&mut self, due: Instant, emit: &mut impl FnMut(Action)) {
         let ready = self.faults.is_empty() && !self.alarm.stops_the_line();
@@ -302,7 +312,7 @@ impl<const N: usize> Gate<N> {
                 time: self.clock.after(self.settings.spin_up),
                 count: self.now.count,
             };
-            self.hold = Hold::Until(self.gate.after(here));
+            self.hold = Hold::Until(self.emptied(here));
         }
         let rejecting = self.rejecting();
         let was = self.levels[Output::Reject as usize];

@@ -131,7 +131,7 @@ fn a_line_that_is_not_ready_yet_is_known_once_it_is_whatever_the_encoder_did_bef
     line.run(100);
     line.start();
     line.run(300);
-    assert_eq!(line.on(Output::Reject), [(0, (150 + 115) * MS)]);
+    assert_eq!(line.on(Output::Reject), [(0, (150 + 125 + 15) * MS)]);
 }
 
 #[test]
