@@ -25,7 +25,7 @@ FILES = [
     "src/line/quadrature.rs",
     "src/line/controller.rs",
     "src/line/controller/belt.rs",
-    "src/line/holder.rs",
+    "src/line/lease.rs",
     "src/line/gate/alarm.rs",
     "src/line/gate/along.rs",
     "src/line/gate/counters.rs",

@@ -3,7 +3,7 @@
 pub mod line {
     pub mod devices;
     pub mod gate;
-    pub mod holder;
+    pub mod lease;
 }
 #[path = "src/clock.rs"]
 pub mod clock;

@@ -383,7 +383,7 @@ fn outputs_start_unattended_follow_and_end_unattended() {
 
 #[test]
 #[ignore = "needs root and the kernel's gpio-sim"]
-fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is_gone() {
+fn by_its_descriptors_another_process_sets_the_safe_state_also_when_the_first_is_gone() {
     let (one, two) = (Chip::new("one"), Chip::new("two"));
     let mut wired = vec![
         one.output(Output::Busy, 5),
@@ -423,18 +423,19 @@ fn by_its_descriptors_another_process_lets_the_lines_fall_also_when_the_first_is
         )
     };
     assert_eq!(wires(), ([false, true, true], [false, false]));
-    safe.fall(Output::Pass).expect("falls");
+    safe.set_safe(Output::Pass).expect("set");
     assert_eq!(wires(), ([false, true, false], [false, false]), "it alone");
-    safe.fall(Output::Reject).expect("falls");
-    safe.fall(Output::Heartbeat).expect("not wired, no matter");
+    safe.set_safe(Output::Reject).expect("set");
+    safe.set_safe(Output::Heartbeat)
+        .expect("not wired, no matter");
     assert_eq!(wires(), ([false, true, false], [true, false]));
     // As when the process that requested them is killed: none of its code runs.
     std::mem::forget(outputs);
-    safe.fall(Output::Ready).expect("falls");
+    safe.set_safe(Output::Ready).expect("set");
     let ready_alone = ([true, true, false], [true, false]);
     assert_eq!(wires(), ready_alone, "READY is active low");
     for line in [Output::Fault, Output::Busy] {
-        safe.fall(line).expect("falls");
+        safe.set_safe(line).expect("set");
     }
     assert_eq!(wires(), ([true, false, false], [true, true]));
 }

@@ -149,8 +149,8 @@ fn killing_the_vision_process_proves_that_nothing_passes_by_itself() {
         passed += usize::from(middle);
         // The line was ready from before this part until after it.
         let before = part.saturating_sub(belt.after);
-        let fell = change_after(&changes, "ready", false, before);
-        if level_at(&changes, "ready", before) && fell.is_none_or(|at| at > to) {
+        let off = change_after(&changes, "ready", false, before);
+        if level_at(&changes, "ready", before) && off.is_none_or(|at| at > to) {
             served += 1;
             served_passed += usize::from(middle);
         }
@@ -207,13 +207,13 @@ fn a_vision_process_that_hangs_loses_the_lines_within_the_lease_and_is_replaced(
     let hung = running.await_vision(None);
     let at = clock::now().0;
     kill_process(hung, Signal::STOP).expect("stop");
-    let fell = milliseconds(at, plant.await_change("ready", false, at));
+    let off = milliseconds(at, plant.await_change("ready", false, at));
     let back = plant.await_change("ready", true, at);
     println!(
-        "hung to READY off: {fell:.1} ms, to READY on: {:.0} ms",
+        "hung to READY off: {off:.1} ms, to READY on: {:.0} ms",
         milliseconds(at, back)
     );
-    assert!(fell < LEASE_MS + SOON_MS, "{fell} ms");
+    assert!(off < LEASE_MS + SOON_MS, "{off} ms");
     assert!(!lives(hung));
     assert_ne!(running.await_vision(None), hung);
     running.stop();

@@ -226,7 +226,7 @@ fn an_alarm_stops_the_line_until_it_is_acknowledged() {
     for by_socket in [true, false] {
         let begin = clock::now().0;
         let (parts, _) = run_parts(&running, 3);
-        let fell = plant.await_change("ready", false, begin);
+        let off = plant.await_change("ready", false, begin);
         assert!(level_at(&plant.changes(), "fault", clock::now().0));
         assert!(parts.iter().all(|&at| !passed(&plant, at)));
         // It stays off.
@@ -238,8 +238,8 @@ fn an_alarm_stops_the_line_until_it_is_acknowledged() {
         } else {
             assert!(plant.edge("acknowledge", clock::now().0));
         }
-        plant.await_change("ready", true, fell);
-        plant.await_change("reject", false, fell);
+        plant.await_change("ready", true, off);
+        plant.await_change("reject", false, off);
     }
     running.stop();
     let log = plant.log();
@@ -412,8 +412,8 @@ fn a_restarted_process_inspects_by_the_bytes_that_the_line_was_started_with() {
         assert_eq!(count(&status, "passed"), 1, "{status}");
         // READY does not go off and on again.
         let now = clock::now().0;
-        let fell = line::change_after(&plant.changes(), "ready", false, ready);
-        assert!(fell.is_none_or(|at| at > now), "round {round}: {fell:?}");
+        let off = line::change_after(&plant.changes(), "ready", false, ready);
+        assert!(off.is_none_or(|at| at > now), "round {round}: {off:?}");
     }
     running.stop();
     let log = plant.log();
@@ -468,11 +468,11 @@ fn a_button_acknowledges_on_a_line_that_the_clock_triggers() {
     let plant = small_line(Finds::Unknown, RENDERED, BY_TIMER, alarm);
     let running = plant.start();
     let ready = running.await_ready();
-    let fell = plant.await_change("ready", false, ready);
+    let off = plant.await_change("ready", false, ready);
     // Only acknowledgements are accepted from the inputs: this edge is no part.
     plant.trigger();
     assert!(plant.edge("acknowledge", clock::now().0));
-    plant.await_change("ready", true, fell);
+    plant.await_change("ready", true, off);
     running.stop();
     assert!(plant.log().iter().any(|e| e["event"] == "acknowledged"));
 }

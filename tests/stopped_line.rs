@@ -215,11 +215,11 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
         if !stop.long() || !level_at(&changes, "ready", stop.from) {
             continue;
         }
-        let fell = change_after(&changes, "ready", false, stop.from).expect("READY goes off");
-        assert!(fell < stop.to + SOON, "{stop:?}: {fell}");
+        let off = change_after(&changes, "ready", false, stop.from).expect("READY goes off");
+        assert!(off < stop.to + SOON, "{stop:?}: {off}");
         if stop.who == Who::Supervisor {
             // Without the supervisor: a command every 50 ms, 40 ms without an acknowledgement.
-            assert!(fell < stop.from + 90 * MS + SOON, "{stop:?}: {fell}");
+            assert!(off < stop.from + 90 * MS + SOON, "{stop:?}: {off}");
         }
         let raised = on_between(&changes, "fault", stop.from, stop.to + 2 * SOON);
         assert!(raised, "FAULT goes on: {stop:?}");
@@ -234,7 +234,7 @@ fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
             let gate = part + belt.after;
             // A part that came after the line was ready again, in a new process, is a part like any
             // other.
-            let back = change_after(&changes, "ready", true, fell);
+            let back = change_after(&changes, "ready", true, off);
             let after = back.is_some_and(|back| back <= *part);
             if *part < stop.to && gate > stop.to + SOON && !after {
                 let passed = level_at(&changes, "pass", gate + PULSE / 2);
@@ -271,7 +271,7 @@ fn await_level(plant: &Plant, output: &str, from: u64) {
 }
 
 #[test]
-fn killing_the_supervisor_lets_all_lines_fall_and_nothing_pass() {
+fn killing_the_supervisor_switches_all_outputs_off_and_nothing_pass() {
     let (most, asked) = number();
     let scratch = tempfile::tempdir().expect("folder");
     let (product, mut truth, belt) = measured(scratch.path(), product());

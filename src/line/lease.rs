@@ -1,5 +1,5 @@
 //! The two processes between the gate and the outputs, and how each notices that the other is late.
-//! Pure: no clock, no socket, no outputs. The supervisor runs [`Holder`], the vision process runs
+//! Pure: no clock, no socket, no outputs. The supervisor runs [`Lease`], the vision process runs
 //! [`Watch`], and the simulator runs both.
 //!
 //! - The vision process sends a command for each change of an output. Every command has a number and
@@ -20,7 +20,7 @@ use crate::time::{Duration, Instant};
 
 /// Times of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HolderSettings {
+pub struct LeaseSettings {
     /// The outputs are switched off after this long without a command from the vision process.
     pub lease: Duration,
     /// A command that is carried out later than this is an incident, and so is a supervisor that runs
@@ -85,8 +85,8 @@ pub enum Act {
 
 /// Carries out the commands of the vision process, as long as they come and are in time.
 #[derive(Clone, Debug)]
-pub struct Holder {
-    settings: HolderSettings,
+pub struct Lease {
+    settings: LeaseSettings,
     lease_until: Instant,
     patience: Duration,
     pass_until: Option<Instant>,
@@ -100,7 +100,7 @@ pub struct Holder {
 }
 
 /// The order in which outputs are switched off: what lets parts pass comes first.
-pub const FALL: [Output; 10] = [
+pub const SAFE_ORDER: [Output; 10] = [
     Output::Pass,
     Output::Ready,
     Output::Reject,
@@ -113,9 +113,9 @@ pub const FALL: [Output; 10] = [
     Output::RecordLost,
 ];
 
-impl Holder {
+impl Lease {
     /// For outputs in their safe state.
-    pub fn new(settings: HolderSettings, now: Instant) -> Self {
+    pub fn new(settings: LeaseSettings, now: Instant) -> Self {
         Self {
             lease_until: now.after(settings.start),
             patience: settings.start,
@@ -147,7 +147,7 @@ impl Holder {
     }
 
     /// A command arrived.
-    pub fn hear(&mut self, command: Command, now: Instant, act: &mut impl FnMut(Act)) {
+    pub fn receive(&mut self, command: Command, now: Instant, act: &mut impl FnMut(Act)) {
         self.look(now, act);
         let underway = now.since(command.at);
         if underway > self.settings.late {
@@ -221,7 +221,7 @@ impl Holder {
 const REMEMBERED: usize = 128;
 /// What stops parts, whoever sets it.
 const ROUND_THE_HOLDER: [Output; 4] = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
-/// How soon an output is switched off again while the holder may still set it, or does not answer.
+/// How soon an output is switched off again while the supervisor may still set it, or does not answer.
 const AGAIN: Duration = Duration::from_millis(1);
 
 /// What the vision process knows of the supervisor.
@@ -237,7 +237,7 @@ pub struct Watch {
     /// The number of the last command on PASS, if it switched PASS off.
     revoked: Option<u64>,
     again: Instant,
-    /// Since the holder is overdue: when the outputs are switched off once more.
+    /// Since the supervisor is overdue: when the outputs are switched off once more.
     all_again: Option<Instant>,
 }
 
@@ -296,9 +296,9 @@ impl Watch {
             .is_some_and(|since| now.since(since) > self.late)
     }
 
-    /// The outputs that the vision process switches off at `now` without the holder. All of them again
-    /// and again while the holder is overdue, because an output may have failed the first time. PASS
-    /// until the holder has answered its end: it may have set it on a command that was taken back.
+    /// The outputs that the vision process switches off at `now` without the supervisor. All of them again
+    /// and again while the supervisor is overdue, because an output may have failed the first time. PASS
+    /// until the supervisor has answered its end: it may have set it on a command that was taken back.
     pub fn switched_off(&mut self, now: Instant) -> &'static [Output] {
         if !self.overdue(now) {
             self.all_again = None;

@@ -4,14 +4,14 @@
 //! - [`pairing`]: which frame shows which part.
 //! - [`quadrature`]: the two channels of an encoder.
 //! - [`controller`]: gate, pairing and the inspector's queue in one; also pure.
-//! - [`holder`]: the process that sets the outputs, and how two processes notice that the other is
+//! - [`lease`]: the process that sets the outputs, and how two processes notice that the other is
 //!   late.
 //! - [`devices`]: what the line needs from the outside world.
 
 pub mod controller;
 pub mod devices;
 pub mod gate;
-pub mod holder;
+pub mod lease;
 pub mod pairing;
 pub mod quadrature;
 pub mod settings;

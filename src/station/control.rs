@@ -249,7 +249,7 @@ impl ControlQueues<'_> {
                 Some(0) => peer.ended = true,
                 Some(n) => {
                     for byte in &bytes[..n] {
-                        self.hear(peer, *byte, now);
+                        self.receive(peer, *byte, now);
                     }
                 }
             }
@@ -258,7 +258,7 @@ impl ControlQueues<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, peer: &mut Peer, byte: u8, now: Instant) {
+    fn receive(&mut self, peer: &mut Peer, byte: u8, now: Instant) {
         if byte != b'\n' {
             peer.too_long |= peer.said.push(byte).is_err();
             return;

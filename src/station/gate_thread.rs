@@ -14,7 +14,7 @@ use crate::frame::RawFrame;
 use crate::line::controller::{Controller, ControllerSettings};
 use crate::line::devices::{Input, LatchedAlarm, Outputs};
 use crate::line::gate::{Counters, Fault, Output, SettingsError};
-use crate::line::holder::FALL;
+use crate::line::lease::SAFE_ORDER;
 use crate::line::pairing::FrameInfo;
 use crate::record::EventKind;
 use crate::time::{Duration, Instant, Span};
@@ -187,7 +187,7 @@ impl<'a> GateThread<'a> {
                 break Ending::Suspended;
             }
             self.look_at_the_clock();
-            self.watch_the_holder();
+            self.watch_the_supervisor();
             self.take_what_came();
             self.watch_the_threads();
             self.watch_the_record();
@@ -246,7 +246,7 @@ impl<'a> GateThread<'a> {
         }
         self.executor.set(Output::Pass, false, None);
         self.executor.set(Output::Ready, false, None);
-        for output in FALL {
+        for output in SAFE_ORDER {
             self.executor.set(output, output.when_unattended(), None);
         }
         if let Some(keepalive) = self.executor.observers.keepalive.take() {
@@ -301,7 +301,7 @@ impl<'a> GateThread<'a> {
     fn was_late(&mut self, who: &'static str, late: Duration) {
         let ms = late.as_micros() / 1_000;
         log::error!(
-            "the {who} process was {ms} ms late: the lines fall, and what lies on the line is thrown out"
+            "the {who} process was {ms} ms late: the outputs take the safe state, and what lies on the line is thrown out"
         );
         self.act(|c, now, executor| {
             executor.event(EventKind::WasLate, who, format_args!("{ms} ms"));
@@ -312,7 +312,7 @@ impl<'a> GateThread<'a> {
 
     /// Sends every level again, for a supervisor that has switched the outputs off.
     fn say_all_again(&mut self) {
-        for output in FALL {
+        for output in SAFE_ORDER {
             let level = match output {
                 // A part that can pass later sets PASS again.
                 Output::Pass => false,
@@ -324,7 +324,7 @@ impl<'a> GateThread<'a> {
         }
     }
 
-    fn watch_the_holder(&mut self) {
+    fn watch_the_supervisor(&mut self) {
         let now = clock::now();
         let holding = match self.executor.outputs.holding(now) {
             Ok(holding) => holding,
@@ -349,7 +349,9 @@ impl<'a> GateThread<'a> {
         if overdue != self.overdue || (overdue && holding.was_late.is_some()) {
             self.overdue = overdue;
             if overdue {
-                log::error!("the supervisor does not answer: the lines fall round it");
+                log::error!(
+                    "the supervisor does not answer: the vision process sets the safe state without it"
+                );
             }
             self.act(|c, now, executor| {
                 c.fault(Fault::Supervisor, overdue, now, &mut |x| {

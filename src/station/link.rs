@@ -4,12 +4,12 @@
 //! The first message comes from the supervisor: the [`Handover`] for the new vision process, with
 //! the descriptors that belong to it. Then the vision process sends the levels of the outputs, and
 //! the supervisor acknowledges them. Each process notices the silence of the other
-//! ([`holder`](crate::line::holder)).
+//! ([`lease`](crate::line::lease)).
 
 use crate::clock;
 use crate::line::devices::{DeviceError, Holding, LatchedAlarm, Outputs, SafeOutputs};
 use crate::line::gate::Output;
-use crate::line::holder::{Answer, Command, FALL, Watch, What};
+use crate::line::lease::{Answer, Command, SAFE_ORDER, Watch, What};
 use crate::time::{Duration, Instant};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -367,8 +367,8 @@ impl LinkedOutputs {
             return Ok(());
         };
         if !std::mem::replace(&mut self.let_go, true) {
-            for line in FALL {
-                if let Err(error) = self.safe.fall(line) {
+            for line in SAFE_ORDER {
+                if let Err(error) = self.safe.set_safe(line) {
                     log::error!("line {}: {error}", line.name());
                 }
             }
@@ -405,7 +405,7 @@ impl Outputs for LinkedOutputs {
         until: Option<Instant>,
     ) -> Result<(), DeviceError> {
         let fallen = if output.is_safe(on) {
-            self.safe.fall(output)
+            self.safe.set_safe(output)
         } else {
             Ok(())
         };
@@ -432,7 +432,7 @@ impl Outputs for LinkedOutputs {
         let overdue = self.watch.overdue(now);
         let mut fallen = Ok(());
         for output in self.watch.switched_off(now) {
-            fallen = fallen.and(self.safe.fall(*output));
+            fallen = fallen.and(self.safe.set_safe(*output));
         }
         fallen?;
         Ok(Holding {

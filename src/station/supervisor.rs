@@ -11,7 +11,7 @@
 //! - If the supervisor itself ran late, the outputs are switched off. It accepts no command that
 //!   could let a part pass until the vision process knows of it.
 //!
-//! [`Holder`] implements these rules; this code connects them to the real outputs and the real
+//! [`Lease`] implements these rules; this code connects them to the real outputs and the real
 //! process. Every vision process gets the same bytes, and what is known of the earlier ones.
 //!
 //! The thread that does this runs under real-time priority, if that is permitted. It sleeps almost
@@ -25,7 +25,7 @@ use super::sealed_files::SealedFiles;
 use crate::clock;
 use crate::line::devices::{DeviceError, LatchedAlarm, Outputs};
 use crate::line::gate::Output;
-use crate::line::holder::{Act, FALL, Holder, HolderSettings};
+use crate::line::lease::{Act, Lease, LeaseSettings, SAFE_ORDER};
 use crate::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
@@ -302,7 +302,7 @@ fn hold(
                 },
                 stop,
             );
-            let fallen = fall(outputs);
+            let fallen = set_safe_state(outputs);
             logger.unpark();
             (life, fallen)
         });
@@ -360,9 +360,9 @@ fn pause(time: Duration, stop: &AtomicBool) {
 }
 
 /// Switches every output to the safe state, those that let parts pass first.
-fn fall(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
+fn set_safe_state(outputs: &mut dyn Outputs) -> Result<(), DeviceError> {
     let mut failed = None;
-    for output in FALL {
+    for output in SAFE_ORDER {
         failed = outputs
             .set(output, output.when_unattended())
             .err()
@@ -380,13 +380,13 @@ fn attend(
     was_late: &mut dyn FnMut(Duration),
     stop: &AtomicBool,
 ) -> VisionRun {
-    let rules = HolderSettings {
+    let rules = LeaseSettings {
         lease: settings.lease,
         late: settings.late,
         start: START_LIMIT,
         look: LOOK,
     };
-    let mut holder = Holder::new(rules, clock::now());
+    let mut lease = Lease::new(rules, clock::now());
     let mut last_incident = 0;
     let mut differed = None;
     let mut read_back_at = clock::now().after(READ_BACK);
@@ -394,13 +394,13 @@ fn attend(
         if stop.load(Ordering::Relaxed) {
             link.send(FromSupervisor::End);
             return VisionRun {
-                ready: holder.was_ready(),
+                ready: lease.was_ready(),
                 stopped: true,
                 why: None,
             };
         }
         // Returns after LOOK at the latest, when the rules are checked.
-        wait(link, clock::until(holder.deadline()));
+        wait(link, clock::until(lease.deadline()));
         let mut broken = None;
         let mut late = None;
         let mut act = |act| match act {
@@ -428,7 +428,7 @@ fn attend(
         for _ in 0..MESSAGES {
             match link.receive() {
                 Ok(Some(FromVision::Command(command))) => {
-                    holder.hear(command, clock::now(), &mut act);
+                    lease.receive(command, clock::now(), &mut act);
                 }
                 Ok(Some(FromVision::Alarm(alarm))) => memory.remember(alarm),
                 Ok(None) => break,
@@ -438,12 +438,12 @@ fn attend(
                 }
             }
         }
-        holder.tick(clock::now(), &mut act);
+        lease.tick(clock::now(), &mut act);
         if let Some(late) = late {
             was_late(late);
         }
         let end = |why| VisionRun {
-            ready: holder.was_ready(),
+            ready: lease.was_ready(),
             stopped: false,
             why: Some(why),
         };

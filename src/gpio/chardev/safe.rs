@@ -44,7 +44,7 @@ impl ChardevSafeOutputs {
 }
 
 impl SafeOutputs for ChardevSafeOutputs {
-    fn fall(&mut self, output: Output) -> Result<(), DeviceError> {
+    fn set_safe_state(&mut self, output: Output) -> Result<(), DeviceError> {
         let Some((at, bit)) = self.places[output as usize] else {
             return Ok(());
         };
@@ -84,8 +84,8 @@ mod tests {
         places[Output::Ready as usize] = Some((0, 0));
         let file = File::open("/dev/null").unwrap();
         let mut outputs = ChardevSafeOutputs::new(vec![file.into()], places).unwrap();
-        let error = outputs.fall(Output::Ready).unwrap_err().to_string();
+        let error = outputs.set_safe(Output::Ready).unwrap_err().to_string();
         assert!(error.contains("ready"), "{error}");
-        outputs.fall(Output::Pass).unwrap();
+        outputs.set_safe(Output::Pass).unwrap();
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
-const SETTINGS: HolderSettings = HolderSettings {
+const SETTINGS: LeaseSettings = LeaseSettings {
     lease: Duration(200 * MS),
     late: Duration(40 * MS),
     start: Duration(1000 * MS),
@@ -11,7 +11,7 @@ const SETTINGS: HolderSettings = HolderSettings {
 
 /// A supervisor, the levels of its outputs, and its acknowledgements.
 struct Bench {
-    holder: Holder,
+    lease: Lease,
     levels: [bool; Output::ALL.len()],
     answers: Vec<Answer>,
     silent: bool,
@@ -20,24 +20,24 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            holder: Holder::new(SETTINGS, Instant(0)),
+            lease: Lease::new(SETTINGS, Instant(0)),
             levels: Output::ALL.map(Output::when_unattended),
             answers: Vec::new(),
             silent: false,
         }
     }
 
-    fn run(&mut self, what: impl FnOnce(&mut Holder, &mut dyn FnMut(Act))) {
+    fn run(&mut self, what: impl FnOnce(&mut Lease, &mut dyn FnMut(Act))) {
         let (levels, answers, silent) = (&mut self.levels, &mut self.answers, &mut self.silent);
-        what(&mut self.holder, &mut |act| match act {
+        what(&mut self.lease, &mut |act| match act {
             Act::Set(output, on) => levels[output as usize] = on,
             Act::Answer(answer) => answers.push(answer),
             Act::Silent(_) => *silent = true,
         });
     }
 
-    fn hear(&mut self, command: Command, at: u64) {
-        self.run(|h, act| h.hear(command, Instant(at), &mut |x| act(x)));
+    fn receive(&mut self, command: Command, at: u64) {
+        self.run(|h, act| h.receive(command, Instant(at), &mut |x| act(x)));
         self.tick(at);
     }
 
@@ -69,29 +69,29 @@ fn pass_until(ms: u64) -> What {
 #[test]
 fn pass_ends_by_itself_and_is_not_raised_after_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(30), Instant(0)), MS);
+    bench.receive(watch.command(pass_until(30), Instant(0)), MS);
     assert!(bench.on(Output::Pass));
-    assert_eq!(bench.holder.deadline(), Instant(30 * MS));
+    assert_eq!(bench.lease.deadline(), Instant(30 * MS));
     bench.tick(30 * MS);
     assert!(!bench.on(Output::Pass));
-    bench.hear(watch.command(pass_until(60), Instant(50 * MS)), 60 * MS);
+    bench.receive(watch.command(pass_until(60), Instant(50 * MS)), 60 * MS);
     assert!(!bench.on(Output::Pass), "its part has gone by");
     let endless = What::Set {
         output: Output::Pass,
         on: true,
         until: None,
     };
-    bench.hear(watch.command(endless, Instant(61 * MS)), 61 * MS);
+    bench.receive(watch.command(endless, Instant(61 * MS)), 61 * MS);
     assert!(!bench.on(Output::Pass), "no PASS without an end");
 }
 
 #[test]
-fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_knows() {
+fn a_late_supervisor_switches_the_outputs_off_and_takes_nothing_back_until_the_other_knows() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     for output in [Output::Reject, Output::Fault] {
-        bench.hear(watch.command(set(output, false), Instant(0)), MS);
+        bench.receive(watch.command(set(output, false), Instant(0)), MS);
     }
-    bench.hear(watch.command(set(Output::Ready, true), Instant(0)), MS);
+    bench.receive(watch.command(set(Output::Ready, true), Instant(0)), MS);
     assert!(bench.on(Output::Ready) && !bench.on(Output::Reject));
     // Stopped for 250 ms while three commands waited.
     let waiting = [
@@ -100,16 +100,16 @@ fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_know
         watch.command(pass_until(290), Instant(249 * MS)),
     ];
     for command in waiting {
-        bench.hear(command, 255 * MS);
+        bench.receive(command, 255 * MS);
     }
     assert!(!bench.on(Output::Ready) && !bench.on(Output::Pass));
     assert!(bench.on(Output::Reject) && bench.on(Output::Fault));
-    assert!(bench.holder.incidents() > 0);
+    assert!(bench.lease.incidents() > 0);
     let last = *bench.answers.last().expect("an answer");
     assert!(last.late.0 >= 200 * MS, "{last:?}");
     assert!(watch.answer(last), "the other learns of it");
     assert!(!watch.answer(last), "once");
-    bench.hear(
+    bench.receive(
         watch.command(set(Output::Ready, true), Instant(256 * MS)),
         256 * MS,
     );
@@ -117,18 +117,18 @@ fn a_late_holder_lets_the_lines_fall_and_takes_nothing_back_until_the_other_know
 }
 
 #[test]
-fn a_holder_that_slept_over_the_end_of_pass_knows_it() {
+fn a_supervisor_that_slept_over_the_end_of_pass_knows_it() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(30), Instant(0)), MS);
+    bench.receive(watch.command(pass_until(30), Instant(0)), MS);
     bench.tick(700 * MS);
     assert!(!bench.on(Output::Pass));
-    assert_eq!(bench.holder.incidents(), 1);
+    assert_eq!(bench.lease.incidents(), 1);
 }
 
 #[test]
 fn silence_ends_it_after_the_lease() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(What::Alive, Instant(0)), 0);
+    bench.receive(watch.command(What::Alive, Instant(0)), 0);
     for at in (0..200).step_by(10) {
         bench.tick(at * MS);
     }
@@ -138,45 +138,45 @@ fn silence_ends_it_after_the_lease() {
 }
 
 #[test]
-fn the_vision_process_notices_a_holder_that_does_not_answer() {
+fn the_vision_process_notices_a_supervisor_that_does_not_answer() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     assert_eq!(watch.deadline(), Instant::MAX);
     let first = watch.command(What::Alive, Instant(0));
     assert!(!watch.overdue(Instant(0).after(SETTINGS.late)));
     assert!(watch.overdue(Instant(0).after(SETTINGS.late + Duration(1))));
     let second = watch.command(What::Alive, Instant(20 * MS));
-    bench.hear(first, 30 * MS);
+    bench.receive(first, 30 * MS);
     watch.answer(bench.answers[0]);
     assert!(!watch.overdue(Instant(60 * MS)));
     assert!(watch.overdue(Instant(61 * MS)));
-    bench.hear(second, 61 * MS);
+    bench.receive(second, 61 * MS);
     watch.answer(bench.answers[1]);
     assert!(!watch.overdue(Instant(10_000 * MS)));
 }
 
 #[test]
-fn pass_falls_again_and_again_until_the_holder_has_heard_of_its_end() {
+fn pass_is_switched_off_again_and_again_until_the_supervisor_has_heard_of_its_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     let on = watch.command(pass_until(40), Instant(0));
     let off = watch.command(set(Output::Pass, false), Instant(MS));
     assert!(watch.switched_off(Instant(MS)).is_empty());
     assert_eq!(watch.switched_off(Instant(2 * MS)), [Output::Pass]);
     assert!(watch.switched_off(Instant(2 * MS + 1)).is_empty());
-    bench.hear(on, 2 * MS);
+    bench.receive(on, 2 * MS);
     watch.answer(bench.answers[0]);
     assert_eq!(
         watch.switched_off(Instant(3 * MS)),
         [Output::Pass],
         "it is on now"
     );
-    bench.hear(off, 3 * MS);
+    bench.receive(off, 3 * MS);
     watch.answer(bench.answers[1]);
     assert!(watch.switched_off(Instant(9 * MS)).is_empty());
     assert_eq!(watch.deadline(), Instant::MAX);
 }
 
 #[test]
-fn while_the_holder_is_overdue_all_outputs_are_switched_off_again_and_again() {
+fn while_the_supervisor_is_overdue_all_outputs_are_switched_off_again_and_again() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
     let alive = watch.command(What::Alive, Instant(0));
     let late = SETTINGS.late.0;
@@ -189,7 +189,7 @@ fn while_the_holder_is_overdue_all_outputs_are_switched_off_again_and_again() {
         assert!(watch.switched_off(Instant(now + MS - 1)).is_empty());
         assert_eq!(watch.deadline(), Instant(now + MS));
     }
-    bench.hear(alive, late + 4 * MS);
+    bench.receive(alive, late + 4 * MS);
     watch.answer(bench.answers[0]);
     assert!(watch.switched_off(Instant(late + 10 * MS)).is_empty());
     assert_eq!(watch.deadline(), Instant::MAX);
@@ -197,11 +197,11 @@ fn while_the_holder_is_overdue_all_outputs_are_switched_off_again_and_again() {
 
 #[test]
 fn a_vision_process_that_has_said_nothing_yet_has_more_patience_than_one_that_spoke() {
-    let mut holder = Holder::new(SETTINGS, Instant(0));
-    let silent = |holder: &mut Holder, from: u64, to: u64| {
+    let mut lease = Lease::new(SETTINGS, Instant(0));
+    let silent = |lease: &mut Lease, from: u64, to: u64| {
         let mut first = None;
         for at in from..=to {
-            holder.tick(Instant(at * MS), &mut |act| {
+            lease.tick(Instant(at * MS), &mut |act| {
                 if let Act::Silent(patience) = act {
                     first.get_or_insert((at, patience.0 / MS));
                 }
@@ -209,43 +209,43 @@ fn a_vision_process_that_has_said_nothing_yet_has_more_patience_than_one_that_sp
         }
         first
     };
-    assert_eq!(silent(&mut holder, 0, 1000), Some((1000, 1000)));
+    assert_eq!(silent(&mut lease, 0, 1000), Some((1000, 1000)));
     let mut watch = Watch::new(SETTINGS.late);
     let word = watch.command(What::Alive, Instant(1001 * MS));
-    holder.hear(word, Instant(1001 * MS), &mut |_| ());
-    assert_eq!(silent(&mut holder, 1001, 1300), Some((1201, 200)));
+    lease.receive(word, Instant(1001 * MS), &mut |_| ());
+    assert_eq!(silent(&mut lease, 1001, 1300), Some((1201, 200)));
 }
 
 #[test]
-fn the_holder_asks_to_be_run_for_the_first_of_look_lease_and_end() {
+fn the_supervisor_asks_to_be_run_for_the_first_of_look_lease_and_end() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    assert_eq!(bench.holder.deadline(), Instant(50 * MS));
+    assert_eq!(bench.lease.deadline(), Instant(50 * MS));
     bench.tick(10 * MS);
-    assert_eq!(bench.holder.deadline(), Instant(60 * MS));
-    bench.hear(watch.command(What::Alive, Instant(20 * MS)), 20 * MS);
-    assert_eq!(bench.holder.deadline(), Instant(70 * MS));
+    assert_eq!(bench.lease.deadline(), Instant(60 * MS));
+    bench.receive(watch.command(What::Alive, Instant(20 * MS)), 20 * MS);
+    assert_eq!(bench.lease.deadline(), Instant(70 * MS));
     for at in [60, 100, 140, 180] {
         bench.tick(at * MS);
     }
-    assert_eq!(bench.holder.deadline(), Instant(220 * MS), "the lease");
-    assert_eq!(bench.holder.incidents(), 0);
+    assert_eq!(bench.lease.deadline(), Instant(220 * MS), "the lease");
+    assert_eq!(bench.lease.incidents(), 0);
 }
 
 #[test]
-fn a_holder_that_is_run_or_told_just_in_time_is_not_late() {
+fn a_supervisor_that_is_run_or_told_just_in_time_is_not_late() {
     for (late, incidents) in [(40, 0), (41, 1)] {
         // It runs after 50 ms at the latest.
         let mut bench = Bench::new();
         bench.tick((50 + late) * MS);
-        assert_eq!(bench.holder.incidents(), incidents, "{late}");
+        assert_eq!(bench.lease.incidents(), incidents, "{late}");
         assert_eq!(bench.answers.len(), incidents as usize, "told unasked");
         // The vision process knows of it.
         let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
         bench.tick(40 * MS);
         let word = watch.command(What::Alive, Instant(40 * MS));
         bench.tick((40 + late) * MS);
-        bench.hear(word, (40 + late) * MS);
-        assert_eq!(bench.holder.incidents(), incidents, "{late}");
+        bench.receive(word, (40 + late) * MS);
+        assert_eq!(bench.lease.incidents(), incidents, "{late}");
         let answer = bench.answers.last().expect("an answer");
         assert_eq!((answer.number, answer.incident), (1, incidents));
         assert_eq!(answer.late, Duration(u64::from(incidents) * late * MS));
@@ -258,7 +258,7 @@ fn every_word_is_answered_once() {
     bench.tick(MS);
     assert!(bench.answers.is_empty());
     for n in 1..4 {
-        bench.hear(watch.command(What::Alive, Instant(n * MS)), n * MS);
+        bench.receive(watch.command(What::Alive, Instant(n * MS)), n * MS);
         bench.tick(n * MS);
         assert_eq!(bench.answers.len() as u64, n);
         assert_eq!(bench.answers[n as usize - 1].number, n);
@@ -268,9 +268,9 @@ fn every_word_is_answered_once() {
 #[test]
 fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(set(Output::Reject, false), Instant(0)), 0);
+    bench.receive(watch.command(set(Output::Reject, false), Instant(0)), 0);
     bench.tick(500 * MS);
-    assert!(bench.on(Output::Reject), "it fell with the incident");
+    assert!(bench.on(Output::Reject), "set with the incident");
     let at = 500 * MS;
     for (output, on) in [
         (Output::Ready, true),
@@ -278,10 +278,10 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
         (Output::Fault, false),
         (Output::Ok, true),
     ] {
-        bench.hear(watch.command(set(output, on), Instant(at)), at);
+        bench.receive(watch.command(set(output, on), Instant(at)), at);
         assert_ne!(bench.on(output), on, "{output:?}");
     }
-    bench.hear(watch.command(pass_until(600), Instant(at)), at);
+    bench.receive(watch.command(pass_until(600), Instant(at)), at);
     assert!(!bench.on(Output::Pass));
     // The vision process learns of it; commands sent before stay refused.
     watch.answer(*bench.answers.last().expect("an answer"));
@@ -291,10 +291,10 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
         (Output::Fault, false),
         (Output::Ok, true),
     ] {
-        bench.hear(watch.command(set(output, on), Instant(at)), at);
+        bench.receive(watch.command(set(output, on), Instant(at)), at);
         assert_eq!(bench.on(output), on, "{output:?}");
     }
-    bench.hear(watch.command(pass_until(600), Instant(at)), at);
+    bench.receive(watch.command(pass_until(600), Instant(at)), at);
     assert!(bench.on(Output::Pass));
     bench.tick(545 * MS);
     bench.tick(590 * MS);
@@ -302,7 +302,7 @@ fn what_stops_parts_is_taken_even_from_one_that_does_not_know_of_an_incident() {
     bench.tick(700 * MS);
     assert!(!bench.on(Output::Pass) && !bench.on(Output::Ready));
     for output in [Output::Reject, Output::Fault] {
-        bench.hear(
+        bench.receive(
             watch.command(set(output, true), Instant(700 * MS)),
             700 * MS,
         );
@@ -318,42 +318,42 @@ fn ready_is_remembered_and_nothing_else_is_taken_for_it() {
         (Output::Ok, true),
         (Output::Fault, false),
     ] {
-        bench.hear(watch.command(set(output, on), Instant(0)), 0);
-        assert!(!bench.holder.was_ready());
+        bench.receive(watch.command(set(output, on), Instant(0)), 0);
+        assert!(!bench.lease.was_ready());
     }
     for on in [true, false] {
-        bench.hear(watch.command(set(Output::Ready, on), Instant(0)), 0);
-        assert!(bench.holder.was_ready());
+        bench.receive(watch.command(set(Output::Ready, on), Instant(0)), 0);
+        assert!(bench.lease.was_ready());
     }
 }
 
 #[test]
 fn a_pass_that_is_made_longer_ends_at_its_new_end_and_one_that_is_taken_away_at_once() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(30), Instant(0)), 0);
-    bench.hear(watch.command(pass_until(40), Instant(10 * MS)), 10 * MS);
+    bench.receive(watch.command(pass_until(30), Instant(0)), 0);
+    bench.receive(watch.command(pass_until(40), Instant(10 * MS)), 10 * MS);
     bench.tick(39 * MS);
     assert!(bench.on(Output::Pass));
     bench.tick(40 * MS);
     assert!(!bench.on(Output::Pass));
-    bench.hear(watch.command(pass_until(60), Instant(41 * MS)), 41 * MS);
+    bench.receive(watch.command(pass_until(60), Instant(41 * MS)), 41 * MS);
     assert!(bench.on(Output::Pass));
     let off = What::Set {
         output: Output::Pass,
         on: false,
         until: Some(Instant(60 * MS)),
     };
-    bench.hear(watch.command(off, Instant(42 * MS)), 42 * MS);
+    bench.receive(watch.command(off, Instant(42 * MS)), 42 * MS);
     assert!(!bench.on(Output::Pass));
     assert_eq!(
-        bench.holder.deadline(),
+        bench.lease.deadline(),
         Instant(92 * MS),
         "nothing ends any more"
     );
 }
 
 #[test]
-fn the_vision_process_looks_again_when_the_holder_is_overdue_or_pass_may_be_on() {
+fn the_vision_process_looks_again_when_the_supervisor_is_overdue_or_pass_may_be_on() {
     let mut watch = Watch::new(SETTINGS.late);
     watch.command(What::Alive, Instant(5 * MS));
     let overdue = Instant(45 * MS + 1);
@@ -407,7 +407,7 @@ fn an_answer_to_what_was_never_said_and_an_old_one_answer_nothing_new() {
 }
 
 #[test]
-fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
+fn a_supervisor_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
     let mut watch = Watch::new(SETTINGS.late);
     for n in 0..3 * REMEMBERED as u64 {
         watch.command(What::Alive, Instant(n * MS));
@@ -421,16 +421,16 @@ fn a_holder_that_answers_nothing_is_overdue_however_much_is_said_to_it() {
 #[test]
 fn another_line_says_nothing_of_pass() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(60), Instant(0)), 0);
-    bench.hear(watch.command(set(Output::Ok, true), Instant(0)), 0);
-    bench.hear(watch.command(set(Output::Ready, false), Instant(0)), 0);
+    bench.receive(watch.command(pass_until(60), Instant(0)), 0);
+    bench.receive(watch.command(set(Output::Ok, true), Instant(0)), 0);
+    bench.receive(watch.command(set(Output::Ready, false), Instant(0)), 0);
     assert!(bench.on(Output::Pass));
     bench.tick(60 * MS);
     for at in [90, 130, 170] {
         bench.tick(at * MS);
     }
     assert_eq!(
-        (bench.on(Output::Pass), bench.holder.incidents()),
+        (bench.on(Output::Pass), bench.lease.incidents()),
         (false, 0)
     );
 }
@@ -439,26 +439,25 @@ fn another_line_says_nothing_of_pass() {
 fn a_pass_that_is_heard_of_too_late_is_not_shown_for_an_instant() {
     for (at, until) in [(60, 60), (61, 60), (200, 300)] {
         // The last command is in time, and finds a supervisor that did not run for 150 ms.
-        let (mut holder, mut watch) =
-            (Holder::new(SETTINGS, Instant(0)), Watch::new(SETTINGS.late));
+        let (mut lease, mut watch) = (Lease::new(SETTINGS, Instant(0)), Watch::new(SETTINGS.late));
         let command = watch.command(pass_until(until), Instant((at - 10) * MS));
-        holder.hear(command, Instant(at * MS), &mut |act| {
+        lease.receive(command, Instant(at * MS), &mut |act| {
             assert_ne!(act, Act::Set(Output::Pass, true), "{at}");
         });
     }
 }
 
 #[test]
-fn under_a_long_pass_the_holder_notices_all_the_same_that_it_was_not_run() {
+fn under_a_long_pass_the_supervisor_notices_all_the_same_that_it_was_not_run() {
     let (mut bench, mut watch) = (Bench::new(), Watch::new(SETTINGS.late));
-    bench.hear(watch.command(pass_until(120), Instant(0)), 0);
+    bench.receive(watch.command(pass_until(120), Instant(0)), 0);
     bench.tick(100 * MS);
     assert_eq!(
-        (bench.on(Output::Pass), bench.holder.incidents()),
+        (bench.on(Output::Pass), bench.lease.incidents()),
         (false, 1)
     );
     assert_eq!(
-        bench.holder.deadline(),
+        bench.lease.deadline(),
         Instant(150 * MS),
         "no end is awaited"
     );
@@ -484,8 +483,8 @@ proptest! {
             };
             let command = watch.command(what, Instant(said));
             now += way * MS;
-            bench.hear(command, now);
-            let incidents = bench.holder.incidents();
+            bench.receive(command, now);
+            let incidents = bench.lease.incidents();
             if bench.on(Output::Pass) {
                 prop_assert!(now < end * MS);
                 prop_assert_eq!(known, incidents);
@@ -499,7 +498,7 @@ proptest! {
                 known = incidents;
             }
         }
-        let silent = bench.holder.deadline().0.max(now);
+        let silent = bench.lease.deadline().0.max(now);
         bench.tick(silent);
         prop_assert!(!bench.on(Output::Pass) || silent < end * MS);
     }

@@ -173,7 +173,7 @@ impl TextSafeOutputs {
 }
 
 impl SafeOutputs for TextSafeOutputs {
-    fn fall(&mut self, output: Output) -> Result<(), DeviceError> {
+    fn set_safe_state(&mut self, output: Output) -> Result<(), DeviceError> {
         if self.wired[output as usize] {
             self.plant.send(output, output.when_unattended())?;
         }
@@ -350,8 +350,8 @@ mod tests {
             TextOutputs::open(&path, &[Output::Ready, Output::Fault, Output::Heartbeat]).unwrap();
         outputs.set(Output::Ready, true).unwrap();
         let mut other = TextSafeOutputs::open(&path, &[Output::Ready]).unwrap();
-        other.fall(Output::Ready).unwrap();
-        other.fall(Output::Pass).unwrap();
+        other.set_safe(Output::Ready).unwrap();
+        other.set_safe(Output::Pass).unwrap();
         // Sent again, although this process set it before: the other process may have changed it.
         outputs.set(Output::Ready, true).unwrap();
         outputs.set(Output::Pass, true).unwrap();

@@ -11,7 +11,7 @@ const IN_VIEW: Duration = Duration::from_millis(40);
 /// known.
 const SETTLED: Duration = Duration::from_millis(250);
 /// A PASS whose time is over goes off within this time (the supervisor's turn).
-const FALLS_WITHIN: Duration = Duration::from_micros(100);
+const OFF_WITHIN: Duration = Duration::from_micros(100);
 /// Number of frames whose content is kept.
 const FRAMES: usize = 512;
 /// Largest number of changes of PASS that are kept.
@@ -142,7 +142,7 @@ impl Ledger {
         let passed = state
             .passes
             .front()
-            .is_some_and(|p| p.on && p.at <= there && there < p.until.after(FALLS_WITHIN));
+            .is_some_and(|p| p.on && p.at <= there && there < p.until.after(OFF_WITHIN));
         Some(Met {
             number: part.number,
             passed,

@@ -5,7 +5,7 @@ use super::draws::Draws;
 use crate::config::LineConfig;
 use crate::line::controller::ControllerSettings;
 use crate::line::gate::Ejector;
-use crate::line::holder::HolderSettings;
+use crate::line::lease::LeaseSettings;
 use crate::station::controller_settings;
 use crate::time::Duration;
 use std::fmt::Write;
@@ -48,7 +48,7 @@ pub(super) struct Line {
     /// The configuration, as a person would write it.
     pub(super) text: String,
     pub(super) settings: ControllerSettings,
-    pub(super) holder: HolderSettings,
+    pub(super) lease: LeaseSettings,
     pub(super) alive_every: u64,
     pub(super) restart: u64,
     /// Time between two reads of the trigger's level, ns; 0: never.
@@ -346,7 +346,7 @@ impl Line {
             pulse
         };
         Some(Self {
-            holder: HolderSettings {
+            lease: LeaseSettings {
                 lease: config.supervisor.lease.into(),
                 late: config.supervisor.late.into(),
                 start: Duration::from_millis(5_000),

@@ -1,5 +1,5 @@
 //! Production lines in virtual time: the running line's own [`Controller`](crate::line::controller)
-//! and [`Holder`](crate::line::holder), in two processes that stall and die, between a simulated
+//! and [`Lease`](crate::line::lease), in two processes that stall and die, between a simulated
 //! plant and devices that fail on purpose.
 //!
 //! Every line's settings are drawn from all that `config check` accepts. The faults that strike it,

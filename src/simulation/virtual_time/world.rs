@@ -1,6 +1,6 @@
 //! A simulated line in virtual time: belt, parts, sensor, encoder, camera and inspector on one
 //! side, the ejector on the other. Between them are the running line's own [`Controller`],
-//! [`Holder`] and [`Watch`], in two processes that stall and die.
+//! [`Lease`] and [`Watch`], in two processes that stall and die.
 //!
 //! - `ledger`: what really happened to each part; only the plant knows it.
 //! - `sensing`, `seeing`: what reaches the program, and the faults in it.
@@ -19,7 +19,7 @@ use super::draws::Draws;
 use super::line::{FULL, Line, MS, Trigger, US};
 use super::trace::Trace;
 use crate::line::gate::{Fault, PartId, PartVerdict, Reason};
-use crate::line::holder;
+use crate::line::lease;
 use crate::simulation::faults::Kind;
 use crate::simulation::outcome::Outcome;
 use ledger::Part;
@@ -95,7 +95,7 @@ enum Delivery {
     },
     Fault(Fault, bool),
     Acknowledge,
-    Answer(holder::Answer),
+    Answer(lease::Answer),
     LinkGone,
 }
 

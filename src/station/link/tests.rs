@@ -10,7 +10,7 @@ type Fallen = Arc<Mutex<Vec<Output>>>;
 struct Noted(Fallen);
 
 impl SafeOutputs for Noted {
-    fn fall(&mut self, line: Output) -> Result<(), DeviceError> {
+    fn set_safe_state(&mut self, line: Output) -> Result<(), DeviceError> {
         self.0.lock().expect("test").push(line);
         Ok(())
     }
@@ -105,7 +105,7 @@ fn what_can_only_stop_parts_is_done_round_the_supervisor_and_nothing_else() {
 }
 
 #[test]
-fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
+fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once() {
     let (ours, mut outputs, fallen) = linked();
     outputs.alive().expect("sent");
     let said = command(&ours);
@@ -135,7 +135,7 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_lines_let_fall_once() {
 }
 
 #[test]
-fn pass_is_let_fall_again_until_the_supervisor_has_heard_of_its_end() {
+fn pass_is_switched_off_again_until_the_supervisor_has_heard_of_its_end() {
     let (ours, mut outputs, fallen) = linked();
     outputs.set(Output::Pass, false).expect("sent");
     let said = command(&ours);
@@ -160,11 +160,11 @@ fn a_supervisor_that_is_gone_or_deaf_is_an_error_not_a_wait_and_all_lines_fall()
     let (_ours, mut outputs, fallen) = linked();
     let full = (0..1_000_000).find_map(|_| outputs.alive().err());
     assert!(full.is_some_and(|e| e.to_string().contains("does not take")));
-    assert_eq!(taken(&fallen), FALL);
+    assert_eq!(taken(&fallen), SAFE_ORDER);
     let (ours, mut outputs, fallen) = linked();
     drop(ours);
     assert!(outputs.holding(clock::now()).is_err());
-    assert_eq!(taken(&fallen), FALL);
+    assert_eq!(taken(&fallen), SAFE_ORDER);
     assert!(outputs.alive().is_err());
     assert!(taken(&fallen).is_empty(), "once");
 }
@@ -184,13 +184,13 @@ fn either_end_notices_after_some_eighty_messages_that_nobody_takes_them() {
 struct Stuck;
 
 impl SafeOutputs for Stuck {
-    fn fall(&mut self, _: Output) -> Result<(), DeviceError> {
+    fn set_safe_state(&mut self, _: Output) -> Result<(), DeviceError> {
         Err("stuck".into())
     }
 }
 
 #[test]
-fn an_output_that_does_not_fall_round_the_supervisor_is_an_error_and_the_supervisor_gets_the_command()
+fn an_output_that_cannot_be_switched_off_without_the_supervisor_is_an_error_and_the_supervisor_gets_the_command()
  {
     let (ours, mut outputs, _) = linked();
     outputs.safe = Box::new(Stuck);

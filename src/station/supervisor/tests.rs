@@ -261,16 +261,18 @@ fn child(script: &str) -> Child {
 }
 
 #[test]
-fn all_outputs_fall_even_if_one_of_them_cannot_be_set() {
+fn all_outputs_get_the_safe_state_even_if_one_of_them_cannot_be_set() {
     let notes = Notes::default();
     let mut outputs = TestOutputs::new(&notes, |output, _| output == Output::Ready);
-    assert!(fall(&mut outputs).is_err());
-    let others = FALL.into_iter().filter(|output| *output != Output::Ready);
+    assert!(set_safe_state(&mut outputs).is_err());
+    let others = SAFE_ORDER
+        .into_iter()
+        .filter(|output| *output != Output::Ready);
     let fallen: Vec<_> = others
         .map(|output| (output, output.when_unattended()))
         .collect();
     assert_eq!(notes.lock().expect("test").set, fallen);
-    assert!(fall(&mut TestOutputs::new(&notes, |_, _| false)).is_ok());
+    assert!(set_safe_state(&mut TestOutputs::new(&notes, |_, _| false)).is_ok());
 }
 
 /// Two chips: PASS and READY, and REJECT.

@@ -6,7 +6,7 @@
 pub mod line {
     pub mod controller;
     pub mod gate;
-    pub mod holder;
+    pub mod lease;
     pub mod pairing;
     pub mod quadrature;
 }

@@ -159,10 +159,10 @@ impl World {
             return Beyond::Yes(Kind::LostOutputs);
         }
         let vision = self.vision.away().all_since(since, now);
-        let holder = self.supervisor.away().all_since(since, now);
+        let supervisor = self.supervisor.away().all_since(since, now);
         match self.line.ejector {
             // Either process ends a PASS whose time is over.
-            Ejector::Pass if since < now && vision && holder => {
+            Ejector::Pass if since < now && vision && supervisor => {
                 return Beyond::Yes(self.why_nobody());
             }
             // Only the vision process knows which part must be rejected, until the supervisor

@@ -2,7 +2,7 @@
 
 use super::{Event, World};
 use crate::line::gate::Output;
-use crate::line::holder::FALL;
+use crate::line::lease::SAFE_ORDER;
 
 impl World {
     pub(super) fn outputs(&mut self, work: bool) {
@@ -14,7 +14,7 @@ impl World {
             self.ledger.outputs_away.extend(now, u64::MAX);
             // An expander that lost its supply switches off; one that hangs keeps its levels.
             if self.draw(0, 2) == 0 {
-                for output in FALL {
+                for output in SAFE_ORDER {
                     self.set_physical(output, output.when_unattended());
                 }
             }
@@ -22,7 +22,7 @@ impl World {
     }
 
     pub(super) fn switch_off_all(&mut self) {
-        for output in FALL {
+        for output in SAFE_ORDER {
             self.set_level(output, output.when_unattended());
         }
     }

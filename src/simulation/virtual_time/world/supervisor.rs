@@ -3,7 +3,7 @@
 
 use super::{Away, Delivery, Event, World};
 use crate::line::gate::Output;
-use crate::line::holder::{self, Act, Holder, What};
+use crate::line::lease::{self, Act, Lease, What};
 use crate::simulation::virtual_time::line::{MS, US};
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 const LOADING: u64 = 150 * MS;
 
 pub(super) struct Supervisor {
-    holder: Option<Holder>,
-    pub(super) link: VecDeque<(u64, holder::Command)>,
+    lease: Option<Lease>,
+    pub(super) link: VecDeque<(u64, lease::Command)>,
     wake: u64,
     until: u64,
     away: Away,
@@ -22,7 +22,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn none() -> Self {
         Self {
-            holder: None,
+            lease: None,
             link: VecDeque::new(),
             wake: u64::MAX,
             until: 0,
@@ -31,7 +31,7 @@ impl Supervisor {
     }
 
     pub(super) fn wakes(&self) -> u64 {
-        if self.holder.is_none() {
+        if self.lease.is_none() {
             return u64::MAX;
         }
         let arrives = self.link.front().map_or(u64::MAX, |(at, _)| *at);
@@ -39,7 +39,7 @@ impl Supervisor {
     }
 
     pub(super) fn alive(&self) -> bool {
-        self.holder.is_some()
+        self.lease.is_some()
     }
 
     pub(super) fn away(&self) -> Away {
@@ -71,7 +71,7 @@ impl World {
 
     fn start_vision(&mut self) {
         let now = self.now;
-        self.supervisor.holder = Some(Holder::new(self.line.holder, Instant(now)));
+        self.supervisor.lease = Some(Lease::new(self.line.lease, Instant(now)));
         self.supervisor.link.clear();
         self.supervisor.wake = now;
         self.vision.life += 1;
@@ -104,7 +104,7 @@ impl World {
         self.switch_off_all();
         if self.broken.outputs {
             // It opens the outputs again before anything else.
-            self.supervisor.holder = None;
+            self.supervisor.lease = None;
             self.supervisor.away.extend(now, u64::MAX);
             self.at(now + 100 * MS, Event::ServiceStarts);
         } else {
@@ -126,7 +126,7 @@ impl World {
         }
         let now = self.now;
         self.trace.note(now, || "the supervisor dies".into());
-        self.supervisor.holder = None;
+        self.supervisor.lease = None;
         self.supervisor.link.clear();
         self.supervisor.until = 0;
         self.supervisor.away.extend(now, u64::MAX);
@@ -142,11 +142,11 @@ impl World {
 
     pub(super) fn run_supervisor(&mut self) {
         let now = self.now;
-        let Some(mut holder) = self.supervisor.holder.take() else {
+        let Some(mut lease) = self.supervisor.lease.take() else {
             return;
         };
         let mut acts: heapless::Vec<Act, 64> = heapless::Vec::new();
-        let before = holder.incidents();
+        let before = lease.incidents();
         // It takes one message at a time, and can be stopped between any two.
         if let Some((_, command)) = self
             .supervisor
@@ -164,20 +164,20 @@ impl World {
             {
                 self.ledger.pass_until = until.0;
             }
-            holder.hear(command, Instant(now), &mut |act| {
+            lease.receive(command, Instant(now), &mut |act| {
                 let _ = acts.push(act);
             });
         }
         let next = self.supervisor.link.front();
         if next.is_none_or(|(at, _)| *at > now) {
-            holder.tick(Instant(now), &mut |act| {
+            lease.tick(Instant(now), &mut |act| {
                 let _ = acts.push(act);
             });
         }
-        self.outcome.incidents += u64::from(holder.incidents() - before);
+        self.outcome.incidents += u64::from(lease.incidents() - before);
         let jitter = self.jitter();
-        self.supervisor.wake = holder.deadline().0.max(now) + jitter;
-        self.supervisor.holder = Some(holder);
+        self.supervisor.wake = lease.deadline().0.max(now) + jitter;
+        self.supervisor.lease = Some(lease);
         for act in acts {
             match act {
                 Act::Set(output, on) => {

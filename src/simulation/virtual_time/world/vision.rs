@@ -3,7 +3,7 @@
 use super::{Away, Delivery, Edge, Event, Frame, World};
 use crate::line::controller::{Command, Controller};
 use crate::line::gate::{Action, Fault, Faults, Output, PartVerdict};
-use crate::line::holder::{Watch, What};
+use crate::line::lease::{Watch, What};
 use crate::line::pairing::FrameInfo;
 use crate::simulation::virtual_time::line::{MS, US};
 use crate::time::{Duration, Instant};
@@ -93,7 +93,7 @@ impl World {
         // A test checks the settings of the drawn lines; a wrong one has no line.
         let started = Controller::new(self.line.settings, Instant(now));
         self.vision.controller = started.ok().map(Box::new);
-        self.vision.watch = Watch::new(self.line.holder.late);
+        self.vision.watch = Watch::new(self.line.lease.late);
         self.vision.overdue = false;
         self.vision.gate_until = 0;
         self.vision.process_until = 0;

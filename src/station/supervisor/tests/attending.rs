@@ -27,7 +27,7 @@ pub(super) fn command(set: Option<Output>, at: Instant) -> [u8; 32] {
 struct Nowhere;
 
 impl SafeOutputs for Nowhere {
-    fn fall(&mut self, _: Output) -> Result<(), DeviceError> {
+    fn set_safe_state(&mut self, _: Output) -> Result<(), DeviceError> {
         Ok(())
     }
 }
@@ -287,7 +287,7 @@ fn a_lateness_is_reported_to_the_vision_process_and_counted_once() {
 }
 
 #[test]
-fn outputs_are_held_by_a_thread_of_the_highest_priority_and_fall_with_the_end() {
+fn outputs_are_held_by_a_thread_of_the_highest_priority_and_are_safe_at_the_end() {
     let notes = Notes::default();
     let mut outputs = TestOutputs::new(&notes, |_, _| false);
     let (mut memory, incidents) = (Memory::default(), Incidents::default());
@@ -314,8 +314,10 @@ fn outputs_are_held_by_a_thread_of_the_highest_priority_and_fall_with_the_end() 
         "the thread that logs sleeps nearly always: {worked:?}"
     );
     let mut notes = notes.lock().expect("test");
-    let fallen: Vec<_> = FALL.map(|output| (output, output.when_unattended())).into();
-    let ended = notes.set.len() - FALL.len();
+    let fallen: Vec<_> = SAFE_ORDER
+        .map(|output| (output, output.when_unattended()))
+        .into();
+    let ended = notes.set.len() - SAFE_ORDER.len();
     assert_eq!(notes.set.split_off(ended), fallen);
     // Where it is permitted.
     let permitted = std::thread::spawn(|| {

@@ -232,7 +232,7 @@ fn a_silent_vision_process_is_killed_at_once_and_another_one_is_started() {
 
 #[test]
 fn outputs_that_are_lost_are_opened_again_for_the_next_one() {
-    // One cannot be set on, or one does not fall; then all is well.
+    // One cannot be set on, or one does not go off; then all is well.
     let fails: [fn(Output, bool) -> bool; 2] = [
         |output, on| output == Output::Busy && on,
         |output, _| output == Output::RecordLost,
