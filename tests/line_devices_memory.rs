@@ -136,7 +136,7 @@ fn outputs_of_another_process_and_switching_them_off_take_none() {
     let (end, _, _) = VisionEnd::new(theirs).expect("given");
     let safe = TextSafeOutputs::open(&folder.path().join("plant"), &Output::ALL).expect("plant");
     let mut outputs = LinkedOutputs::new(end, Duration(1), Box::new(safe));
-    let mut heard = 0;
+    let mut received = 0;
     let (count, overdue) = allocations(|| {
         let mut overdue = 0;
         for n in 0..1000u64 {
@@ -150,11 +150,11 @@ fn outputs_of_another_process_and_switching_them_off_take_none() {
             overdue += u32::from(holding.expect("open").overdue);
             let mut message = [0; 64];
             while recv(&supervisor, &mut message[..], RecvFlags::DONTWAIT).is_ok() {
-                heard += 1;
+                received += 1;
             }
         }
         overdue
     });
-    assert_eq!((heard, overdue), (3000, 1000));
+    assert_eq!((received, overdue), (3000, 1000));
     assert_eq!(count, 0);
 }

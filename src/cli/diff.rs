@@ -76,11 +76,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
     let mut differences = difference(&a, &b).map_err(Failure::unexpected)?;
     if a.signature() != b.signature() {
-        let said = |product: &Product| Some(super::inspect::signature(product).into());
+        let reported = |product: &Product| Some(super::inspect::signature(product).into());
         differences.push(Difference {
             field: "file.signature".into(),
-            a: said(&a),
-            b: said(&b),
+            a: reported(&a),
+            b: reported(&b),
         });
     }
     let identical = a.digest() == b.digest();

@@ -42,7 +42,7 @@ fn shown(value: &Value, out: &Out) -> String {
         line += &format!(" {}", out.paint(text("event"), Colour::Bold));
         for key in ["subject", "detail", "file", "lost", "count", "bytes", "why"] {
             match value.get(key) {
-                Some(Value::String(said)) if !said.is_empty() => line += &format!(" {said}"),
+                Some(Value::String(text)) if !text.is_empty() => line += &format!(" {text}"),
                 Some(Value::Number(n)) => line += &format!(" {key}={n}"),
                 _ => {}
             }

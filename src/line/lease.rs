@@ -229,7 +229,7 @@ const AGAIN: Duration = Duration::from_millis(1);
 pub struct Watch {
     late: Duration,
     /// The number of the last command.
-    said: u64,
+    reported: u64,
     answered: u64,
     incident: u32,
     /// When each command was sent, by its number.
@@ -246,7 +246,7 @@ impl Watch {
     pub fn new(late: Duration) -> Self {
         Self {
             late,
-            said: 0,
+            reported: 0,
             answered: 0,
             incident: 0,
             times: [Instant(0); REMEMBERED],
@@ -258,19 +258,19 @@ impl Watch {
 
     /// A command with the content `what`, to be sent at `now`.
     pub fn command(&mut self, what: What, now: Instant) -> Command {
-        self.said += 1;
-        self.times[self.said as usize % REMEMBERED] = now;
+        self.reported += 1;
+        self.times[self.reported as usize % REMEMBERED] = now;
         if let What::Set {
             output: Output::Pass,
             on,
             ..
         } = what
         {
-            self.revoked = (!on).then_some(self.said);
+            self.revoked = (!on).then_some(self.reported);
             self.again = if on { Instant::MAX } else { now.after(AGAIN) };
         }
         Command {
-            number: self.said,
+            number: self.reported,
             incident: self.incident,
             at: now,
             what,
@@ -280,7 +280,7 @@ impl Watch {
     /// An acknowledgement arrived. True if it reports a new incident: every output must be sent again,
     /// and nobody knows which parts went by.
     pub fn answer(&mut self, answer: Answer) -> bool {
-        self.answered = self.answered.max(answer.number.min(self.said));
+        self.answered = self.answered.max(answer.number.min(self.reported));
         if self.revoked.is_some_and(|number| number <= self.answered) {
             self.revoked = None;
             self.again = Instant::MAX;
@@ -325,8 +325,8 @@ impl Watch {
 
     /// When the oldest command without an acknowledgement was sent.
     fn waits_since(&self) -> Option<Instant> {
-        let oldest = (self.answered + 1).max(self.said.saturating_sub(REMEMBERED as u64 - 1));
-        (oldest <= self.said).then(|| self.times[oldest as usize % REMEMBERED])
+        let oldest = (self.answered + 1).max(self.reported.saturating_sub(REMEMBERED as u64 - 1));
+        (oldest <= self.reported).then(|| self.times[oldest as usize % REMEMBERED])
     }
 }
 

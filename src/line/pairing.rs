@@ -309,9 +309,9 @@ mod tests {
     }
 
     fn run(steps: impl FnOnce(&mut Small, &mut dyn FnMut(Paired<u64>))) -> Vec<Paired<u64>> {
-        let mut said = Vec::new();
-        steps(&mut Small::new(SETTINGS), &mut |p| said.push(p));
-        said
+        let mut reported = Vec::new();
+        steps(&mut Small::new(SETTINGS), &mut |p| reported.push(p));
+        reported
     }
 
     #[test]
@@ -321,16 +321,16 @@ mod tests {
             frame: 7,
             exposed: Instant(110),
         }];
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
         });
-        assert_eq!(said, expected);
-        let said = run(|p, e| {
+        assert_eq!(reported, expected);
+        let reported = run(|p, e| {
             p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         });
-        assert_eq!(said, expected);
+        assert_eq!(reported, expected);
     }
 
     #[test]
@@ -340,28 +340,28 @@ mod tests {
             (Instant(116), false, Reason::NoFrame),
             (Instant(110), true, Reason::DamagedFrame),
         ] {
-            let said = run(|p, e| {
+            let reported = run(|p, e| {
                 p.trigger(PartId(1), Instant(100), &mut |x| e(x));
                 p.frame(7, info(7, frame.0, damaged), Instant(120), &mut |x| e(x));
                 p.tick(Instant(200), &mut |x| e(x));
             });
             assert!(
-                said.contains(&Paired::Missing(PartId(1), reason)),
-                "{said:?}"
+                reported.contains(&Paired::Missing(PartId(1), reason)),
+                "{reported:?}"
             );
-            assert_eq!(said.len(), 2, "{said:?}");
+            assert_eq!(reported.len(), 2, "{reported:?}");
         }
     }
 
     #[test]
     fn a_frame_that_could_show_two_parts_shows_neither() {
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             p.trigger(PartId(2), Instant(104), &mut |x| e(x));
             p.frame(7, info(7, 112, false), Instant(120), &mut |x| e(x));
         });
         assert_eq!(
-            said,
+            reported,
             [
                 Paired::Missing(PartId(1), Reason::NoFrame),
                 Paired::Missing(PartId(2), Reason::NoFrame),
@@ -372,25 +372,25 @@ mod tests {
 
     #[test]
     fn a_frame_is_used_once_and_a_repeated_one_is_stale() {
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
             p.trigger(PartId(2), Instant(101), &mut |x| e(x));
             p.frame(8, info(8, 110, false), Instant(120), &mut |x| e(x));
             p.tick(Instant(200), &mut |x| e(x));
         });
-        assert_eq!(said[1], Paired::Free(8, Unused::Stale));
-        assert_eq!(said[2], Paired::Missing(PartId(2), Reason::NoFrame));
+        assert_eq!(reported[1], Paired::Free(8, Unused::Stale));
+        assert_eq!(reported[2], Paired::Missing(PartId(2), Reason::NoFrame));
     }
 
     #[test]
     fn a_stamp_that_cannot_be_true_is_not_believed() {
         for (stamp, clock) in [(110, 109), (110, 141)] {
-            let said = run(|p, e| {
+            let reported = run(|p, e| {
                 p.trigger(PartId(1), Instant(100), &mut |x| e(x));
                 p.frame(7, info(7, stamp, false), Instant(clock), &mut |x| e(x));
             });
-            assert_eq!(said, [Paired::Free(7, Unused::Stale)]);
+            assert_eq!(reported, [Paired::Free(7, Unused::Stale)]);
         }
     }
 
@@ -399,7 +399,7 @@ mod tests {
     #[test]
     fn a_frame_that_was_not_believed_is_not_believed_when_it_comes_again() {
         for content in [None, Some(99)] {
-            let said = run(|p, e| {
+            let reported = run(|p, e| {
                 start(p, e);
                 let first = FrameInfo {
                     content,
@@ -416,7 +416,7 @@ mod tests {
                 p.tick(Instant(300), &mut |x| e(x));
             });
             assert_eq!(
-                said,
+                reported,
                 [
                     Paired::Free(1, Unused::Repeated),
                     Paired::Free(70, Unused::Stale),
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn the_first_frame_after_a_start_shows_no_part_where_contents_are_told_apart() {
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             let frame = FrameInfo {
                 content: Some(5),
@@ -446,12 +446,12 @@ mod tests {
             };
             p.frame(7, frame, Instant(120), &mut |x| e(x));
         });
-        assert_eq!(said, [Paired::Free(7, Unused::Repeated)]);
+        assert_eq!(reported, [Paired::Free(7, Unused::Repeated)]);
     }
 
     #[test]
     fn a_frozen_camera_shows_no_second_part_for_as_long_as_it_is_remembered() {
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             start(p, e);
             for n in 1..CONTENTS as u64 {
                 let at = 100 + 100 * n;
@@ -464,13 +464,15 @@ mod tests {
                 p.tick(Instant(at + 90), &mut |x| e(x));
             }
         });
-        let matches = said.iter().filter(|p| matches!(p, Paired::Match { .. }));
+        let matches = reported
+            .iter()
+            .filter(|p| matches!(p, Paired::Match { .. }));
         assert_eq!(matches.count(), 1);
     }
 
     #[test]
     fn a_camera_that_was_lost_counts_anew_but_its_old_pictures_are_still_known() {
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             let old = FrameInfo {
                 content: Some(1),
                 ..info(900, 50, false)
@@ -486,8 +488,11 @@ mod tests {
             p.frame(2, left_over, Instant(112), &mut |x| e(x));
             p.frame(3, info(1, 110, false), Instant(114), &mut |x| e(x));
         });
-        assert!(said.contains(&Paired::Free(2, Unused::Repeated)));
-        assert!(matches!(said.last(), Some(Paired::Match { frame: 3, .. })));
+        assert!(reported.contains(&Paired::Free(2, Unused::Repeated)));
+        assert!(matches!(
+            reported.last(),
+            Some(Paired::Match { frame: 3, .. })
+        ));
     }
 
     proptest! {
@@ -499,32 +504,32 @@ mod tests {
             let (mut clock, mut part, mut frame) = (1000, 0, 0);
             let mut triggers = BTreeMap::new();
             let mut times = BTreeMap::new();
-            let mut said = Vec::new();
+            let mut reported = Vec::new();
             for (kind, dt, odd) in steps {
                 clock += dt;
                 match kind {
                     0 => {
                         part += 1;
                         triggers.insert(part, clock);
-                        pairing.trigger(PartId(part), Instant(clock), &mut |x| said.push(x));
+                        pairing.trigger(PartId(part), Instant(clock), &mut |x| reported.push(x));
                     }
                     1 | 2 => {
                         frame += 1;
                         let at = if odd { clock - dt } else { clock };
                         times.insert(frame, at);
-                        pairing.frame(frame, info(frame, at, odd && dt > 15), Instant(clock), &mut |x| said.push(x));
+                        pairing.frame(frame, info(frame, at, odd && dt > 15), Instant(clock), &mut |x| reported.push(x));
                     }
                     _ => {
                         let deadline = pairing.deadline();
-                        let before = said.len();
-                        pairing.tick(Instant(clock), &mut |x| said.push(x));
-                        prop_assert!(said.len() == before || deadline <= Instant(clock));
+                        let before = reported.len();
+                        pairing.tick(Instant(clock), &mut |x| reported.push(x));
+                        prop_assert!(reported.len() == before || deadline <= Instant(clock));
                     }
                 }
             }
-            pairing.camera_lost(&mut |x| said.push(x));
+            pairing.camera_lost(&mut |x| reported.push(x));
             let (mut parts, mut frames) = (BTreeMap::new(), BTreeMap::new());
-            for answer in said {
+            for answer in reported {
                 match answer {
                     Paired::Match { part, frame, exposed } => {
                         prop_assert_eq!(times[&frame], exposed.0);

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn shares_are_told_without_empty_digits() {
-        let told = [0.001, 0.005, 0.0417, 0.5, 1.0, 0.0].map(percent);
-        assert_eq!(told, ["0.1 %", "0.5 %", "4.2 %", "50 %", "100 %", "0 %"]);
+        let stated = [0.001, 0.005, 0.0417, 0.5, 1.0, 0.0].map(percent);
+        assert_eq!(stated, ["0.1 %", "0.5 %", "4.2 %", "50 %", "100 %", "0 %"]);
     }
 }

@@ -2,7 +2,7 @@
 //! the gate. It never waits without a limit, and never makes the camera wait.
 
 use super::activity::ActivityStamp;
-use super::queues::{FromCamera, POOL, said};
+use super::queues::{FromCamera, POOL, describe};
 use crate::capture::source::FrameSource;
 use crate::clock;
 use crate::frame::{RawFrame, content};
@@ -52,7 +52,7 @@ pub(super) fn run(
     // Frames after an opening that are still to be skipped.
     let mut warming = handling.warmup_frames;
     let mut open = true;
-    let mut told_why = false;
+    let mut stated_why = false;
     // A camera that opens but sends nothing would switch READY on and off without end. So a
     // free-running camera counts as working only from its first frame on.
     let mut works = settings.on_trigger;
@@ -68,7 +68,7 @@ pub(super) fn run(
                 Ok(()) => {
                     log::info!("camera: {}", source.describe());
                     open = true;
-                    told_why = false;
+                    stated_why = false;
                     warming = handling.warmup_frames;
                     last = clock::now();
                     controls_at = last;
@@ -78,8 +78,8 @@ pub(super) fn run(
                     }
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut told_why, true) {
-                        log::error!("camera: {}", said(&error.into()));
+                    if !std::mem::replace(&mut stated_why, true) {
+                        log::error!("camera: {}", describe(&error.into()));
                     }
                     clock::sleep(REOPEN);
                     continue;
@@ -120,7 +120,7 @@ pub(super) fn run(
                 (silent && !settings.on_trigger)
                     .then(|| format!("no frame for {} ms", settings.timeout.as_millis()))
             }
-            Err(error) => Some(said(&error.into())),
+            Err(error) => Some(describe(&error.into())),
         };
         if let Some(frame) = frame {
             let _ = pool.push(frame);
@@ -128,7 +128,7 @@ pub(super) fn run(
         let mut why = lost;
         if why.is_none() && now.since(controls_at) > handling.controls_every {
             controls_at = now;
-            why = source.check_controls().err().map(|e| said(&e.into()));
+            why = source.check_controls().err().map(|e| describe(&e.into()));
         }
         if let Some(why) = why {
             log::error!("camera: {why}");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     /// What the camera thread sends for such a source, until `enough`.
-    fn said_of(
+    fn reported_of(
         lives: u64,
         change_at: u32,
         handling: Handling,
@@ -253,7 +253,7 @@ mod tests {
         );
         source.open().expect("open");
         let mut queues = Box::new(Queues::default());
-        let (out, mut heard) = queues.camera.split();
+        let (out, mut received) = queues.camera.split();
         let (mut back, free_gate) = queues.free_gate.split();
         let free = [
             free_gate,
@@ -262,7 +262,7 @@ mod tests {
         ];
         let (no_room, alive) = (AtomicU64::new(0), ThreadActivity::new());
         let stop = AtomicBool::new(false);
-        let mut said = std::vec::Vec::new();
+        let mut reported = std::vec::Vec::new();
         std::thread::scope(|scope| {
             let ends = CameraQueues {
                 out,
@@ -278,27 +278,27 @@ mod tests {
             let stop = &stop;
             scope.spawn(move || run(Box::new(source), &settings, ends, stop));
             let until = clock::now().after(PATIENCE);
-            while !enough(&said) && clock::now() < until {
-                match heard.dequeue() {
+            while !enough(&reported) && clock::now() < until {
+                match received.dequeue() {
                     Some(FromCamera::Frame(frame, at)) => {
                         let mut copy = RawFrame::with_capacity(0);
                         (copy.sequence, copy.content) = (frame.sequence, frame.content);
-                        said.push(FromCamera::Frame(copy, at));
+                        reported.push(FromCamera::Frame(copy, at));
                         back.enqueue(frame).expect("room");
                     }
-                    Some(word) => said.push(word),
+                    Some(word) => reported.push(word),
                     None => clock::sleep(Duration::from_millis(1)),
                 }
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(enough(&said), "{said:?}");
-        (said, checks.load(Ordering::Relaxed))
+        assert!(enough(&reported), "{reported:?}");
+        (reported, checks.load(Ordering::Relaxed))
     }
 
-    fn losses(said: &[FromCamera]) -> usize {
+    fn losses(reported: &[FromCamera]) -> usize {
         let lost = |word: &&FromCamera| matches!(word, FromCamera::Works(false));
-        said.iter().filter(lost).count()
+        reported.iter().filter(lost).count()
     }
 
     #[test]
@@ -307,8 +307,8 @@ mod tests {
             warmup_frames: 3,
             ..Handling::default()
         };
-        let (said, _) = said_of(6, u32::MAX, handling, |said| losses(said) == 2);
-        let words: std::vec::Vec<String> = said
+        let (reported, _) = reported_of(6, u32::MAX, handling, |reported| losses(reported) == 2);
+        let words: std::vec::Vec<String> = reported
             .iter()
             .map(|word| match word {
                 FromCamera::Frame(frame, _) => frame.sequence.to_string(),
@@ -326,11 +326,11 @@ mod tests {
             ..Handling::default()
         };
         // The third check finds them changed, and the camera is opened again.
-        let (_, looks) = said_of(u64::MAX, 3, handling(5), |said| losses(said) == 1);
+        let (_, looks) = reported_of(u64::MAX, 3, handling(5), |reported| losses(reported) == 1);
         assert!(looks >= 3);
-        let frames = |said: &[FromCamera]| said.len() > 50;
-        let (said, looks) = said_of(u64::MAX, 1, handling(60_000), frames);
-        assert_eq!((losses(&said), looks), (0, 0));
+        let frames = |reported: &[FromCamera]| reported.len() > 50;
+        let (reported, looks) = reported_of(u64::MAX, 1, handling(60_000), frames);
+        assert_eq!((losses(&reported), looks), (0, 0));
     }
 
     #[test]
@@ -340,12 +340,13 @@ mod tests {
                 never_alike,
                 ..Handling::default()
             };
-            let (said, _) = said_of(u64::MAX, u32::MAX, handling, |said| said.len() > 4);
+            let (reported, _) =
+                reported_of(u64::MAX, u32::MAX, handling, |reported| reported.len() > 4);
             let content = |word: &FromCamera| match word {
                 FromCamera::Frame(frame, _) => Some(frame.content),
                 FromCamera::Works(_) => None,
             };
-            said.iter().filter_map(content).take(4).collect()
+            reported.iter().filter_map(content).take(4).collect()
         };
         let alike = contents(true);
         assert!(alike[0].is_some());

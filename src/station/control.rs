@@ -141,7 +141,7 @@ pub(super) struct ControlQueues<'a> {
 struct Peer {
     stream: UnixStream,
     /// Bytes received since its last command.
-    said: heapless::Vec<u8, LONGEST>,
+    request: heapless::Vec<u8, LONGEST>,
     /// Its command is too long: it gets an error, and the bytes up to the end of the text line are
     /// dropped.
     too_long: bool,
@@ -197,7 +197,7 @@ fn welcome(
     }
     let _ = peers.push(Peer {
         stream,
-        said: heapless::Vec::new(),
+        request: heapless::Vec::new(),
         too_long: false,
         owed: Vec::new(),
         silent_at,
@@ -260,17 +260,17 @@ impl ControlQueues<'_> {
 
     fn receive(&mut self, peer: &mut Peer, byte: u8, now: Instant) {
         if byte != b'\n' {
-            peer.too_long |= peer.said.push(byte).is_err();
+            peer.too_long |= peer.request.push(byte).is_err();
             return;
         }
         peer.since = now;
-        let answer = match std::str::from_utf8(&peer.said) {
+        let answer = match std::str::from_utf8(&peer.request) {
             Ok(command) if !std::mem::take(&mut peer.too_long) => {
                 self.answer(command.trim(), peer.silent_at)
             }
             _ => error("a command is one line of at most 255 bytes"),
         };
-        peer.said.clear();
+        peer.request.clear();
         if peer.owed.len() < MOST_OWED {
             peer.owed.extend_from_slice(answer.to_string().as_bytes());
             peer.owed.push(b'\n');
@@ -329,13 +329,13 @@ impl ControlQueues<'_> {
             Some(Ok(at)) => Some(at),
             Some(Err((since, why))) => {
                 // The time is wrong, but there was a part.
-                let said = self.say(ControlRequest::LostTrigger(since), serde_json::Value::Null);
-                return if said.is_null() {
+                let answer = self.say(ControlRequest::LostTrigger(since), serde_json::Value::Null);
+                return if answer.is_null() {
                     error(&format!(
                         "{why}; the part is taken as lost, and what may be it is thrown out"
                     ))
                 } else {
-                    said
+                    answer
                 };
             }
         };
@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn a_word_without_a_time_is_taken_as_lost_where_it_may_have_waited_for_this_thread_alone() {
         let mut queue: heapless::spsc::Queue<ControlRequest, 8> = heapless::spsc::Queue::new();
-        let (words, mut heard) = queue.split();
+        let (words, mut received) = queue.split();
         let (flash, alive) = (SharedFlash::new(None), activity::ThreadActivity::new());
         let mut ends = ControlQueues {
             words,
@@ -499,7 +499,7 @@ mod tests {
         let long_ago = clock::now().before(Duration::from_millis(500));
         let answer = ends.answer("trigger", long_ago);
         assert_eq!(answer["lost"], true, "{answer}");
-        let word = heard.dequeue();
+        let word = received.dequeue();
         assert!(
             matches!(word, Some(ControlRequest::LostTrigger(at)) if at == long_ago),
             "{word:?}"
@@ -508,7 +508,7 @@ mod tests {
         let stamped = clock::now().before(Duration::from_millis(400));
         let answer = ends.answer(&format!("trigger {}", stamped.0), long_ago);
         assert_eq!(answer["ok"], true, "{answer}");
-        let word = heard.dequeue();
+        let word = received.dequeue();
         assert!(
             matches!(word, Some(ControlRequest::StampedTrigger(at)) if at == stamped),
             "{word:?}"
@@ -516,27 +516,30 @@ mod tests {
         // A peer from which nothing was waiting a moment ago.
         let answer = ends.answer("trigger", clock::now());
         assert_eq!(answer["ok"], true, "{answer}");
-        assert!(matches!(heard.dequeue(), Some(ControlRequest::Trigger(_))));
+        assert!(matches!(
+            received.dequeue(),
+            Some(ControlRequest::Trigger(_))
+        ));
     }
 
     #[test]
     fn a_time_that_cannot_be_a_parts_tells_since_when_the_part_may_have_been_there() {
         let ms = Instant::from_millis;
         let (last, now) = (ms(9_500), ms(10_000));
-        let told = |at: Instant| stamp(&at.0.to_string(), last, now).map_err(|(since, _)| since);
-        assert_eq!(told(ms(9_999)), Ok(ms(9_999)));
-        assert_eq!(told(now), Ok(now));
+        let stamped = |at: Instant| stamp(&at.0.to_string(), last, now).map_err(|(since, _)| since);
+        assert_eq!(stamped(ms(9_999)), Ok(ms(9_999)));
+        assert_eq!(stamped(now), Ok(now));
         assert_eq!(
-            told(last),
+            stamped(last),
             Ok(last),
             "told twice: the gate takes it as a bounce"
         );
-        assert_eq!(told(ms(10_001)), Err(ms(9_000)), "in the future");
-        assert_eq!(told(ms(8_999)), Err(ms(8_999)), "too old");
-        assert_eq!(told(ms(9_499)), Err(ms(9_499)), "out of order");
+        assert_eq!(stamped(ms(10_001)), Err(ms(9_000)), "in the future");
+        assert_eq!(stamped(ms(8_999)), Err(ms(8_999)), "too old");
+        assert_eq!(stamped(ms(9_499)), Err(ms(9_499)), "out of order");
         for text in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            let told = stamp(text, last, now).map_err(|(since, _)| since);
-            assert_eq!(told, Err(ms(9_000)), "{text:?}");
+            let stamped = stamp(text, last, now).map_err(|(since, _)| since);
+            assert_eq!(stamped, Err(ms(9_000)), "{text:?}");
         }
     }
 }

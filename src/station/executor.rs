@@ -3,7 +3,7 @@
 
 use super::challenge::{Challenge, Outcome};
 use super::link::LinkError;
-use super::queues::{Answer, Job, RecordItem, said};
+use super::queues::{Answer, Job, RecordItem, describe};
 use crate::clock;
 use crate::frame::RawFrame;
 use crate::line::controller::{Command, Controller};
@@ -187,7 +187,7 @@ impl<'a> Executor<'a> {
     fn raised(&mut self, alarm: LatchedAlarm, detail: &str) {
         log::warn!(
             "alarm: {}; it stands until it is acknowledged (`partgate tell CONFIG acknowledge`, or the acknowledge input)",
-            told(alarm)
+            alarm_state(alarm)
         );
         self.event(EventKind::Alarm, alarm.name(), detail);
         self.observers.metrics.alarm(alarm.name(), true);
@@ -221,7 +221,7 @@ fn numbered(part: PartId) -> ShortText<32> {
 }
 
 /// An alarm as text.
-fn told(alarm: LatchedAlarm) -> &'static str {
+fn alarm_state(alarm: LatchedAlarm) -> &'static str {
     match alarm {
         LatchedAlarm::None | LatchedAlarm::Rejects => "too many rejects",
         LatchedAlarm::Restarts => "the vision process was started again too often",
@@ -482,7 +482,7 @@ impl Executor<'_> {
         if !self.outputs_failed && let_go {
             log::info!("the supervisor has let go of this process: it ends");
         } else if !self.outputs_failed {
-            log::error!("output lines: {}", said(error));
+            log::error!("output lines: {}", describe(error));
         }
         self.outputs_failed = true;
         self.orphaned |= error.is::<LinkError>();

@@ -110,7 +110,7 @@ pub(super) struct GateThread<'a> {
     /// READY as systemd knows it.
     announced: Option<bool>,
     /// The counters that the metrics already contain.
-    told: Counters,
+    stated: Counters,
 }
 
 /// The consuming half of [`GateQueues`], separate so that commands can be executed while it is
@@ -161,7 +161,7 @@ impl<'a> GateThread<'a> {
             excused_until: now,
             suspension: Suspension::watch(),
             announced: None,
-            told: Counters::default(),
+            stated: Counters::default(),
         })
     }
 
@@ -551,15 +551,15 @@ impl<'a> GateThread<'a> {
             if let Err(error) = self.executor.outputs.alive() {
                 self.executor.outputs_gone(&error);
             }
-            let (counters, told) = (*self.controller.counters(), &mut self.told);
+            let (counters, stated) = (*self.controller.counters(), &mut self.stated);
             let metrics = &self.executor.observers.metrics;
             metrics
                 .triggers_bounced
-                .add(counters.bounces - told.bounces);
+                .add(counters.bounces - stated.bounces);
             metrics
                 .triggers_missed
-                .add(counters.lost_triggers - told.lost_triggers);
-            *told = counters;
+                .add(counters.lost_triggers - stated.lost_triggers);
+            *stated = counters;
         }
         let fresh = self.fresh(now);
         if let Some(keepalive) = &mut self.executor.observers.keepalive {
@@ -569,14 +569,14 @@ impl<'a> GateThread<'a> {
             let ready = self.controller.ready();
             if self.announced != Some(ready) {
                 let status = status(&self.controller);
-                let told = match self.announced {
+                let stated = match self.announced {
                     // The service counts as started when the gate runs, also if the line cannot
                     // run yet.
                     None => keepalive.serving(&status),
                     Some(_) => keepalive.status(&status),
                 };
                 self.announced = Some(ready);
-                if let Err(error) = told {
+                if let Err(error) = stated {
                     log::warn!("{error}");
                 }
             }

@@ -30,7 +30,7 @@ pub struct AlarmLatch {
     challenge: Option<u64>,
     /// Whether the file contains it.
     written: bool,
-    told: bool,
+    stated: bool,
 }
 
 impl AlarmLatch {
@@ -42,7 +42,7 @@ impl AlarmLatch {
             wanted: None,
             challenge: None,
             written: false,
-            told: false,
+            stated: false,
         }
     }
 
@@ -110,9 +110,9 @@ impl AlarmLatch {
         match self.write(alarm) {
             Ok(()) => {
                 self.written = true;
-                self.told = false;
+                self.stated = false;
             }
-            Err(error) if !std::mem::replace(&mut self.told, true) => {
+            Err(error) if !std::mem::replace(&mut self.stated, true) => {
                 log::error!(
                     "{}: cannot be written ({error}); after a new start of the service nobody will know whether an alarm stands, and with alarm.stop_line the line waits for `partgate tell CONFIG acknowledge`",
                     self.path.display()
@@ -190,10 +190,10 @@ fn text(alarm: LatchedAlarm, challenge: Option<u64>) -> [u8; SIZE] {
 /// it.
 pub fn standing_at_start(
     file: LatchedAlarm,
-    told: Option<LatchedAlarm>,
+    stated: Option<LatchedAlarm>,
     stop_line: bool,
 ) -> LatchedAlarm {
-    match told.unwrap_or(file) {
+    match stated.unwrap_or(file) {
         LatchedAlarm::Unknown if !stop_line => LatchedAlarm::None,
         standing => standing,
     }

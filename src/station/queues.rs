@@ -99,7 +99,7 @@ pub(super) struct Queues {
 pub(super) const POOL: usize = 24;
 
 /// A device's error with its causes, in one text line.
-pub(super) fn said(error: &DeviceError) -> String {
+pub(super) fn describe(error: &DeviceError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -84,7 +84,7 @@ struct Kept {
     seen: Seen,
     changed: bool,
     /// The change that was reported. Another change is reported again.
-    told: Option<Option<blake3::Hash>>,
+    stated: Option<Option<blake3::Hash>>,
 }
 
 /// Device, inode, size and times; None if there is no file.
@@ -117,7 +117,7 @@ impl Kept {
             digest: blake3::hash(bytes),
             seen,
             changed: false,
-            told: None,
+            stated: None,
         })
     }
 
@@ -130,9 +130,9 @@ impl Kept {
         self.seen = now;
         let digest = std::fs::read(&self.path).ok().map(|b| blake3::hash(&b));
         self.changed = digest != Some(self.digest);
-        let news = self.changed && self.told != Some(digest);
+        let news = self.changed && self.stated != Some(digest);
         if news {
-            self.told = Some(digest);
+            self.stated = Some(digest);
             log::warn!(
                 "{}: changed on disk since this line was started; the line goes on with what it was started with, until it is stopped and started anew",
                 self.path.display()

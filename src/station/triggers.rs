@@ -1,7 +1,7 @@
 //! The trigger thread: waits for edges, or makes triggers by the clock.
 
 use super::activity::ActivityStamp;
-use super::queues::{Arrival, said};
+use super::queues::{Arrival, describe};
 use crate::capture::source::Flash;
 use crate::clock;
 use crate::line::devices::{Edge, Input, Inputs};
@@ -120,7 +120,7 @@ pub(super) fn run(
             }
             Err(error) => {
                 if !std::mem::replace(&mut failed, true) {
-                    log::error!("inputs: {}", said(&error));
+                    log::error!("inputs: {}", describe(&error));
                     ends.hand_over(Arrival::Inputs(true), stop);
                 }
                 clock::sleep(wait);

@@ -60,7 +60,7 @@ fn settings() -> ControllerSettings {
 struct Run {
     controller: Controller<u64>,
     clock: u64,
-    said: Vec<Command<u64>>,
+    reported: Vec<Command<u64>>,
     frames: u64,
 }
 
@@ -70,12 +70,12 @@ impl Run {
         let mut run = Self {
             controller: Controller::new(settings, Instant(0)).expect("settings"),
             clock: 0,
-            said: Vec::new(),
+            reported: Vec::new(),
             frames: 0,
         };
         run.fault(Fault::Starting, false);
         run.wait(200);
-        run.said.clear();
+        run.reported.clear();
         run
     }
 
@@ -89,7 +89,7 @@ impl Run {
         loop {
             self.clock = self.controller.deadline().0.clamp(self.clock, end);
             let now = self.now();
-            self.controller.tick(now, &mut |c| self.said.push(c));
+            self.controller.tick(now, &mut |c| self.reported.push(c));
             if self.clock == end {
                 return;
             }
@@ -99,7 +99,7 @@ impl Run {
     fn trigger(&mut self) {
         let now = self.now();
         self.controller
-            .trigger(now, 0, now, &mut |c| self.said.push(c));
+            .trigger(now, 0, now, &mut |c| self.reported.push(c));
     }
 
     /// A frame that was exposed now.
@@ -120,7 +120,7 @@ impl Run {
             },
             now,
             &mut |c| {
-                self.said.push(c);
+                self.reported.push(c);
             },
         );
         self.frames
@@ -130,25 +130,25 @@ impl Run {
         let now = self.now();
         self.controller
             .verdict(PartId(part), Ok(PartVerdict::Ok), now, &mut |c| {
-                self.said.push(c);
+                self.reported.push(c);
             });
     }
 
     fn fault(&mut self, fault: Fault, present: bool) {
         let now = self.now();
         self.controller
-            .fault(fault, present, now, &mut |c| self.said.push(c));
+            .fault(fault, present, now, &mut |c| self.reported.push(c));
     }
 
     fn count(&mut self, lost: u32) {
         let now = self.now();
         self.controller
-            .encoder(now, lost, now, &mut |c| self.said.push(c));
+            .encoder(now, lost, now, &mut |c| self.reported.push(c));
     }
 
     /// Parts and frames that were given to the inspector.
     fn jobs(&self) -> Vec<(u64, u64)> {
-        let jobs = self.said.iter().filter_map(|c| match c {
+        let jobs = self.reported.iter().filter_map(|c| match c {
             Command::PartInspector { part, frame, .. } => Some((part.0, *frame)),
             _ => None,
         });
@@ -156,7 +156,7 @@ impl Run {
     }
 
     fn freed(&self) -> Vec<(u64, Option<Unused>)> {
-        let freed = self.said.iter().filter_map(|c| match c {
+        let freed = self.reported.iter().filter_map(|c| match c {
             Command::Free(frame, why) => Some((*frame, *why)),
             _ => None,
         });
@@ -164,7 +164,7 @@ impl Run {
     }
 
     fn decisions(&self) -> Vec<Decision> {
-        let decided = self.said.iter().filter_map(|c| match c {
+        let decided = self.reported.iter().filter_map(|c| match c {
             Command::Gate(Action::Decided(decision)) => Some(*decision),
             _ => None,
         });
@@ -172,8 +172,8 @@ impl Run {
     }
 
     /// The last level of `output` that was emitted.
-    fn told(&self, output: Output) -> Option<bool> {
-        self.said.iter().rev().find_map(|c| match *c {
+    fn stated(&self, output: Output) -> Option<bool> {
+        self.reported.iter().rev().find_map(|c| match *c {
             Command::Gate(Action::Set { output: l, on, .. }) if l == output => Some(on),
             _ => None,
         })
@@ -181,7 +181,7 @@ impl Run {
 
     /// Every time that `fault` began or ended.
     fn changes(&self, of: Fault) -> Vec<bool> {
-        let changes = self.said.iter().filter_map(|c| match c {
+        let changes = self.reported.iter().filter_map(|c| match c {
             Command::Gate(Action::Fault { fault, present }) if *fault == of => Some(*present),
             _ => None,
         });
@@ -266,7 +266,7 @@ fn a_part_that_is_rejected_while_it_waits_is_not_inspected() {
     assert_eq!(run.jobs(), [(1, 1)]);
     assert_eq!(run.freed(), [(2, None)]);
     assert!(!run.controller.level(Output::Busy));
-    assert_eq!(run.told(Output::Busy), Some(false));
+    assert_eq!(run.stated(Output::Busy), Some(false));
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
         run.wait(25);
     }
     let heartbeat = run.controller.level(Output::Heartbeat);
-    assert_eq!(run.told(Output::Heartbeat), Some(heartbeat));
+    assert_eq!(run.stated(Output::Heartbeat), Some(heartbeat));
     assert_eq!(run.jobs(), [(1, 1)]);
     assert_eq!(run.freed(), [(all, None)]);
     assert_eq!(run.controller.frames().skipped, 1);
@@ -433,12 +433,12 @@ proptest! {
                 at_the_inspector = None;
                 run.verdict(part.0);
             }
-            for command in &run.said[seen..] {
+            for command in &run.reported[seen..] {
                 if let Command::PartInspector { part, .. } = command {
                     at_the_inspector = Some(part.0);
                 }
             }
-            seen = run.said.len();
+            seen = run.reported.len();
             prop_assert_eq!(at_the_inspector, run.controller.inspection.map(|(part, _)| part.0));
         }
         // Every part leaves the belt.
@@ -456,7 +456,7 @@ proptest! {
         let mut out = BTreeMap::new();
         let mut inspected = BTreeMap::new();
         let (mut open, mut answered) = (None, 0);
-        for command in &run.said {
+        for command in &run.reported {
             match command {
                 Command::PartInspector { part, trigger, frame, exposed } => {
                     prop_assert_eq!(stamps[frame], exposed.0);
@@ -484,8 +484,8 @@ proptest! {
         prop_assert_eq!(run.decisions().len() as u64, counters.parts);
         // A part that left the belt before the inspector got its frame has no verdict; that frame is
         // skipped.
-        let told = answered + counters.late_verdicts;
-        prop_assert!(told <= wanted && wanted <= told + frames.skipped, "{told} of {wanted}");
+        let stated = answered + counters.late_verdicts;
+        prop_assert!(stated <= wanted && wanted <= stated + frames.skipped, "{stated} of {wanted}");
         prop_assert_eq!(counters.repeated_verdicts + counters.foreign_verdicts, 0);
     }
 }

@@ -102,7 +102,7 @@ pub struct Gate<const N: usize> {
     /// When a part last switched PASS on or lengthened it.
     pass_since: Instant,
     /// When PASS goes off by itself, as it was last emitted.
-    pass_told: Instant,
+    pass_announced: Instant,
     ok_until: Option<u64>,
     /// The result on RESULT-VALID is OK.
     result_ok: bool,
@@ -166,7 +166,7 @@ impl<const N: usize> Gate<N> {
             reject_tail: None,
             pass_until: None,
             pass_since: now,
-            pass_told: Instant(0),
+            pass_announced: Instant(0),
             ok_until: None,
             result_ok: false,
             stood: false,

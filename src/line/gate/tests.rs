@@ -65,7 +65,7 @@ fn by_counts(ejector: Ejector) -> Settings {
 /// A gate on a belt that moves one count per millisecond, and all its actions.
 struct Belt {
     gate: Gate<ROOM>,
-    said: Vec<(u64, Action)>,
+    reported: Vec<(u64, Action)>,
     clock: u64,
     counts: u64,
 }
@@ -74,7 +74,7 @@ impl Belt {
     fn new(settings: Settings) -> Self {
         Self {
             gate: Gate::new(settings, Instant(0)).expect("settings"),
-            said: Vec::new(),
+            reported: Vec::new(),
             clock: 0,
             counts: 0,
         }
@@ -92,7 +92,7 @@ impl Belt {
                 .max(self.clock)
                 .min(next_count)
                 .min(end);
-            let (clock, said) = (self.clock, &mut self.said);
+            let (clock, reported) = (self.clock, &mut self.reported);
             if clock == next_count {
                 self.counts += 1;
                 self.gate.encoder(
@@ -100,12 +100,12 @@ impl Belt {
                     Instant(clock),
                     Instant(clock),
                     &mut |o| {
-                        said.push((clock, o));
+                        reported.push((clock, o));
                     },
                 );
             }
             self.gate
-                .tick(Instant(clock), &mut |o| said.push((clock, o)));
+                .tick(Instant(clock), &mut |o| reported.push((clock, o)));
         }
     }
 
@@ -121,8 +121,8 @@ impl Belt {
         what: impl FnOnce(&mut Gate<ROOM>, Position, &mut dyn FnMut(Action)) -> T,
     ) -> T {
         let (clock, here) = (self.clock, self.here());
-        let said = &mut self.said;
-        what(&mut self.gate, here, &mut |o| said.push((clock, o)))
+        let reported = &mut self.reported;
+        what(&mut self.gate, here, &mut |o| reported.push((clock, o)))
     }
 
     fn start(&mut self) {
@@ -182,7 +182,7 @@ impl Belt {
 
     /// Levels of `output` since `from`.
     fn changes(&self, output: Output, from: u64) -> Vec<(u64, bool)> {
-        let set = self.said.iter().filter_map(|(at, o)| match *o {
+        let set = self.reported.iter().filter_map(|(at, o)| match *o {
             Action::Set { output: l, on, .. } => (l == output && *at >= from).then_some((*at, on)),
             _ => None,
         });
@@ -190,7 +190,7 @@ impl Belt {
     }
 
     fn decisions(&self) -> BTreeMap<u64, Option<Reason>> {
-        let decided = self.said.iter().filter_map(|(_, o)| match o {
+        let decided = self.reported.iter().filter_map(|(_, o)| match o {
             Action::Decided(d) => Some((d.part.0, d.rejected)),
             _ => None,
         });
@@ -201,7 +201,7 @@ impl Belt {
     fn on(&self, output: Output) -> Vec<(u64, u64)> {
         let mut since = output.when_unattended().then_some(0);
         let mut stretches = Vec::new();
-        for (at, action) in &self.said {
+        for (at, action) in &self.reported {
             if let Action::Set { output: l, on, .. } = action
                 && *l == output
             {
@@ -416,14 +416,14 @@ fn a_pass_always_tells_when_it_ends_by_itself() {
         line.verdict(part, PartVerdict::Ok);
         line.run(130);
         let mut until = 0;
-        for &(at, said) in &line.said {
-            match said {
+        for &(at, reported) in &line.reported {
+            match reported {
                 Action::Set {
                     output: Output::Pass,
                     on: true,
-                    until: told,
+                    until: stated,
                     ..
-                } => until = told.expect("an end").0,
+                } => until = stated.expect("an end").0,
                 Action::Set {
                     output: Output::Pass,
                     ..
@@ -431,9 +431,9 @@ fn a_pass_always_tells_when_it_ends_by_itself() {
                     assert!(at <= until, "{pulse:?}");
                     until = 0;
                 }
-                Action::Extend { until: told } => {
-                    assert!(at < until && until < told.0, "{pulse:?}");
-                    until = told.0;
+                Action::Extend { until: stated } => {
+                    assert!(at < until && until < stated.0, "{pulse:?}");
+                    until = stated.0;
                 }
                 _ => {}
             }
@@ -490,7 +490,7 @@ fn an_edge_that_is_missed_too_late_makes_no_output_late() {
     line.trigger();
     // The part after it leaves the ejector before the next edge reports that there was one.
     line.run(250);
-    let told = line.clock;
+    let stated = line.clock;
     line.call(|g, at, emit| g.trigger(at, 1, at.time, &mut |o| emit(o)));
     line.run(300);
     let set = |o: &Action| match *o {
@@ -499,9 +499,9 @@ fn an_edge_that_is_missed_too_late_makes_no_output_late() {
         } => (output == Output::Reject && on).then_some(due.0),
         _ => None,
     };
-    let mut rejects = line.said.iter().filter(|(at, _)| *at >= told);
+    let mut rejects = line.reported.iter().filter(|(at, _)| *at >= stated);
     let first = rejects.find_map(|(at, o)| set(o).map(|due| (*at, due)));
-    assert_eq!(first, Some((told, told)));
+    assert_eq!(first, Some((stated, stated)));
     assert_eq!(line.gate.counters().late_outputs, 0);
     assert_eq!(line.gate.counters().passed, 0);
 }

@@ -474,14 +474,14 @@ proptest! {
         let (mut now, mut end, mut known) = (0, 0, 0);
         for (wait, way, kind, on, answered) in steps {
             now += wait * MS;
-            let said = now;
+            let reported = now;
             let what = match kind {
                 0 => What::Alive,
                 1 => set(Output::Ready, on),
                 2 => set(Output::Pass, false),
                 _ => { end = now / MS + 40; pass_until(end) }
             };
-            let command = watch.command(what, Instant(said));
+            let command = watch.command(what, Instant(reported));
             now += way * MS;
             bench.receive(command, now);
             let incidents = bench.lease.incidents();

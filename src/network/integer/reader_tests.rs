@@ -113,14 +113,18 @@ fn each_node_that_floats_is_told_with_the_reason() {
     let mut spoilt = graph();
     spoilt.node[4].op_type = "Tanh".into();
     spoilt.node[7].attribute.clear();
-    let told = refusals(&spoilt);
+    let stated = refusals(&spoilt);
     let of = |operator: &str| {
-        told.iter()
+        stated
+            .iter()
             .find(|r| r.operator == operator)
             .expect(operator)
     };
-    assert!(of("Tanh").reason.contains("no such operator"), "{told:?}");
-    assert!(of("MaxPool").reason.contains("no kernel_shape"), "{told:?}");
+    assert!(of("Tanh").reason.contains("no such operator"), "{stated:?}");
+    assert!(
+        of("MaxPool").reason.contains("no kernel_shape"),
+        "{stated:?}"
+    );
 }
 
 #[test]

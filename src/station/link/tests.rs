@@ -108,12 +108,12 @@ fn what_can_only_stop_parts_is_done_round_the_supervisor_and_nothing_else() {
 fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once() {
     let (ours, mut outputs, fallen) = linked();
     outputs.alive().expect("sent");
-    let said = command(&ours);
-    let soon = outputs.holding(said.at).expect("open");
-    assert_eq!(soon.ask_again, said.at.after(LATE).after(Duration(1)));
-    let soon = outputs.holding(said.at.after(LATE)).expect("open");
+    let reported = command(&ours);
+    let soon = outputs.holding(reported.at).expect("open");
+    assert_eq!(soon.ask_again, reported.at.after(LATE).after(Duration(1)));
+    let soon = outputs.holding(reported.at.after(LATE)).expect("open");
     assert!(!soon.overdue);
-    let late = said.at.after(LATE).after(Duration(1));
+    let late = reported.at.after(LATE).after(Duration(1));
     assert!(outputs.holding(late).expect("open").overdue);
     let lines = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
     assert_eq!(taken(&fallen), lines);
@@ -123,7 +123,7 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once()
     assert!(taken(&fallen).is_empty());
     // The supervisor is back, and knows how late it was.
     ours.send(FromSupervisor::Answer(Answer {
-        number: said.number,
+        number: reported.number,
         incident: 1,
         late: Duration(5),
     }));
@@ -138,19 +138,19 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once()
 fn pass_is_switched_off_again_until_the_supervisor_has_heard_of_its_end() {
     let (ours, mut outputs, fallen) = linked();
     outputs.set(Output::Pass, false).expect("sent");
-    let said = command(&ours);
+    let reported = command(&ours);
     taken(&fallen);
     for ms in 1..4 {
-        let now = said.at.after(Duration::from_millis(ms));
+        let now = reported.at.after(Duration::from_millis(ms));
         outputs.holding(now).expect("open");
         assert_eq!(taken(&fallen), [Output::Pass], "{ms} ms");
     }
     ours.send(FromSupervisor::Answer(Answer {
-        number: said.number,
+        number: reported.number,
         incident: 0,
         late: Duration::ZERO,
     }));
-    let held = outputs.holding(said.at.after(Duration::from_millis(4)));
+    let held = outputs.holding(reported.at.after(Duration::from_millis(4)));
     assert_eq!(held.expect("open").was_late, None);
     assert!(taken(&fallen).is_empty());
 }
@@ -195,14 +195,14 @@ fn an_output_that_cannot_be_switched_off_without_the_supervisor_is_an_error_and_
     let (ours, mut outputs, _) = linked();
     outputs.safe = Box::new(Stuck);
     assert!(outputs.set(Output::Ready, false).is_err());
-    let said = command(&ours);
+    let reported = command(&ours);
     let what = What::Set {
         output: Output::Ready,
         on: false,
         until: None,
     };
-    assert_eq!(said.what, what);
-    let late = said.at.after(LATE).after(Duration(1));
+    assert_eq!(reported.what, what);
+    let late = reported.at.after(LATE).after(Duration(1));
     assert!(outputs.holding(late).is_err());
 }
 
@@ -259,9 +259,9 @@ proptest! {
         line in 0..Output::ALL.len(), on: bool, late: u64,
     ) {
         let what = What::Set { output: Output::ALL[line], on, until: until.map(Instant) };
-        let said = FromVision::Command(Command { number, incident, at: Instant(at), what });
-        let mut bytes = said.encode();
-        prop_assert_eq!(FromVision::decode(&bytes), Some(said));
+        let reported = FromVision::Command(Command { number, incident, at: Instant(at), what });
+        let mut bytes = reported.encode();
+        prop_assert_eq!(FromVision::decode(&bytes), Some(reported));
         bytes[3] |= 4;
         prop_assert_eq!(FromVision::decode(&bytes), None);
         bytes[3] &= !4;

@@ -103,7 +103,7 @@ fn a_cell_has_no_say_in_what_it_ought_to_be() {
             let mut rng = Rng::stream(seed, 9);
             let before = look(&mut network, features.image(0));
             let reach = window as usize / 2;
-            let (mut told, mut asked) = (0, 0);
+            let (mut stated, mut asked) = (0, 0);
             for x in 0..CELLS {
                 let mut changed = features.image(0).to_vec();
                 for v in &mut changed[x * D..][..D] {
@@ -122,15 +122,15 @@ fn a_cell_has_no_say_in_what_it_ought_to_be() {
                     any |= !same;
                     if cell != x && away <= reach {
                         asked += 1;
-                        told += usize::from(!same);
+                        stated += usize::from(!same);
                     }
                 }
                 assert!(any, "{what}: nobody noticed");
             }
             // Rectifiers and rounding hide a change now and then.
             assert!(
-                told * 10 >= asked * 9,
-                "{precision} {:?}: {told} of {asked}",
+                stated * 10 >= asked * 9,
+                "{precision} {:?}: {stated} of {asked}",
                 shape.form
             );
         }

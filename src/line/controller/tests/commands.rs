@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn told() -> ControllerSettings {
+fn stated() -> ControllerSettings {
     ControllerSettings {
         by_command: true,
         ..settings()
@@ -13,7 +13,7 @@ impl Run {
     fn command(&mut self) {
         let now = self.now();
         self.controller
-            .command_trigger(now, now, &mut |c| self.said.push(c));
+            .command_trigger(now, now, &mut |c| self.reported.push(c));
     }
 
     fn lost(&self) -> u64 {
@@ -23,7 +23,7 @@ impl Run {
 
 #[test]
 fn a_part_that_is_told_of_in_time_is_a_part_like_any_other() {
-    let mut run = Run::new(told());
+    let mut run = Run::new(stated());
     run.command();
     run.frame();
     run.verdict(1);
@@ -34,7 +34,7 @@ fn a_part_that_is_told_of_in_time_is_a_part_like_any_other() {
 
 #[test]
 fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
-    let mut run = Run::new(told());
+    let mut run = Run::new(stated());
     let before = run.clock;
     // It had to be called 20 ms later at the latest.
     run.clock += 60 * MS;
@@ -45,7 +45,7 @@ fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
     // The part is anywhere between then and now, and so is one that its frame may have been paired
     // with: 15 ms before.
     let rejects: Vec<_> = run
-        .said
+        .reported
         .iter()
         .filter_map(|c| match c {
             Command::Gate(Action::Set {
@@ -64,7 +64,7 @@ fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
 #[test]
 fn words_shortly_after_such_a_time_may_have_waited_too_and_later_ones_did_not() {
     for (ms, lost) in [(0, 1), (19, 1), (20, 1), (21, 0), (200, 0)] {
-        let mut run = Run::new(told());
+        let mut run = Run::new(stated());
         run.clock += 60 * MS;
         run.wait(0);
         run.wait(ms);
@@ -78,7 +78,7 @@ fn words_shortly_after_such_a_time_may_have_waited_too_and_later_ones_did_not() 
 fn a_call_that_is_hardly_late_is_none() {
     // 20 ms, and 3 ms that outputs may be late.
     for (ms, lost) in [(20, 0), (23, 0), (24, 1)] {
-        let mut run = Run::new(told());
+        let mut run = Run::new(stated());
         // At a time when nothing else is due.
         let next = run.controller.deadline().0;
         run.clock = next - 20 * MS + ms * MS;
@@ -89,34 +89,34 @@ fn a_call_that_is_hardly_late_is_none() {
 
 #[test]
 fn a_word_from_before_the_program_stood_still_is_placed_where_it_was_said() {
-    let mut run = Run::new(told());
-    let said = run.clock;
+    let mut run = Run::new(stated());
+    let reported = run.clock;
     run.wait(10);
     run.clock += 60 * MS;
     let now = run.now();
     run.controller
-        .command_trigger(Instant(said), now, &mut |c| run.said.push(c));
+        .command_trigger(Instant(reported), now, &mut |c| run.reported.push(c));
     assert_eq!(run.lost(), 0);
     assert_eq!(run.controller.counters().parts, 1);
 }
 
 #[test]
 fn a_word_may_have_waited_from_the_last_call_on_and_so_may_all_that_come_with_it() {
-    let mut run = Run::new(told());
+    let mut run = Run::new(stated());
     let before = run.clock;
     run.clock += 60 * MS;
     let now = run.now();
     for (lost, ms) in [(1, 60), (2, 50), (3, 0)] {
         let at = Instant(before + ms * MS);
         run.controller
-            .command_trigger(at, now, &mut |c| run.said.push(c));
+            .command_trigger(at, now, &mut |c| run.reported.push(c));
         assert_eq!(run.lost(), lost, "{ms} ms");
     }
 }
 
 #[test]
 fn at_the_start_nothing_has_waited() {
-    let mut controller = Controller::<u64>::new(told(), Instant(0)).expect("settings");
+    let mut controller = Controller::<u64>::new(stated(), Instant(0)).expect("settings");
     let now = Instant(10 * MS);
     controller.command_trigger(now, now, &mut |_| {});
     let counters = controller.counters();
@@ -125,7 +125,7 @@ fn at_the_start_nothing_has_waited() {
 
 #[test]
 fn where_parts_are_told_of_by_commands_the_controller_asks_to_be_called_often() {
-    let mut run = Run::new(told());
+    let mut run = Run::new(stated());
     assert!(run.controller.deadline() <= run.now().after(LOOK));
     run.wait(300);
     assert!(run.controller.deadline() <= run.now().after(LOOK));
@@ -147,7 +147,7 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
         run.wait(10);
         run.count(0);
     }
-    run.said.clear();
+    run.reported.clear();
     // Five counts wait while the process is delayed; the command arrives after them.
     let start = run.clock;
     run.clock += 60 * MS;
@@ -155,7 +155,7 @@ fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_a
     for n in 1..=5 {
         run.controller
             .encoder(Instant(start + n * 10 * MS), 0, now, &mut |c| {
-                run.said.push(c)
+                run.reported.push(c)
             });
     }
     run.command();
@@ -181,7 +181,7 @@ fn a_part_that_went_by_nobody_knows_when_throws_out_all_that_may_be_it() {
     run.wait(30);
     let now = run.now();
     run.controller
-        .trigger_lost_since(Instant(since), now, &mut |c| run.said.push(c));
+        .trigger_lost_since(Instant(since), now, &mut |c| run.reported.push(c));
     assert_eq!(run.lost(), 1);
     let mut rejecting = Vec::new();
     for ms in 31..200 {

@@ -77,7 +77,7 @@ fn by_counts_nobody_knows_when_a_part_will_be_gone() {
         run.wait(10);
         run.count(0);
     }
-    run.said.clear();
+    run.reported.clear();
     for _ in 0..3 {
         run.trigger();
         run.frame();
@@ -133,7 +133,7 @@ fn an_inspector_that_cannot_inspect_rejects_and_has_its_next_job() {
     let now = run.now();
     run.controller
         .verdict(PartId(1), Err(Reason::Failed), now, &mut |c| {
-            run.said.push(c)
+            run.reported.push(c)
         });
     assert_eq!(run.jobs(), [(1, 1), (2, 2)]);
     run.verdict(2);
@@ -150,7 +150,7 @@ fn a_job_says_when_its_part_was_triggered_and_its_frame_exposed() {
     let exposed = run.clock;
     run.wait(5);
     run.frame_of(exposed, false);
-    let job = run.said.iter().find_map(|c| match c {
+    let job = run.reported.iter().find_map(|c| match c {
         Command::PartInspector {
             trigger, exposed, ..
         } => Some((*trigger, exposed.0)),
@@ -193,7 +193,7 @@ fn every_frame_that_nobody_inspects_is_counted_by_its_reason() {
         let now = run.now();
         run.controller
             .frame(sequence, info(sequence, exposed, damaged), now, &mut |c| {
-                run.said.push(c)
+                run.reported.push(c)
             });
     };
     let at = run.clock;
@@ -234,12 +234,14 @@ fn an_alarm_from_before_and_late_outputs_reach_the_gate() {
     let mut run = Run::new(stopping);
     assert!(run.controller.ready() && !run.controller.alarm());
     let now = run.now();
-    run.controller.raise_alarm(now, &mut |c| run.said.push(c));
+    run.controller
+        .raise_alarm(now, &mut |c| run.reported.push(c));
     assert!(run.controller.alarm() && !run.controller.ready());
-    run.controller.acknowledge(now, &mut |c| run.said.push(c));
+    run.controller
+        .acknowledge(now, &mut |c| run.reported.push(c));
     assert!(!run.controller.alarm() && run.controller.ready());
     run.controller
-        .outputs_were_late(now, &mut |c| run.said.push(c));
+        .outputs_were_late(now, &mut |c| run.reported.push(c));
     assert!(run.controller.faults().has(Fault::LateOutput));
     assert_eq!(run.controller.counters().late_outputs, 1);
 }

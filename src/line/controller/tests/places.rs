@@ -28,26 +28,26 @@ impl Run {
     fn by_counts(settings: ControllerSettings, n: u64) -> Self {
         let mut run = Self::new(settings);
         run.counts(n);
-        run.said.clear();
+        run.reported.clear();
         run
     }
 
     fn triggered(&mut self, at: u64, lost: u32) {
         let now = self.now();
         self.controller
-            .trigger(Instant(at), lost, now, &mut |c| self.said.push(c));
+            .trigger(Instant(at), lost, now, &mut |c| self.reported.push(c));
     }
 
     fn index(&mut self, at: u64, lost: u32) {
         let now = self.now();
         self.controller
-            .index(Instant(at), lost, now, &mut |c| self.said.push(c));
+            .index(Instant(at), lost, now, &mut |c| self.reported.push(c));
     }
 
     fn edge(&mut self, second: bool, on: bool, lost: u32) {
         let now = self.now();
         self.controller
-            .encoder_edge(second, on, now, lost, now, &mut |c| self.said.push(c));
+            .encoder_edge(second, on, now, lost, now, &mut |c| self.reported.push(c));
     }
 
     fn parts(&self) -> u64 {
@@ -132,7 +132,7 @@ fn lost_edges_of_the_trigger_are_parts_that_are_rejected() {
     let mut run = Run::by_counts(by_counts(), 60);
     let now = run.now();
     run.controller
-        .triggers_lost(2, now, &mut |c| run.said.push(c));
+        .triggers_lost(2, now, &mut |c| run.reported.push(c));
     let counters = run.controller.counters();
     assert_eq!((counters.lost_triggers, counters.parts), (2, 2));
     run.triggered(run.clock, 1);
@@ -357,14 +357,14 @@ fn what_the_other_sensors_tell_is_placed_where_it_happened() {
     run.wait(9);
     let now = run.now();
     run.controller
-        .release(Instant(free), 0, now, &mut |c| run.said.push(c));
+        .release(Instant(free), 0, now, &mut |c| run.reported.push(c));
     run.counts(38);
     assert_eq!(run.decisions()[0].rejected, None);
     let seen = run.clock;
     run.wait(9);
     let now = run.now();
     run.controller
-        .confirm(Instant(seen), 0, now, &mut |c| run.said.push(c));
+        .confirm(Instant(seen), 0, now, &mut |c| run.reported.push(c));
     run.counts(20);
     let counters = *run.controller.counters();
     assert_eq!(
@@ -376,21 +376,21 @@ fn what_the_other_sensors_tell_is_placed_where_it_happened() {
     for on in [false, true, true] {
         let now = run.now();
         run.controller
-            .level_read(on, now, &mut |c| run.said.push(c));
+            .level_read(on, now, &mut |c| run.reported.push(c));
     }
     assert_eq!(run.controller.counters().found_by_level, 1);
     run.counts(60);
     let now = run.now();
     run.controller
-        .release(now, 0, now, &mut |c| run.said.push(c));
+        .release(now, 0, now, &mut |c| run.reported.push(c));
     run.counts(60);
     // A confirmation without a part, and one with lost edges before it.
     let now = run.now();
     run.controller
-        .confirm(now, 1, now, &mut |c| run.said.push(c));
+        .confirm(now, 1, now, &mut |c| run.reported.push(c));
     assert!(!run.controller.faults().has(Fault::Confirm));
     run.controller
-        .confirm(now, 0, now, &mut |c| run.said.push(c));
+        .confirm(now, 0, now, &mut |c| run.reported.push(c));
     assert!(run.controller.faults().has(Fault::Confirm));
 }
 
@@ -426,7 +426,7 @@ fn whatever_is_called_all_that_was_due_before_has_happened() {
         // The inspector has 50 ms.
         run.clock += 60 * MS;
         let now = run.now();
-        call(&mut run.controller, now, &mut |c| run.said.push(c));
+        call(&mut run.controller, now, &mut |c| run.reported.push(c));
         assert_eq!(run.changes(Fault::Inference), [true], "{n}");
     }
 }
@@ -457,7 +457,7 @@ fn what_is_heard_of_so_late_that_its_place_is_forgotten_counts_where_the_belt_is
     let at = long_ago(&mut run);
     let now = run.now();
     run.controller
-        .release(Instant(at), 0, now, &mut |c| run.said.push(c));
+        .release(Instant(at), 0, now, &mut |c| run.reported.push(c));
     run.counts(42);
     assert!(run.controller.level(Output::Reject));
     run.counts(1);
@@ -476,7 +476,7 @@ fn what_is_heard_of_so_late_that_its_place_is_forgotten_counts_where_the_belt_is
     run.counts(40);
     let now = run.now();
     run.controller
-        .confirm(Instant(at), 0, now, &mut |c| run.said.push(c));
+        .confirm(Instant(at), 0, now, &mut |c| run.reported.push(c));
     assert!(!run.controller.faults().has(Fault::Confirm));
 
     // An index is where the belt is, and no pocket has gone by unseen since then.

@@ -277,12 +277,12 @@ impl<const N: usize> Gate<N> {
         };
         if !self.level(Output::Pass) {
             self.set(Output::Pass, true, due, Some(until), emit);
-        } else if until > self.pass_told.after(step) {
+        } else if until > self.pass_announced.after(step) {
             emit(Action::Extend { until });
         } else {
             return;
         }
-        self.pass_told = until;
+        self.pass_announced = until;
     }
 
     /// Where everything that was on the belt has left it. In counts a quarter of the distance is

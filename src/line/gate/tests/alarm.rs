@@ -33,8 +33,8 @@ fn without_a_limit_no_row_of_rejects_raises_the_alarm() {
 #[test]
 fn an_alarm_is_told_once_until_it_is_acknowledged() {
     let mut alarm = Alarm::new(limits(2, 0, 0));
-    let told: Vec<_> = (0..5).map(|_| alarm.inspected(true)).collect();
-    assert_eq!(told, [false, true, false, false, false]);
+    let stated: Vec<_> = (0..5).map(|_| alarm.inspected(true)).collect();
+    assert_eq!(stated, [false, true, false, false, false]);
     assert!(!alarm.inspected(false));
     assert!(
         alarm.raised() && alarm.stops_the_line(),
@@ -43,8 +43,8 @@ fn an_alarm_is_told_once_until_it_is_acknowledged() {
     assert!(alarm.acknowledge());
     assert!(!alarm.acknowledge(), "there is none any more");
     assert!(!alarm.raised() && !alarm.stops_the_line());
-    let told: Vec<_> = (0..3).map(|_| alarm.inspected(true)).collect();
-    assert_eq!(told, [false, true, false], "counted anew");
+    let stated: Vec<_> = (0..3).map(|_| alarm.inspected(true)).collect();
+    assert_eq!(stated, [false, true, false], "counted anew");
 }
 
 #[test]
@@ -53,12 +53,12 @@ fn an_alarm_of_an_earlier_process_stands_and_is_told_once() {
     assert!(alarm.raise());
     assert!(!alarm.raise());
     assert!(alarm.raised() && alarm.stops_the_line());
-    let mut told_only = Alarm::new(AlarmSettings {
+    let mut reported_only = Alarm::new(AlarmSettings {
         stop_line: false,
         ..limits(0, 0, 0)
     });
-    told_only.raise();
-    assert!(told_only.raised() && !told_only.stops_the_line());
+    reported_only.raise();
+    assert!(reported_only.raised() && !reported_only.stops_the_line());
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn an_alarm_that_stands_from_before_stops_the_line_until_a_person_looked() {
     let waits = line.trigger().expect("wanted");
     line.run(50);
     let alarms = |line: &Belt| -> Vec<Action> {
-        let said = line.said.iter().map(|(_, o)| *o);
-        said.filter(|o| matches!(o, Action::Alarm(_))).collect()
+        let reported = line.reported.iter().map(|(_, o)| *o);
+        reported.filter(|o| matches!(o, Action::Alarm(_))).collect()
     };
     for _ in 0..2 {
         line.call(|g, at, emit| g.raise_alarm(at.time, &mut |o| emit(o)));
@@ -181,7 +181,10 @@ fn double_triggers_count_for_the_alarm() {
         line.gate.counters().rejected[Reason::DoubleTrigger as usize],
         4
     );
-    let raised = line.said.iter().filter(|(_, o)| *o == Action::Alarm(true));
+    let raised = line
+        .reported
+        .iter()
+        .filter(|(_, o)| *o == Action::Alarm(true));
     assert_eq!((raised.count(), line.gate.counters().alarms), (1, 1));
 }
 

@@ -295,8 +295,8 @@ fn a_pass_by_counts_is_told_on_four_times_in_the_time_it_may_last_unseen() {
     line.settle();
     line.good();
     line.run(150);
-    let told: Vec<_> = line
-        .said
+    let stated: Vec<_> = line
+        .reported
         .iter()
         .filter_map(|(_, o)| match o {
             Action::Extend { until } => Some(until.0),
@@ -304,8 +304,11 @@ fn a_pass_by_counts_is_told_on_four_times_in_the_time_it_may_last_unseen() {
         })
         .collect();
     // One count per millisecond for 15 ms; the end moves on by more than 1.25 ms each time.
-    assert!(told.windows(2).all(|w| w[1] - w[0] == 2 * MS), "{told:?}");
-    assert_eq!(told.len(), 7, "{told:?}");
+    assert!(
+        stated.windows(2).all(|w| w[1] - w[0] == 2 * MS),
+        "{stated:?}"
+    );
+    assert_eq!(stated.len(), 7, "{stated:?}");
 }
 
 #[test]
@@ -323,13 +326,13 @@ fn a_pass_by_the_clock_goes_on_to_the_end_of_the_last_part() {
         line.on(Output::Pass),
         [(start + 100 * MS, start + 123 * MS)]
     );
-    let told: Vec<_> = line
-        .said
+    let stated: Vec<_> = line
+        .reported
         .iter()
         .filter(|(_, o)| matches!(o, Action::Extend { .. }))
         .collect();
     let until = Instant(start + 123 * MS);
-    assert_eq!(told, [&(start + 108 * MS, Action::Extend { until })]);
+    assert_eq!(stated, [&(start + 108 * MS, Action::Extend { until })]);
 }
 
 #[test]
@@ -522,9 +525,9 @@ fn an_encoder_that_dies_under_pass_ends_it_for_good() {
         let died = line.clock;
         while line.clock < died + 12 * MS {
             line.clock = line.gate.deadline().0.clamp(line.clock, died + 12 * MS);
-            let (clock, said) = (line.clock, &mut line.said);
+            let (clock, reported) = (line.clock, &mut line.reported);
             line.gate
-                .tick(Instant(clock), &mut |o| said.push((clock, o)));
+                .tick(Instant(clock), &mut |o| reported.push((clock, o)));
         }
         let off = line.on(Output::Pass).pop().expect("PASS was on").1;
         assert!(off <= died + 5 * MS, "{gate:?}: {} ms", (off - died) / MS);

@@ -90,7 +90,7 @@ fn a_fault_that_is_told_again_is_counted_once_and_rejects_once() {
     line.fault(Fault::Camera, false);
     line.fault(Fault::Camera, false);
     assert_eq!(line.gate.counters().faults[Fault::Camera.index()], 1);
-    let told = line.said.iter().filter(|(_, o)| {
+    let stated = line.reported.iter().filter(|(_, o)| {
         matches!(
             o,
             Action::Fault {
@@ -99,7 +99,7 @@ fn a_fault_that_is_told_again_is_counted_once_and_rejects_once() {
             }
         )
     });
-    assert_eq!(told.count(), 2);
+    assert_eq!(stated.count(), 2);
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn two_results_close_together_are_two_pulses_and_ok_changes_only_between_them() 
     }
     line.run(300);
     let (mut valid, mut ok, mut pulses) = (false, false, Vec::new());
-    for (_, output) in &line.said {
+    for (_, output) in &line.reported {
         match *output {
             Action::Set {
                 output: Output::ResultValid,
@@ -163,7 +163,7 @@ fn ok_is_steady_as_long_as_the_result_is_valid_even_where_the_ejectors_pulse_is_
         line.good();
         line.run(300);
         let shown: Vec<_> = line
-            .said
+            .reported
             .iter()
             .filter_map(|&(at, o)| match o {
                 Action::Set { output, on, .. } => Some((at, output, on)),

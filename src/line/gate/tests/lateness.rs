@@ -427,7 +427,7 @@ fn a_full_line_keeps_the_reasons_that_its_parts_had() {
     assert_eq!(line.decisions(), BTreeMap::from(why));
     assert_eq!(line.gate.counters().untracked, 4);
     assert_eq!(line.gate.under_way(), 0);
-    let inspected = line.said.iter().filter_map(|(_, o)| match o {
+    let inspected = line.reported.iter().filter_map(|(_, o)| match o {
         Action::Decided(d) => Some(d.verdict_at.is_some()),
         _ => None,
     });
@@ -462,7 +462,7 @@ fn what_is_asked_of_a_part_holds_while_it_is_tracked() {
 #[test]
 fn a_part_that_is_told_of_after_the_next_one_is_rejected_with_all_that_may_lie_beside_it() {
     // At 0, 25 and 50 ms parts are seen; then one at 30, or once more at 25, with edges lost before it.
-    for (place, lost, heard) in [(30, 0, 75), (30, 2, 80), (25, 0, 90), (30, 0, 110)] {
+    for (place, lost, received) in [(30, 0, 75), (30, 2, 80), (25, 0, 90), (30, 0, 110)] {
         let mut line = Belt::new(by_time(Ejector::Pass));
         line.settle();
         let start = line.clock;
@@ -470,7 +470,7 @@ fn a_part_that_is_told_of_after_the_next_one_is_rejected_with_all_that_may_lie_b
             line.good();
             line.run(25);
         }
-        line.run(heard - 75);
+        line.run(received - 75);
         let at = Position {
             time: Instant(start + place * MS),
             ..line.here()
@@ -487,7 +487,7 @@ fn a_part_that_is_told_of_after_the_next_one_is_rejected_with_all_that_may_lie_b
         // Its frame may be that of the part before it, which is rejected with it.
         let decisions = line.decisions().into_iter();
         let passed: Vec<_> = decisions.filter(|(_, why)| why.is_none()).collect();
-        assert_eq!(passed, [(1, None), (after.0, None)], "{place}, {heard}");
+        assert_eq!(passed, [(1, None), (after.0, None)], "{place}, {received}");
         let last = line.on(Output::Reject).pop().expect("a pulse");
         assert_eq!(last, (start + 125 * MS, start + (150 + 15) * MS));
     }

@@ -155,7 +155,7 @@ proptest! {
 
         // Every part has one decision.
         let mut decided = BTreeMap::new();
-        for (at, output) in &line.said {
+        for (at, output) in &line.reported {
             if let Action::Decided(d) = output {
                 prop_assert!(decided.insert(d.part.0, (*at, *d)).is_none(), "decided twice");
             }

@@ -386,7 +386,7 @@ fn a_stretch_is_due_when_it_is_known_even_if_a_later_one_was_known_before() {
     line.run(80);
     let known = line.clock;
     line.call(|g, at, emit| g.lost_since(place(5), place(10), at.time, &mut |o| emit(o)));
-    let due = line.said.iter().rev().find_map(|(_, o)| match *o {
+    let due = line.reported.iter().rev().find_map(|(_, o)| match *o {
         Action::Set {
             output: Output::Reject,
             on: true,

@@ -18,7 +18,7 @@ fn matched(part: u64, frame: u64, exposed: u64) -> Paired<u64> {
 
 #[test]
 fn a_trigger_takes_its_frame_and_leaves_the_others_for_the_next() {
-    let said = run(|p, e| {
+    let reported = run(|p, e| {
         for (n, exposed) in [(1, 101), (2, 110), (3, 121)] {
             frame(p, e, n, exposed);
         }
@@ -27,14 +27,14 @@ fn a_trigger_takes_its_frame_and_leaves_the_others_for_the_next() {
         p.trigger(PartId(3), Instant(110), &mut |x| e(x));
     });
     assert_eq!(
-        said,
+        reported,
         [matched(1, 2, 110), matched(2, 1, 101), matched(3, 3, 121)]
     );
 }
 
 #[test]
 fn where_more_frames_come_than_are_kept_the_oldest_goes() {
-    let said = run(|p, e| {
+    let reported = run(|p, e| {
         for n in 1..=5 {
             frame(p, e, n, 100 + n);
         }
@@ -42,12 +42,12 @@ fn where_more_frames_come_than_are_kept_the_oldest_goes() {
         p.trigger(PartId(2), Instant(96), &mut |x| e(x));
     });
     let oldest = Paired::Free(1, Unused::Unclaimed);
-    assert_eq!(said, [oldest, matched(1, 5, 105), matched(2, 2, 102)]);
+    assert_eq!(reported, [oldest, matched(1, 5, 105), matched(2, 2, 102)]);
 }
 
 #[test]
 fn a_frame_in_one_parts_window_is_that_parts_whoever_else_waits() {
-    let said = run(|p, e| {
+    let reported = run(|p, e| {
         p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         p.trigger(PartId(2), Instant(120), &mut |x| e(x));
         frame(p, e, 1, 130);
@@ -55,12 +55,12 @@ fn a_frame_in_one_parts_window_is_that_parts_whoever_else_waits() {
         p.tick(Instant(146), &mut |x| e(x));
     });
     let missing = Paired::Missing(PartId(1), Reason::NoFrame);
-    assert_eq!(said, [matched(2, 1, 130), missing]);
+    assert_eq!(reported, [matched(2, 1, 130), missing]);
 }
 
 #[test]
 fn a_damaged_frame_is_given_back_as_damaged() {
-    let said = run(|p, e| {
+    let reported = run(|p, e| {
         p.frame(1, info(1, 50, true), Instant(55), &mut |x| e(x));
         p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         p.frame(2, info(2, 110, true), Instant(115), &mut |x| e(x));
@@ -68,53 +68,53 @@ fn a_damaged_frame_is_given_back_as_damaged() {
     });
     let missing = Paired::Missing(PartId(1), Reason::DamagedFrame);
     let free = |n| Paired::Free(n, Unused::Damaged);
-    assert_eq!(said, [free(1), missing, free(2)]);
+    assert_eq!(reported, [free(1), missing, free(2)]);
 }
 
 #[test]
 fn a_part_waits_for_its_frame_as_long_as_one_may_be_on_its_way() {
     let mut pairing = Small::new(SETTINGS);
-    let mut said = Vec::new();
+    let mut reported = Vec::new();
     assert_eq!(pairing.deadline(), Instant::MAX);
-    pairing.trigger(PartId(1), Instant(100), &mut |x| said.push(x));
+    pairing.trigger(PartId(1), Instant(100), &mut |x| reported.push(x));
     // Exposed 15 after the trigger at the latest, and 30 on its way.
     assert_eq!(pairing.deadline(), Instant(146));
-    pairing.tick(Instant(145), &mut |x| said.push(x));
-    assert_eq!(said, []);
-    pairing.tick(Instant(146), &mut |x| said.push(x));
-    assert_eq!(said, [Paired::Missing(PartId(1), Reason::NoFrame)]);
+    pairing.tick(Instant(145), &mut |x| reported.push(x));
+    assert_eq!(reported, []);
+    pairing.tick(Instant(146), &mut |x| reported.push(x));
+    assert_eq!(reported, [Paired::Missing(PartId(1), Reason::NoFrame)]);
 }
 
 #[test]
 fn a_frame_waits_for_its_trigger_as_long_as_one_may_be_on_its_way() {
     let mut pairing = Small::new(SETTINGS);
-    let mut said = Vec::new();
+    let mut reported = Vec::new();
     let at = Instant(110);
-    pairing.frame(1, info(1, 110, false), at, &mut |x| said.push(x));
+    pairing.frame(1, info(1, 110, false), at, &mut |x| reported.push(x));
     assert_eq!(pairing.deadline(), Instant(141));
-    pairing.trigger(PartId(1), Instant(200), &mut |x| said.push(x));
+    pairing.trigger(PartId(1), Instant(200), &mut |x| reported.push(x));
     assert_eq!(pairing.deadline(), Instant(141), "the first of both");
-    pairing.tick(Instant(140), &mut |x| said.push(x));
-    assert_eq!(said, []);
-    pairing.tick(Instant(141), &mut |x| said.push(x));
-    assert_eq!(said, [Paired::Free(1, Unused::Unclaimed)]);
+    pairing.tick(Instant(140), &mut |x| reported.push(x));
+    assert_eq!(reported, []);
+    pairing.tick(Instant(141), &mut |x| reported.push(x));
+    assert_eq!(reported, [Paired::Free(1, Unused::Unclaimed)]);
     assert_eq!(pairing.deadline(), Instant(246));
 }
 
 #[test]
 fn a_frame_that_was_on_its_way_as_long_as_it_may_be_is_believed() {
     for (clock, believed) in [(110, true), (140, true), (141, false)] {
-        let said = run(|p, e| {
+        let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             p.frame(1, info(1, 110, false), Instant(clock), &mut |x| e(x));
         });
-        assert_eq!(said == [matched(1, 1, 110)], believed, "{clock}");
+        assert_eq!(reported == [matched(1, 1, 110)], believed, "{clock}");
     }
 }
 
 #[test]
 fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
-    let said = run(|p, e| {
+    let reported = run(|p, e| {
         start(p, e);
         let mut frame = |n: u64, content| {
             let info = FrameInfo {
@@ -130,12 +130,12 @@ fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
         // The frame from the start.
         frame(999, 1000);
     });
-    assert_eq!(said.last(), Some(&Paired::Free(999, Unused::Repeated)));
+    assert_eq!(reported.last(), Some(&Paired::Free(999, Unused::Repeated)));
 }
 
 #[test]
 fn a_number_that_came_before_is_a_repetition_even_with_another_content() {
-    let said = run(|p, e| {
+    let reported = run(|p, e| {
         start(p, e);
         p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         let again = FrameInfo {
@@ -144,5 +144,5 @@ fn a_number_that_came_before_is_a_repetition_even_with_another_content() {
         };
         p.frame(2, again, Instant(115), &mut |x| e(x));
     });
-    assert_eq!(said.last(), Some(&Paired::Free(2, Unused::Repeated)));
+    assert_eq!(reported.last(), Some(&Paired::Free(2, Unused::Repeated)));
 }
