@@ -88,7 +88,7 @@ pub trait SafeOutputs: Send {
     ///
     /// # Errors
     /// When the device is gone.
-    fn set_safe_state(&mut self, output: Output) -> Result<(), DeviceError>;
+    fn set_safe(&mut self, output: Output) -> Result<(), DeviceError>;
 }
 
 /// The latched alarm: it stays until a person acknowledges it.

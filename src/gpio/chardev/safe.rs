@@ -44,7 +44,7 @@ impl ChardevSafeOutputs {
 }
 
 impl SafeOutputs for ChardevSafeOutputs {
-    fn set_safe_state(&mut self, output: Output) -> Result<(), DeviceError> {
+    fn set_safe(&mut self, output: Output) -> Result<(), DeviceError> {
         let Some((at, bit)) = self.places[output as usize] else {
             return Ok(());
         };

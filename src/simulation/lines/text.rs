@@ -173,7 +173,7 @@ impl TextSafeOutputs {
 }
 
 impl SafeOutputs for TextSafeOutputs {
-    fn set_safe_state(&mut self, output: Output) -> Result<(), DeviceError> {
+    fn set_safe(&mut self, output: Output) -> Result<(), DeviceError> {
         if self.wired[output as usize] {
             self.plant.send(output, output.when_unattended())?;
         }

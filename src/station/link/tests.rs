@@ -10,7 +10,7 @@ type Fallen = Arc<Mutex<Vec<Output>>>;
 struct Noted(Fallen);
 
 impl SafeOutputs for Noted {
-    fn set_safe_state(&mut self, line: Output) -> Result<(), DeviceError> {
+    fn set_safe(&mut self, line: Output) -> Result<(), DeviceError> {
         self.0.lock().expect("test").push(line);
         Ok(())
     }
@@ -184,7 +184,7 @@ fn either_end_notices_after_some_eighty_messages_that_nobody_takes_them() {
 struct Stuck;
 
 impl SafeOutputs for Stuck {
-    fn set_safe_state(&mut self, _: Output) -> Result<(), DeviceError> {
+    fn set_safe(&mut self, _: Output) -> Result<(), DeviceError> {
         Err("stuck".into())
     }
 }

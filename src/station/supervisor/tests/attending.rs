@@ -27,7 +27,7 @@ pub(super) fn command(set: Option<Output>, at: Instant) -> [u8; 32] {
 struct Nowhere;
 
 impl SafeOutputs for Nowhere {
-    fn set_safe_state(&mut self, _: Output) -> Result<(), DeviceError> {
+    fn set_safe(&mut self, _: Output) -> Result<(), DeviceError> {
         Ok(())
     }
 }
