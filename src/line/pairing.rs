@@ -3,15 +3,15 @@
 //! A frame belongs to a part if its kernel time is in the part's window after the trigger. If a wire
 //! triggers the camera, the window is where the exposure must be. If the camera runs freely, the window
 //! begins at the capture delay, and the first frame in it is taken. A frame is used once. A frame that
-//! could show two parts counts for neither. A frame that comes again, by the driver's number or by its
-//! content, shows no part, whether or not it was used or accepted the first time.
+//! could show two parts counts for neither. A frame that comes again, by the driver's number, by its
+//! time stamp or by its content, shows no part, whether or not it was used or accepted the first time.
 
 use super::gate::{PartId, Reason};
 use crate::time::{Duration, Instant};
 use heapless::{Deque, HistoryBuf};
 
-/// Frames whose content is remembered.
-const CONTENTS: usize = 64;
+/// Frames whose time stamp and content are remembered.
+const REMEMBERED: usize = 64;
 
 /// What is known of a frame apart from its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum Unused {
     /// Not newer than an earlier frame, longer on its way than a frame can be, or stamped in the
     /// future. It is left over from before a pause, or the clock of its time stamp was set.
     Stale,
-    /// A frame with its number or a later one came before, or one with the same content. If contents
+    /// A frame with its number or a later one came before, or one with the same stamp or content. If contents
     /// tell frames apart, the first frame after a start counts as repeated too: nobody knows which
     /// frame it may repeat.
     Repeated,
@@ -89,7 +89,8 @@ pub struct Pairing<F, const PARTS: usize, const FRAMES: usize> {
     newest: Option<Instant>,
     /// The driver's newest number, of accepted and of refused frames.
     sequence: Option<u64>,
-    contents: HistoryBuf<u64, CONTENTS>,
+    stamps: HistoryBuf<Instant, REMEMBERED>,
+    contents: HistoryBuf<u64, REMEMBERED>,
     /// A frame arrived since the start.
     started: bool,
 }
@@ -103,6 +104,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
             kept: Deque::new(),
             newest: None,
             sequence: None,
+            stamps: HistoryBuf::new(),
             contents: HistoryBuf::new(),
             started: false,
         }
@@ -147,8 +149,13 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
     /// Whether this frame, or a later one, came before. Every frame is remembered, also a refused one:
     /// it may look fresh when it comes again.
     fn came_before(&mut self, info: &FrameInfo) -> bool {
-        let old = self.sequence.is_some_and(|newest| info.sequence <= newest);
+        let stamped = self.stamps.oldest_ordered().any(|s| *s == info.exposed);
+        if !stamped {
+            self.stamps.write(info.exposed);
+        }
+        let numbered = self.sequence.is_some_and(|newest| info.sequence <= newest);
         self.sequence = self.sequence.max(Some(info.sequence));
+        let old = stamped || numbered;
         let Some(content) = info.content else {
             return old;
         };
@@ -371,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_used_once_and_a_repeated_one_is_stale() {
+    fn a_frame_is_used_once_and_a_repeated_one_shows_no_part() {
         let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
@@ -379,7 +386,7 @@ mod tests {
             p.frame(8, info(8, 110, false), Instant(120), &mut |x| e(x));
             p.tick(Instant(200), &mut |x| e(x));
         });
-        assert_eq!(reported[1], Paired::Free(8, Unused::Stale));
+        assert_eq!(reported[1], Paired::Free(8, Unused::Repeated));
         assert_eq!(reported[2], Paired::Missing(PartId(2), Reason::NoFrame));
     }
 
@@ -398,7 +405,7 @@ mod tests {
     /// looked fresh and was inspected for the next part.
     #[test]
     fn a_frame_that_was_not_believed_is_not_believed_when_it_comes_again() {
-        for content in [None, Some(99)] {
+        for (content, number) in [(None, 7), (Some(99), 8), (None, 8)] {
             let reported = run(|p, e| {
                 start(p, e);
                 let first = FrameInfo {
@@ -407,9 +414,9 @@ mod tests {
                 };
                 p.frame(70, first, Instant(120), &mut |x| e(x));
                 p.trigger(PartId(2), Instant(155), &mut |x| e(x));
-                // By its number, or by its content if the driver gives it a new number.
+                // By its number, its content, or its stamp alone.
                 let again = FrameInfo {
-                    sequence: if content.is_some() { 8 } else { 7 },
+                    sequence: number,
                     ..first
                 };
                 p.frame(71, again, Instant(170), &mut |x| e(x));
@@ -453,7 +460,7 @@ mod tests {
     fn a_frozen_camera_shows_no_second_part_for_as_long_as_it_is_remembered() {
         let reported = run(|p, e| {
             start(p, e);
-            for n in 1..CONTENTS as u64 {
+            for n in 1..REMEMBERED as u64 {
                 let at = 100 + 100 * n;
                 let frame = FrameInfo {
                     content: Some(5),

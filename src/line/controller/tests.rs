@@ -477,7 +477,11 @@ proptest! {
         }
         prop_assert_eq!(out.len(), stamps.len());
         let frames = run.controller.frames();
-        let unused = frames.unclaimed + frames.stale + frames.ambiguous + frames.damaged;
+        let unused = frames.unclaimed
+            + frames.stale
+            + frames.repeated
+            + frames.ambiguous
+            + frames.damaged;
         prop_assert_eq!(frames.frames, inspected.len() as u64 + unused + frames.skipped);
         let counters = run.controller.counters();
         prop_assert!(counters.balance(0));

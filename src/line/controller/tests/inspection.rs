@@ -201,7 +201,7 @@ fn every_frame_that_nobody_inspects_is_counted_by_its_reason() {
     run.wait(40);
     let at = run.clock;
     frame(&mut run, 2, at - 31 * MS, false);
-    frame(&mut run, 2, at, false);
+    frame(&mut run, 2, at - MS, false);
     frame(&mut run, 3, at, true);
     let frames = *run.controller.frames();
     assert_eq!((frames.frames, frames.unclaimed, frames.stale), (4, 1, 1));

@@ -124,7 +124,7 @@ fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
             p.frame(n, info, Instant(100 * n + 5), &mut |x| e(x));
             p.tick(Instant(100 * n + 90), &mut |x| e(x));
         };
-        for n in 1..=2 * CONTENTS as u64 {
+        for n in 1..=2 * REMEMBERED as u64 {
             frame(n, 5);
         }
         // The frame from the start.
