@@ -413,16 +413,14 @@ impl Network {
     }
 
     /// Takes `[rows, columns, channels]` bytes, which are the quantised input, instead of what
-    /// [`Network::fill`] would write. `false`, and nothing done, when the network runs in floats.
+    /// [`Network::fill`] would write. `false`, and nothing done, when the network runs in floats or
+    /// takes no picture.
     ///
     /// # Panics
     /// When `pixels` has another length than the input: a programming error.
     pub fn fill_bytes(&mut self, pixels: &[u8]) -> bool {
         match &mut self.engine {
-            Engine::Integers(integers) => {
-                integers.take_bytes(pixels);
-                true
-            }
+            Engine::Integers(integers) => integers.take_bytes(pixels),
             Engine::Tract(_) => false,
         }
     }

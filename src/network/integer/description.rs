@@ -1,6 +1,8 @@
 //! What a quantised network computes, free of the file that it came in: values are u8 lattices,
 //! steps are convolutions, additions and maxima over them.
 
+use super::entry::Entry;
+
 /// Which real number a byte stands for: `(byte - zero_point) * scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Lattice {
@@ -72,20 +74,43 @@ pub(crate) struct Layer {
     pub(crate) high: u8,
 }
 
-/// A value that leaves as f32, `(byte - zero_point) * scale`.
+/// A value that leaves as f32.
 #[derive(Clone, Debug)]
 pub(crate) struct Exit {
     /// The output in the file.
     pub(crate) name: String,
     pub(crate) value: Value,
-    /// One, or one a channel.
-    pub(crate) scales: Vec<f32>,
-    pub(crate) zero_point: u8,
+    pub(crate) form: ExitForm,
+}
+
+/// How a value leaves.
+#[derive(Clone, Debug)]
+pub(crate) enum ExitForm {
+    /// `(byte - zero_point) * scale`.
+    Bytes {
+        /// One, or one a channel.
+        scales: Vec<f32>,
+        zero_point: u8,
+    },
+    Unrounded(Unrounded),
+}
+
+/// A 1 x 1 convolution whose result is not rounded.
+#[derive(Clone, Debug)]
+pub(crate) struct Unrounded {
+    /// Its own biases are 0.
+    pub(crate) convolution: Convolution,
+    pub(crate) bias: Vec<f32>,
+    /// A channel of the network's input that is added to the only channel.
+    pub(crate) added: Option<usize>,
+    pub(crate) low: f32,
+    pub(crate) high: f32,
 }
 
 /// A network. Layers come after what they take.
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
+    pub(crate) entry: Entry,
     pub(crate) input: Lattice,
     pub(crate) layers: Vec<Layer>,
     pub(crate) exits: Vec<Exit>,

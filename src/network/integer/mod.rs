@@ -8,6 +8,7 @@
 //! report.
 
 mod description;
+mod entry;
 mod fuse;
 pub(crate) mod kernels;
 mod pack;
@@ -17,6 +18,7 @@ mod reader;
 mod reader_tests;
 mod run;
 mod shapes;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +49,7 @@ pub(super) struct Integers {
     plan: Arc<Plan>,
     buffers: Buffers,
     threads: Threads,
-    /// `[channels, rows, columns]`, filled by the caller.
+    /// `[channels, rows, columns]`, or the channels last; filled by the caller.
     input: Vec<f32>,
     /// Whether the plan's input was written as bytes since the floats were.
     as_bytes: bool,
@@ -68,7 +70,8 @@ impl Team for Pool {
 }
 
 impl Integers {
-    /// Reads `graph` for an input of `shape`, `[1, channels, rows, columns]`.
+    /// Reads `graph` for an input of `shape`, `[1, channels, rows, columns]`, or the channels last if
+    /// the graph begins by moving them.
     ///
     /// # Errors
     /// The nodes that do not run in integers.
@@ -87,10 +90,14 @@ impl Integers {
                 reason,
             }]
         };
-        let &[1, channels, rows, columns] = shape else {
+        let &[1, a, b, c] = shape else {
             return Err(refused("input", format!("a shape of {shape:?}")));
         };
         let description = reader::read(graph, outputs)?;
+        let [channels, rows, columns] = match description.entry.channels_last {
+            true => [c, a, b],
+            false => [a, b, c],
+        };
         let shape = Shape {
             channels,
             rows,
@@ -122,7 +129,7 @@ impl Integers {
 
     /// Shape of output `index`, `[1, channels, rows, columns]`.
     pub(super) fn output_shape(&self, index: usize) -> [usize; 4] {
-        let shape = self.plan.tensors[self.plan.exits[index].tensor].shape;
+        let shape = self.plan.exits[index].shape(&self.plan.tensors);
         [1, shape.channels, shape.rows, shape.columns]
     }
 
@@ -145,10 +152,15 @@ impl Integers {
         &mut self.input
     }
 
-    /// Takes `[rows, columns, channels]` bytes of the input's lattice.
-    pub(super) fn take_bytes(&mut self, pixels: &[u8]) {
+    /// Takes `[rows, columns, channels]` bytes of the input's lattice. `false`, and nothing done,
+    /// where the network does more to its input than to round it.
+    pub(super) fn take_bytes(&mut self, pixels: &[u8]) -> bool {
+        if self.plan.entry.channels_last {
+            return false;
+        }
         self.plan.take_bytes(pixels, &mut self.buffers);
         self.as_bytes = true;
+        true
     }
 
     /// Runs on the input that was written last.
@@ -165,20 +177,28 @@ impl Integers {
             plan.quantise(input, buffers);
         }
         match threads.pool() {
-            Some(pool) => pool.install(|| plan.run(buffers, &Pool(threads.count()), timed)),
-            None => plan.run(buffers, &Alone, timed),
+            Some(pool) => pool.install(|| plan.run(input, buffers, &Pool(threads.count()), timed)),
+            None => plan.run(input, buffers, &Alone, timed),
         }
         self.has_run = true;
     }
 
     /// What each step of the last timed run cost.
     pub(super) fn costs(&self) -> Vec<StepCost> {
-        let steps = self.plan.steps.iter().zip(self.buffers.times());
+        let steps = self.plan.steps.iter();
+        let steps = steps.map(|step| (&step.name, step.products));
+        let exits = self
+            .plan
+            .exits
+            .iter()
+            .map(|exit| (&exit.name, exit.products(&self.plan)));
         steps
-            .map(|(step, time)| StepCost {
-                nodes: step.name.clone(),
+            .chain(exits)
+            .zip(self.buffers.times())
+            .map(|((name, products), time)| StepCost {
+                nodes: name.clone(),
                 microseconds: time.as_secs_f64() * 1e6,
-                products: step.products,
+                products,
             })
             .collect()
     }

@@ -2,7 +2,8 @@
 
 use super::description::Convolution;
 use super::kernels::{
-    BLOCK, Blocks, Filter, Kernel, LANES, QUAD, Saturation, Taps, packed_blocks, places, touched,
+    BLOCK, Blocks, Filter, Kernel, LANES, PANELS, Panels, QUAD, Saturation, Taps, packed_blocks,
+    places, touched,
 };
 
 /// Weights, biases and multipliers of a step, padded to whole groups of channels.
@@ -40,8 +41,32 @@ impl Packed {
         rounding: &Rounding<'_>,
         kernel: Kernel,
     ) -> Self {
+        Self::grouped(c, c.outputs.div_ceil(LANES), order, rounding, kernel)
+    }
+
+    /// Of a 1 x 1 convolution whose sums leave as they are; pixels are `stride` bytes.
+    pub(super) fn sums(c: &Convolution, stride: usize, input_zero: u8, kernel: Kernel) -> Self {
+        let groups = c.outputs.div_ceil(LANES).next_multiple_of(PANELS);
+        let rounding = Rounding {
+            input_zero,
+            factors: &vec![1.0; c.outputs],
+            saturation: Saturation {
+                zero_point: 0,
+                low: 0,
+                high: 0,
+            },
+        };
+        Self::grouped(c, groups, Order::Pixels(stride), &rounding, kernel)
+    }
+
+    fn grouped(
+        c: &Convolution,
+        groups: usize,
+        order: Order,
+        rounding: &Rounding<'_>,
+        kernel: Kernel,
+    ) -> Self {
         let (rows, columns, inputs) = (c.geometry.rows, c.geometry.columns, c.inputs_a_group);
-        let groups = c.outputs.div_ceil(LANES);
         let depth = match order {
             Order::Pixels(_) if columns == 1 => inputs.div_ceil(QUAD),
             Order::Pixels(stride) => columns * stride / QUAD,
@@ -134,6 +159,14 @@ impl Packed {
             bias: &self.bias,
             factors: &self.factors,
             saturation: self.saturation,
+        }
+    }
+
+    pub(super) fn panels(&self) -> Panels<'_> {
+        Panels {
+            steps: self.steps,
+            weights: self.weights.bytes(),
+            bias: &self.bias,
         }
     }
 

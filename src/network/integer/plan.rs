@@ -1,12 +1,16 @@
 //! A network as steps over buffers, everything decided: the run only follows.
 
-use super::description::{Convolution, Description, Geometry, Lattice, Layer, Operation, Value};
+use super::description::{
+    Convolution, Description, ExitForm, Geometry, Lattice, Layer, Operation, Value,
+};
+use super::entry::Entry;
 use super::fuse::{Fused, Kind, fuse};
 use super::kernels::{
     Addition, Block, Kernel, LANES, Lines, Operand, QUAD, Saturation, Wide, Window, read_quads,
 };
 use super::pack::{Order, Packed, Rounding};
 use super::shapes::{PlanError, Shape, factors, shapes};
+use super::sums::{BEHIND, Sums};
 
 /// Most bytes of one buffer.
 const MOST_BYTES: usize = 1 << 31;
@@ -81,15 +85,46 @@ pub(super) struct Step {
 
 /// A value that leaves.
 pub(super) struct Leaving {
+    /// The output in the file.
+    pub(super) name: String,
     pub(super) tensor: usize,
-    /// One a channel.
-    pub(super) scales: Vec<f32>,
-    pub(super) zero_point: u8,
+    pub(super) form: LeavingForm,
+}
+
+pub(super) enum LeavingForm {
+    Bytes {
+        /// One a channel.
+        scales: Vec<f32>,
+        zero_point: u8,
+    },
+    Sums(Sums),
+}
+
+impl Leaving {
+    /// Channels, rows and columns.
+    pub(super) fn shape(&self, tensors: &[Tensor]) -> Shape {
+        let inside = tensors[self.tensor].shape;
+        let channels = match &self.form {
+            LeavingForm::Bytes { .. } => inside.channels,
+            LeavingForm::Sums(sums) => sums.outputs(),
+        };
+        Shape { channels, ..inside }
+    }
+
+    /// Multiplications of a run.
+    pub(super) fn products(&self, plan: &Plan) -> u64 {
+        let shape = plan.tensors[self.tensor].shape;
+        match &self.form {
+            LeavingForm::Bytes { .. } => 0,
+            LeavingForm::Sums(sums) => sums.weights * (shape.rows * shape.columns) as u64,
+        }
+    }
 }
 
 /// A network at one input shape, for one kernel.
 pub(crate) struct Plan {
     pub(super) kernel: Kernel,
+    pub(super) entry: Entry,
     pub(super) tensors: Vec<Tensor>,
     pub(super) steps: Vec<Step>,
     pub(super) exits: Vec<Leaving>,
@@ -129,6 +164,8 @@ impl Plan {
         kernel: Kernel,
     ) -> Result<Self, PlanError> {
         let shapes = shapes(description, input)?;
+        let entry = description.entry.whole(input.channels);
+        let entry = entry.map_err(|problem| PlanError::new("input", problem))?;
         let fused = fuse(description);
         let mut drafts = Drafts {
             description,
@@ -152,19 +189,12 @@ impl Plan {
                 scratch = scratch.max(bytes);
             }
         }
-        let exits = description.exits.iter().map(|exit| Leaving {
-            tensor: drafts.tensor(exit.value),
-            scales: match exit.scales[..] {
-                [one] => vec![one; drafts.shapes[exit.value].channels],
-                _ => exit.scales.clone(),
-            },
-            zero_point: exit.zero_point,
-        });
-        let exits: Vec<Leaving> = exits.collect();
+        let exits = drafts.exits();
         let mut tensors = drafts.tensors;
         let buffers = share(&mut tensors, &steps, &exits);
         Ok(Self {
             kernel,
+            entry,
             tensors,
             steps,
             exits,
@@ -232,6 +262,40 @@ impl Drafts<'_> {
     fn tensor(&self, value: Value) -> usize {
         // `lay_out` gave one to every value that crosses steps.
         self.of_value[value].unwrap_or(0)
+    }
+
+    fn exits(&self) -> Vec<Leaving> {
+        let exits = self.description.exits.iter();
+        exits
+            .map(|exit| {
+                let tensor = self.tensor(exit.value);
+                let form = match &exit.form {
+                    ExitForm::Bytes { scales, zero_point } => LeavingForm::Bytes {
+                        scales: match scales[..] {
+                            [one] => vec![one; self.shapes[exit.value].channels],
+                            _ => scales.clone(),
+                        },
+                        zero_point: *zero_point,
+                    },
+                    ExitForm::Unrounded(unrounded) => {
+                        let stride = self.tensors[tensor].lines.pixel_stride;
+                        let from = self.lattice(exit.value);
+                        LeavingForm::Sums(Sums::new(unrounded, from, stride, self.kernel))
+                    }
+                };
+                Leaving {
+                    name: exit.name.clone(),
+                    tensor,
+                    form,
+                }
+            })
+            .collect()
+    }
+
+    /// Whether the sums of `value` leave as they are.
+    fn leaves_unrounded(&self, value: Value) -> bool {
+        let mut exits = self.description.exits.iter();
+        exits.any(|e| e.value == value && matches!(e.form, ExitForm::Unrounded(_)))
     }
 
     /// The layer that first touches a step's input, and its window if it has one.
@@ -308,6 +372,9 @@ impl Drafts<'_> {
                     .and_then(|e| e.checked_add(window.first))
                     .ok_or_else(too_large)?;
                 bytes = bytes.max(end);
+            }
+            if self.leaves_unrounded(value) {
+                bytes = bytes.saturating_add(BEHIND * pixel_stride);
             }
             if bytes > MOST_BYTES {
                 return Err(too_large());

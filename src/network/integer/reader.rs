@@ -1,9 +1,15 @@
 //! Quantised ONNX (QDQ) to a [`Description`]: each QuantizeLinear ends a layer, whatever computes
-//! before it is the layer's operation, and Clip and Relu are its saturation.
+//! before it is the layer's operation, and Clip and Relu are its saturation. What happens to the
+//! input before the first QuantizeLinear is the [`Entry`]; a 1 x 1 convolution behind the last one
+//! leaves unrounded.
+
+mod input;
 
 use super::description::{
-    Convolution, Description, Exit, Geometry, Lattice, Layer, Operation, Pads, Value,
+    Convolution, Description, Exit, ExitForm, Geometry, Lattice, Layer, Operation, Pads, Unrounded,
+    Value,
 };
+use super::entry::Entry;
 use serde::Serialize;
 use std::collections::HashMap;
 use tract_onnx::pb::{self, tensor_proto::DataType};
@@ -22,6 +28,10 @@ pub struct Refusal {
 /// What a name in the file stands for.
 #[derive(Clone)]
 enum Thing {
+    /// The input, not rounded yet.
+    Entry(Box<Entry>),
+    /// One channel of the input as it is.
+    Channel(usize),
     /// Computed, not rounded yet.
     Real(Box<Real>),
     Byte(Value),
@@ -43,8 +53,44 @@ enum Thing {
 struct Real {
     name: String,
     operation: Operation,
+    /// Of a convolution, as numbers.
+    bias: Vec<f32>,
+    /// A channel of the input that is added.
+    added: Option<usize>,
     low: f32,
     high: f32,
+}
+
+impl Real {
+    fn new(node: &pb::NodeProto, operation: Operation, bias: Vec<f32>) -> Thing {
+        Thing::Real(Box::new(Self {
+            name: node.name.clone(),
+            operation,
+            bias,
+            added: None,
+            low: f32::NEG_INFINITY,
+            high: f32::INFINITY,
+        }))
+    }
+
+    /// As an exit, without rounding.
+    fn leaves(self, name: &str) -> Result<Exit, String> {
+        let Operation::Convolution(mut convolution) = self.operation else {
+            return Err("is not rounded to bytes, and no convolution".into());
+        };
+        convolution.bias.fill(0);
+        Ok(Exit {
+            name: name.into(),
+            value: convolution.input,
+            form: ExitForm::Unrounded(Unrounded {
+                convolution,
+                bias: self.bias,
+                added: self.added,
+                low: self.low,
+                high: self.high,
+            }),
+        })
+    }
 }
 
 type Outcome = Result<Thing, String>;
@@ -52,8 +98,7 @@ type Outcome = Result<Thing, String>;
 struct Reader<'a> {
     constants: HashMap<&'a str, &'a pb::TensorProto>,
     things: HashMap<&'a str, Thing>,
-    input: &'a str,
-    input_lattice: Option<Lattice>,
+    entry: Option<(Entry, Lattice)>,
     layers: Vec<Layer>,
 }
 
@@ -84,6 +129,18 @@ fn reals(tensor: &pb::TensorProto) -> Option<Vec<f32>> {
     let numbers = match raw {
         [] => tensor.float_data.clone(),
         _ => raw.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+    };
+    fits(tensor, numbers.len()).then_some(numbers)
+}
+
+fn longs(tensor: &pb::TensorProto) -> Option<Vec<i64>> {
+    if tensor.data_type != i32::from(DataType::Int64) {
+        return None;
+    }
+    let raw = tensor.raw_data.as_chunks::<8>().0;
+    let numbers = match raw {
+        [] => tensor.int64_data.clone(),
+        _ => raw.iter().map(|&b| i64::from_le_bytes(b)).collect(),
     };
     fits(tensor, numbers.len()).then_some(numbers)
 }
@@ -199,7 +256,7 @@ impl<'a> Reader<'a> {
             zero_point: 0,
         };
         match value {
-            0 => self.input_lattice.unwrap_or(none),
+            0 => self.entry.as_ref().map_or(none, |(_, lattice)| *lattice),
             _ => self.layers[value - 1].lattice,
         }
     }
@@ -224,16 +281,21 @@ impl<'a> Reader<'a> {
             scale,
             zero_point: u8::try_from(zero_point).map_err(|e| e.to_string())?,
         };
-        if node.input.first().is_some_and(|i| i == self.input) {
-            if self.input_lattice.is_some_and(|l| l != lattice) {
-                return Err("the input is quantised in two ways".into());
+        let real = match self.thing(node, 0)? {
+            Thing::Real(real) => real,
+            Thing::Entry(entry) => {
+                let entry = (*entry, lattice);
+                if self.entry.as_ref().is_some_and(|before| *before != entry) {
+                    return Err("the input is quantised in two ways".into());
+                }
+                self.entry = Some(entry);
+                return Ok(Thing::Byte(0));
             }
-            self.input_lattice = Some(lattice);
-            return Ok(Thing::Byte(0));
-        }
-        let Thing::Real(real) = self.thing(node, 0)? else {
-            return Err("rounds what is rounded already".into());
+            _ => return Err("rounds what is rounded already".into()),
         };
+        if real.added.is_some() {
+            return Err("rounds a sum with the input".into());
+        }
         self.layers.push(Layer {
             name: real.name,
             operation: real.operation,
@@ -314,22 +376,23 @@ impl<'a> Reader<'a> {
         }
         let scale = self.lattice(input).scale;
         let bias = self.bias(node, outputs, scale, &scales)?;
+        let steps = bias.iter().zip(&scales);
+        let exact = match self.constant(node, 2).and_then(reals) {
+            Some(reals) => reals,
+            None => steps.map(|(&b, s)| b as f32 * (scale * s)).collect(),
+        };
         let groups = attribute(node, "group").map_or(1, |a| a.i);
-        Ok(Thing::Real(Box::new(Real {
-            name: node.name.clone(),
-            operation: Operation::Convolution(Convolution {
-                input,
-                outputs,
-                inputs_a_group,
-                groups: usize::try_from(groups).map_err(|e| e.to_string())?,
-                geometry: geometry(node, [rows, columns])?,
-                weights,
-                bias,
-                scales,
-            }),
-            low: f32::NEG_INFINITY,
-            high: f32::INFINITY,
-        })))
+        let convolution = Convolution {
+            input,
+            outputs,
+            inputs_a_group,
+            groups: usize::try_from(groups).map_err(|e| e.to_string())?,
+            geometry: geometry(node, [rows, columns])?,
+            weights,
+            bias,
+            scales,
+        };
+        Ok(Real::new(node, Operation::Convolution(convolution), exact))
     }
 
     /// In units of the input's scale times the weights'.
@@ -374,8 +437,11 @@ impl<'a> Reader<'a> {
     }
 
     fn clipped(&self, node: &'a pb::NodeProto) -> Outcome {
-        let Thing::Real(mut real) = self.thing(node, 0)? else {
-            return Err("does not follow what is computed in integers directly".into());
+        let mut thing = self.thing(node, 0)?;
+        let (low_end, high_end) = match &mut thing {
+            Thing::Real(real) => (&mut real.low, &mut real.high),
+            Thing::Entry(entry) => (&mut entry.low, &mut entry.high),
+            _ => return Err("does not follow what is computed in integers directly".into()),
         };
         let limit = |index: usize, none: f32| {
             if node.op_type == "Relu" {
@@ -394,20 +460,30 @@ impl<'a> Reader<'a> {
         if attribute(node, "min").or(attribute(node, "max")).is_some() {
             return Err("its limits are attributes".into());
         }
-        real.low = real.low.max(low).min(high);
-        real.high = real.high.min(high).max(low);
-        Ok(Thing::Real(real))
+        *low_end = low_end.max(low).min(high);
+        *high_end = high_end.min(high).max(low);
+        Ok(thing)
+    }
+
+    fn addition(&self, node: &'a pb::NodeProto) -> Outcome {
+        match (self.thing(node, 0), self.thing(node, 1)) {
+            (Ok(Thing::Channel(channel)), Ok(Thing::Real(mut real)))
+            | (Ok(Thing::Real(mut real)), Ok(Thing::Channel(channel))) => {
+                let limits = [real.low, real.high];
+                if real.added.is_some() || limits != [f32::NEG_INFINITY, f32::INFINITY] {
+                    return Err("adds the input a second time, or after limits".into());
+                }
+                real.added = Some(channel);
+                Ok(Thing::Real(real))
+            }
+            _ => {
+                let (left, right) = (self.value(node, 0)?, self.value(node, 1)?);
+                Ok(Real::new(node, Operation::Add { left, right }, Vec::new()))
+            }
+        }
     }
 
     fn node(&mut self, node: &'a pb::NodeProto) -> Outcome {
-        let real = |operation| {
-            Thing::Real(Box::new(Real {
-                name: node.name.clone(),
-                operation,
-                low: f32::NEG_INFINITY,
-                high: f32::INFINITY,
-            }))
-        };
         if node.output.len() != 1 {
             return Err(format!("{} outputs", node.output.len()));
         }
@@ -417,16 +493,18 @@ impl<'a> Reader<'a> {
             "Conv" => self.convolution(node),
             "Clip" | "Relu" => self.clipped(node),
             "Identity" => self.thing(node, 0),
-            "Add" => {
-                let (left, right) = (self.value(node, 0)?, self.value(node, 1)?);
-                Ok(real(Operation::Add { left, right }))
-            }
+            "Add" => self.addition(node),
+            "Transpose" => self.moved(node),
+            "Sub" => self.shifted(node),
+            "Mul" => self.scaled(node),
+            "Slice" => self.channel(node),
             "MaxPool" => {
                 let window = sizes(node, "kernel_shape")?.ok_or("no kernel_shape")?;
-                Ok(real(Operation::MaxPool {
+                let operation = Operation::MaxPool {
                     input: self.value(node, 0)?,
                     geometry: geometry(node, window)?,
-                }))
+                };
+                Ok(Real::new(node, operation, Vec::new()))
             }
             _ => Err("no such operator in integers".into()),
         }
@@ -444,14 +522,14 @@ pub(super) fn read(graph: &pb::GraphProto, outputs: &[&str]) -> Result<Descripti
         .map(|t| (t.name.as_str(), t))
         .collect();
     let inputs = graph.input.iter().map(|i| i.name.as_str());
+    let input = inputs.clone().find(|i| !constants.contains_key(i));
     let mut reader = Reader {
-        input: inputs
-            .clone()
-            .find(|i| !constants.contains_key(i))
-            .unwrap_or(""),
         constants,
-        things: HashMap::new(),
-        input_lattice: None,
+        things: input
+            .map(|name| (name, Thing::Entry(Box::default())))
+            .into_iter()
+            .collect(),
+        entry: None,
         layers: Vec::new(),
     };
     let mut refusals = Vec::new();
@@ -470,26 +548,31 @@ pub(super) fn read(graph: &pb::GraphProto, outputs: &[&str]) -> Result<Descripti
     }
     let mut exits = Vec::with_capacity(outputs.len());
     for &name in outputs {
-        match reader.things.get(name) {
+        let exit = match reader.things.get(name).cloned() {
             Some(Thing::Dequantised {
                 value,
                 scales,
                 zero_point,
-            }) => exits.push(Exit {
+            }) => Ok(Exit {
                 name: name.into(),
-                value: *value,
-                scales: scales.clone(),
-                zero_point: *zero_point,
+                value,
+                form: ExitForm::Bytes { scales, zero_point },
             }),
-            _ => refusals.push(Refusal {
+            Some(Thing::Real(real)) => real.leaves(name),
+            _ => Err("is not dequantised from bytes".into()),
+        };
+        match exit {
+            Ok(exit) => exits.push(exit),
+            Err(reason) => refusals.push(Refusal {
                 node: name.into(),
                 operator: "output".into(),
-                reason: "is not dequantised from bytes".into(),
+                reason,
             }),
         }
     }
-    match reader.input_lattice {
-        Some(input) if refusals.is_empty() => Ok(Description {
+    match reader.entry {
+        Some((entry, input)) if refusals.is_empty() => Ok(Description {
+            entry,
             input,
             layers: reader.layers,
             exits,

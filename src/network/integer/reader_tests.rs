@@ -1,6 +1,6 @@
 //! Graphs as files have them, whole and spoilt.
 
-use super::description::Operation;
+use super::description::{ExitForm, Operation};
 use super::reader::{Refusal, read};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
@@ -151,4 +151,100 @@ fn spoilt_files_are_refused() {
     let mut nothing = graph();
     nothing.input.clear();
     assert!(read(&nothing, &["out"]).is_err());
+}
+
+/// cells -> channels first -> (x - shift) * gain -> Clip -> Conv 1 x 1, plus channel 1 of the input.
+fn features() -> GraphProto {
+    let step = ["step", "zero"];
+    let long = |v: i64| v.to_le_bytes().to_vec();
+    GraphProto {
+        node: vec![
+            with(
+                node("Transpose", &["cells"], "first"),
+                "perm",
+                &[0, 3, 1, 2],
+            ),
+            node("Sub", &["first", "shift"], "centred"),
+            node("Mul", &["centred", "gain"], "standard"),
+            node("Clip", &["standard", "least", "most"], "clip"),
+            node("QuantizeLinear", &["clip", step[0], step[1]], "clip_q"),
+            node("DequantizeLinear", &["clip_q", step[0], step[1]], "clip_d"),
+            with(
+                node("DequantizeLinear", &["w", "w_steps"], "w_d"),
+                "axis",
+                &[0],
+            ),
+            node("Conv", &["clip_d", "w_d", "bias"], "conv"),
+            node("Slice", &["first", "one", "two", "one"], "score"),
+            node("Add", &["score", "conv"], "sum"),
+            node("Relu", &["sum"], "relu"),
+            node("Identity", &["relu"], "out"),
+        ],
+        initializer: vec![
+            real("step", &[], &[0.5]),
+            tensor("zero", &[], DataType::Uint8, vec![10]),
+            tensor("w", &[1, 2, 1, 1], DataType::Int8, vec![3, 5]),
+            real("w_steps", &[1], &[0.25]),
+            real("bias", &[1], &[0.7]),
+            real("shift", &[1, 2, 1, 1], &[1.0, 2.0]),
+            real("gain", &[1, 2, 1, 1], &[3.0, 4.0]),
+            real("least", &[], &[-1.0]),
+            real("most", &[], &[3.0]),
+            tensor("one", &[1], DataType::Int64, long(1)),
+            tensor("two", &[1], DataType::Int64, long(2)),
+        ],
+        input: vec![ValueInfoProto {
+            name: "cells".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn features_are_standardised_and_the_last_sums_are_not_rounded() {
+    let found = read(&features(), &["out"]).expect("reads");
+    assert!(found.layers.is_empty() && found.entry.channels_last);
+    assert_eq!(found.entry.shift, [1.0, 2.0]);
+    assert_eq!(found.entry.gain, [3.0, 4.0]);
+    assert_eq!((found.entry.low, found.entry.high), (-1.0, 3.0));
+    let ExitForm::Unrounded(exit) = &found.exits[0].form else {
+        panic!("rounded");
+    };
+    assert_eq!((exit.added, &exit.bias[..]), (Some(1), &[0.7][..]));
+    assert_eq!((exit.low, exit.high), (0.0, f32::INFINITY));
+    // A bias is not added twice.
+    assert_eq!(exit.convolution.bias, [0]);
+}
+
+#[test]
+fn what_else_happens_to_an_input_is_refused() {
+    let spoils: [(fn(&mut GraphProto), &str); 8] = [
+        (
+            |g| g.node[0].attribute[0].ints = vec![0, 2, 3, 1],
+            "channels to the front",
+        ),
+        (|g| g.initializer[5].dims = vec![2], "number per channel"),
+        (
+            |g| g.node[1].input[0] = "centred".into(),
+            "is not quantised",
+        ),
+        (|g| g.node.swap(2, 3), "which is not computed"),
+        (|g| g.node[2].input[0] = "conv".into(), "is not quantised"),
+        (|g| g.node[8].input[2] = "one".into(), "one channel"),
+        (|g| g.node[9].input[1] = "score".into(), "is not rounded"),
+        (
+            |g| g.node[8].input[0] = "centred".into(),
+            "the input as it is",
+        ),
+    ];
+    for (number, (spoil, reason)) in spoils.iter().enumerate() {
+        let mut spoilt = features();
+        spoil(&mut spoilt);
+        let refusals = refusals(&spoilt);
+        assert!(
+            refusals.iter().any(|r| r.reason.contains(reason)),
+            "{number}: {refusals:?}"
+        );
+    }
 }

@@ -2,10 +2,11 @@
 //! is allocated.
 
 use super::description::Geometry;
+use super::entry::quantised;
 use super::kernels::{
     Addition, Block, Blocks, Dense, Kernel, Lines, Other, Saturation, Source, sum_of_bytes,
 };
-use super::plan::{Plan, Step, Tensor, Work};
+use super::plan::{LeavingForm, Plan, Step, Tensor, Work};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ pub(crate) struct Buffers {
     /// A row of the input, quantised, before its channels are interleaved.
     row: Vec<u8>,
     outputs: Vec<Vec<f32>>,
-    /// Time of each step, when it was asked for.
+    /// Time of each step and each exit, when it was asked for.
     times: Vec<Duration>,
 }
 
@@ -46,10 +47,6 @@ impl Buffers {
     /// For runs of `plan` by up to `threads` threads.
     pub(crate) fn new(plan: &Plan, threads: usize) -> Self {
         let filled = |&(bytes, fill): &(usize, u8)| Blocks::filled(bytes, fill);
-        let cells = |tensor: usize| {
-            let s = plan.tensors[tensor].shape;
-            s.channels * s.rows * s.columns
-        };
         Self {
             tensors: plan.buffers.iter().map(filled).collect(),
             scratch: vec![Blocks::filled(plan.scratch, 0); threads.max(1)],
@@ -57,9 +54,12 @@ impl Buffers {
             outputs: plan
                 .exits
                 .iter()
-                .map(|e| vec![0.0; cells(e.tensor)])
+                .map(|e| {
+                    let s = e.shape(&plan.tensors);
+                    vec![0.0; s.channels * s.rows * s.columns]
+                })
                 .collect(),
-            times: vec![Duration::ZERO; plan.steps.len()],
+            times: vec![Duration::ZERO; plan.steps.len() + plan.exits.len()],
         }
     }
 
@@ -68,7 +68,7 @@ impl Buffers {
         &self.outputs[index]
     }
 
-    /// What each step of the last timed run took.
+    /// What each step, then each exit, of the last timed run took.
     pub(crate) fn times(&self) -> &[Duration] {
         &self.times
     }
@@ -102,20 +102,37 @@ impl<F: Fn(Range<usize>, &mut [u8], &mut [u8]) + Sync> Bands<'_, F> {
 }
 
 impl Plan {
-    /// Quantises `planes`, `[channels, rows, columns]`, into the input.
+    /// Quantises `values` into the input: `[channels, rows, columns]`, or the channels last if the
+    /// network takes it so.
     ///
     /// # Panics
-    /// When `planes` has another length: a programming error.
-    pub(crate) fn quantise(&self, planes: &[f32], buffers: &mut Buffers) {
+    /// When `values` has another length: a programming error.
+    pub(crate) fn quantise(&self, values: &[f32], buffers: &mut Buffers) {
         let tensor = &self.tensors[0];
         let (shape, lines) = (tensor.shape, tensor.lines);
         assert_eq!(
-            planes.len(),
+            values.len(),
             shape.channels * shape.rows * shape.columns,
             "network input"
         );
         let bytes = buffers.tensors[tensor.buffer].bytes_mut();
         let (scale, zero) = (tensor.lattice.scale, f32::from(tensor.lattice.zero_point));
+        if self.entry.channels_last {
+            for (y, row) in values
+                .chunks_exact(shape.columns * shape.channels)
+                .enumerate()
+            {
+                let to = &mut bytes[lines.first + y * lines.row_stride..];
+                for (pixel, values) in to
+                    .chunks_mut(lines.pixel_stride)
+                    .zip(row.chunks_exact(shape.channels))
+                {
+                    self.entry.pixel(values, scale, zero, pixel);
+                }
+            }
+            return;
+        }
+        let planes = values;
         for (number, row) in planes.chunks_exact(shape.columns).enumerate() {
             let (channel, y) = (number / shape.rows, number % shape.rows);
             for (byte, &value) in buffers.row.iter_mut().zip(row) {
@@ -155,9 +172,9 @@ impl Plan {
         }
     }
 
-    /// Runs every step on the input that was given, and brings the exits to f32. `timed` takes
-    /// the time of each step.
-    pub(crate) fn run(&self, buffers: &mut Buffers, team: &impl Team, timed: bool) {
+    /// Runs every step on the input that was quantised from `input` (or given as bytes, where no
+    /// exit needs more), and brings the exits to f32. `timed` takes the time of each step.
+    pub(crate) fn run(&self, input: &[f32], buffers: &mut Buffers, team: &impl Team, timed: bool) {
         for (number, step) in self.steps.iter().enumerate() {
             let began = timed.then(Instant::now);
             self.step(step, buffers, team);
@@ -165,7 +182,13 @@ impl Plan {
                 buffers.times[number] = began.elapsed();
             }
         }
-        self.leave(buffers);
+        for number in 0..self.exits.len() {
+            let began = timed.then(Instant::now);
+            self.leave(number, input, buffers, team);
+            if let Some(began) = began {
+                buffers.times[self.steps.len() + number] = began.elapsed();
+            }
+        }
     }
 
     fn step(&self, step: &Step, buffers: &mut Buffers, team: &impl Team) {
@@ -205,32 +228,28 @@ impl Plan {
         buffers.tensors[to.buffer] = output;
     }
 
-    fn leave(&self, buffers: &mut Buffers) {
-        for (exit, out) in self.exits.iter().zip(&mut buffers.outputs) {
-            let tensor = &self.tensors[exit.tensor];
-            let (shape, lines) = (tensor.shape, tensor.lines);
-            let bytes = buffers.tensors[tensor.buffer].bytes();
-            let plane = shape.rows * shape.columns;
-            let zero = f32::from(exit.zero_point);
-            for y in 0..shape.rows {
-                let row = &bytes[lines.first + y * lines.row_stride..];
-                for (c, &scale) in exit.scales.iter().enumerate() {
-                    let to = &mut out[c * plane + y * shape.columns..][..shape.columns];
-                    for (to, pixel) in to.iter_mut().zip(row.chunks(lines.pixel_stride)) {
-                        *to = (f32::from(pixel[c]) - zero) * scale;
-                    }
+    fn leave(&self, number: usize, input: &[f32], buffers: &mut Buffers, team: &impl Team) {
+        let (exit, out) = (&self.exits[number], &mut buffers.outputs[number]);
+        let tensor = &self.tensors[exit.tensor];
+        let bytes = buffers.tensors[tensor.buffer].bytes();
+        let (scales, zero) = match &exit.form {
+            LeavingForm::Sums(sums) => {
+                return sums.run(self.kernel, team, (tensor, bytes), input, out);
+            }
+            LeavingForm::Bytes { scales, zero_point } => (scales, f32::from(*zero_point)),
+        };
+        let (shape, lines) = (tensor.shape, tensor.lines);
+        let plane = shape.rows * shape.columns;
+        for y in 0..shape.rows {
+            let row = &bytes[lines.first + y * lines.row_stride..];
+            for (c, &scale) in scales.iter().enumerate() {
+                let to = &mut out[c * plane + y * shape.columns..][..shape.columns];
+                for (to, pixel) in to.iter_mut().zip(row.chunks(lines.pixel_stride)) {
+                    *to = (f32::from(pixel[c]) - zero) * scale;
                 }
             }
         }
     }
-}
-
-/// `value / scale` rounded, halves to even, plus the zero point, saturated.
-fn quantised(value: f32, scale: f32, zero: f32) -> u8 {
-    // As in the kernels: rounds by an addition. What is not a number becomes 0, as a cast does.
-    const ROUNDER: f32 = 12_582_912.0;
-    let steps = (value / scale).clamp(-1024.0, 1024.0);
-    ((steps + ROUNDER) - ROUNDER + zero) as u8
 }
 
 /// One step with its memory.

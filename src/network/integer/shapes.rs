@@ -1,7 +1,9 @@
 //! Shapes of every value, and refusals of networks that cannot be computed: everything that comes
 //! from a file is checked here or in the reader, before any memory is asked for.
 
-use super::description::{Convolution, Description, Geometry, Lattice, Layer, Operation};
+use super::description::{
+    Convolution, Description, Exit, ExitForm, Geometry, Lattice, Layer, Operation, Unrounded,
+};
 use thiserror::Error;
 
 /// Most channels, rows or columns of a value.
@@ -204,14 +206,48 @@ pub(super) fn shapes(description: &Description, input: Shape) -> Result<Vec<Shap
         lattices.push(layer.lattice);
     }
     for exit in &description.exits {
-        let channels = shapes.get(exit.value).map(|s| s.channels);
-        if !(channels.is_some() && (exit.scales.len() == 1 || channels == Some(exit.scales.len())))
-        {
-            return Err(PlanError::new(
-                &exit.name,
-                "its scales do not fit its channels",
-            ));
-        }
+        exit_fits(exit, &shapes, &lattices)
+            .map_err(|problem| PlanError::new(&exit.name, problem))?;
     }
     Ok(shapes)
+}
+
+fn exit_fits(exit: &Exit, shapes: &[Shape], lattices: &[Lattice]) -> Result<(), String> {
+    let Some((&shape, &lattice)) = shapes.get(exit.value).zip(lattices.get(exit.value)) else {
+        return Err("takes what is not there".into());
+    };
+    match &exit.form {
+        ExitForm::Bytes { scales, .. } => {
+            let fits = scales.len() == 1 || scales.len() == shape.channels;
+            let problem = || "its scales do not fit its channels".into();
+            fits.then_some(()).ok_or_else(problem)
+        }
+        ExitForm::Unrounded(Unrounded {
+            convolution,
+            bias,
+            added,
+            ..
+        }) => {
+            let one = Lattice {
+                scale: 1.0,
+                zero_point: 0,
+            };
+            convolution.check(shape, lattice, one)?;
+            if !convolution.is_pointwise() {
+                return Err("is not rounded, and not 1 x 1".into());
+            }
+            if bias.len() != convolution.outputs {
+                return Err("weights and biases do not fit each other".into());
+            }
+            let Some(added) = *added else {
+                return Ok(());
+            };
+            let size = |s: Shape| (s.rows, s.columns);
+            let fits = convolution.outputs == 1
+                && added < shapes[0].channels
+                && size(shape) == size(shapes[0]);
+            let problem = || "adds a channel of the input to what has another size".into();
+            fits.then_some(()).ok_or_else(problem)
+        }
+    }
 }

@@ -1,56 +1,14 @@
 //! Every kernel against nested loops, on drawn networks.
 
-use super::description::{
-    Convolution, Description, Exit, Geometry, Lattice, Layer, Operation, Pads, Value,
-};
+mod drawn;
+
+use super::description::{ExitForm, Layer, Operation, Unrounded, Value};
 use super::kernels::Kernel;
 use super::plan::Plan;
 use super::run::{Alone, Buffers, Team};
 use super::shapes::Shape;
+use drawn::{Draw, Net, drawn};
 use proptest::prelude::*;
-
-/// A small generator of its own: what proptest draws is the seed.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() % most as u64) as usize
-    }
-
-    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
-    fn byte(&mut self) -> u8 {
-        // Ends are where saturation goes wrong.
-        match self.below(8) {
-            0 => 0,
-            1 => 255,
-            _ => self.next() as u8,
-        }
-    }
-
-    fn scale(&mut self) -> f32 {
-        (self.below(1000) + 1) as f32 / 1000.0
-    }
-
-    fn weight(&mut self, extreme: bool) -> i8 {
-        if extreme {
-            self.one_of(&[-128, 127])
-        } else {
-            self.next() as i8
-        }
-    }
-}
 
 /// Threads that are made for each step: slow, and enough to see whether bands fit together.
 struct Some3;
@@ -66,224 +24,6 @@ impl Team for Some3 {
             first();
         });
     }
-}
-
-struct Net {
-    description: Description,
-    shapes: Vec<Shape>,
-}
-
-impl Net {
-    fn lattice(&self, value: Value) -> Lattice {
-        value.checked_sub(1).map_or(self.description.input, |l| {
-            self.description.layers[l].lattice
-        })
-    }
-
-    fn push(&mut self, draw: &mut Draw, operation: Operation, shape: Shape) -> Value {
-        let name = format!("layer{}", self.description.layers.len());
-        let mut lattice = Lattice {
-            scale: draw.scale(),
-            zero_point: draw.byte(),
-        };
-        let (mut low, mut high) = (0, 255);
-        if let Operation::MaxPool { input, .. } = operation {
-            lattice = self.lattice(input);
-        }
-        if draw.below(3) == 0 {
-            let (a, b) = (draw.byte(), draw.byte());
-            (low, high) = (a.min(b), a.max(b));
-        }
-        self.description.layers.push(Layer {
-            name,
-            operation,
-            lattice,
-            low,
-            high,
-        });
-        self.shapes.push(shape);
-        self.shapes.len() - 1
-    }
-
-    fn convolution(
-        &mut self,
-        draw: &mut Draw,
-        input: Value,
-        outputs: usize,
-        depthwise: bool,
-        side: usize,
-    ) -> Option<Value> {
-        let from = self.shapes[input];
-        let stride = if side == 1 && draw.below(4) > 0 {
-            1
-        } else {
-            draw.one_of(&[1, 1, 2])
-        };
-        let pads = Pads {
-            top: draw.below(side),
-            left: draw.below(side),
-            bottom: draw.below(side),
-            right: draw.below(side),
-        };
-        let geometry = Geometry {
-            rows: side,
-            columns: side,
-            row_stride: stride,
-            column_stride: stride,
-            pads,
-        };
-        let rows = (from.rows + pads.top + pads.bottom).checked_sub(side)? / stride + 1;
-        let columns = (from.columns + pads.left + pads.right).checked_sub(side)? / stride + 1;
-        let (groups, inputs_a_group) = if depthwise {
-            (from.channels, 1)
-        } else {
-            (1, from.channels)
-        };
-        let outputs = if depthwise { from.channels } else { outputs };
-        let extreme = draw.below(4) == 0;
-        let each = inputs_a_group * side * side;
-        let weights = (0..outputs * each).map(|_| draw.weight(extreme)).collect();
-        // So that sums use the whole range of a byte.
-        let usual =
-            255.0 / (f64::from(self.lattice(input).scale) * 74.0 * (each as f64).sqrt() * 128.0);
-        let scales = (0..outputs)
-            .map(|_| (usual * f64::from(draw.scale())) as f32)
-            .collect();
-        let bias = (0..outputs)
-            .map(|_| (draw.next() as i32) >> (12 + draw.below(16)))
-            .collect();
-        let shape = Shape {
-            channels: outputs,
-            rows,
-            columns,
-        };
-        let operation = Operation::Convolution(Convolution {
-            input,
-            outputs,
-            inputs_a_group,
-            groups,
-            geometry,
-            weights,
-            bias,
-            scales,
-        });
-        Some(self.push(draw, operation, shape))
-    }
-
-    fn pool(&mut self, draw: &mut Draw, input: Value) -> Option<Value> {
-        let from = self.shapes[input];
-        let side = draw.one_of(&[2, 3]);
-        let pads = Pads {
-            top: draw.below(side),
-            left: draw.below(side),
-            bottom: draw.below(side),
-            right: draw.below(side),
-        };
-        let geometry = Geometry {
-            rows: side,
-            columns: side,
-            row_stride: 2,
-            column_stride: 1,
-            pads,
-        };
-        let shape = Shape {
-            channels: from.channels,
-            rows: (from.rows + pads.top + pads.bottom).checked_sub(side)? / 2 + 1,
-            columns: (from.columns + pads.left + pads.right).checked_sub(side)? + 1,
-        };
-        Some(self.push(draw, Operation::MaxPool { input, geometry }, shape))
-    }
-}
-
-fn drawn(seed: u64) -> Net {
-    let draw = &mut Draw(seed);
-    let shape = Shape {
-        channels: draw.one_of(&[1, 2, 3, 4, 5, 16, 19, 33, 48]),
-        rows: 1 + draw.below(14),
-        columns: 1 + draw.below(21),
-    };
-    let input = Lattice {
-        scale: draw.scale(),
-        zero_point: draw.byte(),
-    };
-    let mut net = Net {
-        description: Description {
-            input,
-            layers: Vec::new(),
-            exits: Vec::new(),
-        },
-        shapes: vec![shape],
-    };
-    for _ in 0..1 + draw.below(7) {
-        let value = match draw.below(4) {
-            0 => draw.below(net.shapes.len()),
-            _ => net.shapes.len() - 1,
-        };
-        let outputs = 1 + draw.below(70);
-        match draw.below(8) {
-            0 => {
-                let side = draw.one_of(&[1, 2, 3, 5, 7]);
-                net.convolution(draw, value, outputs, false, side);
-            }
-            1 | 2 if net.shapes[value].channels > 1 => {
-                let side = draw.one_of(&[3, 5]);
-                net.convolution(draw, value, outputs, true, side);
-            }
-            3 => {
-                net.pool(draw, value);
-            }
-            4 => {
-                let alike: Vec<Value> = (0..net.shapes.len())
-                    .filter(|&v| net.shapes[v] == net.shapes[value])
-                    .collect();
-                let right = draw.one_of(&alike);
-                let shape = net.shapes[value];
-                net.push(draw, Operation::Add { left: value, right }, shape);
-            }
-            // What most networks are made of: expand, depthwise, project, and the way around it.
-            _ => {
-                let wide = 2 + draw.below(90);
-                let expanded = net.convolution(draw, value, wide, false, 1);
-                let side = draw.one_of(&[3, 5]);
-                let spread = expanded.and_then(|v| net.convolution(draw, v, 0, true, side));
-                let narrow = spread.and_then(|v| {
-                    let outputs = net.shapes[value].channels;
-                    net.convolution(draw, v, outputs, false, 1)
-                });
-                if let Some(v) = narrow
-                    && net.shapes[v] == net.shapes[value]
-                {
-                    let shape = net.shapes[v];
-                    net.push(
-                        draw,
-                        Operation::Add {
-                            left: v,
-                            right: value,
-                        },
-                        shape,
-                    );
-                }
-            }
-        }
-    }
-    for number in 0..1 + draw.below(2) {
-        let value = match number {
-            0 => net.shapes.len() - 1,
-            _ => draw.below(net.shapes.len()),
-        };
-        let scales = if draw.below(2) == 0 {
-            1
-        } else {
-            net.shapes[value].channels
-        };
-        net.description.exits.push(Exit {
-            name: format!("exit{number}"),
-            value,
-            scales: (0..scales).map(|_| draw.scale()).collect(),
-            zero_point: draw.byte(),
-        });
-    }
-    net
 }
 
 /// Value of `bytes`, `[channels, rows, columns]`, or `None` outside.
@@ -367,7 +107,8 @@ fn naive(net: &Net, number: usize, values: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-fn expected(net: &Net, input: &[u8]) -> Vec<Vec<f32>> {
+/// Every exit, of the bytes and of the numbers that they were rounded from.
+fn expected(net: &Net, input: &[u8], reals: &[f32]) -> Vec<Vec<f32>> {
     let mut values = vec![input.to_vec()];
     for number in 0..net.description.layers.len() {
         let value = naive(net, number, &values);
@@ -375,37 +116,87 @@ fn expected(net: &Net, input: &[u8]) -> Vec<Vec<f32>> {
     }
     let exits = net.description.exits.iter().map(|e| {
         let plane = values[e.value].len() / net.shapes[e.value].channels;
-        let bytes = values[e.value].iter().enumerate();
-        bytes
-            .map(|(i, &b)| {
-                let scale = if e.scales.len() == 1 {
-                    e.scales[0]
-                } else {
-                    e.scales[i / plane]
-                };
-                (f32::from(b) - f32::from(e.zero_point)) * scale
-            })
-            .collect()
+        match &e.form {
+            ExitForm::Bytes { scales, zero_point } => {
+                let bytes = values[e.value].iter().enumerate();
+                bytes
+                    .map(|(i, &b)| {
+                        let scale = scales[if scales.len() == 1 { 0 } else { i / plane }];
+                        (f32::from(b) - f32::from(*zero_point)) * scale
+                    })
+                    .collect()
+            }
+            ExitForm::Unrounded(u) => (0..u.convolution.outputs * plane)
+                .map(|i| {
+                    let (output, pixel) = (i / plane, i % plane);
+                    let bytes = values[e.value][pixel..].iter().step_by(plane);
+                    unrounded_value(net, u, (output, pixel), bytes.copied(), reals)
+                })
+                .collect(),
+        }
     });
     exits.collect()
+}
+
+fn unrounded_value(
+    net: &Net,
+    u: &Unrounded,
+    (output, pixel): (usize, usize),
+    bytes: impl Iterator<Item = u8>,
+    reals: &[f32],
+) -> f32 {
+    let c = &u.convolution;
+    let from = net.lattice(c.input);
+    let weights = &c.weights[output * c.inputs_a_group..];
+    let products = bytes
+        .zip(weights)
+        .map(|(b, &w)| (i32::from(b) - i32::from(from.zero_point)) * i32::from(w));
+    let sum: i32 = products.sum();
+    let mut value = sum as f32 * (from.scale * c.scales[output]) + u.bias[output];
+    if let Some(added) = u.added {
+        value += reals[pixel * net.shapes[0].channels + added];
+    }
+    value.max(u.low).min(u.high)
+}
+
+/// Numbers that round to anything, in the order that the network takes, and the bytes that they
+/// are, `[channels, rows, columns]`.
+fn input_of(net: &Net, draw: &mut Draw) -> (Vec<f32>, Vec<u8>) {
+    let (shape, lattice) = (net.shapes[0], net.description.input);
+    let (plane, zero) = (shape.rows * shape.columns, f32::from(lattice.zero_point));
+    let bytes: Vec<u8> = (0..shape.channels * plane).map(|_| draw.byte()).collect();
+    let real = |b: u8| (f32::from(b) - zero) * lattice.scale;
+    let entry = &net.description.entry;
+    if !entry.channels_last {
+        return (bytes.iter().map(|&b| real(b)).collect(), bytes);
+    }
+    let of = |list: &[f32], channel: usize, none: f32| list.get(channel).copied().unwrap_or(none);
+    let mut rounded = vec![0; bytes.len()];
+    let mut reals = Vec::new();
+    for i in 0..bytes.len() {
+        let (pixel, channel) = (i / shape.channels, i % shape.channels);
+        let (shift, gain) = (
+            of(&entry.shift, channel, 0.0),
+            of(&entry.gain, channel, 1.0),
+        );
+        let value = real(bytes[i]) / gain + shift + draw.scale() * lattice.scale;
+        let changed = ((value - shift) * gain).max(entry.low).min(entry.high);
+        let steps = (changed / lattice.scale).round_ties_even() + zero;
+        rounded[channel * plane + pixel] = steps.clamp(0.0, 255.0) as u8;
+        reals.push(value);
+    }
+    (reals, rounded)
 }
 
 fn check(seed: u64) -> Result<(), TestCaseError> {
     let net = drawn(seed);
     let shape = net.shapes[0];
     let draw = &mut Draw(!seed);
-    let planes: Vec<u8> = (0..shape.channels * shape.rows * shape.columns)
-        .map(|_| draw.byte())
-        .collect();
-    let expected = expected(&net, &planes);
+    let (reals, planes) = input_of(&net, draw);
+    let expected = expected(&net, &planes, &reals);
     let plane = shape.rows * shape.columns;
     let pixels: Vec<u8> = (0..planes.len())
         .map(|i| planes[i % shape.channels * plane + i / shape.channels])
-        .collect();
-    let lattice = net.description.input;
-    let reals: Vec<f32> = planes
-        .iter()
-        .map(|&b| (f32::from(b) - f32::from(lattice.zero_point)) * lattice.scale)
         .collect();
     for kernel in Kernel::available() {
         let plan = Plan::new(&net.description, shape, kernel)
@@ -418,8 +209,8 @@ fn check(seed: u64) -> Result<(), TestCaseError> {
                 _ => plan.take_bytes(&pixels, &mut buffers),
             }
             match round {
-                2 => plan.run(&mut buffers, &Some3, true),
-                _ => plan.run(&mut buffers, &Alone, false),
+                2 => plan.run(&reals, &mut buffers, &Some3, true),
+                _ => plan.run(&reals, &mut buffers, &Alone, false),
             }
             for (number, want) in expected.iter().enumerate() {
                 let got = buffers.output(number);
@@ -500,6 +291,22 @@ fn spoil(net: &mut Net, draw: &mut Draw) {
             }
         }
     }
+    // And the ends of the network.
+    match (net.description.exits.first_mut(), draw.below(8)) {
+        (Some(exit), 0) => {
+            if let ExitForm::Unrounded(u) = &mut exit.form {
+                match draw.below(4) {
+                    0 => u.added = Some(number),
+                    1 => u.bias.truncate(number),
+                    2 => u.convolution.outputs = number,
+                    _ => u.convolution.scales.iter_mut().for_each(|s| *s = scale),
+                }
+            }
+        }
+        (_, 1) => net.description.entry.shift.truncate(number),
+        (_, 2) => net.description.entry.gain = vec![scale],
+        _ => {}
+    }
 }
 
 proptest! {
@@ -518,7 +325,8 @@ proptest! {
         if let Ok(plan) = Plan::new(&net.description, shape, Kernel::available()[0]) {
             let bytes: usize = plan.buffers.iter().map(|b| b.0).sum();
             if bytes < 1 << 22 {
-                plan.run(&mut Buffers::new(&plan, 1), &Alone, false);
+                let input = vec![0.0; shape.channels * shape.rows * shape.columns];
+                plan.run(&input, &mut Buffers::new(&plan, 1), &Alone, false);
             }
         }
     }
