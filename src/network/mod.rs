@@ -245,6 +245,20 @@ impl Network {
         Self::in_floats(&reader, proto, signature, threads, refused_nodes)
     }
 
+    /// As [`Network::load`], by tract whatever the file.
+    #[cfg(test)]
+    pub(crate) fn load_in_floats(
+        bytes: &[u8],
+        signature: &Signature<'_>,
+        threads: &Threads,
+    ) -> Result<Self, NetworkError> {
+        let reader = quantised::reader();
+        let proto = reader
+            .proto_model_for_read(&mut std::io::Cursor::new(bytes))
+            .map_err(|e| refused(signature, chain(&e)))?;
+        Self::in_floats(&reader, proto, signature, threads, Vec::new())
+    }
+
     fn in_integers(
         integers: Integers,
         signature: &Signature<'_>,

@@ -345,6 +345,11 @@ impl MemberData {
         ScoreMap::new(self.grid(), side, sigma, ignore)
     }
 
+    #[cfg(test)]
+    pub(super) fn refinement_range(&self) -> Option<std::ops::Range<usize>> {
+        self.refinement_onnx.clone()
+    }
+
     /// The refinement network, if there is one with a share in the score.
     pub(super) fn refiner(
         &self,

@@ -371,6 +371,13 @@ impl Product {
         member.refiner(&self.bytes, threads)
     }
 
+    /// The file of the first member's refinement network.
+    #[cfg(test)]
+    pub(crate) fn refinement_file(&self) -> Option<&[u8]> {
+        let range = self.members[0].refinement_range()?;
+        Some(&self.bytes[range])
+    }
+
     /// The first member's bank.
     pub fn bank(&self) -> &PackedBank {
         self.members[0].bank()

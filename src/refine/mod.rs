@@ -42,6 +42,16 @@ impl RefinementShape {
     }
 }
 
+fn signature(shape: RefinementShape) -> Signature<'static> {
+    let [grid, d] = [shape.grid, shape.dimensions].map(|v| v as usize);
+    Signature {
+        name: "refinement network".into(),
+        input: vec![1, grid, grid, d + 1],
+        outputs: vec![("refined", vec![1, 1, grid, grid])],
+        precision: shape.precision,
+    }
+}
+
 /// The network ready to run.
 pub struct Refiner {
     network: Network,
@@ -64,15 +74,8 @@ impl Refiner {
         weight: f32,
         threads: &Threads,
     ) -> Result<Self, NetworkError> {
-        let [grid, d] = [shape.grid, shape.dimensions].map(|v| v as usize);
-        let signature = Signature {
-            name: "refinement network".into(),
-            input: vec![1, grid, grid, d + 1],
-            outputs: vec![("refined", vec![1, 1, grid, grid])],
-            precision: shape.precision,
-        };
         Ok(Self {
-            network: Network::load(bytes, &signature, threads)?,
+            network: Network::load(bytes, &signature(shape), threads)?,
             shape,
             scale,
             weight,
@@ -123,5 +126,56 @@ impl Refiner {
     /// Its size.
     pub fn shape(&self) -> RefinementShape {
         self.shape
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspection::Inspector;
+    use crate::product::Product;
+
+    #[test]
+    fn the_demos_network_computes_in_integers_what_tract_computes_in_floats() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/calibration/demo.pgp");
+        let product = Product::open(path.as_ref()).expect("the demo's product");
+        let threads = Threads::default();
+        let mut inspector = Inspector::new(&product, &threads).expect("loads");
+        let evidence = product.manifest().method.refinement.as_ref();
+        let shape = evidence.expect("it refines").shape;
+        let file = product.refinement_file().expect("it refines");
+        let mut integers = Network::load(file, &signature(shape), &threads).expect("loads");
+        integers.require_integers().expect("all of it");
+        let mut floats = Network::load_in_floats(file, &signature(shape), &threads).expect("loads");
+        let (mut most, mut sum, mut count) = (0.0f32, 0.0, 0);
+        for golden in &product.manifest().goldens {
+            let frame = product.golden_frame(golden).expect("decodes");
+            inspector.inspect(&frame).expect("inspects");
+            let d = shape.dimensions as usize;
+            for network in [&mut integers, &mut floats] {
+                let filled: Result<(), NetworkError> = network.fill(|input| {
+                    let cells = inspector.features().chunks_exact(d);
+                    for (n, (cell, vector)) in input.chunks_exact_mut(d + 1).zip(cells).enumerate()
+                    {
+                        cell[..d].copy_from_slice(vector);
+                        cell[d] = (n % 17) as f32 / 8.0;
+                    }
+                    Ok(())
+                });
+                filled.expect("fills");
+                network.infer().expect("runs");
+            }
+            let both = integers.output(0).expect("ran").iter();
+            for (a, b) in both.zip(floats.output(0).expect("ran")) {
+                let off = (a - b).abs();
+                most = most.max(off);
+                sum += f64::from(off);
+                count += 1;
+            }
+        }
+        // Biases are rounded to steps of the sums, so a value between two bytes may be the other.
+        let mean = sum / f64::from(count);
+        println!("differ by {mean:.1e} in the mean of {count} cells, by {most:.1e} at most");
+        assert!(mean < 5e-4 && most < 0.02);
     }
 }
