@@ -3,7 +3,7 @@
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
 use crate::frame::file::ImageFileError;
-use crate::network::{KernelReport, NetworkError, Threads};
+use crate::network::{KernelReport, NetworkError, StepCost, Threads};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
 use crate::score::{Aggregator, Condition, ScoreMap, Search, highest};
@@ -180,6 +180,18 @@ impl Pipeline {
         Ok(score)
     }
 
+    fn require_integers(&self) -> Result<(), InspectionError> {
+        self.backbone.require_integers()?;
+        let mut networks = self.search.conditions().iter();
+        if let Some(network) = networks.find_map(Condition::network) {
+            network.require_integers()?;
+        }
+        if let Some(refiner) = &self.refiner {
+            refiner.require_integers()?;
+        }
+        Ok(())
+    }
+
     fn kernels(&self) -> MemberKernels {
         let mut networks = self.search.conditions().iter();
         MemberKernels {
@@ -292,6 +304,25 @@ impl Inspector {
             others: self.pipelines[1..].iter().map(Pipeline::kernels).collect(),
             nearest: self.pipelines[0].search.bank().kernels(),
         }
+    }
+
+    /// Refuses a product of which a network runs in floats.
+    ///
+    /// # Errors
+    /// [`InspectionError`] naming the network, and each node that is the reason.
+    pub fn require_integers(&self) -> Result<(), InspectionError> {
+        self.pipelines
+            .iter()
+            .try_for_each(Pipeline::require_integers)
+    }
+
+    /// Runs the first member's backbone once more on the last frame, and says what each fused step
+    /// cost. Empty if it runs in floats.
+    ///
+    /// # Errors
+    /// [`InspectionError`] if the backbone fails.
+    pub fn backbone_steps(&mut self) -> Result<Vec<StepCost>, InspectionError> {
+        Ok(self.pipelines[0].backbone.infer_timed()?)
     }
 
     /// Inspects the bundle's golden images and compares with the trainer's results.

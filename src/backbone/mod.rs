@@ -10,7 +10,7 @@ pub use crate::network::{KernelReport, NetworkError, Precision, QuantisedError, 
 pub use preprocess::{GeometryError, InputGeometry, Preprocessor, Rect};
 pub use spec::{BackboneSpec, InputSpec, SpecError, TapSpec};
 
-use crate::network::{Network, Signature};
+use crate::network::{Network, Signature, StepCost};
 use thiserror::Error;
 
 /// Why a backbone cannot be loaded or run.
@@ -152,6 +152,15 @@ impl Backbone {
     /// [`NetworkError::Run`].
     pub fn infer(&mut self) -> Result<(), BackboneError> {
         Ok(self.network.infer()?)
+    }
+
+    /// As [`Backbone::infer`], and what each fused step cost; nothing for a network that runs in
+    /// floats.
+    ///
+    /// # Errors
+    /// [`BackboneError`] from the network.
+    pub fn infer_timed(&mut self) -> Result<Vec<StepCost>, BackboneError> {
+        Ok(self.network.infer_timed()?)
     }
 
     /// Tap `index` (0 the finer, 1 the coarser) of the last run, `[channels, cells, cells]`.

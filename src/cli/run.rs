@@ -164,6 +164,9 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     }
     let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
     let mut inspector = Inspector::new(&product, &threads).map_err(Failure::bundle)?;
+    if config.inference.require_integers {
+        inspector.require_integers().map_err(Failure::bundle)?;
+    }
     let outcomes = inspector.selftest(&product).map_err(Failure::bundle)?;
     let self_test_passed = !outcomes.is_empty() && outcomes.iter().all(|o| o.agrees);
     if !self_test_passed {

@@ -2,7 +2,7 @@
 //! and the inputs and outputs that replace hardware.
 
 use crate::line::controller::MAX_PARTS;
-use crate::settings::kind::{device, hours, ms, path, socket, text, whole};
+use crate::settings::kind::{device, flag, hours, ms, path, socket, text, whole};
 use crate::settings::section;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ section! {
         timeout: Duration = "timeout_ms", ms(1.0..=60_000.0), default 1000;
         /// If more parts wait for the inspector, READY is switched off.
         max_waiting: usize = "max_waiting", whole(1..=MAX_PARTS as u64, "parts"), default 2;
+        /// A product of which a network, or a part of one, would run in floats is refused.
+        require_integers: bool = "require_integers", flag(), default false;
     }
 }
 

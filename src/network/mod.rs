@@ -6,7 +6,7 @@
 pub(crate) mod integer;
 mod quantised;
 
-pub use integer::{Kernel, KernelError, Refusal, StepCost};
+pub use integer::{Kernel, KernelError, Refusal, StepCost, peak_products};
 pub use quantised::QuantisedError;
 
 use integer::Integers;

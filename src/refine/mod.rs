@@ -123,6 +123,14 @@ impl Refiner {
         self.network.kernels()
     }
 
+    /// Refuses a network that runs in floats.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotIntegers`].
+    pub fn require_integers(&self) -> Result<(), NetworkError> {
+        self.network.require_integers()
+    }
+
     /// Its size.
     pub fn shape(&self) -> RefinementShape {
         self.shape

@@ -181,6 +181,14 @@ impl NeighbourhoodNetwork {
         self.network.kernels()
     }
 
+    /// Refuses a network that runs in floats.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotIntegers`].
+    pub fn require_integers(&self) -> Result<(), NetworkError> {
+        self.network.require_integers()
+    }
+
     /// Runs on `features`, `[cells, dimensions]`, and returns the logits of the rows of D, `[entries,
     /// cells]`.
     ///

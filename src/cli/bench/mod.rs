@@ -1,5 +1,6 @@
 //! `partgate bench`: how long each stage takes on this machine.
 
+mod layers;
 mod line;
 
 use super::failure::{Code, Failure};
@@ -8,6 +9,7 @@ use super::progress::Progress;
 use super::terminal::{Colour, Out};
 use super::{ThreadCount, load, ms, open};
 use clap::Args;
+use layers::Layers;
 use partgate::frame::file::read_frame;
 use partgate::inspection::{Kernels, Stage};
 use serde::Serialize;
@@ -22,13 +24,16 @@ use thiserror::Error;
 /// process until the first image can be inspected: the bundle is opened and checked, the network
 /// is loaded and optimised. Build with --release to get useful figures.
 ///
+/// With --layers each fused step of the backbone is measured too, in multiplications per second and
+/// as a share of what this processor can do at best, which is measured in the same run.
+///
 /// With --line the running line is measured instead, in real time and with all its threads. Parts
 /// come to simulated inputs at rising rates and are really inspected. The distance of the ejector
 /// follows from the time that an inspection takes. The results are when outputs are set and
 /// whether anything is late.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, if there are further members,\nwhose times are in the stages. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
 )]
 pub(crate) struct Arguments {
     /// The product bundle [with --line: default: the built-in product]
@@ -50,6 +55,12 @@ pub(crate) struct Arguments {
     /// Runs before the measured ones
     #[arg(long, value_name = "N", default_value_t = 10)]
     warmup: u32,
+    /// Measure each fused step of the backbone as well
+    #[arg(long, conflicts_with = "line")]
+    layers: bool,
+    /// Refuse a product of which a network, or a part of one, runs in floats
+    #[arg(long, conflicts_with = "line")]
+    require_integers: bool,
     #[command(flatten)]
     threads: ThreadCount,
 }
@@ -105,6 +116,9 @@ struct Report {
     /// Further members of an ensemble, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<MemberSize>,
+    /// The steps of a backbone that runs in integers, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Layers>,
 }
 
 #[derive(Serialize)]
@@ -122,6 +136,9 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     let product = open(bundle)?;
     let threads = arguments.threads.threads()?;
     let mut inspector = load(&product, &threads)?;
+    if arguments.require_integers {
+        inspector.require_integers().map_err(Failure::bundle)?;
+    }
     let start = started.elapsed();
 
     let frame = match (&arguments.image, product.manifest().goldens.first()) {
@@ -174,6 +191,10 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     }
     let total = Percentiles::of(&mut totals);
     let kernels = inspector.kernels();
+    let layers = match arguments.layers {
+        true => layers::measure(&mut inspector, arguments.runs, threads.count())?,
+        false => None,
+    };
     let report = Report {
         bundle: bundle.clone(),
         total,
@@ -193,6 +214,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
                 bank_rows: member.bank().rows(),
             })
             .collect(),
+        layers,
         stages: BTreeMap::new(),
     };
     if out.json() {
@@ -275,7 +297,10 @@ fn print(
         "nearest neighbour  {}",
         report.kernels.nearest
     ))?;
-    Ok(())
+    match &report.layers {
+        Some(layers) => layers::print(layers, out),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

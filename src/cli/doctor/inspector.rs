@@ -50,6 +50,9 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
         }
     };
     findings.push(kernels(&inspector, &config.board.accelerator));
+    if config.inference.require_integers {
+        findings.push(integers(&inspector));
+    }
     findings.push(agreement(&mut inspector, &product));
     let golden = product.manifest().goldens.first();
     match golden.map(|golden| product.golden_frame(golden)) {
@@ -148,6 +151,18 @@ fn kernels(inspector: &Inspector, accelerator: &str) -> Finding {
             check,
             format!("{found}; the board's {accelerator} is not used by this build"),
         )
+    }
+}
+
+fn integers(inspector: &Inspector) -> Finding {
+    let check = "integers";
+    match inspector.require_integers() {
+        Ok(()) => Finding::ok(check, "every network runs in integers"),
+        Err(error) => Finding::failed(
+            check,
+            one_line(&error),
+            "fit the product with an int8 backbone, or set inference.require_integers = false",
+        ),
     }
 }
 

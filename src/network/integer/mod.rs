@@ -12,6 +12,7 @@ mod entry;
 mod fuse;
 pub(crate) mod kernels;
 mod pack;
+mod peak;
 mod plan;
 mod reader;
 #[cfg(test)]
@@ -42,6 +43,12 @@ pub struct StepCost {
     pub microseconds: f64,
     /// Multiplications of the convolutions in it.
     pub products: u64,
+}
+
+/// Multiplications of bytes per second that one thread reaches here at best, with `kernel`:
+/// measured for `time`, with all data in the first cache.
+pub fn peak_products(kernel: Kernel, time: std::time::Duration) -> f64 {
+    peak::peak(kernel, time)
 }
 
 /// A network that runs in integers, with the memory of one run at a time.
