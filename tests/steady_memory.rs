@@ -1,5 +1,5 @@
-//! Promise: inspection allocates no memory per part. Outside the network nothing is allocated after
-//! the first frame of a size; with the network, the memory in use does not grow.
+//! Promise: inspection allocates no memory per part. Nothing is allocated after the first frame of a
+//! size if all networks run in integers; with a network in floats, the memory in use does not grow.
 
 #![allow(clippy::expect_used)]
 // The counting allocator must implement an unsafe trait; it forwards to the system's.
@@ -107,6 +107,26 @@ fn nothing_is_allocated_around_the_network() {
         "cells searched again: {again:?}"
     );
     assert_eq!(taken, 0, "allocations in 21 frames");
+}
+
+/// The demo's product: backbone and refinement network in int8.
+#[test]
+fn nothing_is_allocated_from_frame_to_verdict_in_integers() {
+    let _alone = ALONE.lock().expect("lock");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/calibration/demo.pgp");
+    let product = Product::open(path.as_ref()).expect("the demo's product");
+    let mut inspector = Inspector::new(&product, &Threads::default()).expect("inspector");
+    inspector.require_integers().expect("all networks");
+    assert!(inspector.kernels().refinement.is_some());
+    let renderer = Renderer::new(2);
+    let frames: Vec<Frame> = (0..4).map(|i| frame(&renderer, i)).collect();
+    inspector.inspect(&frames[0]).expect("inspection");
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for frame in frames.iter().cycle().take(20) {
+        inspector.inspect(frame).expect("inspection");
+    }
+    let taken = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(taken, 0, "allocations in 20 frames");
 }
 
 #[test]
