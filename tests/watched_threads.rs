@@ -65,7 +65,6 @@ fn settings() -> ControllerSettings {
         indexed: false,
         level_every: None,
         quadrature: false,
-        by_command: false,
     }
 }
 

@@ -22,10 +22,9 @@ mod tests;
 pub const MAX_PARTS: usize = 256;
 /// Frames kept for a trigger that is still on its way.
 pub const KEPT_FRAMES: usize = 4;
-/// If triggers are commands, the controller is called this often, so that it notices when it was not
-/// called in time.
-const LOOK: Duration = Duration::from_millis(20);
-/// A command that arrives this soon after the process was delayed may have waited for it.
+/// The controller is called this often, so that it notices when it was not called in time.
+pub const LOOK: Duration = Duration::from_millis(20);
+/// A command or a frame that arrives this soon after the process was delayed may have waited for it.
 const AFTER_STALL: Duration = Duration::from_millis(20);
 /// The most parts whose frame waits for the inspector.
 pub const MAX_JOBS: usize = 32;
@@ -47,8 +46,6 @@ pub struct ControllerSettings {
     pub level_every: Option<Duration>,
     /// The encoder has two channels.
     pub quadrature: bool,
-    /// Triggers are commands, which carry no time stamp.
-    pub by_command: bool,
 }
 
 /// What the caller must do.
@@ -210,12 +207,7 @@ impl<F> Controller<F> {
             _ => Instant::MAX,
         };
         let first = self.gate.deadline().min(self.pairing.deadline());
-        let look = if self.settings.by_command {
-            self.called.after(LOOK)
-        } else {
-            Instant::MAX
-        };
-        first.min(inspection).min(look)
+        first.min(inspection).min(self.called.after(LOOK))
     }
 
     /// Does everything that is due.
@@ -333,8 +325,14 @@ impl<F> Controller<F> {
         emit: &mut impl FnMut(Command<F>),
     ) {
         self.frames.frames += 1;
+        self.notice_stall(clock);
+        let (from, to) = self.stall;
+        // A frame that may have waited for this process may have arrived at the beginning of the delay.
+        // A stamp after that could have been in the future.
+        let waited = to.0 > 0 && clock <= to.after(AFTER_STALL) && info.exposed <= to;
+        let latest = if waited { from } else { clock };
         self.pair(clock, emit, |pairing, emit| {
-            pairing.frame(frame, info, clock, emit);
+            pairing.frame(frame, info, latest, clock, emit);
         });
         self.tick(clock, emit);
     }

@@ -167,12 +167,13 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
         old || known || first
     }
 
-    /// A frame arrived at `clock`. Its time stamp is accepted only if it can be true; a wrong one that
-    /// is accepted is wrong by less than `delivery`.
+    /// A frame is here at `clock`; it arrived at `arrived` or later. Its time stamp is accepted only if
+    /// it can be true; a wrong one that is accepted is wrong by less than `delivery`.
     pub fn frame(
         &mut self,
         frame: F,
         info: FrameInfo,
+        arrived: Instant,
         clock: Instant,
         emit: &mut (impl FnMut(Paired<F>) + ?Sized),
     ) {
@@ -183,7 +184,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
             emit(Paired::Free(frame, Unused::Repeated));
             return;
         }
-        let possible = exposed <= clock && clock <= exposed.after(self.settings.delivery);
+        let possible = exposed <= arrived && clock <= exposed.after(self.settings.delivery);
         if !possible || self.newest.is_some_and(|newest| exposed <= newest) {
             emit(Paired::Free(frame, Unused::Stale));
             return;
@@ -330,11 +331,23 @@ mod tests {
         }];
         let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-            p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
+            p.frame(
+                7,
+                info(7, 110, false),
+                Instant(120),
+                Instant(120),
+                &mut |x| e(x),
+            );
         });
         assert_eq!(reported, expected);
         let reported = run(|p, e| {
-            p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
+            p.frame(
+                7,
+                info(7, 110, false),
+                Instant(120),
+                Instant(120),
+                &mut |x| e(x),
+            );
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
         });
         assert_eq!(reported, expected);
@@ -349,7 +362,13 @@ mod tests {
         ] {
             let reported = run(|p, e| {
                 p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-                p.frame(7, info(7, frame.0, damaged), Instant(120), &mut |x| e(x));
+                p.frame(
+                    7,
+                    info(7, frame.0, damaged),
+                    Instant(120),
+                    Instant(120),
+                    &mut |x| e(x),
+                );
                 p.tick(Instant(200), &mut |x| e(x));
             });
             assert!(
@@ -365,7 +384,13 @@ mod tests {
         let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             p.trigger(PartId(2), Instant(104), &mut |x| e(x));
-            p.frame(7, info(7, 112, false), Instant(120), &mut |x| e(x));
+            p.frame(
+                7,
+                info(7, 112, false),
+                Instant(120),
+                Instant(120),
+                &mut |x| e(x),
+            );
         });
         assert_eq!(
             reported,
@@ -381,9 +406,21 @@ mod tests {
     fn a_frame_is_used_once_and_a_repeated_one_shows_no_part() {
         let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-            p.frame(7, info(7, 110, false), Instant(120), &mut |x| e(x));
+            p.frame(
+                7,
+                info(7, 110, false),
+                Instant(120),
+                Instant(120),
+                &mut |x| e(x),
+            );
             p.trigger(PartId(2), Instant(101), &mut |x| e(x));
-            p.frame(8, info(8, 110, false), Instant(120), &mut |x| e(x));
+            p.frame(
+                8,
+                info(8, 110, false),
+                Instant(120),
+                Instant(120),
+                &mut |x| e(x),
+            );
             p.tick(Instant(200), &mut |x| e(x));
         });
         assert_eq!(reported[1], Paired::Free(8, Unused::Repeated));
@@ -395,7 +432,13 @@ mod tests {
         for (stamp, clock) in [(110, 109), (110, 141)] {
             let reported = run(|p, e| {
                 p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-                p.frame(7, info(7, stamp, false), Instant(clock), &mut |x| e(x));
+                p.frame(
+                    7,
+                    info(7, stamp, false),
+                    Instant(clock),
+                    Instant(clock),
+                    &mut |x| e(x),
+                );
             });
             assert_eq!(reported, [Paired::Free(7, Unused::Stale)]);
         }
@@ -412,14 +455,14 @@ mod tests {
                     content,
                     ..info(7, 165, false)
                 };
-                p.frame(70, first, Instant(120), &mut |x| e(x));
+                p.frame(70, first, Instant(120), Instant(120), &mut |x| e(x));
                 p.trigger(PartId(2), Instant(155), &mut |x| e(x));
                 // By its number, its content, or its stamp alone.
                 let again = FrameInfo {
                     sequence: number,
                     ..first
                 };
-                p.frame(71, again, Instant(170), &mut |x| e(x));
+                p.frame(71, again, Instant(170), Instant(170), &mut |x| e(x));
                 p.tick(Instant(300), &mut |x| e(x));
             });
             assert_eq!(
@@ -440,7 +483,7 @@ mod tests {
             content: Some(1000),
             ..info(0, 1, false)
         };
-        p.frame(1, first, Instant(2), &mut |x| e(x));
+        p.frame(1, first, Instant(2), Instant(2), &mut |x| e(x));
     }
 
     #[test]
@@ -451,7 +494,7 @@ mod tests {
                 content: Some(5),
                 ..info(7, 110, false)
             };
-            p.frame(7, frame, Instant(120), &mut |x| e(x));
+            p.frame(7, frame, Instant(120), Instant(120), &mut |x| e(x));
         });
         assert_eq!(reported, [Paired::Free(7, Unused::Repeated)]);
     }
@@ -467,7 +510,7 @@ mod tests {
                     ..info(n, at + 10, false)
                 };
                 p.trigger(PartId(n), Instant(at), &mut |x| e(x));
-                p.frame(n, frame, Instant(at + 12), &mut |x| e(x));
+                p.frame(n, frame, Instant(at + 12), Instant(at + 12), &mut |x| e(x));
                 p.tick(Instant(at + 90), &mut |x| e(x));
             }
         });
@@ -484,7 +527,7 @@ mod tests {
                 content: Some(1),
                 ..info(900, 50, false)
             };
-            p.frame(1, old, Instant(60), &mut |x| e(x));
+            p.frame(1, old, Instant(60), Instant(60), &mut |x| e(x));
             p.camera_lost(&mut |x| e(x));
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
             let left_over = FrameInfo {
@@ -492,8 +535,14 @@ mod tests {
                 exposed: Instant(108),
                 ..old
             };
-            p.frame(2, left_over, Instant(112), &mut |x| e(x));
-            p.frame(3, info(1, 110, false), Instant(114), &mut |x| e(x));
+            p.frame(2, left_over, Instant(112), Instant(112), &mut |x| e(x));
+            p.frame(
+                3,
+                info(1, 110, false),
+                Instant(114),
+                Instant(114),
+                &mut |x| e(x),
+            );
         });
         assert!(reported.contains(&Paired::Free(2, Unused::Repeated)));
         assert!(matches!(
@@ -524,7 +573,7 @@ mod tests {
                         frame += 1;
                         let at = if odd { clock - dt } else { clock };
                         times.insert(frame, at);
-                        pairing.frame(frame, info(frame, at, odd && dt > 15), Instant(clock), &mut |x| reported.push(x));
+                        pairing.frame(frame, info(frame, at, odd && dt > 15), Instant(clock), Instant(clock), &mut |x| reported.push(x));
                     }
                     _ => {
                         let deadline = pairing.deadline();

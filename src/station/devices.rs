@@ -142,7 +142,6 @@ pub fn controller_settings(config: &LineConfig) -> ControllerSettings {
         inspection: time(config.inference.timeout),
         level_every: trigger.level_every().map(time),
         quadrature: config.lines.input(Input::EncoderB).is_some(),
-        by_command: trigger.kind == TriggerKind::Socket,
         indexed: config.lines.input(Input::Index).is_some(),
         every_counts: trigger.every_counts,
     }

@@ -92,7 +92,6 @@ impl Pace {
             indexed: false,
             level_every: None,
             quadrature: false,
-            by_command: false,
         }
     }
 }

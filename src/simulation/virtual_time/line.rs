@@ -3,7 +3,7 @@
 
 use super::draws::Draws;
 use crate::config::LineConfig;
-use crate::line::controller::ControllerSettings;
+use crate::line::controller::{ControllerSettings, LOOK};
 use crate::line::gate::Ejector;
 use crate::line::lease::LeaseSettings;
 use crate::station::controller_settings;
@@ -81,6 +81,7 @@ pub(super) struct Line {
     pub(super) exposure_min: u64,
     pub(super) exposure_max: u64,
     pub(super) delivery: u64,
+    pub(super) late_output: u64,
     /// No two frames are alike, and the program knows it.
     pub(super) never_alike: bool,
     /// Shortest time of inspection, ns; it takes up to twice that.
@@ -373,6 +374,7 @@ impl Line {
             exposure_min,
             exposure_max,
             delivery,
+            late_output,
             never_alike,
             inspection,
             pulse: acts,
@@ -386,10 +388,14 @@ impl Line {
         self.pitch / 20
     }
 
-    /// Whether no stamp that the program can accept gives a part the frame of another.
-    pub(super) const fn stamps_are_safe(&self) -> bool {
-        self.exposure_max - self.exposure_min + self.delivery + self.blur() + 2 * self.count
-            < self.pitch
+    /// Whether no stamp that the program can accept gives a part the frame of another, if that frame
+    /// `waited` for the program. If it waited for longer than the program can overlook, the program
+    /// knows when it may have arrived.
+    pub(super) const fn stamps_are_safe(&self, waited: u64) -> bool {
+        let overlooked = LOOK.0 + self.late_output + MS;
+        let unknown = if waited > overlooked { 0 } else { waited };
+        let window = self.exposure_max - self.exposure_min;
+        window + self.delivery + unknown + self.blur() + 2 * self.count < self.pitch
     }
 
     /// A class of lines in reports.

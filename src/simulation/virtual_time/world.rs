@@ -28,12 +28,14 @@ use std::collections::{BinaryHeap, VecDeque};
 use supervisor::Supervisor;
 use vision::Vision;
 
-/// A frame: its number, the part that it shows (0: none), and its fault.
+/// A frame: its number, the part that it shows (0: none), its fault, and how long it waited until
+/// the process that had stood still took it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     id: u64,
     shows: u64,
     odd: Option<Kind>,
+    waited: u64,
 }
 
 /// An edge of an input.
@@ -83,6 +85,8 @@ enum Delivery {
     },
     Frame {
         frame: Frame,
+        /// When it came to the program.
+        arrived: u64,
         stamp: u64,
         sequence: u64,
         content: Option<u64>,

@@ -2,13 +2,6 @@
 
 use super::*;
 
-fn stated() -> ControllerSettings {
-    ControllerSettings {
-        by_command: true,
-        ..settings()
-    }
-}
-
 impl Run {
     fn command(&mut self) {
         let now = self.now();
@@ -23,7 +16,7 @@ impl Run {
 
 #[test]
 fn a_part_that_is_told_of_in_time_is_a_part_like_any_other() {
-    let mut run = Run::new(stated());
+    let mut run = Run::new(settings());
     run.command();
     run.frame();
     run.verdict(1);
@@ -34,7 +27,7 @@ fn a_part_that_is_told_of_in_time_is_a_part_like_any_other() {
 
 #[test]
 fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
-    let mut run = Run::new(stated());
+    let mut run = Run::new(settings());
     let before = run.clock;
     // It had to be called 20 ms later at the latest.
     run.clock += 60 * MS;
@@ -64,7 +57,7 @@ fn a_word_that_may_have_waited_while_the_program_was_not_run_places_no_part() {
 #[test]
 fn words_shortly_after_such_a_time_may_have_waited_too_and_later_ones_did_not() {
     for (ms, lost) in [(0, 1), (19, 1), (20, 1), (21, 0), (200, 0)] {
-        let mut run = Run::new(stated());
+        let mut run = Run::new(settings());
         run.clock += 60 * MS;
         run.wait(0);
         run.wait(ms);
@@ -78,7 +71,7 @@ fn words_shortly_after_such_a_time_may_have_waited_too_and_later_ones_did_not() 
 fn a_call_that_is_hardly_late_is_none() {
     // 20 ms, and 3 ms that outputs may be late.
     for (ms, lost) in [(20, 0), (23, 0), (24, 1)] {
-        let mut run = Run::new(stated());
+        let mut run = Run::new(settings());
         // At a time when nothing else is due.
         let next = run.controller.deadline().0;
         run.clock = next - 20 * MS + ms * MS;
@@ -89,7 +82,7 @@ fn a_call_that_is_hardly_late_is_none() {
 
 #[test]
 fn a_word_from_before_the_program_stood_still_is_placed_where_it_was_said() {
-    let mut run = Run::new(stated());
+    let mut run = Run::new(settings());
     let reported = run.clock;
     run.wait(10);
     run.clock += 60 * MS;
@@ -102,7 +95,7 @@ fn a_word_from_before_the_program_stood_still_is_placed_where_it_was_said() {
 
 #[test]
 fn a_word_may_have_waited_from_the_last_call_on_and_so_may_all_that_come_with_it() {
-    let mut run = Run::new(stated());
+    let mut run = Run::new(settings());
     let before = run.clock;
     run.clock += 60 * MS;
     let now = run.now();
@@ -116,7 +109,7 @@ fn a_word_may_have_waited_from_the_last_call_on_and_so_may_all_that_come_with_it
 
 #[test]
 fn at_the_start_nothing_has_waited() {
-    let mut controller = Controller::<u64>::new(stated(), Instant(0)).expect("settings");
+    let mut controller = Controller::<u64>::new(settings(), Instant(0)).expect("settings");
     let now = Instant(10 * MS);
     controller.command_trigger(now, now, &mut |_| {});
     let counters = controller.counters();
@@ -124,22 +117,65 @@ fn at_the_start_nothing_has_waited() {
 }
 
 #[test]
-fn where_parts_are_told_of_by_commands_the_controller_asks_to_be_called_often() {
-    let mut run = Run::new(stated());
+fn the_controller_asks_to_be_called_often_and_notices_when_it_was_not() {
+    let mut run = Run::new(settings());
     assert!(run.controller.deadline() <= run.now().after(LOOK));
     run.wait(300);
     assert!(run.controller.deadline() <= run.now().after(LOOK));
     run.command();
     assert_eq!(run.lost(), 0, "who is called in time was not away");
-    let run = Run::new(settings());
-    assert!(run.controller.deadline() > run.now().after(LOOK));
+}
+
+/// Simulator: the process stood still while two frames arrived. The first had a stamp in the future,
+/// which had passed when the process went on.
+#[test]
+fn a_frame_that_may_have_waited_is_not_believed_if_its_stamp_was_in_the_future_when_it_came() {
+    for (stood, exposed, inspected) in [
+        (60, 55, false),
+        (28, 1, false),
+        // Before the process stood still.
+        (26, -3, true),
+        // Not long enough to be noticed.
+        (4, 3, true),
+    ] {
+        let mut run = Run::new(settings());
+        run.wait(40);
+        let before = run.clock;
+        run.clock += stood * MS;
+        let now = run.now();
+        let exposed_at = before.saturating_add_signed(exposed * MS as i64);
+        let trigger = Instant(exposed_at - 2 * MS);
+        run.controller
+            .trigger(trigger, 0, now, &mut |c| run.reported.push(c));
+        run.frame_of(exposed_at, false);
+        let matched = run
+            .reported
+            .iter()
+            .any(|c| matches!(c, Command::PartInspector { .. }));
+        assert_eq!(matched, inspected, "{stood} ms, stamped after {exposed}");
+    }
+}
+
+#[test]
+fn a_frame_that_came_since_a_delay_is_believed() {
+    let mut run = Run::new(settings());
+    run.clock += 60 * MS;
+    run.trigger();
+    run.wait(3);
+    let exposed = run.clock;
+    run.wait(5);
+    run.frame_of(exposed, false);
+    assert!(
+        run.reported
+            .iter()
+            .any(|c| matches!(c, Command::PartInspector { .. }))
+    );
 }
 
 #[test]
 fn with_an_encoder_a_part_that_may_have_waited_lies_between_the_counts_of_then_and_now() {
     let of = pockets();
     let mut run = Run::new(ControllerSettings {
-        by_command: true,
         every_counts: None,
         ..of
     });

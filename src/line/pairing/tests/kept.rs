@@ -5,7 +5,7 @@ use super::*;
 /// A frame that arrives 5 after it was exposed.
 fn frame(p: &mut Small, e: &mut dyn FnMut(Paired<u64>), number: u64, exposed: u64) {
     let at = Instant(exposed + 5);
-    p.frame(number, info(number, exposed, false), at, &mut |x| e(x));
+    p.frame(number, info(number, exposed, false), at, at, &mut |x| e(x));
 }
 
 fn matched(part: u64, frame: u64, exposed: u64) -> Paired<u64> {
@@ -61,9 +61,17 @@ fn a_frame_in_one_parts_window_is_that_parts_whoever_else_waits() {
 #[test]
 fn a_damaged_frame_is_given_back_as_damaged() {
     let reported = run(|p, e| {
-        p.frame(1, info(1, 50, true), Instant(55), &mut |x| e(x));
+        p.frame(1, info(1, 50, true), Instant(55), Instant(55), &mut |x| {
+            e(x)
+        });
         p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-        p.frame(2, info(2, 110, true), Instant(115), &mut |x| e(x));
+        p.frame(
+            2,
+            info(2, 110, true),
+            Instant(115),
+            Instant(115),
+            &mut |x| e(x),
+        );
         p.trigger(PartId(2), Instant(48), &mut |x| e(x));
     });
     let missing = Paired::Missing(PartId(1), Reason::DamagedFrame);
@@ -90,7 +98,7 @@ fn a_frame_waits_for_its_trigger_as_long_as_one_may_be_on_its_way() {
     let mut pairing = Small::new(SETTINGS);
     let mut reported = Vec::new();
     let at = Instant(110);
-    pairing.frame(1, info(1, 110, false), at, &mut |x| reported.push(x));
+    pairing.frame(1, info(1, 110, false), at, at, &mut |x| reported.push(x));
     assert_eq!(pairing.deadline(), Instant(141));
     pairing.trigger(PartId(1), Instant(200), &mut |x| reported.push(x));
     assert_eq!(pairing.deadline(), Instant(141), "the first of both");
@@ -106,7 +114,13 @@ fn a_frame_that_was_on_its_way_as_long_as_it_may_be_is_believed() {
     for (clock, believed) in [(110, true), (140, true), (141, false)] {
         let reported = run(|p, e| {
             p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-            p.frame(1, info(1, 110, false), Instant(clock), &mut |x| e(x));
+            p.frame(
+                1,
+                info(1, 110, false),
+                Instant(clock),
+                Instant(clock),
+                &mut |x| e(x),
+            );
         });
         assert_eq!(reported == [matched(1, 1, 110)], believed, "{clock}");
     }
@@ -121,7 +135,13 @@ fn a_frozen_camera_does_not_wear_out_what_is_remembered() {
                 content: Some(content),
                 ..info(n, 100 * n, false)
             };
-            p.frame(n, info, Instant(100 * n + 5), &mut |x| e(x));
+            p.frame(
+                n,
+                info,
+                Instant(100 * n + 5),
+                Instant(100 * n + 5),
+                &mut |x| e(x),
+            );
             p.tick(Instant(100 * n + 90), &mut |x| e(x));
         };
         for n in 1..=2 * REMEMBERED as u64 {
@@ -142,7 +162,7 @@ fn a_number_that_came_before_is_a_repetition_even_with_another_content() {
             content: Some(77),
             ..info(0, 110, false)
         };
-        p.frame(2, again, Instant(115), &mut |x| e(x));
+        p.frame(2, again, Instant(115), Instant(115), &mut |x| e(x));
     });
     assert_eq!(reported.last(), Some(&Paired::Free(2, Unused::Repeated)));
 }

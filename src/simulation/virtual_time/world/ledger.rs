@@ -31,6 +31,8 @@ pub(super) struct Part {
     pub(super) silent: Option<Kind>,
     /// The fault that made the program take another part's frame for this part's own.
     pub(super) misled: Option<Kind>,
+    /// How long that frame had waited for the program.
+    pub(super) misled_waited: u64,
     pub(super) ok_at: Option<u64>,
     /// A vision process watched the inputs when the part came, so the part was not rejected as
     /// unknown.
@@ -181,7 +183,7 @@ impl World {
         if let Some(kind) = part.misled {
             // A stamp that cannot be distinguished from a true one; a picture that can come twice.
             let tellable = match kind {
-                Kind::WrongStamp => self.line.stamps_are_safe(),
+                Kind::WrongStamp => self.line.stamps_are_safe(part.misled_waited),
                 Kind::FrozenCamera | Kind::RepeatedFrame => self.line.never_alike,
                 _ => false,
             };

@@ -59,6 +59,7 @@ impl World {
             id: key,
             shows,
             odd: None,
+            waited: 0,
         };
         if let Some(frozen) = self.broken.frozen {
             frame = frozen;
@@ -88,6 +89,7 @@ impl World {
         let content = self.line.never_alike.then_some(frame.id);
         let delivery = Delivery::Frame {
             frame,
+            arrived: arrives,
             stamp,
             sequence: self.sequence,
             content,
@@ -101,6 +103,7 @@ impl World {
             self.sequence += u64::from(anew);
             let delivery = Delivery::Frame {
                 frame,
+                arrived: again,
                 stamp,
                 sequence: self.sequence,
                 content,
@@ -138,6 +141,7 @@ impl World {
         {
             // Another part's frame. The ledger decides whether the program can know that.
             owner.misled = shown_is_silent.or(frame.odd);
+            owner.misled_waited = frame.waited;
         }
         let key = self.draw(0, u64::MAX);
         let mut takes = self.line.inspection + self.draws.between(13, key, 0, self.line.inspection);

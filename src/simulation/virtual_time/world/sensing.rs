@@ -33,6 +33,7 @@ impl World {
             revealed: None,
             silent: None,
             misled: None,
+            misled_waited: 0,
             ok_at: None,
             watched: self.vision.watches(),
         });

@@ -291,6 +291,7 @@ impl World {
             }
             Delivery::Frame {
                 frame,
+                arrived,
                 stamp,
                 sequence,
                 content,
@@ -298,6 +299,8 @@ impl World {
             } => {
                 if !self.broken.camera {
                     self.last_frame = Some(frame);
+                    let waited = self.now.saturating_sub(arrived);
+                    let frame = Frame { waited, ..frame };
                     let info = FrameInfo {
                         exposed: Instant(stamp),
                         sequence,
