@@ -157,12 +157,8 @@ impl Pipeline {
         threads: &Threads,
         done: &mut impl FnMut(Stage),
     ) -> Result<f32, InspectionError> {
-        let preprocessor = &mut self.preprocessor;
-        self.backbone.fill(|input| {
-            preprocessor
-                .run(frame, input)
-                .map_err(InspectionError::from)
-        })?;
+        self.backbone
+            .take::<InspectionError>(&mut self.preprocessor, frame)?;
         done(Stage::Preprocess);
         self.backbone.infer()?;
         done(Stage::Backbone);

@@ -10,6 +10,7 @@ pub use crate::network::{KernelReport, NetworkError, Precision, QuantisedError, 
 pub use preprocess::{GeometryError, InputGeometry, Preprocessor, Rect};
 pub use spec::{BackboneSpec, InputSpec, SpecError, TapSpec};
 
+use crate::frame::Frame;
 use crate::network::{Network, Signature, StepCost};
 use thiserror::Error;
 
@@ -41,6 +42,8 @@ pub struct Backbone {
     spec: BackboneSpec,
     side: usize,
     network: Network,
+    /// The picture as bytes, for a network that takes them.
+    bytes: Vec<u8>,
 }
 
 impl Backbone {
@@ -77,6 +80,7 @@ impl Backbone {
             spec: spec.clone(),
             side,
             network: Network::load(bytes, &signature, threads)?,
+            bytes: Vec::new(),
         })
     }
 
@@ -89,6 +93,7 @@ impl Backbone {
             spec: self.spec.clone(),
             side: self.side,
             network: self.network.another()?,
+            bytes: Vec::new(),
         })
     }
 
@@ -144,6 +149,25 @@ impl Backbone {
             })
             .map_err(BackboneError::from)?;
         outcome
+    }
+
+    /// Takes `frame` as the next input: as bytes where the network takes bytes, which are those that
+    /// it would round the numbers to.
+    ///
+    /// # Errors
+    /// [`GeometryError`], or [`NetworkError::Run`].
+    pub fn take<E: From<BackboneError> + From<GeometryError>>(
+        &mut self,
+        preprocessor: &mut Preprocessor,
+        frame: &Frame,
+    ) -> Result<(), E> {
+        let Some(bytes) = self.network.picture() else {
+            return self.fill(|input| preprocessor.run(frame, input).map_err(E::from));
+        };
+        self.bytes.resize(3 * self.side * self.side, 0);
+        preprocessor.run_bytes(frame, bytes, &mut self.bytes)?;
+        self.network.fill_bytes(&self.bytes);
+        Ok(())
     }
 
     /// The second half of [`Backbone::run`].

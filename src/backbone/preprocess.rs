@@ -1,10 +1,12 @@
-//! Frame to network input: region of interest, antialiased bilinear resize, crop, normalise.
+//! Frame to network input: region of interest, antialiased bilinear resize, crop, normalise, and for
+//! a network in integers round to its bytes.
 //!
 //! The trainer and the board use the same function, so that the fit and the inspection see the same
 //! numbers. Everything is f32 with additions and multiplications in a fixed order: the same bits on
 //! every processor.
 
 use crate::frame::{Frame, Pixels};
+use crate::network::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -155,6 +157,64 @@ pub struct Preprocessor {
     vertical: Taps,
     horizontal: Taps,
     row: Vec<f32>,
+    /// A row of the result, three channels per pixel, before it is normalised.
+    line: Vec<f32>,
+}
+
+/// Values of a line that are finished together: whole vectors, and whole pixels.
+const BATCH: usize = 48;
+
+/// Where normalised lines go.
+trait Sink {
+    /// Line `y`: `values`, three per pixel, become `value * scale + offset`.
+    fn line(&mut self, y: usize, values: &[f32], scale: &[f32; BATCH], offset: &[f32; BATCH]);
+}
+
+/// `[3, side, side]`.
+struct Planes<'a>(&'a mut [f32]);
+
+impl Sink for Planes<'_> {
+    fn line(&mut self, y: usize, values: &[f32], scale: &[f32; BATCH], offset: &[f32; BATCH]) {
+        let side = values.len() / 3;
+        let plane = side * side;
+        for (x, pixel) in values.chunks_exact(3).enumerate() {
+            for c in 0..3 {
+                self.0[c * plane + y * side + x] = pixel[c] * scale[c] + offset[c];
+            }
+        }
+    }
+}
+
+/// `[side, side, 3]`, each value rounded to a byte.
+struct Rounded<'a>(&'a mut [u8], Bytes);
+
+impl Sink for Rounded<'_> {
+    fn line(&mut self, y: usize, values: &[f32], scale: &[f32; BATCH], offset: &[f32; BATCH]) {
+        let to = &mut self.0[y * values.len()..][..values.len()];
+        let bytes = self.1;
+        match bytes.inverse() {
+            Some(inverse) => each(to, values, scale, offset, |v| {
+                bytes.round_steps(v * inverse)
+            }),
+            None => each(to, values, scale, offset, |v| bytes.round(v)),
+        }
+    }
+}
+
+#[inline(always)]
+fn each(
+    to: &mut [u8],
+    values: &[f32],
+    scale: &[f32; BATCH],
+    offset: &[f32; BATCH],
+    round: impl Fn(f32) -> u8,
+) {
+    for (values, to) in values.chunks(BATCH).zip(to.chunks_mut(BATCH)) {
+        let by = scale.iter().zip(offset);
+        for ((byte, value), (scale, offset)) in to.iter_mut().zip(values).zip(by) {
+            *byte = round(value * scale + offset);
+        }
+    }
 }
 
 impl Preprocessor {
@@ -168,6 +228,7 @@ impl Preprocessor {
             vertical: Taps::default(),
             horizontal: Taps::default(),
             row: Vec::new(),
+            line: Vec::new(),
         }
     }
 
@@ -187,6 +248,30 @@ impl Preprocessor {
     pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), GeometryError> {
         let side = self.geometry.side();
         assert_eq!(out.len(), 3 * side * side, "network input buffer");
+        self.fill(frame, Planes(out))
+    }
+
+    /// As [`Preprocessor::run`], with every number rounded to a byte as the network rounds it: `out`
+    /// is `[side, side, 3]`, red first.
+    ///
+    /// # Errors
+    /// [`GeometryError::RoiOutside`] if the frame is smaller than the fitted region.
+    ///
+    /// # Panics
+    /// If `out` is not `3 * side * side` long: a programming error.
+    pub fn run_bytes(
+        &mut self,
+        frame: &Frame,
+        bytes: Bytes,
+        out: &mut [u8],
+    ) -> Result<(), GeometryError> {
+        let side = self.geometry.side();
+        assert_eq!(out.len(), 3 * side * side, "network input buffer");
+        self.fill(frame, Rounded(out, bytes))
+    }
+
+    fn fill(&mut self, frame: &Frame, out: impl Sink) -> Result<(), GeometryError> {
+        let side = self.geometry.side();
         let (width, height) = (frame.width(), frame.height());
         let roi = self.geometry.roi.unwrap_or(Rect {
             x: 0,
@@ -210,6 +295,7 @@ impl Preprocessor {
         }
         let channels = frame.pixels().channels();
         self.row.resize(rw * channels, 0.0);
+        self.line.resize(3 * side, 0.0);
         match frame.pixels() {
             Pixels::Gray8(v) => self.resize::<u8, 1>(v, width, roi, 1.0, out),
             Pixels::Gray16(v) => self.resize::<u16, 1>(v, width, roi, 1.0 / 257.0, out),
@@ -227,12 +313,13 @@ impl Preprocessor {
         width: usize,
         roi: Rect,
         depth_scale: f32,
-        out: &mut [f32],
+        mut out: impl Sink,
     ) {
         let side = self.geometry.side();
         let (x0, y0) = (roi.x as usize, roi.y as usize);
         let row_len = roi.width as usize * C;
-        let plane = side * side;
+        let scale = std::array::from_fn(|i| self.scale[i % 3]);
+        let offset = std::array::from_fn(|i| self.offset[i % 3]);
         for oy in 0..side {
             let first = self.vertical.first[oy] as usize;
             let weights = &self.vertical.weights[oy * self.vertical.span..][..self.vertical.span];
@@ -259,10 +346,10 @@ impl Preprocessor {
                     }
                 }
                 for c in 0..3 {
-                    let value = sum[c.min(C - 1)] * depth_scale;
-                    out[c * plane + oy * side + ox] = value * self.scale[c] + self.offset[c];
+                    self.line[3 * ox + c] = sum[c.min(C - 1)] * depth_scale;
                 }
             }
+            out.line(oy, &self.line, &scale, &offset);
         }
     }
 }
@@ -391,6 +478,34 @@ mod tests {
             .run(&cut, &mut out)
             .expect_err("region outside accepted");
         assert!(error.to_string().contains("30 x 20"));
+    }
+
+    #[test]
+    fn bytes_are_what_the_network_rounds_the_numbers_to() {
+        let grey: Vec<u16> = (0..70 * 50).map(|i| (i * 37 % 65_536) as u16).collect();
+        let frames = [
+            gradient(97, 61),
+            gradient(20, 150),
+            Frame::new(70, 50, Pixels::Gray16(grey)).expect("frame"),
+        ];
+        for (scale, zero_point) in [(1.0 / 128.0, 127), (0.0123, 40)] {
+            let bytes = Bytes { scale, zero_point };
+            for frame in &frames {
+                let mut preprocessor =
+                    Preprocessor::new(geometry(96, 64), [127.0, 110.0, 90.0], [128.0, 60.0, 55.0]);
+                let mut numbers = vec![0.0f32; 3 * 64 * 64];
+                preprocessor.run(frame, &mut numbers).expect("numbers");
+                let mut found = vec![0; numbers.len()];
+                preprocessor
+                    .run_bytes(frame, bytes, &mut found)
+                    .expect("bytes");
+                for (i, &byte) in found.iter().enumerate() {
+                    let number = numbers[i % 3 * 64 * 64 + i / 3];
+                    let steps = (number / scale).round_ties_even() + f32::from(zero_point);
+                    assert_eq!(byte, steps.clamp(0.0, 255.0) as u8, "{i}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub(crate) mod integer;
 mod quantised;
 
-pub use integer::{Kernel, KernelError, Refusal, StepCost, peak_products};
+pub use integer::{Bytes, Kernel, KernelError, Refusal, StepCost, peak_products};
 pub use quantised::QuantisedError;
 
 use integer::Integers;
@@ -426,16 +426,24 @@ impl Network {
         }
     }
 
-    /// Takes `[rows, columns, channels]` bytes, which are the quantised input, instead of what
-    /// [`Network::fill`] would write. `false`, and nothing done, when the network runs in floats or
-    /// takes no picture.
+    /// What bytes mean to a network that takes a picture as bytes; `None` for every other one.
+    pub fn picture(&self) -> Option<Bytes> {
+        match &self.engine {
+            Engine::Integers(integers) => integers.picture(),
+            Engine::Tract(_) => None,
+        }
+    }
+
+    /// Takes `[rows, columns, channels]` bytes of [`Network::picture`] instead of what
+    /// [`Network::fill`] would write. Nothing is done where there are none.
     ///
     /// # Panics
     /// When `pixels` has another length than the input: a programming error.
-    pub fn fill_bytes(&mut self, pixels: &[u8]) -> bool {
-        match &mut self.engine {
-            Engine::Integers(integers) => integers.take_bytes(pixels),
-            Engine::Tract(_) => false,
+    pub fn fill_bytes(&mut self, pixels: &[u8]) {
+        if let Engine::Integers(integers) = &mut self.engine
+            && integers.picture().is_some()
+        {
+            integers.take_bytes(pixels);
         }
     }
 

@@ -71,10 +71,49 @@ pub(super) fn limited(value: f32, low: f32, high: f32) -> f32 {
     if value > high { high } else { value }
 }
 
-/// `value / scale` rounded, halves to even, plus the zero point, saturated.
+/// The bytes that stand for numbers: `(byte - zero_point) * scale`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bytes {
+    /// Difference of two numbers whose bytes follow each other; above 0.
+    pub scale: f32,
+    /// The byte of 0.
+    pub zero_point: u8,
+}
+
+impl Bytes {
+    /// `value / scale` rounded, halves to even, plus the zero point, saturated. What is not a number
+    /// becomes 0.
+    #[inline]
+    pub fn round(self, value: f32) -> u8 {
+        self.round_steps(value / self.scale)
+    }
+
+    /// As [`Bytes::round`], of a value over the scale.
+    #[inline]
+    pub fn round_steps(self, steps: f32) -> u8 {
+        rounded(steps, f32::from(self.zero_point))
+    }
+
+    /// One over the scale, if multiplying by it gives exactly what dividing by the scale gives: a
+    /// power of two.
+    pub fn inverse(self) -> Option<f32> {
+        const FRACTION: u32 = (1 << 23) - 1;
+        let exact = self.scale.to_bits() & FRACTION == 0 && self.scale.is_normal();
+        let inverse = 1.0 / self.scale;
+        (exact && inverse.is_normal()).then_some(inverse)
+    }
+}
+
+/// As [`Bytes::round`].
+#[inline]
 pub(super) fn quantised(value: f32, scale: f32, zero: f32) -> u8 {
-    // As in the kernels: rounds by an addition. What is not a number becomes 0, as a cast does.
+    rounded(value / scale, zero)
+}
+
+#[inline]
+fn rounded(steps: f32, zero: f32) -> u8 {
+    // As in the kernels: rounds by an addition. A cast makes 0 of what is not a number.
     const ROUNDER: f32 = 12_582_912.0;
-    let steps = (value / scale).clamp(-1024.0, 1024.0);
+    let steps = steps.clamp(-1024.0, 1024.0);
     ((steps + ROUNDER) - ROUNDER + zero) as u8
 }

@@ -23,6 +23,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
+pub use entry::Bytes;
 pub use kernels::{Kernel, KernelError};
 pub use reader::Refusal;
 
@@ -56,7 +57,7 @@ pub(super) struct Integers {
     plan: Arc<Plan>,
     buffers: Buffers,
     threads: Threads,
-    /// `[channels, rows, columns]`, or the channels last; filled by the caller.
+    /// `[channels, rows, columns]`, or the channels last; filled by the caller. Empty until then.
     input: Vec<f32>,
     /// Whether the plan's input was written as bytes since the floats were.
     as_bytes: bool,
@@ -114,7 +115,7 @@ impl Integers {
             Plan::new(&description, shape, kernel).map_err(|e| refused(&e.node, e.problem))?;
         Ok(Self {
             buffers: Buffers::new(&plan, threads.count()),
-            input: vec![0.0; channels * rows * columns],
+            input: Vec::new(),
             plan: Arc::new(plan),
             threads: threads.clone(),
             as_bytes: false,
@@ -128,7 +129,7 @@ impl Integers {
             plan: self.plan.clone(),
             buffers: Buffers::new(&self.plan, self.threads.count()),
             threads: self.threads.clone(),
-            input: vec![0.0; self.input.len()],
+            input: Vec::new(),
             as_bytes: false,
             has_run: false,
         }
@@ -156,18 +157,24 @@ impl Integers {
 
     pub(super) fn input_mut(&mut self) -> &mut [f32] {
         self.as_bytes = false;
+        self.input.resize(self.plan.input_length(), 0.0);
         &mut self.input
     }
 
-    /// Takes `[rows, columns, channels]` bytes of the input's lattice. `false`, and nothing done,
-    /// where the network does more to its input than to round it.
-    pub(super) fn take_bytes(&mut self, pixels: &[u8]) -> bool {
-        if self.plan.entry.channels_last {
-            return false;
-        }
+    /// What the bytes of a picture mean; `None` where the network does more to its input than to
+    /// round it.
+    pub(super) fn picture(&self) -> Option<Bytes> {
+        let lattice = self.plan.tensors[0].lattice;
+        (!self.plan.entry.channels_last).then_some(Bytes {
+            scale: lattice.scale,
+            zero_point: lattice.zero_point,
+        })
+    }
+
+    /// Takes the bytes of a picture, `[rows, columns, channels]`.
+    pub(super) fn take_bytes(&mut self, pixels: &[u8]) {
         self.plan.take_bytes(pixels, &mut self.buffers);
         self.as_bytes = true;
-        true
     }
 
     /// Runs on the input that was written last.
@@ -181,6 +188,7 @@ impl Integers {
             ..
         } = self;
         if !*as_bytes {
+            input.resize(plan.input_length(), 0.0);
             plan.quantise(input, buffers);
         }
         match threads.pool() {

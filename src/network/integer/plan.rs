@@ -205,6 +205,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Numbers of an input.
+    pub(super) fn input_length(&self) -> usize {
+        let shape = self.tensors[0].shape;
+        shape.channels * shape.rows * shape.columns
+    }
+}
+
 /// Gives each tensor a buffer. One with a margin keeps its own, because the margin is written
 /// once; the others share as soon as nobody reads them any more.
 fn share(tensors: &mut [Tensor], steps: &[Step], exits: &[Leaving]) -> Vec<(usize, u8)> {

@@ -61,12 +61,9 @@ impl Extractor {
         frame: &partgate::frame::Frame,
         out: &mut [f32],
     ) -> Result<(), InspectionError> {
-        let preprocessor = &mut self.preprocessor;
-        self.backbone.run(|input| {
-            preprocessor
-                .run(frame, input)
-                .map_err(InspectionError::from)
-        })?;
+        self.backbone
+            .take::<InspectionError>(&mut self.preprocessor, frame)?;
+        self.backbone.infer()?;
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
         self.aggregator.run(fine, coarse, out);
         Ok(())
