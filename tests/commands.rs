@@ -274,6 +274,31 @@ fn inspect_shows_what_conditions_a_product() {
 }
 
 #[test]
+fn what_runs_in_floats_is_refused_where_integers_are_required() {
+    let golden = |name: &str| text(&bundle::root().join("tests/golden").join(name));
+    let arguments = ["--runs", "2", "--require-integers", "--layers", "--json"];
+    let bench = |name: &str| {
+        let file = golden(name);
+        let all: Vec<&str> = ["bench", &file].into_iter().chain(arguments).collect();
+        partgate(&all)
+    };
+    // The first member of this one runs in integers, the second is an f32 file.
+    let error = bench("format-2.pgp").exits(4).stderr;
+    assert!(
+        error.contains("does not run in integers") && error.contains("f32"),
+        "{error}"
+    );
+    let json = bench("format-1.pgp").exits(0).json();
+    let steps = field(&json, "layers.steps").as_array().expect("steps");
+    assert!(steps.len() > 5, "{steps:?}");
+    assert!(number(&json, "layers.peak_products_per_second") > 1e8);
+    for step in steps.iter().filter(|s| number(s, "products") > 0.0) {
+        let share = number(step, "share_of_peak");
+        assert!(share > 0.0 && share < 1.5, "{step}");
+    }
+}
+
+#[test]
 fn diff_names_what_differs() {
     let bench = Bench::new();
     let other = bundle::changed(bundle::small(), |m| {

@@ -20,6 +20,7 @@ mod reader_tests;
 mod run;
 mod shapes;
 mod sums;
+mod team;
 #[cfg(test)]
 mod tests;
 
@@ -29,10 +30,11 @@ pub use reader::Refusal;
 
 use super::Threads;
 use plan::Plan;
-use run::{Alone, Buffers, Team};
+use run::Buffers;
 use serde::Serialize;
 use shapes::Shape;
 use std::sync::Arc;
+use team::{Alone, Team};
 use tract_onnx::pb;
 
 /// What one fused step costs.

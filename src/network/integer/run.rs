@@ -7,30 +7,10 @@ use super::kernels::{
     Addition, Block, Blocks, Dense, Kernel, Lines, Other, Saturation, Source, sum_of_bytes,
 };
 use super::plan::{LeavingForm, Plan, Step, Tensor, Work};
+use super::sums::Pixels;
+use super::team::Team;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-
-/// Who shares the work of a step.
-pub(crate) trait Team: Sync {
-    /// How many.
-    fn count(&self) -> usize;
-    /// Both, at the same time if there is somebody for the second.
-    fn join(&self, first: impl FnOnce() + Send, second: impl FnOnce() + Send);
-}
-
-/// The calling thread.
-pub(crate) struct Alone;
-
-impl Team for Alone {
-    fn count(&self) -> usize {
-        1
-    }
-
-    fn join(&self, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
-        first();
-        second();
-    }
-}
 
 /// The memory of one run at a time.
 pub(crate) struct Buffers {
@@ -234,7 +214,12 @@ impl Plan {
         let bytes = buffers.tensors[tensor.buffer].bytes();
         let (scales, zero) = match &exit.form {
             LeavingForm::Sums(sums) => {
-                return sums.run(self.kernel, team, (tensor, bytes), input, out);
+                let pixels = Pixels {
+                    shape: tensor.shape,
+                    lines: tensor.lines,
+                    bytes,
+                };
+                return sums.run(self.kernel, team, pixels, input, out);
             }
             LeavingForm::Bytes { scales, zero_point } => (scales, f32::from(*zero_point)),
         };

@@ -2,13 +2,21 @@
 
 use super::description::{Lattice, Unrounded};
 use super::entry::limited;
-use super::kernels::{Kernel, LANES, MOST_SUMS, PANELS, Panels, Task, Tile};
+use super::kernels::{Kernel, LANES, Lines, MOST_SUMS, PANELS, Panels, Task, Tile};
 use super::pack::Packed;
-use super::plan::Tensor;
-use super::run::Team;
+use super::shapes::Shape;
+use super::team::Team;
 
 /// Pixels behind a tensor that a tile may read and nobody uses.
 pub(super) const BEHIND: usize = LANES;
+
+/// What the convolution takes.
+#[derive(Clone, Copy)]
+pub(super) struct Pixels<'a> {
+    pub(super) shape: Shape,
+    pub(super) lines: Lines,
+    pub(super) bytes: &'a [u8],
+}
 
 /// A convolution at the end, ready to run.
 pub(super) struct Sums {
@@ -44,21 +52,17 @@ impl Sums {
         self.outputs
     }
 
-    /// The sums of every pixel of `tensor` into `out`, `[channels, rows, columns]`. `input` is the
+    /// The sums of every pixel into `out`, `[channels, rows, columns]`. `input` is the
     /// network's, `[rows, columns, channels]`.
     pub(super) fn run(
         &self,
         kernel: Kernel,
         team: &impl Team,
-        (tensor, bytes): (&Tensor, &[u8]),
+        pixels: Pixels<'_>,
         input: &[f32],
         out: &mut [f32],
     ) {
-        let part = Part {
-            sums: self,
-            tensor,
-            bytes,
-        };
+        let part = Part { sums: self, pixels };
         part.share(kernel, team, team.count(), 0, out);
         let Some(added) = self.added else {
             for value in out {
@@ -76,8 +80,7 @@ impl Sums {
 #[derive(Clone, Copy)]
 struct Part<'a> {
     sums: &'a Sums,
-    tensor: &'a Tensor,
-    bytes: &'a [u8],
+    pixels: Pixels<'a>,
 }
 
 impl Part<'_> {
@@ -90,7 +93,7 @@ impl Part<'_> {
         first: usize,
         out: &mut [f32],
     ) {
-        let area = self.tensor.shape.rows * self.tensor.shape.columns;
+        let area = self.pixels.shape.rows * self.pixels.shape.columns;
         let together = PANELS * LANES;
         let tiles = (out.len() / area).div_ceil(together);
         let left = threads.min(tiles) / 2;
@@ -123,12 +126,12 @@ impl Task for Leaving<'_, '_> {
 
     #[inline(always)]
     fn run<T: Tile>(self) {
-        let Part {
-            sums,
-            tensor,
+        let Part { sums, pixels } = self.part;
+        let Pixels {
+            shape,
+            lines,
             bytes,
-        } = self.part;
-        let (shape, lines) = (tensor.shape, tensor.lines);
+        } = pixels;
         let area = shape.rows * shape.columns;
         let channels = self.out.len() / area;
         let panels = sums.filter.panels();

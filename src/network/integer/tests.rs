@@ -5,8 +5,9 @@ mod drawn;
 use super::description::{ExitForm, Layer, Operation, Unrounded, Value};
 use super::kernels::Kernel;
 use super::plan::Plan;
-use super::run::{Alone, Buffers, Team};
+use super::run::Buffers;
 use super::shapes::Shape;
+use super::team::{Alone, Team};
 use drawn::{Draw, Net, drawn};
 use proptest::prelude::*;
 
