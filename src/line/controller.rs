@@ -329,7 +329,7 @@ impl<F> Controller<F> {
         let (from, to) = self.stall;
         // A frame that may have waited for this process may have arrived at the beginning of the delay.
         // A stamp after that could have been in the future.
-        let waited = to.0 > 0 && clock <= to.after(AFTER_STALL) && info.exposed <= to;
+        let waited = clock <= to.after(AFTER_STALL) && info.exposed <= to;
         let latest = if waited { from } else { clock };
         self.pair(clock, emit, |pairing, emit| {
             pairing.frame(frame, info, latest, clock, emit);

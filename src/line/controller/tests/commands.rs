@@ -156,6 +156,33 @@ fn a_frame_that_may_have_waited_is_not_believed_if_its_stamp_was_in_the_future_w
     }
 }
 
+/// The process stood still for 30 ms. A frame is there `after` ms later, exposed `exposed` ms later.
+fn believed_after_a_delay(after: u64, exposed: i64) -> bool {
+    let mut run = Run::new(settings());
+    run.wait(40);
+    run.clock += 30 * MS;
+    let to = run.clock;
+    let exposed = to.saturating_add_signed(exposed * MS as i64);
+    let now = run.now();
+    run.controller
+        .trigger(Instant(exposed - 2 * MS), 0, now, &mut |c| {
+            run.reported.push(c)
+        });
+    run.wait(after);
+    run.frame_of(exposed, false);
+    let matched = |c: &Command<u64>| matches!(c, Command::PartInspector { .. });
+    run.reported.iter().any(matched)
+}
+
+#[test]
+fn what_comes_a_while_after_a_delay_has_not_waited() {
+    for (after, exposed, believed) in [(20, -5, false), (21, -5, true), (5, 0, false), (5, 1, true)]
+    {
+        let found = believed_after_a_delay(after, exposed);
+        assert_eq!(found, believed, "{after} ms later, stamped {exposed}");
+    }
+}
+
 #[test]
 fn a_frame_that_came_since_a_delay_is_believed() {
     let mut run = Run::new(settings());

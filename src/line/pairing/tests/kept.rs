@@ -166,3 +166,31 @@ fn a_number_that_came_before_is_a_repetition_even_with_another_content() {
     });
     assert_eq!(reported.last(), Some(&Paired::Free(2, Unused::Repeated)));
 }
+
+#[test]
+fn a_stamp_before_the_newest_one_is_left_over() {
+    for (exposed, used) in [(111, true), (109, false)] {
+        let reported = run(|p, e| {
+            p.frame(
+                1,
+                info(1, 110, false),
+                Instant(112),
+                Instant(112),
+                &mut |x| {
+                    e(x);
+                },
+            );
+            p.trigger(PartId(2), Instant(100), &mut |x| e(x));
+            p.trigger(PartId(3), Instant(101), &mut |x| e(x));
+            p.frame(
+                2,
+                info(2, exposed, false),
+                Instant(115),
+                Instant(115),
+                &mut |x| e(x),
+            );
+        });
+        let second = matched(3, 2, exposed);
+        assert_eq!(reported.contains(&second), used, "{exposed}: {reported:?}");
+    }
+}
