@@ -184,6 +184,22 @@ fn what_comes_a_while_after_a_delay_has_not_waited() {
 }
 
 #[test]
+fn a_frame_that_is_the_first_to_come_after_a_delay_has_waited_too() {
+    let mut run = Run::new(settings());
+    run.wait(40);
+    run.clock += 30 * MS;
+    let exposed = run.clock - 5 * MS;
+    run.frame_of(exposed, false);
+    let now = run.now();
+    run.controller
+        .trigger(Instant(exposed - 2 * MS), 0, now, &mut |c| {
+            run.reported.push(c)
+        });
+    let matched = |c: &Command<u64>| matches!(c, Command::PartInspector { .. });
+    assert!(!run.reported.iter().any(matched));
+}
+
+#[test]
 fn a_frame_that_came_since_a_delay_is_believed() {
     let mut run = Run::new(settings());
     run.clock += 60 * MS;

@@ -194,3 +194,19 @@ fn a_stamp_before_the_newest_one_is_left_over() {
         assert_eq!(reported.contains(&second), used, "{exposed}: {reported:?}");
     }
 }
+
+#[test]
+fn a_camera_whose_clock_stands_still_does_not_wear_out_what_is_remembered() {
+    let reported = run(|p, e| {
+        let mut frame = |n: u64, exposed: u64| {
+            let at = Instant(exposed + 5);
+            p.frame(n, info(n, exposed, false), at, at, &mut |x| e(x));
+        };
+        frame(1, 100);
+        for n in 2..=2 * REMEMBERED as u64 {
+            frame(n, 200);
+        }
+        frame(999, 100);
+    });
+    assert_eq!(reported.last(), Some(&Paired::Free(999, Unused::Repeated)));
+}
