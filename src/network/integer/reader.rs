@@ -62,7 +62,7 @@ struct Real {
 }
 
 impl Real {
-    fn new(node: &pb::NodeProto, operation: Operation, bias: Vec<f32>) -> Thing {
+    fn of(node: &pb::NodeProto, operation: Operation, bias: Vec<f32>) -> Thing {
         Thing::Real(Box::new(Self {
             name: node.name.clone(),
             operation,
@@ -392,7 +392,7 @@ impl<'a> Reader<'a> {
             bias,
             scales,
         };
-        Ok(Real::new(node, Operation::Convolution(convolution), exact))
+        Ok(Real::of(node, Operation::Convolution(convolution), exact))
     }
 
     /// In units of the input's scale times the weights'.
@@ -478,7 +478,7 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let (left, right) = (self.value(node, 0)?, self.value(node, 1)?);
-                Ok(Real::new(node, Operation::Add { left, right }, Vec::new()))
+                Ok(Real::of(node, Operation::Add { left, right }, Vec::new()))
             }
         }
     }
@@ -504,7 +504,7 @@ impl<'a> Reader<'a> {
                     input: self.value(node, 0)?,
                     geometry: geometry(node, window)?,
                 };
-                Ok(Real::new(node, operation, Vec::new()))
+                Ok(Real::of(node, operation, Vec::new()))
             }
             _ => Err("no such operator in integers".into()),
         }

@@ -219,7 +219,8 @@ fn features_are_standardised_and_the_last_sums_are_not_rounded() {
 
 #[test]
 fn what_else_happens_to_an_input_is_refused() {
-    let spoils: [(fn(&mut GraphProto), &str); 8] = [
+    type Spoil = fn(&mut GraphProto);
+    let spoils: [(Spoil, &str); 8] = [
         (
             |g| g.node[0].attribute[0].ints = vec![0, 2, 3, 1],
             "channels to the front",

@@ -174,13 +174,13 @@ fn input_of(net: &Net, draw: &mut Draw) -> (Vec<f32>, Vec<u8>) {
     let of = |list: &[f32], channel: usize, none: f32| list.get(channel).copied().unwrap_or(none);
     let mut rounded = vec![0; bytes.len()];
     let mut reals = Vec::new();
-    for i in 0..bytes.len() {
+    for (i, &byte) in bytes.iter().enumerate() {
         let (pixel, channel) = (i / shape.channels, i % shape.channels);
         let (shift, gain) = (
             of(&entry.shift, channel, 0.0),
             of(&entry.gain, channel, 1.0),
         );
-        let value = real(bytes[i]) / gain + shift + draw.scale() * lattice.scale;
+        let value = real(byte) / gain + shift + draw.scale() * lattice.scale;
         let changed = ((value - shift) * gain).max(entry.low).min(entry.high);
         let steps = (changed / lattice.scale).round_ties_even() + zero;
         rounded[channel * plane + pixel] = steps.clamp(0.0, 255.0) as u8;
