@@ -478,7 +478,7 @@ fn a_product_in_floats_does_not_run_where_integers_are_required() {
     let product = bundle::root().join("tests/golden/format-2.pgp");
     std::fs::copy(product, plant.at("small.pgp")).expect("bundle");
     let mut running = plant.start();
-    assert_eq!(running.await_end().code(), Some(1));
+    assert_eq!(running.await_end().code(), Some(4));
     let printed = plant.printed();
     assert!(printed.contains("does not run in integers"), "{printed}");
     assert!(!on_between(&plant.changes(), "ready", 0, u64::MAX));
