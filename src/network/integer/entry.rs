@@ -112,8 +112,46 @@ pub(super) fn quantised(value: f32, scale: f32, zero: f32) -> u8 {
 
 #[inline]
 fn rounded(steps: f32, zero: f32) -> u8 {
-    // As in the kernels: rounds by an addition. A cast makes 0 of what is not a number.
+    // Rounds by an addition, as the kernels do. The lowest byte of the significand is then the
+    // integer: vectors of bytes come from that, and not from a cast.
     const ROUNDER: f32 = 12_582_912.0;
-    let steps = steps.clamp(-1024.0, 1024.0);
-    ((steps + ROUNDER) - ROUNDER + zero) as u8
+    let whole = (steps.clamp(-1024.0, 1024.0) + ROUNDER) - ROUNDER + zero;
+    // What is not a number becomes 0.
+    let bounded = whole.max(0.0).min(255.0);
+    (bounded + ROUNDER).to_bits() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_a_byte() {
+        let bytes = Bytes {
+            scale: 0.5,
+            zero_point: 100,
+        };
+        for (value, byte) in [
+            (f32::NAN, 0),
+            (f32::NEG_INFINITY, 0),
+            (f32::INFINITY, 255),
+            (-1e30, 0),
+            (1e30, 255),
+            (-50.0, 0),
+            (77.5, 255),
+            (0.0, 100),
+            (0.25, 100),
+            (0.75, 102),
+            (-0.25, 100),
+            (1.0, 102),
+        ] {
+            assert_eq!(bytes.round(value), byte, "{value}");
+        }
+        assert_eq!(bytes.inverse(), Some(2.0));
+        let other = Bytes {
+            scale: 0.3,
+            ..bytes
+        };
+        assert_eq!(other.inverse(), None);
+    }
 }
