@@ -209,11 +209,17 @@ fn each(
     offset: &[f32; BATCH],
     round: impl Fn(f32) -> u8,
 ) {
-    for (values, to) in values.chunks(BATCH).zip(to.chunks_mut(BATCH)) {
-        let by = scale.iter().zip(offset);
-        for ((byte, value), (scale, offset)) in to.iter_mut().zip(values).zip(by) {
-            *byte = round(value * scale + offset);
+    // Arrays of a known length are what becomes vectors.
+    let (whole, rest) = values.as_chunks::<BATCH>();
+    let (to, to_rest) = to.as_chunks_mut::<BATCH>();
+    for (values, to) in whole.iter().zip(to) {
+        for i in 0..BATCH {
+            to[i] = round(values[i] * scale[i] + offset[i]);
         }
+    }
+    let by = scale.iter().zip(offset);
+    for ((to, value), (scale, offset)) in to_rest.iter_mut().zip(rest).zip(by) {
+        *to = round(value * scale + offset);
     }
 }
 
