@@ -110,6 +110,8 @@ pub(super) fn quantised(value: f32, scale: f32, zero: f32) -> u8 {
     rounded(value / scale, zero)
 }
 
+// `clamp` would keep what is not a number.
+#[allow(clippy::manual_clamp)]
 #[inline]
 fn rounded(steps: f32, zero: f32) -> u8 {
     // Rounds by an addition, as the kernels do. The lowest byte of the significand is then the
