@@ -487,19 +487,6 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_after_a_start_shows_no_part_where_contents_are_told_apart() {
-        let reported = run(|p, e| {
-            p.trigger(PartId(1), Instant(100), &mut |x| e(x));
-            let frame = FrameInfo {
-                content: Some(5),
-                ..info(7, 110, false)
-            };
-            p.frame(7, frame, Instant(120), Instant(120), &mut |x| e(x));
-        });
-        assert_eq!(reported, [Paired::Free(7, Unused::Repeated)]);
-    }
-
-    #[test]
     fn a_frozen_camera_shows_no_second_part_for_as_long_as_it_is_remembered() {
         let reported = run(|p, e| {
             start(p, e);

@@ -210,3 +210,16 @@ fn a_camera_whose_clock_stands_still_does_not_wear_out_what_is_remembered() {
     });
     assert_eq!(reported.last(), Some(&Paired::Free(999, Unused::Repeated)));
 }
+
+#[test]
+fn the_first_frame_after_a_start_shows_no_part_where_contents_are_told_apart() {
+    let reported = run(|p, e| {
+        p.trigger(PartId(1), Instant(100), &mut |x| e(x));
+        let frame = FrameInfo {
+            content: Some(5),
+            ..info(7, 110, false)
+        };
+        p.frame(7, frame, Instant(120), Instant(120), &mut |x| e(x));
+    });
+    assert_eq!(reported, [Paired::Free(7, Unused::Repeated)]);
+}
