@@ -229,10 +229,7 @@ impl Network {
         signature: &Signature<'_>,
         threads: &Threads,
     ) -> Result<Self, NetworkError> {
-        let reader = quantised::reader();
-        let proto = reader
-            .proto_model_for_read(&mut std::io::Cursor::new(bytes))
-            .map_err(|e| refused(signature, chain(&e)))?;
+        let (reader, proto) = read(bytes, signature)?;
         let mut refused_nodes = Vec::new();
         if let (Precision::Int8, Some(graph)) = (signature.precision, &proto.graph) {
             let outputs: Vec<&str> = signature.outputs.iter().map(|(name, _)| *name).collect();
@@ -252,10 +249,7 @@ impl Network {
         signature: &Signature<'_>,
         threads: &Threads,
     ) -> Result<Self, NetworkError> {
-        let reader = quantised::reader();
-        let proto = reader
-            .proto_model_for_read(&mut std::io::Cursor::new(bytes))
-            .map_err(|e| refused(signature, chain(&e)))?;
+        let (reader, proto) = read(bytes, signature)?;
         Self::in_floats(&reader, proto, signature, threads, Vec::new())
     }
 
@@ -489,6 +483,17 @@ impl Network {
             message: "nothing was run yet".into(),
         })
     }
+}
+
+fn read(
+    bytes: &[u8],
+    signature: &Signature<'_>,
+) -> Result<(tract_onnx::Onnx, tract_onnx::pb::ModelProto), NetworkError> {
+    let reader = quantised::reader();
+    let proto = reader
+        .proto_model_for_read(&mut std::io::Cursor::new(bytes))
+        .map_err(|e| refused(signature, chain(&e)))?;
+    Ok((reader, proto))
 }
 
 fn refused(signature: &Signature<'_>, message: String) -> NetworkError {
