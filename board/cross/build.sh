@@ -24,7 +24,8 @@ if [ "${1:-}" = --quick ]; then
     shift
 fi
 [ $# -eq 0 ] || fail "unknown argument $1; the head of this file has the usage"
-compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
+# libclang-cpp.so is another library, and does not serve.
+compgen -G '/usr/lib/llvm-*/lib/libclang[-.][0-9s]*' >/dev/null || compgen -G '/usr/lib/*/libclang[-.][0-9s]*' >/dev/null \
     || fail "libclang is missing (the camera bindings are made with it); install it with: apt-get install libclang-dev"
 
 export CARGO_TARGET_DIR=$root/target/cross
