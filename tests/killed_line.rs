@@ -246,7 +246,8 @@ fn sigterm_leaves_the_lines_unattended_and_the_record_ends_with_a_stop() {
 fn no_signal_that_can_be_taken_leaves_the_lines_at_their_last_level() {
     for signal in [Signal::HUP, Signal::QUIT, Signal::INT] {
         let plant = small_line();
-        let mut running = plant.start();
+        // This test may run under `nohup` itself.
+        let mut running = plant.start_by(&["env", "--default-signal=HUP"]);
         running.await_ready();
         let vision = running.await_vision(None);
         running.signal(signal);
@@ -256,6 +257,21 @@ fn no_signal_that_can_be_taken_leaves_the_lines_at_their_last_level() {
         assert!(!level_at(&changes, "ready", now), "{signal:?}");
         assert!(level_at(&changes, "fault", now), "{signal:?}");
     }
+}
+
+/// `nohup` starts a program that ignores SIGHUP, and that must stay so.
+#[test]
+fn a_line_under_nohup_outlives_its_terminal() {
+    let plant = small_line();
+    let running = plant.start_by(&["nohup"]);
+    running.await_ready();
+    let vision = running.await_vision(None);
+    running.signal(Signal::HUP);
+    kill_process(vision, Signal::HUP).expect("it lives");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(running.await_vision(None), vision);
+    assert!(level_at(&plant.changes(), "ready", clock::now().0));
+    running.stop();
 }
 
 #[test]

@@ -13,9 +13,13 @@ mod belt;
 mod bundle;
 mod command;
 mod line;
+#[path = "stopped_line/wired_to_reject.rs"]
+mod wired_to_reject;
 
 use belt::{Belt, PULSE, SEED, Stops, Truth, measured, milliseconds, run_belt, share};
-use line::{Change, MS, PATIENCE, Plant, change_after, level_at, lives, on_between, percentile};
+use line::{
+    Change, MS, PATIENCE, Plant, Running, change_after, level_at, lives, on_between, percentile,
+};
 use partgate::clock;
 use partgate::line::gate::PartVerdict;
 use partgate::seed::Rng;

@@ -19,6 +19,7 @@ mod render;
 mod run;
 mod score;
 mod selftest;
+mod signals;
 mod simulate;
 mod tell;
 mod terminal;

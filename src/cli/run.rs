@@ -1,6 +1,7 @@
 //! `partgate run`: a production line.
 
 use super::failure::{Code, Failure};
+use super::signals::stop_at_signals;
 use super::terminal::Out;
 use clap::Args;
 use partgate::capture::v4l2;
@@ -22,7 +23,6 @@ use partgate::station::{
     controller_settings, inputs, outputs, safe_outputs, sanity, source, standing_at_start,
     supervise,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,11 +54,7 @@ const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    // Every signal that ends the program by default. A closed terminal (SIGHUP), for example, must
-    // not leave the outputs at their last level.
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
-    }
+    stop_at_signals(&stop)?;
     if arguments.vision {
         see(arguments, &stop)?;
     } else {

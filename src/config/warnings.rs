@@ -127,6 +127,16 @@ impl LineConfig {
                 );
                 note("gate.after_counts", message);
             }
+            if let (Some(pulse), Some(fastest)) = (gate.pulse_time, gate.count_min)
+                && fastest > pulse / 4
+            {
+                let message = format!(
+                    "{} ms is less than four counts of the fastest belt (gate.count_min_us = {}): a pulse by the clock lasts longer by the time that the belt stands, every time between two counts looks like that here, and REJECT stays on; give gate.pulse_counts instead",
+                    ms(pulse),
+                    fastest.as_micros()
+                );
+                note("gate.pulse_ms", message);
+            }
         }
         let (Some(Counts(counts)), Ejector::Pass) = (gate.pulse_counts, gate.ejector) else {
             return;

@@ -8,6 +8,7 @@
 
 use crate::line::devices::LatchedAlarm;
 use crate::record::Utc;
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -91,16 +92,13 @@ impl AlarmLatch {
         self.tick();
     }
 
-    /// Writes what could not be written before, and creates the file again if somebody removed it.
+    /// Writes what could not be written before, and creates the file again if the next start would
+    /// not find it: somebody removed it, replaced it, or unmounted its folder.
     pub(super) fn tick(&mut self) {
         let Some(alarm) = self.wanted else {
             return;
         };
-        let removed = self.file.as_ref().is_some_and(|file| {
-            // If the system does not report it, the file is assumed to be there.
-            rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0)
-        });
-        if removed {
+        if self.file.as_ref().is_some_and(|file| !self.is_found(file)) {
             self.file = None;
             self.written = false;
         }
@@ -119,6 +117,18 @@ impl AlarmLatch {
                 );
             }
             Err(_) => {}
+        }
+    }
+
+    /// Whether the path leads to the open `file`. If the system does not report it, it does.
+    fn is_found(&self, file: &File) -> bool {
+        let Ok(open) = rustix::fs::fstat(file) else {
+            return true;
+        };
+        match rustix::fs::stat(&self.path) {
+            Ok(found) => (found.st_dev, found.st_ino) == (open.st_dev, open.st_ino),
+            Err(Errno::NOENT | Errno::NOTDIR) => false,
+            Err(_) => true,
         }
     }
 
@@ -269,6 +279,11 @@ mod tests {
         latch.set(LatchedAlarm::Rejects, Some(7));
         std::fs::remove_dir_all(&record).unwrap();
         assert_eq!(latch.read(), LatchedAlarm::Unknown);
+        latch.tick();
+        assert_eq!(latch.read(), LatchedAlarm::Rejects);
+        // The folder under an unmounted one can have a file of an earlier line.
+        std::fs::rename(&record, folder.path().join("elsewhere")).unwrap();
+        AlarmLatch::new(&record).set(LatchedAlarm::None, None);
         latch.tick();
         assert_eq!(latch.read(), LatchedAlarm::Rejects);
     }

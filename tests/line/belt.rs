@@ -64,6 +64,11 @@ impl Belt {
     };
 
     pub(crate) fn config(self, product: &Path) -> String {
+        self.wired(product, "pass")
+    }
+
+    /// The same; `ejector` is the output that is wired to the ejector.
+    pub(crate) fn wired(self, product: &Path, ejector: &str) -> String {
         format!(
             r#"product = "{}"
 board = "generic-x86"
@@ -81,7 +86,7 @@ delivery_ms = 60
 [gate]
 after_ms = {}
 pulse_ms = {}
-ejector = "pass"
+ejector = "{ejector}"
 late_output_ms = 10
 capacity = 64
 [alarm]

@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -132,13 +132,25 @@ impl Plant {
 
     /// Starts `partgate run`; its standard error goes to `said.txt`.
     pub(crate) fn start(&self) -> Running<'_> {
+        self.start_by(&[])
+    }
+
+    /// The same; `starter` is the beginning of the command, for example `nohup`.
+    pub(crate) fn start_by(&self, starter: &[&str]) -> Running<'_> {
         LineConfig::open(&self.at("line.toml")).expect("a configuration");
         let printed = File::options()
             .append(true)
             .create(true)
             .open(self.at("said.txt"))
             .expect("file");
-        let child = program(&["run", "line.toml", "-v"])
+        let mut command = program(&["run", "line.toml", "-v"]);
+        if let [starter, arguments @ ..] = starter {
+            let line = command;
+            command = Command::new(starter);
+            command.args(arguments).arg(line.get_program());
+            command.args(line.get_args()).env_remove("RUST_LOG");
+        }
+        let child = command
             .current_dir(self.folder.path())
             .stdout(Stdio::null())
             .stderr(printed)

@@ -136,6 +136,92 @@ fn an_alarm_outlives_the_folder_with_its_file() {
     running.stop();
 }
 
+/// A small disk in memory that is mounted on a folder; unmounted when dropped.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    /// None, and why on standard error, if this user may not mount.
+    fn on(folder: &Path, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(folder).expect("folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        let mounted = mount.arg(folder).output();
+        if !mounted.as_ref().is_ok_and(|m| m.status.success()) {
+            eprintln!(
+                "SKIPPED: a disk cannot be mounted here ({mounted:?}); root can run this test"
+            );
+            return None;
+        }
+        Some(Self(folder.to_path_buf()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Files of it are open.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A line with a record folder on a disk of its own, on which an alarm stands.
+fn with_an_alarm_on_a_disk(options: &str, test: impl FnOnce(&Plant, Running<'_>, Disk)) {
+    let alarm = "consecutive_rejects = 2\nstop_line = true";
+    let plant = small_line(Finds::Unknown, RENDERED, BY_EDGE, alarm);
+    // What is under the disk states that there is no alarm.
+    let Some(disk) = Disk::on(&plant.at("record"), options) else {
+        return;
+    };
+    std::fs::write(plant.at("record/alarm"), line::NO_ALARM_STANDS).expect("alarm file");
+    let running = plant.start();
+    running.await_clear();
+    run_parts(&running, 2);
+    running.await_status("the alarm", |s| s["alarms"] == json!(["rejects"]));
+    await_alarm_file(&plant, "An alarm stands: rejects.");
+    test(&plant, running, disk);
+}
+
+/// Restarts the vision process, and then the whole line: READY stays off, and the alarm stands.
+fn stands_after_every_start(plant: &Plant, running: Running<'_>) {
+    let from = clock::now().0;
+    kill_vision(&running);
+    let stands = |s: &Value| s["alarms"] == json!(["rejects"]) && s["ready"] == false;
+    running.await_status("the alarm stands", stands);
+    await_alarm_file(plant, "An alarm stands: rejects.");
+    running.stop();
+    let running = plant.start();
+    await_answer(plant);
+    running.await_status("the alarm stands", stands);
+    clock::sleep(Duration::from_millis(300));
+    assert!(!on_between(&plant.changes(), "ready", from, clock::now().0));
+    tell(plant, "acknowledge").exits(0);
+    running.await_status("READY", |s| s["ready"] == true);
+    await_alarm_file(plant, "No alarm stands.");
+    running.stop();
+}
+
+#[test]
+fn an_alarm_outlives_the_unmounting_of_its_folder() {
+    with_an_alarm_on_a_disk("size=32m", |plant, running, disk| {
+        drop(disk);
+        stands_after_every_start(plant, running);
+    });
+}
+
+#[test]
+fn an_alarm_outlives_a_disk_without_inodes_and_without_space() {
+    for options in ["size=32m,nr_inodes=24", "size=1m"] {
+        with_an_alarm_on_a_disk(options, |plant, running, _disk| {
+            let more = |n: usize| {
+                let bytes = vec![0; if options.contains("inodes") { 0 } else { 4096 }];
+                std::fs::write(plant.at("record").join(format!("full-{n}")), bytes)
+            };
+            let refused = (0..1000).find(|n| more(*n).is_err());
+            assert!(refused.is_some(), "the disk is full");
+            stands_after_every_start(plant, running);
+        });
+    }
+}
+
 #[test]
 fn a_crash_loop_raises_an_alarm_that_stops_the_line() {
     let alarm = "consecutive_rejects = 3\nstop_line = true\nrestarts_per_hour = 2";

@@ -1,6 +1,7 @@
 //! `doctor --trigger-test`: after what time the light of an output is in a picture.
 
 use crate::cli::failure::{Code, Failure};
+use crate::cli::signals::stop_at_signals;
 use crate::cli::terminal::Out;
 use partgate::config::LineConfig;
 use partgate::line::gate::Output;
@@ -12,7 +13,6 @@ use partgate::station::{
 };
 use partgate::time::Duration;
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -185,9 +185,7 @@ pub(super) fn run(file: &Path, name: &str, change: f64, out: &mut Out) -> Result
     };
     // A signal must not end the program before the outputs are set back.
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
-    }
+    stop_at_signals(&stop)?;
     let mut source = source(&config, &Devices).map_err(Failure::input)?;
     source.open().map_err(Failure::unexpected)?;
     let mut outputs = outputs(&config, &Devices).map_err(Failure::unexpected)?;

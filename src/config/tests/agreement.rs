@@ -423,6 +423,13 @@ fn an_encoder_that_is_trusted_is_a_warning_that_says_what_follows() {
     assert_eq!(dies[0].0, "gate.encoder_silence_ms");
     assert!(dies[0].1.contains("the PASS of another"), "{dies:?}");
     assert_eq!((noise.len(), dies.len()), (1, 1));
+    // 30 ms by the clock on a belt whose counts come every 7.5 ms at best.
+    let pulse = ("pulse_ms = 40 ", "pulse_ms = 30 ");
+    let coarse = |us| with(&[silence, pulse, ("# count_min_us = 100", us)]);
+    assert_eq!(coarse("count_min_us = 7500"), []);
+    let stays = coarse("count_min_us = 7501");
+    assert_eq!(stays[0].0, "gate.pulse_ms");
+    assert!(stays[0].1.contains("REJECT stays on"), "{stays:?}");
 }
 
 #[test]

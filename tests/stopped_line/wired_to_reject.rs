@@ -1,0 +1,176 @@
+//! Wired to reject, a part passes where REJECT is off. While no process can switch it on, parts
+//! pass: this states from when until when.
+
+use super::*;
+
+/// Longest time from a stop or kill until REJECT is on, if the other process runs.
+const BOUND: u64 = belt::LEASE_MS as u64 * MS + SOON;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    SupervisorStopped,
+    VisionStopped,
+    BothStopped,
+    SupervisorKilled,
+    VisionKilled,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::SupervisorStopped,
+        Self::VisionStopped,
+        Self::BothStopped,
+        Self::VisionKilled,
+        Self::SupervisorKilled,
+    ];
+}
+
+/// A stop or a kill. At `to` the processes run again; it is the same as `from` if they were killed.
+#[derive(Clone, Copy, Debug)]
+struct Incident {
+    kind: Kind,
+    from: u64,
+    to: u64,
+}
+
+impl Incident {
+    /// The time until which parts may pass because of it: REJECT is on with READY off. A short stop
+    /// may stay unnoticed.
+    fn over(&self, changes: &[Change]) -> u64 {
+        let off = change_after(changes, "ready", false, self.from).unwrap_or(u64::MAX);
+        match self.kind {
+            Kind::BothStopped => self.to + SOON,
+            Kind::SupervisorStopped | Kind::VisionStopped => off.min(self.to + SOON),
+            Kind::SupervisorKilled | Kind::VisionKilled => off,
+        }
+    }
+}
+
+/// Kills the supervisor of `running`, waits until its vision process has ended, and starts another.
+fn kill_supervisor<'a>(plant: &'a Plant, running: &mut Running<'a>) {
+    let vision = running.await_vision(None);
+    running.signal(Signal::KILL);
+    running.await_end();
+    let waited = Instant::now();
+    while lives(vision) {
+        assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    *running = plant.start();
+}
+
+#[test]
+fn parts_pass_only_in_the_stated_time_after_a_stop_or_kill() {
+    let (most, asked) = number();
+    let scratch = tempfile::tempdir().expect("folder");
+    let (product, mut truth, belt) = measured(scratch.path(), product());
+    let plant = Plant::new(&belt.wired(&product, "reject"));
+    let mut running = plant.start();
+    let first_ready = running.await_ready();
+    let mut rng = Rng::stream(SEED, 5);
+    let stop = AtomicBool::new(false);
+    let mut incidents: Vec<Incident> = Vec::new();
+    let started = Instant::now();
+    let parts = std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
+        let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
+        for round in 0..most {
+            if !asked && round >= FEWEST && started.elapsed() > ENOUGH {
+                println!("this machine is busy: {round} incidents instead of {most}");
+                break;
+            }
+            let last = incidents.last().map_or(0, |i| i.to);
+            await_level(&plant, "ready", last);
+            std::thread::sleep(share(belt.life, rng.unit()));
+            let time = share(2000 * MS, rng.between(0.025, 1.0));
+            let kind = Kind::ALL[round % Kind::ALL.len()];
+            let (supervisor, vision) = (running.supervisor(), running.await_vision(None));
+            let from = clock::now().0;
+            let to = match kind {
+                Kind::SupervisorStopped => Stop::of(Who::Supervisor, &[supervisor], time).to,
+                Kind::VisionStopped => Stop::of(Who::Vision, &[vision], time).to,
+                Kind::BothStopped => Stop::of(Who::Both, &[supervisor, vision], time).to,
+                Kind::VisionKilled => {
+                    kill_process(vision, Signal::KILL).expect("kill");
+                    from
+                }
+                Kind::SupervisorKilled => {
+                    kill_supervisor(&plant, &mut running);
+                    from
+                }
+            };
+            incidents.push(Incident { kind, from, to });
+        }
+        let last = incidents.last().map_or(0, |i| i.to);
+        await_level(&plant, "ready", last);
+        std::thread::sleep(share(2 * belt.life, 1.0));
+        stop.store(true, Ordering::Relaxed);
+        parts.join().expect("belt")
+    });
+    std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
+    running.stop();
+    let changes = plant.changes();
+
+    let at_ejector = |part: &u64| part + belt.after + PULSE / 2;
+    let (mut bad, mut rejected_good, mut good) = (0, 0, 0);
+    let mut passed: Vec<(Incident, u64)> = Vec::new();
+    let mut escaped = Vec::new();
+    for part in parts.iter().filter(|part| at_ejector(part) > first_ready) {
+        let at = at_ejector(part);
+        let rejected = level_at(&changes, "reject", at);
+        if truth.of(*part).verdict == PartVerdict::Ok {
+            good += 1;
+            rejected_good += usize::from(rejected);
+            continue;
+        }
+        bad += 1;
+        if rejected {
+            continue;
+        }
+        // A pulse that was due while nobody ran can also come late, after the part's middle.
+        let of = |i: &&Incident| i.from <= at && at <= i.over(&changes) + PULSE / 2;
+        match incidents.iter().rev().find(of) {
+            Some(incident) => passed.push((*incident, at)),
+            None => escaped.push(at),
+        }
+    }
+    println!(
+        "wired to reject: {} stops and kills; {} parts; {bad} must not pass: {} of them passed in the \
+         stated time, {} at another; {good} may, {rejected_good} of them were rejected",
+        incidents.len(),
+        parts.len(),
+        passed.len(),
+        escaped.len(),
+    );
+    for kind in Kind::ALL {
+        let of = incidents.iter().filter(|i| i.kind == kind);
+        let open: Vec<f64> = of.map(|i| milliseconds(i.from, i.over(&changes))).collect();
+        let late = passed.iter().filter(|(i, _)| i.kind == kind);
+        let late: Vec<f64> = late.map(|(i, at)| milliseconds(i.from, *at)).collect();
+        println!(
+            "{kind:?}: {} times, REJECT on after p50 {:.1}, max {:.1} ms; {} passed, the last {:.1} ms after it",
+            open.len(),
+            percentile(&open, 50.0),
+            percentile(&open, 100.0),
+            late.len(),
+            late.iter().copied().fold(0.0, f64::max),
+        );
+    }
+    assert!(
+        escaped.is_empty(),
+        "passed at {escaped:?} of {incidents:#?}"
+    );
+    assert!(bad * 10 > parts.len(), "too few must not pass");
+    assert!(rejected_good < good, "everything is rejected");
+    for incident in &incidents {
+        let bound = match incident.kind {
+            Kind::BothStopped => incident.to - incident.from + SOON,
+            _ => BOUND,
+        };
+        let open = incident.over(&changes) - incident.from;
+        assert!(open <= bound, "{incident:?}: {open} ns");
+        let level = level_at(&changes, "reject", incident.over(&changes) + MS);
+        let noticed = incident.to == incident.from || incident.to - incident.from >= NOTICED;
+        assert!(level || !noticed, "REJECT is on: {incident:?}");
+    }
+}
