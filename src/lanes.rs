@@ -109,7 +109,7 @@ const CELLS_AVX2: usize = 6;
 const CELLS_PORTABLE: usize = 4;
 
 /// Most accumulators that any kernel uses.
-pub const MOST_CELLS: usize = 12;
+pub(crate) const MOST_CELLS: usize = 12;
 
 /// The number of accumulators that `kernel` uses.
 pub fn cells(kernel: Kernel) -> usize {

@@ -100,7 +100,7 @@ impl Duration {
     }
 
     /// Whether it is zero.
-    pub const fn is_zero(self) -> bool {
+    pub(crate) const fn is_zero(self) -> bool {
         self.0 == 0
     }
 }

@@ -183,7 +183,7 @@ impl Backbone {
     ///
     /// # Errors
     /// [`BackboneError`] from the network.
-    pub fn infer_timed(&mut self) -> Result<Vec<StepCost>, BackboneError> {
+    pub(crate) fn infer_timed(&mut self) -> Result<Vec<StepCost>, BackboneError> {
         Ok(self.network.infer_timed()?)
     }
 

@@ -265,7 +265,7 @@ impl Preprocessor {
     ///
     /// # Panics
     /// If `out` is not `3 * side * side` long: a programming error.
-    pub fn run_bytes(
+    pub(crate) fn run_bytes(
         &mut self,
         frame: &Frame,
         bytes: Bytes,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Profiles in the binary: name and text, sorted by name.
-pub const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/board_profiles.rs"));
+pub(crate) const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/board_profiles.rs"));
 
 /// A pin as a configuration states it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -42,7 +42,7 @@ impl LineSpec {
     /// Whether both are certainly the same pin, as far as the texts show. A chip can be written in
     /// two ways, and a name with or without its chip. What only the machine knows is checked by
     /// `doctor`.
-    pub fn same_wire(&self, other: &Self) -> bool {
+    pub(crate) fn same_wire(&self, other: &Self) -> bool {
         let chip = |spec: &Self| {
             let chip = spec.chip.as_deref()?;
             Some(chip.strip_prefix("/dev/").unwrap_or(chip).to_string())
@@ -379,7 +379,7 @@ impl Board {
 }
 
 /// Every key that a profile can have.
-pub fn profile_keys() -> Vec<Known> {
+pub(crate) fn profile_keys() -> Vec<Known> {
     let file = Path::new("profile.toml");
     let Ok((mut document, table)) = Document::parse("[pins.1]", file) else {
         return Vec::new();

@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 /// Width and height in pixels of the frames of `camera.source = "rendered"`.
-pub const RENDERED_SIZE: (usize, usize) = (320, 256);
+pub(crate) const RENDERED_SIZE: (usize, usize) = (320, 256);
 
 /// An error with its causes, in one text line.
 fn chain(error: &dyn Error) -> String {

@@ -104,7 +104,7 @@ impl LineConfig {
     ///
     /// # Errors
     /// As [`LineConfig::open`].
-    pub fn of_texts(texts: &Texts, file: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn of_texts(texts: &Texts, file: &Path) -> Result<Self, ConfigError> {
         let profile = texts.profile.as_ref().map(|(_, text)| text.as_str());
         Self::of(&texts.line, profile, file)
     }

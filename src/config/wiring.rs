@@ -13,7 +13,7 @@ pub struct Lines(Vec<(&'static str, LineSpec)>);
 
 impl Lines {
     /// Names of the inputs, as in the file.
-    pub const INPUTS: [&'static str; Input::ALL.len()] = {
+    pub(crate) const INPUTS: [&'static str; Input::ALL.len()] = {
         let mut names = [""; Input::ALL.len()];
         let mut at = 0;
         while at < names.len() {

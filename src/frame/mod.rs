@@ -13,7 +13,7 @@ use thiserror::Error;
 pub const MAX_SIDE: usize = 32_768;
 
 /// Largest accepted area, pixels (about 12000 x 11000); it bounds memory before the allocation.
-pub const MAX_AREA: usize = 1 << 27;
+pub(crate) const MAX_AREA: usize = 1 << 27;
 
 /// Row-major samples without row padding. 16-bit samples span the full 0..=65535 range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
-    pub fn refill_gray8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
+    pub(crate) fn refill_gray8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
         let samples = area(width, height)?;
         self.pixels = Pixels::Gray8(sized(self.take_bytes(), samples));
         (self.width, self.height) = (width, height);
@@ -150,7 +150,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
-    pub fn refill_rgb8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
+    pub(crate) fn refill_rgb8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
         let samples = area(width, height)? * 3;
         self.pixels = Pixels::Rgb8(sized(self.take_bytes(), samples));
         (self.width, self.height) = (width, height);
@@ -161,7 +161,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
-    pub fn refill_gray16(&mut self, width: usize, height: usize) -> Result<&mut [u16], FrameError> {
+    pub(crate) fn refill_gray16(&mut self, width: usize, height: usize) -> Result<&mut [u16], FrameError> {
         let samples = area(width, height)?;
         let words = match &mut self.pixels {
             Pixels::Gray16(v) | Pixels::Rgb16(v) => std::mem::take(v),

@@ -433,7 +433,7 @@ impl Network {
     ///
     /// # Panics
     /// When `pixels` has another length than the input: a programming error.
-    pub fn fill_bytes(&mut self, pixels: &[u8]) {
+    pub(crate) fn fill_bytes(&mut self, pixels: &[u8]) {
         if let Engine::Integers(integers) = &mut self.engine
             && integers.picture().is_some()
         {
@@ -459,7 +459,7 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError::Run`].
-    pub fn infer_timed(&mut self) -> Result<Vec<StepCost>, NetworkError> {
+    pub(crate) fn infer_timed(&mut self) -> Result<Vec<StepCost>, NetworkError> {
         match &mut self.engine {
             Engine::Integers(integers) => {
                 integers.run(true);

@@ -325,7 +325,7 @@ impl Product {
     }
 
     /// ONNX bytes of a member's backbone.
-    pub fn onnx_of(&self, member: &MemberData) -> &[u8] {
+    pub(crate) fn onnx_of(&self, member: &MemberData) -> &[u8] {
         &self.bytes[member.backbone_range()]
     }
 

@@ -47,12 +47,12 @@ pub struct ChallengeFigures {
 
 impl ChallengeFigures {
     /// When a challenge was last passed, in seconds since 1970; None if unknown.
-    pub fn passed_at(&self) -> Option<u64> {
+    pub(crate) fn passed_at(&self) -> Option<u64> {
         Some(self.passed_at.load(Relaxed)).filter(|&at| at > 0)
     }
 
     /// Sets when a challenge was last passed, in seconds since 1970; None if unknown.
-    pub fn set_passed_at(&self, seconds: Option<u64>) {
+    pub(crate) fn set_passed_at(&self, seconds: Option<u64>) {
         self.passed_at.store(seconds.unwrap_or(0), Relaxed);
     }
 
@@ -70,7 +70,7 @@ impl ChallengeFigures {
     }
 
     /// Sets the state.
-    pub fn set_state(&self, state: ChallengeState) {
+    pub(crate) fn set_state(&self, state: ChallengeState) {
         self.state.store(state as u8, Relaxed);
     }
 
@@ -81,7 +81,7 @@ impl ChallengeFigures {
     }
 
     /// See [`ChallengeFigures::needed`].
-    pub fn set_needed(&self, needed: bool) {
+    pub(crate) fn set_needed(&self, needed: bool) {
         self.needed.store(needed, Relaxed);
     }
 }

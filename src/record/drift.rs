@@ -105,7 +105,7 @@ impl Drift {
 
     /// Counts a part with an OK verdict and its score. A score that is not finite is not counted.
     /// Returns a change of the alarm.
-    pub fn ok_part(&mut self, score: f32) -> Option<DriftChange> {
+    pub(crate) fn ok_part(&mut self, score: f32) -> Option<DriftChange> {
         if !score.is_finite() {
             return None;
         }

@@ -16,7 +16,7 @@ pub struct ShortText<const N: usize> {
 
 impl<const N: usize> ShortText<N> {
     /// The empty text.
-    pub const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         bytes: [0; N],
         length: 0,
     };

@@ -136,7 +136,7 @@ impl Histogram {
     }
 
     /// The usual quantiles.
-    pub fn quantiles(&self) -> Quantiles {
+    pub(crate) fn quantiles(&self) -> Quantiles {
         let at = |q| self.quantile(q).unwrap_or(0);
         Quantiles {
             count: self.count(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Name of the lock file in the record folder.
-pub const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// A process that was killed a moment ago can still hold the lock.
 const PATIENCE: Duration = Duration::from_secs(1);

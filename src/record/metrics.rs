@@ -219,7 +219,7 @@ impl Metrics {
     }
 
     /// What is not the same on the disk as when the line was started.
-    pub fn all_changed_on_disk(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn all_changed_on_disk(&self) -> impl Iterator<Item = &'static str> {
         self.changed.present().filter(|c| c.1).map(|c| c.0)
     }
 

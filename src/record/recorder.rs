@@ -98,7 +98,7 @@ impl Recorder {
 
     /// Whether [`Recorder::part`] would keep this part's frame. A frame that is not kept need not
     /// be passed to it.
-    pub fn wants_frame(&self, entry: &PartEntry) -> bool {
+    pub(crate) fn wants_frame(&self, entry: &PartEntry) -> bool {
         self.images.wanted(entry)
     }
 

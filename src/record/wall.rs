@@ -19,14 +19,14 @@ pub struct Utc {
 
 impl Utc {
     /// From milliseconds after the start of 1970.
-    pub fn from_unix_millis(millis: i64) -> Self {
+    pub(crate) fn from_unix_millis(millis: i64) -> Self {
         Self {
             millis: millis.clamp(EARLIEST_MS, LATEST_MS),
         }
     }
 
     /// Milliseconds after the start of 1970.
-    pub fn unix_millis(self) -> i64 {
+    pub(crate) fn unix_millis(self) -> i64 {
         self.millis
     }
 
@@ -63,7 +63,7 @@ impl Utc {
     }
 
     /// Milliseconds since midnight.
-    pub fn millis_of_day(self) -> u32 {
+    pub(crate) fn millis_of_day(self) -> u32 {
         self.millis.rem_euclid(DAY_MS) as u32
     }
 }

@@ -165,7 +165,7 @@ impl Search {
     }
 
     /// The cell scores, to be refined before the map is drawn.
-    pub fn cell_scores_mut(&mut self) -> &mut [f32] {
+    pub(crate) fn cell_scores_mut(&mut self) -> &mut [f32] {
         &mut self.cells
     }
 

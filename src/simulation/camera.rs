@@ -66,7 +66,7 @@ impl Production {
     }
 
     /// Whether frame `sequence` shows a defective part.
-    pub fn is_defective(&self, sequence: u64) -> bool {
+    pub(crate) fn is_defective(&self, sequence: u64) -> bool {
         self.defect(sequence).is_some()
     }
 
@@ -129,7 +129,7 @@ impl RenderedSource {
     }
 
     /// How many different parts its frames have shown so far.
-    pub fn different_shown(&self) -> usize {
+    pub(crate) fn different_shown(&self) -> usize {
         self.shown.iter().filter(|shown| **shown).count()
     }
 }

@@ -43,7 +43,7 @@ pub struct Changes(u8);
 
 impl Changes {
     /// The files, by number.
-    pub const NAMES: [&'static str; 3] = ["configuration", "board", "bundle"];
+    pub(crate) const NAMES: [&'static str; 3] = ["configuration", "board", "bundle"];
 
     pub(super) fn add(&mut self, which: usize) {
         self.0 |= 1 << which;

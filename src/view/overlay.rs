@@ -7,15 +7,15 @@
 use crate::verdict::Thresholds;
 
 /// Colour of the contour around everything above the NG threshold.
-pub const CONTOUR: [u8; 3] = [0, 229, 255];
+pub(crate) const CONTOUR: [u8; 3] = [0, 229, 255];
 
 /// Colour of a map value that is not a number.
-pub const NOT_A_NUMBER: [u8; 3] = [255, 0, 255];
+pub(crate) const NOT_A_NUMBER: [u8; 3] = [255, 0, 255];
 
 /// Stops of the scale: map value divided by NG threshold, colour, opacity. Lightness rises with
 /// the value, so the order stays visible with colour blindness and in black and white. Good parts
 /// are at about half the threshold, so almost nothing is painted up to there.
-pub const STOPS: [(f32, [u8; 3], f32); 5] = [
+pub(crate) const STOPS: [(f32, [u8; 3], f32); 5] = [
     (0.0, [18, 10, 60], 0.0),
     (0.65, [86, 16, 110], 0.05),
     (0.85, [176, 42, 94], 0.35),

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 /// Longest debounce time. A longer one would filter parts, not contacts.
-pub const LONGEST_DEBOUNCE: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Number of edges that one read takes.
 const READ: usize = 16;

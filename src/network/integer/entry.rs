@@ -90,7 +90,7 @@ impl Bytes {
 
     /// As [`Bytes::round`], of a value over the scale.
     #[inline]
-    pub fn round_steps(self, steps: f32) -> u8 {
+    pub(crate) fn round_steps(self, steps: f32) -> u8 {
         rounded(steps, f32::from(self.zero_point))
     }
 

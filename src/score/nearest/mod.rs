@@ -128,7 +128,7 @@ impl PackedBank {
     ///
     /// # Panics
     /// When buffers disagree in length or the processor lacks the kernel.
-    pub fn nearest_with(
+    pub(crate) fn nearest_with(
         &self,
         kernel: Kernel,
         features: &[f32],

@@ -55,7 +55,7 @@ pub enum SimulatedError {
 }
 
 /// The largest number of changes or edges that a ring holds.
-pub const LARGEST_CAPACITY: usize = 1 << 20;
+pub(crate) const LARGEST_CAPACITY: usize = 1 << 20;
 
 fn check_capacity(capacity: usize) -> Result<usize, SimulatedError> {
     if (1..=LARGEST_CAPACITY).contains(&capacity) {

@@ -11,7 +11,7 @@ use crate::simulation::outcome::Outcome;
 use thiserror::Error;
 
 /// Cases that failed once, one per entry; every run includes them.
-pub const KNOWN: &str = include_str!("known_cases.txt");
+pub(crate) const KNOWN: &str = include_str!("known_cases.txt");
 
 /// A line that did not reach its end.
 #[derive(Clone, Debug, Error)]
@@ -187,7 +187,7 @@ impl Case {
 }
 
 /// Whether a case fails, and the number of parts that it must run until it does.
-pub fn failure_of(case: &Case) -> Option<u64> {
+pub(crate) fn failure_of(case: &Case) -> Option<u64> {
     match case.run() {
         Ok((_, outcome)) => outcome
             .first_failure

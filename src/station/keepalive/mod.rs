@@ -138,7 +138,7 @@ impl Keepalive {
     ///
     /// # Errors
     /// [`KeepaliveError::Notify`].
-    pub fn serving(&self, status: &str) -> Result<(), KeepaliveError> {
+    pub(crate) fn serving(&self, status: &str) -> Result<(), KeepaliveError> {
         if let Some(service) = &self.service {
             service.wait_as_usual()?;
         }
@@ -209,7 +209,7 @@ impl Keepalive {
 }
 
 /// The longest status, bytes.
-pub const LONGEST_STATUS: usize = 256;
+pub(crate) const LONGEST_STATUS: usize = 256;
 
 #[cfg(test)]
 mod tests {
