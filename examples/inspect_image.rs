@@ -39,10 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The map shows where: `side * side` scores, row by row.
     let side = inspector.side();
-    let strangest = (0..side * side).max_by(|&a, &b| {
-        let map = inspector.map();
-        map[a].total_cmp(&map[b])
-    });
+    let map = inspector.map();
+    let strangest = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b]));
     if let Some(at) = strangest {
         println!("strangest at x {}, y {} of {side}", at % side, at / side);
     }

@@ -24,7 +24,7 @@ pub struct Suspension {
 
 impl Suspension {
     /// Starts to watch now.
-    pub(crate) fn watch() -> Self {
+    pub fn watch() -> Self {
         let now = now();
         Self {
             ahead: read(ClockId::Boottime).since(now),

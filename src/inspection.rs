@@ -171,7 +171,7 @@ impl Pipeline {
             refiner.run(&self.features, self.search.cell_scores_mut())?;
             done(Stage::Refine);
         }
-        let score = self.map.draw(self.search.cell_scores());
+        let score = self.map.score(self.search.cell_scores());
         done(Stage::Map);
         Ok(score)
     }
@@ -238,6 +238,12 @@ impl Inspector {
     /// # Errors
     /// [`InspectionError`]; then the part has no verdict.
     pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectionError> {
+        // Once per part, and not once per network and search.
+        let threads = self.threads.clone();
+        threads.enter(|| self.inspect_here(frame))
+    }
+
+    fn inspect_here(&mut self, frame: &Frame) -> Result<Inspection, InspectionError> {
         let mut stages = StageTimes::new();
         let mut since = Instant::now();
         let mut done = |stage: Stage| {
@@ -255,7 +261,7 @@ impl Inspector {
             score = pipeline.run(frame, &self.threads, &mut done)?;
         }
         if self.pipelines.len() > 1 {
-            let maps = self.pipelines.iter().map(|p| p.map.pixels());
+            let maps = self.pipelines.iter_mut().map(|p| p.map.pixels());
             score = average(maps, &self.scales, &mut self.mean);
             done(Stage::Map);
         }
@@ -267,7 +273,7 @@ impl Inspector {
     }
 
     /// The score map of the last inspection, `[side, side]`.
-    pub fn map(&self) -> &[f32] {
+    pub fn map(&mut self) -> &[f32] {
         if self.mean.is_empty() {
             self.pipelines[0].map.pixels()
         } else {
@@ -330,12 +336,13 @@ impl Inspector {
         for golden in &product.manifest().goldens {
             let frame = product.golden_frame(golden)?;
             let inspection = self.inspect(&frame)?;
+            let side = self.side();
             outcomes.push(product::compare(
                 golden,
                 product.manifest().parity,
                 inspection.score,
                 inspection.verdict,
-                &product::coarse(self.map(), self.side()),
+                &product::coarse(self.map(), side),
             ));
         }
         Ok(outcomes)

@@ -100,7 +100,7 @@ impl Duration {
     }
 
     /// Whether it is zero.
-    pub(crate) const fn is_zero(self) -> bool {
+    pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 }

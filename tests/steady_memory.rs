@@ -129,10 +129,9 @@ fn nothing_is_allocated_from_frame_to_verdict_in_integers() {
         }
         let taken = ALLOCATIONS.load(Ordering::Relaxed) - before;
         println!("{} thread(s): {taken} allocations", threads.count());
-        // A pool of threads takes memory for its queue now and then.
-        if threads.count() == 1 {
-            assert_eq!(taken, 0, "allocations in 20 frames");
-        }
+        // The queue of a pool of threads takes a piece of memory at every 63rd part.
+        let queue = u64::from(threads.count() > 1);
+        assert!(taken <= queue, "{taken} allocations in 20 frames");
     }
 }
 

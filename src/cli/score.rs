@@ -172,12 +172,13 @@ impl<'a> Overlays<'a> {
     fn write(
         &mut self,
         frame: &partgate::frame::Frame,
-        inspector: &Inspector,
+        inspector: &mut Inspector,
         name: &Path,
     ) -> Result<PathBuf, Failure> {
         let seen = self.view.picture(frame).map_err(Failure::input)?;
         let side = self.view.side();
-        let painted = overlay(&seen, inspector.map(), side, inspector.thresholds());
+        let thresholds = inspector.thresholds().clone();
+        let painted = overlay(&seen, inspector.map(), side, &thresholds);
         let picture = Picture::png(&painted, side, side, "").map_err(Failure::unexpected)?;
         let path = self.folder.join(name);
         output_folder::write(&path, &picture.bytes)?;
@@ -276,7 +277,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         };
         let written = overlays
             .as_mut()
-            .map(|o| o.write(&frame, &inspector, &job.name));
+            .map(|o| o.write(&frame, &mut inspector, &job.name));
         let overlay = match written.transpose() {
             Ok(overlay) => overlay,
             Err(failure) => {

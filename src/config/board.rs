@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Profiles in the binary: name and text, sorted by name.
-pub(crate) const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/board_profiles.rs"));
+pub(crate) const PROFILES: &[(&str, &str)] =
+    include!(concat!(env!("OUT_DIR"), "/board_profiles.rs"));
 
 /// A pin as a configuration states it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -376,15 +377,4 @@ impl Board {
             ))
         })
     }
-}
-
-/// Every key that a profile can have.
-pub(crate) fn profile_keys() -> Vec<Known> {
-    let file = Path::new("profile.toml");
-    let Ok((mut document, table)) = Document::parse("[pins.1]", file) else {
-        return Vec::new();
-    };
-    let mut top = document.top(&table);
-    let _ = Board::read(&mut document, &mut top, file);
-    document.known
 }

@@ -22,9 +22,8 @@ pub use crate::line::settings::{Alarm, Capture, Confirm, Gate, Handshake, Trigge
 pub use crate::record::{DriftSettings, Record};
 pub use crate::sanity::SanitySettings;
 pub use crate::settings::{ConfigError, Known, Problem};
-pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, PROFILES, Pin, profile_keys};
+pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, Pin};
 pub use example::{EXAMPLE, example};
-pub use files::RENDERED_SIZE;
 pub use station::{Challenge, Control, Inference, Metrics, Plant, Supervisor};
 pub use texts::Texts;
 pub use wiring::Lines;

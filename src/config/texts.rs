@@ -44,7 +44,8 @@ fn profile_file(line: &str, file: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Board, LineConfig, PROFILES};
+    use crate::config::board::PROFILES;
+    use crate::config::{Board, LineConfig};
 
     #[test]
     fn a_profile_is_read_once_with_its_configuration() {

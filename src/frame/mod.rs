@@ -139,7 +139,11 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
-    pub(crate) fn refill_gray8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
+    pub(crate) fn refill_gray8(
+        &mut self,
+        width: usize,
+        height: usize,
+    ) -> Result<&mut [u8], FrameError> {
         let samples = area(width, height)?;
         self.pixels = Pixels::Gray8(sized(self.take_bytes(), samples));
         (self.width, self.height) = (width, height);
@@ -150,7 +154,11 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
-    pub(crate) fn refill_rgb8(&mut self, width: usize, height: usize) -> Result<&mut [u8], FrameError> {
+    pub(crate) fn refill_rgb8(
+        &mut self,
+        width: usize,
+        height: usize,
+    ) -> Result<&mut [u8], FrameError> {
         let samples = area(width, height)? * 3;
         self.pixels = Pixels::Rgb8(sized(self.take_bytes(), samples));
         (self.width, self.height) = (width, height);
@@ -161,7 +169,11 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Size`] if a side is out of range; the frame is then unchanged.
-    pub(crate) fn refill_gray16(&mut self, width: usize, height: usize) -> Result<&mut [u16], FrameError> {
+    pub(crate) fn refill_gray16(
+        &mut self,
+        width: usize,
+        height: usize,
+    ) -> Result<&mut [u16], FrameError> {
         let samples = area(width, height)?;
         let words = match &mut self.pixels {
             Pixels::Gray16(v) | Pixels::Rgb16(v) => std::mem::take(v),

@@ -14,8 +14,7 @@ mod error;
 mod spec;
 
 pub use chardev::{
-    Bias, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, Drive, InputLine,
-    LONGEST_DEBOUNCE, OutputLine,
+    Bias, ChardevInputs, ChardevOutputs, ChardevSafeOutputs, Debounce, Drive, InputLine, OutputLine,
 };
 pub use chips::{ChipReport, LineReport, chips};
 pub use error::GpioError;

@@ -19,15 +19,15 @@ mod belt;
 mod tests;
 
 /// The most parts that one line can track.
-pub(crate) const MAX_PARTS: usize = 256;
+pub const MAX_PARTS: usize = 256;
 /// Frames kept for a trigger that is still on its way.
-pub(crate) const KEPT_FRAMES: usize = 4;
+pub const KEPT_FRAMES: usize = 4;
 /// The controller is called this often, so that it notices when it was not called in time.
-pub(crate) const LOOK: Duration = Duration::from_millis(20);
+pub const LOOK: Duration = Duration::from_millis(20);
 /// A command or a frame that arrives this soon after the process was delayed may have waited for it.
 const AFTER_STALL: Duration = Duration::from_millis(20);
 /// The most parts whose frame waits for the inspector.
-pub(crate) const MAX_JOBS: usize = 32;
+pub const MAX_JOBS: usize = 32;
 
 /// The line's settings, the gate's included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +199,7 @@ impl<F> Controller<F> {
     }
 
     /// The latest time of the next call.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         let inspection = match self.inspection {
             Some((_, since)) if !self.gate.faults().has(Fault::Inference) => {
                 since.after(self.settings.inspection)
@@ -253,7 +253,7 @@ impl<F> Controller<F> {
     ///
     /// A command carries no time stamp. If it arrives just after this process was delayed, it may have
     /// waited since then: its part can be anywhere in between.
-    pub(crate) fn command_trigger(
+    pub fn command_trigger(
         &mut self,
         at: Instant,
         clock: Instant,
@@ -276,7 +276,7 @@ impl<F> Controller<F> {
     }
 
     /// A part went by at an unknown time since `since`: every part that it can be is rejected.
-    pub(crate) fn trigger_lost_since(
+    pub fn trigger_lost_since(
         &mut self,
         since: Instant,
         clock: Instant,
@@ -300,14 +300,14 @@ impl<F> Controller<F> {
     }
 
     /// The supervisor was late: nobody knows which parts went by.
-    pub(crate) fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
+    pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .outputs_were_late(clock, &mut |o| emit(Command::Gate(o)));
         self.tick(clock, emit);
     }
 
     /// The kernel lost edges of the trigger, and no edge came after them.
-    pub(crate) fn triggers_lost(&mut self, lost: u32, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
+    pub fn triggers_lost(&mut self, lost: u32, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         let place = Position {
             time: clock,
             count: self.count,
@@ -385,7 +385,7 @@ impl<F> Controller<F> {
     }
 
     /// An alarm from before this start is still latched.
-    pub(crate) fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
+    pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         self.gate
             .raise_alarm(clock, &mut |o| emit(Command::Gate(o)));
     }

@@ -100,7 +100,7 @@ pub struct Lease {
 }
 
 /// The order in which outputs are switched off: what lets parts pass comes first.
-pub(crate) const SAFE_ORDER: [Output; 10] = [
+pub const SAFE_ORDER: [Output; Output::ALL.len()] = [
     Output::Pass,
     Output::Ready,
     Output::Reject,
@@ -131,7 +131,7 @@ impl Lease {
     }
 
     /// Whether READY was on at least once.
-    pub(crate) fn was_ready(&self) -> bool {
+    pub fn was_ready(&self) -> bool {
         self.was_ready
     }
 
@@ -141,13 +141,13 @@ impl Lease {
     }
 
     /// When [`tick`](Self::tick) must be called at the latest.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         let end = self.pass_until.unwrap_or(Instant::MAX);
         self.lease_until.min(end).min(self.next_look)
     }
 
     /// A command arrived.
-    pub(crate) fn receive(&mut self, command: Command, now: Instant, act: &mut impl FnMut(Act)) {
+    pub fn receive(&mut self, command: Command, now: Instant, act: &mut impl FnMut(Act)) {
         self.look(now, act);
         let underway = now.since(command.at);
         if underway > self.settings.late {
@@ -299,7 +299,7 @@ impl Watch {
     /// The outputs that the vision process switches off at `now` without the supervisor. All of them again
     /// and again while the supervisor is overdue, because an output may have failed the first time. PASS
     /// until the supervisor has answered its end: it may have set it on a command that was taken back.
-    pub(crate) fn switched_off(&mut self, now: Instant) -> &'static [Output] {
+    pub fn switched_off(&mut self, now: Instant) -> &'static [Output] {
         if !self.overdue(now) {
             self.all_again = None;
         } else if self.all_again.is_none_or(|again| now >= again) {
@@ -314,7 +314,7 @@ impl Watch {
     }
 
     /// When to check again.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         let overdue = self.all_again.unwrap_or_else(|| {
             self.waits_since().map_or(Instant::MAX, |since| {
                 since.after(self.late).after(Duration(1))

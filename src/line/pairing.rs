@@ -259,7 +259,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
     }
 
     /// The camera is lost: the frames that wait in it will not come, and its clock may start again.
-    pub(crate) fn camera_lost(&mut self, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
+    pub fn camera_lost(&mut self, emit: &mut (impl FnMut(Paired<F>) + ?Sized)) {
         while let Some(wanted) = self.wanted.pop_front() {
             emit(Paired::Missing(wanted.part, Reason::NoFrame));
         }
@@ -281,7 +281,7 @@ impl<F, const PARTS: usize, const FRAMES: usize> Pairing<F, PARTS, FRAMES> {
     }
 
     /// When [`tick`](Self::tick) will have something to do.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         let parts = self.wanted.front().map(|w| self.overdue(*w));
         let frames = self.kept.front().map(|(t, _)| self.useless(*t));
         let first = parts.into_iter().chain(frames).min();

@@ -228,7 +228,7 @@ section! {
 impl Alarm {
     /// Rejects among the last [`Alarm::rate_window`] parts that raise the alarm: the share rounded up,
     /// at least 1. None: never.
-    pub(crate) fn rate_rejects(&self) -> Option<usize> {
+    pub fn rate_rejects(&self) -> Option<usize> {
         let share = self.rate_percent? / 100.0 * self.rate_window as f64;
         // A share of 30 % of 100 is 30, whatever the rounding of the product is.
         Some(((share - 1e-9).ceil() as usize).clamp(1, self.rate_window))

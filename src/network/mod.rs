@@ -140,8 +140,27 @@ impl Threads {
         self.pool.as_ref().map_or(1, |p| p.current_num_threads())
     }
 
-    pub(crate) fn pool(&self) -> Option<&rayon::ThreadPool> {
-        self.pool.as_deref()
+    /// Runs `work` where [`Threads::join`] finds these threads. To be here already costs nothing;
+    /// to come in takes memory for the pool's queue, 1.5 KB at every 63rd time.
+    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    /// Runs both, at the same time if another thread is free. To be called within
+    /// [`Threads::enter`].
+    pub(crate) fn join(&self, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
+        match &self.pool {
+            Some(_) => {
+                rayon::join(first, second);
+            }
+            None => {
+                first();
+                second();
+            }
+        }
     }
 
     fn executor(&self) -> Executor {

@@ -34,7 +34,7 @@ pub use histogram::{Histogram, Quantiles};
 pub use images::{
     Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler, encode_png, file_ending,
 };
-pub use lock::{LOCK, RecordLock, RecordLockError};
+pub use lock::{RecordLock, RecordLockError};
 pub use metrics::Metrics;
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};

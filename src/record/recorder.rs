@@ -96,12 +96,6 @@ impl Recorder {
         }
     }
 
-    /// Whether [`Recorder::part`] would keep this part's frame. A frame that is not kept need not
-    /// be passed to it.
-    pub(crate) fn wants_frame(&self, entry: &PartEntry) -> bool {
-        self.images.wanted(entry)
-    }
-
     /// Records a decided part. `frame` is the frame on which it was inspected.
     pub fn part(&mut self, entry: &PartEntry, frame: Option<&RawFrame>, now: Instant) {
         let kept = self.images.keep(entry, frame, now);

@@ -25,11 +25,6 @@ impl Utc {
         }
     }
 
-    /// Milliseconds after the start of 1970.
-    pub(crate) fn unix_millis(self) -> i64 {
-        self.millis
-    }
-
     /// The instant of this date and time; None if the calendar has no such day.
     pub fn at(year: u32, month: u32, day: u32, millis_of_day: u32) -> Option<Self> {
         let millis_of_day = i64::from(millis_of_day);

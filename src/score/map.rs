@@ -2,6 +2,7 @@
 //! Both are linear and separable, so together they are `A S A^T` with one banded `A`.
 
 use super::ignore::{IgnoreMask, clear};
+use std::ops::Range;
 
 /// Bilinear upsampling and Gaussian blur from a `grid` x `grid` to a `side` x `side` map.
 #[derive(Clone, Debug)]
@@ -14,7 +15,20 @@ pub struct MapOperator {
     weights: Vec<f32>,
     span: usize,
     columns: Vec<f32>,
+    stretches: Vec<Stretch>,
+    /// `span` weights per stretch, each the largest of its outputs.
+    largest: Vec<f32>,
 }
+
+/// Neighbouring outputs that depend on the same cells.
+#[derive(Clone, Debug)]
+struct Stretch {
+    outputs: Range<usize>,
+    first: usize,
+}
+
+/// A bound of sums whose terms are rounded: more than a hundred roundings of f32.
+const ROUNDED: f32 = 1.0 + 1e-5;
 
 impl MapOperator {
     /// `sigma` in input pixels; 0 leaves the blur out. Upsampling uses half-pixel centres with the
@@ -78,6 +92,8 @@ impl MapOperator {
             weights: Vec::with_capacity(side * span),
             span,
             columns: vec![0.0; side * grid],
+            stretches: Vec::new(),
+            largest: Vec::new(),
         };
         for row in dense.chunks_exact(grid) {
             let first = band(row).0.min(grid - span);
@@ -86,7 +102,29 @@ impl MapOperator {
                 .weights
                 .extend(row[first..first + span].iter().map(|&w| w as f32));
         }
+        operator.find_stretches();
         operator
+    }
+
+    fn find_stretches(&mut self) {
+        for (output, &first) in self.first.iter().enumerate() {
+            let (first, weights) = (first as usize, &self.weights[output * self.span..]);
+            let weights = &weights[..self.span];
+            match self.stretches.last_mut() {
+                Some(last) if last.first == first => {
+                    last.outputs.end = output + 1;
+                    let at = self.largest.len() - self.span;
+                    for (largest, &weight) in self.largest[at..].iter_mut().zip(weights) {
+                        *largest = largest.max(weight);
+                    }
+                }
+                _ => {
+                    let outputs = output..output + 1;
+                    self.stretches.push(Stretch { outputs, first });
+                    self.largest.extend_from_slice(weights);
+                }
+            }
+        }
     }
 
     /// `cells` is `[grid, grid]`; `map` becomes `[side, side]`.
@@ -94,9 +132,62 @@ impl MapOperator {
     /// # Panics
     /// If a buffer has another length: a programming error.
     pub fn run(&mut self, cells: &[f32], map: &mut [f32]) {
-        let (grid, side, span) = (self.grid, self.side, self.span);
+        let (grid, side) = (self.grid, self.side);
         assert_eq!(cells.len(), grid * grid, "cells");
         assert_eq!(map.len(), side * side, "map");
+        self.down_the_columns(cells);
+        for (line, out) in self
+            .columns
+            .chunks_exact(grid)
+            .zip(map.chunks_exact_mut(side))
+        {
+            for (x, value) in out.iter_mut().enumerate() {
+                *value = self.pixel(line, x);
+            }
+        }
+    }
+
+    /// The maximum of the map that `run` makes of `cells`, outside `ignored` (empty, or one per
+    /// pixel): the same bits. Few pixels are computed: a stretch whose weights at their largest do
+    /// not reach the maximum so far is left out. None if a cell is negative or not finite, because
+    /// that bound is then none.
+    fn maximum(&mut self, cells: &[f32], ignored: &[bool]) -> Option<f32> {
+        if !cells.iter().all(|v| (0.0..f32::INFINITY).contains(v)) {
+            return None;
+        }
+        self.down_the_columns(cells);
+        // An ignored pixel is 0, and no pixel is less.
+        let mut high = 0.0;
+        let highest_in = |line: &[f32]| line.iter().copied().fold(0.0, f32::max);
+        let lines = self.columns.chunks_exact(self.grid).enumerate();
+        let best = lines.max_by(|a, b| highest_in(a.1).total_cmp(&highest_in(b.1)));
+        let lines = self.columns.chunks_exact(self.grid).enumerate();
+        // The line that promises most is computed first, and leaves little to do.
+        for (y, line) in best.into_iter().chain(lines) {
+            if highest_in(line) * ROUNDED <= high {
+                continue;
+            }
+            for (stretch, largest) in self.stretches.iter().zip(self.largest.chunks(self.span)) {
+                let bound: f32 = products(largest, &line[stretch.first..]);
+                if bound * ROUNDED <= high {
+                    continue;
+                }
+                for x in stretch.outputs.clone() {
+                    let value = self.pixel(line, x);
+                    let counts = ignored
+                        .get(y * self.side + x)
+                        .is_none_or(|ignored| !ignored);
+                    if counts && value > high {
+                        high = value;
+                    }
+                }
+            }
+        }
+        Some(high)
+    }
+
+    fn down_the_columns(&mut self, cells: &[f32]) {
+        let (grid, span) = (self.grid, self.span);
         for (y, line) in self.columns.chunks_exact_mut(grid).enumerate() {
             let weights = &self.weights[y * span..][..span];
             let first = self.first[y] as usize;
@@ -108,31 +199,31 @@ impl MapOperator {
                 }
             }
         }
-        for (line, out) in self
-            .columns
-            .chunks_exact(grid)
-            .zip(map.chunks_exact_mut(side))
-        {
-            for (x, value) in out.iter_mut().enumerate() {
-                let first = self.first[x] as usize;
-                let weights = &self.weights[x * span..][..span];
-                let mut sum = 0.0;
-                for (w, cell) in weights.iter().zip(&line[first..first + span]) {
-                    sum += w * cell;
-                }
-                *value = sum;
-            }
-        }
+    }
+
+    fn pixel(&self, line: &[f32], x: usize) -> f32 {
+        let first = self.first[x] as usize;
+        products(&self.weights[x * self.span..][..self.span], &line[first..])
     }
 }
 
-/// Cell scores to the score map, and its maximum: the image score.
+/// The sum of the products, from the first to the last of `weights`.
+fn products(weights: &[f32], cells: &[f32]) -> f32 {
+    let mut sum = 0.0;
+    for (w, cell) in weights.iter().zip(cells) {
+        sum += w * cell;
+    }
+    sum
+}
+
+/// Cell scores to the image score, and to the score map when somebody looks at it.
 #[derive(Clone, Debug)]
 pub struct ScoreMap {
     operator: MapOperator,
     ignore: Option<IgnoreMask>,
     cells: Vec<f32>,
     map: Vec<f32>,
+    drawn: bool,
 }
 
 impl ScoreMap {
@@ -144,28 +235,34 @@ impl ScoreMap {
             ignore,
             cells: vec![0.0; grid * grid],
             map: vec![0.0; side * side],
+            drawn: true,
         }
     }
 
-    /// Draws the map of `cells`, `[grid, grid]`, and returns the image score: the map's maximum outside
-    /// ignored pixels. NaN if a cell that counts is NaN.
+    /// Takes `cells`, `[grid, grid]`, and returns the image score: the maximum of their map outside
+    /// ignored pixels. The map is not drawn. NaN if a cell that counts is NaN.
     ///
     /// # Panics
     /// If the buffer has another length: a programming error.
-    pub fn draw(&mut self, cells: &[f32]) -> f32 {
+    pub fn score(&mut self, cells: &[f32]) -> f32 {
         self.cells.copy_from_slice(cells);
         if let Some(ignore) = &self.ignore {
             clear(&mut self.cells, ignore.cells());
         }
-        self.operator.run(&self.cells, &mut self.map);
-        if let Some(ignore) = &self.ignore {
-            clear(&mut self.map, ignore.pixels());
-        }
-        highest(&self.map)
+        self.drawn = false;
+        let ignored = self.ignore.as_ref().map_or(&[][..], |i| i.pixels());
+        let maximum = self.operator.maximum(&self.cells, ignored);
+        maximum.unwrap_or_else(|| highest(self.pixels()))
     }
 
-    /// The last map, `[side, side]`.
-    pub fn pixels(&self) -> &[f32] {
+    /// The map of the cells that were taken last, `[side, side]`.
+    pub fn pixels(&mut self) -> &[f32] {
+        if !std::mem::replace(&mut self.drawn, true) {
+            self.operator.run(&self.cells, &mut self.map);
+            if let Some(ignore) = &self.ignore {
+                clear(&mut self.map, ignore.pixels());
+            }
+        }
         &self.map
     }
 }
@@ -239,6 +336,50 @@ mod tests {
             let want = reference(&cells, grid, side, f64::from(sigma));
             for (got, want) in map.iter().zip(&want) {
                 assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
+            }
+        }
+    }
+
+    /// The score is the maximum of the drawn map, to the bit, whatever the cells are.
+    #[test]
+    fn the_score_is_the_maximum_of_the_map_that_is_drawn_later() {
+        let mut rng = Rng::new(11);
+        let shapes = [
+            (4, 32, 2.0),
+            (32, 256, 4.0),
+            (7, 56, 0.0),
+            (9, 72, 30.0),
+            (1, 8, 1.0),
+        ];
+        for (grid, side, sigma) in shapes {
+            for kind in 0..12 {
+                let ignored: Vec<bool> = (0..side * side)
+                    .map(|p| match kind % 3 {
+                        1 => p / side < side / 2,
+                        2 => rng.unit() < 0.5,
+                        _ => false,
+                    })
+                    .collect();
+                let mask = IgnoreMask::new(ignored, side, grid);
+                let mask = (!kind.is_multiple_of(3)).then_some(mask);
+                let mut map = ScoreMap::new(grid, side, sigma, mask);
+                let at = (rng.unit() * (grid * grid) as f32) as usize;
+                let cells: Vec<f32> = (0..grid * grid)
+                    .map(|cell| match kind / 3 {
+                        0 => rng.unit(),
+                        1 => 3.0 + f32::from(u8::from(cell == at)),
+                        2 => rng.gaussian(),
+                        _ => 0.0,
+                    })
+                    .collect();
+                let score = map.score(&cells);
+                let drawn = highest(map.pixels());
+                assert_eq!(score, drawn, "{grid} {side} {sigma} {kind}");
+                let mut broken = cells;
+                broken[at] = [f32::NAN, f32::INFINITY][kind % 2];
+                let score = map.score(&broken);
+                let drawn = highest(map.pixels());
+                assert_eq!(score.to_bits(), drawn.to_bits(), "{grid} {side} {kind}");
             }
         }
     }

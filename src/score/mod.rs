@@ -60,7 +60,7 @@ impl Scorer {
     /// [`NetworkError::Run`].
     pub fn score(&mut self, features: &[f32], threads: &Threads) -> Result<f32, NetworkError> {
         self.search.run(features, threads)?;
-        Ok(self.map.draw(self.search.cell_scores()))
+        Ok(self.map.score(self.search.cell_scores()))
     }
 }
 

@@ -60,7 +60,11 @@ impl PositionMask {
     ///
     /// # Errors
     /// [`MaskError`] if a cell would be left without any row, or lengths disagree.
-    pub(crate) fn from_words(cells: usize, rows: usize, words: Vec<u16>) -> Result<Self, MaskError> {
+    pub(crate) fn from_words(
+        cells: usize,
+        rows: usize,
+        words: Vec<u16>,
+    ) -> Result<Self, MaskError> {
         let stride = rows.div_ceil(LANES);
         let expected = cells * stride;
         if words.len() != expected || rows == 0 {

@@ -66,6 +66,7 @@ impl Production {
     }
 
     /// Whether frame `sequence` shows a defective part.
+    #[cfg(test)]
     pub(crate) fn is_defective(&self, sequence: u64) -> bool {
         self.defect(sequence).is_some()
     }
@@ -79,8 +80,7 @@ impl Production {
     /// Which of the parts, from 0, is in front of the sensor at `trigger_ns` (CLOCK_MONOTONIC), if
     /// the camera exposes on triggers. A hash of the time in microseconds decides, so that triggers
     /// at even distances show all parts too. It follows from seed and time alone, so a plant that
-    /// outlives the program knows what each of its cameras showed. Use it with [`Self::defect`] and
-    /// [`Self::is_defective`].
+    /// outlives the program knows what each of its cameras showed. Use it with [`Self::defect`].
     pub fn shown_at(&self, trigger_ns: u64) -> usize {
         Rng::stream(self.seed ^ SHOWN, trigger_ns / 1000).below(self.parts.len())
     }

@@ -48,6 +48,6 @@ mod tests {
 
     #[test]
     fn the_configuration_knows_how_large_a_drawn_picture_is() {
-        assert_eq!(config::RENDERED_SIZE, part::SIZE);
+        assert_eq!(config::files::RENDERED_SIZE, part::SIZE);
     }
 }

@@ -28,6 +28,4 @@ pub use real_time::{
     ComparingInspector, InspectionTimes, LineFigures, LineTrial, Picture, Soak, SoakError,
     SoakOutcome, inspection_times, rendered_pictures, soak, try_line,
 };
-pub use virtual_time::{
-    Case, CaseError, Failure, KNOWN, PIECES, Stuck, classes, failure_of, known_cases, shrink,
-};
+pub use virtual_time::{Case, CaseError, Failure, PIECES, Stuck, classes, known_cases, shrink};

@@ -10,7 +10,7 @@ use thread_priority::{
 
 /// Above everything that computes, below the kernel's own threads (50 if interrupts are threads).
 /// The supervisor's thread has the highest one.
-pub(crate) const LINES: u8 = 46;
+pub const LINES: u8 = 46;
 pub(super) const GATE: u8 = 45;
 pub(super) const TRIGGER: u8 = 44;
 pub(super) const CAMERA: u8 = 43;

@@ -206,11 +206,12 @@ impl Painter {
         number: usize,
         part: &RenderedPart,
         frame: &Frame,
-        inspector: &Inspector,
+        inspector: &mut Inspector,
     ) -> Result<[Picture; 2], Failure> {
         let side = self.view.side();
         let seen = self.view.picture(frame).map_err(Failure::unexpected)?;
-        let painted = overlay(&seen, inspector.map(), side, inspector.thresholds());
+        let thresholds = inspector.thresholds().clone();
+        let painted = overlay(&seen, inspector.map(), side, &thresholds);
         let file = Picture::png(&painted, side, side, "").map_err(Failure::unexpected)?;
         let path = self.folder.overlays.join(format!("{number:04}.png"));
         output_folder::write(&path, &file.bytes)?;
@@ -304,7 +305,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         let frame = Frame::new(part.width, part.height, Pixels::Rgb8(part.rgb.clone()))
             .map_err(Failure::unexpected)?;
         let mut entry = inspect(i + 1, defect, &mut inspector, &frame)?;
-        let pictures = painter.paint(i + 1, &part, &frame, &inspector)?;
+        let pictures = painter.paint(i + 1, &part, &frame, &mut inspector)?;
         // Mistakes are always shown, because a person looks for them.
         if pictured < PICTURED || entry.outcome != Outcome::Right {
             pictured += 1;

@@ -6,7 +6,7 @@ mod outputs;
 mod safe;
 mod sequence;
 
-pub use inputs::{Bias, ChardevInputs, Debounce, InputLine, LONGEST_DEBOUNCE};
+pub use inputs::{Bias, ChardevInputs, Debounce, InputLine};
 pub use outputs::{ChardevOutputs, Drive, OutputLine};
 pub use safe::ChardevSafeOutputs;
 

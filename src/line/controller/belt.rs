@@ -44,7 +44,7 @@ impl<F> Controller<F> {
     }
 
     /// The level of the trigger's input was read, and no edge of it is pending.
-    pub(crate) fn level_read(&mut self, on: bool, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
+    pub fn level_read(&mut self, on: bool, clock: Instant, emit: &mut impl FnMut(Command<F>)) {
         let here = self.here(clock);
         self.gate
             .level_read(on, here, clock, &mut |o| emit(Command::Gate(o)));
@@ -67,7 +67,7 @@ impl<F> Controller<F> {
 
     /// An edge of the encoder's first or `second` channel. The kernel lost `lost` edges of this channel
     /// before it.
-    pub(crate) fn encoder_edge(
+    pub fn encoder_edge(
         &mut self,
         second: bool,
         on: bool,

@@ -59,12 +59,12 @@ impl Output {
     }
 
     /// The level in the safe state, when no process is in charge: it starts, ended or hangs.
-    pub(crate) const fn when_unattended(self) -> bool {
+    pub const fn when_unattended(self) -> bool {
         matches!(self, Output::Reject | Output::Fault)
     }
 
     /// Whether the level `on` can only stop parts and cannot let one pass.
-    pub(crate) const fn is_safe(self, on: bool) -> bool {
+    pub const fn is_safe(self, on: bool) -> bool {
         match self {
             Output::Pass | Output::Ready => !on,
             Output::Reject | Output::Fault => on,

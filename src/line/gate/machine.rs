@@ -205,13 +205,13 @@ impl<const N: usize> Gate<N> {
     }
 
     /// When `part` was triggered; None if it is not tracked any more.
-    pub(crate) fn trigger_of(&self, part: PartId) -> Option<Instant> {
+    pub fn trigger_of(&self, part: PartId) -> Option<Instant> {
         let mut tracked = self.parts.iter();
         tracked.find(|p| p.id == part).map(|p| p.trigger.time)
     }
 
     /// Whether a verdict on `part` can still change its decision.
-    pub(crate) fn undecided(&self, part: PartId) -> bool {
+    pub fn undecided(&self, part: PartId) -> bool {
         let mut tracked = self.parts.iter();
         tracked.any(|p| p.id == part && p.state == State::Waiting)
     }
@@ -297,7 +297,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The encoder may have moved without a count, or counted without moving.
-    pub(crate) fn encoder_unsure(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
+    pub fn encoder_unsure(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.counts() {
             self.counters.implausible_counts += 1;
@@ -414,7 +414,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// No verdict on `part` will come.
-    pub(crate) fn no_verdict(
+    pub fn no_verdict(
         &mut self,
         part: PartId,
         reason: Reason,
@@ -477,7 +477,7 @@ impl<const N: usize> Gate<N> {
 
     /// The supervisor was late, or outputs were set late: nobody knows which parts went by, nor which
     /// level they met.
-    pub(crate) fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
+    pub fn outputs_were_late(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.counters.late_outputs += 1;
         self.passing_fault(Fault::LateOutput, emit);
@@ -485,7 +485,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// An alarm from before this gate was made is still latched.
-    pub(crate) fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
+    pub fn raise_alarm(&mut self, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         if self.alarm.raise() {
             self.counters.alarms += 1;

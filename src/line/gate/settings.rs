@@ -137,14 +137,14 @@ impl core::error::Error for SettingsError {}
 
 impl Settings {
     /// Whether the gate is by the encoder.
-    pub(crate) const fn by_counts(&self) -> bool {
+    pub const fn by_counts(&self) -> bool {
         matches!(self.gate, Span::Counts(_))
     }
 
     /// If the pulse is in counts: PASS goes off if no count comes for this long, a quarter of the
     /// smallest pitch. A pulse that takes at most three quarters of the pitch on the fastest belt then
     /// ends before the next part is at the ejector, even if the encoder dies during it.
-    pub(crate) fn pass_unseen(&self) -> Duration {
+    pub fn pass_unseen(&self) -> Duration {
         self.min_pitch / 4
     }
 

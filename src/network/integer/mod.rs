@@ -34,7 +34,7 @@ use run::Buffers;
 use serde::Serialize;
 use shapes::Shape;
 use std::sync::Arc;
-use team::{Alone, Team};
+use team::Team;
 use tract_onnx::pb;
 
 /// What one fused step costs.
@@ -66,16 +66,13 @@ pub(super) struct Integers {
     has_run: bool,
 }
 
-/// The workers of a pool; the run is inside it.
-struct Pool(usize);
-
-impl Team for Pool {
+impl Team for Threads {
     fn count(&self) -> usize {
-        self.0
+        Threads::count(self)
     }
 
     fn join(&self, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
-        rayon::join(first, second);
+        Threads::join(self, first, second);
     }
 }
 
@@ -193,10 +190,7 @@ impl Integers {
             input.resize(plan.input_length(), 0.0);
             plan.quantise(input, buffers);
         }
-        match threads.pool() {
-            Some(pool) => pool.install(|| plan.run(input, buffers, &Pool(threads.count()), timed)),
-            None => plan.run(input, buffers, &Alone, timed),
-        }
+        threads.enter(|| plan.run(input, buffers, threads, timed));
         self.has_run = true;
     }
 

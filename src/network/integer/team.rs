@@ -9,8 +9,10 @@ pub(crate) trait Team: Sync {
 }
 
 /// The calling thread.
+#[cfg(test)]
 pub(crate) struct Alone;
 
+#[cfg(test)]
 impl Team for Alone {
     fn count(&self) -> usize {
         1

@@ -128,6 +128,7 @@ impl PackedBank {
     ///
     /// # Panics
     /// When buffers disagree in length or the processor lacks the kernel.
+    #[cfg(test)]
     pub(crate) fn nearest_with(
         &self,
         kernel: Kernel,
@@ -186,23 +187,36 @@ impl PackedBank {
                 self.spare.give_back(scratch);
             }
         };
-        match threads.pool() {
-            None => work(0, out),
-            Some(pool) => {
-                if let Some(integers) = integers {
-                    self.spare.prepare(threads.count(), integers);
-                }
-                // A few pieces a thread, so that one slow core does not hold up the frame.
-                let pieces = threads.count() * 4;
-                let piece = out.len().div_ceil(pieces).next_multiple_of(step);
-                pool.scope(|scope| {
-                    for (i, part) in out.chunks_mut(piece).enumerate() {
-                        scope.spawn(move |_| work(i * piece, part));
-                    }
-                });
-            }
+        if threads.count() == 1 {
+            return work(0, out);
         }
+        if let Some(integers) = integers {
+            self.spare.prepare(threads.count(), integers);
+        }
+        // A few pieces a thread, so that one slow core does not hold up the frame.
+        let pieces = threads.count() * 4;
+        let piece = out.len().div_ceil(pieces).next_multiple_of(step);
+        threads.enter(|| in_pieces(threads, piece, 0, out, &work));
     }
+}
+
+/// `work` on pieces of `out` of `piece` cells, the first of which is cell `first`.
+fn in_pieces(
+    threads: &Threads,
+    piece: usize,
+    first: usize,
+    out: &mut [Neighbour],
+    work: &(impl Fn(usize, &mut [Neighbour]) + Sync),
+) {
+    if out.len() <= piece {
+        return work(first, out);
+    }
+    let middle = out.len().div_ceil(piece) / 2 * piece;
+    let (left, right) = out.split_at_mut(middle);
+    threads.join(
+        || in_pieces(threads, piece, first, left, work),
+        || in_pieces(threads, piece, first + middle, right, work),
+    );
 }
 
 /// What is searched for, and where.

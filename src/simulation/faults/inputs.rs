@@ -122,6 +122,7 @@ impl<I: Inputs> FaultyInputs<I> {
 
     /// Number of edges that came while the device was away and that nothing reports, with the edge
     /// at which it went.
+    #[cfg(test)]
     pub(crate) fn unseen_edges(&self) -> u64 {
         self.unseen
     }

@@ -152,12 +152,14 @@ impl InputFeed {
 
     /// An off-edge of `input` at `at`. After the first one the level of the input can be read. If
     /// there is no room, as [`InputFeed::edge`].
+    #[cfg(test)]
     pub(crate) fn edge_off(&mut self, input: Input, at: Instant) -> bool {
         self.set_level(input, false);
         self.push(input, false, at)
     }
 
     /// The level of `input` changes and no edge reports it.
+    #[cfg(test)]
     pub(crate) fn set_level(&mut self, input: Input, on: bool) {
         self.shared.levels[input as usize].store(u8::from(on), Ordering::Release);
     }

@@ -96,6 +96,7 @@ impl Defect {
 
     /// Correct in itself, wrong in its place: no detail of the picture is new to a method that
     /// knows good parts.
+    #[cfg(test)]
     pub(crate) fn is_misplacement(self) -> bool {
         matches!(
             self,

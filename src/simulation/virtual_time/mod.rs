@@ -20,7 +20,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use case::{Case, CaseError, Failure, KNOWN, Stuck, failure_of, known_cases, shrink};
+pub use case::{Case, CaseError, Failure, Stuck, known_cases, shrink};
 pub use line::PIECES;
 
 /// Classes of lines in reports: units of gate and pulse, and the wiring.

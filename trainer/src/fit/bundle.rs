@@ -168,6 +168,7 @@ fn add_goldens(
     sections: &mut Vec<SectionBytes>,
 ) -> Result<(), TrainError> {
     let mut inspector = Inspector::new(opened, &Threads::default())?;
+    let side = inspector.side();
     for GoldenFrame { name, kind, frame } in golden_frames(settings, images)? {
         let inspection = inspector.inspect(&frame)?;
         manifest.goldens.push(Golden {
@@ -176,7 +177,7 @@ fn add_goldens(
             section: sections.len() as u32,
             score: inspection.score,
             verdict: inspection.verdict,
-            coarse_map: product::coarse(inspector.map(), inspector.side()),
+            coarse_map: product::coarse(inspector.map(), side),
         });
         sections.push(opaque(SectionKind::GoldenImage, &png(&frame)?));
     }

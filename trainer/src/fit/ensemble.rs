@@ -83,7 +83,7 @@ impl MemberMaps {
 
     /// The image score that member `index` gives alone.
     fn member_score(&mut self, index: usize, cells: &[f32]) -> f32 {
-        self.maps[index].draw(cells)
+        self.maps[index].score(cells)
     }
 
     /// The image score of the ensemble; `cells` are each member's.
@@ -93,10 +93,10 @@ impl MemberMaps {
         scales: &[f32],
     ) -> f32 {
         for (map, cells) in self.maps.iter_mut().zip(cells) {
-            map.draw(cells);
+            map.score(cells);
         }
         average(
-            self.maps.iter().map(ScoreMap::pixels),
+            self.maps.iter_mut().map(|map| map.pixels()),
             scales,
             &mut self.mean,
         )

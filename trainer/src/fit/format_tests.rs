@@ -538,7 +538,8 @@ fn make_the_golden_bundle() {
         .iter()
         .map(|(_, _, frame)| {
             let score = inspector.inspect(frame).expect("a score").score;
-            (score, coarse(inspector.map(), inspector.side()))
+            let side = inspector.side();
+            (score, coarse(inspector.map(), side))
         })
         .collect();
     let (low, high) = (inspected[0].0, inspected[1].0);

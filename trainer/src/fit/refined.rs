@@ -215,5 +215,5 @@ fn image_score(study: &Study<'_>) -> Result<impl FnMut(&[f32]) -> f32, TrainErro
     let mut scorer = study
         .fitter
         .scorer(any, RuleSpec::BASELINE, &study.calibration)?;
-    Ok(move |cells: &[f32]| scorer.map.draw(cells))
+    Ok(move |cells: &[f32]| scorer.map.score(cells))
 }

@@ -94,8 +94,8 @@ impl<'a> Gallery<'a> {
         self.inspector.inspect(&frame).map_err(failed)?;
         let seen = self.view.picture(&frame)?;
         let side = self.view.side();
-        let thresholds = self.inspector.thresholds();
-        let painted = overlay(&seen, self.inspector.map(), side, thresholds);
+        let thresholds = self.inspector.thresholds().clone();
+        let painted = overlay(&seen, self.inspector.map(), side, &thresholds);
         let ng = thresholds.ng.threshold;
         let score = ScoreBar {
             score: inspected.score,

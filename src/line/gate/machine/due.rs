@@ -30,7 +30,7 @@ pub(super) enum Due {
 
 impl<const N: usize> Gate<N> {
     /// The latest time of the next call.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         let later = |at: Option<(u64, Due)>| at.map_or(Instant::MAX, |(at, _)| Instant(at));
         later(self.first(Unit::Time))
     }

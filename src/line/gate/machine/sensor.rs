@@ -80,7 +80,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// The sensor's level was read, and no edge of it is pending.
-    pub(crate) fn level_read(
+    pub fn level_read(
         &mut self,
         on: bool,
         at: Position,

@@ -29,7 +29,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// A part went by somewhere between `since` and `at`.
-    pub(crate) fn lost_since(
+    pub fn lost_since(
         &mut self,
         since: Position,
         at: Position,
@@ -42,7 +42,7 @@ impl<const N: usize> Gate<N> {
     }
 
     /// Parts before `at` had no triggers: everything between `at` and the ejector is rejected.
-    pub(crate) fn unwatched(&mut self, at: Position, clock: Instant, emit: &mut impl FnMut(Action)) {
+    pub fn unwatched(&mut self, at: Position, clock: Instant, emit: &mut impl FnMut(Action)) {
         self.tick(clock, emit);
         self.reject_stretch(0, self.gate.after(at).saturating_sub(1));
         self.tick(clock, emit);
