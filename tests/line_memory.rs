@@ -15,7 +15,7 @@ use partgate::frame::decode;
 use partgate::inspection::Inspector;
 use partgate::line::controller::ControllerSettings;
 use partgate::line::devices::{DeviceError, Edge, Input, Inputs, Outputs};
-use partgate::line::gate::{AlarmSettings, Ejector, Output, Settings};
+use partgate::line::gate::{Ejector, Output, Settings};
 use partgate::line::pairing::PairingSettings;
 use partgate::network::Threads;
 use partgate::product::Product;
@@ -145,44 +145,23 @@ impl log::Log for Sink {
 }
 
 fn settings() -> ControllerSettings {
-    ControllerSettings {
-        gate: Settings {
-            gate: Span::Time(Duration::from_millis(2000)),
-            pulse: Span::Time(Duration::from_millis(40)),
-            min_off: Span::Time(Duration::from_millis(10)),
-            ejector: Ejector::Pass,
-            bounce: Duration::from_millis(1),
-            min_pitch: Duration::from_millis(50),
-            late_output: Duration::from_millis(500),
-            capacity: 64,
-            max_waiting: 64,
-            heartbeat: Duration::from_millis(100),
-            spin_up: Duration::ZERO,
-            encoder_silence: Duration::ZERO,
-            occupied_max: None,
-            count_min: Duration::ZERO,
-            confirm: None,
-            ack: Duration::ZERO,
-            valid: Duration::ZERO,
-            fault_hold: Duration::from_millis(100),
-            alarm: AlarmSettings {
-                consecutive: 0,
-                rejects: 0,
-                window: 0,
-                stop_line: false,
-            },
-        },
-        pairing: PairingSettings {
-            exposure_min: Duration::ZERO,
-            exposure_max: Duration::from_millis(20),
-            delivery: Duration::from_millis(500),
-        },
-        inspection: Duration::from_millis(20_000),
-        every_counts: None,
-        indexed: false,
-        level_every: None,
-        quadrature: false,
-    }
+    let ms = |ms| Span::Time(Duration::from_millis(ms));
+    let pitch = Duration::from_millis(50);
+    let gate = Settings {
+        min_off: ms(10),
+        late_output: Duration::from_millis(500),
+        capacity: 64,
+        max_waiting: 64,
+        heartbeat: Duration::from_millis(100),
+        fault_hold: Duration::from_millis(100),
+        ..Settings::plain(ms(2000), ms(40), Ejector::Pass, pitch)
+    };
+    let pairing = PairingSettings {
+        exposure_min: Duration::ZERO,
+        exposure_max: Duration::from_millis(20),
+        delivery: Duration::from_millis(500),
+    };
+    ControllerSettings::plain(gate, pairing, Duration::from_millis(20_000))
 }
 
 fn recorder(folder: &Path, metrics: Arc<partgate::record::Metrics>) -> Recorder {

@@ -10,7 +10,7 @@ use partgate::clock;
 use partgate::frame::RawFrame;
 use partgate::line::controller::{Command, Controller, ControllerSettings};
 use partgate::line::devices::{DeviceError, Edge, Holding, Input, Inputs, Outputs};
-use partgate::line::gate::{Action, AlarmSettings, Ejector, Fault, Output, PartVerdict, Settings};
+use partgate::line::gate::{Action, Ejector, Fault, Output, PartVerdict, Settings};
 use partgate::line::pairing::PairingSettings;
 use partgate::record::{ImageOptions, LogOptions, Metrics, ProductLabel, RecordOptions, Recorder};
 use partgate::simulation::camera::{Production, RenderedSource};
@@ -28,44 +28,23 @@ use std::thread::JoinHandle;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings() -> ControllerSettings {
-    ControllerSettings {
-        gate: Settings {
-            gate: Span::Time(Duration::from_millis(500)),
-            pulse: Span::Time(Duration::from_millis(40)),
-            min_off: Span::Time(Duration::from_millis(10)),
-            ejector: Ejector::Pass,
-            bounce: Duration::from_millis(1),
-            min_pitch: Duration::from_millis(50),
-            late_output: Duration::from_millis(400),
-            capacity: 64,
-            max_waiting: 64,
-            heartbeat: Duration::from_millis(50),
-            spin_up: Duration::ZERO,
-            encoder_silence: Duration::ZERO,
-            occupied_max: None,
-            count_min: Duration::ZERO,
-            confirm: None,
-            ack: Duration::ZERO,
-            valid: Duration::ZERO,
-            fault_hold: Duration::from_millis(100),
-            alarm: AlarmSettings {
-                consecutive: 0,
-                rejects: 0,
-                window: 0,
-                stop_line: false,
-            },
-        },
-        pairing: PairingSettings {
-            exposure_min: Duration::ZERO,
-            exposure_max: Duration::from_millis(20),
-            delivery: Duration::from_millis(400),
-        },
-        inspection: Duration::from_millis(20_000),
-        every_counts: None,
-        indexed: false,
-        level_every: None,
-        quadrature: false,
-    }
+    let ms = |ms| Span::Time(Duration::from_millis(ms));
+    let pitch = Duration::from_millis(50);
+    let gate = Settings {
+        min_off: ms(10),
+        late_output: Duration::from_millis(400),
+        capacity: 64,
+        max_waiting: 64,
+        heartbeat: Duration::from_millis(50),
+        fault_hold: Duration::from_millis(100),
+        ..Settings::plain(ms(500), ms(40), Ejector::Pass, pitch)
+    };
+    let pairing = PairingSettings {
+        exposure_min: Duration::ZERO,
+        exposure_max: Duration::from_millis(20),
+        delivery: Duration::from_millis(400),
+    };
+    ControllerSettings::plain(gate, pairing, Duration::from_millis(20_000))
 }
 
 /// Inputs whose driver hangs while the flag is set.

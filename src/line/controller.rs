@@ -48,6 +48,21 @@ pub struct ControllerSettings {
     pub quadrature: bool,
 }
 
+impl ControllerSettings {
+    /// A sensor triggers, and only its edges are read.
+    pub const fn plain(gate: Settings, pairing: PairingSettings, inspection: Duration) -> Self {
+        Self {
+            gate,
+            pairing,
+            inspection,
+            every_counts: None,
+            indexed: false,
+            level_every: None,
+            quadrature: false,
+        }
+    }
+}
+
 /// What the caller must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<F> {

@@ -50,7 +50,9 @@ pub enum NetworkError {
         source: QuantisedError,
     },
     /// tract cannot read or optimise the file.
-    #[error("{name}: cannot be loaded for an input of {shape:?}: {message}")]
+    #[error(
+        "{name}: the network engine does not load it for an input of {shape:?}; is it a whole ONNX file, and does the engine know its operators? The engine reports: {message}"
+    )]
     Load {
         /// The network.
         name: String,
@@ -70,7 +72,9 @@ pub enum NetworkError {
         problem: String,
     },
     /// The network failed while running.
-    #[error("{name}: failed while running: {message}")]
+    #[error(
+        "{name}: failed while running, so this part has no verdict. The engine reports: {message}"
+    )]
     Run {
         /// The network.
         name: String,

@@ -5,7 +5,7 @@ mod inspection;
 mod places;
 
 use super::*;
-use crate::line::gate::{AlarmSettings, Decision, Ejector};
+use crate::line::gate::{Decision, Ejector};
 use crate::time::{Counts, Duration, Instant, Span};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -15,44 +15,21 @@ const MS: u64 = 1_000_000;
 /// Gate 100 ms after the trigger, frames exposed up to 15 ms after it and up to 30 ms on their way, 50
 /// ms per inspection.
 fn settings() -> ControllerSettings {
-    ControllerSettings {
-        gate: Settings {
-            gate: Span::Time(Duration(100 * MS)),
-            pulse: Span::Time(Duration(15 * MS)),
-            min_off: Span::Time(Duration(5 * MS)),
-            ejector: Ejector::Pass,
-            bounce: Duration(MS),
-            min_pitch: Duration(20 * MS),
-            late_output: Duration(3 * MS),
-            capacity: 16,
-            max_waiting: 6,
-            heartbeat: Duration(50 * MS),
-            spin_up: Duration::ZERO,
-            encoder_silence: Duration::ZERO,
-            occupied_max: None,
-            count_min: Duration::ZERO,
-            confirm: None,
-            ack: Duration::ZERO,
-            valid: Duration::ZERO,
-            fault_hold: Duration(40 * MS),
-            alarm: AlarmSettings {
-                consecutive: 0,
-                rejects: 0,
-                window: 0,
-                stop_line: false,
-            },
-        },
-        pairing: PairingSettings {
-            exposure_min: Duration::ZERO,
-            exposure_max: Duration(15 * MS),
-            delivery: Duration(30 * MS),
-        },
-        inspection: Duration(50 * MS),
-        every_counts: None,
-        indexed: false,
-        level_every: None,
-        quadrature: false,
-    }
+    let ms = |ms| Span::Time(Duration(ms * MS));
+    let gate = Settings {
+        min_off: ms(5),
+        late_output: Duration(3 * MS),
+        max_waiting: 6,
+        heartbeat: Duration(50 * MS),
+        fault_hold: Duration(40 * MS),
+        ..Settings::plain(ms(100), ms(15), Ejector::Pass, Duration(20 * MS))
+    };
+    let pairing = PairingSettings {
+        exposure_min: Duration::ZERO,
+        exposure_max: Duration(15 * MS),
+        delivery: Duration(30 * MS),
+    };
+    ControllerSettings::plain(gate, pairing, Duration(50 * MS))
 }
 
 /// A controller, its clock, and everything that it emitted. Frames are numbers.

@@ -26,6 +26,16 @@ pub struct AlarmSettings {
     pub stop_line: bool,
 }
 
+impl AlarmSettings {
+    /// No alarm by rejects.
+    pub const NONE: Self = Self {
+        consecutive: 0,
+        rejects: 0,
+        window: 0,
+        stop_line: false,
+    };
+}
+
 /// What a confirming sensor sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfirmKind {
@@ -136,6 +146,35 @@ impl core::fmt::Display for SettingsError {
 impl core::error::Error for SettingsError {}
 
 impl Settings {
+    /// A gate that watches only what every gate must: nothing that a setting switches on is on. For a
+    /// handful of parts, with the times of a small machine; change what is different.
+    pub const fn plain(gate: Span, pulse: Span, ejector: Ejector, min_pitch: Duration) -> Self {
+        Self {
+            gate,
+            pulse,
+            min_off: match gate {
+                Span::Time(_) => Span::Time(Duration::ZERO),
+                Span::Counts(_) => Span::Counts(Counts(0)),
+            },
+            ejector,
+            bounce: Duration::from_millis(1),
+            min_pitch,
+            late_output: Duration::from_millis(5),
+            capacity: 16,
+            max_waiting: 16,
+            heartbeat: Duration::from_millis(250),
+            spin_up: Duration::ZERO,
+            encoder_silence: Duration::ZERO,
+            occupied_max: None,
+            count_min: Duration::ZERO,
+            confirm: None,
+            ack: Duration::ZERO,
+            valid: Duration::ZERO,
+            fault_hold: Duration::from_millis(200),
+            alarm: AlarmSettings::NONE,
+        }
+    }
+
     /// Whether the gate is by the encoder.
     pub const fn by_counts(&self) -> bool {
         matches!(self.gate, Span::Counts(_))

@@ -19,33 +19,16 @@ const ROOM: usize = 16;
 
 fn settings(gate: Span, pulse: Span, ejector: Ejector) -> Settings {
     Settings {
-        gate,
-        pulse,
         min_off: match gate {
             Span::Time(_) => Span::Time(Duration(5 * MS)),
             Span::Counts(_) => Span::Counts(Counts(5)),
         },
-        ejector,
-        bounce: Duration(MS),
-        min_pitch: Duration(20 * MS),
         late_output: Duration(3 * MS),
         capacity: ROOM,
         max_waiting: 6,
         heartbeat: Duration(50 * MS),
-        spin_up: Duration::ZERO,
-        encoder_silence: Duration::ZERO,
-        occupied_max: None,
-        count_min: Duration::ZERO,
-        confirm: None,
-        ack: Duration::ZERO,
-        valid: Duration::ZERO,
         fault_hold: Duration(40 * MS),
-        alarm: AlarmSettings {
-            consecutive: 0,
-            rejects: 0,
-            window: 0,
-            stop_line: false,
-        },
+        ..Settings::plain(gate, pulse, ejector, Duration(20 * MS))
     }
 }
 

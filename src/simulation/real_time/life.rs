@@ -2,7 +2,7 @@
 
 use crate::capture::source::CaptureError;
 use crate::line::controller::ControllerSettings;
-use crate::line::gate::{AlarmSettings, Ejector, Settings};
+use crate::line::gate::{Ejector, Settings};
 use crate::line::pairing::PairingSettings;
 use crate::simulation::lines::SimulatedError;
 use crate::station::{InspectorError, Station, StationError, Summary};
@@ -55,44 +55,19 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn settings(self) -> ControllerSettings {
-        ControllerSettings {
-            gate: Settings {
-                gate: Span::Time(self.gate),
-                pulse: Span::Time(self.pulse),
-                min_off: Span::Time(Duration::from_millis(10)),
-                ejector: Ejector::Pass,
-                bounce: Duration::from_millis(1),
-                min_pitch: self.min_pitch,
-                late_output: Duration::from_millis(5),
-                capacity: self.capacity,
-                max_waiting: self.max_waiting,
-                heartbeat: Duration::from_millis(250),
-                spin_up: Duration::ZERO,
-                encoder_silence: Duration::ZERO,
-                occupied_max: None,
-                count_min: Duration::ZERO,
-                confirm: None,
-                ack: Duration::ZERO,
-                valid: Duration::ZERO,
-                fault_hold: Duration::from_millis(200),
-                alarm: AlarmSettings {
-                    consecutive: 0,
-                    rejects: 0,
-                    window: 0,
-                    stop_line: false,
-                },
-            },
-            pairing: PairingSettings {
-                exposure_min: Duration::ZERO,
-                exposure_max: Duration::from_millis(20),
-                delivery: DELIVERY,
-            },
-            inspection: self.inspection,
-            every_counts: None,
-            indexed: false,
-            level_every: None,
-            quadrature: false,
-        }
+        let (gate, pulse) = (Span::Time(self.gate), Span::Time(self.pulse));
+        let gate = Settings {
+            min_off: Span::Time(Duration::from_millis(10)),
+            capacity: self.capacity,
+            max_waiting: self.max_waiting,
+            ..Settings::plain(gate, pulse, Ejector::Pass, self.min_pitch)
+        };
+        let pairing = PairingSettings {
+            exposure_min: Duration::ZERO,
+            exposure_max: Duration::from_millis(20),
+            delivery: DELIVERY,
+        };
+        ControllerSettings::plain(gate, pairing, self.inspection)
     }
 }
 
