@@ -2,7 +2,7 @@
 //! which pin a text in a configuration means.
 
 use crate::settings::kind::{decimal, device, text, texts, whole, word};
-use crate::settings::{Absent, ConfigError, Document, Known, Section, nearest};
+use crate::settings::{Absent, ConfigError, Document, Section, nearest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;

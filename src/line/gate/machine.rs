@@ -343,7 +343,12 @@ impl<const N: usize> Gate<N> {
         let still = last.is_some_and(|l| l.count == at.count);
         let apart = since.is_some_and(|s| s >= self.settings.min_pitch);
         // If the gate is by the clock, a belt may stand while READY is off and commands trigger parts.
-        let runs = self.ready || self.gate.unit == Unit::Counts;
+        // It runs some time after READY.
+        let running = self.ready_since.after(self.settings.spin_up);
+        let runs = match self.gate.unit {
+            Unit::Time => self.ready && last.is_some_and(|l| l.time >= running),
+            Unit::Counts => true,
+        };
         if self.counts() && still && apart && runs {
             // Two parts at one count: the belt moves and the encoder does not. The fault must end by
             // itself: a belt that stands because of the fault never counts again.

@@ -121,7 +121,9 @@ pub(super) fn fuse(description: &Description) -> Vec<Fused> {
         }
         let kind = match layer.operation {
             Operation::Add { .. } => Kind::Add(number),
-            _ => Kind::MaxPool(number),
+            Operation::MaxPool { .. } => Kind::MaxPool(number),
+            // The loop above took every convolution.
+            Operation::Convolution(_) => continue,
         };
         steps.push(Fused {
             kind,

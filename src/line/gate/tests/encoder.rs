@@ -182,6 +182,30 @@ fn two_parts_at_one_count_are_a_fault_only_where_the_encoder_matters_and_the_bel
     assert!(!line.gate.faults().has(Fault::Encoder), "it moved");
 }
 
+/// Triggers by the clock, 20 ms apart, also while the belt stands because READY is off. It starts
+/// some time after READY. If that were a fault, READY would go off again before the belt moves, for
+/// ever.
+#[test]
+fn a_belt_that_starts_after_ready_is_no_dead_encoder() {
+    let mut settings = time_gate_counts_pulse(Ejector::Reject);
+    for (spin_up, longest) in [(0, 1), (30, 3), (40, 3), (41, 4)] {
+        settings.spin_up = Duration(spin_up * MS);
+        let mut line = Belt::new(settings);
+        line.settle();
+        line.fault(Fault::Camera, true);
+        line.trigger();
+        line.stand(20);
+        line.fault(Fault::Camera, false);
+        let mut triggers = 0;
+        while !line.gate.faults().has(Fault::Encoder) {
+            line.trigger();
+            line.stand(20);
+            triggers += 1;
+        }
+        assert_eq!(triggers, longest + 1, "after {spin_up} ms it has to move");
+    }
+}
+
 #[test]
 fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_it_moves_again() {
     let (gate, pulse) = (Span::Counts(Counts(100)), Span::Time(Duration(15 * MS)));

@@ -118,9 +118,13 @@ impl Kernel {
     /// the biases.
     pub(crate) fn offset(self) -> i32 {
         match self {
+            Kernel::Portable => 0,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 | Kernel::AvxVnni | Kernel::Avx512Vnni => 0,
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => 0,
             #[cfg(target_arch = "aarch64")]
             Kernel::Dotprod => super::dotprod::OFFSET,
-            _ => 0,
         }
     }
 }

@@ -166,11 +166,15 @@ impl Kernel {
     /// Whether the set multiplies and adds bytes in one instruction.
     pub(crate) fn has_dot_products(self) -> bool {
         match self {
+            Kernel::Portable => false,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => false,
             #[cfg(target_arch = "x86_64")]
             Kernel::AvxVnni | Kernel::Avx512Vnni => true,
             #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => false,
+            #[cfg(target_arch = "aarch64")]
             Kernel::Dotprod => true,
-            _ => false,
         }
     }
 
