@@ -9,7 +9,7 @@ mod agreement;
 mod assembly;
 mod board;
 mod example;
-mod files;
+pub(crate) mod files;
 mod sections;
 mod station;
 mod texts;

@@ -352,7 +352,7 @@ mod tests {
             (1, 8, 1.0),
         ];
         for (grid, side, sigma) in shapes {
-            for kind in 0..12 {
+            for kind in 0..12_usize {
                 let ignored: Vec<bool> = (0..side * side)
                     .map(|p| match kind % 3 {
                         1 => p / side < side / 2,

@@ -1,6 +1,7 @@
 //! Pins and board profiles.
 
 use super::*;
+use crate::config::board::PROFILES;
 
 #[test]
 fn a_line_has_one_meaning_and_a_pin_one_line() {
