@@ -22,7 +22,10 @@ const DIMENSIONS: usize = 152;
 fn main() {
     let kernel = Kernel::chosen().expect("a kernel of this processor");
     let peak = peak_products(kernel, Duration::from_millis(300));
-    println!("one thread by {kernel}: at most {:.1} GMAC/s in int8", peak / 1e9);
+    println!(
+        "one thread by {kernel}: at most {:.1} GMAC/s in int8",
+        peak / 1e9
+    );
     println!("memory: {:.1} GB/s to copy on one thread", copied() / 1e9);
     divan::main();
 }
@@ -56,7 +59,10 @@ fn backbone(file: &str, side: usize, threads: usize) -> Backbone {
     let text = std::fs::read_to_string(format!("{models}/manifest.json")).expect("manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let entries = manifest["backbones"].as_array().expect("backbones");
-    let entry = entries.iter().find(|b| b["name"] == file).expect("one of them");
+    let entry = entries
+        .iter()
+        .find(|b| b["name"] == file)
+        .expect("one of them");
     let spec: BackboneSpec = serde_json::from_value(entry.clone()).expect("a backbone");
     let onnx = std::fs::read(format!("{models}/{file}.onnx")).expect("file");
     let threads = Threads::new(threads).expect("threads");
