@@ -73,17 +73,17 @@ pub struct Supervision {
 #[derive(Debug, Error)]
 pub enum SupervisorError {
     /// The outputs cannot be held.
-    #[error("the output lines cannot be held")]
+    #[error("the outputs cannot be opened")]
     Outputs(#[source] DeviceError),
     /// The vision process cannot be started.
     #[error("the vision process cannot be started")]
     Start(#[source] std::io::Error),
     /// The system gives no thread for the outputs.
-    #[error("the thread that holds the output lines cannot be started")]
+    #[error("the thread that drives the outputs cannot be started")]
     Thread(#[source] std::io::Error),
     /// The thread that held the outputs has failed: a bug. The outputs are switched off when this
     /// process ends.
-    #[error("the thread that held the output lines has failed")]
+    #[error("the thread that drove the outputs has failed")]
     Failed,
     /// The vision process ends at once, again and again. Another start would not help.
     #[error(
@@ -161,7 +161,7 @@ impl Incidents {
         if self.reported.swap(count, Ordering::Relaxed) != count {
             let ms = self.late.load(Ordering::Relaxed) / 1_000_000;
             log::error!(
-                "the process that holds the output lines was {ms} ms late: the lines have fallen until the vision process knows ({count} times so far)"
+                "the supervisor was {ms} ms late: the outputs stay in the safe state until the vision process knows ({count} times so far)"
             );
         }
     }
@@ -195,7 +195,7 @@ pub fn supervise(
             &incidents,
             stop,
         );
-        let (life, fallen) = match held {
+        let (life, safe) = match held {
             Ok(held) => held,
             Err(error) => {
                 drop(ours);
@@ -206,7 +206,7 @@ pub fn supervise(
             }
         };
         if let Some((_, why)) = &life.why {
-            log::error!("the lines have fallen: {why}");
+            log::error!("the outputs are in the safe state: {why}");
         }
         if life.stopped {
             await_end(&mut child);
@@ -230,9 +230,9 @@ pub fn supervise(
             return Err(SupervisorError::NeverReady(hopeless));
         }
         let lost = matches!(&life.why, Some((EndedBy::Outputs, _)));
-        if lost || fallen.is_err() {
-            if let Err(error) = fallen {
-                log::error!("output lines lost: {error}; opening them again");
+        if lost || safe.is_err() {
+            if let Err(error) = safe {
+                log::error!("outputs lost: {error}; opening them again");
             }
             drop(outputs);
             outputs = reopen(open_outputs, stop).map_err(SupervisorError::Outputs)?;
@@ -302,9 +302,9 @@ fn hold(
                 },
                 stop,
             );
-            let fallen = set_safe_state(outputs);
+            let safe = set_safe_state(outputs);
             logger.unpark();
-            (life, fallen)
+            (life, safe)
         });
         let thread = thread.map_err(SupervisorError::Thread)?;
         while !thread.is_finished() {
@@ -335,13 +335,13 @@ fn reopen(
         attempts += 1;
         match open() {
             Ok(outputs) => {
-                log::info!("output lines: there again at attempt {attempts}");
+                log::info!("outputs: there again at attempt {attempts}");
                 return Ok(outputs);
             }
             Err(error) if stop.load(Ordering::Relaxed) => return Err(error),
             Err(error) if clock::now() >= report_at => {
                 log::error!(
-                    "output lines: {error}; attempt {attempts}, asking again every {} ms",
+                    "outputs: {error}; attempt {attempts}, asking again every {} ms",
                     REOPEN.as_millis()
                 );
                 report_at = clock::now().after(REOPEN_REPORT);

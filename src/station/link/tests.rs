@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 const LATE: Duration = Duration::from_millis(40);
 
 /// Outputs that were switched off, in their order.
-type Fallen = Arc<Mutex<Vec<Output>>>;
+type Switched = Arc<Mutex<Vec<Output>>>;
 
-struct Noted(Fallen);
+struct Noted(Switched);
 
 impl SafeOutputs for Noted {
     fn set_safe(&mut self, line: Output) -> Result<(), DeviceError> {
@@ -18,18 +18,18 @@ impl SafeOutputs for Noted {
 
 /// A supervisor's end, outputs of a vision process, and the outputs switched off without the
 /// supervisor.
-fn linked() -> (SupervisorEnd, LinkedOutputs, Fallen) {
+fn linked() -> (SupervisorEnd, LinkedOutputs, Switched) {
     let (ours, theirs) = pair().expect("sockets");
     ours.hand_over(&Handover::default(), &[])
         .expect("handed over");
     let (end, _, _) = VisionEnd::new(theirs).expect("given");
-    let fallen = Fallen::default();
-    let outputs = LinkedOutputs::new(end, LATE, Box::new(Noted(fallen.clone())));
-    (ours, outputs, fallen)
+    let switched = Switched::default();
+    let outputs = LinkedOutputs::new(end, LATE, Box::new(Noted(switched.clone())));
+    (ours, outputs, switched)
 }
 
-fn taken(fallen: &Fallen) -> Vec<Output> {
-    std::mem::take(&mut *fallen.lock().expect("test"))
+fn taken(switched: &Switched) -> Vec<Output> {
+    std::mem::take(&mut *switched.lock().expect("test"))
 }
 
 fn command(end: &SupervisorEnd) -> Command {
@@ -94,19 +94,19 @@ fn messages_arrive_as_they_were_sent_and_an_end_is_told() {
 
 #[test]
 fn what_can_only_stop_parts_is_done_round_the_supervisor_and_nothing_else() {
-    let (_ours, mut outputs, fallen) = linked();
+    let (_ours, mut outputs, switched) = linked();
     for line in Output::ALL {
         for on in [false, true] {
             outputs.set(line, on).expect("sent");
         }
     }
     let safe = [Output::Ready, Output::Reject, Output::Pass, Output::Fault];
-    assert_eq!(taken(&fallen), safe);
+    assert_eq!(taken(&switched), safe);
 }
 
 #[test]
 fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once() {
-    let (ours, mut outputs, fallen) = linked();
+    let (ours, mut outputs, switched) = linked();
     outputs.alive().expect("sent");
     let reported = command(&ours);
     let soon = outputs.holding(reported.at).expect("open");
@@ -116,11 +116,11 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once()
     let late = reported.at.after(LATE).after(Duration(1));
     assert!(outputs.holding(late).expect("open").overdue);
     let lines = [Output::Pass, Output::Ready, Output::Reject, Output::Fault];
-    assert_eq!(taken(&fallen), lines);
+    assert_eq!(taken(&switched), lines);
     let still = outputs.holding(late).expect("open");
     assert!(still.overdue);
     assert_eq!(still.ask_again, late.after(NOT_SOONER), "not in circles");
-    assert!(taken(&fallen).is_empty());
+    assert!(taken(&switched).is_empty());
     // The supervisor is back, and knows how late it was.
     ours.send(FromSupervisor::Answer(Answer {
         number: reported.number,
@@ -136,14 +136,14 @@ fn a_supervisor_that_does_not_answer_in_time_has_its_outputs_switched_off_once()
 
 #[test]
 fn pass_is_switched_off_again_until_the_supervisor_has_heard_of_its_end() {
-    let (ours, mut outputs, fallen) = linked();
+    let (ours, mut outputs, switched) = linked();
     outputs.set(Output::Pass, false).expect("sent");
     let reported = command(&ours);
-    taken(&fallen);
+    taken(&switched);
     for ms in 1..4 {
         let now = reported.at.after(Duration::from_millis(ms));
         outputs.holding(now).expect("open");
-        assert_eq!(taken(&fallen), [Output::Pass], "{ms} ms");
+        assert_eq!(taken(&switched), [Output::Pass], "{ms} ms");
     }
     ours.send(FromSupervisor::Answer(Answer {
         number: reported.number,
@@ -152,21 +152,21 @@ fn pass_is_switched_off_again_until_the_supervisor_has_heard_of_its_end() {
     }));
     let held = outputs.holding(reported.at.after(Duration::from_millis(4)));
     assert_eq!(held.expect("open").was_late, None);
-    assert!(taken(&fallen).is_empty());
+    assert!(taken(&switched).is_empty());
 }
 
 #[test]
 fn a_supervisor_that_is_gone_or_deaf_is_an_error_not_a_wait_and_all_lines_fall() {
-    let (_ours, mut outputs, fallen) = linked();
+    let (_ours, mut outputs, switched) = linked();
     let full = (0..1_000_000).find_map(|_| outputs.alive().err());
     assert!(full.is_some_and(|e| e.to_string().contains("does not take")));
-    assert_eq!(taken(&fallen), SAFE_ORDER);
-    let (ours, mut outputs, fallen) = linked();
+    assert_eq!(taken(&switched), SAFE_ORDER);
+    let (ours, mut outputs, switched) = linked();
     drop(ours);
     assert!(outputs.holding(clock::now()).is_err());
-    assert_eq!(taken(&fallen), SAFE_ORDER);
+    assert_eq!(taken(&switched), SAFE_ORDER);
     assert!(outputs.alive().is_err());
-    assert!(taken(&fallen).is_empty(), "once");
+    assert!(taken(&switched).is_empty(), "once");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn what_was_sent_before_the_end_is_received_even_if_the_sender_left_messages_unr
 #[test]
 fn an_orderly_end_is_told_even_when_the_supervisor_has_gone_since() {
     for unread in [false, true] {
-        let (ours, mut outputs, fallen) = linked();
+        let (ours, mut outputs, switched) = linked();
         assert!(!outputs.holding(clock::now()).expect("open").end);
         if unread {
             outputs.alive().expect("sent");
@@ -228,7 +228,7 @@ fn an_orderly_end_is_told_even_when_the_supervisor_has_gone_since() {
         ours.send(FromSupervisor::End);
         drop(ours);
         assert!(outputs.holding(clock::now()).expect("told").end);
-        assert!(taken(&fallen).is_empty());
+        assert!(taken(&switched).is_empty());
     }
 }
 

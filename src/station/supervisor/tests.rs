@@ -141,8 +141,8 @@ fn lost_output_lines_are_asked_for_every_50_ms_because_a_chip_that_is_back_may_s
     };
     let (there, log) = logged(|| reopen(&mut open, &AtomicBool::new(false)));
     there.expect("there at the ninth attempt");
-    let gone = "output lines: no such chip; attempt 1, asking again every 50 ms";
-    assert_eq!(log, [gone, "output lines: there again at attempt 9"]);
+    let gone = "outputs: no such chip; attempt 1, asking again every 50 ms";
+    assert_eq!(log, [gone, "outputs: there again at attempt 9"]);
     // The quickest pair says how long the pause is, however busy this machine.
     let pauses = at.windows(2).map(|pair| pair[1].since(pair[0]));
     let shortest = pauses.min().expect("attempts");
@@ -213,7 +213,7 @@ fn each_lateness_is_logged_once() {
     });
     let entry = |ms, times| {
         format!(
-            "the process that holds the output lines was {ms} ms late: the lines have fallen until the vision process knows ({times} times so far)"
+            "the supervisor was {ms} ms late: the outputs stay in the safe state until the vision process knows ({times} times so far)"
         )
     };
     assert_eq!(log, [entry(7, 1), entry(9, 2)]);
@@ -268,10 +268,10 @@ fn all_outputs_get_the_safe_state_even_if_one_of_them_cannot_be_set() {
     let others = SAFE_ORDER
         .into_iter()
         .filter(|output| *output != Output::Ready);
-    let fallen: Vec<_> = others
+    let safe: Vec<_> = others
         .map(|output| (output, output.when_unattended()))
         .collect();
-    assert_eq!(notes.lock().expect("test").set, fallen);
+    assert_eq!(notes.lock().expect("test").set, safe);
     assert!(set_safe_state(&mut TestOutputs::new(&notes, |_, _| false)).is_ok());
 }
 

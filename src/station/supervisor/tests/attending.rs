@@ -292,7 +292,7 @@ fn outputs_are_held_by_a_thread_of_the_highest_priority_and_are_safe_at_the_end(
     let mut outputs = TestOutputs::new(&notes, |_, _| false);
     let (mut memory, incidents) = (Memory::default(), Incidents::default());
     let before = worked();
-    let ((run, fallen), log) = logged(|| {
+    let ((run, safe), log) = logged(|| {
         let what = |mut vision: Vision, _: &AtomicBool| {
             // Logged while it goes on.
             until(|| incidents.reported.load(Ordering::Relaxed) == 1);
@@ -306,7 +306,7 @@ fn outputs_are_held_by_a_thread_of_the_highest_priority_and_are_safe_at_the_end(
             hold(PATIENT, ours, &mut outputs, &mut memory, &incidents, stop).expect("a thread")
         })
     });
-    assert!(run.ready && fallen.is_ok());
+    assert!(run.ready && safe.is_ok());
     assert_eq!(log.len(), 1, "{log:?}");
     let worked = worked() - before;
     assert!(
@@ -314,11 +314,11 @@ fn outputs_are_held_by_a_thread_of_the_highest_priority_and_are_safe_at_the_end(
         "the thread that logs sleeps nearly always: {worked:?}"
     );
     let mut notes = notes.lock().expect("test");
-    let fallen: Vec<_> = SAFE_ORDER
+    let safe: Vec<_> = SAFE_ORDER
         .map(|output| (output, output.when_unattended()))
         .into();
     let ended = notes.set.len() - SAFE_ORDER.len();
-    assert_eq!(notes.set.split_off(ended), fallen);
+    assert_eq!(notes.set.split_off(ended), safe);
     // Where it is permitted.
     let permitted = std::thread::spawn(|| {
         priority::real_time(priority::LINES);

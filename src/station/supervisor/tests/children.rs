@@ -136,7 +136,7 @@ fn five_vision_processes_in_a_row_that_were_never_ready_are_enough() {
     };
     assert_eq!(count("vision process ended: exit status: 1"), 10);
     assert_eq!(
-        count("the lines have fallen: the vision process has ended"),
+        count("the outputs are in the safe state: the vision process has ended"),
         10
     );
     assert_eq!(ready_at_last.log.len(), 30, "each start, too");
@@ -256,7 +256,7 @@ fn outputs_that_are_lost_are_opened_again_for_the_next_one() {
         let lost = ran
             .log
             .iter()
-            .filter(|entry| entry.starts_with("output lines lost"));
+            .filter(|entry| entry.starts_with("outputs lost"));
         assert_eq!(lost.count(), usize::from(by == EndedBy::Itself));
     }
 }
