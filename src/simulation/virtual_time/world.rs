@@ -7,6 +7,7 @@
 //! - `vision`, `supervisor`: the two processes, and the link between them; `outputs`: the outputs
 //!   that they set.
 
+mod away;
 mod ledger;
 mod outputs;
 mod seeing;
@@ -22,6 +23,7 @@ use crate::line::gate::{Fault, PartId, PartVerdict, Reason};
 use crate::line::lease;
 use crate::simulation::faults::Kind;
 use crate::simulation::outcome::Outcome;
+use away::Away;
 use ledger::Part;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -565,28 +567,6 @@ impl World {
     fn finish(&mut self) {
         self.close_life();
         self.outcome.virtual_ns = self.now;
-    }
-}
-
-/// The last time in which a program was not there, or not run.
-#[derive(Clone, Copy, Debug, Default)]
-struct Away {
-    from: u64,
-    to: u64,
-}
-
-impl Away {
-    /// Adds an absence; one that follows another at once continues it.
-    fn extend(&mut self, from: u64, to: u64) {
-        if self.to < from {
-            self.from = from;
-        }
-        self.to = self.to.max(to);
-    }
-
-    /// Whether it was away all the time from `from` until now, with a tolerance for waking up.
-    const fn all_since(self, from: u64, now: u64) -> bool {
-        self.from <= from + 4 * MS && self.to.saturating_add(2 * MS) > now
     }
 }
 

@@ -157,7 +157,8 @@ impl World {
             Ejector::Pass => self.ledger.pass_until,
             Ejector::Reject => part.gate_at,
         };
-        if self.ledger.outputs_away.all_since(since, now) {
+        let away = self.ledger.outputs_away;
+        if away.all_since(since, now) {
             return Beyond::Yes(Kind::LostOutputs);
         }
         let vision = self.vision.away().all_since(since, now);
@@ -171,6 +172,15 @@ impl World {
             // notices its silence.
             Ejector::Reject if vision => return Beyond::Yes(self.why_nobody()),
             _ => {}
+        }
+        // First there was no output that could be set, and then nobody who could set it, or the other
+        // way round.
+        let nobody = match self.line.ejector {
+            Ejector::Pass => self.vision.away().and(self.supervisor.away()),
+            Ejector::Reject => self.vision.away(),
+        };
+        if since < now && away.or_all_since(nobody, since, now) {
+            return Beyond::Yes(Kind::LostOutputs);
         }
         // A fault hid the part from the program, and the program had every reason to think that it
         // knew all parts.
