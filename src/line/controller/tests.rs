@@ -325,7 +325,7 @@ fn a_frame_that_finds_the_queue_full_is_an_overload_of_its_part() {
         let exposed = run.clock;
         if n == all {
             // What is due by then is emitted all the same.
-            run.clock = run.controller.deadline().0;
+            run.clock = run.controller.gate.deadline().0;
         }
         run.frame_of(exposed, false);
         run.wait(25);

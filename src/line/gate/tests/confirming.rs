@@ -560,3 +560,25 @@ fn two_edges_are_two_parts_even_if_their_stamps_lie_ahead() {
     line.run(100);
     assert!(!stopped(&line), "{:?}", line.gate.counters());
 }
+
+/// While the belt starts, times give no places: a reject then needs no confirmation, and a missing one
+/// does not stop the line.
+#[test]
+fn what_is_decided_while_the_belt_is_emptied_needs_no_confirmation() {
+    let mut settings = confirmed(by_time(Ejector::Pass), ConfirmKind::Reject);
+    settings.spin_up = Duration(50 * MS);
+    let mut line = Belt::new(settings);
+    line.settle();
+    line.run(50);
+    line.fault(Fault::Camera, true);
+    line.run(1);
+    line.fault(Fault::Camera, false);
+    // Ready, and what lay on the belt leaves it for 150 ms. This part is decided 5 ms before.
+    line.run(45);
+    let part = line.trigger().expect("wanted");
+    line.verdict(part, PartVerdict::Ng);
+    line.run(400);
+    let reasons: Vec<_> = line.decisions().into_values().collect();
+    assert_eq!(reasons, [Some(Reason::Ng)]);
+    assert!(!stopped(&line), "{:?}", line.gate.faults());
+}

@@ -233,7 +233,8 @@ fn a_belt_that_stops_while_a_part_is_thrown_out_by_the_clock_throws_it_out_when_
         line.stand(stand);
         line.run(100);
         let (on, off) = line.on(Output::Reject).pop().expect("a pulse");
-        assert!(off - on >= (15 + stand) * MS, "{before}, {stand}");
+        // Almost a quarter of the pulse more: the belt may have stood so long unnoticed.
+        assert!(off - on >= (15 + stand + 3) * MS, "{before}, {stand}");
         assert!(off - on <= 45 * MS, "{before}, {stand}");
     }
     // A belt that goes on, or stops for an instant, gets the pulse that was set.
