@@ -17,9 +17,8 @@ impl Texts {
     /// Reads `file`, and the profile that it names.
     ///
     /// # Errors
-    /// [`ConfigError`] if `file` cannot be read.
-    /// [`LineConfig::of_texts`](super::LineConfig::of_texts) reports a profile that cannot be
-    /// read.
+    /// [`ConfigError`] if `file` cannot be read. A profile that cannot be read is reported when the
+    /// configuration is made of the texts.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let line = read_file(file)?;
         let profile = profile_file(&line, file).and_then(|path| {

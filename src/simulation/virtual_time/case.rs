@@ -256,7 +256,7 @@ pub fn shrink(case: &Case) -> Option<Failure> {
     })
 }
 
-/// The cases of [`KNOWN`].
+/// The cases that failed once, of `known_cases.txt`.
 ///
 /// # Errors
 /// [`CaseError`] for the entry that is not a case.

@@ -146,7 +146,7 @@ impl Keepalive {
     }
 
     /// The status for `systemctl status`. Line breaks become spaces, and it is cut to
-    /// [`LONGEST_STATUS`] bytes.
+    /// 256 bytes.
     ///
     /// # Errors
     /// [`KeepaliveError::Notify`].
