@@ -36,9 +36,12 @@ struct Incident {
 
 impl Incident {
     /// The time until which parts may pass because of it: REJECT is on with READY off. A short stop
-    /// may stay unnoticed.
+    /// may stay unnoticed. With READY off already, REJECT is on.
     fn over(&self, changes: &[Change]) -> u64 {
-        let off = change_after(changes, "ready", false, self.from).unwrap_or(u64::MAX);
+        let off = match level_at(changes, "ready", self.from) {
+            true => change_after(changes, "ready", false, self.from).unwrap_or(u64::MAX),
+            false => self.from,
+        };
         match self.kind {
             Kind::BothStopped => self.to + SOON,
             Kind::SupervisorStopped | Kind::VisionStopped => off.min(self.to + SOON),
@@ -183,7 +186,12 @@ fn parts_pass_only_in_the_stated_time_after_a_stop_or_kill() {
         let open = incident.over(&changes) - incident.from;
         assert!(open <= bound, "{incident:?}: {open} ns");
         let level = level_at(&changes, "reject", incident.over(&changes) + MS);
-        let noticed = incident.to == incident.from || incident.to - incident.from >= NOTICED;
-        assert!(level || !noticed, "REJECT is on: {incident:?}");
+        let killed = incident.to == incident.from;
+        let noticed = killed || incident.to - incident.from >= NOTICED;
+        let was_ready = level_at(&changes, "ready", incident.from);
+        assert!(
+            level || !noticed || !was_ready,
+            "REJECT is on: {incident:?}"
+        );
     }
 }
