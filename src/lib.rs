@@ -37,6 +37,9 @@
 //! The trainer (`trainer/`) calls the same functions for everything that a board does again, so that
 //! what is fitted and what is inspected cannot become different.
 
+// The functions of tests may be longer.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 pub mod backbone;
 pub mod capture;
 pub mod causes;

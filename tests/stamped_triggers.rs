@@ -22,12 +22,15 @@ use std::time::Duration;
 const AFTER_MS: u64 = 4000;
 const PULSE_MS: u64 = 60;
 
-/// A line with triggers by socket, whose product finds every part OK.
-fn plant() -> Plant {
+/// A line with triggers by socket, whose product finds every part OK. The camera exposes `exposed_ms`
+/// after each trigger.
+fn plant(exposed_ms: u64) -> Plant {
+    let latest = exposed_ms + 60;
     let plant = Plant::new(&format!(
         "product = \"small.pgp\"\nboard = \"generic-x86\"\n[camera]\nsource = \"rendered\"\n\
          on_trigger = true\nseed = 1\ndefective_percent = 0.0\n[trigger]\nkind = \"socket\"\n\
-         min_pitch_ms = 80\n[capture]\nexposure_max_ms = 60\ndelivery_ms = 950\n[gate]\n\
+         min_pitch_ms = 80\n[capture]\nexposure_min_ms = {exposed_ms}\nexposure_max_ms = {latest}\n\
+         delivery_ms = 950\n[gate]\n\
          after_ms = {AFTER_MS}\npulse_ms = {PULSE_MS}\nejector = \"pass\"\nlate_output_ms = 100\n\
          [inference]\nthreads = 1\ntimeout_ms = 10000\nmax_waiting = 16\n[supervisor]\n\
          lease_ms = 4000\nlate_ms = 1000\nrestart_ms = 20\n[alarm]\nconsecutive_rejects = 0\n\
@@ -73,7 +76,7 @@ fn sent_during_a_stall(running: &Running<'_>, word: &str, stopped: Duration) -> 
 
 #[test]
 fn a_part_that_is_reported_late_is_at_the_ejector_by_its_own_time() {
-    let plant = plant();
+    let plant = plant(0);
     let running = plant.start();
     running.await_clear();
     let at = clock::now().0 - 600 * MS;
@@ -93,7 +96,7 @@ fn a_part_that_is_reported_late_is_at_the_ejector_by_its_own_time() {
 
 #[test]
 fn a_time_that_cannot_be_a_parts_is_refused_and_its_part_rejected() {
-    let plant = plant();
+    let plant = plant(0);
     let running = plant.start();
     running.await_clear();
     let now = || clock::now().0;
@@ -123,7 +126,9 @@ fn a_time_that_cannot_be_a_parts_is_refused_and_its_part_rejected() {
 
 #[test]
 fn a_command_that_waited_for_a_stopped_program_covers_the_stall_and_a_stamped_one_does_not() {
-    let plant = plant();
+    // The exposures are after the stall. A frame that was exposed in it may have waited for the
+    // program, and its stamp is not believed.
+    let plant = plant(1_500);
     let running = plant.start();
     running.await_clear();
     // Longer than an output may be late, and shorter than a thread may be silent.

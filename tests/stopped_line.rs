@@ -128,47 +128,75 @@ fn outcome(
     outcome
 }
 
-#[test]
-fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
+/// Lets a belt run and disturbs the line by `once` at random instants, each time while READY is on.
+/// `once` gets the number of the round and returns the time at which its disturbance is over. Returns
+/// the times of the parts, when the last of them has left.
+fn disturbed(
+    plant: &Plant,
+    belt: Belt,
+    stream: u64,
+    mut once: impl FnMut(usize, &mut Rng) -> u64,
+) -> Vec<u64> {
     let (most, asked) = number();
-    let scratch = tempfile::tempdir().expect("folder");
-    let (product, mut truth, belt) = measured(scratch.path(), product());
-    let plant = Plant::new(&belt.config(&product));
-    let running = plant.start();
-    let mut rng = Rng::stream(SEED, 3);
+    let mut rng = Rng::stream(SEED, stream);
     let stop = AtomicBool::new(false);
-    let mut stops: Vec<Stop> = Vec::new();
     let started = Instant::now();
     let parts = std::thread::scope(|scope| {
         let _stops = Stops(&stop);
-        let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
+        let parts = scope.spawn(|| run_belt(belt, plant, &stop));
+        let mut over = 0;
         for round in 0..most {
             if !asked && round >= FEWEST && started.elapsed() > ENOUGH {
-                println!("this machine is busy: {round} stops instead of {most}");
+                println!("this machine is busy: {round} rounds instead of {most}");
                 break;
             }
-            let last = stops.last().map_or(0, |s| s.to);
-            await_level(&plant, "ready", last);
+            await_level(plant, "ready", over);
             std::thread::sleep(share(belt.life, rng.unit()));
-            let time = Duration::from_millis(50).mul_f32(rng.between(1.0, 8.0));
-            let (supervisor, vision) = (running.supervisor(), running.await_vision(None));
-            stops.push(match round % 6 {
-                0 | 3 => Stop::of(Who::Supervisor, &[supervisor], time),
-                1 | 4 => Stop::of(Who::Vision, &[vision], time),
-                2 => Stop::of(Who::Supervisor, &[supervisor], share(2000 * MS, rng.unit())),
-                _ => {
-                    let both = [supervisor, vision];
-                    Stop::of(Who::Both, &both, Duration::from_millis(700))
-                }
-            });
+            over = once(round, &mut rng);
         }
-        let last = stops.last().map_or(0, |s| s.to);
-        await_level(&plant, "ready", last);
+        await_level(plant, "ready", over);
         std::thread::sleep(share(2 * belt.life, 1.0));
         stop.store(true, Ordering::Relaxed);
         parts.join().expect("belt")
     });
     std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
+    parts
+}
+
+/// Kills the supervisor and waits until its vision process has ended too.
+fn kill_supervisor(running: &mut Running<'_>) {
+    let vision = running.await_vision(None);
+    running.signal(Signal::KILL);
+    running.await_end();
+    let waited = Instant::now();
+    while lives(vision) {
+        assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn stops_of_either_process_and_of_both_let_nothing_pass_and_are_told() {
+    let scratch = tempfile::tempdir().expect("folder");
+    let (product, mut truth, belt) = measured(scratch.path(), product());
+    let plant = Plant::new(&belt.config(&product));
+    let running = plant.start();
+    let mut stops: Vec<Stop> = Vec::new();
+    let parts = disturbed(&plant, belt, 3, |round, rng| {
+        let time = Duration::from_millis(50).mul_f32(rng.between(1.0, 8.0));
+        let (supervisor, vision) = (running.supervisor(), running.await_vision(None));
+        let stop = match round % 6 {
+            0 | 3 => Stop::of(Who::Supervisor, &[supervisor], time),
+            1 | 4 => Stop::of(Who::Vision, &[vision], time),
+            2 => Stop::of(Who::Supervisor, &[supervisor], share(2000 * MS, rng.unit())),
+            _ => {
+                let both = [supervisor, vision];
+                Stop::of(Who::Both, &both, Duration::from_millis(700))
+            }
+        };
+        stops.push(stop);
+        stop.to
+    });
     let status = running.ask("status");
     running.stop();
     let changes = plant.changes();
@@ -298,15 +326,9 @@ fn killing_the_supervisor_switches_all_outputs_off_and_nothing_pass() {
             // From this time on parts can pass.
             plant.await_change("reject", false, ready);
             std::thread::sleep(share(belt.life, rng.unit()));
-            let vision = running.await_vision(None);
+            running.await_vision(None);
             killed_at.push(clock::now().0);
-            running.signal(Signal::KILL);
-            running.await_end();
-            let waited = Instant::now();
-            while lives(vision) {
-                assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            kill_supervisor(&mut running);
             let (changes, now) = (plant.changes(), clock::now().0);
             for (line, level) in [
                 ("ready", false),
@@ -383,13 +405,6 @@ fn stopping_the_line_disarms_the_hardware_watchdog_and_killing_the_supervisor_do
     let from = clock::now().0;
     let mut running = plant.start();
     plant.await_change("ready", true, from);
-    let vision = running.await_vision(None);
-    running.signal(Signal::KILL);
-    running.await_end();
-    let waited = Instant::now();
-    while lives(vision) {
-        assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    kill_supervisor(&mut running);
     assert!(!letters().is_empty() && !letters().contains(&b'V'));
 }

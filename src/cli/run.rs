@@ -13,7 +13,9 @@ use partgate::inspection::Inspector;
 use partgate::line::devices::{LatchedAlarm, Outputs};
 use partgate::network::Threads;
 use partgate::product::{Product, Signature};
-use partgate::record::{Drift, MetricsServer, ProductLabel, RecordLock, RecordLockError, Recorder};
+use partgate::record::{
+    Drift, Metrics, MetricsServer, ProductLabel, RecordLock, RecordLockError, Recorder, Sampler,
+};
 use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::keepalive::Keepalive;
@@ -124,12 +126,15 @@ fn hold(
     })
 }
 
-/// The vision process.
-fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
-    // The kernel named the process after the link that started it.
-    let _ = std::fs::write("/proc/self/comm", "partgate");
-    station::ordinary_priority();
-    station::hold_memory();
+/// What the vision process gets from the supervisor.
+struct Given {
+    handover: Handover,
+    config: LineConfig,
+    bundle: Vec<u8>,
+    outputs: LinkedOutputs,
+}
+
+fn take_over(arguments: &Arguments) -> Result<Given, Failure> {
     let (link, handover, descriptors) = VisionEnd::from_stdin().map_err(Failure::unexpected)?;
     // The files on the disk do not matter now: the line was started with these bytes.
     let received = Received::new(descriptors, handover.with_board, &arguments.config);
@@ -138,18 +143,28 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         bundle,
         requests,
     } = received.map_err(Failure::unexpected)?;
-    let config = &config;
     let safe =
-        safe_outputs(config, requests, handover.places, &Devices).map_err(Failure::unexpected)?;
-    let late = config.supervisor.late.into();
-    let outputs = LinkedOutputs::new(link, late, safe);
-    // Before all else, so that systemd and the watchdog wait until the product is loaded.
+        safe_outputs(&config, requests, handover.places, &Devices).map_err(Failure::unexpected)?;
+    let outputs = LinkedOutputs::new(link, config.supervisor.late.into(), safe);
+    Ok(Given {
+        handover,
+        config,
+        bundle,
+        outputs,
+    })
+}
+
+/// Makes systemd and the watchdog wait while the product is loaded.
+fn start_keepalive(config: &LineConfig) -> Result<Keepalive, Failure> {
     let mut keepalive =
         Keepalive::new(config.supervisor.watchdog.as_deref()).map_err(Failure::unexpected)?;
     if let Err(error) = keepalive.loading(station::START_LIMIT, clock::now()) {
         log::warn!("{error}");
     }
-    let _alone = record_alone(config)?;
+    Ok(keepalive)
+}
+
+fn open_product(config: &LineConfig, bundle: Vec<u8>) -> Result<Product, Failure> {
     let name = config.product.display().to_string();
     let product = Product::from_bytes(bundle, &name).map_err(Failure::bundle)?;
     if matches!(product.signature(), Signature::Unsigned) {
@@ -158,12 +173,20 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
             product.origin()
         );
     }
-    let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
-    let mut inspector = Inspector::new(&product, &threads).map_err(Failure::bundle)?;
+    Ok(product)
+}
+
+/// The inspector, and whether the product scores here as it did in the fit.
+fn load_inspector(
+    config: &LineConfig,
+    product: &Product,
+    threads: &Threads,
+) -> Result<(Inspector, bool), Failure> {
+    let mut inspector = Inspector::new(product, threads).map_err(Failure::bundle)?;
     if config.inference.require_integers {
         inspector.require_integers().map_err(Failure::bundle)?;
     }
-    let outcomes = inspector.selftest(&product).map_err(Failure::bundle)?;
+    let outcomes = inspector.selftest(product).map_err(Failure::bundle)?;
     let self_test_passed = !outcomes.is_empty() && outcomes.iter().all(|o| o.agrees);
     if !self_test_passed {
         log::error!(
@@ -171,10 +194,14 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
             product.origin()
         );
     }
-    let digest = product.digest().to_hex();
-    let label = ProductLabel::new(&product.manifest().name, &digest);
-    let metrics = Arc::new(station::metrics());
-    metrics.set_product(label);
+    Ok((inspector, self_test_passed))
+}
+
+fn recorder(
+    config: &LineConfig,
+    product: &Product,
+    metrics: &Arc<Metrics>,
+) -> Result<(Recorder, Sampler), Failure> {
     let options = config.record.options();
     let sampler = options.images.sampler();
     let recorder = Recorder::new(
@@ -184,32 +211,78 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
             decode(raw, &mut frame)?;
             Ok(frame)
         }),
-        drift(config, &product)?,
+        drift(config, product)?,
         metrics.clone(),
     );
-    let server = config
+    Ok((recorder, sampler))
+}
+
+fn metrics_server(
+    config: &LineConfig,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<MetricsServer>, Failure> {
+    config
         .metrics
         .listen
         .map(|address| MetricsServer::start(address, metrics.clone()))
         .transpose()
-        .map_err(Failure::unexpected)?;
-    let ng_threshold = product.manifest().thresholds.ng.threshold;
-    let triggers = match (
-        config.trigger.every,
-        inputs(config, &Devices).map_err(Failure::unexpected)?,
-    ) {
+        .map_err(Failure::unexpected)
+}
+
+fn trigger_source(config: &LineConfig) -> Result<TriggerSource, Failure> {
+    let inputs = inputs(config, &Devices).map_err(Failure::unexpected)?;
+    Ok(match (config.trigger.every, inputs) {
         (Some(every), inputs) => TriggerSource::Clock {
             every: every.into(),
             inputs,
         },
         (_, Some(inputs)) => TriggerSource::Inputs(inputs),
         (_, None) => TriggerSource::Socket,
-    };
+    })
+}
+
+/// The inspector with the picture checks before it.
+fn with_checks(
+    config: &LineConfig,
+    product: Product,
+    inspector: Inspector,
+) -> Result<ProductInspector, Failure> {
     let checks = sanity(config, &product).map_err(Failure::input)?;
     let mut inspector = ProductInspector::new(product, inspector, checks);
     if matches!(&config.camera.source, CameraSource::V4l2(camera) if !camera.allow_identical) {
         inspector = inspector.never_alike();
     }
+    Ok(inspector)
+}
+
+/// The vision process.
+fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
+    // The kernel named the process after the link that started it.
+    let _ = std::fs::write("/proc/self/comm", "partgate");
+    station::ordinary_priority();
+    station::hold_memory();
+    let Given {
+        handover,
+        config,
+        bundle,
+        outputs,
+    } = take_over(arguments)?;
+    let config = &config;
+    // Before all else, so that systemd and the watchdog wait until the product is loaded.
+    let keepalive = start_keepalive(config)?;
+    let _alone = record_alone(config)?;
+    let product = open_product(config, bundle)?;
+    let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
+    let (inspector, self_test_passed) = load_inspector(config, &product, &threads)?;
+    let digest = product.digest().to_hex();
+    let label = ProductLabel::new(&product.manifest().name, &digest);
+    let metrics = Arc::new(station::metrics());
+    metrics.set_product(label);
+    let (recorder, sampler) = recorder(config, &product, &metrics)?;
+    let server = metrics_server(config, &metrics)?;
+    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let triggers = trigger_source(config)?;
+    let inspector = with_checks(config, product, inspector)?;
     let latch = AlarmLatch::new(&config.record.folder);
     let station = Station {
         settings: controller_settings(config),
@@ -229,7 +302,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         product: label,
         alive_every: (config.supervisor.lease / 4).into(),
         control: config.control.socket.clone(),
-        late,
+        late: config.supervisor.late.into(),
         record_required: config.record.required,
         challenge_every: config.challenge.map(|challenge| challenge.every.into()),
         history: history(config, &handover, &latch),

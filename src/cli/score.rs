@@ -5,6 +5,7 @@ use super::output_folder::{self, OutputError};
 use super::terminal::Out;
 use super::{ThreadCount, load, ms, open};
 use clap::Args;
+use partgate::frame::Frame;
 use partgate::frame::file::{expand, files_under, read_frame};
 use partgate::inspection::{Inspection, Inspector};
 use partgate::product::Product;
@@ -171,7 +172,7 @@ impl<'a> Overlays<'a> {
 
     fn write(
         &mut self,
-        frame: &partgate::frame::Frame,
+        frame: &Frame,
         inspector: &mut Inspector,
         name: &Path,
     ) -> Result<PathBuf, Failure> {
@@ -198,32 +199,30 @@ fn uninspected(
     })
 }
 
-/// Runs the command.
-pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
-    if arguments.gate {
-        // Until all images are inspected: a gate must not pass because the reader of the output
-        // left.
-        out.when_left(Code::Unexpected);
+/// A gate must report every file of a folder that it gets. Returns the number of files that have no
+/// name of an image.
+fn report_others(root: &Path, out: &mut Out) -> Result<usize, Failure> {
+    let mut reported = 0;
+    if root.is_dir()
+        && let Ok((_, others)) = files_under(root)
+    {
+        for path in others {
+            let error = NotAnImageName { path: path.clone() };
+            uninspected(out, &path, &error)?;
+            reported += 1;
+        }
     }
-    let product = open(&arguments.bundle)?;
-    let mut inspector = load(&product, &arguments.threads.threads()?)?;
-    let mut failed = 0usize;
-    let mut not_ok = 0usize;
-    let mut pictures_lost = false;
+    Ok(reported)
+}
 
+/// The images to inspect, and how many inputs are none.
+fn jobs(arguments: &Arguments, out: &mut Out) -> Result<(Vec<Job>, usize), Failure> {
     let mut names = Names::default();
     let mut jobs = Vec::new();
+    let mut failed = 0;
     for root in &arguments.paths {
-        // A gate must report every file of a folder that it gets.
-        if arguments.gate
-            && root.is_dir()
-            && let Ok((_, others)) = files_under(root)
-        {
-            for path in others {
-                let error = NotAnImageName { path: path.clone() };
-                uninspected(out, &path, &error)?;
-                failed += 1;
-            }
+        if arguments.gate {
+            failed += report_others(root, out)?;
         }
         match expand(std::slice::from_ref(root)) {
             Ok(images) => jobs.extend(images.into_iter().map(|path| Job {
@@ -237,87 +236,144 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             }
         }
     }
-    let mut overlays = match &arguments.out {
-        Some(folder) => Some(Overlays::new(folder, &product, &jobs)?),
-        None => None,
-    };
+    Ok((jobs, failed))
+}
 
-    for job in &jobs {
-        let started = Instant::now();
-        let frame = match read_frame(&job.path) {
-            Ok(frame) => frame,
+/// An inspected image.
+struct Inspected {
+    frame: Frame,
+    decode: Duration,
+    inspection: Inspection,
+}
+
+/// Inspects one image after another and counts what comes out.
+struct Scoring<'a> {
+    product: &'a Product,
+    inspector: Inspector,
+    gate: bool,
+    /// None: no pictures are written, or none any more.
+    overlays: Option<Overlays<'a>>,
+    pictures_lost: bool,
+    failed: usize,
+    not_ok: usize,
+}
+
+impl Scoring<'_> {
+    fn score(&mut self, job: &Job, out: &mut Out) -> Result<(), Failure> {
+        let inspected = match self.inspect(job) {
+            Ok(inspected) => inspected,
             Err(error) => {
-                uninspected(out, &job.path, &error)?;
-                failed += 1;
-                continue;
+                uninspected(out, &job.path, &*error)?;
+                self.failed += 1;
+                return Ok(());
             }
         };
+        let overlay = self.overlay(&inspected.frame, &job.name);
+        let inspection = &inspected.inspection;
+        self.not_ok += usize::from(inspection.verdict != Verdict::Ok);
+        let thresholds = self.inspector.thresholds();
+        out.json_line(&Line {
+            path: &job.path.to_string_lossy(),
+            score: inspection.score,
+            verdict: inspection.verdict,
+            threshold: thresholds.ng.threshold,
+            unknown_threshold: thresholds.unknown.threshold,
+            ms: Times {
+                decode: inspected.decode,
+                inspection,
+            },
+            overlay: overlay.as_deref(),
+        })
+    }
+
+    fn inspect(&mut self, job: &Job) -> Result<Inspected, Box<dyn std::error::Error>> {
+        let started = Instant::now();
+        let frame = read_frame(&job.path)?;
         let decode = started.elapsed();
-        if !product.expects_size(frame.width(), frame.height()) {
-            let [width, height] = product.manifest().training.smallest;
+        if !self.product.expects_size(frame.width(), frame.height()) {
+            let [width, height] = self.product.manifest().training.smallest;
             let error = OtherView {
                 path: job.path.clone(),
                 found: [frame.width(), frame.height()],
                 fitted: [width, height],
             };
-            if arguments.gate {
-                uninspected(out, &job.path, &error)?;
-                failed += 1;
-                continue;
+            if self.gate {
+                return Err(error.into());
             }
             log::warn!("{error}");
         }
-        let inspection = match inspector.inspect(&frame) {
-            Ok(inspection) => inspection,
-            Err(error) => {
-                uninspected(out, &job.path, &error)?;
-                failed += 1;
-                continue;
-            }
-        };
-        let written = overlays
-            .as_mut()
-            .map(|o| o.write(&frame, &mut inspector, &job.name));
-        let overlay = match written.transpose() {
-            Ok(overlay) => overlay,
+        let inspection = self.inspector.inspect(&frame)?;
+        Ok(Inspected {
+            frame,
+            decode,
+            inspection,
+        })
+    }
+
+    /// Writes the overlay of the frame that was inspected last, if overlays are written. Returns
+    /// its path.
+    fn overlay(&mut self, frame: &Frame, name: &Path) -> Option<PathBuf> {
+        let overlays = self.overlays.as_mut()?;
+        match overlays.write(frame, &mut self.inspector, name) {
+            Ok(path) => Some(path),
             Err(failure) => {
                 // A full disk costs the pictures, not the verdicts.
                 failure.report();
-                overlays = None;
-                pictures_lost = true;
+                self.overlays = None;
+                self.pictures_lost = true;
                 None
             }
-        };
-        not_ok += usize::from(inspection.verdict != Verdict::Ok);
-        out.json_line(&Line {
-            path: &job.path.to_string_lossy(),
-            score: inspection.score,
-            verdict: inspection.verdict,
-            threshold: inspector.thresholds().ng.threshold,
-            unknown_threshold: inspector.thresholds().unknown.threshold,
-            ms: Times {
-                decode,
-                inspection: &inspection,
-            },
-            overlay: overlay.as_deref(),
-        })?;
+        }
     }
 
-    if failed > 0 {
-        log::warn!(
-            "{failed} of {} inputs could not be inspected",
-            jobs.len().max(failed)
-        );
-        return Ok(Code::Input);
+    /// The exit code after `images` images.
+    fn code(&self, images: usize) -> Code {
+        let failed = self.failed;
+        if failed > 0 {
+            log::warn!(
+                "{failed} of {} inputs could not be inspected",
+                images.max(failed)
+            );
+            return Code::Input;
+        }
+        if self.pictures_lost {
+            return Code::Input;
+        }
+        if self.gate && self.not_ok > 0 {
+            Code::NotOk
+        } else {
+            Code::Done
+        }
     }
-    if pictures_lost {
-        return Ok(Code::Input);
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
+    if arguments.gate {
+        // Until all images are inspected: a gate must not pass because the reader of the output
+        // left.
+        out.when_left(Code::Unexpected);
     }
-    Ok(if arguments.gate && not_ok > 0 {
-        Code::NotOk
-    } else {
-        Code::Done
-    })
+    let product = open(&arguments.bundle)?;
+    let inspector = load(&product, &arguments.threads.threads()?)?;
+    let (jobs, failed) = jobs(arguments, out)?;
+    let overlays = match &arguments.out {
+        Some(folder) => Some(Overlays::new(folder, &product, &jobs)?),
+        None => None,
+    };
+    let mut scoring = Scoring {
+        product: &product,
+        inspector,
+        gate: arguments.gate,
+        overlays,
+        pictures_lost: false,
+        failed,
+        not_ok: 0,
+    };
+    for job in &jobs {
+        scoring.score(job, out)?;
+    }
+    Ok(scoring.code(jobs.len()))
 }
 
 #[cfg(test)]

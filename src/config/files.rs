@@ -1,7 +1,7 @@
 //! Checks whether the files that a configuration names exist and fit: the bundle, and the images
 //! of a source without a camera.
 
-use super::{CameraSource, LineConfig, Problem};
+use super::{CameraSource, LineConfig, Problem, V4l2Camera};
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;
 use crate::capture::v4l2;
@@ -10,7 +10,7 @@ use crate::frame::file::{images_under, read_frame};
 use crate::frame::{MAX_AREA, MAX_SIDE};
 use crate::product::Product;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Width and height in pixels of the frames of `camera.source = "rendered"`.
 pub(crate) const RENDERED_SIZE: (usize, usize) = (320, 256);
@@ -54,112 +54,145 @@ fn first_unfit(
     None
 }
 
+/// What the files of a configuration are checked against, and the problems found so far.
+struct FileCheck<'a> {
+    config: &'a LineConfig,
+    /// None if the bundle cannot be opened. Then every size of picture fits.
+    product: Option<Product>,
+    problems: Vec<Problem>,
+}
+
+impl FileCheck<'_> {
+    fn note(&mut self, key: &str, message: String) {
+        self.problems.push(Problem {
+            line: self.config.line_of(key).unwrap_or(1),
+            key: key.into(),
+            message,
+        });
+    }
+
+    fn open_product(&mut self) {
+        let path = &self.config.product;
+        match Product::open(path) {
+            Ok(product) => self.product = Some(product),
+            Err(error) => {
+                let cure = if path.exists() {
+                    ""
+                } else {
+                    "; copy the bundle there, or name another: paths are relative to the configuration"
+                };
+                self.note("product", chain(&error) + cure);
+            }
+        }
+    }
+
+    /// Why the product does not take pictures of this size; None if it does.
+    fn unfit_size(&self, width: usize, height: usize) -> Option<String> {
+        let product = self
+            .product
+            .as_ref()
+            .filter(|p| !p.expects_size(width, height))?;
+        let manifest = product.manifest();
+        let [w, h] = manifest.training.smallest;
+        Some(match manifest.input.roi {
+            Some(roi) if manifest.training.smallest != manifest.training.largest => format!(
+                "pictures of {width} x {height} do not hold the region that the product inspects: {} x {} pixels from {}, {}",
+                roi.width, roi.height, roi.x, roi.y
+            ),
+            _ => format!(
+                "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on pictures like these"
+            ),
+        })
+    }
+
+    /// Opens no device.
+    fn check_v4l2(&mut self, camera: &V4l2Camera) {
+        if let Err(error) = v4l2::built() {
+            self.note("camera.source", chain(&error));
+        }
+        // If the board profile gave the size, the problem is noted at the line of the source.
+        let config = self.config;
+        let given = config
+            .line_of("camera.width")
+            .or(config.line_of("camera.height"));
+        let key = match given {
+            Some(_) if config.line_of("camera.width").is_some() => "camera.width",
+            Some(_) => "camera.height",
+            None => "camera.source",
+        };
+        let (width, height) = (camera.width as usize, camera.height as usize);
+        if width.saturating_mul(height) > MAX_AREA || width.max(height) > MAX_SIDE {
+            let message = format!(
+                "pictures of {width} x {height} have more pixels than any inspector here takes, {MAX_AREA}"
+            );
+            self.note(key, message);
+        } else if camera.format == Some(PixelFormat::Yuyv) && width % 2 == 1 {
+            let message = format!(
+                "camera.format = \"YUYV\" holds pixels in pairs, so that no picture of {width} pixels per row can be decoded; give an even width"
+            );
+            self.note(key, message);
+        } else if let Some(message) = self.unfit_size(width, height) {
+            let whose = if given.is_none() {
+                format!("size of board {}: ", config.board.name)
+            } else {
+                String::new()
+            };
+            self.note(key, whose + &message);
+        }
+    }
+
+    fn check_folder(&mut self, folder: &Path) {
+        match images_under(folder) {
+            Err(error) => self.note("camera.folder", chain(&error)),
+            Ok(images) if images.is_empty() => self.note(
+                "camera.folder",
+                format!("{}: no images in this folder", folder.display()),
+            ),
+            Ok(images) => self.check_images(&images),
+        }
+    }
+
+    fn check_recording(&mut self, folder: &Path) {
+        let mut source = RecordedSource::new(folder, true);
+        match source.open() {
+            Err(error) => self.note("camera.folder", chain(&error)),
+            Ok(()) => self.check_images(source.files()),
+        }
+    }
+
+    fn check_images(&mut self, files: &[PathBuf]) {
+        let fits = |width: usize, height: usize| self.unfit_size(width, height);
+        if let Some(message) = first_unfit(files, &fits) {
+            self.note("camera.folder", message);
+        }
+    }
+
+    fn check_rendered(&mut self) {
+        let (width, height) = RENDERED_SIZE;
+        if let Some(message) = self.unfit_size(width, height) {
+            self.note("camera.source", message);
+        }
+    }
+}
+
 impl LineConfig {
     /// Opens the bundle and checks the size of the frames, the folder of a folder source, and
     /// whether this build has cameras. Returns the problems, sorted by line. `doctor` checks the
     /// devices.
     pub fn check_files(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut note = |key: &str, message: String| {
-            problems.push(Problem {
-                line: self.line_of(key).unwrap_or(1),
-                key: key.into(),
-                message,
-            });
+        let mut check = FileCheck {
+            config: self,
+            product: None,
+            problems: Vec::new(),
         };
-        let product = match Product::open(&self.product) {
-            Ok(product) => Some(product),
-            Err(error) => {
-                let cure = if self.product.exists() {
-                    ""
-                } else {
-                    "; copy the bundle there, or name another: paths are relative to the configuration"
-                };
-                note("product", chain(&error) + cure);
-                None
-            }
-        };
-        let fits = |width: usize, height: usize| {
-            let product = product
-                .as_ref()
-                .filter(|p| !p.expects_size(width, height))?;
-            let manifest = product.manifest();
-            let [w, h] = manifest.training.smallest;
-            Some(match manifest.input.roi {
-                Some(roi) if manifest.training.smallest != manifest.training.largest => format!(
-                    "pictures of {width} x {height} do not hold the region that the product inspects: {} x {} pixels from {}, {}",
-                    roi.width, roi.height, roi.x, roi.y
-                ),
-                _ => format!(
-                    "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on pictures like these"
-                ),
-            })
-        };
+        check.open_product();
         match &self.camera.source {
-            CameraSource::V4l2(camera) => {
-                if let Err(error) = v4l2::built() {
-                    note("camera.source", chain(&error));
-                }
-                // If the board profile gave the size, the problem is noted at the line of the
-                // source.
-                let given = self
-                    .line_of("camera.width")
-                    .or(self.line_of("camera.height"));
-                let key = match given {
-                    Some(_) if self.line_of("camera.width").is_some() => "camera.width",
-                    Some(_) => "camera.height",
-                    None => "camera.source",
-                };
-                let (width, height) = (camera.width as usize, camera.height as usize);
-                if width.saturating_mul(height) > MAX_AREA || width.max(height) > MAX_SIDE {
-                    let message = format!(
-                        "pictures of {width} x {height} have more pixels than any inspector here takes, {MAX_AREA}"
-                    );
-                    note(key, message);
-                } else if camera.format == Some(PixelFormat::Yuyv) && width % 2 == 1 {
-                    let message = format!(
-                        "camera.format = \"YUYV\" holds pixels in pairs, so that no picture of {width} pixels per row can be decoded; give an even width"
-                    );
-                    note(key, message);
-                } else if let Some(message) = fits(width, height) {
-                    let whose = if given.is_none() {
-                        format!("size of board {}: ", self.board.name)
-                    } else {
-                        String::new()
-                    };
-                    note(key, whose + &message);
-                }
-            }
-            CameraSource::Folder { folder, .. } => match images_under(folder) {
-                Err(error) => note("camera.folder", chain(&error)),
-                Ok(images) if images.is_empty() => note(
-                    "camera.folder",
-                    format!("{}: no images in this folder", folder.display()),
-                ),
-                Ok(images) => {
-                    if let Some(message) = first_unfit(&images, &fits) {
-                        note("camera.folder", message);
-                    }
-                }
-            },
-            CameraSource::Recorded { folder } => {
-                let mut source = RecordedSource::new(folder, true);
-                match source.open() {
-                    Err(error) => note("camera.folder", chain(&error)),
-                    Ok(()) => {
-                        if let Some(message) = first_unfit(source.files(), &fits) {
-                            note("camera.folder", message);
-                        }
-                    }
-                }
-            }
-            CameraSource::Rendered { .. } => {
-                let (width, height) = RENDERED_SIZE;
-                if let Some(message) = fits(width, height) {
-                    note("camera.source", message);
-                }
-            }
+            CameraSource::V4l2(camera) => check.check_v4l2(camera),
+            CameraSource::Folder { folder } => check.check_folder(folder),
+            CameraSource::Recorded { folder } => check.check_recording(folder),
+            CameraSource::Rendered(_) => check.check_rendered(),
         }
+        let mut problems = check.problems;
         problems.sort();
         problems
     }

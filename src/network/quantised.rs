@@ -10,7 +10,7 @@
 //! valid when kernels change.
 
 use crate::lanes::{self, Kernel, LANES, Lanes, Task};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
@@ -275,13 +275,139 @@ fn per_channel_factor(
     })
 }
 
-/// Replaces every QuantizeLinear / DequantizeLinear in `model`; a float graph stays as it is. Returns
-/// the number of fused activation pairs.
-///
-/// # Errors
-/// [`QuantisedError`] naming the node if the graph is quantised in another form.
-pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedError> {
-    let graph = model.graph.as_mut().ok_or(QuantisedError::NoGraph)?;
+/// The numbers of a graph's initializers, by name.
+struct Constants(HashMap<String, Constant>);
+
+impl Constants {
+    fn of(graph: &pb::GraphProto) -> Self {
+        let known = graph.initializer.iter();
+        Self(
+            known
+                .filter_map(|t| Some((t.name.clone(), constant(t)?)))
+                .collect(),
+        )
+    }
+
+    fn input(&self, node: &pb::NodeProto, ix: usize) -> Option<&Constant> {
+        node.input.get(ix).and_then(|name| self.0.get(name))
+    }
+}
+
+/// A graph while its nodes are replaced, in their order.
+struct Fusion<'a> {
+    graph: &'a mut pb::GraphProto,
+    constants: Constants,
+    /// Outputs of nodes that were removed, with the tensor that is read instead.
+    renamed: HashMap<String, String>,
+    /// Output of each QuantizeLinear, with its scale and zero point.
+    lattice: HashMap<String, (f32, u8)>,
+    fused: usize,
+}
+
+impl Fusion<'_> {
+    fn rename_inputs(&self, node: &mut pb::NodeProto) {
+        for input in &mut node.input {
+            if let Some(to) = self.renamed.get(input) {
+                *input = to.clone();
+            }
+        }
+    }
+
+    /// QuantizeLinear to the fused step.
+    fn quantize_linear(
+        &mut self,
+        mut node: pb::NodeProto,
+    ) -> Result<pb::NodeProto, QuantisedError> {
+        let scale = self
+            .constants
+            .input(&node, 1)
+            .filter(|c| c.values.len() == 1 && c.values[0] > 0.0)
+            .ok_or_else(|| form(&node, "activation scale is not one positive constant"))?
+            .values[0];
+        let zero_point = self
+            .constants
+            .input(&node, 2)
+            .filter(|c| c.values.len() == 1 && c.kind == i32::from(DataType::Uint8))
+            .ok_or_else(|| form(&node, "activation zero point is not one u8 constant"))?
+            .values[0] as u8;
+        let output = node
+            .output
+            .first()
+            .cloned()
+            .ok_or_else(|| form(&node, "no output"))?;
+        self.lattice.insert(output, (scale, zero_point));
+        node.op_type = ROUND_AND_SATURATE.into();
+        node.domain = String::new();
+        node.input.truncate(1);
+        node.attribute = vec![
+            float_attribute("scale", scale),
+            int_attribute("zero_point", zero_point.into()),
+        ];
+        self.fused += 1;
+        Ok(node)
+    }
+
+    /// DequantizeLinear to a float initializer, a factor per channel, or nothing: the fused step has
+    /// dequantised already. Returns the node that remains.
+    fn dequantize_linear(
+        &mut self,
+        mut node: pb::NodeProto,
+    ) -> Result<Option<pb::NodeProto>, QuantisedError> {
+        let (Some(input), Some(output)) = (node.input.first(), node.output.first()) else {
+            return Err(form(&node, "no input or output"));
+        };
+        let scale = self
+            .constants
+            .input(&node, 1)
+            .ok_or_else(|| form(&node, "the scale is not a constant"))?;
+        let zero_point = self.constants.input(&node, 2);
+        if let Some(source) = self.constants.0.get(input) {
+            let tensor = dequantised(&node, output, source, scale, zero_point)?;
+            self.graph.initializer.push(tensor);
+            return Ok(None);
+        }
+        let made_scale = self.made_scale(&node, input, zero_point)?;
+        if scale.values != [made_scale] {
+            // Channels that were scaled to a common range before rounding get their own range back:
+            // the lattice values times a factor per channel.
+            let factor = per_channel_factor(&node, scale, made_scale)?;
+            node.op_type = "Mul".into();
+            node.input = vec![input.clone(), factor.name.clone()];
+            node.attribute.clear();
+            self.graph.initializer.push(factor);
+            return Ok(Some(node));
+        }
+        if self.graph.output.iter().any(|o| &o.name == output) {
+            node.op_type = "Identity".into();
+            node.input.truncate(1);
+            node.attribute.clear();
+            return Ok(Some(node));
+        }
+        self.renamed.insert(output.clone(), input.clone());
+        Ok(None)
+    }
+
+    /// The scale with which the `input` of DequantizeLinear was quantised.
+    fn made_scale(
+        &self,
+        node: &pb::NodeProto,
+        input: &str,
+        zero_point: Option<&Constant>,
+    ) -> Result<f32, QuantisedError> {
+        let made_with = self.lattice.get(input).copied().filter(|&(_, z)| {
+            zero_point.is_some_and(|c| c.values.iter().all(|&v| v == f32::from(z)))
+        });
+        let Some((made_scale, _)) = made_with else {
+            return Err(form(
+                node,
+                "its input was not quantised with the same zero point",
+            ));
+        };
+        Ok(made_scale)
+    }
+}
+
+fn refuse_external(graph: &pb::GraphProto) -> Result<(), QuantisedError> {
     for init in &graph.initializer {
         if init.data_location.unwrap_or_default() != 0 || !init.external_data.is_empty() {
             return Err(QuantisedError::External {
@@ -289,104 +415,47 @@ pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedE
             });
         }
     }
-    let constants: HashMap<String, Constant> = graph
-        .initializer
-        .iter()
-        .filter_map(|t| Some((t.name.clone(), constant(t)?)))
-        .collect();
-    let lookup = |node: &pb::NodeProto, ix: usize| -> Option<&Constant> {
-        node.input.get(ix).and_then(|name| constants.get(name))
-    };
+    Ok(())
+}
 
-    let mut fused = 0;
-    let mut renamed: HashMap<String, String> = HashMap::new();
-    // Output of each QuantizeLinear, with its scale and zero point.
-    let mut lattice: HashMap<String, (f32, u8)> = HashMap::new();
-    let mut nodes = Vec::with_capacity(graph.node.len());
-    for mut node in std::mem::take(&mut graph.node) {
-        for input in &mut node.input {
-            if let Some(to) = renamed.get(input) {
-                *input = to.clone();
-            }
-        }
-        match node.op_type.as_str() {
-            "QuantizeLinear" => {
-                let scale = lookup(&node, 1)
-                    .filter(|c| c.values.len() == 1 && c.values[0] > 0.0)
-                    .ok_or_else(|| form(&node, "activation scale is not one positive constant"))?
-                    .values[0];
-                let zero_point = lookup(&node, 2)
-                    .filter(|c| c.values.len() == 1 && c.kind == i32::from(DataType::Uint8))
-                    .ok_or_else(|| form(&node, "activation zero point is not one u8 constant"))?
-                    .values[0] as u8;
-                let output = node
-                    .output
-                    .first()
-                    .cloned()
-                    .ok_or_else(|| form(&node, "no output"))?;
-                lattice.insert(output, (scale, zero_point));
-                node.op_type = ROUND_AND_SATURATE.into();
-                node.domain = String::new();
-                node.input.truncate(1);
-                node.attribute = vec![
-                    float_attribute("scale", scale),
-                    int_attribute("zero_point", zero_point.into()),
-                ];
-                nodes.push(node);
-                fused += 1;
-            }
-            "DequantizeLinear" => {
-                let (Some(input), Some(output)) = (node.input.first(), node.output.first()) else {
-                    return Err(form(&node, "no input or output"));
-                };
-                let scale =
-                    lookup(&node, 1).ok_or_else(|| form(&node, "the scale is not a constant"))?;
-                let zero_point = lookup(&node, 2);
-                if let Some(source) = constants.get(input) {
-                    let tensor = dequantised(&node, output, source, scale, zero_point)?;
-                    graph.initializer.push(tensor);
-                    continue;
-                }
-                let made_with = lattice.get(input).copied().filter(|&(_, z)| {
-                    zero_point.is_some_and(|c| c.values.iter().all(|&v| v == f32::from(z)))
-                });
-                let Some((made_scale, _)) = made_with else {
-                    return Err(form(
-                        &node,
-                        "its input was not quantised with the same zero point",
-                    ));
-                };
-                if scale.values != [made_scale] {
-                    // Channels that were scaled to a common range before rounding get their own range
-                    // back: the lattice values times a factor per channel.
-                    let factor = per_channel_factor(&node, scale, made_scale)?;
-                    node.op_type = "Mul".into();
-                    node.input = vec![input.clone(), factor.name.clone()];
-                    node.attribute.clear();
-                    graph.initializer.push(factor);
-                    nodes.push(node);
-                    continue;
-                }
-                if graph.output.iter().any(|o| &o.name == output) {
-                    node.op_type = "Identity".into();
-                    node.input.truncate(1);
-                    node.attribute.clear();
-                    nodes.push(node);
-                } else {
-                    renamed.insert(output.clone(), input.clone());
-                }
-            }
-            _ => nodes.push(node),
-        }
-    }
-    graph.node = nodes;
-    // Free the memory of what the dequantised copies replaced.
-    let used: std::collections::HashSet<&str> = graph
+/// Frees the memory of what the dequantised copies replaced.
+fn drop_unused_initializers(graph: &mut pb::GraphProto) {
+    let used: HashSet<&str> = graph
         .node
         .iter()
         .flat_map(|n| n.input.iter().map(String::as_str))
         .collect();
     graph.initializer.retain(|t| used.contains(t.name.as_str()));
+}
+
+/// Replaces every QuantizeLinear / DequantizeLinear in `model`; a float graph stays as it is. Returns
+/// the number of fused activation pairs.
+///
+/// # Errors
+/// [`QuantisedError`] naming the node if the graph is quantised in another form.
+pub(super) fn fuse_pairs(model: &mut pb::ModelProto) -> Result<usize, QuantisedError> {
+    let graph = model.graph.as_mut().ok_or(QuantisedError::NoGraph)?;
+    refuse_external(graph)?;
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    let unfused = std::mem::take(&mut graph.node);
+    let mut fusion = Fusion {
+        constants: Constants::of(graph),
+        graph,
+        renamed: HashMap::new(),
+        lattice: HashMap::new(),
+        fused: 0,
+    };
+    for mut node in unfused {
+        fusion.rename_inputs(&mut node);
+        match node.op_type.as_str() {
+            "QuantizeLinear" => nodes.push(fusion.quantize_linear(node)?),
+            "DequantizeLinear" => nodes.extend(fusion.dequantize_linear(node)?),
+            _ => nodes.push(node),
+        }
+    }
+    let Fusion { graph, fused, .. } = fusion;
+    graph.node = nodes;
+    drop_unused_initializers(graph);
     // The recorded shapes and types of the integer tensors are wrong now.
     graph.value_info.clear();
     Ok(fused)

@@ -1,7 +1,9 @@
 //! The data of one member of a product, checked: bank, conditions, networks. An ordinary product has
 //! one member, an ensemble up to three.
 
-use super::manifest::{DType, Manifest, Method, Section, SectionKind};
+use super::manifest::{
+    DType, Manifest, Method, NeighbourhoodEvidence, RefinementEvidence, Section, SectionKind,
+};
 use super::{Problem, other};
 use crate::backbone::{BackboneSpec, InputGeometry};
 use crate::lanes::LANES;
@@ -96,41 +98,72 @@ fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     fits.then_some(needs)
 }
 
-impl MemberData {
-    pub(super) fn assemble(
-        sections: Sections<'_>,
-        member: u8,
-        (input, backbone, method): (&InputGeometry, &BackboneSpec, &Method),
-    ) -> Result<Self, Problem> {
-        backbone.check()?;
-        input.check(backbone.input.multiple_of)?;
-        let side = input.side();
-        if method.patch.is_multiple_of(2) || method.patch > 31 {
+fn range(section: &Section) -> std::ops::Range<usize> {
+    section.offset as usize..(section.offset + section.length) as usize
+}
+
+fn check_method(method: &Method, side: usize) -> Result<(), Problem> {
+    if method.patch.is_multiple_of(2) || method.patch > 31 {
+        return other(format!(
+            "patch side {} is not odd and below 32",
+            method.patch
+        ));
+    }
+    if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > side as f32 {
+        return other(format!("map blur of {} pixels", method.sigma));
+    }
+    Ok(())
+}
+
+/// The sections of one member, and the sizes that they must have.
+struct MemberSections<'a> {
+    bundle: Sections<'a>,
+    member: u8,
+    /// Cells along a side of the feature grid.
+    grid: usize,
+    /// Values of a feature vector.
+    dimensions: usize,
+}
+
+impl<'a> MemberSections<'a> {
+    fn only(&self, kind: SectionKind, dtype: DType) -> Result<(&'a Section, &'a [u8]), Problem> {
+        self.bundle.only(kind, self.member, dtype)
+    }
+
+    fn cells(&self) -> usize {
+        self.grid * self.grid
+    }
+
+    fn backbone(&self) -> Result<std::ops::Range<usize>, Problem> {
+        Ok(range(self.only(SectionKind::Backbone, DType::Bytes)?.0))
+    }
+
+    fn bank(&self) -> Result<PackedBank, Problem> {
+        let dimensions = self.dimensions;
+        let (section, data) = self.only(SectionKind::Bank, DType::F32)?;
+        if section.shape.len() != 2
+            || section.shape[0] == 0
+            || section.shape[1] != dimensions as u64
+        {
             return other(format!(
-                "patch side {} is not odd and below 32",
-                method.patch
+                "bank of shape {:?}; rows of {dimensions} are needed",
+                section.shape
             ));
         }
-        if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > side as f32 {
-            return other(format!("map blur of {} pixels", method.sigma));
+        let values = numbers(data, f32::from_le_bytes);
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return other(format!("bank row {} holds {}", at / dimensions, values[at]));
         }
-        let range =
-            |section: &Section| section.offset as usize..(section.offset + section.length) as usize;
-        let backbone_onnx = range(
-            sections
-                .only(SectionKind::Backbone, member, DType::Bytes)?
-                .0,
-        );
-        let dimensions = backbone.dimensions();
-        let grid = backbone.grid(side);
-        let cells = grid * grid;
-        let bank = bank(sections, member, dimensions)?;
-        let Some((place, likely, seen)) = needs(method) else {
-            return other(format!(
-                "the evidence does not fit the scoring rule `{}`",
-                method.rule
-            ));
-        };
+        Ok(PackedBank::new(values, dimensions))
+    }
+
+    /// Refuses a section that is missing, and one that the method does not use. The three flags are
+    /// those of [`needs`].
+    fn check_kinds(
+        &self,
+        method: &Method,
+        (place, likely, seen): (bool, bool, bool),
+    ) -> Result<(), Problem> {
         let expected = [
             (SectionKind::PositionMask, place),
             (SectionKind::Neighbourhood, likely),
@@ -142,105 +175,154 @@ impl MemberData {
         ];
         for (kind, expected) in expected {
             // Ignoring a section would score by another method than the fitted one.
-            if sections.find(kind, member).is_some() != expected {
+            if self.bundle.find(kind, self.member).is_some() != expected {
                 return other(format!(
                     "section {kind:?} and the method `{}` disagree",
                     method.rule
                 ));
             }
         }
-        let place = place
-            .then(|| {
-                let (section, data) =
-                    sections.only(SectionKind::PositionMask, member, DType::U16)?;
-                if section.shape != [cells as u64, bank.rows().div_ceil(LANES) as u64] {
-                    return other(format!("position mask of shape {:?}", section.shape));
-                }
-                let words = numbers(data, u16::from_le_bytes);
-                Ok(PositionMask::from_words(cells, bank.rows(), words)?)
-            })
+        Ok(())
+    }
+
+    fn position_mask(&self, rows: usize) -> Result<PositionMask, Problem> {
+        let cells = self.cells();
+        let (section, data) = self.only(SectionKind::PositionMask, DType::U16)?;
+        if section.shape != [cells as u64, rows.div_ceil(LANES) as u64] {
+            return other(format!("position mask of shape {:?}", section.shape));
+        }
+        let words = numbers(data, u16::from_le_bytes);
+        Ok(PositionMask::from_words(cells, rows, words)?)
+    }
+
+    /// The neighbourhood network with its assignment to the `rows` of the bank, and the sightings if
+    /// the rule needs them.
+    fn likelihood(
+        &self,
+        evidence: &NeighbourhoodEvidence,
+        rows: usize,
+        seen: bool,
+    ) -> Result<LikelihoodData, Problem> {
+        let shape = evidence.shape;
+        if let Some(problem) = shape.problem() {
+            return other(problem);
+        }
+        let fits = shape.grid as usize == self.grid
+            && shape.dimensions as usize == self.dimensions
+            && shape.entries as usize <= rows
+            && (1..=rows).contains(&(evidence.rows as usize));
+        let sound = evidence.temperature > 0.0
+            && evidence.temperature.is_finite()
+            && (0.0..1.0).contains(&evidence.threshold)
+            && (evidence.measure == Measure::MeanWithPosition) == seen;
+        if !fits {
+            return other("the neighbourhood network does not fit the bank or the grid");
+        }
+        if !sound {
+            return other(format!(
+                "neighbourhood condition with temperature {}, threshold {} and measure {:?}",
+                evidence.temperature, evidence.threshold, evidence.measure
+            ));
+        }
+        let (_, data) = self.only(SectionKind::Assignment, DType::U16)?;
+        let assignment = numbers(data, u16::from_le_bytes);
+        let beyond = |&a: &u16| u32::from(a) >= shape.entries;
+        if assignment.len() != rows || assignment.iter().any(beyond) {
+            return other("the assignment does not fit the bank");
+        }
+        let sightings = seen.then(|| self.sightings(rows)).transpose()?;
+        let (section, _) = self.only(SectionKind::Neighbourhood, DType::Bytes)?;
+        Ok(LikelihoodData {
+            onnx: range(section),
+            assignment,
+            sightings,
+        })
+    }
+
+    fn sightings(&self, rows: usize) -> Result<SightingTable, Problem> {
+        let cells = self.cells();
+        let (_, counts) = self.only(SectionKind::SightingCounts, DType::U8)?;
+        let (_, totals) = self.only(SectionKind::SightingTotals, DType::U32)?;
+        if counts.len() != cells * rows || totals.len() != cells * 4 {
+            return other("the sighting table does not fit the bank or the grid");
+        }
+        Ok(SightingTable {
+            counts: counts.to_vec(),
+            totals: numbers(totals, u32::from_le_bytes),
+        })
+    }
+
+    fn row_scale(&self, rows: usize) -> Result<Vec<f32>, Problem> {
+        let (_, data) = self.only(SectionKind::RowScale, DType::F32)?;
+        let scale = numbers(data, f32::from_le_bytes);
+        // A factor of zero would hide every defect that its row explains.
+        let sound = |s: &f32| (1e-3..=1e3).contains(s);
+        if scale.len() != rows || !scale.iter().all(sound) {
+            return other("the row factors do not fit the bank");
+        }
+        Ok(scale)
+    }
+
+    /// Range of the refinement network's file in the bundle.
+    fn refinement(&self, evidence: &RefinementEvidence) -> Result<std::ops::Range<usize>, Problem> {
+        if let Some(problem) = evidence.shape.problem() {
+            return other(problem);
+        }
+        let fits = evidence.shape.grid as usize == self.grid
+            && evidence.shape.dimensions as usize == self.dimensions;
+        let sound = evidence.scale > 0.0
+            && evidence.scale.is_finite()
+            && (0.0..=1.0).contains(&evidence.weight);
+        if !fits {
+            return other("the refinement network does not fit the grid");
+        }
+        if !sound {
+            return other(format!(
+                "refinement with scale {} and weight {}",
+                evidence.scale, evidence.weight
+            ));
+        }
+        let (section, _) = self.only(SectionKind::Refinement, DType::Bytes)?;
+        Ok(range(section))
+    }
+}
+
+impl MemberData {
+    pub(super) fn assemble(
+        sections: Sections<'_>,
+        member: u8,
+        (input, backbone, method): (&InputGeometry, &BackboneSpec, &Method),
+    ) -> Result<Self, Problem> {
+        backbone.check()?;
+        input.check(backbone.input.multiple_of)?;
+        check_method(method, input.side())?;
+        let sections = MemberSections {
+            bundle: sections,
+            member,
+            grid: backbone.grid(input.side()),
+            dimensions: backbone.dimensions(),
+        };
+        let backbone_onnx = sections.backbone()?;
+        let bank = sections.bank()?;
+        let rows = bank.rows();
+        let Some(needed) = needs(method) else {
+            return other(format!(
+                "the evidence does not fit the scoring rule `{}`",
+                method.rule
+            ));
+        };
+        sections.check_kinds(method, needed)?;
+        let (place, _, seen) = needed;
+        let place = place.then(|| sections.position_mask(rows)).transpose()?;
+        let likelihood = method.neighbourhood.as_ref();
+        let likelihood = likelihood
+            .map(|evidence| sections.likelihood(evidence, rows, seen))
             .transpose()?;
-        let likelihood = method
-            .neighbourhood
-            .as_ref()
-            .map(|evidence| {
-                let shape = evidence.shape;
-                if let Some(problem) = shape.problem() {
-                    return other(problem);
-                }
-                let fits = shape.grid as usize == grid
-                    && shape.dimensions as usize == dimensions
-                    && shape.entries as usize <= bank.rows()
-                    && (1..=bank.rows()).contains(&(evidence.rows as usize));
-                let sound = evidence.temperature > 0.0
-                    && evidence.temperature.is_finite()
-                    && (0.0..1.0).contains(&evidence.threshold)
-                    && (evidence.measure == Measure::MeanWithPosition) == seen;
-                if !fits {
-                    return other("the neighbourhood network does not fit the bank or the grid");
-                }
-                if !sound {
-                    return other(format!(
-                        "neighbourhood condition with temperature {}, threshold {} and measure {:?}",
-                        evidence.temperature, evidence.threshold, evidence.measure
-                    ));
-                }
-                let (_, data) = sections.only(SectionKind::Assignment, member, DType::U16)?;
-                let assignment = numbers(data, u16::from_le_bytes);
-                let beyond = |&a: &u16| u32::from(a) >= shape.entries;
-                if assignment.len() != bank.rows() || assignment.iter().any(beyond) {
-                    return other("the assignment does not fit the bank");
-                }
-                let sightings = seen
-                    .then(|| sightings(sections, member, cells, bank.rows()))
-                    .transpose()?;
-                let (section, _) =
-                    sections.only(SectionKind::Neighbourhood, member, DType::Bytes)?;
-                Ok(LikelihoodData {
-                    onnx: range(section),
-                    assignment,
-                    sightings,
-                })
-            })
-            .transpose()?;
-        let row_scale = method
-            .density
-            .as_ref()
-            .map(|_| {
-                let (_, data) = sections.only(SectionKind::RowScale, member, DType::F32)?;
-                let scale = numbers(data, f32::from_le_bytes);
-                // A factor of zero would hide every defect that its row explains.
-                let sound = |s: &f32| (1e-3..=1e3).contains(s);
-                if scale.len() != bank.rows() || !scale.iter().all(sound) {
-                    return other("the row factors do not fit the bank");
-                }
-                Ok(scale)
-            })
-            .transpose()?;
-        let refinement_onnx = method
-            .refinement
-            .as_ref()
-            .map(|evidence| {
-                if let Some(problem) = evidence.shape.problem() {
-                    return other(problem);
-                }
-                let fits = evidence.shape.grid as usize == grid
-                    && evidence.shape.dimensions as usize == dimensions;
-                let sound = evidence.scale > 0.0
-                    && evidence.scale.is_finite()
-                    && (0.0..=1.0).contains(&evidence.weight);
-                if !fits {
-                    return other("the refinement network does not fit the grid");
-                }
-                if !sound {
-                    return other(format!(
-                        "refinement with scale {} and weight {}",
-                        evidence.scale, evidence.weight
-                    ));
-                }
-                let (section, _) = sections.only(SectionKind::Refinement, member, DType::Bytes)?;
-                Ok(range(section))
-            })
+        let row_scale = method.density.as_ref();
+        let row_scale = row_scale.map(|_| sections.row_scale(rows)).transpose()?;
+        let refinement_onnx = method.refinement.as_ref();
+        let refinement_onnx = refinement_onnx
+            .map(|evidence| sections.refinement(evidence))
             .transpose()?;
         Ok(Self {
             input: input.clone(),
@@ -363,36 +445,4 @@ impl MemberData {
         let onnx = &bytes[range.clone()];
         Refiner::load(onnx, evidence.shape, scale, weight, threads).map(Some)
     }
-}
-
-fn bank(sections: Sections<'_>, member: u8, dimensions: usize) -> Result<PackedBank, Problem> {
-    let (section, data) = sections.only(SectionKind::Bank, member, DType::F32)?;
-    if section.shape.len() != 2 || section.shape[0] == 0 || section.shape[1] != dimensions as u64 {
-        return other(format!(
-            "bank of shape {:?}; rows of {dimensions} are needed",
-            section.shape
-        ));
-    }
-    let values = numbers(data, f32::from_le_bytes);
-    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return other(format!("bank row {} holds {}", at / dimensions, values[at]));
-    }
-    Ok(PackedBank::new(values, dimensions))
-}
-
-fn sightings(
-    sections: Sections<'_>,
-    member: u8,
-    cells: usize,
-    rows: usize,
-) -> Result<SightingTable, Problem> {
-    let (_, counts) = sections.only(SectionKind::SightingCounts, member, DType::U8)?;
-    let (_, totals) = sections.only(SectionKind::SightingTotals, member, DType::U32)?;
-    if counts.len() != cells * rows || totals.len() != cells * 4 {
-        return other("the sighting table does not fit the bank or the grid");
-    }
-    Ok(SightingTable {
-        counts: counts.to_vec(),
-        totals: numbers(totals, u32::from_le_bytes),
-    })
 }

@@ -263,8 +263,22 @@ impl Metrics {
 
     /// The page in the Prometheus text format 0.0.4.
     pub fn page(&self) -> String {
-        let product = *self.product.read().unwrap_or_else(|e| e.into_inner());
         let mut page = Page(String::with_capacity(16_384));
+        self.write_state(&mut page);
+        self.write_counters(&mut page);
+        self.write_incidents(&mut page);
+        self.write_challenges(&mut page);
+        self.write_present(&mut page);
+        self.write_images(&mut page);
+        self.write_gauges(&mut page);
+        self.write_score_ratio(&mut page);
+        self.write_latency(&mut page);
+        page.0
+    }
+
+    /// Version, product and READY.
+    fn write_state(&self, page: &mut Page) {
+        let product = *self.product.read().unwrap_or_else(|e| e.into_inner());
         page.head("build_info", "gauge", "The program's version.");
         page.value("build_info", &[("version", crate::VERSION)], 1);
         page.head("product_info", "gauge", "The product that inspects.");
@@ -275,7 +289,10 @@ impl Metrics {
         page.value("product_info", &labels, 1);
         page.head("ready", "gauge", "1 while a new trigger can be served.");
         page.value("ready", &[], self.ready.load(Relaxed));
+    }
 
+    /// Counters without labels.
+    fn write_counters(&self, page: &mut Page) {
         let counters: [(&str, &str, &Counter); 13] = [
             ("parts_total", "Parts decided.", &self.parts),
             ("parts_passed_total", "Parts that passed.", &self.passed),
@@ -327,12 +344,11 @@ impl Metrics {
             page.head(name, "counter", help);
             page.value(name, &[], counter.get());
         }
+    }
+
+    /// Rejects, faults, alarms and lateness, by their names.
+    fn write_incidents(&self, page: &mut Page) {
         let rejected = Reason::ALL.map(|r| (r.name(), self.rejected(r)));
-        let dropped = Dropped::ALL.map(|d| (d.name(), self.images_dropped[d as usize].get()));
-        let kept = [
-            ("passed", self.images_passed.get()),
-            ("rejected", self.images_rejected.get()),
-        ];
         let help = "Parts rejected, by reason.";
         page.by_name("parts_rejected_total", help, "reason", rejected);
         page.by_name("faults_total", "Faults raised.", "kind", self.faults.all());
@@ -343,6 +359,9 @@ impl Metrics {
             ("vision", self.vision_late.get()),
         ];
         page.by_name("late_total", help, "process", late);
+    }
+
+    fn write_challenges(&self, page: &mut Page) {
         let help = "Challenges by a known-bad part, by how they ended.";
         let ended = [
             ("passed", self.challenge.passed.get()),
@@ -356,6 +375,10 @@ impl Metrics {
         if let Some(age) = self.challenge.age(SystemTime::now()) {
             page.value("challenge_age_seconds", &[], age.as_secs());
         }
+    }
+
+    /// What is wrong now.
+    fn write_present(&self, page: &mut Page) {
         let now = [
             ("fault", "1 while the fault is there.", &self.faults),
             ("alarm", "1 while the alarm stands.", &self.alarms),
@@ -374,10 +397,20 @@ impl Metrics {
         let help = "1 while the event log cannot be written.";
         page.head("record_lost", "gauge", help);
         page.value("record_lost", &[], u8::from(self.is_record_lost()));
+    }
+
+    fn write_images(&self, page: &mut Page) {
+        let kept = [
+            ("passed", self.images_passed.get()),
+            ("rejected", self.images_rejected.get()),
+        ];
         page.by_name("images_kept_total", "Images kept.", "decision", kept);
+        let dropped = Dropped::ALL.map(|d| (d.name(), self.images_dropped[d as usize].get()));
         let help = "Images that were to be kept and are not.";
         page.by_name("images_dropped_total", help, "why", dropped);
+    }
 
+    fn write_gauges(&self, page: &mut Page) {
         let gauges: [(&str, &str, &Gauge); 4] = [
             (
                 "images_bytes",
@@ -400,7 +433,9 @@ impl Metrics {
             page.head(name, "gauge", help);
             page.value(name, &[], Number(gauge.get()));
         }
+    }
 
+    fn write_score_ratio(&self, page: &mut Page) {
         let name = "score_ratio";
         let help = "Score over the product's NG threshold.";
         page.head(name, "histogram", help);
@@ -418,7 +453,9 @@ impl Metrics {
         let sum = self.ratio_sum_millionths.get() as f64 / 1e6;
         page.value("score_ratio_sum", &[], Number(sum));
         page.value("score_ratio_count", &[], seen);
+    }
 
+    fn write_latency(&self, page: &mut Page) {
         page.head(
             "latency_seconds",
             "histogram",
@@ -439,7 +476,6 @@ impl Metrics {
             page.value("latency_seconds_sum", &labels, sum);
             page.value("latency_seconds_count", &labels, count);
         }
-        page.0
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::activity::ActivityStamp;
 use super::queues::{FromCamera, POOL, describe};
-use crate::capture::source::FrameSource;
+use crate::capture::source::{FrameSource, Handling};
 use crate::clock;
 use crate::frame::{RawFrame, content};
 use crate::time::{Duration, Instant};
@@ -38,103 +38,174 @@ pub(super) struct CameraQueues<'a> {
 
 /// Runs until `stop`. `source` was opened once, so the size of its frames is known.
 pub(super) fn run(
-    mut source: Box<dyn FrameSource>,
+    source: Box<dyn FrameSource>,
     settings: &CameraSettings,
-    mut ends: CameraQueues<'_>,
+    ends: CameraQueues<'_>,
     stop: &AtomicBool,
 ) {
-    let mut pool: Vec<RawFrame, POOL> = Vec::new();
-    for _ in 0..POOL - 1 {
-        let _ = pool.push(RawFrame::with_capacity(source.frame_bytes()));
-    }
-    let mut spare = RawFrame::with_capacity(source.frame_bytes());
-    let handling = source.handling();
-    // Frames after an opening that are still to be skipped.
-    let mut warming = handling.warmup_frames;
-    let mut open = true;
-    let mut stated_why = false;
-    // A camera that opens but sends nothing would switch READY on and off without end. So a
-    // free-running camera counts as working only from its first frame on.
-    let mut works = settings.on_trigger;
-    if works {
-        ends.tell(FromCamera::Works(true), stop);
-    }
-    let mut last = clock::now();
-    let mut controls_at = last;
+    let mut camera = CameraThread::new(source, settings, ends, stop);
     while !stop.load(Ordering::Relaxed) {
-        ends.alive.stamp();
-        if !open {
-            match source.open() {
-                Ok(()) => {
-                    log::info!("camera: {}", source.describe());
-                    open = true;
-                    stated_why = false;
-                    warming = handling.warmup_frames;
-                    last = clock::now();
-                    controls_at = last;
-                    works = settings.on_trigger;
-                    if works {
-                        ends.tell(FromCamera::Works(true), stop);
-                    }
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut stated_why, true) {
-                        log::error!("camera: {}", describe(&error.into()));
-                    }
-                    clock::sleep(REOPEN);
-                    continue;
-                }
-            }
+        camera.ends.alive.stamp();
+        if !camera.open && !camera.open_again() {
+            clock::sleep(REOPEN);
+            continue;
         }
-        ends.collect(&mut pool);
+        if let Some(why) = camera.take_frame() {
+            camera.lose(&why);
+        }
+    }
+}
+
+/// The thread's state.
+struct CameraThread<'a> {
+    source: Box<dyn FrameSource>,
+    settings: &'a CameraSettings,
+    ends: CameraQueues<'a>,
+    stop: &'a AtomicBool,
+    handling: Handling,
+    pool: Vec<RawFrame, POOL>,
+    /// For the frames that come while no buffer is free.
+    spare: RawFrame,
+    /// Frames after an opening that are still to be skipped.
+    warming: u32,
+    open: bool,
+    /// The log already says why the camera cannot be opened.
+    stated_why: bool,
+    /// A camera that opens but sends nothing would switch READY on and off without end. So a
+    /// free-running camera counts as working only from its first frame on.
+    works: bool,
+    /// Time of the last frame or opening.
+    last: Instant,
+    controls_at: Instant,
+}
+
+impl<'a> CameraThread<'a> {
+    fn new(
+        source: Box<dyn FrameSource>,
+        settings: &'a CameraSettings,
+        ends: CameraQueues<'a>,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let mut pool: Vec<RawFrame, POOL> = Vec::new();
+        for _ in 0..POOL - 1 {
+            let _ = pool.push(RawFrame::with_capacity(source.frame_bytes()));
+        }
+        let spare = RawFrame::with_capacity(source.frame_bytes());
+        let handling = source.handling();
+        let now = clock::now();
+        let mut camera = Self {
+            source,
+            settings,
+            ends,
+            stop,
+            handling,
+            pool,
+            spare,
+            warming: handling.warmup_frames,
+            open: true,
+            stated_why: false,
+            works: false,
+            last: now,
+            controls_at: now,
+        };
+        camera.works_if_triggered();
+        camera
+    }
+
+    /// Opens a lost camera; false if it cannot be opened now.
+    fn open_again(&mut self) -> bool {
+        if let Err(error) = self.source.open() {
+            if !std::mem::replace(&mut self.stated_why, true) {
+                log::error!("camera: {}", describe(&error.into()));
+            }
+            return false;
+        }
+        log::info!("camera: {}", self.source.describe());
+        self.open = true;
+        self.stated_why = false;
+        self.warming = self.handling.warmup_frames;
+        self.last = clock::now();
+        self.controls_at = self.last;
+        self.works_if_triggered();
+        true
+    }
+
+    /// After an opening. A camera that waits for triggers cannot show that it works by a frame.
+    fn works_if_triggered(&mut self) {
+        self.works = self.settings.on_trigger;
+        if self.works {
+            self.ends.tell(FromCamera::Works(true), self.stop);
+        }
+    }
+
+    /// Waits for a frame and passes it on. Returns why the camera is lost, if it is.
+    fn take_frame(&mut self) -> Option<String> {
+        self.ends.collect(&mut self.pool);
         // Frames are taken from the camera even if no buffer is free, or it would deliver old
         // frames later.
-        let mut frame = pool.pop();
-        let target = frame.as_mut().unwrap_or(&mut spare);
-        let came = source.next(target, WAIT);
+        let mut frame = self.pool.pop();
+        let target = frame.as_mut().unwrap_or(&mut self.spare);
+        let came = self.source.next(target, WAIT);
         let now = clock::now();
         let lost = match came {
-            Ok(true) if warming > 0 => {
-                warming -= 1;
-                last = now;
+            Ok(true) if self.warming > 0 => {
+                self.warming -= 1;
+                self.last = now;
                 None
             }
             Ok(true) => {
-                last = now;
-                if !std::mem::replace(&mut works, true) {
-                    ends.tell(FromCamera::Works(true), stop);
-                }
-                match frame.take() {
-                    Some(mut frame) => {
-                        frame.content = handling.never_alike.then(|| content(&frame.bytes));
-                        ends.hand_over(frame, now, &mut pool);
-                    }
-                    None => {
-                        ends.no_room.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
+                self.last = now;
+                self.deliver(frame.take(), now);
                 None
             }
-            Ok(false) => {
-                let silent = now.since(last) > settings.timeout;
-                (silent && !settings.on_trigger)
-                    .then(|| format!("no frame for {} ms", settings.timeout.as_millis()))
-            }
+            Ok(false) => self.silence(now),
             Err(error) => Some(describe(&error.into())),
         };
         if let Some(frame) = frame {
-            let _ = pool.push(frame);
+            let _ = self.pool.push(frame);
         }
-        let mut why = lost;
-        if why.is_none() && now.since(controls_at) > handling.controls_every {
-            controls_at = now;
-            why = source.check_controls().err().map(|e| describe(&e.into()));
+        lost.or_else(|| self.check_controls(now))
+    }
+
+    /// Passes a frame to the gate. None: it came while no buffer was free.
+    fn deliver(&mut self, frame: Option<RawFrame>, now: Instant) {
+        if !std::mem::replace(&mut self.works, true) {
+            self.ends.tell(FromCamera::Works(true), self.stop);
         }
-        if let Some(why) = why {
-            log::error!("camera: {why}");
-            open = false;
-            ends.tell(FromCamera::Works(false), stop);
+        match frame {
+            Some(mut frame) => {
+                frame.content = self.handling.never_alike.then(|| content(&frame.bytes));
+                self.ends.hand_over(frame, now, &mut self.pool);
+            }
+            None => {
+                self.ends.no_room.fetch_add(1, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Why the camera is lost, if it runs freely and was silent for too long.
+    fn silence(&self, now: Instant) -> Option<String> {
+        let timeout = self.settings.timeout;
+        let silent = now.since(self.last) > timeout;
+        (silent && !self.settings.on_trigger)
+            .then(|| format!("no frame for {} ms", timeout.as_millis()))
+    }
+
+    /// Why the camera is lost, if its settings are not those of the start. They are looked at from
+    /// time to time only, because it takes long.
+    fn check_controls(&mut self, now: Instant) -> Option<String> {
+        if now.since(self.controls_at) <= self.handling.controls_every {
+            return None;
+        }
+        self.controls_at = now;
+        let checked = self.source.check_controls();
+        checked.err().map(|e| describe(&e.into()))
+    }
+
+    fn lose(&mut self, why: &str) {
+        log::error!("camera: {why}");
+        self.open = false;
+        self.ends.tell(FromCamera::Works(false), self.stop);
     }
 }
 
@@ -178,7 +249,7 @@ mod tests {
     use super::super::activity::ThreadActivity;
     use super::super::queues::Queues;
     use super::*;
-    use crate::capture::source::{CaptureError, Handled, Handling};
+    use crate::capture::source::{CaptureError, Handled};
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
 

@@ -237,12 +237,32 @@ fn alarm_state(alarm: LatchedAlarm) -> &'static str {
 impl Executor<'_> {
     pub(super) fn carry_out(&mut self, command: Command<(RawFrame, Instant)>) {
         match command {
-            Command::Gate(Action::Set {
+            Command::Gate(action) => self.act(action),
+            Command::PartInspector {
+                part,
+                trigger,
+                frame,
+                exposed,
+            } => self.hand_to_inspector(part, trigger, frame, exposed),
+            Command::Free((frame, in_hand), why) => {
+                match why {
+                    Some(Unused::Stale | Unused::Repeated) => self.note_stale(&frame, in_hand),
+                    Some(Unused::Damaged) => self.observers.metrics.frames_damaged.inc(),
+                    _ => {}
+                }
+                self.release(frame);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Set {
                 output,
                 on,
                 due,
                 until,
-            }) => {
+            } => {
                 if output == Output::Heartbeat && self.hung {
                     return;
                 }
@@ -253,82 +273,85 @@ impl Executor<'_> {
                     lateness.record(late.as_micros());
                 }
                 if output == Output::Ready {
-                    if on {
-                        self.observers.challenge.line_was_ready();
-                    }
-                    self.observers.metrics.set_ready(on);
-                    let kind = if on {
-                        EventKind::Ready
-                    } else {
-                        EventKind::NotReady
-                    };
-                    self.event(kind, "line", "");
+                    self.note_ready(on);
                 }
             }
-            Command::Gate(Action::Extend { until }) => self.set(Output::Pass, true, Some(until)),
-            Command::Gate(Action::Decided(decision)) => {
-                self.observers.challenge.decided(decision.part);
-                if self.decided.push(decision).is_err() {
-                    // There is no more room, so the decisions are reported now, before their
-                    // outputs are timed.
-                    self.tell_of_decided();
-                    let _ = self.decided.push(decision);
-                }
-            }
-            Command::Gate(Action::Fault { fault, present }) => {
-                let kind = if present {
-                    EventKind::FaultRaised
-                } else {
-                    EventKind::FaultCleared
-                };
-                self.event(kind, fault.name(), "");
-                self.observers.metrics.fault(fault.name(), present);
-                if present && fault != Fault::Starting {
-                    log::warn!("fault: {}", fault.name());
-                }
-            }
-            Command::Gate(Action::Alarm(raised)) => self.alarm(raised),
-            Command::PartInspector {
-                part,
-                trigger,
-                frame: (frame, in_hand),
-                exposed,
-            } => {
-                let latencies = Latencies::NONE
-                    .with(Latency::TriggerToFrame, exposed.since(trigger))
-                    .with(Latency::Delivery, in_hand.since(exposed))
-                    .with(Latency::Waiting, self.now.since(in_hand));
-                self.known[part.0 as usize % REMEMBERED] = Some(PendingPart {
-                    part,
-                    stamp: FrameStamp {
-                        time: exposed,
-                        sequence: frame.sequence,
-                    },
-                    latencies,
-                    score: None,
-                    verdict: None,
-                });
-                let job = Job {
-                    part,
-                    frame,
-                    gate: self.gate_after.map(|after| trigger.after(after)),
-                };
-                if let Err(job) = self.jobs.enqueue(job) {
-                    self.undelivered = Some(part);
-                    self.release(job.frame);
-                } else {
-                    self.inspection = true;
-                    self.observers.inspector.unpark();
-                }
-            }
-            Command::Free((frame, in_hand), why) => {
-                match why {
-                    Some(Unused::Stale | Unused::Repeated) => self.note_stale(&frame, in_hand),
-                    Some(Unused::Damaged) => self.observers.metrics.frames_damaged.inc(),
-                    _ => {}
-                }
-                self.release(frame);
-            }
+            Action::Extend { until } => self.set(Output::Pass, true, Some(until)),
+            Action::Decided(decision) => self.note_decision(decision),
+            Action::Fault { fault, present } => self.note_fault(fault, present),
+            Action::Alarm(raised) => self.alarm(raised),
+        }
+    }
+
+    fn note_ready(&mut self, on: bool) {
+        if on {
+            self.observers.challenge.line_was_ready();
+        }
+        self.observers.metrics.set_ready(on);
+        let kind = if on {
+            EventKind::Ready
+        } else {
+            EventKind::NotReady
+        };
+        self.event(kind, "line", "");
+    }
+
+    fn note_decision(&mut self, decision: Decision) {
+        self.observers.challenge.decided(decision.part);
+        if self.decided.push(decision).is_err() {
+            // There is no more room, so the decisions are reported now, before their outputs are
+            // timed.
+            self.tell_of_decided();
+            let _ = self.decided.push(decision);
+        }
+    }
+
+    fn note_fault(&mut self, fault: Fault, present: bool) {
+        let kind = if present {
+            EventKind::FaultRaised
+        } else {
+            EventKind::FaultCleared
+        };
+        self.event(kind, fault.name(), "");
+        self.observers.metrics.fault(fault.name(), present);
+        if present && fault != Fault::Starting {
+            log::warn!("fault: {}", fault.name());
+        }
+    }
+
+    /// A part whose frame finds no room in the queue gets its verdict in [`Self::finish`].
+    fn hand_to_inspector(
+        &mut self,
+        part: PartId,
+        trigger: Instant,
+        (frame, in_hand): (RawFrame, Instant),
+        exposed: Instant,
+    ) {
+        let latencies = Latencies::NONE
+            .with(Latency::TriggerToFrame, exposed.since(trigger))
+            .with(Latency::Delivery, in_hand.since(exposed))
+            .with(Latency::Waiting, self.now.since(in_hand));
+        self.known[part.0 as usize % REMEMBERED] = Some(PendingPart {
+            part,
+            stamp: FrameStamp {
+                time: exposed,
+                sequence: frame.sequence,
+            },
+            latencies,
+            score: None,
+            verdict: None,
+        });
+        let job = Job {
+            part,
+            frame,
+            gate: self.gate_after.map(|after| trigger.after(after)),
+        };
+        if let Err(job) = self.jobs.enqueue(job) {
+            self.undelivered = Some(part);
+            self.release(job.frame);
+        } else {
+            self.inspection = true;
+            self.observers.inspector.unpark();
         }
     }
 

@@ -12,7 +12,7 @@ use super::queues::{Answer, Arrival, ControlRequest, FromCamera, Job, RecordItem
 use crate::clock::{self, Suspension};
 use crate::frame::RawFrame;
 use crate::line::controller::{Controller, ControllerSettings};
-use crate::line::devices::{Input, LatchedAlarm, Outputs};
+use crate::line::devices::{Edge, Input, LatchedAlarm, Outputs};
 use crate::line::gate::{Counters, Fault, Output, SettingsError};
 use crate::line::lease::SAFE_ORDER;
 use crate::line::pairing::FrameInfo;
@@ -365,6 +365,13 @@ impl<'a> GateThread<'a> {
     }
 
     fn take_what_came(&mut self) {
+        self.take_arrivals();
+        self.take_requests();
+        self.take_answers();
+        self.take_frames();
+    }
+
+    fn take_arrivals(&mut self) {
         while let Some(arrival) = self.ends.arrivals.dequeue() {
             if let Arrival::Inputs(failed) = arrival {
                 self.inputs_failed = failed;
@@ -376,28 +383,7 @@ impl<'a> GateThread<'a> {
             };
             self.act(|c, now, executor| {
                 match arrival {
-                    Arrival::Edge(edge) => match edge.input {
-                        Input::Trigger if edge.on => {
-                            c.trigger(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
-                        }
-                        Input::Trigger => {
-                            c.release(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
-                        }
-                        Input::Encoder | Input::EncoderB => {
-                            let second = edge.input == Input::EncoderB;
-                            c.encoder_edge(second, edge.on, edge.at, edge.lost, now, &mut |x| {
-                                executor.carry_out(x);
-                            });
-                        }
-                        Input::Index if edge.on => {
-                            c.index(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
-                        }
-                        Input::Confirm if edge.on => {
-                            c.confirm(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
-                        }
-                        Input::Acknowledge if edge.on => executor.acknowledge(c, now),
-                        Input::Index | Input::Confirm | Input::Acknowledge => {}
-                    },
+                    Arrival::Edge(edge) => pass_edge(edge, c, now, executor),
                     Arrival::Level(on) => c.level_read(on, now, &mut |x| executor.carry_out(x)),
                     Arrival::Inputs(_) => {
                         c.fault(Fault::Inputs, failed, now, &mut |x| executor.carry_out(x));
@@ -406,6 +392,9 @@ impl<'a> GateThread<'a> {
                 executor.numbered(c.counters().parts, at);
             });
         }
+    }
+
+    fn take_requests(&mut self) {
         while let Some(word) = self.ends.words.dequeue() {
             self.act(|c, now, executor| match word {
                 ControlRequest::Trigger(at) => {
@@ -427,12 +416,18 @@ impl<'a> GateThread<'a> {
                 }
             });
         }
+    }
+
+    fn take_answers(&mut self) {
         while let Some(answer) = self.ends.answers.dequeue() {
             self.act(|c, now, executor| {
                 let verdict = executor.note_answer(&answer);
                 c.verdict(answer.part, verdict, now, &mut |x| executor.carry_out(x));
             });
         }
+    }
+
+    fn take_frames(&mut self) {
         while let Some(came) = self.ends.camera.dequeue() {
             if let FromCamera::Works(works) = came {
                 self.camera_works = works;
@@ -581,6 +576,37 @@ impl<'a> GateThread<'a> {
                 }
             }
         }
+    }
+}
+
+/// Of index, confirming sensor and acknowledge button, only going on means something.
+fn pass_edge(
+    edge: Edge,
+    c: &mut Controller<(RawFrame, Instant)>,
+    now: Instant,
+    executor: &mut Executor<'_>,
+) {
+    match edge.input {
+        Input::Trigger if edge.on => {
+            c.trigger(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
+        }
+        Input::Trigger => {
+            c.release(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
+        }
+        Input::Encoder | Input::EncoderB => {
+            let second = edge.input == Input::EncoderB;
+            c.encoder_edge(second, edge.on, edge.at, edge.lost, now, &mut |x| {
+                executor.carry_out(x);
+            });
+        }
+        Input::Index if edge.on => {
+            c.index(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
+        }
+        Input::Confirm if edge.on => {
+            c.confirm(edge.at, edge.lost, now, &mut |x| executor.carry_out(x));
+        }
+        Input::Acknowledge if edge.on => executor.acknowledge(c, now),
+        Input::Index | Input::Confirm | Input::Acknowledge => {}
     }
 }
 

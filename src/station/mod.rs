@@ -61,11 +61,12 @@ pub use trigger_test::{
     Round, Seen, Spread, Suggestion, TriggerTest, TriggerTestError, TriggerTested, trigger_test,
 };
 
-use crate::capture::source::{CaptureError, FrameSource};
+use crate::capture::source::{CaptureError, Flash, FrameSource};
 use crate::clock;
-use crate::line::controller::{ControllerSettings, FrameCounters};
+use crate::frame::RawFrame;
+use crate::line::controller::{Controller, ControllerSettings, FrameCounters};
 use crate::line::devices::{Inputs, LatchedAlarm, Outputs};
-use crate::line::gate::{Counters, Fault, SettingsError};
+use crate::line::gate::{Counters, Fault, PartId, SettingsError};
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
 use crate::station::keepalive::Keepalive;
 use crate::time::{Duration, Instant};
@@ -75,12 +76,14 @@ use challenge::Challenge;
 use control::{Control, ControlQueues};
 use executor::Observers;
 use gate_thread::{GateQueues, GateThread, Watched};
+use heapless::spsc::{Consumer, Producer};
 use inference::InspectorQueues;
-use queues::{ControlRequest, Queues};
+use queues::{Answer, Arrival, ControlRequest, FromCamera, Job, Picture, Queues, RecordItem};
 use recording::RecorderQueues;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::{Scope, Thread};
 use std::time::SystemTime;
 use thiserror::Error;
 use triggers::{SharedFlash, TriggerQueues};
@@ -210,165 +213,182 @@ impl Station {
     ///
     /// # Errors
     /// [`StationError`] before anything runs.
-    pub fn run(self, stop: &AtomicBool) -> Result<Summary, StationError> {
-        let Self {
-            settings,
-            mut source,
-            camera_timeout,
-            camera_wired,
-            triggers,
-            outputs,
-            mut inspector,
-            self_test_passed,
-            recorder,
-            metrics,
-            keepalive,
-            sampler,
-            ng_threshold,
-            socket_triggers,
-            product,
-            alive_every,
-            late,
-            record_required,
-            challenge_every,
-            history,
-            control,
-            latch,
-        } = self;
+    pub fn run(mut self, stop: &AtomicBool) -> Result<Summary, StationError> {
+        let (settings, history) = (self.settings, self.history);
         settings.gate.check(crate::line::controller::MAX_PARTS)?;
-        source.open()?;
-        log::info!("camera: {}", source.describe());
-        metrics.challenge.set_passed_at(history.challenge);
-        let age = metrics.challenge.age(SystemTime::now());
-        let challenge = Challenge::new(challenge_every, age.map(Into::into), clock::now());
-        let flash = source.flash();
-        let on_trigger = camera_wired || flash.is_some();
-        let flash: SharedFlash = Mutex::new(flash);
-        let control = control.as_deref().map(Control::bind).transpose()?;
-        let keeps_ok = move |part| sampler.is_some_and(|s| s.takes(part));
-        let entries_lost = AtomicU64::new(0);
+        self.source.open()?;
+        log::info!("camera: {}", self.source.describe());
+        self.metrics.challenge.set_passed_at(history.challenge);
+        let age = self.metrics.challenge.age(SystemTime::now());
+        let challenge = Challenge::new(self.challenge_every, age.map(Into::into), clock::now());
+        let shared = Shared::new(self.source.flash(), self.metrics);
+        let control = self.control.as_deref().map(Control::bind).transpose()?;
+        let keeps_ok = move |part| self.sampler.is_some_and(|s| s.takes(part));
 
         let mut queues = Box::new(Queues::default());
-        let Queues {
-            arrivals,
-            camera,
-            jobs,
-            answers,
-            words,
-            items,
-            pictures,
-            free_gate,
-            free_inspector,
-            free_recorder,
-        } = &mut *queues;
-        let (arrivals_in, arrivals_out) = arrivals.split();
-        let (camera_in, camera_out) = camera.split();
-        let (jobs_in, jobs_out) = jobs.split();
-        let (answers_in, answers_out) = answers.split();
-        let (mut words_in, words_out) = words.split();
-        let (items_in, items_out) = items.split();
-        let (pictures_in, pictures_out) = pictures.split();
-        let (free_gate_in, free_gate_out) = free_gate.split();
-        let (free_inspector_in, free_inspector_out) = free_inspector.split();
-        let (free_recorder_in, free_recorder_out) = free_recorder.split();
-        let no_room = AtomicU64::new(0);
-        let alive = ThreadActivity::new();
-        let record_lost = AtomicBool::new(false);
-        // Not the number of an alarm: the recorder waits until the gate has reported the latched
-        // one.
-        let alarm = AtomicU8::new(u8::MAX);
-        let gate = std::thread::current();
-
-        if !self_test_passed {
-            let _ = words_in.enqueue(ControlRequest::Fault(Fault::SelfTest, true));
+        let mut ends = QueueEnds::split(&mut queues);
+        if !self.self_test_passed {
+            let failed = ControlRequest::Fault(Fault::SelfTest, true);
+            let _ = ends.control.enqueue(failed);
         }
         std::thread::scope(|scope| {
             // If this scope ends for any reason, its threads end too, because all their waits are
             // short.
             let _stop_all = StopAtEnd(stop);
-            let ends = RecorderQueues {
+            let threads = Threads {
+                scope,
+                shared: &shared,
+                gate: std::thread::current(),
+                stop,
+            };
+            let recorder = threads.record(self.recorder, self.latch, ends.recorder)?;
+            let inspector =
+                threads.inspect(self.inspector, &keeps_ok, recorder.clone(), ends.inspector)?;
+            let camera = CameraSettings {
+                timeout: self.camera_timeout,
+                on_trigger: self.camera_wired || shared.flashes,
+            };
+            threads.camera(self.source, camera, ends.camera)?;
+            threads.trigger(self.triggers, settings.level_every, ends.trigger)?;
+            if let Some(control) = &control {
+                let late = settings.gate.late_output;
+                threads.control(control, self.socket_triggers, late, ends.control)?;
+            }
+
+            priority::real_time(priority::GATE);
+            let observers = Observers {
+                metrics: shared.metrics.clone(),
+                keepalive: self.keepalive,
+                product: self.product,
+                ng_threshold: self.ng_threshold,
+                entries_lost: &shared.entries_lost,
+                alarm: &shared.alarm,
+                challenge,
+                inspector: &inspector,
+                recorder: &recorder,
+            };
+            let watched = Watched {
+                alive: &shared.alive,
+                control_triggers: self.socket_triggers && control.is_some(),
+                alive_every: self.alive_every,
+                late: self.late,
+                record_lost: &shared.record_lost,
+                record_required: self.record_required,
+            };
+            let outputs = self.outputs;
+            let mut gate =
+                GateThread::new(settings, outputs, ends.gate, observers, watched, history)?;
+            gate.run(stop);
+            let frames_without_room = shared.no_room.load(Ordering::Relaxed);
+            Ok(Summary::of(gate.controller(), frames_without_room))
+        })
+    }
+}
+
+impl Summary {
+    fn of(controller: &Controller<(RawFrame, Instant)>, frames_without_room: u64) -> Self {
+        Self {
+            counters: *controller.counters(),
+            frames: *controller.frames(),
+            under_way: controller.under_way() as u64,
+            frames_without_room,
+        }
+    }
+}
+
+/// What the threads share besides the queues.
+struct Shared {
+    alive: ThreadActivity,
+    metrics: Arc<Metrics>,
+    flash: SharedFlash,
+    /// The source exposes on command.
+    flashes: bool,
+    /// Number of frames for which there was no room.
+    no_room: AtomicU64,
+    /// Number of entries for which the recorder's queue had no room.
+    entries_lost: AtomicU64,
+    /// The event log cannot be written.
+    record_lost: AtomicBool,
+    /// The latched alarm by its number.
+    alarm: AtomicU8,
+}
+
+impl Shared {
+    fn new(flash: Option<Box<dyn Flash>>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            alive: ThreadActivity::new(),
+            metrics,
+            flashes: flash.is_some(),
+            flash: Mutex::new(flash),
+            no_room: AtomicU64::new(0),
+            entries_lost: AtomicU64::new(0),
+            record_lost: AtomicBool::new(false),
+            // Not the number of an alarm: the recorder waits until the gate has reported the
+            // latched one.
+            alarm: AtomicU8::new(u8::MAX),
+        }
+    }
+}
+
+struct RecorderEnds<'a> {
+    items: Consumer<'a, RecordItem>,
+    pictures: Consumer<'a, Picture>,
+    free: Producer<'a, RawFrame>,
+}
+
+struct InspectorEnds<'a> {
+    jobs: Consumer<'a, Job>,
+    answers: Producer<'a, Answer>,
+    pictures: Producer<'a, Picture>,
+    free: Producer<'a, RawFrame>,
+}
+
+struct CameraEnds<'a> {
+    out: Producer<'a, FromCamera>,
+    free: [Consumer<'a, RawFrame>; 3],
+}
+
+/// The ends of all queues, by the thread that takes them.
+struct QueueEnds<'a> {
+    recorder: RecorderEnds<'a>,
+    inspector: InspectorEnds<'a>,
+    camera: CameraEnds<'a>,
+    trigger: Producer<'a, Arrival>,
+    control: Producer<'a, ControlRequest>,
+    gate: GateQueues<'a>,
+}
+
+impl<'a> QueueEnds<'a> {
+    fn split(queues: &'a mut Queues) -> Self {
+        let (arrivals_in, arrivals_out) = queues.arrivals.split();
+        let (camera_in, camera_out) = queues.camera.split();
+        let (jobs_in, jobs_out) = queues.jobs.split();
+        let (answers_in, answers_out) = queues.answers.split();
+        let (words_in, words_out) = queues.words.split();
+        let (items_in, items_out) = queues.items.split();
+        let (pictures_in, pictures_out) = queues.pictures.split();
+        let (free_gate_in, free_gate_out) = queues.free_gate.split();
+        let (free_inspector_in, free_inspector_out) = queues.free_inspector.split();
+        let (free_recorder_in, free_recorder_out) = queues.free_recorder.split();
+        Self {
+            recorder: RecorderEnds {
                 items: items_out,
                 pictures: pictures_out,
                 free: free_recorder_in,
-                lost: &entries_lost,
-                latch,
-                alarm: &alarm,
-                metrics: metrics.clone(),
-                record_lost: &record_lost,
-                gate: gate.clone(),
-                alive: &alive.record,
-            };
-            let recorder_thread = spawn(scope, "record", move || {
-                recording::run(recorder, ends, stop);
-            })?;
-
-            let ends = InspectorQueues {
+            },
+            inspector: InspectorEnds {
                 jobs: jobs_out,
                 answers: answers_in,
                 pictures: pictures_in,
                 free: free_inspector_in,
-                gate: gate.clone(),
-                recorder: recorder_thread.clone(),
-                keeps_ok: &keeps_ok,
-                alive: &alive.inspector,
-            };
-            let inspector_thread = spawn(scope, "judge", move || {
-                inference::run(&mut *inspector, ends, stop);
-            })?;
-
-            let ends = CameraQueues {
+            },
+            camera: CameraEnds {
                 out: camera_in,
                 free: [free_gate_out, free_inspector_out, free_recorder_out],
-                gate: gate.clone(),
-                no_room: &no_room,
-                alive: &alive.camera,
-            };
-            let camera_settings = CameraSettings {
-                timeout: camera_timeout,
-                on_trigger,
-            };
-            spawn(scope, "camera", move || {
-                priority::real_time(priority::CAMERA);
-                camera::run(source, &camera_settings, ends, stop);
-            })?;
-
-            let ends = TriggerQueues {
-                out: arrivals_in,
-                gate: gate.clone(),
-                flash: &flash,
-                alive: &alive.trigger,
-                known: None,
-                doubted: false,
-            };
-            let level_every = settings.level_every;
-            let (inputs, every) = match triggers {
-                TriggerSource::Inputs(inputs) => (Some(inputs), None),
-                TriggerSource::Clock { every, inputs } => (inputs, Some(every)),
-                TriggerSource::Socket => (None, None),
-            };
-            spawn(scope, "trigger", move || {
-                priority::real_time(priority::TRIGGER);
-                triggers::run(inputs, every, level_every, ends, stop);
-            })?;
-
-            if let Some(control) = &control {
-                let ends = ControlQueues {
-                    words: words_in,
-                    gate: gate.clone(),
-                    flash: &flash,
-                    metrics: metrics.clone(),
-                    triggers: socket_triggers,
-                    late: settings.gate.late_output,
-                    last: Instant(0),
-                    alive: &alive.control,
-                };
-                spawn(scope, "control", move || {
-                    control::run(control, ends, stop);
-                })?;
-            }
-
-            priority::real_time(priority::GATE);
-            let ends = GateQueues {
+            },
+            trigger: arrivals_in,
+            control: words_in,
+            gate: GateQueues {
                 arrivals: arrivals_out,
                 camera: camera_out,
                 answers: answers_out,
@@ -376,46 +396,144 @@ impl Station {
                 jobs: jobs_in,
                 items: items_in,
                 free: free_gate_in,
-            };
-            let observers = Observers {
-                metrics,
-                keepalive,
-                product,
-                ng_threshold,
-                entries_lost: &entries_lost,
-                alarm: &alarm,
-                challenge,
-                inspector: &inspector_thread,
-                recorder: &recorder_thread,
-            };
-            let watched = Watched {
-                alive: &alive,
-                control_triggers: socket_triggers && control.is_some(),
-                alive_every,
-                late,
-                record_lost: &record_lost,
-                record_required,
-            };
-            let mut gate_thread =
-                GateThread::new(settings, outputs, ends, observers, watched, history)?;
-            gate_thread.run(stop);
-            let controller = gate_thread.controller();
-            Ok(Summary {
-                counters: *controller.counters(),
-                frames: *controller.frames(),
-                under_way: controller.under_way() as u64,
-                frames_without_room: no_room.load(Ordering::Relaxed),
-            })
+            },
+        }
+    }
+}
+
+/// Starts the threads around the gate thread. All of them run until `stop`.
+struct Threads<'scope, 'env: 'scope> {
+    scope: &'scope Scope<'scope, 'env>,
+    shared: &'scope Shared,
+    gate: Thread,
+    stop: &'scope AtomicBool,
+}
+
+impl<'scope> Threads<'scope, '_> {
+    fn record(
+        &self,
+        recorder: Option<Recorder>,
+        latch: Option<AlarmLatch>,
+        ends: RecorderEnds<'scope>,
+    ) -> Result<Thread, StationError> {
+        let (shared, stop) = (self.shared, self.stop);
+        let ends = RecorderQueues {
+            items: ends.items,
+            pictures: ends.pictures,
+            free: ends.free,
+            lost: &shared.entries_lost,
+            latch,
+            alarm: &shared.alarm,
+            metrics: shared.metrics.clone(),
+            record_lost: &shared.record_lost,
+            gate: self.gate.clone(),
+            alive: &shared.alive.record,
+        };
+        spawn(self.scope, "record", move || {
+            recording::run(recorder, ends, stop);
+        })
+    }
+
+    fn inspect(
+        &self,
+        mut inspector: Box<dyn PartInspector>,
+        keeps_ok: &'scope (dyn Fn(PartId) -> bool + Sync),
+        recorder: Thread,
+        ends: InspectorEnds<'scope>,
+    ) -> Result<Thread, StationError> {
+        let (shared, stop) = (self.shared, self.stop);
+        let ends = InspectorQueues {
+            jobs: ends.jobs,
+            answers: ends.answers,
+            pictures: ends.pictures,
+            free: ends.free,
+            gate: self.gate.clone(),
+            recorder,
+            keeps_ok,
+            alive: &shared.alive.inspector,
+        };
+        spawn(self.scope, "judge", move || {
+            inference::run(&mut *inspector, ends, stop);
+        })
+    }
+
+    fn camera(
+        &self,
+        source: Box<dyn FrameSource>,
+        settings: CameraSettings,
+        ends: CameraEnds<'scope>,
+    ) -> Result<Thread, StationError> {
+        let (shared, stop) = (self.shared, self.stop);
+        let ends = CameraQueues {
+            out: ends.out,
+            free: ends.free,
+            gate: self.gate.clone(),
+            no_room: &shared.no_room,
+            alive: &shared.alive.camera,
+        };
+        spawn(self.scope, "camera", move || {
+            priority::real_time(priority::CAMERA);
+            camera::run(source, &settings, ends, stop);
+        })
+    }
+
+    fn trigger(
+        &self,
+        source: TriggerSource,
+        level_every: Option<Duration>,
+        out: Producer<'scope, Arrival>,
+    ) -> Result<Thread, StationError> {
+        let (shared, stop) = (self.shared, self.stop);
+        let ends = TriggerQueues {
+            out,
+            gate: self.gate.clone(),
+            flash: &shared.flash,
+            alive: &shared.alive.trigger,
+            known: None,
+            doubted: false,
+        };
+        let (inputs, every) = match source {
+            TriggerSource::Inputs(inputs) => (Some(inputs), None),
+            TriggerSource::Clock { every, inputs } => (inputs, Some(every)),
+            TriggerSource::Socket => (None, None),
+        };
+        spawn(self.scope, "trigger", move || {
+            priority::real_time(priority::TRIGGER);
+            triggers::run(inputs, every, level_every, ends, stop);
+        })
+    }
+
+    /// `triggers`: whether triggers can come from the socket.
+    fn control(
+        &self,
+        control: &'scope Control,
+        triggers: bool,
+        late: Duration,
+        words: Producer<'scope, ControlRequest>,
+    ) -> Result<Thread, StationError> {
+        let (shared, stop) = (self.shared, self.stop);
+        let ends = ControlQueues {
+            words,
+            gate: self.gate.clone(),
+            flash: &shared.flash,
+            metrics: shared.metrics.clone(),
+            triggers,
+            late,
+            last: Instant(0),
+            alive: &shared.alive.control,
+        };
+        spawn(self.scope, "control", move || {
+            control::run(control, ends, stop);
         })
     }
 }
 
 /// Starts a thread with a name for `top -H`.
 fn spawn<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
+    scope: &'scope Scope<'scope, '_>,
     name: &str,
     work: impl FnOnce() + Send + 'scope,
-) -> Result<std::thread::Thread, StationError> {
+) -> Result<Thread, StationError> {
     let builder = std::thread::Builder::new().name(format!("partgate-{name}"));
     let handle = builder.spawn_scoped(scope, work);
     let handle = handle.map_err(StationError::Thread)?;

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::frame::RawFrame;
 use crate::line::devices::LatchedAlarm;
 use crate::record::{EventEntry, EventKind, Metrics, PartEntry, Recorder};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use heapless::Deque;
 use heapless::spsc::{Consumer, Producer};
 use std::sync::Arc;
@@ -43,88 +43,29 @@ pub(super) struct RecorderQueues<'a> {
 }
 
 /// Records until `stop` and until everything is written.
-pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, stop: &AtomicBool) {
-    let mut held: Deque<Picture, HELD> = Deque::new();
-    let mut looked = clock::now();
-    if let Some(recorder) = &mut recorder {
-        recorder.event(
-            &EventEntry::new(EventKind::Start, "line", "", looked),
-            looked,
-        );
-    }
-    let mut latched = None;
-    let mut ahead = 0;
-    let mut failed_at = None;
+pub(super) fn run(recorder: Option<Recorder>, ends: RecorderQueues<'_>, stop: &AtomicBool) {
+    let started = clock::now();
+    let mut thread = RecorderThread {
+        recorder,
+        ends,
+        held: Deque::new(),
+        looked: started,
+        latched: None,
+        ahead: 0,
+        failed_at: None,
+    };
+    thread.line_event(EventKind::Start, started);
     loop {
-        ends.alive.stamp();
+        thread.ends.alive.stamp();
         let stopping = stop.load(Ordering::Relaxed);
-        let mut idle = true;
-        while let Some(picture) = ends.pictures.dequeue() {
-            if let Err(picture) = held.push_back(picture) {
-                // The part keeps its entry but loses its picture.
-                if let Some(oldest) = held.pop_front() {
-                    let _ = ends.free.enqueue(oldest.frame);
-                }
-                let _ = held.push_back(picture);
-            }
-        }
+        thread.hold_pictures();
         let now = clock::now();
-        if let Some(item) = ends.items.dequeue() {
-            idle = false;
-            match item {
-                RecordItem::Part(entry) => {
-                    let frame = take(&mut held, &entry);
-                    if let Some(recorder) = &mut recorder {
-                        recorder.part(&entry, frame.as_ref(), now);
-                    }
-                    if let Some(frame) = frame {
-                        let _ = ends.free.enqueue(frame);
-                    }
-                }
-                RecordItem::Event(event) => {
-                    if let Some(recorder) = &mut recorder {
-                        recorder.event(&event, now);
-                    }
-                }
-            }
+        let idle = !thread.write_next(now);
+        thread.keep_alarm(idle);
+        if now.since(thread.looked) >= LOOK || (idle && stopping) {
+            thread.look(now);
         }
-        // After the few waiting entries, because a sync that must survive a power cut takes long.
-        // The alarm is a value and not an entry of the queue, so it cannot be lost.
-        ahead = if idle { 0 } else { ahead + 1 };
-        let alarm = LatchedAlarm::numbered(ends.alarm.load(Ordering::Relaxed));
-        let challenge = ends.metrics.challenge.passed_at();
-        if let (Some(latch), Some(alarm)) = (&mut ends.latch, alarm)
-            && latched != Some((alarm, challenge))
-            && (idle || ahead >= AT_ONCE)
-        {
-            ahead = 0;
-            latched = Some((alarm, challenge));
-            latch.set(alarm, challenge);
-        }
-        if let Some(recorder) = &mut recorder
-            && (now.since(looked) >= LOOK || (idle && stopping))
-        {
-            looked = now;
-            let lost = ends.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                recorder.missing(lost);
-            }
-            recorder.tick(now);
-            if let Some(latch) = &mut ends.latch {
-                latch.tick();
-            }
-        }
-        if let Some(recorder) = &recorder {
-            let was = ends.record_lost.load(Ordering::Relaxed);
-            if recorder.lost() {
-                failed_at = Some(now);
-            }
-            let lost = failed_at.is_some_and(|at| now.since(at) < SOUND);
-            if lost != was {
-                ends.record_lost.store(lost, Ordering::Relaxed);
-                ends.gate.unpark();
-            }
-        }
+        thread.report_loss(now);
         if idle {
             if stopping {
                 break;
@@ -132,9 +73,115 @@ pub(super) fn run(mut recorder: Option<Recorder>, mut ends: RecorderQueues<'_>, 
             std::thread::park_timeout(Duration::from_millis(50).into());
         }
     }
-    if let Some(recorder) = &mut recorder {
-        let now = clock::now();
-        recorder.event(&EventEntry::new(EventKind::Stop, "line", "", now), now);
+    thread.line_event(EventKind::Stop, clock::now());
+}
+
+/// The thread's state.
+struct RecorderThread<'a> {
+    recorder: Option<Recorder>,
+    ends: RecorderQueues<'a>,
+    held: Deque<Picture, HELD>,
+    /// Time of the recorder's last tick.
+    looked: Instant,
+    /// The alarm and the last passed challenge that [`AlarmLatch`] got last.
+    latched: Option<(LatchedAlarm, Option<u64>)>,
+    /// Entries that were written in a row, before the alarm's file.
+    ahead: u32,
+    /// When the record last failed.
+    failed_at: Option<Instant>,
+}
+
+impl RecorderThread<'_> {
+    fn line_event(&mut self, kind: EventKind, now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(&EventEntry::new(kind, "line", "", now), now);
+        }
+    }
+
+    fn hold_pictures(&mut self) {
+        while let Some(picture) = self.ends.pictures.dequeue() {
+            if let Err(picture) = self.held.push_back(picture) {
+                // The part keeps its entry but loses its picture.
+                if let Some(oldest) = self.held.pop_front() {
+                    let _ = self.ends.free.enqueue(oldest.frame);
+                }
+                let _ = self.held.push_back(picture);
+            }
+        }
+    }
+
+    /// Writes one entry; false if none waits.
+    fn write_next(&mut self, now: Instant) -> bool {
+        let Some(item) = self.ends.items.dequeue() else {
+            return false;
+        };
+        match item {
+            RecordItem::Part(entry) => {
+                let frame = take(&mut self.held, &entry);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.part(&entry, frame.as_ref(), now);
+                }
+                if let Some(frame) = frame {
+                    let _ = self.ends.free.enqueue(frame);
+                }
+            }
+            RecordItem::Event(event) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.event(&event, now);
+                }
+            }
+        }
+        true
+    }
+
+    /// Writes a changed alarm to its file, after the few waiting entries, because a sync that must
+    /// survive a power cut takes long. The alarm is a value and not an entry of the queue, so it
+    /// cannot be lost.
+    fn keep_alarm(&mut self, idle: bool) {
+        self.ahead = if idle { 0 } else { self.ahead + 1 };
+        let alarm = LatchedAlarm::numbered(self.ends.alarm.load(Ordering::Relaxed));
+        let challenge = self.ends.metrics.challenge.passed_at();
+        if let (Some(latch), Some(alarm)) = (&mut self.ends.latch, alarm)
+            && self.latched != Some((alarm, challenge))
+            && (idle || self.ahead >= AT_ONCE)
+        {
+            self.ahead = 0;
+            self.latched = Some((alarm, challenge));
+            latch.set(alarm, challenge);
+        }
+    }
+
+    /// What is done from time to time only: the recorder's own work, and another attempt at an
+    /// alarm's file that could not be written.
+    fn look(&mut self, now: Instant) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        self.looked = now;
+        let lost = self.ends.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            recorder.missing(lost);
+        }
+        recorder.tick(now);
+        if let Some(latch) = &mut self.ends.latch {
+            latch.tick();
+        }
+    }
+
+    /// Tells the gate when the event log cannot be written any more, and when it can again.
+    fn report_loss(&mut self, now: Instant) {
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let was = self.ends.record_lost.load(Ordering::Relaxed);
+        if recorder.lost() {
+            self.failed_at = Some(now);
+        }
+        let lost = self.failed_at.is_some_and(|at| now.since(at) < SOUND);
+        if lost != was {
+            self.ends.record_lost.store(lost, Ordering::Relaxed);
+            self.ends.gate.unpark();
+        }
     }
 }
 

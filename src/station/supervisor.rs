@@ -387,9 +387,15 @@ fn attend(
         look: LOOK,
     };
     let mut lease = Lease::new(rules, clock::now());
-    let mut last_incident = 0;
-    let mut differed = None;
-    let mut read_back_at = clock::now().after(READ_BACK);
+    let mut holder = Holder {
+        link,
+        outputs,
+        broken: None,
+        late: None,
+        last_incident: 0,
+        differed: None,
+        read_back_at: clock::now().after(READ_BACK),
+    };
     loop {
         if stop.load(Ordering::Relaxed) {
             link.send(FromSupervisor::End);
@@ -401,82 +407,102 @@ fn attend(
         }
         // Returns after LOOK at the latest, when the rules are checked.
         wait(link, clock::until(lease.deadline()));
-        let mut broken = None;
-        let mut late = None;
-        let mut act = |act| match act {
+        let received = holder.receive(&mut lease, memory);
+        lease.tick(clock::now(), &mut |act| holder.act(act));
+        if let Some(late) = holder.late.take() {
+            was_late(late);
+        }
+        let why = holder.broken.take().or_else(|| match received {
+            Ok(()) => holder.read_back(clock::now()),
+            Err(LinkError::Gone) => Some((EndedBy::Itself, "the vision process has ended".into())),
+            Err(error) => Some((EndedBy::Words, error.to_string())),
+        });
+        if why.is_some() {
+            return VisionRun {
+                ready: lease.was_ready(),
+                stopped: false,
+                why,
+            };
+        }
+    }
+}
+
+/// Does for one vision process what its lease demands.
+struct Holder<'a> {
+    link: &'a link::SupervisorEnd,
+    outputs: &'a mut dyn Outputs,
+    /// Why this vision process is not used any longer.
+    broken: Option<(EndedBy, String)>,
+    /// How late this process was, if that is a new incident.
+    late: Option<Duration>,
+    last_incident: u32,
+    /// The output that differed when the outputs were last read back.
+    differed: Option<Output>,
+    read_back_at: Instant,
+}
+
+impl Holder<'_> {
+    fn receive(&mut self, lease: &mut Lease, memory: &mut Memory) -> Result<(), LinkError> {
+        // The limit keeps a flood of messages from delaying what is due here.
+        for _ in 0..MESSAGES {
+            match self.link.receive()? {
+                Some(FromVision::Command(command)) => {
+                    lease.receive(command, clock::now(), &mut |act| self.act(act));
+                }
+                Some(FromVision::Alarm(alarm)) => memory.remember(alarm),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
             Act::Set(output, on) => {
-                if let Err(error) = outputs.set(output, on)
-                    && broken.is_none()
+                if let Err(error) = self.outputs.set(output, on)
+                    && self.broken.is_none()
                 {
                     let why = format!("output {}: {error}", output.name());
-                    broken = Some((EndedBy::Outputs, why));
+                    self.broken = Some((EndedBy::Outputs, why));
                 }
             }
             Act::Answer(answer) => {
-                late = (answer.incident != last_incident).then_some(answer.late);
-                last_incident = answer.incident;
-                link.send(FromSupervisor::Answer(answer));
+                self.late = (answer.incident != self.last_incident).then_some(answer.late);
+                self.last_incident = answer.incident;
+                self.link.send(FromSupervisor::Answer(answer));
             }
             Act::Silent(patience) => {
                 let ms = patience.as_millis();
                 let why = format!("no word from the vision process for {ms} ms");
-                broken = Some((EndedBy::Silence, why));
+                self.broken = Some((EndedBy::Silence, why));
             }
+        }
+    }
+
+    /// Reads the outputs back when it is due. Returns why this vision process is not used any
+    /// longer, if they are not as they were set.
+    fn read_back(&mut self, now: Instant) -> Option<(EndedBy, String)> {
+        if now < self.read_back_at {
+            return None;
+        }
+        let found = match self.outputs.differs() {
+            Ok(found) => found,
+            Err(error) => return Some((EndedBy::Outputs, error.to_string())),
         };
-        // The limit keeps a flood of messages from delaying what is due here.
-        let mut received = Ok(());
-        for _ in 0..MESSAGES {
-            match link.receive() {
-                Ok(Some(FromVision::Command(command))) => {
-                    lease.receive(command, clock::now(), &mut act);
-                }
-                Ok(Some(FromVision::Alarm(alarm))) => memory.remember(alarm),
-                Ok(None) => break,
-                Err(error) => {
-                    received = Err(error);
-                    break;
-                }
-            }
+        if let Some(output) = found.filter(|output| self.differed == Some(*output)) {
+            let name = output.name();
+            let why = format!(
+                "output {name} does not show what it was set to; was its chip reset, or is the output short-circuited?"
+            );
+            return Some((EndedBy::Outputs, why));
         }
-        lease.tick(clock::now(), &mut act);
-        if let Some(late) = late {
-            was_late(late);
-        }
-        let end = |why| VisionRun {
-            ready: lease.was_ready(),
-            stopped: false,
-            why: Some(why),
-        };
-        if let Some(why) = broken {
-            return end(why);
-        }
-        let now = clock::now();
-        if received.is_ok() && now >= read_back_at {
-            let found = match outputs.differs() {
-                Ok(found) => found,
-                Err(error) => return end((EndedBy::Outputs, error.to_string())),
-            };
-            if let Some(output) = found.filter(|output| differed == Some(*output)) {
-                let name = output.name();
-                let why = format!(
-                    "output {name} does not show what it was set to; was its chip reset, or is the output short-circuited?"
-                );
-                return end((EndedBy::Outputs, why));
-            }
-            differed = found;
-            read_back_at = now.after(if found.is_some() {
-                READ_AGAIN
-            } else {
-                READ_BACK
-            });
-        }
-        match received {
-            Ok(()) => {}
-            Err(LinkError::Gone) => {
-                return end((EndedBy::Itself, "the vision process has ended".into()));
-            }
-            Err(error) => return end((EndedBy::Words, error.to_string())),
-        }
+        self.differed = found;
+        self.read_back_at = now.after(if found.is_some() {
+            READ_AGAIN
+        } else {
+            READ_BACK
+        });
+        None
     }
 }
 

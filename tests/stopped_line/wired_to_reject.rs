@@ -50,68 +50,36 @@ impl Incident {
     }
 }
 
-/// Kills the supervisor of `running`, waits until its vision process has ended, and starts another.
-fn kill_supervisor<'a>(plant: &'a Plant, running: &mut Running<'a>) {
-    let vision = running.await_vision(None);
-    running.signal(Signal::KILL);
-    running.await_end();
-    let waited = Instant::now();
-    while lives(vision) {
-        assert!(waited.elapsed() < PATIENCE, "the vision process lives on");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    *running = plant.start();
-}
-
 #[test]
 fn parts_pass_only_in_the_stated_time_after_a_stop_or_kill() {
-    let (most, asked) = number();
     let scratch = tempfile::tempdir().expect("folder");
     let (product, mut truth, belt) = measured(scratch.path(), product());
     let plant = Plant::new(&belt.wired(&product, "reject"));
     let mut running = plant.start();
     let first_ready = running.await_ready();
-    let mut rng = Rng::stream(SEED, 5);
-    let stop = AtomicBool::new(false);
     let mut incidents: Vec<Incident> = Vec::new();
-    let started = Instant::now();
-    let parts = std::thread::scope(|scope| {
-        let _stops = Stops(&stop);
-        let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
-        for round in 0..most {
-            if !asked && round >= FEWEST && started.elapsed() > ENOUGH {
-                println!("this machine is busy: {round} incidents instead of {most}");
-                break;
+    let parts = disturbed(&plant, belt, 5, |round, rng| {
+        let time = share(2000 * MS, rng.between(0.025, 1.0));
+        let kind = Kind::ALL[round % Kind::ALL.len()];
+        let (supervisor, vision) = (running.supervisor(), running.await_vision(None));
+        let from = clock::now().0;
+        let to = match kind {
+            Kind::SupervisorStopped => Stop::of(Who::Supervisor, &[supervisor], time).to,
+            Kind::VisionStopped => Stop::of(Who::Vision, &[vision], time).to,
+            Kind::BothStopped => Stop::of(Who::Both, &[supervisor, vision], time).to,
+            Kind::VisionKilled => {
+                kill_process(vision, Signal::KILL).expect("kill");
+                from
             }
-            let last = incidents.last().map_or(0, |i| i.to);
-            await_level(&plant, "ready", last);
-            std::thread::sleep(share(belt.life, rng.unit()));
-            let time = share(2000 * MS, rng.between(0.025, 1.0));
-            let kind = Kind::ALL[round % Kind::ALL.len()];
-            let (supervisor, vision) = (running.supervisor(), running.await_vision(None));
-            let from = clock::now().0;
-            let to = match kind {
-                Kind::SupervisorStopped => Stop::of(Who::Supervisor, &[supervisor], time).to,
-                Kind::VisionStopped => Stop::of(Who::Vision, &[vision], time).to,
-                Kind::BothStopped => Stop::of(Who::Both, &[supervisor, vision], time).to,
-                Kind::VisionKilled => {
-                    kill_process(vision, Signal::KILL).expect("kill");
-                    from
-                }
-                Kind::SupervisorKilled => {
-                    kill_supervisor(&plant, &mut running);
-                    from
-                }
-            };
-            incidents.push(Incident { kind, from, to });
-        }
-        let last = incidents.last().map_or(0, |i| i.to);
-        await_level(&plant, "ready", last);
-        std::thread::sleep(share(2 * belt.life, 1.0));
-        stop.store(true, Ordering::Relaxed);
-        parts.join().expect("belt")
+            Kind::SupervisorKilled => {
+                kill_supervisor(&mut running);
+                running = plant.start();
+                from
+            }
+        };
+        incidents.push(Incident { kind, from, to });
+        to
     });
-    std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
     running.stop();
     let changes = plant.changes();
     let log = plant.log();

@@ -1,5 +1,8 @@
 //! `partgate-train`: fits products from good images, validates and calibrates them.
 
+// The functions of tests may be longer.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 mod cli;
 mod damage;
 mod dataset;

@@ -10,8 +10,10 @@ use super::terminal::{Colour, Out};
 use super::{ThreadCount, load, ms, open};
 use clap::Args;
 use layers::Layers;
+use partgate::frame::Frame;
 use partgate::frame::file::read_frame;
-use partgate::inspection::{Kernels, Stage};
+use partgate::inspection::{Inspector, Kernels, Stage};
+use partgate::product::Product;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -127,6 +129,80 @@ struct MemberSize {
     bank_rows: usize,
 }
 
+/// The times of the measured runs.
+struct Measured {
+    /// In the order of [`Stage::ALL`]; empty for a stage that the product does not have.
+    stages: Vec<Vec<Duration>>,
+    totals: Vec<Duration>,
+    /// Empty without --image.
+    decodes: Vec<Duration>,
+}
+
+impl Measured {
+    /// The stages in the order of the printed table.
+    fn table(&mut self) -> Vec<(&'static str, Percentiles)> {
+        let mut table: Vec<(&'static str, Percentiles)> = Vec::new();
+        if !self.decodes.is_empty() {
+            table.push(("decode", Percentiles::of(&mut self.decodes)));
+        }
+        for (stage, times) in Stage::ALL.iter().zip(&mut self.stages) {
+            if !times.is_empty() {
+                table.push((stage.name(), Percentiles::of(times)));
+            }
+        }
+        table
+    }
+}
+
+fn picture(arguments: &Arguments, product: &Product) -> Result<Frame, Failure> {
+    match (&arguments.image, product.manifest().goldens.first()) {
+        (Some(path), _) => read_frame(path).map_err(Failure::input),
+        (None, Some(golden)) => product.golden_frame(golden).map_err(Failure::bundle),
+        (None, None) => {
+            let bundle = product.origin().to_string();
+            Err(Failure::input(NoImage { bundle }))
+        }
+    }
+}
+
+fn measure(
+    arguments: &Arguments,
+    inspector: &mut Inspector,
+    frame: &Frame,
+) -> Result<Measured, Failure> {
+    let mut measured = Measured {
+        stages: vec![Vec::new(); Stage::ALL.len()],
+        totals: Vec::new(),
+        decodes: Vec::new(),
+    };
+    let runs = arguments.warmup + arguments.runs;
+    let mut progress = Progress::new("measuring", runs as usize);
+    for run in 0..runs {
+        let decode = Instant::now();
+        if let Some(path) = &arguments.image {
+            read_frame(path).map_err(Failure::input)?;
+        }
+        let decode = decode.elapsed();
+        let inspection = inspector.inspect(frame).map_err(Failure::input)?;
+        progress.step();
+        if run < arguments.warmup {
+            continue;
+        }
+        // By name and not by position: most products have no refinement.
+        for (stage, time) in &inspection.stages {
+            let mut named = Stage::ALL.iter().zip(&mut measured.stages);
+            if let Some((_, times)) = named.find(|(s, _)| *s == stage) {
+                times.push(*time);
+            }
+        }
+        measured.totals.push(inspection.total());
+        if arguments.image.is_some() {
+            measured.decodes.push(decode);
+        }
+    }
+    Ok(measured)
+}
+
 /// Runs the command. `started` is when the process began.
 pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Result<Code, Failure> {
     let bundle = match &arguments.bundle {
@@ -141,55 +217,11 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     }
     let start = started.elapsed();
 
-    let frame = match (&arguments.image, product.manifest().goldens.first()) {
-        (Some(path), _) => read_frame(path).map_err(Failure::input)?,
-        (None, Some(golden)) => product.golden_frame(golden).map_err(Failure::bundle)?,
-        (None, None) => {
-            let bundle = product.origin().to_string();
-            return Err(Failure::input(NoImage { bundle }));
-        }
-    };
-    let mut stages: Vec<Vec<Duration>> = vec![Vec::new(); Stage::ALL.len()];
-    let mut totals = Vec::new();
-    let mut decodes = Vec::new();
-    let runs = arguments.warmup + arguments.runs;
-    let mut progress = Progress::new("measuring", runs as usize);
-    for run in 0..runs {
-        let decode = Instant::now();
-        if let Some(path) = &arguments.image {
-            read_frame(path).map_err(Failure::input)?;
-        }
-        let decode = decode.elapsed();
-        let inspection = inspector.inspect(&frame).map_err(Failure::input)?;
-        progress.step();
-        if run < arguments.warmup {
-            continue;
-        }
-        // By name and not by position: most products have no refinement.
-        for (stage, time) in &inspection.stages {
-            let mut named = Stage::ALL.iter().zip(&mut stages);
-            if let Some((_, times)) = named.find(|(s, _)| *s == stage) {
-                times.push(*time);
-            }
-        }
-        totals.push(inspection.total());
-        if arguments.image.is_some() {
-            decodes.push(decode);
-        }
-    }
-    drop(progress);
-
-    let inspection: Duration = totals.iter().sum();
-    let mut table: Vec<(&'static str, Percentiles)> = Vec::new();
-    if !decodes.is_empty() {
-        table.push(("decode", Percentiles::of(&mut decodes)));
-    }
-    for (stage, times) in Stage::ALL.iter().zip(&mut stages) {
-        if !times.is_empty() {
-            table.push((stage.name(), Percentiles::of(times)));
-        }
-    }
-    let total = Percentiles::of(&mut totals);
+    let frame = picture(arguments, &product)?;
+    let mut measured = measure(arguments, &mut inspector, &frame)?;
+    let inspection: Duration = measured.totals.iter().sum();
+    let table = measured.table();
+    let total = Percentiles::of(&mut measured.totals);
     let kernels = inspector.kernels();
     let layers = match arguments.layers {
         true => layers::measure(&mut inspector, arguments.runs, threads.count())?,

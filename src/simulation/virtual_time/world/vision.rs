@@ -2,7 +2,7 @@
 
 use super::{Away, Delivery, Edge, Event, Frame, World};
 use crate::line::controller::{Command, Controller};
-use crate::line::gate::{Action, Fault, Faults, Output, PartVerdict};
+use crate::line::gate::{Action, Fault, Faults, Output, PartId, PartVerdict, Reason};
 use crate::line::lease::{Watch, What};
 use crate::line::pairing::FrameInfo;
 use crate::simulation::virtual_time::line::{MS, US};
@@ -263,32 +263,12 @@ impl World {
         }
         match delivery {
             Delivery::Edge { .. } => {}
-            Delivery::Level(on) => {
-                if self.level_is(on) {
-                    let before = self.found_by_level();
-                    self.call(|c, now, emit| c.level_read(on, now, &mut |x| emit(x)));
-                    if self.found_by_level() > before {
-                        let (number, now) = (self.next_number, self.now);
-                        self.reveal(number, now);
-                    }
-                }
-            }
+            Delivery::Level(on) => self.take_level(on),
             Delivery::Command {
                 number,
                 at,
                 by_clock,
-            } => {
-                let at = at.unwrap_or(self.now);
-                self.known(number, at);
-                let stamp = Instant(at);
-                self.call(|c, clock, emit| {
-                    if by_clock {
-                        c.trigger(stamp, 0, clock, &mut |x| emit(x));
-                    } else {
-                        c.command_trigger(stamp, clock, &mut |x| emit(x));
-                    }
-                });
-            }
+            } => self.take_command(number, at.unwrap_or(self.now), by_clock),
             Delivery::Frame {
                 frame,
                 arrived,
@@ -297,32 +277,19 @@ impl World {
                 content,
                 damaged,
             } => {
-                if !self.broken.camera {
-                    self.last_frame = Some(frame);
-                    let waited = self.now.saturating_sub(arrived);
-                    let frame = Frame { waited, ..frame };
-                    let info = FrameInfo {
-                        exposed: Instant(stamp),
-                        sequence,
-                        content,
-                        damaged,
-                    };
-                    self.call(|c, now, emit| c.frame(frame, info, now, &mut |x| emit(x)));
-                }
+                let info = FrameInfo {
+                    exposed: Instant(stamp),
+                    sequence,
+                    content,
+                    damaged,
+                };
+                self.take_frame(frame, arrived, info);
             }
             Delivery::Verdict {
                 part,
                 shown,
                 verdict,
-            } => {
-                let now = self.now;
-                if verdict == Ok(PartVerdict::Ok)
-                    && let Some(shown) = self.part(shown)
-                {
-                    shown.ok_at.get_or_insert(now);
-                }
-                self.call(|c, now, emit| c.verdict(part, verdict, now, &mut |x| emit(x)));
-            }
+            } => self.take_verdict(part, shown, verdict),
             Delivery::Fault(fault, present) => {
                 self.vision.outside.set(fault, present);
                 self.call(|c, now, emit| c.fault(fault, present, now, &mut |x| emit(x)));
@@ -342,6 +309,53 @@ impl World {
                 self.vision_ends("its supervisor is gone");
             }
         }
+    }
+
+    /// The poll reads what the sensor shows by now, so a level from before is not taken.
+    fn take_level(&mut self, on: bool) {
+        if !self.level_is(on) {
+            return;
+        }
+        let before = self.found_by_level();
+        self.call(|c, now, emit| c.level_read(on, now, &mut |x| emit(x)));
+        if self.found_by_level() > before {
+            let (number, now) = (self.next_number, self.now);
+            self.reveal(number, now);
+        }
+    }
+
+    fn take_command(&mut self, number: u64, at: u64, by_clock: bool) {
+        self.known(number, at);
+        let stamp = Instant(at);
+        self.call(|c, clock, emit| {
+            if by_clock {
+                c.trigger(stamp, 0, clock, &mut |x| emit(x));
+            } else {
+                c.command_trigger(stamp, clock, &mut |x| emit(x));
+            }
+        });
+    }
+
+    /// A frame that the broken camera had still sent is lost with it.
+    fn take_frame(&mut self, frame: Frame, arrived: u64, info: FrameInfo) {
+        if self.broken.camera {
+            return;
+        }
+        self.last_frame = Some(frame);
+        let waited = self.now.saturating_sub(arrived);
+        let frame = Frame { waited, ..frame };
+        self.call(|c, now, emit| c.frame(frame, info, now, &mut |x| emit(x)));
+    }
+
+    /// `shown` is the part in the inspected picture, which need not be `part`.
+    fn take_verdict(&mut self, part: PartId, shown: u64, verdict: Result<PartVerdict, Reason>) {
+        let now = self.now;
+        if verdict == Ok(PartVerdict::Ok)
+            && let Some(shown) = self.part(shown)
+        {
+            shown.ok_at.get_or_insert(now);
+        }
+        self.call(|c, now, emit| c.verdict(part, verdict, now, &mut |x| emit(x)));
     }
 
     fn found_by_level(&self) -> u64 {
