@@ -345,7 +345,7 @@ impl Extras {
         let stop_line = values.percent(70);
         let confirm = values.between(0, 100);
         let confirms = values.has("confirm") && confirm < 20;
-        let kind = if confirm % 2 == 0 { "part" } else { "reject" };
+        let kind = if confirm.is_multiple_of(2) { "part" } else { "reject" };
         let handshake = values.percent(40) && values.has("handshake");
         let late_output = values.between(3, 12) * MS;
         let inference_timeout = values.between(60, 600) * MS + 4 * inspection;
