@@ -13,12 +13,15 @@ cross_target=aarch64-unknown-linux-gnu
 source "$root/board/vm/debian.sh"
 
 cross_sysroot() {
-    local compiler own version
+    local compiler oldest own version
     needs /usr/bin/rustc rustc-web
     needs /usr/bin/cargo cargo-web
     needs aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
     mkdir -p "$cache"
     compiler=$(/usr/bin/rustc --version | cut -d' ' -f2)
+    oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+    [ "$(printf '%s\n' "$oldest" "$compiler" | sort -V | head -n 1)" = "$oldest" ] \
+        || fail "rustc-web is version $compiler, and $oldest is needed; update it with: apt-get update && apt-get install rustc-web cargo-web"
     version=$(dpkg-query -W -f '${Version}' rustc-web 2>/dev/null) \
         || fail "/usr/bin/rustc is not Debian's rustc-web; install it with: apt-get install rustc-web cargo-web"
     sysroot=$cache/sysroot-$compiler

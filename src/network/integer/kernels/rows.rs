@@ -230,6 +230,20 @@ fn sink<'a>(to: *mut u8, output: &Lines, row: usize, other: Option<&Other<'a>>) 
     }
 }
 
+/// Bytes of weights that stay in a core's own cache beside a band's input. The networks of the unit tests
+/// are small.
+const WEIGHTS_AT_ONCE: usize = if cfg!(test) { 2 * 1024 } else { 128 * 1024 };
+
+/// How many groups of outputs go through all rows of a band before the next: all if their weights stay
+/// in the cache, otherwise as many as do, in whole tiles. Where the weights are large, the rows are few.
+fn groups_at_once(filter: &Filter<'_>, tile: usize) -> usize {
+    let fit = WEIGHTS_AT_ONCE / (filter.steps * BLOCK).max(1);
+    if filter.groups <= fit {
+        return filter.groups;
+    }
+    (fit / tile * tile).max(tile)
+}
+
 /// Output rows `rows` of a convolution.
 ///
 /// # Safety
@@ -241,25 +255,22 @@ pub(super) unsafe fn dense<I: Isa, const QUADS: usize, const GROUPS: usize>(
     output: &mut [u8],
 ) {
     let quads = dense.output.columns.div_ceil(QUAD);
-    let first = rows.start;
-    for y in rows {
-        // SAFETY: `check` holds for the last row, and with it for those before.
-        unsafe {
-            let to = output
-                .as_mut_ptr()
-                .add(dense.output.first + (y - first) * dense.output.row_stride);
-            let sink = sink(to, &dense.output, y, dense.other.as_ref());
-            let from = dense
-                .input
-                .as_ptr()
-                .add(dense.window.first + y * dense.window.advance);
-            tiles::row::<I, QUADS, GROUPS>(
-                from,
-                &dense.window.operand,
-                quads,
-                &dense.filter,
-                &sink,
-            );
+    let at_once = groups_at_once(&dense.filter, GROUPS);
+    for group in (0..dense.filter.groups).step_by(at_once) {
+        let filter = dense.filter.part(group, at_once);
+        for y in rows.clone() {
+            // SAFETY: `check` holds for the last row, and with it for those before; a part's groups
+            // are among the output's.
+            unsafe {
+                let row = dense.output.first + (y - rows.start) * dense.output.row_stride;
+                let to = output.as_mut_ptr().add(row);
+                let sink = sink(to, &dense.output, y, dense.other.as_ref()).from(group);
+                let from = dense
+                    .input
+                    .as_ptr()
+                    .add(dense.window.first + y * dense.window.advance);
+                tiles::row::<I, QUADS, GROUPS>(from, &dense.window.operand, quads, &filter, &sink);
+            }
         }
     }
 }

@@ -47,7 +47,19 @@ pub(crate) struct Filter<'a> {
     pub(crate) saturation: Saturation,
 }
 
-impl Filter<'_> {
+impl<'a> Filter<'a> {
+    /// `count` groups from `first` on, or as many as there are.
+    pub(super) fn part(&self, first: usize, count: usize) -> Filter<'a> {
+        let groups = count.min(self.groups - first);
+        Filter {
+            groups,
+            weights: &self.weights[first * self.steps * BLOCK..],
+            bias: &self.bias[first * LANES..],
+            factors: &self.factors[first * LANES..],
+            ..*self
+        }
+    }
+
     /// Panics when a table is shorter than the groups want.
     pub(super) fn check(&self) {
         assert!(
@@ -94,6 +106,23 @@ pub(super) struct Pixels<'a> {
     pub(super) other: *const u8,
     pub(super) other_stride: usize,
     pub(super) addition: Option<&'a Addition>,
+}
+
+impl Pixels<'_> {
+    /// The same row from `group` on.
+    ///
+    /// # Safety
+    /// The row has the group, and so has what is added to it.
+    pub(super) unsafe fn from(self, group: usize) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            Self {
+                to: self.to.add(group * LANES),
+                other: self.other.wrapping_add(group * LANES),
+                ..self
+            }
+        }
+    }
 }
 
 impl Sink for Pixels<'_> {
