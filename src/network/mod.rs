@@ -5,16 +5,17 @@
 
 pub(crate) mod integer;
 mod quantised;
+mod threads;
 
 pub use integer::{Bytes, Kernel, KernelError, Refusal, StepCost, peak_products};
 pub use quantised::QuantisedError;
+pub use threads::Threads;
 
 use integer::Integers;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::multithread::Executor;
 use tract_onnx::tract_core::internal::{
     RunOptions, TractErrorContext, TypedSimplePlan, TypedSimpleState,
 };
@@ -107,71 +108,6 @@ fn reasons(nodes: &[Refusal]) -> String {
     match nodes {
         [] => "it is described as f32".into(),
         _ => nodes.iter().map(word).collect::<Vec<_>>().join("; "),
-    }
-}
-
-/// The worker threads of one inspection: shared by the networks and the nearest-neighbour search.
-/// One thread means the calling thread itself.
-#[derive(Clone, Debug, Default)]
-pub struct Threads {
-    pool: Option<Arc<rayon::ThreadPool>>,
-}
-
-impl Threads {
-    /// A pool of `count` workers; 0 and 1 run everything on the calling thread.
-    ///
-    /// # Errors
-    /// [`NetworkError::Threads`] when the system gives no threads.
-    pub fn new(count: usize) -> Result<Self, NetworkError> {
-        if count <= 1 {
-            return Ok(Self::default());
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(count)
-            .thread_name(|n| format!("partgate-{n}"))
-            .build()
-            .map_err(|e| NetworkError::Threads {
-                threads: count,
-                message: e.to_string(),
-            })?;
-        Ok(Self {
-            pool: Some(Arc::new(pool)),
-        })
-    }
-
-    /// Number of threads that share the work.
-    pub fn count(&self) -> usize {
-        self.pool.as_ref().map_or(1, |p| p.current_num_threads())
-    }
-
-    /// Runs `work` where [`Threads::join`] finds these threads. To be here already costs nothing;
-    /// to come in takes memory for the pool's queue, 1.5 KB at every 63rd time.
-    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-
-    /// Runs both, at the same time if another thread is free. To be called within
-    /// [`Threads::enter`].
-    pub(crate) fn join(&self, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
-        match &self.pool {
-            Some(_) => {
-                rayon::join(first, second);
-            }
-            None => {
-                first();
-                second();
-            }
-        }
-    }
-
-    fn executor(&self) -> Executor {
-        match &self.pool {
-            Some(pool) => Executor::MultiThread(pool.clone()),
-            None => Executor::SingleThread,
-        }
     }
 }
 

@@ -37,9 +37,6 @@ const ENDS: u8 = 2;
 /// seconds. The default buffer holds only twelve messages.
 const SEND_BUFFER: usize = 32 << 10;
 
-/// The supervisor's state is checked at most this often.
-const NOT_SOONER: Duration = Duration::from_millis(1);
-
 /// Most descriptors that go with a [`Handover`].
 const DESCRIPTORS: usize = 16;
 
@@ -439,8 +436,7 @@ impl Outputs for LinkedOutputs {
             was_late,
             overdue,
             end: self.asked_to_end,
-            // An overdue supervisor stays overdue for a while, so it is not checked without pause.
-            ask_again: self.watch.deadline().max(now.after(NOT_SOONER)),
+            ask_again: self.watch.deadline(),
         })
     }
 
