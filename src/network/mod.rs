@@ -1,12 +1,19 @@
 //! ONNX files to something that runs: one named f32 input of a fixed shape, named f32 outputs.
 //! The backbone, the neighbourhood network and the refinement network all go through here, so that
 //! quantisation means the same thing and what runs is reported for each. Quantised files run in
-//! integers where all of their nodes can (`network/integer`); everything else runs in tract.
+//! integers where all of their nodes can (`network/integer`); everything else runs in tract, on the
+//! CPU, or on a GPU where that is asked for (`network/cuda`).
 
+mod accelerator;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod integer;
 mod quantised;
 mod threads;
 
+pub use accelerator::{
+    Accelerator, AcceleratorError, CpuNode, DeviceReport, Found, Need, Placement,
+};
 pub use integer::{Bytes, Kernel, KernelError, Refusal, StepCost, peak_products};
 pub use quantised::QuantisedError;
 pub use threads::Threads;
@@ -93,6 +100,27 @@ pub enum NetworkError {
         /// The nodes.
         nodes: Vec<Refusal>,
     },
+    /// The accelerator cannot be used here.
+    #[error(transparent)]
+    Accelerator(#[from] AcceleratorError),
+    /// A quantised network cannot run on the accelerator.
+    #[error(
+        "{name} is quantised (int8), and only f32 networks run on CUDA: fit the product with an f32 backbone (`partgate-train fit --backbone efficientnet-lite0-f32`), or choose the CPU (`inference.accelerator = \"cpu\"`, `--accelerator cpu`), where it runs in integers"
+    )]
+    NotFloats {
+        /// The network.
+        name: String,
+    },
+    /// Nodes of a network for the accelerator would run on the CPU.
+    #[error(
+        "{name}: {} nodes do not run on the GPU: {}; allow it with `inference.cpu_nodes = true` (`--cpu-nodes`), or use a backbone without these operators", .nodes.len(), accelerator::listed(.nodes)
+    )]
+    OnCpu {
+        /// The network.
+        name: String,
+        /// The nodes.
+        nodes: Vec<CpuNode>,
+    },
     /// No thread pool of that size.
     #[error("a pool of {threads} threads cannot be made: {message}")]
     Threads {
@@ -130,6 +158,39 @@ pub struct KernelReport {
     pub operators: Vec<(String, usize)>,
     /// Nodes of a quantised file because of which it runs in floats.
     pub refused_nodes: Vec<Refusal>,
+    /// Where each node runs, if an accelerator runs the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceReport>,
+}
+
+impl Accelerator {
+    /// Whether it can run a network of this arithmetic; errors call the network `name`.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotFloats`] for a quantised network and CUDA.
+    pub fn takes(self, name: &str, precision: Precision) -> Result<(), NetworkError> {
+        match (self, precision) {
+            (Accelerator::Cuda, Precision::Int8) => {
+                Err(NetworkError::NotFloats { name: name.into() })
+            }
+            (Accelerator::Cpu, _) | (_, Precision::F32) => Ok(()),
+        }
+    }
+
+    /// Everything that it needs from this machine, in the order in which it is tried, up to the
+    /// first that is missing. Empty for the CPU. The first call takes seconds where there is a GPU.
+    pub fn needs(self) -> Vec<Need> {
+        if self == Accelerator::Cpu {
+            return Vec::new();
+        }
+        #[cfg(feature = "cuda")]
+        return cuda::needs();
+        #[cfg(not(feature = "cuda"))]
+        Vec::from([Need {
+            what: "CUDA",
+            found: Err(AcceleratorError::NotBuilt),
+        }])
+    }
 }
 
 /// What a network promises: names and shapes that the file must keep.
@@ -155,6 +216,16 @@ pub struct Network {
 enum Engine {
     Integers(Box<Integers>),
     Tract(Box<Floats>),
+    #[cfg(feature = "cuda")]
+    Gpu(Box<cuda::Gpu>),
+}
+
+/// A float network as tract has read and decluttered it, before it is laid out for an engine.
+struct Typed {
+    model: TypedModel,
+    /// Where each promised output is among the file's.
+    slots: Vec<usize>,
+    rounded_activations: usize,
 }
 
 /// A network that tract runs.
@@ -201,6 +272,32 @@ impl Network {
         Self::in_floats(&reader, proto, signature, threads, refused_nodes)
     }
 
+    /// As [`Network::load`], where `placement` wants the network.
+    ///
+    /// # Errors
+    /// As [`Network::load`]. For an accelerator also [`NetworkError::Accelerator`] if it cannot be
+    /// used here, [`NetworkError::NotFloats`] for a quantised file, and [`NetworkError::OnCpu`] if
+    /// nodes would run on the CPU and `placement` does not allow it.
+    pub fn load_placed(
+        bytes: &[u8],
+        signature: &Signature<'_>,
+        threads: &Threads,
+        placement: Placement,
+    ) -> Result<Self, NetworkError> {
+        placement.accelerator.built()?;
+        // What is wrong with the product is told before what is wrong with the machine.
+        placement
+            .accelerator
+            .takes(&signature.name, signature.precision)?;
+        match placement.accelerator {
+            Accelerator::Cpu => Self::load(bytes, signature, threads),
+            #[cfg(feature = "cuda")]
+            Accelerator::Cuda => Self::on_gpu(bytes, signature, threads, placement.cpu_nodes),
+            #[cfg(not(feature = "cuda"))]
+            Accelerator::Cuda => Err(AcceleratorError::NotBuilt.into()),
+        }
+    }
+
     /// As [`Network::load`], by tract whatever the file.
     #[cfg(test)]
     pub(crate) fn load_in_floats(
@@ -236,6 +333,7 @@ impl Network {
             rounded_activations: integers.rounded(),
             operators: quantised::census(integers.steps()),
             refused_nodes: Vec::new(),
+            device: None,
         };
         Ok(Self {
             name: signature.name.clone(),
@@ -246,61 +344,17 @@ impl Network {
 
     fn in_floats(
         reader: &tract_onnx::Onnx,
-        mut proto: tract_onnx::pb::ModelProto,
+        proto: tract_onnx::pb::ModelProto,
         signature: &Signature<'_>,
         threads: &Threads,
         refused_nodes: Vec<Refusal>,
     ) -> Result<Self, NetworkError> {
-        let name = || signature.name.clone();
         let load = |e: TractError| refused(signature, chain(&e));
-        let rounded_activations =
-            quantised::fuse_pairs(&mut proto).map_err(|source| NetworkError::Quantised {
-                name: name(),
-                source,
-            })?;
-        if (signature.precision == Precision::Int8) != (rounded_activations > 0) {
-            return Err(refused(
-                signature,
-                format!(
-                    "described as {} but the file has {rounded_activations} quantised activations",
-                    signature.precision
-                ),
-            ));
-        }
-        let output_names: Vec<String> = proto
-            .graph
-            .iter()
-            .flat_map(|g| g.output.iter().map(|o| o.name.clone()))
-            .collect();
-        let model = reader
-            .parse(&proto, None)
-            .and_then(|parsed| {
-                parsed
-                    .model
-                    .with_input_fact(0, f32::fact(&signature.input).into())?
-                    .into_optimized()
-            })
-            .map_err(load)?;
-
-        let mut slots = Vec::with_capacity(signature.outputs.len());
-        for (output, want) in &signature.outputs {
-            let fail = |problem: String| NetworkError::Output {
-                name: name(),
-                output: (*output).into(),
-                problem,
-            };
-            let slot = output_names
-                .iter()
-                .position(|o| o == output)
-                .ok_or_else(|| fail(format!("not among the outputs {output_names:?}")))?;
-            let fact = model.output_fact(slot).map_err(load)?;
-            if fact.shape.as_concrete() != Some(&want[..]) || fact.datum_type != f32::datum_type() {
-                return Err(fail(format!("gives {fact:?}, described as f32 {want:?}")));
-            }
-            slots.push(slot);
-        }
+        let typed = Typed::read(reader, proto, signature)?;
+        let mut model = typed.model;
+        model.optimize().map_err(load)?;
         let kernels = KernelReport {
-            rounded_activations,
+            rounded_activations: typed.rounded_activations,
             refused_nodes,
             ..report(&model, signature, threads)
         };
@@ -315,11 +369,47 @@ impl Network {
             input: Arc::new(Tensor::zero::<f32>(&signature.input).map_err(load)?),
             plan,
             outputs: tvec!(),
-            slots,
+            slots: typed.slots,
         };
         Ok(Self {
-            name: name(),
+            name: signature.name.clone(),
             engine: Engine::Tract(Box::new(floats)),
+            kernels,
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(
+        bytes: &[u8],
+        signature: &Signature<'_>,
+        threads: &Threads,
+        cpu_nodes: bool,
+    ) -> Result<Self, NetworkError> {
+        let load = |e: TractError| refused(signature, chain(&e));
+        let (reader, proto) = read(bytes, signature)?;
+        let Typed { model, slots, .. } = Typed::read(&reader, proto, signature)?;
+        // Before the first call of tract-cuda, which ends the process where something is missing.
+        let name = cuda::device()?;
+        let options = RunOptions {
+            executor: Some(threads.executor()),
+            ..RunOptions::default()
+        };
+        let (gpu, device) = cuda::Gpu::new(model, &signature.input, slots, options)
+            .map_err(|e| cuda::not_placed(&signature.name, &chain(&e)))?;
+        if !device.cpu_nodes.is_empty() && !cpu_nodes {
+            return Err(NetworkError::OnCpu {
+                name: signature.name.clone(),
+                nodes: device.cpu_nodes,
+            });
+        }
+        let kernels = KernelReport {
+            engine: format!("tract {} on the GPU", env!("PARTGATE_TRACT_VERSION")),
+            device: Some(DeviceReport { name, ..device }),
+            ..report(gpu.model().map_err(load)?, signature, threads)
+        };
+        Ok(Self {
+            name: signature.name.clone(),
+            engine: Engine::Gpu(Box::new(gpu)),
             kernels,
         })
     }
@@ -334,6 +424,11 @@ impl Network {
             Engine::Tract(floats) => {
                 let another = floats.another().map_err(|e| failed(&self.name, &e))?;
                 Engine::Tract(Box::new(another))
+            }
+            #[cfg(feature = "cuda")]
+            Engine::Gpu(gpu) => {
+                let another = gpu.another().map_err(|e| failed(&self.name, &e))?;
+                Engine::Gpu(Box::new(another))
             }
         };
         Ok(Self {
@@ -355,7 +450,7 @@ impl Network {
     pub fn require_integers(&self) -> Result<(), NetworkError> {
         match self.engine {
             Engine::Integers(_) => Ok(()),
-            Engine::Tract(_) => Err(NetworkError::NotIntegers {
+            _ => Err(NetworkError::NotIntegers {
                 name: self.name.clone(),
                 nodes: self.kernels.refused_nodes.clone(),
             }),
@@ -376,6 +471,8 @@ impl Network {
                 let name = &self.name;
                 floats.fill(fill).map_err(|e| failed(name, &e))?
             }
+            #[cfg(feature = "cuda")]
+            Engine::Gpu(gpu) => fill(gpu.input_mut()),
         }
     }
 
@@ -383,7 +480,7 @@ impl Network {
     pub fn picture(&self) -> Option<Bytes> {
         match &self.engine {
             Engine::Integers(integers) => integers.picture(),
-            Engine::Tract(_) => None,
+            _ => None,
         }
     }
 
@@ -411,6 +508,8 @@ impl Network {
                 Ok(())
             }
             Engine::Tract(floats) => floats.infer().map_err(|e| failed(&self.name, &e)),
+            #[cfg(feature = "cuda")]
+            Engine::Gpu(gpu) => gpu.infer().map_err(|e| failed(&self.name, &e)),
         }
     }
 
@@ -424,7 +523,7 @@ impl Network {
                 integers.run(true);
                 Ok(integers.costs())
             }
-            Engine::Tract(_) => self.infer().map(|()| Vec::new()),
+            _ => self.infer().map(|()| Vec::new()),
         }
     }
 
@@ -436,6 +535,8 @@ impl Network {
         let output = match &self.engine {
             Engine::Integers(integers) => integers.output(index),
             Engine::Tract(floats) => floats.output(index).map_err(|e| failed(&self.name, &e))?,
+            #[cfg(feature = "cuda")]
+            Engine::Gpu(gpu) => gpu.output(index),
         };
         output.ok_or_else(|| NetworkError::Run {
             name: self.name.clone(),
@@ -491,6 +592,70 @@ fn report(model: &TypedModel, signature: &Signature<'_>, threads: &Threads) -> K
         rounded_activations: 0,
         operators: quantised::census(operator_names.iter().map(String::as_str)),
         refused_nodes: Vec::new(),
+        device: None,
+    }
+}
+
+impl Typed {
+    /// Reads a float network and checks that it keeps `signature`.
+    fn read(
+        reader: &tract_onnx::Onnx,
+        mut proto: tract_onnx::pb::ModelProto,
+        signature: &Signature<'_>,
+    ) -> Result<Self, NetworkError> {
+        let name = || signature.name.clone();
+        let load = |e: TractError| refused(signature, chain(&e));
+        let rounded_activations =
+            quantised::fuse_pairs(&mut proto).map_err(|source| NetworkError::Quantised {
+                name: name(),
+                source,
+            })?;
+        if (signature.precision == Precision::Int8) != (rounded_activations > 0) {
+            return Err(refused(
+                signature,
+                format!(
+                    "described as {} but the file has {rounded_activations} quantised activations",
+                    signature.precision
+                ),
+            ));
+        }
+        let output_names: Vec<String> = proto
+            .graph
+            .iter()
+            .flat_map(|g| g.output.iter().map(|o| o.name.clone()))
+            .collect();
+        let model = reader
+            .parse(&proto, None)
+            .and_then(|parsed| {
+                parsed
+                    .model
+                    .with_input_fact(0, f32::fact(&signature.input).into())?
+                    .into_typed()?
+                    .into_decluttered()
+            })
+            .map_err(load)?;
+        let mut slots = Vec::with_capacity(signature.outputs.len());
+        for (output, want) in &signature.outputs {
+            let fail = |problem: String| NetworkError::Output {
+                name: name(),
+                output: (*output).into(),
+                problem,
+            };
+            let slot = output_names
+                .iter()
+                .position(|o| o == output)
+                .ok_or_else(|| fail(format!("not among the outputs {output_names:?}")))?;
+            let fact = model.output_fact(slot).map_err(load)?;
+            if fact.shape.as_concrete() != Some(&want[..]) || fact.datum_type != f32::datum_type() {
+                return Err(fail(format!("gives {fact:?}, described as f32 {want:?}")));
+            }
+            slots.push(slot);
+        }
+        Ok(Self {
+            model,
+            slots,
+            rounded_activations,
+        })
     }
 }
 
