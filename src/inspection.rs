@@ -3,7 +3,7 @@
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
 use crate::frame::file::ImageFileError;
-use crate::network::{KernelReport, NetworkError, StepCost, Threads};
+use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
 use crate::score::{Aggregator, Condition, ScoreMap, Search, highest};
@@ -27,6 +27,16 @@ pub enum InspectionError {
     /// A golden image is broken.
     #[error(transparent)]
     Golden(#[from] ImageFileError),
+}
+
+impl InspectionError {
+    /// Whether the accelerator is the reason, so that the product is not at fault.
+    pub fn is_accelerator(&self) -> bool {
+        matches!(
+            self,
+            InspectionError::Backbone(BackboneError::Network(NetworkError::Accelerator(_)))
+        )
+    }
 }
 
 /// The stages of one inspection, in order.
@@ -135,6 +145,7 @@ impl Pipeline {
         product: &Product,
         member: &MemberData,
         threads: &Threads,
+        placement: Placement,
     ) -> Result<Self, InspectionError> {
         let (spec, input, method) = (member.backbone(), member.input(), member.method());
         let side = input.side();
@@ -142,7 +153,13 @@ impl Pipeline {
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
         Ok(Self {
             preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std),
-            backbone: Backbone::load(product.onnx_of(member), spec, side, threads)?,
+            backbone: Backbone::load_placed(
+                product.onnx_of(member),
+                spec,
+                side,
+                threads,
+                placement,
+            )?,
             aggregator: Aggregator::new(grid, channels, method.patch as usize, method.border),
             features: vec![0.0; grid * grid * spec.dimensions()],
             search: product.search(member, threads)?,
@@ -217,11 +234,24 @@ impl Inspector {
     /// # Errors
     /// [`InspectionError`] if a network cannot be loaded.
     pub fn new(product: &Product, threads: &Threads) -> Result<Self, InspectionError> {
+        Self::placed(product, threads, Placement::default())
+    }
+
+    /// As [`Inspector::new`], with the backbones where `placement` wants them. The other networks and
+    /// the search stay on the CPU.
+    ///
+    /// # Errors
+    /// [`InspectionError`] if a network cannot be loaded, or the accelerator cannot be used here.
+    pub fn placed(
+        product: &Product,
+        threads: &Threads,
+        placement: Placement,
+    ) -> Result<Self, InspectionError> {
         let manifest = product.manifest();
         let side = manifest.input.side();
         let members = product.members().iter();
         let pipelines: Vec<Pipeline> = members
-            .map(|member| Pipeline::new(product, member, threads))
+            .map(|member| Pipeline::new(product, member, threads, placement))
             .collect::<Result<_, _>>()?;
         let mean = if pipelines.len() > 1 { side * side } else { 0 };
         Ok(Self {

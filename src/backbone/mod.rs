@@ -6,7 +6,9 @@
 pub mod preprocess;
 mod spec;
 
-pub use crate::network::{KernelReport, NetworkError, Precision, QuantisedError, Threads};
+pub use crate::network::{
+    KernelReport, NetworkError, Placement, Precision, QuantisedError, Threads,
+};
 pub use preprocess::{GeometryError, InputGeometry, Preprocessor, Rect};
 pub use spec::{BackboneSpec, InputSpec, SpecError, TapSpec};
 
@@ -57,6 +59,20 @@ impl Backbone {
         side: usize,
         threads: &Threads,
     ) -> Result<Self, BackboneError> {
+        Self::load_placed(bytes, spec, side, threads, Placement::default())
+    }
+
+    /// As [`Backbone::load`], where `placement` wants the network.
+    ///
+    /// # Errors
+    /// [`BackboneError`] naming the backbone, node, tap, or what the accelerator lacks.
+    pub fn load_placed(
+        bytes: &[u8],
+        spec: &BackboneSpec,
+        side: usize,
+        threads: &Threads,
+        placement: Placement,
+    ) -> Result<Self, BackboneError> {
         spec.check()?;
         let multiple_of = spec.input.multiple_of as usize;
         if side == 0 || !side.is_multiple_of(multiple_of) {
@@ -79,7 +95,7 @@ impl Backbone {
         Ok(Self {
             spec: spec.clone(),
             side,
-            network: Network::load(bytes, &signature, threads)?,
+            network: Network::load_placed(bytes, &signature, threads, placement)?,
             bytes: Vec::new(),
         })
     }
