@@ -9,6 +9,7 @@ use crate::capture::settings::{CameraRead, SourceName};
 use crate::line::controller::MAX_PARTS;
 use crate::line::devices::Input;
 use crate::line::gate::{Ejector, Output};
+use crate::network::Accelerator;
 use crate::settings::kind::in_ms;
 use crate::settings::{Problems, Setting};
 use crate::time::Counts;
@@ -26,6 +27,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     alarm(settings, problems);
     plant(settings, problems);
     pulse(settings, problems);
+    accelerator(settings, problems);
     around::check(settings, problems);
 }
 
@@ -136,6 +138,23 @@ fn camera(camera: &CameraRead, problems: &mut Problems) {
             1000.0 / fps
         );
         problems.note(line, &timing.timeout.key, message);
+    }
+}
+
+fn accelerator(settings: &Settings, problems: &mut Problems) {
+    let inference = &settings.inference;
+    if inference.accelerator.value == Some(Accelerator::Cpu) {
+        let only = "inference.accelerator = \"cuda\"";
+        useless(problems, &inference.cpu_nodes, only);
+    }
+    if let (Some(Accelerator::Cuda), Some(true)) = (
+        inference.accelerator.value,
+        inference.require_integers.value,
+    ) {
+        let key = &inference.require_integers;
+        let line = key.line.or(inference.accelerator.line).unwrap_or(1);
+        let message = "true with inference.accelerator = \"cuda\": no network runs in integers there, so no product would be accepted; leave one of the two out";
+        problems.note(line, &key.key, message);
     }
 }
 

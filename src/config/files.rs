@@ -86,6 +86,28 @@ impl FileCheck<'_> {
         }
     }
 
+    /// Opens no device: `doctor` does.
+    fn check_accelerator(&mut self) {
+        let key = "inference.accelerator";
+        let accelerator = self.config.inference.accelerator;
+        if let Err(error) = accelerator.built() {
+            self.note(key, chain(&error));
+            return;
+        }
+        let members = self.product.iter().flat_map(|product| product.members());
+        let refused: Vec<String> = members
+            .filter_map(|member| {
+                let backbone = member.backbone();
+                let name = format!("backbone `{}`", backbone.name);
+                accelerator.takes(&name, backbone.precision).err()
+            })
+            .map(|error| error.to_string())
+            .collect();
+        for message in refused {
+            self.note(key, message);
+        }
+    }
+
     /// Why the product does not take pictures of this size; None if it does.
     fn unfit_size(&self, width: usize, height: usize) -> Option<String> {
         let product = self
@@ -176,9 +198,9 @@ impl FileCheck<'_> {
 }
 
 impl LineConfig {
-    /// Opens the bundle and checks the size of the frames, the folder of a folder source, and
-    /// whether this build has cameras. Returns the problems, sorted by line. `doctor` checks the
-    /// devices.
+    /// Opens the bundle and checks the size of the frames, the folder of a folder source, whether
+    /// this build has cameras and the accelerator, and whether the product can run there. Returns
+    /// the problems, sorted by line. `doctor` checks the devices.
     pub fn check_files(&self) -> Vec<Problem> {
         let mut check = FileCheck {
             config: self,
@@ -186,6 +208,7 @@ impl LineConfig {
             problems: Vec::new(),
         };
         check.open_product();
+        check.check_accelerator();
         match &self.camera.source {
             CameraSource::V4l2(camera) => check.check_v4l2(camera),
             CameraSource::Folder { folder } => check.check_folder(folder),

@@ -2,7 +2,8 @@
 //! and the inputs and outputs that replace hardware.
 
 use crate::line::controller::MAX_PARTS;
-use crate::settings::kind::{device, flag, hours, ms, path, socket, text, whole};
+use crate::network::{Accelerator, Placement};
+use crate::settings::kind::{device, flag, hours, ms, path, socket, text, whole, word};
 use crate::settings::section;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,10 +22,23 @@ section! {
         max_waiting: usize = "max_waiting", whole(1..=MAX_PARTS as u64, "parts"), default 2;
         /// A product of which a network, or a part of one, would run in floats is refused.
         require_integers: bool = "require_integers", flag(), default false;
+        /// What runs the backbone.
+        accelerator: Accelerator = "accelerator",
+            word(&[("cpu", Accelerator::Cpu), ("cuda", Accelerator::Cuda)]), default "cpu";
+        /// Nodes of the backbone that the accelerator does not have may run on the CPU.
+        cpu_nodes: bool = "cpu_nodes", flag(), default false;
     }
 }
 
 impl Inference {
+    /// Where the backbone runs.
+    pub fn placement(&self) -> Placement {
+        Placement {
+            accelerator: self.accelerator,
+            cpu_nodes: self.cpu_nodes,
+        }
+    }
+
     /// [`Inference::threads`], or the default for this machine.
     pub fn threads_here(&self) -> usize {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
