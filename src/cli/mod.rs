@@ -25,10 +25,10 @@ mod tell;
 mod terminal;
 
 use ::log::LevelFilter;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use failure::Failure;
-use partgate::inspection::Inspector;
-use partgate::network::Threads;
+use partgate::inspection::{InspectionError, Inspector, Kernels};
+use partgate::network::{Accelerator, Placement, Threads};
 use partgate::product::Product;
 use std::path::Path;
 use std::process::ExitCode;
@@ -118,21 +118,84 @@ impl ThreadCount {
     }
 }
 
+/// What runs the backbone of a command that inspects.
+#[derive(Debug, Args)]
+struct PlacementOptions {
+    /// What runs the backbone [default: cpu]; the other networks and the search run on the CPU
+    #[arg(long, value_name = "NAME")]
+    accelerator: Option<AcceleratorName>,
+    /// With --accelerator: nodes of the backbone that it does not have may run on the CPU
+    #[arg(long, requires = "accelerator")]
+    cpu_nodes: bool,
+}
+
+/// Names of accelerators on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AcceleratorName {
+    /// The processor
+    Cpu,
+    /// An NVIDIA GPU, for f32 backbones, in a build with `--features cuda`
+    Cuda,
+}
+
+impl PlacementOptions {
+    fn placement(&self) -> Placement {
+        Placement {
+            accelerator: match self.accelerator {
+                None | Some(AcceleratorName::Cpu) => Accelerator::Cpu,
+                Some(AcceleratorName::Cuda) => Accelerator::Cuda,
+            },
+            cpu_nodes: self.cpu_nodes,
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<Product, Failure> {
     let product = Product::open(path).map_err(Failure::bundle)?;
     ::log::info!("opened {}", path.display());
     Ok(product)
 }
 
-fn load(product: &Product, threads: &Threads) -> Result<Inspector, Failure> {
+fn load(product: &Product, threads: &Threads, placement: Placement) -> Result<Inspector, Failure> {
+    // Before the product: a build without the accelerator refuses it whatever the product is.
+    placement.accelerator.built().map_err(Failure::input)?;
     let started = Instant::now();
-    let inspector = Inspector::new(product, threads).map_err(Failure::bundle)?;
+    let inspector = Inspector::placed(product, threads, placement).map_err(refused)?;
     ::log::info!(
         "network ready after {:.0} ms, {} threads",
         started.elapsed().as_secs_f64() * 1e3,
         threads.count()
     );
     Ok(inspector)
+}
+
+/// The failure of a product that does not load: the machine's where the accelerator is the reason.
+fn refused(error: InspectionError) -> Failure {
+    if error.is_accelerator() {
+        Failure::input(error)
+    } else {
+        Failure::bundle(error)
+    }
+}
+
+/// Where everything runs if an accelerator runs the backbones, one line each; empty on the CPU.
+fn places(kernels: &Kernels) -> Vec<String> {
+    let others = kernels.others.iter().map(|member| &member.backbone);
+    let backbones = std::iter::once(&kernels.backbone).chain(others);
+    let mut lines: Vec<String> = backbones
+        .filter_map(|network| network.device.as_ref())
+        .map(|device| format!("backbone: {device}"))
+        .collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    for (name, network) in [
+        ("neighbourhood network", &kernels.neighbourhood),
+        ("refinement network", &kernels.refinement),
+    ] {
+        lines.extend(network.iter().map(|n| format!("{name}: {}", n.engine)));
+    }
+    lines
 }
 
 /// Milliseconds, rounded to whole microseconds. Finer digits do not repeat.

@@ -69,6 +69,8 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         if matches!(config.camera.source, CameraSource::V4l2(_)) {
             v4l2::built().map_err(Failure::input)?;
         }
+        let accelerator = config.inference.accelerator;
+        accelerator.built().map_err(Failure::input)?;
         if let Some(control) = &config.control.socket {
             station::ensure_alone(control).map_err(Failure::input)?;
         }
@@ -182,7 +184,11 @@ fn load_inspector(
     product: &Product,
     threads: &Threads,
 ) -> Result<(Inspector, bool), Failure> {
-    let mut inspector = Inspector::new(product, threads).map_err(Failure::bundle)?;
+    let placement = config.inference.placement();
+    let mut inspector = Inspector::placed(product, threads, placement).map_err(super::refused)?;
+    for place in super::places(&inspector.kernels()) {
+        log::info!("{place}");
+    }
     if config.inference.require_integers {
         inspector.require_integers().map_err(Failure::bundle)?;
     }

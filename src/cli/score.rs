@@ -3,7 +3,7 @@
 use super::failure::{Code, Failure, causes, tell};
 use super::output_folder::{self, OutputError};
 use super::terminal::Out;
-use super::{ThreadCount, load, ms, open};
+use super::{PlacementOptions, ThreadCount, load, ms, open};
 use clap::Args;
 use partgate::frame::Frame;
 use partgate::frame::file::{expand, files_under, read_frame};
@@ -30,7 +30,7 @@ use thiserror::Error;
 /// "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image or folder cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
+    after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image, a folder or the accelerator cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
 )]
 pub(crate) struct Arguments {
     /// The product bundle
@@ -48,6 +48,8 @@ pub(crate) struct Arguments {
     gate: bool,
     #[command(flatten)]
     threads: ThreadCount,
+    #[command(flatten)]
+    placement: PlacementOptions,
 }
 
 /// Milliseconds per stage, in the order of the stages.
@@ -355,7 +357,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         out.when_left(Code::Unexpected);
     }
     let product = open(&arguments.bundle)?;
-    let inspector = load(&product, &arguments.threads.threads()?)?;
+    let inspector = load(
+        &product,
+        &arguments.threads.threads()?,
+        arguments.placement.placement(),
+    )?;
     let (jobs, failed) = jobs(arguments, out)?;
     let overlays = match &arguments.out {
         Some(folder) => Some(Overlays::new(folder, &product, &jobs)?),

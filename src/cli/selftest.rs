@@ -2,7 +2,7 @@
 
 use super::failure::{Code, Failure};
 use super::terminal::{Colour, Out};
-use super::{ThreadCount, load, open};
+use super::{PlacementOptions, ThreadCount, load, open, places};
 use clap::Args;
 use partgate::inspection::Kernels;
 use partgate::product::{GoldenOutcome, Parity};
@@ -15,13 +15,15 @@ use std::path::PathBuf;
 /// same here, within the bundle's bounds.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate selftest part.pgp\n  partgate selftest part.pgp --json --threads 1\n\nExit codes: 0 all agree, 4 the bundle cannot be used,\n5 a golden image disagreed, or the bundle has none."
+    after_help = "Examples:\n  partgate selftest part.pgp\n  partgate selftest part.pgp --json --threads 1\n\nExit codes: 0 all agree, 3 the accelerator cannot be used, 4 the bundle cannot be used,\n5 a golden image disagreed, or the bundle has none."
 )]
 pub(crate) struct Arguments {
     /// The product bundle
     bundle: PathBuf,
     #[command(flatten)]
     threads: ThreadCount,
+    #[command(flatten)]
+    placement: PlacementOptions,
 }
 
 #[derive(Serialize)]
@@ -35,7 +37,11 @@ struct Report {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let product = open(&arguments.bundle)?;
-    let mut inspector = load(&product, &arguments.threads.threads()?)?;
+    let mut inspector = load(
+        &product,
+        &arguments.threads.threads()?,
+        arguments.placement.placement(),
+    )?;
     let goldens = inspector.selftest(&product).map_err(Failure::bundle)?;
     let disagreeing = goldens.iter().filter(|g| !g.agrees).count();
     // A test without images is not a passed test.
@@ -81,6 +87,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             golden.expected_verdict,
             golden.verdict
         ))?;
+    }
+    for place in places(&inspector.kernels()) {
+        out.line(place)?;
     }
     out.line(format_args!(
         "bounds: score within {:.1e} relative, map correlation at least {}, verdict equal",

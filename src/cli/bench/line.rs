@@ -76,7 +76,7 @@ pub(super) fn run(
             Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?
         }
     };
-    let inspector = load(&product, &threads)?;
+    let inspector = load(&product, &threads, arguments.placement.placement())?;
     let name = product.origin().to_string();
     let pictures = pictures(&product)?;
     if pictures.is_empty() {

@@ -7,7 +7,7 @@ use super::failure::{Code, Failure};
 use super::memory::peak_rss_bytes;
 use super::progress::Progress;
 use super::terminal::{Colour, Out};
-use super::{ThreadCount, load, ms, open};
+use super::{PlacementOptions, ThreadCount, load, ms, open, places};
 use clap::Args;
 use layers::Layers;
 use partgate::frame::Frame;
@@ -35,7 +35,7 @@ use thiserror::Error;
 /// whether anything is late.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image or the accelerator cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
 )]
 pub(crate) struct Arguments {
     /// The product bundle [with --line: default: the built-in product]
@@ -65,6 +65,8 @@ pub(crate) struct Arguments {
     require_integers: bool,
     #[command(flatten)]
     threads: ThreadCount,
+    #[command(flatten)]
+    placement: PlacementOptions,
 }
 
 #[derive(Debug, Error)]
@@ -211,7 +213,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     };
     let product = open(bundle)?;
     let threads = arguments.threads.threads()?;
-    let mut inspector = load(&product, &threads)?;
+    let mut inspector = load(&product, &threads, arguments.placement.placement())?;
     if arguments.require_integers {
         inspector.require_integers().map_err(Failure::bundle)?;
     }
@@ -324,6 +326,9 @@ fn print(
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
         out.line(format_args!("operators          {}", operators.join(", ")))?;
+    }
+    for place in places(kernels) {
+        out.line(place)?;
     }
     out.line(format_args!(
         "nearest neighbour  {}",

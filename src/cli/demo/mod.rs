@@ -9,6 +9,7 @@ use super::{ThreadCount, load, ms};
 use clap::Args;
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{Inspection, Inspector};
+use partgate::network::Placement;
 use partgate::product::Product;
 use partgate::seed::Rng;
 use partgate::simulation::part::{Defect, RenderedPart, Renderer};
@@ -269,7 +270,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let threads = arguments.threads.threads()?;
     let product =
         Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
-    let mut inspector = load(&product, &threads)?;
+    let mut inspector = load(&product, &threads, Placement::default())?;
     let manifest = product.manifest();
     let mut painter = Painter {
         view: NetworkView::new(manifest.input.clone()),

@@ -3,11 +3,12 @@
 
 use super::finding::{Finding, Findings};
 use crate::cli::failure::causes;
+use crate::cli::places;
 use crate::cli::progress::Progress;
 use partgate::config::{CameraSource, LineConfig};
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
-use partgate::network::{KernelReport, Threads};
+use partgate::network::{Accelerator, KernelReport, Threads};
 use partgate::product::{Product, Signature};
 use partgate::station::sanity;
 use std::error::Error;
@@ -20,36 +21,79 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
     causes(error).join(": ")
 }
 
-/// Opens the configured product, inspects its golden images, and measures `runs` inspections.
-pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
+/// Opens the configured product.
+fn open(config: &LineConfig, findings: &mut Findings) -> Option<Product> {
     let file = config.product.display();
-    let product = match Product::open(&config.product) {
-        Ok(product) => product,
+    match Product::open(&config.product) {
+        Ok(product) => Some(product),
         Err(error) => {
             findings.push(Finding::failed(
                 "product",
                 one_line(&error),
                 format!("copy the bundle to {file} again, or set `product`"),
             ));
-            return;
+            None
         }
+    }
+}
+
+/// Loads the product as the line does, and says what runs it.
+fn load(config: &LineConfig, product: &Product, findings: &mut Findings) -> Option<Inspector> {
+    let check = "product loads";
+    let threads = match Threads::new(config.inference.threads_here()) {
+        Ok(threads) => threads,
+        Err(error) => {
+            let fix = "fewer inference.threads, or a higher limit of threads for this user";
+            findings.push(Finding::failed(check, one_line(&error), fix));
+            return None;
+        }
+    };
+    match Inspector::placed(product, &threads, config.inference.placement()) {
+        Ok(inspector) => {
+            findings.push(kernels(&inspector, config));
+            Some(inspector)
+        }
+        // What is missing has its finding already.
+        Err(error) if error.is_accelerator() => {
+            findings.push(Finding::not_checked(
+                check,
+                "its backbone cannot run here: see the GPU's checks",
+            ));
+            None
+        }
+        Err(error) => {
+            let fix = match config.inference.accelerator {
+                Accelerator::Cpu => "fit the product again with this version's partgate-train",
+                Accelerator::Cuda => {
+                    "fit the product with a backbone that runs on the GPU, or set inference.accelerator = \"cpu\""
+                }
+            };
+            findings.push(Finding::failed(check, one_line(&error), fix));
+            None
+        }
+    }
+}
+
+/// Loads the configured product and inspects its golden images once.
+pub(super) fn warm(config: &LineConfig, findings: &mut Findings) {
+    if let Some(product) = open(config, findings)
+        && let Some(mut inspector) = load(config, &product, findings)
+    {
+        findings.push(agreement(&mut inspector, &product));
+    }
+}
+
+/// Opens the configured product, inspects its golden images, and measures `runs` inspections.
+pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
+    let Some(product) = open(config, findings) else {
+        return;
     };
     findings.push(opened(&product));
     findings.extend(size(config, &product));
     findings.push(pictures(config, &product));
-    let threads = config.inference.threads_here();
-    let loaded = Threads::new(threads)
-        .map_err(|e| one_line(&e))
-        .and_then(|threads| Inspector::new(&product, &threads).map_err(|e| one_line(&e)));
-    let mut inspector = match loaded {
-        Ok(inspector) => inspector,
-        Err(why) => {
-            let fix = "fit the product again with this version's partgate-train";
-            findings.push(Finding::failed("product loads", why, fix));
-            return;
-        }
+    let Some(mut inspector) = load(config, &product, findings) else {
+        return;
     };
-    findings.push(kernels(&inspector, &config.board.accelerator));
     if config.inference.require_integers {
         findings.push(integers(&inspector));
     }
@@ -130,8 +174,7 @@ fn pictures(config: &LineConfig, product: &Product) -> Finding {
     }
 }
 
-fn kernels(inspector: &Inspector, accelerator: &str) -> Finding {
-    let check = "kernels";
+fn kernels(inspector: &Inspector, config: &LineConfig) -> Finding {
     let kernels = inspector.kernels();
     let word = |report: &KernelReport| {
         format!(
@@ -139,19 +182,19 @@ fn kernels(inspector: &Inspector, accelerator: &str) -> Finding {
             report.engine, report.integer_nodes, report.float_nodes, report.threads
         )
     };
-    let found = format!(
+    let mut found = format!(
         "{}; nearest neighbours on {}",
         word(&kernels.backbone),
         kernels.nearest
     );
-    if accelerator == "cpu" || !kernels.backbone.engine.contains("CPU") {
-        Finding::ok(check, found)
-    } else {
-        Finding::ok(
-            check,
-            format!("{found}; the board's {accelerator} is not used by this build"),
-        )
+    for place in places(&kernels) {
+        found += &format!("; {place}");
     }
+    let board = &config.board.accelerator;
+    if board != "cpu" && config.inference.accelerator == Accelerator::Cpu {
+        found += &format!("; the board's {board} is not used: inference.accelerator is \"cpu\"");
+    }
+    Finding::ok("kernels", found)
 }
 
 fn integers(inspector: &Inspector) -> Finding {

@@ -1,5 +1,6 @@
 //! `partgate doctor`: is this machine ready to run the line, and what must be changed?
 
+mod accelerator;
 mod camera;
 mod devices;
 mod finding;
@@ -27,13 +28,17 @@ use thiserror::Error;
 /// the fit, is it fast enough for the gate. No output is switched and no watchdog is started. A
 /// test file is written into the record folder and removed.
 ///
+/// With --warm it only opens the product and inspects its golden images once, as the line will. A
+/// GPU compiles its kernels at the first start of a product, which takes minutes; after this they
+/// are in the cache of the user who ran it.
+///
 /// With --trigger-test it does something else: it takes the line's outputs, switches one of them
 /// on 20 times, and measures after what time its light is in a picture. Connect a lamp to that
 /// output so that it lights what the camera sees, switch belt and ejector off, and stop the line
 /// first.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate doctor\n  partgate doctor line.toml\n  partgate doctor line.toml --report support.txt\n  partgate doctor line.toml --trigger-test=busy   a lamp on BUSY, the line stopped\n\nJSON: ok, warnings, failed, not_checked, checks.{check,state,found,fix}; state is ok, warning,\nfailed or not_checked.\n\nExit codes: 0 nothing failed, 7 a check failed."
+    after_help = "Examples:\n  partgate doctor\n  partgate doctor line.toml\n  partgate doctor line.toml --report support.txt\n  partgate doctor line.toml --warm           before the first start with a GPU\n  partgate doctor line.toml --trigger-test=busy   a lamp on BUSY, the line stopped\n\nJSON: ok, warnings, failed, not_checked, checks.{check,state,found,fix}; state is ok, warning,\nfailed or not_checked.\n\nExit codes: 0 nothing failed, 7 a check failed."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration. Without it only the machine is checked
@@ -44,6 +49,9 @@ pub(crate) struct Arguments {
     /// Number of inspections that are measured
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
+    /// Only fill the cache of a GPU's compiled kernels
+    #[arg(long, requires = "config", conflicts_with_all = ["report", "runs", "trigger_test"])]
+    warm: bool,
     /// Switch this output and measure until the camera sees it [default: busy]
     #[arg(long, value_name = "OUTPUT", num_args = 0..=1, require_equals = true,
         default_missing_value = "busy", requires = "config", conflicts_with = "report")]
@@ -93,19 +101,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         .config
         .as_deref()
         .and_then(|file| configuration(file, &mut findings));
-    machine::check(root, config.as_ref().map(|c| &c.board), &mut findings);
-    if let Some(config) = &config {
-        devices::check(root, config, &mut findings);
-        places::check(root, config, &mut findings);
-        inspector::check(config, arguments.runs, &mut findings);
-    } else {
-        findings.push(Finding::not_checked(
-            "devices, folders, product",
-            match arguments.config {
-                None => "no configuration was given",
-                Some(_) => "the configuration cannot be used",
-            },
-        ));
+    match &config {
+        Some(config) if arguments.warm => accelerator::warm(config, &mut findings),
+        _ => all(root, arguments, config.as_ref(), &mut findings),
     }
     if let Some(path) = &arguments.report {
         let text = report::text(root, arguments.config.as_deref(), &findings);
@@ -130,6 +128,25 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         }
     }
     Ok(code)
+}
+
+/// Every check.
+fn all(root: &Path, arguments: &Arguments, config: Option<&LineConfig>, findings: &mut Findings) {
+    machine::check(root, config.map(|c| &c.board), findings);
+    if let Some(config) = config {
+        devices::check(root, config, findings);
+        places::check(root, config, findings);
+        accelerator::check(config, findings);
+        inspector::check(config, arguments.runs, findings);
+    } else {
+        findings.push(Finding::not_checked(
+            "devices, folders, product",
+            match arguments.config {
+                None => "no configuration was given",
+                Some(_) => "the configuration cannot be used",
+            },
+        ));
+    }
 }
 
 /// Reads the configuration. Its problems are added to the findings.

@@ -76,10 +76,16 @@ pub(super) fn text(root: &Path, config: Option<&Path>, findings: &Findings) -> S
     text
 }
 
-fn features() -> &'static str {
-    if cfg!(feature = "v4l2") {
-        "v4l2"
-    } else {
-        "none (built without cameras)"
+/// The features of this build that decide what it can use.
+fn features() -> String {
+    let all = [
+        (cfg!(feature = "v4l2"), "v4l2"),
+        (cfg!(feature = "cuda"), "cuda"),
+    ];
+    let built = all.iter().filter(|(built, _)| *built);
+    let names: Vec<&str> = built.map(|(_, name)| *name).collect();
+    match &names[..] {
+        [] => "none (built without cameras)".into(),
+        names => names.join(", "),
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::memory::rss_bytes;
 use crate::cli::terminal::Out;
 use partgate::frame::Frame;
 use partgate::frame::decode;
-use partgate::network::Threads;
+use partgate::network::{Placement, Threads};
 use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, Quantiles, RecordOptions, Recorder};
 use partgate::simulation::{
@@ -179,7 +179,7 @@ fn inspector(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn PartInspector
     // One processor is left to camera and gate, as on a real line.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?;
-    let inspector = load(&product, &threads)?;
+    let inspector = load(&product, &threads, Placement::default())?;
     let ng_threshold = product.manifest().thresholds.ng.threshold;
     let inspector = ProductInspector::new(product, inspector, None);
     Ok((Box::new(inspector), ng_threshold))
