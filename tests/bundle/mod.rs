@@ -31,6 +31,8 @@ pub(crate) struct Recipe {
     pub(crate) held_out: u64,
     /// Whether golden images are stored.
     pub(crate) goldens: bool,
+    /// Arithmetic of the backbone: "int8" or "f32".
+    pub(crate) precision: &'static str,
 }
 
 /// A bundle that is quick to make and to run.
@@ -40,6 +42,7 @@ pub(crate) const SMALL: Recipe = Recipe {
     rows: 200,
     held_out: 4,
     goldens: true,
+    precision: "int8",
 };
 
 const WINDOW: usize = 3;
@@ -53,7 +56,7 @@ pub(crate) fn frame(part: &RenderedPart) -> Frame {
     Frame::new(part.width, part.height, Pixels::Rgb8(part.rgb.clone())).expect("frame")
 }
 
-fn spec_and_onnx() -> (BackboneSpec, Vec<u8>) {
+fn spec_and_onnx(precision: &str) -> (BackboneSpec, Vec<u8>) {
     let models = root().join("models");
     let text = std::fs::read_to_string(models.join("manifest.json")).expect("models/manifest.json");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -61,8 +64,8 @@ fn spec_and_onnx() -> (BackboneSpec, Vec<u8>) {
         .as_array()
         .expect("backbones")
         .iter()
-        .find(|b| b["precision"] == "int8")
-        .expect("an int8 backbone")
+        .find(|b| b["precision"] == precision)
+        .expect("a backbone")
         .clone();
     let file = models.join(entry["file"].as_str().expect("file"));
     let spec: BackboneSpec = serde_json::from_value(entry).expect("backbone description");
@@ -129,7 +132,7 @@ fn section(kind: SectionKind, dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> 
 
 /// Makes a bundle by `recipe`.
 pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
-    let (spec, onnx) = spec_and_onnx();
+    let (spec, onnx) = spec_and_onnx(recipe.precision);
     let side = recipe.side as usize;
     let grid = spec.grid(side);
     let input = InputGeometry {
@@ -302,6 +305,16 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
 pub(crate) fn small() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| build(&SMALL))
+}
+
+/// As [`small`], with the f32 backbone.
+pub(crate) fn small_in_floats() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    let recipe = Recipe {
+        precision: "f32",
+        ..SMALL
+    };
+    BYTES.get_or_init(|| build(&recipe))
 }
 
 /// The product that `partgate demo` has built in.
