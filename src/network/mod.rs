@@ -7,6 +7,7 @@
 mod accelerator;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod floats;
 pub(crate) mod integer;
 mod quantised;
 mod threads;
@@ -18,14 +19,13 @@ pub use integer::{Bytes, Kernel, KernelError, Refusal, StepCost, peak_products};
 pub use quantised::QuantisedError;
 pub use threads::Threads;
 
+use floats::{Floats, Typed};
 use integer::Integers;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{
-    RunOptions, TractErrorContext, TypedSimplePlan, TypedSimpleState,
-};
+use tract_onnx::tract_core::internal::{RunOptions, TypedSimplePlan};
 
 /// The arithmetic that a network file prescribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,25 +218,6 @@ enum Engine {
     Tract(Box<Floats>),
     #[cfg(feature = "cuda")]
     Gpu(Box<cuda::Gpu>),
-}
-
-/// A float network as tract has read and decluttered it, before it is laid out for an engine.
-struct Typed {
-    model: TypedModel,
-    /// Where each promised output is among the file's.
-    slots: Vec<usize>,
-    rounded_activations: usize,
-}
-
-/// A network that tract runs.
-struct Floats {
-    input_shape: Vec<usize>,
-    plan: Arc<TypedSimplePlan>,
-    state: TypedSimpleState,
-    input: Arc<Tensor>,
-    outputs: TVec<TValue>,
-    /// Where each promised output is among the file's.
-    slots: Vec<usize>,
 }
 
 fn chain(error: &TractError) -> String {
@@ -593,105 +574,5 @@ fn report(model: &TypedModel, signature: &Signature<'_>, threads: &Threads) -> K
         operators: quantised::census(operator_names.iter().map(String::as_str)),
         refused_nodes: Vec::new(),
         device: None,
-    }
-}
-
-impl Typed {
-    /// Reads a float network and checks that it keeps `signature`.
-    fn read(
-        reader: &tract_onnx::Onnx,
-        mut proto: tract_onnx::pb::ModelProto,
-        signature: &Signature<'_>,
-    ) -> Result<Self, NetworkError> {
-        let name = || signature.name.clone();
-        let load = |e: TractError| refused(signature, chain(&e));
-        let rounded_activations =
-            quantised::fuse_pairs(&mut proto).map_err(|source| NetworkError::Quantised {
-                name: name(),
-                source,
-            })?;
-        if (signature.precision == Precision::Int8) != (rounded_activations > 0) {
-            return Err(refused(
-                signature,
-                format!(
-                    "described as {} but the file has {rounded_activations} quantised activations",
-                    signature.precision
-                ),
-            ));
-        }
-        let output_names: Vec<String> = proto
-            .graph
-            .iter()
-            .flat_map(|g| g.output.iter().map(|o| o.name.clone()))
-            .collect();
-        let model = reader
-            .parse(&proto, None)
-            .and_then(|parsed| {
-                parsed
-                    .model
-                    .with_input_fact(0, f32::fact(&signature.input).into())?
-                    .into_typed()?
-                    .into_decluttered()
-            })
-            .map_err(load)?;
-        let mut slots = Vec::with_capacity(signature.outputs.len());
-        for (output, want) in &signature.outputs {
-            let fail = |problem: String| NetworkError::Output {
-                name: name(),
-                output: (*output).into(),
-                problem,
-            };
-            let slot = output_names
-                .iter()
-                .position(|o| o == output)
-                .ok_or_else(|| fail(format!("not among the outputs {output_names:?}")))?;
-            let fact = model.output_fact(slot).map_err(load)?;
-            if fact.shape.as_concrete() != Some(&want[..]) || fact.datum_type != f32::datum_type() {
-                return Err(fail(format!("gives {fact:?}, described as f32 {want:?}")));
-            }
-            slots.push(slot);
-        }
-        Ok(Self {
-            model,
-            slots,
-            rounded_activations,
-        })
-    }
-}
-
-impl Floats {
-    fn another(&self) -> TractResult<Self> {
-        Ok(Self {
-            input_shape: self.input_shape.clone(),
-            plan: self.plan.clone(),
-            state: self.plan.spawn()?,
-            input: Arc::new(Tensor::clone(&self.input)),
-            outputs: tvec!(),
-            slots: self.slots.clone(),
-        })
-    }
-
-    fn fill<R>(&mut self, fill: impl FnOnce(&mut [f32]) -> R) -> TractResult<R> {
-        // The previous run's state may still hold the input; only then is a new one made.
-        if Arc::get_mut(&mut self.input).is_none() {
-            self.input = Arc::new(Tensor::zero::<f32>(&self.input_shape)?);
-        }
-        let tensor = Arc::get_mut(&mut self.input).context("the input is held by a run")?;
-        let mut plain = tensor.try_as_plain_ram_mut()?;
-        Ok(fill(plain.as_slice_mut::<f32>()?))
-    }
-
-    fn infer(&mut self) -> TractResult<()> {
-        self.outputs.clear();
-        let input = TValue::from_const(self.input.clone());
-        self.outputs = self.state.run(tvec!(input))?;
-        Ok(())
-    }
-
-    fn output(&self, index: usize) -> TractResult<Option<&[f32]>> {
-        let Some(tensor) = self.outputs.get(self.slots[index]) else {
-            return Ok(None);
-        };
-        Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
     }
 }

@@ -144,7 +144,7 @@ impl Packed {
         Self {
             groups,
             steps,
-            weights,
+            weights: kernel.laid_out(weights),
             bias,
             factors,
             saturation: rounding.saturation,

@@ -12,7 +12,7 @@ const MOST_CELLS: usize = 8;
 /// Products per second of `kernel` on one thread: registers full, all data in the first cache, the
 /// best of many short rounds within `time`.
 pub(super) fn peak(kernel: Kernel, time: Duration) -> f64 {
-    let weights = Blocks::filled(PANELS * LANES * STRIDE, 3);
+    let weights = kernel.laid_out(Blocks::filled(PANELS * LANES * STRIDE, 3));
     let panels = Panels {
         steps: STEPS,
         weights: weights.bytes(),

@@ -92,6 +92,7 @@ impl IntegerBank {
             }
             bank.pack(row, &centred);
         }
+        bank.weights = kernel.laid_out(bank.weights);
         bank.limits.hold().then_some(bank)
     }
 

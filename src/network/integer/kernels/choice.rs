@@ -1,5 +1,6 @@
 //! Which kernel runs: the fastest that the processor has, or the one that is asked for.
 
+use super::blocks::{BLOCK, Blocks};
 use std::fmt;
 use thiserror::Error;
 
@@ -125,6 +126,32 @@ impl Kernel {
             Kernel::Neon => 0,
             #[cfg(target_arch = "aarch64")]
             Kernel::Dotprod => super::dotprod::OFFSET,
+        }
+    }
+
+    /// Bytes of a block of weights in this kernel's layout.
+    pub(crate) fn weight_bytes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => super::avx2::WEIGHTS,
+            _ => BLOCK,
+        }
+    }
+
+    /// Blocks of sixteen times four weights, in this kernel's layout.
+    pub(crate) fn laid_out(self, weights: Blocks) -> Blocks {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => {
+                let of = weights.bytes();
+                let mut laid_out = Blocks::filled(of.len() / BLOCK * super::avx2::WEIGHTS, 0);
+                let to = laid_out.bytes_mut().chunks_exact_mut(super::avx2::WEIGHTS);
+                for (block, to) in of.chunks_exact(BLOCK).zip(to) {
+                    super::avx2::lay_out(block, to);
+                }
+                laid_out
+            }
+            _ => weights,
         }
     }
 }

@@ -54,15 +54,15 @@ pub(crate) const fn read_quads(side: usize, stride: usize, start: usize, quads: 
 }
 
 impl Taps<'_> {
-    /// Panics when a table is shorter than the groups want, or the geometry is none of those that
-    /// [`row`] knows.
-    pub(super) fn check(&self) {
+    /// Panics when a table is shorter than the groups want, with `bytes` bytes a block of weights, or the
+    /// geometry is none of those that [`row`] knows.
+    pub(super) fn check(&self, bytes: usize) {
         assert!(matches!((self.side, self.stride), (3 | 5, 1 | 2)) && self.start < QUAD);
         // Padding is narrower than the kernel, so no three taps start at column 1.
         assert!((self.side, self.start) != (3, 1), "start");
         let blocks = packed_blocks(self.side, self.stride, self.start);
         assert!(
-            self.weights.len() >= self.groups * blocks * BLOCK,
+            self.weights.len() >= self.groups * blocks * bytes,
             "weights"
         );
         assert!(self.bias.len() >= self.groups * LANES, "biases");
@@ -134,7 +134,7 @@ unsafe fn geometry<
                 .weights
                 .as_ptr()
                 .cast::<i8>()
-                .add(group * blocks * BLOCK);
+                .add(group * blocks * I::WEIGHTS);
             let mut from = *rows;
             for row in from.iter_mut().take(SIDE) {
                 *row = row.add(group * row_stride);
@@ -184,7 +184,7 @@ unsafe fn sums<
             for place in 0..const { places(STRIDE) } {
                 for k in 0..touched(SIDE, STRIDE, START, place) {
                     let block = I::weights(weights);
-                    weights = weights.add(BLOCK);
+                    weights = weights.add(I::WEIGHTS);
                     for q in 0..QUADS {
                         for x in 0..QUAD {
                             if x % places(STRIDE) == place {

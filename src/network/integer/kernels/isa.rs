@@ -9,6 +9,8 @@
 //!   bytes side by side: the depthwise convolution reads this.
 //! - *pixels*: four times sixteen channels, apart from each other: tensors outside a block.
 
+use super::blocks::BLOCK;
+
 /// Channels of a block: lanes of a vector.
 pub(crate) const LANES: usize = 16;
 /// Pixels of a block, and bytes of a lane.
@@ -41,6 +43,8 @@ pub(crate) struct Addition {
 /// bytes that its line names. No pointer needs an alignment.
 #[allow(clippy::missing_safety_doc)] // said once, above
 pub(crate) trait Isa: Copy {
+    /// Bytes of a block of weights in the order in which the set reads them.
+    const WEIGHTS: usize = BLOCK;
     /// Sixteen i32.
     type Sums: Copy;
     /// Sixteen times four u8.
@@ -56,7 +60,7 @@ pub(crate) trait Isa: Copy {
     unsafe fn sums(from: *const i32) -> Self::Sums;
     /// 64 bytes.
     unsafe fn factors(from: *const f32) -> Self::Factors;
-    /// 64 bytes.
+    /// [`Isa::WEIGHTS`] bytes.
     unsafe fn weights(from: *const i8) -> Self::Weights;
     /// 64 bytes.
     unsafe fn bytes(from: *const u8) -> Self::Bytes;

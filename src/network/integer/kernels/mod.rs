@@ -91,7 +91,7 @@ compiled!(on_dotprod, dotprod::Dotprod, "neon,dotprod", 1, 1, 1);
 impl Kernel {
     /// Output rows `rows` of a convolution, into `output`, which starts with the first of them.
     pub(crate) fn dense(self, dense: &Dense<'_>, rows: Range<usize>, output: &mut [u8]) {
-        dense.check(&rows, output);
+        dense.check(self.weight_bytes(), &rows, output);
         // SAFETY: checked above, and a kernel is chosen only where it was detected.
         unsafe {
             match self {
@@ -118,7 +118,7 @@ impl Kernel {
         output: &mut [u8],
         scratch: &mut [u8],
     ) {
-        block.check(&rows, output, scratch);
+        block.check(self.weight_bytes(), &rows, output, scratch);
         // SAFETY: checked above, and a kernel is chosen only where it was detected.
         unsafe {
             match self {

@@ -1,13 +1,12 @@
 //! Sums of products as they are, for what is not a network: vectors against the rows of a bank.
 
 use super::Kernel;
-use super::blocks::BLOCK;
 use super::isa::{Isa, LANES, QUAD};
 use super::portable::Portable;
 use std::marker::PhantomData;
 
 /// Rows of a bank in panels of [`LANES`]: for each step of [`QUAD`] dimensions one block, which
-/// has four bytes of each row.
+/// has four bytes of each row, laid out for the kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels<'a> {
     pub(crate) steps: usize,
@@ -69,7 +68,7 @@ impl<I: Isa, const C: usize, const P: usize, const F: bool> Tile for Of<I, C, P,
             assert!(size_of::<I::Sums>() == size_of::<[i32; LANES]>());
         }
         assert!(
-            rows.weights.len() >= (panel + P) * rows.steps * BLOCK,
+            rows.weights.len() >= (panel + P) * rows.steps * I::WEIGHTS,
             "weights"
         );
         assert!(rows.bias.len() >= (panel + P) * LANES, "biases");
@@ -90,7 +89,7 @@ impl<I: Isa, const C: usize, const P: usize, const F: bool> Tile for Of<I, C, P,
                     held[c][p] = start;
                 }
             }
-            let panel_bytes = rows.steps * BLOCK;
+            let panel_bytes = rows.steps * I::WEIGHTS;
             let mut weights = rows.weights.as_ptr().cast::<i8>().add(panel * panel_bytes);
             let mut from = bytes.as_ptr();
             for _ in 0..rows.steps {
@@ -104,7 +103,7 @@ impl<I: Isa, const C: usize, const P: usize, const F: bool> Tile for Of<I, C, P,
                         held[c][p] = I::dot(held[c][p], spread, columns[p]);
                     }
                 }
-                weights = weights.add(BLOCK);
+                weights = weights.add(I::WEIGHTS);
                 from = from.add(QUAD);
             }
             let to = sums.as_mut_ptr();

@@ -151,9 +151,9 @@ fn other_fits(
 }
 
 impl Dense<'_> {
-    /// The bounds argument of [`dense`].
-    pub(super) fn check(&self, rows: &Range<usize>, output: &[u8]) {
-        self.filter.check();
+    /// The bounds argument of [`dense`], with `weights` bytes a block of weights.
+    pub(super) fn check(&self, weights: usize, rows: &Range<usize>, output: &[u8]) {
+        self.filter.check(weights);
         assert!(rows.start < rows.end, "rows");
         assert!(self.filter.steps == self.window.operand.steps(), "steps");
         let columns = self.output.columns;
@@ -174,10 +174,10 @@ impl Dense<'_> {
 }
 
 impl Block<'_> {
-    /// The bounds argument of [`block`].
-    pub(super) fn check(&self, rows: &Range<usize>, output: &[u8], scratch: &[u8]) {
+    /// The bounds argument of [`block`], with `weights` bytes a block of weights.
+    pub(super) fn check(&self, weights: usize, rows: &Range<usize>, output: &[u8], scratch: &[u8]) {
         let (wide, taps, columns) = (&self.wide, &self.taps, self.output.columns);
-        taps.check();
+        taps.check(weights);
         assert!(rows.start < rows.end && taps.groups == wide.groups, "rows");
         let groups = self.output_groups();
         assert!(self.output.fit(rows.len(), groups, output.len()), "output");
@@ -186,12 +186,12 @@ impl Block<'_> {
             "addition"
         );
         if let Some(project) = &self.project {
-            project.check();
+            project.check(weights);
             assert!(project.steps == self.projection().steps(), "projection");
         }
         match &self.source {
             Source::Convolution { window, filter } => {
-                filter.check();
+                filter.check(weights);
                 assert!(filter.groups == wide.groups, "expansion");
                 assert!(filter.steps == window.operand.steps(), "steps");
                 assert!(
@@ -236,8 +236,8 @@ const WEIGHTS_AT_ONCE: usize = if cfg!(test) { 2 * 1024 } else { 128 * 1024 };
 
 /// How many groups of outputs go through all rows of a band before the next: all if their weights stay
 /// in the cache, otherwise as many as do, in whole tiles. Where the weights are large, the rows are few.
-fn groups_at_once(filter: &Filter<'_>, tile: usize) -> usize {
-    let fit = WEIGHTS_AT_ONCE / (filter.steps * BLOCK).max(1);
+fn groups_at_once(filter: &Filter<'_>, bytes: usize, tile: usize) -> usize {
+    let fit = WEIGHTS_AT_ONCE / (filter.steps * bytes).max(1);
     if filter.groups <= fit {
         return filter.groups;
     }
@@ -255,9 +255,9 @@ pub(super) unsafe fn dense<I: Isa, const QUADS: usize, const GROUPS: usize>(
     output: &mut [u8],
 ) {
     let quads = dense.output.columns.div_ceil(QUAD);
-    let at_once = groups_at_once(&dense.filter, GROUPS);
+    let at_once = groups_at_once(&dense.filter, I::WEIGHTS, GROUPS);
     for group in (0..dense.filter.groups).step_by(at_once) {
-        let filter = dense.filter.part(group, at_once);
+        let filter = dense.filter.part(group, at_once, I::WEIGHTS);
         for y in rows.clone() {
             // SAFETY: `check` holds for the last row, and with it for those before; a part's groups
             // are among the output's.

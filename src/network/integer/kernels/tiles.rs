@@ -36,7 +36,7 @@ impl Operand {
     }
 }
 
-/// Weights of `groups` groups of sixteen outputs: `steps` blocks a group.
+/// Weights of `groups` groups of sixteen outputs: `steps` blocks a group, laid out for the kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Filter<'a> {
     pub(crate) groups: usize,
@@ -48,22 +48,22 @@ pub(crate) struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    /// `count` groups from `first` on, or as many as there are.
-    pub(super) fn part(&self, first: usize, count: usize) -> Filter<'a> {
+    /// `count` groups from `first` on, or as many as there are, of blocks of `bytes` bytes.
+    pub(super) fn part(&self, first: usize, count: usize, bytes: usize) -> Filter<'a> {
         let groups = count.min(self.groups - first);
         Filter {
             groups,
-            weights: &self.weights[first * self.steps * BLOCK..],
+            weights: &self.weights[first * self.steps * bytes..],
             bias: &self.bias[first * LANES..],
             factors: &self.factors[first * LANES..],
             ..*self
         }
     }
 
-    /// Panics when a table is shorter than the groups want.
-    pub(super) fn check(&self) {
+    /// Panics when a table is shorter than the groups want; blocks of weights have `bytes` bytes.
+    pub(super) fn check(&self, bytes: usize) {
         assert!(
-            self.weights.len() >= self.groups * self.steps * BLOCK,
+            self.weights.len() >= self.groups * self.steps * bytes,
             "weights"
         );
         assert!(self.bias.len() >= self.groups * LANES, "biases");
@@ -239,7 +239,7 @@ unsafe fn tile<I: Isa, const QUADS: usize, const GROUPS: usize>(
     // SAFETY: the bytes read are within `operand.extent`, weights within `steps` blocks a group,
     // biases and factors within sixteen a group, all of which the caller has.
     unsafe {
-        let weights_stride = filter.steps * BLOCK;
+        let weights_stride = filter.steps * I::WEIGHTS;
         let bias = filter.bias.as_ptr().add(group * LANES);
         let mut sums = [[[I::sums(bias); QUAD]; QUADS]; GROUPS];
         for g in 1..GROUPS {
@@ -268,7 +268,7 @@ unsafe fn tile<I: Isa, const QUADS: usize, const GROUPS: usize>(
                     }
                 }
                 at = at.wrapping_add(operand.depth_stride);
-                weights = weights.add(BLOCK);
+                weights = weights.add(I::WEIGHTS);
             }
         }
         for g in 0..GROUPS {

@@ -43,15 +43,17 @@ pub(super) unsafe fn quarters(packed: Pair) -> [__m128i; QUAD] {
     }
 }
 
-/// Implements [`super::isa::Isa`] for `$set` with the dot product `$dot` of two `__m256i`.
+/// Implements [`super::isa::Isa`] for `$set` with the dot product `$dot` of two `__m256i`. Blocks of weights
+/// have `$bytes` bytes; `$load` reads one.
 macro_rules! isa_of_ymm {
-    ($set:ident, $dot:expr) => {
+    ($set:ident, $weights:ty, $bytes:expr, $load:path, $dot:path) => {
         // SAFETY of the blocks below: the trait's contract gives the processor and the bytes
         // behind each pointer; every access is unaligned.
         impl Isa for $set {
+            const WEIGHTS: usize = $bytes;
             type Sums = Pair;
             type Bytes = Pair;
-            type Weights = Pair;
+            type Weights = $weights;
             type Factors = [__m256; 2];
             /// In the order of channels.
             type Packed = Pair;
@@ -67,8 +69,8 @@ macro_rules! isa_of_ymm {
             }
 
             #[inline(always)]
-            unsafe fn weights(from: *const i8) -> Pair {
-                unsafe { Self::bytes(from.cast()) }
+            unsafe fn weights(from: *const i8) -> $weights {
+                unsafe { $load(from) }
             }
 
             #[inline(always)]
@@ -87,7 +89,7 @@ macro_rules! isa_of_ymm {
             }
 
             #[inline(always)]
-            unsafe fn dot(sums: Pair, bytes: Pair, weights: Pair) -> Pair {
+            unsafe fn dot(sums: Pair, bytes: Pair, weights: $weights) -> Pair {
                 unsafe {
                     [
                         $dot(sums[0], bytes[0], weights[0]),
