@@ -126,7 +126,7 @@ fn untransposed(
         transpose_a: !op.transpose_b,
         transpose_b: !op.transpose_a,
         transpose_c: false,
-        ..op.clone()
+        ..*op
     };
     let factors = [node.inputs[1], node.inputs[0]];
     TypedModelPatch::replace_single_op(model, node, &factors, product).map(Some)
