@@ -6,9 +6,14 @@ use partgate::backbone::{Precision, Threads};
 use partgate::inspection::Inspector;
 use partgate::product::{DType, FORMAT, GoldenKind, Manifest, Product, SectionKind, Signature};
 use partgate::score::{Border, Measure, NeighbourhoodForm, Rule};
+use partgate::size::Size;
 use partgate::verdict::{BoundMethod, Verdict};
 use serde_json::Value;
 use std::path::PathBuf;
+
+fn square(side: usize) -> Size {
+    Size::square(side)
+}
 
 const BLAKE3: [(&str, &str); 2] = [
     (
@@ -112,7 +117,7 @@ fn what_the_fields_mean_has_not_moved() {
     assert_eq!(manifest.created_unix, Some(1_700_000_000));
     assert_eq!(manifest.minimum_runtime, [0, 1, 0]);
     let input = &manifest.input;
-    assert_eq!((input.resize, input.crop), (80, 64));
+    assert_eq!((input.resize, input.crop), (square(80), square(64)));
     let roi = input.roi.expect("a region");
     assert_eq!((roi.x, roi.y, roi.width, roi.height), (4, 4, 88, 88));
     let method = &manifest.method;
@@ -238,7 +243,7 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     let manifest = product.manifest();
     assert!(matches!(product.signature(), Signature::Unsigned));
     assert_eq!((manifest.name.as_str(), manifest.revision), ("golden", 5));
-    assert_eq!(manifest.input.side(), 64);
+    assert_eq!(manifest.input.size(), square(64));
     let method = &manifest.method;
     assert_eq!(
         (method.rule, method.border),
@@ -251,7 +256,10 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     );
     let near = method.neighbourhood.as_ref().expect("a neighbourhood");
     let shape = near.shape;
-    assert_eq!((shape.grid, shape.dimensions, shape.window), (8, 11, 3));
+    assert_eq!(
+        (shape.grid, shape.dimensions, shape.window),
+        (square(8), 11, 3)
+    );
     assert_eq!((shape.bottleneck, shape.hidden, shape.entries), (4, 8, 10));
     assert!(
         shape.form == NeighbourhoodForm::Edge { place: true } && shape.precision == Precision::Int8
@@ -265,7 +273,7 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     assert_eq!((density.neighbours, density.power), (9, 0.5));
     let refinement = method.refinement.as_ref().expect("a refinement");
     let shape = refinement.shape;
-    assert_eq!((shape.grid, shape.dimensions), (8, 11));
+    assert_eq!((shape.grid, shape.dimensions), (square(8), 11));
     assert_eq!((shape.channels, shape.blocks), (4, 2));
     assert_eq!((refinement.scale, refinement.weight), (1.25, 0.375));
     assert_eq!(refinement.separation, [0.625, 0.6875]);
@@ -285,7 +293,10 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     assert_eq!((taken.shortfall, taken.spread), (0.1875, 0.09375));
     assert_eq!(manifest.others.len(), 1);
     let other = &manifest.others[0];
-    assert_eq!((other.input.resize, other.input.crop), (40, 32));
+    assert_eq!(
+        (other.input.resize, other.input.crop),
+        (square(40), square(32))
+    );
     assert_eq!(
         (other.method.rule, other.method.border),
         (Rule::Pni, Border::Zero)

@@ -7,6 +7,7 @@
 mod bundle;
 
 use partgate::backbone::{Backbone, BackboneError, BackboneSpec, Precision, Threads};
+use partgate::size::Size;
 
 const SIDE: usize = 64;
 
@@ -32,7 +33,7 @@ fn described(name: &str) -> (BackboneSpec, Vec<u8>) {
 fn load(name: &str, side: usize, threads: usize) -> Result<Backbone, BackboneError> {
     let (spec, onnx) = described(name);
     let threads = Threads::new(threads).expect("threads");
-    Backbone::load(&onnx, &spec, side, &threads)
+    Backbone::load(&onnx, &spec, Size::square(side), &threads)
 }
 
 fn taps(name: &str, threads: usize) -> [Vec<f32>; 2] {
@@ -153,7 +154,7 @@ fn a_file_that_differs_from_its_description_is_refused() {
     assert!(error.to_string().contains("multiple of 32"), "{error}");
     let (mut spec, onnx) = described("efficientnet-lite0-f32");
     let refused = |spec: &BackboneSpec, word: &str| {
-        let error = Backbone::load(&onnx, spec, SIDE, &Threads::default());
+        let error = Backbone::load(&onnx, spec, Size::square(SIDE), &Threads::default());
         let error = error.err().expect("refused").to_string();
         assert!(error.contains(word), "{error}");
     };

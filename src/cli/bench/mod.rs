@@ -14,6 +14,7 @@ use partgate::frame::Frame;
 use partgate::frame::file::read_frame;
 use partgate::inspection::{Inspector, Kernels, Stage};
 use partgate::product::Product;
+use partgate::size::Size;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -116,7 +117,8 @@ struct Report {
     warmup: u32,
     threads: usize,
     bank_rows: usize,
-    side: usize,
+    #[serde(rename = "side")]
+    size: Size,
     /// Further members of an ensemble, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<MemberSize>,
@@ -127,7 +129,8 @@ struct Report {
 
 #[derive(Serialize)]
 struct MemberSize {
-    side: usize,
+    #[serde(rename = "side")]
+    size: Size,
     bank_rows: usize,
 }
 
@@ -240,11 +243,11 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
         warmup: arguments.warmup,
         threads: threads.count(),
         bank_rows: product.bank().rows(),
-        side: inspector.side(),
+        size: inspector.size(),
         others: product.members()[1..]
             .iter()
             .map(|member| MemberSize {
-                side: member.input().side(),
+                size: member.input().size(),
                 bank_rows: member.bank().rows(),
             })
             .collect(),
@@ -270,12 +273,12 @@ fn print(
     let others: String = report
         .others
         .iter()
-        .map(|m| format!(" + {} px, bank of {} rows", m.side, m.bank_rows))
+        .map(|m| format!(" + {} px, bank of {} rows", m.size.briefly(), m.bank_rows))
         .collect();
     out.line(format_args!(
         "{}: {} px, bank of {} rows{others}, {} threads, {} runs",
         report.bundle.display(),
-        report.side,
+        report.size.briefly(),
         report.bank_rows,
         report.threads,
         report.runs

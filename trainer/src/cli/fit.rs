@@ -111,6 +111,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     }
     settings.goldens = args.goldens;
     let images = GoodImages::find(&args.dir)?;
+    args.method.keep_aspect(&mut settings, &images)?;
     if let Some(path) = &args.mask {
         settings.ignore = Some(ignore_mask(
             path,

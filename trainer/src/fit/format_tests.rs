@@ -28,6 +28,7 @@ use partgate::score::{
 };
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
+use partgate::size::Size;
 use partgate::verdict::Thresholds;
 use prost::Message;
 use std::path::Path;
@@ -144,7 +145,8 @@ fn backbone(rng: &mut Rng) -> Vec<u8> {
 
 /// A refinement network of random weights that adds a little to the score.
 fn refinement(shape: RefinementShape, rng: &mut Rng) -> Vec<u8> {
-    let [grid, d, c] = [shape.grid, shape.dimensions, shape.channels].map(|v| v as usize);
+    let Size { width, height } = shape.grid;
+    let [d, c] = [shape.dimensions, shape.channels].map(|v| v as usize);
     let mut layer = |inputs: usize, outputs: usize, side: usize, groups: usize| Convolution {
         weights: (0..outputs * inputs / groups * side * side)
             .map(|_| 0.3 * rng.gaussian())
@@ -172,9 +174,9 @@ fn refinement(shape: RefinementShape, rng: &mut Rng) -> Vec<u8> {
     let x = graph.convolution(&x, &last);
     let x = graph.add(&score, &x);
     graph.finish(
-        ("cells", &[1, grid, grid, d + 1]),
+        ("cells", &[1, height, width, d + 1]),
         &x,
-        ("refined", &[1, 1, grid, grid]),
+        ("refined", &[1, 1, height, width]),
         "partgate tests",
     )
 }
@@ -202,12 +204,12 @@ fn blotched(frame: &Frame) -> Frame {
 }
 
 fn features(onnx: &[u8], spec: &BackboneSpec, input: &InputGeometry, border: Border) -> Features {
-    let side = input.side();
-    let grid = spec.grid(side);
-    let mut network = Backbone::load(onnx, spec, side, &Threads::default()).expect("a backbone");
+    let size = input.size();
+    let grid = spec.grid(size);
+    let mut network = Backbone::load(onnx, spec, size, &Threads::default()).expect("a backbone");
     let mut preprocessor = Preprocessor::new(input.clone(), spec.input.mean, spec.input.std);
     let mut aggregator = Aggregator::new(grid, TAPS, 3, border);
-    let length = grid * grid * D;
+    let length = grid.area() * D;
     let mut values = vec![0.0; IMAGES * length];
     for (image, out) in values.chunks_exact_mut(length).enumerate() {
         network
@@ -269,7 +271,7 @@ fn fitted(features: &Features, rows: usize, entries: usize, precision: Precision
     let assignment: Vec<u16> = nearest(&values, &first).iter().map(|&r| r as u16).collect();
     let targets = nearest(&features.values, &first);
     let network = NeighbourhoodShape {
-        grid: features.grid as u32,
+        grid: features.grid,
         dimensions: D as u32,
         window: 3,
         bottleneck: 4,
@@ -358,7 +360,7 @@ fn first(
         little_endian(&scale),
     ));
     let shape = RefinementShape {
-        grid: features.grid as u32,
+        grid: features.grid,
         dimensions: D as u32,
         channels: 4,
         blocks: 2,
@@ -457,7 +459,7 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
     let mut rng = Rng::new(2);
     let onnx = [backbone(&mut rng), backbone(&mut rng)];
     let channels = TAPS.map(|t| t as u32);
-    let mut manifest = manifest(64, channels, method(Rule::Patchcore));
+    let mut manifest = manifest(Size::square(64), channels, method(Rule::Patchcore));
     manifest.input = InputGeometry {
         roi: Some(Rect {
             x: 4,
@@ -465,13 +467,13 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
             width: 72,
             height: 74,
         }),
-        resize: 72,
-        crop: 64,
+        resize: Size::square(72),
+        crop: Size::square(64),
     };
     let smaller = InputGeometry {
         roi: None,
-        resize: 40,
-        crop: 32,
+        resize: Size::square(40),
+        crop: Size::square(32),
     };
     let spec = manifest.backbone.clone();
     let mut sections = Vec::new();
@@ -538,8 +540,8 @@ fn make_the_golden_bundle() {
         .iter()
         .map(|(_, _, frame)| {
             let score = inspector.inspect(frame).expect("a score").score;
-            let side = inspector.side();
-            (score, coarse(inspector.map(), side))
+            let size = inspector.size();
+            (score, coarse(inspector.map(), size))
         })
         .collect();
     let (low, high) = (inspected[0].0, inspected[1].0);

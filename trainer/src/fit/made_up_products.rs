@@ -7,6 +7,7 @@ use partgate::product::{
     DType, Manifest, Method, Parity, PositionEvidence, SectionBytes, SectionKind, Training,
 };
 use partgate::score::{Border, PositionMask, Rule, SightingTable};
+use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds};
 
 pub(super) fn bound(threshold: f32, rate: f64) -> Bound {
@@ -74,8 +75,8 @@ pub(super) fn position(sightings: u32) -> PositionEvidence {
     }
 }
 
-/// A product for a square picture of `side` pixels, taps of `channels` at strides 8 and 16.
-pub(super) fn manifest(side: usize, channels: [u32; 2], method: Method) -> Manifest {
+/// A product for pictures of `size` pixels, taps of `channels` at strides 8 and 16.
+pub(super) fn manifest(size: Size, channels: [u32; 2], method: Method) -> Manifest {
     let tap = |name: &str, channels, stride| TapSpec {
         output: name.into(),
         channels,
@@ -88,11 +89,7 @@ pub(super) fn manifest(side: usize, channels: [u32; 2], method: Method) -> Manif
         created_unix: None,
         tool_version: "tests".into(),
         minimum_runtime: [0, 1, 0],
-        input: InputGeometry {
-            roi: None,
-            resize: side as u32,
-            crop: side as u32,
-        },
+        input: InputGeometry::whole(None, size),
         backbone: BackboneSpec {
             name: "tiny".into(),
             precision: Precision::F32,
