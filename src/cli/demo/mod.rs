@@ -217,7 +217,7 @@ impl Painter {
             Picture::png(&painted, size.width, size.height, "").map_err(Failure::unexpected)?;
         let path = self.folder.overlays.join(format!("{number:04}.png"));
         output_folder::write(&path, &file.bytes)?;
-        // The network sees a square. On the page the picture has the part's proportions again.
+        // On the page the picture has the part's proportions again.
         let (width, height) = (part.width * 3 / 5, part.height * 3 / 5);
         let picture = Picture::jpeg(&part.rgb, part.width, part.height, format!("part {number}"));
         let alt = format!("score map of part {number}");

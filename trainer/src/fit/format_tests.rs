@@ -1,5 +1,5 @@
-//! Writes `tests/golden/format-2.pgp` and its fields anew; see the README beside it for when that
-//! is right.
+//! Writes `tests/golden/format-2.pgp`, `format-3.pgp` and their fields anew; see the README beside
+//! them for when that is right.
 
 use super::density;
 use super::features::{Features, ImageSet};
@@ -455,26 +455,58 @@ fn second(features: &Features, backbone: &[u8], sections: &mut Vec<SectionBytes>
     method
 }
 
-fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
-    let mut rng = Rng::new(2);
-    let onnx = [backbone(&mut rng), backbone(&mut rng)];
-    let channels = TAPS.map(|t| t as u32);
-    let mut manifest = manifest(Size::square(64), channels, method(Rule::Patchcore));
-    manifest.input = InputGeometry {
-        roi: Some(Rect {
+/// Sizes of the inputs of a golden bundle.
+struct GoldenInputs {
+    first: InputGeometry,
+    second: InputGeometry,
+}
+
+impl GoldenInputs {
+    fn new([resize, crop]: [Size; 2], [other_resize, other_crop]: [Size; 2]) -> Self {
+        let roi = Rect {
             x: 4,
             y: 2,
             width: 72,
             height: 74,
-        }),
-        resize: Size::square(72),
-        crop: Size::square(64),
-    };
-    let smaller = InputGeometry {
-        roi: None,
-        resize: Size::square(40),
-        crop: Size::square(32),
-    };
+        };
+        Self {
+            first: InputGeometry {
+                roi: Some(roi),
+                resize,
+                crop,
+            },
+            second: InputGeometry {
+                roi: None,
+                resize: other_resize,
+                crop: other_crop,
+            },
+        }
+    }
+
+    fn format_2() -> Self {
+        let square = Size::square;
+        Self::new([square(72), square(64)], [square(40), square(32)])
+    }
+
+    fn format_3() -> Self {
+        Self::new(
+            [Size::new(104, 72), Size::new(96, 64)],
+            [Size::new(56, 40), Size::new(48, 32)],
+        )
+    }
+}
+
+fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
+    let mut rng = Rng::new(2);
+    let onnx = [backbone(&mut rng), backbone(&mut rng)];
+    let channels = TAPS.map(|t| t as u32);
+    let mut manifest = manifest(Size::square(64), channels, method(Rule::Patchcore));
+    let GoldenInputs {
+        first: input,
+        second: smaller,
+    } = inputs;
+    let size = input.size();
+    manifest.input = input;
     let spec = manifest.backbone.clone();
     let mut sections = Vec::new();
     let seen = features(&onnx[0], &spec, &manifest.input, Border::Inside);
@@ -486,11 +518,19 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
         method: second(&seen, &onnx[1], &mut sections),
     }];
     manifest.member_scales = vec![1.5, 0.75];
-    let bits = (0..64 * 8u32).map(|i| if i % 8 == 0 && i < 160 { 0x3f } else { 0 });
+    // The left six pixels of the upper twenty rows.
+    let row = size.width / 8;
+    let bits = (0..size.height * row).map(|i| {
+        if i % row == 0 && i < 20 * row {
+            0x3f
+        } else {
+            0
+        }
+    });
     sections.push(section(
         (SectionKind::IgnoreMask, 0),
         DType::Bits,
-        &[64, 64],
+        &[size.height, size.width],
         bits.collect(),
     ));
     manifest.name = "golden".into();
@@ -499,7 +539,7 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
     manifest.created_unix = Some(1_700_000_002);
     manifest.training = Training {
         images: IMAGES as u32,
-        cells: 256,
+        cells: (IMAGES * size.area() / 64) as u64,
         digest: std::array::from_fn(|i| i as u8),
         seed: 7,
         folds: 2,
@@ -523,11 +563,21 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
     (manifest, sections)
 }
 
-/// A bundle with every part of the format that this version can write, and small.
 #[test]
 #[ignore = "writes tests/golden/format-2.pgp: only when the format itself changes"]
-fn make_the_golden_bundle() {
-    let (mut manifest, mut sections) = golden_bundle();
+fn make_the_golden_bundle_of_format_2() {
+    make_golden_bundle("format-2", GoldenInputs::format_2());
+}
+
+#[test]
+#[ignore = "writes tests/golden/format-3.pgp: only when the format itself changes"]
+fn make_the_golden_bundle_of_format_3() {
+    make_golden_bundle("format-3", GoldenInputs::format_3());
+}
+
+/// A bundle with every part of the format that this version can write, and small.
+fn make_golden_bundle(name: &str, inputs: GoldenInputs) {
+    let (mut manifest, mut sections) = golden_bundle(inputs);
     let bare = write(manifest.clone(), &sections, &Signature::Unsigned).expect("write");
     let product = Product::from_bytes(bare, "golden").expect("a bundle");
     let mut inspector = Inspector::new(&product, &Threads::default()).expect("an inspector");
@@ -574,11 +624,11 @@ fn make_the_golden_bundle() {
     }
     let bytes = write(manifest, &sections, &Signature::Unsigned).expect("write");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
-    let target = folder.join("format-2.pgp");
+    let target = folder.join(format!("{name}.pgp"));
     std::fs::write(&target, &bytes).expect("write");
     let written = Product::open(&target).expect("bundle");
     let fields = serde_json::to_string_pretty(written.manifest()).expect("JSON");
-    std::fs::write(folder.join("format-2.json"), fields + "\n").expect("write");
+    std::fs::write(folder.join(format!("{name}.json")), fields + "\n").expect("write");
     println!(
         "{} bytes, BLAKE3 {}",
         written.size(),
