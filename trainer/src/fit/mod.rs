@@ -33,6 +33,7 @@ mod position;
 mod principal;
 mod refined;
 mod refinement;
+pub(crate) mod region;
 pub(crate) mod report;
 #[cfg(test)]
 mod rule_tests;

@@ -121,7 +121,9 @@ impl Sizes {
             .min(settings.max_bank as u64)
             .min(all);
         let dimensions: u64 = spec.taps.iter().map(|t| u64::from(t.channels)).sum();
-        let mapped = settings.principal.map_or(dimensions, |p| dimensions.min(p as u64));
+        let mapped = settings
+            .principal
+            .map_or(dimensions, |p| dimensions.min(p as u64));
         let network = rules.iter().any(RuleSpec::network);
         let paper = match settings.network {
             NetworkForm::Paper { layers, .. } if network => {
@@ -184,7 +186,11 @@ fn memory_bytes(
     let sizes = Sizes::new(file, settings, images)?;
     let (cells, all, rows) = (sizes.cells, sizes.all, sizes.rows);
     let dimensions = sizes.dimensions;
-    let mapped = if sizes.mapped < dimensions { sizes.mapped } else { 0 };
+    let mapped = if sizes.mapped < dimensions {
+        sizes.mapped
+    } else {
+        0
+    };
     let projected = settings.projection_for(sizes.mapped as usize) as u64;
     let compared = if projected > 0 { projected } else { dimensions };
     let vectors = all * (dimensions + mapped + projected) * 4;

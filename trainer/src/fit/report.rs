@@ -4,9 +4,11 @@ use super::bundle::Bundle;
 use super::ensemble::{Ensemble, Separation, Separations};
 use super::member::FittedMember;
 use super::outliers::{Outlier, outliers};
+use super::region::PartBox;
 use super::seconds::FitSeconds;
 use super::shift::ShiftSensitivity;
 use crate::dataset::GoodImages;
+use partgate::backbone::Rect;
 use partgate::product::{
     Choice, DensityEvidence, NeighbourhoodEvidence, Operating, PositionEvidence, RefinementEvidence,
 };
@@ -26,6 +28,10 @@ pub(crate) struct FitReport {
     pub(crate) bank_rows: usize,
     pub(crate) dimensions: usize,
     pub(crate) backbone: String,
+    /// The box around the part in the pictures, where one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) part: Option<PartBox>,
+    pub(crate) region: Option<Rect>,
     /// Share of the features' variance that the map of `dimensions` directions keeps; `None` without
     /// a map.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +94,8 @@ impl FittedProduct {
             bank_rows: first.bank_rows,
             dimensions: first.dimensions,
             backbone: first.backbone.name.clone(),
+            part: None,
+            region: manifest.input.roi,
             variance_kept: first.variance_kept,
             rule: first.spec.rule,
             method: manifest.method.in_words(),

@@ -78,6 +78,14 @@ pub(super) fn print(report: &FitReport, output: &Path) {
             report.cached_images
         );
     }
+    if let Some(part) = &report.part {
+        let advice = match report.region {
+            None => "; --roi auto would look at this region only",
+            Some(region) if region == part.region => ", which is the region",
+            Some(_) => "",
+        };
+        println!("  {}{advice}", part.in_words());
+    }
     if let Some(kept) = report.variance_kept {
         println!(
             "  the {} principal directions keep {:.1} % of the features' variance",
