@@ -6,7 +6,7 @@ use crate::frame::file::ImageFileError;
 use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
-use crate::score::{Aggregator, Condition, ScoreMap, Search, highest};
+use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, highest};
 use crate::size::Size;
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;
@@ -48,7 +48,7 @@ pub enum Stage {
     Preprocess,
     /// The network.
     Backbone,
-    /// Taps to feature vectors.
+    /// Taps to feature vectors, and their map.
     Aggregate,
     /// Nearest allowed bank row of each cell, with the neighbourhood network.
     Nearest,
@@ -135,6 +135,8 @@ struct Pipeline {
     preprocessor: Preprocessor,
     backbone: Backbone,
     aggregator: Aggregator,
+    /// The backbone's features and their map, if the product has one.
+    mapped: Option<(Vec<f32>, LinearMap)>,
     features: Vec<f32>,
     search: Search,
     refiner: Option<Refiner>,
@@ -162,7 +164,11 @@ impl Pipeline {
                 placement,
             )?,
             aggregator: Aggregator::new(grid, channels, method.patch as usize, method.border),
-            features: vec![0.0; grid.area() * spec.dimensions()],
+            mapped: member.feature_map().map(|map| {
+                let features = vec![0.0; grid.area() * spec.dimensions()];
+                (features, map.clone())
+            }),
+            features: vec![0.0; grid.area() * member.bank().dimensions()],
             search: product.search(member, threads)?,
             refiner: product.refiner(member, threads)?,
             map: product.score_map(member),
@@ -181,7 +187,13 @@ impl Pipeline {
         self.backbone.infer()?;
         done(Stage::Backbone);
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
-        self.aggregator.run(fine, coarse, &mut self.features);
+        match &mut self.mapped {
+            None => self.aggregator.run(fine, coarse, &mut self.features),
+            Some((features, map)) => {
+                self.aggregator.run(fine, coarse, features);
+                map.run(features, &mut self.features);
+            }
+        }
         done(Stage::Aggregate);
         self.search.run(&self.features, threads)?;
         done(Stage::Nearest);

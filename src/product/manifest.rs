@@ -352,6 +352,10 @@ pub enum SectionKind {
     SightingTotals,
     /// Factor of each bank row.
     RowScale,
+    /// Evidence of the operating points, postcard encoding of `Operating`.
+    Operating,
+    /// Matrix that maps the backbone's features to those of the bank.
+    FeatureMap,
 }
 
 /// Element type of a section.

@@ -4,6 +4,7 @@
 use super::ensemble::{self, Ensemble};
 use super::golden::{GoldenFrame, golden_frames};
 use super::member::{FittedMember, lowest_median_highest};
+use super::operating::{damaged_scores_of, operating};
 use super::sections::{bits, opaque, section};
 use super::settings::Settings;
 use crate::dataset::GoodImages;
@@ -13,8 +14,8 @@ use partgate::backbone::Precision;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{
-    self, AuditEntry, DType, Golden, GoldenKind, Manifest, Member, Parity, Product, SectionBytes,
-    SectionKind, Signature,
+    self, AuditEntry, DType, Golden, GoldenKind, Manifest, Member, Operating, Parity, Product,
+    SectionBytes, SectionKind, Signature,
 };
 use partgate::verdict::Verdict;
 
@@ -122,6 +123,7 @@ pub(crate) struct Bundle {
     pub(crate) scores: Vec<f32>,
     /// `None` for a product of one member.
     pub(crate) ensemble: Option<Ensemble>,
+    pub(crate) operating: Operating,
 }
 
 impl Bundle {
@@ -143,6 +145,8 @@ impl Bundle {
             None
         };
         let mut manifest = manifest(settings, members, ensemble.as_ref());
+        let operating = operating_of(settings, members, ensemble.as_ref())?;
+        sections.push(operating.section()?);
         let bare = written(&manifest, &sections)?;
         let opened = Product::from_bytes(bare, &settings.name)?;
         add_goldens(images, settings, &opened, &mut manifest, &mut sections)?;
@@ -155,8 +159,29 @@ impl Bundle {
             manifest,
             scores: scores.clone(),
             ensemble,
+            operating,
         })
     }
+}
+
+/// What budgets of false rejects cost and bring.
+fn operating_of(
+    settings: &Settings,
+    members: &[FittedMember],
+    ensemble: Option<&Ensemble>,
+) -> Result<Operating, TrainError> {
+    let first = &members[0];
+    let partitions = members.iter().map(|m| m.held_out.cells.len()).min();
+    let (goods, damaged) = match ensemble {
+        Some(ensemble) => (&ensemble.scores, ensemble.copies.clone()),
+        None => (&first.held_out.scores, damaged_scores_of(&first.copies)),
+    };
+    Ok(operating(
+        goods,
+        partitions.unwrap_or(1),
+        damaged,
+        settings.risk,
+    )?)
 }
 
 /// Adds golden images as `opened`, the bundle without them, inspects them.
