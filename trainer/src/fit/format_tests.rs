@@ -4,7 +4,8 @@
 use super::density;
 use super::features::{Features, ImageSet};
 use super::made_up_products::{
-    bound, manifest, mask_section, method, network_sections, position, section, sighting_sections,
+    GoldenInputs, bound, manifest, mask_section, method, network_sections, position, section,
+    sighting_sections,
 };
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_mask, place_table, windowed_counts};
@@ -12,7 +13,7 @@ use super::sections::little_endian;
 use super::training::Learning;
 use crate::export::{Convolution, Graph};
 use crate::png::png;
-use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Rect};
+use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{InspectionError, Inspector};
 use partgate::network::{Precision, Threads};
@@ -453,47 +454,6 @@ fn second(features: &Features, backbone: &[u8], sections: &mut Vec<SectionBytes>
     near.threshold = 0.0625;
     method.neighbourhood = Some(near);
     method
-}
-
-/// Sizes of the inputs of a golden bundle.
-struct GoldenInputs {
-    first: InputGeometry,
-    second: InputGeometry,
-}
-
-impl GoldenInputs {
-    fn new([resize, crop]: [Size; 2], [other_resize, other_crop]: [Size; 2]) -> Self {
-        let roi = Rect {
-            x: 4,
-            y: 2,
-            width: 72,
-            height: 74,
-        };
-        Self {
-            first: InputGeometry {
-                roi: Some(roi),
-                resize,
-                crop,
-            },
-            second: InputGeometry {
-                roi: None,
-                resize: other_resize,
-                crop: other_crop,
-            },
-        }
-    }
-
-    fn format_2() -> Self {
-        let square = Size::square;
-        Self::new([square(72), square(64)], [square(40), square(32)])
-    }
-
-    fn format_3() -> Self {
-        Self::new(
-            [Size::new(104, 72), Size::new(96, 64)],
-            [Size::new(56, 40), Size::new(48, 32)],
-        )
-    }
 }
 
 fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
