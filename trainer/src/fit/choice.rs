@@ -14,6 +14,7 @@
 use super::copies::{DamagedCopy, Harm};
 use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, shortfall};
 use super::rules::RuleSpec;
+use super::settings::LEAST_IMAGES;
 use super::study::{Partition, Study};
 use super::thresholds::thresholds_from;
 use crate::error::TrainError;
@@ -22,8 +23,6 @@ use partgate::product::{Candidate, Choice};
 use partgate::score::Rule;
 use partgate::seed::Rng;
 
-/// Fewest good images from which a rule other than the plain bank is chosen.
-pub(crate) const LEAST_IMAGES: usize = 50;
 /// A candidate must save this much of the shortfall, ...
 const LEAST_GAIN: f64 = 0.005;
 /// ... more than nothing in this share of the samples that are drawn from the images, ...

@@ -145,7 +145,7 @@ pub(crate) struct MethodArgs {
     #[arg(long, value_name = "POWER")]
     density: Option<f32>,
     /// Refinement network: `on` trains one and lets damaged copies decide its weight (0 leaves it
-    /// out) [default: on with auto, else off]
+    /// out) [default: on with auto and 50 good images or more, else off]
     #[arg(long, value_enum)]
     refine: Option<Switch>,
     /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
@@ -388,11 +388,7 @@ impl MethodArgs {
             map_side: None,
             rule: self.rule(),
             density: self.density(),
-            refine: self
-                .refine
-                .map_or(matches!(self.method, Method::Auto), |r| {
-                    matches!(r, Switch::On)
-                }),
+            refine: self.refine.map(|switch| matches!(switch, Switch::On)),
             ring: self.ring,
             entries: self.entries(),
             network: self.network(),
