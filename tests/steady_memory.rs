@@ -14,6 +14,7 @@ use partgate::product::Product;
 use partgate::score::{Aggregator, Border, Condition, Neighbour, PackedBank, PositionMask, Scorer};
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
+use partgate::size::Size;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -50,25 +51,25 @@ fn frame(renderer: &Renderer, index: u64) -> Frame {
 #[test]
 fn nothing_is_allocated_around_the_network() {
     let _alone = ALONE.lock().expect("lock");
-    let (side, grid, channels) = (128, 16, [40, 112]);
+    let (size, grid, channels) = (Size::square(128), Size::square(16), [40, 112]);
     let geometry = InputGeometry {
         roi: None,
-        resize: side as u32,
-        crop: side as u32,
+        resize: size,
+        crop: size,
     };
     let mut rng = Rng::new(1);
     let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.gaussian()).collect() };
-    let views = [(); 3].map(|()| (draw(40 * grid * grid), draw(112 * grid * grid / 4)));
+    let views = [(); 3].map(|()| (draw(40 * grid.area()), draw(112 * grid.area() / 4)));
     let bank = PackedBank::new(draw(152 * 300), 152);
     let mut preprocessor = Preprocessor::new(geometry, [127.0; 3], [128.0; 3]);
     let mut aggregator = Aggregator::new(grid, channels, 3, Border::Zero);
-    let mut features = vec![0.0; grid * grid * 152];
+    let mut features = vec![0.0; grid.area() * 152];
     // The position condition allows every cell of the first view its nearest row, and few cells of
     // the others.
-    let mut nearest = vec![Neighbour::default(); grid * grid];
+    let mut nearest = vec![Neighbour::default(); grid.area()];
     aggregator.run(&views[0].0, &views[0].1, &mut features);
     bank.nearest(&features, None, &Threads::default(), &mut nearest);
-    let mut mask = PositionMask::nothing(grid * grid, 300);
+    let mut mask = PositionMask::nothing(grid.area(), 300);
     for (cell, neighbour) in nearest.iter().enumerate() {
         mask.allow(cell, neighbour.row as usize);
         mask.allow(cell, cell % 300);
@@ -78,10 +79,10 @@ fn nothing_is_allocated_around_the_network() {
         vec![Condition::by_place(mask)],
         None,
         None,
-        (grid, side),
+        (grid, size),
         2.0,
     );
-    let mut input = vec![0.0; 3 * side * side];
+    let mut input = vec![0.0; 3 * size.area()];
     let renderer = Renderer::new(1);
     let frames = [frame(&renderer, 0), frame(&renderer, 1)];
     let mut inspector = |frame: &Frame, view: usize| {
@@ -103,7 +104,7 @@ fn nothing_is_allocated_around_the_network() {
     let taken = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(sum.is_finite());
     assert!(
-        again[0] == 0 && again[1..].iter().all(|&n| n > grid * grid / 2),
+        again[0] == 0 && again[1..].iter().all(|&n| n > grid.area() / 2),
         "cells searched again: {again:?}"
     );
     assert_eq!(taken, 0, "allocations in 21 frames");

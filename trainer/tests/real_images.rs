@@ -11,6 +11,7 @@ use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Th
 use partgate::frame::file::{images_under, read_frame};
 use partgate::score::{Aggregator, Border};
 use partgate::seed::Rng;
+use partgate::size::Size;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -46,17 +47,23 @@ impl Network {
     fn load(name: &str) -> Self {
         let Shipped { spec, onnx } = Shipped::read(name);
         let spec: BackboneSpec = serde_json::from_value(spec).expect("description");
-        let backbone = Backbone::load(&onnx, &spec, SIDE, &Threads::default()).expect("network");
+        let backbone =
+            Backbone::load(&onnx, &spec, Size::square(SIDE), &Threads::default()).expect("network");
         let geometry = InputGeometry {
             roi: None,
-            resize: SIDE as u32,
-            crop: SIDE as u32,
+            resize: Size::square(SIDE),
+            crop: Size::square(SIDE),
         };
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
         Self {
             backbone,
             preprocessor: Preprocessor::new(geometry, spec.input.mean, spec.input.std),
-            aggregator: Aggregator::new(spec.grid(SIDE), channels, PATCH, Border::Zero),
+            aggregator: Aggregator::new(
+                spec.grid(Size::square(SIDE)),
+                channels,
+                PATCH,
+                Border::Zero,
+            ),
         }
     }
 

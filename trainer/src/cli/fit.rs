@@ -138,6 +138,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     let images = GoodImages::find(&args.dir)?;
     let part = part_region(&images)?;
     settings.features.input.roi = region(args, part.as_ref())?;
+    args.method.keep_aspect(&mut settings, &images)?;
     if let Some(path) = &args.mask {
         settings.ignore = Some(ignore_mask(
             path,

@@ -13,6 +13,7 @@ use partgate::product::{
     Choice, DensityEvidence, NeighbourhoodEvidence, Operating, PositionEvidence, RefinementEvidence,
 };
 use partgate::score::Rule;
+use partgate::size::Size;
 use partgate::verdict::Thresholds;
 use serde::Serialize;
 
@@ -135,8 +136,9 @@ pub(crate) struct EnsembleReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct MemberReport {
     pub(crate) backbone: String,
-    /// Side of the network's input, pixels.
-    pub(crate) side: usize,
+    /// The network's input, pixels; a square is told by its side.
+    #[serde(rename = "side")]
+    pub(crate) size: Size,
     pub(crate) rule: String,
     pub(crate) bank_rows: usize,
     pub(crate) dimensions: usize,
@@ -159,7 +161,7 @@ impl EnsembleReport {
             members: members
                 .map(|((index, member), &scale)| MemberReport {
                     backbone: member.backbone.name.clone(),
-                    side: member.input.side(),
+                    size: member.input.size(),
                     rule: member.spec.to_string(),
                     bank_rows: member.bank_rows,
                     dimensions: member.dimensions,

@@ -6,6 +6,7 @@ use super::rules::RuleSpec;
 use super::thresholds::Risk;
 use partgate::backbone::Precision;
 use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
+use partgate::size::Size;
 
 /// Fewest good images from which a rule other than the plain bank, or a refinement, is chosen.
 pub(crate) const LEAST_IMAGES: usize = 50;
@@ -33,14 +34,15 @@ pub(crate) enum NetworkForm {
 pub(crate) struct OtherMember {
     /// Another network.
     pub(crate) backbone: Option<String>,
-    /// Another side after the resize, pixels.
-    pub(crate) size: Option<u32>,
+    /// Another size after the resize, pixels. A square means the first member's aspect at about as
+    /// many pixels in all.
+    pub(crate) size: Option<Size>,
 }
 
 impl std::fmt::Display for OtherMember {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let backbone = self.backbone.iter().map(|b| format!("backbone={b}"));
-        let size = self.size.iter().map(|s| format!("size={s}"));
+        let size = self.size.iter().map(|s| format!("size={}", s.typed()));
         let parts: Vec<String> = backbone.chain(size).collect();
         write!(f, "--member {}", parts.join(","))
     }
@@ -57,9 +59,9 @@ pub(crate) struct Settings {
     pub(crate) backbone: String,
     /// Further members of an ensemble: the same product by another network, or at another size.
     pub(crate) others: Vec<OtherMember>,
-    /// Side of the maps and of [`Settings::ignore`], pixels; `None` takes the network's input. All
+    /// Size of the maps and of [`Settings::ignore`], pixels; `None` takes the network's input. All
     /// members of an ensemble draw their maps at the first member's size.
-    pub(crate) map_side: Option<usize>,
+    pub(crate) map_size: Option<Size>,
     /// The rule; `None` chooses by held-out goods and damaged copies of them.
     pub(crate) rule: Option<RuleSpec>,
     /// Power of the rows' spacing in the scale of distances under `auto`; 0 leaves them.
@@ -87,7 +89,7 @@ pub(crate) struct Settings {
     pub(crate) window: Option<usize>,
     /// Sightings that allow a row; `None` takes the published threshold.
     pub(crate) sightings: Option<usize>,
-    /// Pixels that do not count, `[side, side]` of the maps.
+    /// Pixels that do not count, `[height, width]` of the maps.
     pub(crate) ignore: Option<Vec<bool>>,
     pub(crate) folds: usize,
     /// Random splits into folds; `None` decides by the number of images.
@@ -128,10 +130,10 @@ impl Settings {
         self.projection.unwrap_or(usual)
     }
 
-    /// The neighbourhood network's size on a grid of `grid` x `grid` cells for `entries` rows of D.
+    /// The neighbourhood network's size on the feature grid `grid` for `entries` rows of D.
     pub(crate) fn network_shape(
         &self,
-        grid: usize,
+        grid: Size,
         dimensions: usize,
         entries: usize,
         precision: Precision,
@@ -144,7 +146,7 @@ impl Settings {
             }
         };
         NeighbourhoodShape {
-            grid: grid as u32,
+            grid,
             dimensions: dimensions as u32,
             window: self.ring.unwrap_or(default_window(grid).max(5)) as u32,
             bottleneck: bottleneck as u32,

@@ -87,7 +87,8 @@ impl<'a> Run<'a> {
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
             return Ok(CategoryRecord { record, kept: true });
         }
-        let settings = self.method.settings(name)?;
+        let mut settings = self.method.settings(name)?;
+        self.method.keep_aspect(&mut settings, &goods)?;
         let FittedProduct {
             bytes,
             report: fitted,

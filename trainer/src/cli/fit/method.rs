@@ -1,13 +1,15 @@
 //! Options of the method, which `fit`, `benchmark` and `ablate` share.
 
 use crate::cli::risk::RiskArgs;
+use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
-use crate::fit::{CacheSettings, FeatureSettings, catalogue};
+use crate::fit::{CacheSettings, FeatureSettings, aspect, catalogue};
 use clap::{Args, ValueEnum};
 use partgate::backbone::InputGeometry;
 use partgate::score::{Border, Rule};
+use partgate::size::{Size, SizeError};
 use std::path::PathBuf;
 
 /// Scoring rules by their names on the command line.
@@ -45,6 +47,14 @@ enum NetworkName {
     Paper,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Aspect {
+    /// As --size gives it
+    Size,
+    /// That of the region
+    Keep,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BorderName {
     Zero,
@@ -56,13 +66,13 @@ enum BorderName {
 struct CacheArgs {
     /// Keep the images' feature vectors in this folder. A fit that was interrupted, or is repeated
     /// with another bank, rule or thresholds, takes them from there instead of running the
-    /// backbone again; another program version, processor, backbone, --size, --crop, --roi,
-    /// --patch, --border or a changed image does not. The bundle is the same with and without.
+    /// backbone again; another program version, processor, backbone, --size, --aspect, --crop,
+    /// --roi, --patch, --border or a changed image does not. The bundle is the same with and without.
     /// Fits may share the folder, and it may be deleted any time [default: nothing is kept]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Most that the cache may take, MiB; what was not used for longest is dropped first. An image
-    /// takes 0.6 MiB at --size 256, in proportion to the square of the size, and so for every
+    /// takes 0.6 MiB at --size 256, in proportion to the pixels of the input, and so for every
     /// member
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
     cache_limit: u64,
@@ -81,19 +91,24 @@ pub(crate) struct MethodArgs {
     /// Which bank rows may explain a place
     #[arg(long, value_enum, default_value = "auto")]
     method: Method,
-    /// Images are resized to N x N pixels
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    size: u32,
-    /// Then the central N x N pixels are kept [default: all]
-    #[arg(long, value_name = "N")]
-    crop: Option<u32>,
+    /// The region is resized to N x N or to W x H pixels, multiples of 32
+    #[arg(long, value_name = "N|WxH", default_value = "256")]
+    size: Size,
+    /// Aspect of the input: as --size gives it (a square for one number), or that of the region
+    /// (without --roi of the pictures) at about N x N pixels in all
+    #[arg(long, value_enum, default_value = "size")]
+    aspect: Aspect,
+    /// Then the central N x N or W x H pixels are kept [default: all]
+    #[arg(long, value_name = "N|WxH")]
+    crop: Option<Size>,
     /// A shipped backbone by name (efficientnet-lite0-int8, efficientnet-lite0-f32) or FILE.onnx
     /// with its FILE.onnx.json
     #[arg(long, value_name = "NAME", default_value = catalogue::DEFAULT)]
     backbone: String,
     /// Inspect by one more network or input size as well and average the maps, each in units of its
     /// own good parts: size=N, backbone=NAME or backbone=NAME,size=N; what is not named is taken
-    /// from --size and --backbone. May be given twice: a product has three members at most, and a
+    /// from --size and --backbone. Where that is no square, size=N means its aspect at about N x N
+    /// pixels in all. May be given twice: a product has three members at most, and a
     /// board needs the time of all of them for every part
     #[arg(long = "member", value_name = "size=N,backbone=NAME", value_parser = parse_member)]
     members: Vec<OtherMember>,
@@ -191,8 +206,7 @@ fn parse_member(text: &str) -> Result<OtherMember, String> {
             Some(("size", value)) => {
                 twice(member.size.is_some())?;
                 let size = value.parse();
-                member.size =
-                    Some(size.map_err(|e| format!("size={value}: pixels are expected: {e}"))?);
+                member.size = Some(size.map_err(|e: SizeError| format!("size={value}: {e}"))?);
             }
             Some(("backbone", value)) if !value.is_empty() => {
                 twice(member.backbone.is_some())?;
@@ -223,10 +237,30 @@ impl MethodArgs {
         if self.sigma.is_some_and(|s| !(0.0..=256.0).contains(&s)) {
             return refused("--sigma: 0 to 256 pixels");
         }
+        self.check_input()?;
         self.check_bank()?;
         self.check_sightings()?;
         self.check_network()?;
         self.check_coverage()
+    }
+
+    fn check_input(&self) -> Result<(), TrainError> {
+        if self.aspect == Aspect::Size {
+            return Ok(());
+        }
+        if !self.size.is_square() {
+            return refused(format!(
+                "--aspect keep: --size {} already has an aspect; give --size as one number, or leave --aspect out",
+                self.size.typed()
+            ));
+        }
+        if let Some(crop) = self.crop {
+            return refused(format!(
+                "--aspect keep: with --crop {} the aspect would be the crop's; cut the picture with --roi, or give --size and --crop as WxH",
+                crop.typed()
+            ));
+        }
+        Ok(())
     }
 
     fn check_bank(&self) -> Result<(), TrainError> {
@@ -358,6 +392,25 @@ impl MethodArgs {
         Some(spec.with_density(self.density()))
     }
 
+    /// Gives `settings`, whose region of interest is known, the input that `images` ask for under
+    /// --aspect keep; does nothing without.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where no usable size has their aspect.
+    pub(crate) fn keep_aspect(
+        &self,
+        settings: &mut Settings,
+        images: &GoodImages,
+    ) -> Result<(), TrainError> {
+        if self.aspect == Aspect::Keep {
+            let spec = catalogue::backbone(&settings.backbone)?.spec;
+            let multiple_of = spec.input.multiple_of.max(1) as usize;
+            let input = &mut settings.features.input;
+            *input = aspect::keep(input, images, multiple_of)?;
+        }
+        Ok(())
+    }
+
     /// Settings for a product called `name`.
     pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
         self.check()?;
@@ -385,7 +438,7 @@ impl MethodArgs {
             },
             backbone: self.backbone.clone(),
             others: self.members.clone(),
-            map_side: None,
+            map_size: None,
             rule: self.rule(),
             density: self.density(),
             refine: self.refine.map(|switch| matches!(switch, Switch::On)),
@@ -433,14 +486,16 @@ mod tests {
             backbone: backbone.map(String::from),
             size,
         };
+        let square = |side| Some(Size::square(side));
         for (text, want) in [
-            ("size=320", member(None, Some(320))),
+            ("size=320", member(None, square(320))),
+            ("size=320x256", member(None, Some(Size::new(320, 256)))),
             ("backbone=a/b.onnx", member(Some("a/b.onnx"), None)),
             (
                 "backbone=x=y.onnx,size=64",
-                member(Some("x=y.onnx"), Some(64)),
+                member(Some("x=y.onnx"), square(64)),
             ),
-            ("size=64, backbone=lite", member(Some("lite"), Some(64))),
+            ("size=64, backbone=lite", member(Some("lite"), square(64))),
         ] {
             let found = parse_member(text).expect(text);
             assert_eq!(found, want);
@@ -454,6 +509,7 @@ mod tests {
             "320",
             "size",
             "size=x",
+            "size=3x",
             "size=-3",
             "backbone=",
             "side=3",
