@@ -12,7 +12,7 @@
 //! differ; and not without a gain that resampling the images confirms.
 
 use super::copies::{DamagedCopy, Harm};
-use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, shortfall};
+use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, median, shortfall};
 use super::rules::RuleSpec;
 use super::settings::LEAST_IMAGES;
 use super::study::{Partition, Study};
@@ -221,12 +221,6 @@ impl<'a> Comparison<'a> {
         };
         self.families.iter().map(sum).collect()
     }
-}
-
-fn median(scores: &[f32]) -> f32 {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 /// The figures behind the choice of `best` in a sentence.

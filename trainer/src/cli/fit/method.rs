@@ -3,11 +3,14 @@
 use crate::cli::risk::RiskArgs;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
+use crate::fit::region::PartBox;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
+use crate::fit::size_choice::SIDES;
 use crate::fit::{CacheSettings, FeatureSettings, aspect, catalogue};
 use clap::{Args, ValueEnum};
 use partgate::backbone::InputGeometry;
+use partgate::frame::file::read_frame;
 use partgate::score::{Border, Rule};
 use partgate::size::{Size, SizeError};
 use std::path::PathBuf;
@@ -45,6 +48,25 @@ enum NetworkName {
     Edge,
     /// As published, fully connected layers over all features of the cells around: needs a host
     Paper,
+}
+
+/// What `--size` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SizeArgument {
+    /// To be chosen by the good images.
+    Auto,
+    Given(Size),
+}
+
+impl std::str::FromStr for SizeArgument {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => text.parse().map(Self::Given),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,9 +113,11 @@ pub(crate) struct MethodArgs {
     /// Which bank rows may explain a place
     #[arg(long, value_enum, default_value = "auto")]
     method: Method,
-    /// The region is resized to N x N or to W x H pixels, multiples of 32
-    #[arg(long, value_name = "N|WxH", default_value = "256")]
-    size: Size,
+    /// The region is resized to N x N or to W x H pixels, multiples of 32. `auto` (fit only) compares
+    /// 256, 384 and 512 pixels, and the whole picture with the box around the part, on damaged copies
+    /// of good images; it takes another than 256 pixels of the whole picture only for a sure gain
+    #[arg(long, value_name = "N|WxH|auto", default_value = "256")]
+    size: SizeArgument,
     /// Aspect of the input: as --size gives it (a square for one number), or that of the region
     /// (without --roi of the pictures) at about N x N pixels in all
     #[arg(long, value_enum, default_value = "size")]
@@ -245,13 +269,19 @@ impl MethodArgs {
     }
 
     fn check_input(&self) -> Result<(), TrainError> {
+        if let (SizeArgument::Auto, Some(crop)) = (self.size, self.crop) {
+            return refused(format!(
+                "--size auto with --crop {}: give --roi instead of a crop, or a size",
+                crop.typed()
+            ));
+        }
         if self.aspect == Aspect::Size {
             return Ok(());
         }
-        if !self.size.is_square() {
+        if !self.size().is_square() {
             return refused(format!(
                 "--aspect keep: --size {} already has an aspect; give --size as one number, or leave --aspect out",
-                self.size.typed()
+                self.size().typed()
             ));
         }
         if let Some(crop) = self.crop {
@@ -411,6 +441,65 @@ impl MethodArgs {
         Ok(())
     }
 
+    /// The size to begin with.
+    fn size(&self) -> Size {
+        match self.size {
+            SizeArgument::Auto => Size::square(SIDES[0]),
+            SizeArgument::Given(size) => size,
+        }
+    }
+
+    /// Whether the size is to be chosen by the good images.
+    pub(crate) fn auto_size(&self) -> bool {
+        self.size == SizeArgument::Auto
+    }
+
+    /// The inputs that --size auto compares, the usual one first: every size on the region of
+    /// `settings`, and on the box around the part where the region is the whole picture.
+    ///
+    /// # Errors
+    /// [`TrainError`] where the first image cannot be read, or no usable size has its aspect.
+    pub(crate) fn inputs_to_compare(
+        &self,
+        settings: &Settings,
+        images: &GoodImages,
+        part: Option<&PartBox>,
+    ) -> Result<Vec<InputGeometry>, TrainError> {
+        let given = settings.features.input.roi;
+        let mut regions = vec![given];
+        regions.extend(
+            part.filter(|_| given.is_none())
+                .map(|part| Some(part.region)),
+        );
+        let frame = read_frame(&images.paths[0])?;
+        let mut inputs = Vec::new();
+        for side in SIDES {
+            for &region in &regions {
+                let longer = match region {
+                    Some(region) => region.width.max(region.height) as usize,
+                    None => frame.width().max(frame.height()),
+                };
+                // More pixels than the camera has show nothing more.
+                if side > SIDES[0] && side > longer {
+                    continue;
+                }
+                let mut settings = settings.clone();
+                settings.features.input = InputGeometry::whole(region, Size::square(side));
+                self.keep_aspect(&mut settings, images)?;
+                inputs.push(settings.features.input);
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// As [`MethodArgs::settings`], for commands that do not choose a size.
+    pub(crate) fn settings_of_a_size(&self, name: &str) -> Result<Settings, TrainError> {
+        if self.auto_size() {
+            refused("--size auto: only `fit` chooses a size; give one")?;
+        }
+        self.settings(name)
+    }
+
     /// Settings for a product called `name`.
     pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
         self.check()?;
@@ -422,8 +511,8 @@ impl MethodArgs {
             features: FeatureSettings {
                 input: InputGeometry {
                     roi: None,
-                    resize: self.size,
-                    crop: self.crop.unwrap_or(self.size),
+                    resize: self.size(),
+                    crop: self.crop.unwrap_or(self.size()),
                 },
                 patch: self.patch,
                 border: match self.border {
