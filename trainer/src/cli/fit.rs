@@ -11,6 +11,7 @@ use crate::error::TrainError;
 use crate::fit;
 use crate::fit::region::{PartBox, part_region};
 use crate::fit::report::FittedProduct;
+use crate::fit::settings::LEAST_IMAGES;
 use crate::fit::size_choice::choose_size;
 use clap::Args;
 use free_space::ReservedSpace;
@@ -151,7 +152,15 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     let part = part_region(&images)?;
     settings.features.input.roi = region(args, part.as_ref())?;
     args.method.keep_aspect(&mut settings, &images)?;
-    let size = if args.method.auto_size() {
+    let few = images.paths.len() < LEAST_IMAGES;
+    let size = if args.method.auto_size() && few {
+        log::warn!(
+            "--size auto: {} good images are too few to choose by ({LEAST_IMAGES} are needed), so the usual {} pixels are taken",
+            images.paths.len(),
+            settings.features.input.size()
+        );
+        None
+    } else if args.method.auto_size() {
         let inputs = args
             .method
             .inputs_to_compare(&settings, &images, part.as_ref())?;

@@ -5,7 +5,8 @@
 //! candidate is fitted as a plain bank, and damaged copies, painted at the resolution of the
 //! pictures, are inspected under its own threshold: the shortfall of `choice`, on the copies that all
 //! candidates see. A candidate that costs more is taken only for a gain that resampling the images
-//! confirms.
+//! confirms. Nothing is chosen by few images: on 31 cookies the copies saved 10 % at 384 pixels, and
+//! real defects escaped twice as often (docs/ablation.md).
 
 use super::copies::{CopyId, damaged_copies};
 use super::held_out::{damaged_scores, held_out_scores, median, shortfall};
