@@ -11,7 +11,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
 use partgate::frame::{Frame, Pixels};
-use partgate::network::{Kernel, peak_products};
+use partgate::network::{Kernel, peak_products, peak_search_products};
 use partgate::score::{Aggregator, Border, Neighbour, PackedBank, ScoreMap};
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
@@ -23,9 +23,11 @@ const DIMENSIONS: usize = 152;
 fn main() {
     let kernel = Kernel::chosen().expect("a kernel of this processor");
     let peak = peak_products(kernel, Duration::from_millis(300));
+    let search = peak_search_products(kernel, Duration::from_millis(300));
     println!(
-        "one thread by {kernel}: at most {:.1} GMAC/s in int8",
-        peak / 1e9
+        "one thread by {kernel}: at most {:.1} GMAC/s in int8, {:.1} in the search",
+        peak / 1e9,
+        search / 1e9
     );
     println!("memory: {:.1} GB/s to copy on one thread", copied() / 1e9);
     divan::main();

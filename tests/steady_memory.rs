@@ -162,3 +162,48 @@ fn what_is_held_does_not_grow_with_the_number_of_parts() {
         );
     }
 }
+
+/// Resident memory of this process in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.expect("VmRSS").parse().expect("a number")
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn what_is_held_does_not_grow_over_100_000_parts() {
+    let _alone = ALONE.lock().expect("lock");
+    // The smallest product whose search has its first pass in integers.
+    let recipe = bundle::Recipe {
+        side: 64,
+        rows: 300,
+        goldens: false,
+        ..bundle::SMALL
+    };
+    let product = Product::from_bytes(bundle::build(&recipe), "test bundle").expect("bundle");
+    let mut inspector = Inspector::new(&product, &Threads::default()).expect("inspector");
+    let renderer = Renderer::new(2);
+    let frames: Vec<Frame> = (0..50).map(|i| frame(&renderer, i)).collect();
+    let (mut early, mut taken) = ((0, 0), 0);
+    for part in 0..100_000 {
+        inspector.inspect(&frames[part % 50]).expect("inspection");
+        if part == 999 {
+            taken = ALLOCATIONS.load(Ordering::Relaxed);
+            early = (LIVE_BYTES.load(Ordering::Relaxed), resident());
+        }
+    }
+    let taken = ALLOCATIONS.load(Ordering::Relaxed) - taken;
+    let late = (LIVE_BYTES.load(Ordering::Relaxed), resident());
+    println!(
+        "heap {} bytes, resident {} KiB after 1,000 parts",
+        early.0, early.1
+    );
+    println!(
+        "heap {} bytes, resident {} KiB after 100,000, {taken} allocations between",
+        late.0, late.1
+    );
+    assert!(late.0 - early.0 < 16 * 1024, "the heap grew");
+    assert!(late.1 <= early.1 + 256, "resident memory grew");
+}

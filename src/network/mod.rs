@@ -15,7 +15,9 @@ mod threads;
 pub use accelerator::{
     Accelerator, AcceleratorError, CpuNode, DeviceReport, Found, Need, Placement,
 };
-pub use integer::{Bytes, Kernel, KernelError, Refusal, StepCost, peak_products};
+pub use integer::{
+    Bytes, Kernel, KernelError, Refusal, StepCost, peak_products, peak_search_products,
+};
 pub use quantised::QuantisedError;
 pub use threads::Threads;
 

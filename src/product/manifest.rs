@@ -358,6 +358,13 @@ pub enum SectionKind {
     FeatureMap,
 }
 
+impl SectionKind {
+    /// Whether format 3 brought it.
+    pub(super) fn is_new(self) -> bool {
+        matches!(self, Self::Operating | Self::FeatureMap)
+    }
+}
+
 /// Element type of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

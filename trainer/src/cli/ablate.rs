@@ -384,7 +384,7 @@ fn timed_frames(tests: &[TestImage]) -> Result<Vec<Frame>, TrainError> {
 
 /// Settings of `ablate`: without golden images, which nobody looks at here.
 fn settings(args: &AblateArgs, goods: &GoodImages) -> Result<Settings, TrainError> {
-    let mut settings = args.method.settings("ablation")?;
+    let mut settings = args.method.settings_of_a_size("ablation")?;
     args.method.keep_aspect(&mut settings, goods)?;
     settings.goldens = 0;
     Ok(settings)

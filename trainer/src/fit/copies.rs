@@ -26,7 +26,7 @@ const DAMAGE_STREAM: u64 = 5;
 const EXCHANGES_TRIED: usize = 8 * EXCHANGED_COPIES;
 
 /// What was done to a copy of a good image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Harm {
     /// Something foreign, painted on the picture.
     Surface,
@@ -48,7 +48,7 @@ impl Harm {
 
 /// Identity of a damaged copy. Painted copies with the same identity are the same picture for every
 /// member of an ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CopyId {
     pub(crate) image: usize,
     pub(crate) harm: Harm,

@@ -43,6 +43,7 @@ mod seconds;
 mod sections;
 pub(crate) mod settings;
 mod shift;
+pub(crate) mod size_choice;
 pub(crate) mod study;
 pub(crate) mod thresholds;
 mod training;

@@ -176,13 +176,12 @@ fn copies(images: usize) -> u64 {
 }
 
 /// The most memory that fitting a member on `images` images takes, bytes: features, and the work of
-/// the folds and of the bank on top of them. `alone` says that the product has no other.
+/// the folds and of the bank on top of them.
 fn memory_bytes(
     file: &BackboneFile,
     settings: &Settings,
     images: usize,
     threads: u64,
-    alone: bool,
 ) -> Result<u64, TrainError> {
     let sizes = Sizes::new(file, settings, images)?;
     let (cells, all, rows) = (sizes.cells, sizes.all, sizes.rows);
@@ -219,13 +218,11 @@ fn memory_bytes(
         // Every bank keeps its network's file.
         work += banks * paper.bytes;
     }
-    if settings.refine {
-        // Scores, changed shares and refined scores of every good image.
-        work += all * 12;
+    if settings.refines(images) {
+        // Scores, changed shares and refined scores of every good image, in each partition.
+        work += all * 12 * settings.partitions(images) as u64;
     }
-    if settings.rule.is_none() || settings.refine || !alone {
-        work += copies(images) * cells * (dimensions + 2) * 4;
-    }
+    work += copies(images) * cells * (dimensions + 2) * 4;
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
 }
 
@@ -242,7 +239,7 @@ fn memory_mib(plans: &[MemberPlan], images: usize, threads: u64) -> Result<u64, 
     let alone = plans.len() == 1;
     let (mut most, mut kept) = (0, 0);
     for plan in plans {
-        let work = memory_bytes(&plan.file, &plan.settings, images, threads, alone)?;
+        let work = memory_bytes(&plan.file, &plan.settings, images, threads)?;
         most = most.max(work);
         if !alone {
             kept += kept_bytes(plan, images)?;

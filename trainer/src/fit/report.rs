@@ -7,6 +7,7 @@ use super::outliers::{Outlier, outliers};
 use super::region::PartBox;
 use super::seconds::FitSeconds;
 use super::shift::ShiftSensitivity;
+use super::size_choice::SizeChoice;
 use crate::dataset::GoodImages;
 use partgate::backbone::Rect;
 use partgate::product::{
@@ -33,6 +34,9 @@ pub(crate) struct FitReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) part: Option<PartBox>,
     pub(crate) region: Option<Rect>,
+    /// The comparison behind `--size auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<SizeChoice>,
     /// Share of the features' variance that the map of `dimensions` directions keeps; `None` without
     /// a map.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +100,7 @@ impl FittedProduct {
             dimensions: first.dimensions,
             backbone: first.backbone.name.clone(),
             part: None,
+            size: None,
             region: manifest.input.roi,
             variance_kept: first.variance_kept,
             rule: first.spec.rule,

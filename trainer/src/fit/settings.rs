@@ -8,6 +8,8 @@ use partgate::backbone::Precision;
 use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
 use partgate::size::Size;
 
+/// Fewest good images from which a rule other than the plain bank, or a refinement, is chosen.
+pub(crate) const LEAST_IMAGES: usize = 50;
 /// Above this length of the feature vectors the coreset is chosen under a projection.
 const PROJECT_ABOVE: usize = 256;
 const PROJECTED: usize = 128;
@@ -66,8 +68,9 @@ pub(crate) struct Settings {
     pub(crate) density: f32,
     /// Side of the neighbourhood network's window, cells; `None` takes the sighting window's.
     pub(crate) ring: Option<usize>,
-    /// Whether to train a refinement network and let damaged copies decide its weight.
-    pub(crate) refine: bool,
+    /// Whether to train a refinement network and let damaged copies decide its weight; `None` does so
+    /// where the rule is chosen too.
+    pub(crate) refine: Option<bool>,
     /// Rows of the distribution coreset at most.
     pub(crate) entries: usize,
     pub(crate) network: NetworkForm,
@@ -107,6 +110,14 @@ impl Settings {
             _ => 2,
         };
         self.partitions.unwrap_or(usual)
+    }
+
+    /// Whether a refinement network is trained for a product of `images` good images. Weights that
+    /// copies of few images choose are luck: on 31 cookies they helped with one seed and harmed with
+    /// the next.
+    pub(crate) fn refines(&self, images: usize) -> bool {
+        self.refine
+            .unwrap_or(self.rule.is_none() && images >= LEAST_IMAGES)
     }
 
     /// Dimensions of the projection for vectors of `dimensions`; 0 for none.

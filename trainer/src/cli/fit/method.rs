@@ -1,12 +1,14 @@
 //! Options of the method, which `fit`, `benchmark` and `ablate` share.
 
+mod input;
+
 use crate::cli::risk::RiskArgs;
-use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
-use crate::fit::{CacheSettings, FeatureSettings, aspect, catalogue};
+use crate::fit::{CacheSettings, FeatureSettings, catalogue};
 use clap::{Args, ValueEnum};
+use input::{Aspect, SizeArgument};
 use partgate::backbone::InputGeometry;
 use partgate::score::{Border, Rule};
 use partgate::size::{Size, SizeError};
@@ -47,14 +49,6 @@ enum NetworkName {
     Paper,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Aspect {
-    /// As --size gives it
-    Size,
-    /// That of the region
-    Keep,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BorderName {
     Zero,
@@ -91,9 +85,11 @@ pub(crate) struct MethodArgs {
     /// Which bank rows may explain a place
     #[arg(long, value_enum, default_value = "auto")]
     method: Method,
-    /// The region is resized to N x N or to W x H pixels, multiples of 32
-    #[arg(long, value_name = "N|WxH", default_value = "256")]
-    size: Size,
+    /// The region is resized to N x N or to W x H pixels, multiples of 32. `auto` (fit only) compares
+    /// 256, 384 and 512 pixels, and the whole picture with the box around the part, on damaged copies
+    /// of good images; it takes another than 256 pixels of the whole picture only for a sure gain
+    #[arg(long, value_name = "N|WxH|auto", default_value = "256")]
+    size: SizeArgument,
     /// Aspect of the input: as --size gives it (a square for one number), or that of the region
     /// (without --roi of the pictures) at about N x N pixels in all
     #[arg(long, value_enum, default_value = "size")]
@@ -160,7 +156,7 @@ pub(crate) struct MethodArgs {
     #[arg(long, value_name = "POWER")]
     density: Option<f32>,
     /// Refinement network: `on` trains one and lets damaged copies decide its weight (0 leaves it
-    /// out) [default: on with auto, else off]
+    /// out) [default: on with auto and 50 good images or more, else off]
     #[arg(long, value_enum)]
     refine: Option<Switch>,
     /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
@@ -242,25 +238,6 @@ impl MethodArgs {
         self.check_sightings()?;
         self.check_network()?;
         self.check_coverage()
-    }
-
-    fn check_input(&self) -> Result<(), TrainError> {
-        if self.aspect == Aspect::Size {
-            return Ok(());
-        }
-        if !self.size.is_square() {
-            return refused(format!(
-                "--aspect keep: --size {} already has an aspect; give --size as one number, or leave --aspect out",
-                self.size.typed()
-            ));
-        }
-        if let Some(crop) = self.crop {
-            return refused(format!(
-                "--aspect keep: with --crop {} the aspect would be the crop's; cut the picture with --roi, or give --size and --crop as WxH",
-                crop.typed()
-            ));
-        }
-        Ok(())
     }
 
     fn check_bank(&self) -> Result<(), TrainError> {
@@ -392,23 +369,12 @@ impl MethodArgs {
         Some(spec.with_density(self.density()))
     }
 
-    /// Gives `settings`, whose region of interest is known, the input that `images` ask for under
-    /// --aspect keep; does nothing without.
-    ///
-    /// # Errors
-    /// [`TrainError::Setting`] where no usable size has their aspect.
-    pub(crate) fn keep_aspect(
-        &self,
-        settings: &mut Settings,
-        images: &GoodImages,
-    ) -> Result<(), TrainError> {
-        if self.aspect == Aspect::Keep {
-            let spec = catalogue::backbone(&settings.backbone)?.spec;
-            let multiple_of = spec.input.multiple_of.max(1) as usize;
-            let input = &mut settings.features.input;
-            *input = aspect::keep(input, images, multiple_of)?;
+    /// As [`MethodArgs::settings`], for commands that do not choose a size.
+    pub(crate) fn settings_of_a_size(&self, name: &str) -> Result<Settings, TrainError> {
+        if self.auto_size() {
+            refused("--size auto: only `fit` chooses a size; give one")?;
         }
-        Ok(())
+        self.settings(name)
     }
 
     /// Settings for a product called `name`.
@@ -422,8 +388,8 @@ impl MethodArgs {
             features: FeatureSettings {
                 input: InputGeometry {
                     roi: None,
-                    resize: self.size,
-                    crop: self.crop.unwrap_or(self.size),
+                    resize: self.size(),
+                    crop: self.crop.unwrap_or(self.size()),
                 },
                 patch: self.patch,
                 border: match self.border {
@@ -441,11 +407,7 @@ impl MethodArgs {
             map_size: None,
             rule: self.rule(),
             density: self.density(),
-            refine: self
-                .refine
-                .map_or(matches!(self.method, Method::Auto), |r| {
-                    matches!(r, Switch::On)
-                }),
+            refine: self.refine.map(|switch| matches!(switch, Switch::On)),
             ring: self.ring,
             entries: self.entries(),
             network: self.network(),

@@ -90,6 +90,15 @@ pub(super) fn print(report: &FitReport, output: &Path) {
         };
         println!("  {}{advice}", part.in_words());
     }
+    if let Some(size) = &report.size {
+        println!(
+            "  input chosen on {} damaged copies that every one of these sees:",
+            size.copies
+        );
+        for line in size.lines() {
+            println!("    {line}");
+        }
+    }
     if let Some(kept) = report.variance_kept {
         println!(
             "  the {} principal directions keep {:.1} % of the features' variance",

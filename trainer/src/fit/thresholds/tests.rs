@@ -444,7 +444,7 @@ fn budget_table() {
         print!("    /// | {:16}", population.name);
         for n in [8, 14, 30, 60, 100, 200] {
             let at = |budget| 100.0 * share_above(population, n, budget, 4000);
-            print!(" | {:.2} {:.1} {:.1}", at(0.001), at(0.01), at(0.05));
+            print!(" | {:.2} / {:.1} / {:.1}", at(0.001), at(0.01), at(0.05));
         }
         println!(" |");
     }
