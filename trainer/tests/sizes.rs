@@ -212,11 +212,11 @@ fn the_aspect_kept_is_that_of_the_region() {
     let (whole, told) = size("whole", &[]);
     assert_eq!(whole.size(), Size::new(160, 128));
     assert!(!told.contains("another aspect"), "{told}");
-    let (region, _) = size("region", &["--roi", "10,20,60,240"]);
+    let (region, _) = size("region", &["--roi", "10,10,60,240"]);
     assert_eq!(region.size(), Size::new(96, 352));
     let roi = Rect {
         x: 10,
-        y: 20,
+        y: 10,
         width: 60,
         height: 240,
     };
