@@ -6,9 +6,9 @@ use super::terminal::Out;
 use super::{PlacementOptions, ThreadCount, load, ms, open};
 use clap::Args;
 use partgate::frame::Frame;
-use partgate::frame::file::{expand, files_under, read_frame};
+use partgate::frame::file::{expand, files_under, read_picture};
 use partgate::inspection::{Inspection, Inspector};
-use partgate::product::Product;
+use partgate::product::{OtherView, Product};
 use partgate::verdict::Verdict;
 use partgate::view::{NetworkView, Picture, overlay};
 use serde::ser::SerializeMap;
@@ -82,16 +82,12 @@ struct Line<'a> {
     overlay: Option<&'a Path>,
 }
 
-/// The frame has the size of another camera mode or another camera.
+/// The picture is of another kind than those of the fit.
 #[derive(Debug, Error)]
-#[error(
-    "{}: {} x {} pixels is another view than the product was fitted on ({} x {}); was the camera's mode changed?",
-    path.display(), found[0], found[1], fitted[0], fitted[1]
-)]
-struct OtherView {
+#[error("{}: {problem}", path.display())]
+struct OtherPicture {
     path: PathBuf,
-    found: [usize; 2],
-    fitted: [u32; 2],
+    problem: OtherView,
 }
 
 /// A file in a gated folder whose name is not that of an image.
@@ -290,15 +286,13 @@ impl Scoring<'_> {
 
     fn inspect(&mut self, job: &Job) -> Result<Inspected, Box<dyn std::error::Error>> {
         let started = Instant::now();
-        let frame = read_frame(&job.path)?;
+        let picture = read_picture(&job.path, self.product.reading())?;
         let decode = started.elapsed();
-        if !self.product.expects_size(frame.width(), frame.height()) {
-            let [width, height] = self.product.manifest().training.smallest;
-            let error = OtherView {
-                path: job.path.clone(),
-                found: [frame.width(), frame.height()],
-                fitted: [width, height],
-            };
+        let said = picture.said();
+        let frame = picture.frame;
+        if let Err(problem) = self.product.check_picture(&frame, said) {
+            let path = job.path.clone();
+            let error = OtherPicture { path, problem };
             if self.gate {
                 return Err(error.into());
             }

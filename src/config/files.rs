@@ -6,9 +6,9 @@ use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;
 use crate::capture::v4l2;
 use crate::frame::PixelFormat;
-use crate::frame::file::{images_under, read_frame};
-use crate::frame::{MAX_AREA, MAX_SIDE};
-use crate::product::Product;
+use crate::frame::file::{images_under, read_picture};
+use crate::frame::{MAX_AREA, MAX_SIDE, Picture, Reading};
+use crate::product::{OtherView, Product};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -33,19 +33,20 @@ fn chain(error: &dyn Error) -> String {
 /// Most images that are read. Reading all of them would take minutes.
 const LOOKED_AT: usize = 16;
 
-/// The fault of the first file that is not an image or has a size that does not fit. Of many files
-/// only a sample is read, with the first and the last.
+/// The fault of the first file that is not an image or does not fit. Of many files only a sample is
+/// read, with the first and the last.
 fn first_unfit(
     files: &[PathBuf],
-    fits: &impl Fn(usize, usize) -> Option<String>,
+    reading: Reading,
+    fits: &impl Fn(&Picture) -> Option<String>,
 ) -> Option<String> {
     let step = files.len().div_ceil(LOOKED_AT).max(1);
     let sample = files.iter().step_by(step).chain(files.last());
     for file in sample {
-        match read_frame(file) {
+        match read_picture(file, reading) {
             Err(error) => return Some(chain(&error)),
-            Ok(frame) => {
-                if let Some(message) = fits(frame.width(), frame.height()) {
+            Ok(picture) => {
+                if let Some(message) = fits(&picture) {
                     return Some(format!("{}: {message}", file.display()));
                 }
             }
@@ -110,20 +111,22 @@ impl FileCheck<'_> {
 
     /// Why the product does not take pictures of this size; None if it does.
     fn unfit_size(&self, width: usize, height: usize) -> Option<String> {
-        let product = self
-            .product
-            .as_ref()
-            .filter(|p| !p.expects_size(width, height))?;
-        let manifest = product.manifest();
-        let [w, h] = manifest.training.smallest;
-        Some(match manifest.input.roi {
-            Some(roi) if manifest.training.smallest != manifest.training.largest => format!(
-                "pictures of {width} x {height} do not hold the region that the product inspects: {} x {} pixels from {}, {}",
-                roi.width, roi.height, roi.x, roi.y
+        let problem = self.product.as_ref()?.check_size(width, height).err()?;
+        Some(match problem {
+            OtherView::Size { fitted, .. } => format!(
+                "pictures of {width} x {height} are another view than the product's: it was fitted on {fitted}; take pictures of that size, or fit the product on pictures like these"
             ),
-            _ => format!(
-                "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on pictures like these"
-            ),
+            other => other.to_string(),
+        })
+    }
+
+    /// Why the product does not take this picture; None if it does.
+    fn unfit_picture(&self, picture: &Picture) -> Option<String> {
+        let frame = &picture.frame;
+        self.unfit_size(frame.width(), frame.height()).or_else(|| {
+            let product = self.product.as_ref()?;
+            let problem = product.check_picture(frame, picture.said()).err()?;
+            Some(problem.to_string())
         })
     }
 
@@ -183,8 +186,10 @@ impl FileCheck<'_> {
     }
 
     fn check_images(&mut self, files: &[PathBuf]) {
-        let fits = |width: usize, height: usize| self.unfit_size(width, height);
-        if let Some(message) = first_unfit(files, &fits) {
+        let product = self.product.as_ref();
+        let reading = product.map(Product::reading).unwrap_or_default();
+        let fits = |picture: &Picture| self.unfit_picture(picture);
+        if let Some(message) = first_unfit(files, reading, &fits) {
             self.note("camera.folder", message);
         }
     }

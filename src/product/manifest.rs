@@ -345,6 +345,8 @@ pub enum SectionKind {
     SightingTotals,
     /// Factor of each bank row.
     RowScale,
+    /// What the pictures of the fit were like, JSON.
+    Inputs,
 }
 
 /// Element type of a section.

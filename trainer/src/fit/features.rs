@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::backbone::{Backbone, InputGeometry, Preprocessor, Threads};
 use partgate::frame::file::{ImageFileError, decode_frame};
-use partgate::inspection::InspectionError;
+use partgate::inspection::{InspectionError, check_finite};
 use partgate::score::{Aggregator, Border};
 use rayon::prelude::*;
 use std::path::Path;
@@ -66,7 +66,7 @@ impl Extractor {
         self.backbone.infer()?;
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
         self.aggregator.run(fine, coarse, out);
-        Ok(())
+        check_finite(out, self.aggregator.dimensions())
     }
 
     pub(crate) fn grid(&self) -> usize {
