@@ -362,7 +362,20 @@ impl Product {
     /// # Errors
     /// [`OtherView`].
     pub fn check_picture(&self, frame: &Frame, said: Said) -> Result<(), OtherView> {
-        self.check_size(frame.width(), frame.height())?;
+        self.check_picture_of(frame.width(), frame.height(), said)
+    }
+
+    /// As [`Product::check_picture`], of a picture of this size.
+    ///
+    /// # Errors
+    /// [`OtherView`].
+    pub fn check_picture_of(
+        &self,
+        width: usize,
+        height: usize,
+        said: Said,
+    ) -> Result<(), OtherView> {
+        self.check_size(width, height)?;
         self.expected().said(said, self.reading())
     }
 

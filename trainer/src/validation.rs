@@ -1,7 +1,7 @@
 //! A bundle against labelled images: what a line would see, and the field's figures, with the
 //! plain bank on the same features beside it.
 
-use crate::dataset::{TestImage, defect_mask};
+use crate::dataset::{CheckedSet, TestImage, checked, defect_mask};
 use crate::error::TrainError;
 use crate::metrics::{
     CONFIDENCE, PixelScores, Share, auroc_interval, f1_max, false_reject_rate_at_full_recall,
@@ -9,7 +9,7 @@ use crate::metrics::{
 };
 use crate::progress::Progress;
 use partgate::backbone::Threads;
-use partgate::frame::file::read_frame;
+use partgate::frame::file::read_picture;
 use partgate::inspection::Inspector;
 use partgate::product::{Manifest, Product};
 use partgate::score::{Rule, Scorer};
@@ -23,8 +23,8 @@ use std::path::PathBuf;
 pub(crate) struct Inspected {
     pub(crate) path: PathBuf,
     /// Ground truth, where there is a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mask: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) masks: Vec<PathBuf>,
     pub(crate) kind: String,
     pub(crate) defective: bool,
     pub(crate) score: f32,
@@ -129,6 +129,16 @@ pub(crate) struct ValidationReport {
     pub(crate) good: usize,
     pub(crate) defective: usize,
     pub(crate) with_mask: usize,
+    /// Images that are not counted: copies, and good images of the fit.
+    #[serde(default)]
+    pub(crate) left_out: usize,
+    /// Counted images that a line would not judge, because they are of another kind than those of
+    /// the fit.
+    #[serde(default)]
+    pub(crate) other_view: usize,
+    /// What is odd about the images, a sentence each.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
     /// Of the first member, as the backbone and the bank.
     pub(crate) rule: Rule,
     pub(crate) backbone: String,
@@ -191,7 +201,7 @@ impl Worker {
         product: &Product,
         eroded: bool,
     ) -> Result<Outcome, TrainError> {
-        let frame = read_frame(&image.path)?;
+        let frame = read_picture(&image.path, product.reading())?.frame;
         let inspection = self
             .inspector
             .inspect(&frame)
@@ -201,15 +211,12 @@ impl Worker {
             })?;
         let manifest = product.manifest();
         let side = manifest.input.side();
-        let mask = match &image.mask {
-            Some(path) => Some(defect_mask(
-                path,
-                (frame.width(), frame.height()),
-                &manifest.input,
-                eroded,
-            )?),
+        let mask = if image.masks.is_empty() {
             // A good part's ground truth is known without a file.
-            None => (!image.defective()).then(|| vec![0; side * side]),
+            (!image.defective()).then(|| vec![0; side * side])
+        } else {
+            let size = (frame.width(), frame.height());
+            Some(defect_mask(&image.masks, size, &manifest.input, eroded)?)
         };
         let map = self.inspector.map().to_vec();
         let (baseline_score, baseline_verdict, baseline_map) = match &mut self.plain {
@@ -230,7 +237,7 @@ impl Worker {
         Ok(Outcome {
             inspected: Inspected {
                 path: image.path.clone(),
-                mask: image.mask.clone(),
+                masks: image.masks.clone(),
                 kind: image.kind.clone(),
                 defective: image.defective(),
                 score: inspection.score,
@@ -427,11 +434,28 @@ pub(crate) fn validate(
     eroded: bool,
 ) -> Result<Validation, TrainError> {
     let manifest = product.manifest();
+    let CheckedSet {
+        images,
+        other_view,
+        left_out,
+        notes,
+    } = checked(product, images)?;
+    for note in &notes {
+        log::warn!("{note}");
+    }
     let InspectdSet {
-        inspected,
+        mut inspected,
         pixels,
         baseline_pixels,
-    } = inspect_all(product, images, eroded)?;
+    } = inspect_all(product, &images, eroded)?;
+    for (image, other) in inspected.iter_mut().zip(&other_view) {
+        if *other && image.verdict == Verdict::Ok {
+            image.verdict = Verdict::Unknown;
+        }
+        if *other && image.baseline_verdict == Verdict::Ok {
+            image.baseline_verdict = Verdict::Unknown;
+        }
+    }
     let plain = is_plain(manifest);
     let main = figures(&inspected, |j| j.score, |j| j.verdict, pixels)?;
     // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores
@@ -459,8 +483,11 @@ pub(crate) fn validate(
         figures: main,
         images: inspected.len(),
         good: inspected.len() - defective,
+        left_out,
+        other_view: other_view.iter().filter(|&&other| other).count(),
+        notes,
         defective,
-        with_mask: images.iter().filter(|i| i.mask.is_some()).count(),
+        with_mask: images.iter().filter(|i| !i.masks.is_empty()).count(),
         rule: manifest.method.rule,
         backbone: manifest.backbone.name.clone(),
         bank_rows: product.bank().rows(),

@@ -10,7 +10,6 @@ use crate::fit::thresholds::thresholds_from;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
-use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{AuditEntry, Golden, GoldenKind, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
@@ -81,7 +80,7 @@ fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError>
             let mut inspector = Inspector::new(product, &Threads::default())?;
             let mut scores = Vec::with_capacity(paths.len());
             for path in paths {
-                let frame = read_frame(path)?;
+                let frame = goods.read(path)?;
                 let inspection = inspector
                     .inspect(&frame)
                     .map_err(|source| TrainError::Image {
@@ -124,6 +123,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
                     dir.display()
                 )));
             }
+            let goods = goods.of_another_day(product)?;
             let scores = scores(product, &goods)?;
             let risk = args.risk.risk(manifest.training.seed)?;
             Calibrated {

@@ -54,6 +54,10 @@ pub(crate) struct FitArgs {
     /// Good images, and as many damaged ones, carried for the board's self-test
     #[arg(long, value_name = "N", default_value_t = 2)]
     goldens: usize,
+    /// Write the product even if all good images score alike, or none of its damaged golden images
+    /// is rejected. The bundle says so for ever
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -110,13 +114,10 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
         )));
     }
     settings.goldens = args.goldens;
-    let images = GoodImages::find(&args.dir)?;
+    settings.force = args.force;
+    let images = GoodImages::find(&args.dir)?.surveyed(args.method.asked(args.roi))?;
     if let Some(path) = &args.mask {
-        settings.ignore = Some(ignore_mask(
-            path,
-            &images.paths[0],
-            &settings.features.input,
-        )?);
+        settings.ignore = Some(ignore_mask(path, &images, &settings.features.input)?);
     }
     check_writable(&args.output)?;
     let space = ReservedSpace::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
