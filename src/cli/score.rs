@@ -6,7 +6,7 @@ use super::terminal::Out;
 use super::{PlacementOptions, ThreadCount, load, ms, open};
 use clap::Args;
 use partgate::frame::Frame;
-use partgate::frame::file::{expand, files_under, read_picture};
+use partgate::frame::file::{expand, list, read_picture};
 use partgate::inspection::{Inspection, Inspector};
 use partgate::product::{OtherView, Product};
 use partgate::verdict::Verdict;
@@ -197,20 +197,24 @@ fn uninspected(
     })
 }
 
-/// A gate must report every file of a folder that it gets. Returns the number of files that have no
-/// name of an image.
-fn report_others(root: &Path, out: &mut Out) -> Result<usize, Failure> {
-    let mut reported = 0;
-    if root.is_dir()
-        && let Ok((_, others)) = files_under(root)
-    {
-        for path in others {
-            let error = NotAnImageName { path: path.clone() };
-            uninspected(out, &path, &error)?;
-            reported += 1;
-        }
+/// Says what is passed over in a folder. A gate must report every file of a folder that it gets.
+/// Returns the number of files that it reported: those that have no name of an image.
+fn report_others(root: &Path, gate: bool, out: &mut Out) -> Result<usize, Failure> {
+    // What cannot be listed is told where its images are looked for.
+    let Some(listed) = root.is_dir().then(|| list(root).ok()).flatten() else {
+        return Ok(0);
+    };
+    if let Some(words) = listed.passed_over() {
+        log::warn!("{}: {words}", root.display());
     }
-    Ok(reported)
+    if !gate {
+        return Ok(0);
+    }
+    for path in &listed.others {
+        let error = NotAnImageName { path: path.clone() };
+        uninspected(out, path, &error)?;
+    }
+    Ok(listed.others.len())
 }
 
 /// The images to inspect, and how many inputs are none.
@@ -219,9 +223,7 @@ fn jobs(arguments: &Arguments, out: &mut Out) -> Result<(Vec<Job>, usize), Failu
     let mut jobs = Vec::new();
     let mut failed = 0;
     for root in &arguments.paths {
-        if arguments.gate {
-            failed += report_others(root, out)?;
-        }
+        failed += report_others(root, arguments.gate, out)?;
         match expand(std::slice::from_ref(root)) {
             Ok(images) => jobs.extend(images.into_iter().map(|path| Job {
                 name: names.next(&path, root),

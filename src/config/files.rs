@@ -6,7 +6,7 @@ use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;
 use crate::capture::v4l2;
 use crate::frame::PixelFormat;
-use crate::frame::file::{images_under, read_picture};
+use crate::frame::file::{list, read_picture};
 use crate::frame::{MAX_AREA, MAX_SIDE, Picture, Reading};
 use crate::product::{OtherView, Product};
 use std::error::Error;
@@ -130,8 +130,29 @@ impl FileCheck<'_> {
         })
     }
 
+    /// The depth of the camera's samples against that of the product's pictures.
+    fn check_bits(&mut self, camera: &V4l2Camera) {
+        let Some(bits) = camera.bits else {
+            return;
+        };
+        if camera.format != Some(PixelFormat::Grey16) {
+            let message = "counts for camera.format = \"Y16\" only; say so, or leave it out";
+            self.note("camera.bits", message.to_owned());
+            return;
+        }
+        let fitted = self.product.as_ref().map(|product| product.reading().bits);
+        if let Some(fitted) = fitted.filter(|&fitted| fitted != bits) {
+            let message = format!(
+                "samples of {bits} bits, but the product was fitted on samples of {fitted}: the same part would be {} as bright; set the camera to that depth, or fit the product on its pictures (--bits {bits})",
+                if bits < fitted { "a fraction" } else { "several times" }
+            );
+            self.note("camera.bits", message);
+        }
+    }
+
     /// Opens no device.
     fn check_v4l2(&mut self, camera: &V4l2Camera) {
+        self.check_bits(camera);
         if let Err(error) = v4l2::built() {
             self.note("camera.source", chain(&error));
         }
@@ -167,13 +188,18 @@ impl FileCheck<'_> {
     }
 
     fn check_folder(&mut self, folder: &Path) {
-        match images_under(folder) {
+        match list(folder) {
             Err(error) => self.note("camera.folder", chain(&error)),
-            Ok(images) if images.is_empty() => self.note(
+            Ok(listed) if listed.images.is_empty() => self.note(
                 "camera.folder",
                 format!("{}: no images in this folder", folder.display()),
             ),
-            Ok(images) => self.check_images(&images),
+            Ok(listed) => {
+                if let Some(words) = listed.passed_over() {
+                    log::warn!("{}: {words}", folder.display());
+                }
+                self.check_images(&listed.images);
+            }
         }
     }
 

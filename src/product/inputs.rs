@@ -164,7 +164,7 @@ impl Inputs {
     }
 
     /// The sizes in words.
-    fn sizes(&self) -> String {
+    pub fn sizes(&self) -> String {
         let span = |[low, high]: [u32; 2]| {
             if low == high {
                 low.to_string()
