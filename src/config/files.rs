@@ -144,7 +144,11 @@ impl FileCheck<'_> {
         if let Some(fitted) = fitted.filter(|&fitted| fitted != bits) {
             let message = format!(
                 "samples of {bits} bits, but the product was fitted on samples of {fitted}: the same part would be {} as bright; set the camera to that depth, or fit the product on its pictures (--bits {bits})",
-                if bits < fitted { "a fraction" } else { "several times" }
+                if bits < fitted {
+                    "a fraction"
+                } else {
+                    "several times"
+                }
             );
             self.note("camera.bits", message);
         }

@@ -121,11 +121,7 @@ pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
 ///
 /// # Errors
 /// [`DecodeError`]; then `into` must not be inspected.
-pub fn decode_as(
-    raw: &RawFrame,
-    reading: Reading,
-    into: &mut Frame,
-) -> Result<Said, DecodeError> {
+pub fn decode_as(raw: &RawFrame, reading: Reading, into: &mut Frame) -> Result<Said, DecodeError> {
     let mut said = Said::default();
     let (width, height) = (raw.width, raw.height);
     let size = |source| DecodeError::Size {

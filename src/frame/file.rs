@@ -195,7 +195,11 @@ impl Listed {
         }
         let total: usize = kinds.values().sum();
         let words: Vec<String> = kinds.iter().map(|(k, n)| format!("{n} {k}")).collect();
-        let (verb, files) = if total == 1 { ("is", "file") } else { ("are", "files") };
+        let (verb, files) = if total == 1 {
+            ("is", "file")
+        } else {
+            ("are", "files")
+        };
         (total > 0).then(|| {
             format!(
                 "{total} {files} {verb} passed over: {}; PNG, JPEG, BMP and TIFF are read",
@@ -383,10 +387,7 @@ pub fn read_with_opacity(path: &Path) -> Result<(Frame, Option<Vec<u8>>), ImageF
 }
 
 /// A whole, single picture as its decoder gives it, and its orientation.
-fn decode_image(
-    bytes: &[u8],
-    name: &Path,
-) -> Result<(DynamicImage, Orientation), ImageFileError> {
+fn decode_image(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation), ImageFileError> {
     let decode_error = |source| ImageFileError::Decode {
         path: name.to_path_buf(),
         source,

@@ -67,9 +67,7 @@ impl Picture {
 /// The fewest bits that hold samples up to `largest`, if they are fewer than 16: then the samples
 /// lie at the right, or the picture is nearly black.
 pub fn right_aligned(largest: u16) -> Option<u8> {
-    RIGHT_ALIGNED
-        .into_iter()
-        .find(|&bits| largest < 1 << bits)
+    RIGHT_ALIGNED.into_iter().find(|&bits| largest < 1 << bits)
 }
 
 impl Frame {

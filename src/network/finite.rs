@@ -49,9 +49,8 @@ pub(super) fn unsound_weight(graph: &pb::GraphProto) -> Option<String> {
     let initializers = graph.initializer.iter().map(|t| (t.name.as_str(), t));
     initializers.chain(constants).find_map(|(name, tensor)| {
         let mut values = floats(tensor).enumerate();
-        let (at, value) = values.find(|(_, value)| {
-            value.is_nan() || (value.is_infinite() && weights.contains(name))
-        })?;
+        let (at, value) = values
+            .find(|(_, value)| value.is_nan() || (value.is_infinite() && weights.contains(name)))?;
         Some(format!("value {at} of `{name}` is {value}"))
     })
 }
@@ -97,11 +96,13 @@ impl ElementWiseMiniOp for Guard {
 /// one value, whose kernels limit their argument first.
 fn swallows(node: &TypedNode) -> bool {
     const LIMITS: [&str; 13] = [
-        "Max", "Min", "Softmax", "Iff", "Eq", "Ne", "Lt", "Gt", "Le", "Ge", "Less", "Greater", "Topk",
+        "Max", "Min", "Softmax", "Iff", "Eq", "Ne", "Lt", "Gt", "Le", "Ge", "Less", "Greater",
+        "Topk",
     ];
     let name = node.op().name();
     let rounds = name == "RoundAndSaturate";
-    let limits = LIMITS.contains(&&*name) || name.contains("MaxPool") || name.starts_with("Reduce<M");
+    let limits =
+        LIMITS.contains(&&*name) || name.contains("MaxPool") || name.starts_with("Reduce<M");
     // The rounding looks at its values itself.
     limits || node.op_is::<ElementWiseOp>() && !rounds
 }

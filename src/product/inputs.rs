@@ -186,9 +186,8 @@ impl Inputs {
     /// square, so another aspect is another view. The slack is 1 %, or a tenth of the range.
     fn expects_size(&self, width: usize, height: usize, region: bool) -> bool {
         if region {
-            let within = |side: usize, [low, high]: [u32; 2]| {
-                (low as usize..=high as usize).contains(&side)
-            };
+            let within =
+                |side: usize, [low, high]: [u32; 2]| (low as usize..=high as usize).contains(&side);
             return within(width, self.width) && within(height, self.height);
         }
         let [low, high] = self.aspect.map(f64::ln);

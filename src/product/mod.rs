@@ -21,8 +21,8 @@ pub use manifest::{
 pub use member::MemberData;
 
 use crate::backbone::{GeometryError, SpecError};
-use crate::frame::{Frame, Reading, Said};
 use crate::frame::file::{ImageFileError, decode_frame};
+use crate::frame::{Frame, Reading, Said};
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, ScoreMap, Scorer, Search};

@@ -279,10 +279,11 @@ fn figures(
     let labels: Vec<bool> = inspected.iter().map(|j| j.defective).collect();
     let both = labels.iter().any(|&d| d) && labels.iter().any(|&d| !d);
     let (image_auroc, interval, f1, full_recall) = if both {
-        let interval = auroc_interval(&scores, &labels)?;
+        // One image of a label has a figure, but no interval.
+        let interval = auroc_interval(&scores, &labels).ok();
         (
             Some(image_auroc(&scores, &labels)?),
-            Some([interval.low, interval.high]),
+            interval.map(|interval| [interval.low, interval.high]),
             Some(f1_max(&scores, &labels)?),
             Some(false_reject_rate_at_full_recall(&scores, &labels)?),
         )

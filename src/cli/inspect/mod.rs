@@ -327,7 +327,10 @@ impl Text<'_> {
             "pictures",
             format_args!("accepted like {}{bits}{exif}", inputs.sizes()),
         )?;
-        self.row("known", format_args!("digests of {} pictures", inputs.digests.len()))
+        self.row(
+            "known",
+            format_args!("digests of {} pictures", inputs.digests.len()),
+        )
     }
 
     fn training(&mut self, m: &Manifest) -> Result<(), Failure> {

@@ -96,7 +96,10 @@ fn make_folder_of(path: &Path) -> Result<(), TrainError> {
     match path.parent().filter(|p| !p.as_os_str().is_empty()) {
         Some(parent) if !parent.exists() => {
             std::fs::create_dir_all(parent).map_err(unwritable(parent))?;
-            log::warn!("{}: this folder was not there and was made", parent.display());
+            log::warn!(
+                "{}: this folder was not there and was made",
+                parent.display()
+            );
             Ok(())
         }
         Some(_) => Ok(()),

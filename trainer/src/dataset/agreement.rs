@@ -42,9 +42,7 @@ fn check_orientations(
     if all.len() > 1 && product.inputs().is_some() {
         return Err(problem(
             root,
-            format!(
-                "{words}; save all upright, or fit the product with --exif apply"
-            ),
+            format!("{words}; save all upright, or fit the product with --exif apply"),
         ));
     }
     Ok(Some(words))
@@ -74,23 +72,34 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
         format!("{}/{}", images[i].kind, file.to_string_lossy())
     };
     let root = common_folder(&paths);
-    let mut notes: Vec<String> =
-        check_orientations(product, &facts, &root, &name)?.into_iter().collect();
+    let mut notes: Vec<String> = check_orientations(product, &facts, &root, &name)?
+        .into_iter()
+        .collect();
     let groups = copies(&facts);
     for group in &groups {
-        let differs = |&&other: &&usize| images[other].defective() != images[group.kept].defective();
+        let differs =
+            |&&other: &&usize| images[other].defective() != images[group.kept].defective();
         if let Some(&other) = group.others.iter().find(differs) {
             return Err(problem(
                 &images[other].path,
-                format!("the same picture as {}, which has another label", name(group.kept)),
+                format!(
+                    "the same picture as {}, which has another label",
+                    name(group.kept)
+                ),
             ));
         }
     }
     notes.extend(in_words(&groups, &name));
-    let twice: HashSet<usize> = groups.iter().flat_map(|g| g.others.iter().copied()).collect();
+    let twice: HashSet<usize> = groups
+        .iter()
+        .flat_map(|g| g.others.iter().copied())
+        .collect();
     let known = |i: &usize| product.was_fitted_on(&facts[*i].content);
     let single = || (0..images.len()).filter(|i| !twice.contains(i));
-    let fitted: Vec<usize> = single().filter(|i| !images[*i].defective()).filter(known).collect();
+    let fitted: Vec<usize> = single()
+        .filter(|i| !images[*i].defective())
+        .filter(known)
+        .collect();
     let goods = single().filter(|i| !images[*i].defective()).count();
     if !fitted.is_empty() {
         let words = format!(
@@ -99,11 +108,17 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
             named(fitted.iter().map(|&i| name(i)))
         );
         if fitted.len() == goods {
-            return Err(problem(&root, words + ": no good image is left to test with"));
+            return Err(problem(
+                &root,
+                words + ": no good image is left to test with",
+            ));
         }
         notes.push(words + " and are left out");
     }
-    let learned: Vec<usize> = single().filter(|i| images[*i].defective()).filter(known).collect();
+    let learned: Vec<usize> = single()
+        .filter(|i| images[*i].defective())
+        .filter(known)
+        .collect();
     if !learned.is_empty() {
         notes.push(format!(
             "{} images labelled defective were fitted on as good ones: {}; remove them from the good images and fit again",
@@ -113,10 +128,17 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
     }
     let fitted: HashSet<usize> = fitted.into_iter().collect();
     let kept: Vec<usize> = single().filter(|i| !fitted.contains(i)).collect();
-    let views: Vec<Result<(), OtherView>> =
-        kept.iter().map(|&i| other_view(product, &facts[i])).collect();
-    let others = kept.iter().zip(&views).filter_map(|(&i, view)| Some((i, view.as_ref().err()?)));
-    let others: Vec<String> = others.map(|(i, view)| format!("{}: {view}", name(i))).collect();
+    let views: Vec<Result<(), OtherView>> = kept
+        .iter()
+        .map(|&i| other_view(product, &facts[i]))
+        .collect();
+    let others = kept
+        .iter()
+        .zip(&views)
+        .filter_map(|(&i, view)| Some((i, view.as_ref().err()?)));
+    let others: Vec<String> = others
+        .map(|(i, view)| format!("{}: {view}", name(i)))
+        .collect();
     if !others.is_empty() {
         notes.push(format!(
             "{} of {} images are UNKNOWN, as on a line, because they are of another kind than those of the fit: {}",
@@ -137,7 +159,10 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
 
 /// The folder that all `paths` lie under.
 fn common_folder(paths: &[PathBuf]) -> PathBuf {
-    let first = paths.first().and_then(|p| p.parent()).unwrap_or(Path::new(""));
+    let first = paths
+        .first()
+        .and_then(|p| p.parent())
+        .unwrap_or(Path::new(""));
     let holds = |dir: &&Path| paths.iter().all(|path| path.starts_with(dir));
     first.ancestors().find(holds).unwrap_or(first).to_path_buf()
 }
@@ -156,8 +181,10 @@ impl GoodImages {
             log::warn!("{note}");
         }
         let all = 0..facts.len();
-        let known: Vec<usize> =
-            all.clone().filter(|&i| product.was_fitted_on(&facts[i].content)).collect();
+        let known: Vec<usize> = all
+            .clone()
+            .filter(|&i| product.was_fitted_on(&facts[i].content))
+            .collect();
         if !known.is_empty() {
             return Err(problem(
                 &self.root,
@@ -170,7 +197,9 @@ impl GoodImages {
             ));
         }
         let views = all.filter_map(|i| Some((i, other_view(product, &facts[i]).err()?)));
-        let views: Vec<String> = views.map(|(i, view)| format!("{}: {view}", name(i))).collect();
+        let views: Vec<String> = views
+            .map(|(i, view)| format!("{}: {view}", name(i)))
+            .collect();
         if !views.is_empty() {
             return Err(problem(
                 &self.root,
@@ -183,7 +212,12 @@ impl GoodImages {
             ));
         }
         let Self { root, paths, .. } = self;
-        let relative = |path: &Path| path.strip_prefix(&root).unwrap_or(path).display().to_string();
+        let relative = |path: &Path| {
+            path.strip_prefix(&root)
+                .unwrap_or(path)
+                .display()
+                .to_string()
+        };
         let (paths, _, copies) = without_copies(paths, facts, &relative);
         if let Some(words) = copies {
             log::warn!("{words}");

@@ -124,8 +124,14 @@ mod tests {
         for (files, instead) in [
             (&["good/a.png", "crack/b.png"][..], "good"),
             (&["OK/a.png", "b.png"], "OK"),
-            (&["lid/2024/good/a.png", "lid/2024/mask/b.png"], "lid/2024/good"),
-            (&["bottle/train/good/a.png", "bottle/test/crack/b.png"], "bottle"),
+            (
+                &["lid/2024/good/a.png", "lid/2024/mask/b.png"],
+                "lid/2024/good",
+            ),
+            (
+                &["bottle/train/good/a.png", "bottle/test/crack/b.png"],
+                "bottle",
+            ),
             (&["monday/a.png", "monday/NG/b.png"], "good images only"),
         ] {
             let dir = tempfile::tempdir().expect("temporary folder");

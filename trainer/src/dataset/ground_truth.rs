@@ -89,12 +89,19 @@ pub(super) fn odd_masks(masks: &[PathBuf]) -> Result<Vec<String>, TrainError> {
         .collect();
     let all: Vec<Seen> = all.into_iter().collect::<Result<_, _>>()?;
     let note = |fits: &dyn Fn(&Seen) -> bool, words: &str| {
-        let names: Vec<String> = all.iter().filter(|m| fits(m)).map(|m| m.name.clone()).collect();
+        let names: Vec<String> = all
+            .iter()
+            .filter(|m| fits(m))
+            .map(|m| m.name.clone())
+            .collect();
         let masks = if names.len() == 1 { "mask" } else { "masks" };
         (!names.is_empty()).then(|| format!("{} {masks} {words}: {}", names.len(), named(names)))
     };
     Ok([
-        note(&|m| m.by_opacity, "coded by opacity; what is not transparent counts as defect"),
+        note(
+            &|m| m.by_opacity,
+            "coded by opacity; what is not transparent counts as defect",
+        ),
         note(
             &|m| m.levels > 2,
             "with more than two levels; everything but black counts as defect",
@@ -103,7 +110,10 @@ pub(super) fn odd_masks(masks: &[PathBuf]) -> Result<Vec<String>, TrainError> {
             &|m| m.share == 0.0,
             "without a single marked pixel; pixel figures take the image as free of defects",
         ),
-        note(&|m| m.share > 0.5, "marking more than half of the picture; are they inverted?"),
+        note(
+            &|m| m.share > 0.5,
+            "marking more than half of the picture; are they inverted?",
+        ),
     ]
     .into_iter()
     .flatten()
@@ -215,8 +225,10 @@ mod tests {
             resize: 64,
             crop: 32,
         };
-        let plain = defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, false).expect("mask");
-        let eroded = defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, true).expect("mask");
+        let plain =
+            defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, false).expect("mask");
+        let eroded =
+            defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, true).expect("mask");
         assert_eq!(plain.len(), 32 * 32);
         let area = |m: &[u8]| m.iter().map(|&v| usize::from(v)).sum::<usize>();
         // 40 x 20 of 100 x 60 source pixels at 0.64 x 1.0667, all inside the crop.
@@ -227,7 +239,8 @@ mod tests {
         );
         assert!(area(&eroded) < area(&plain) && area(&eroded) > 0);
         assert!(plain.iter().zip(&eroded).all(|(p, e)| p >= e));
-        let error = defect_mask(std::slice::from_ref(&path), (99, 60), &geometry, false).expect_err("size");
+        let error =
+            defect_mask(std::slice::from_ref(&path), (99, 60), &geometry, false).expect_err("size");
         assert!(error.to_string().contains("99 x 60"));
     }
 }

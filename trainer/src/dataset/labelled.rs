@@ -69,7 +69,8 @@ impl Layout {
                 name: "test_public/good, test_public/bad, test_public/ground_truth/bad (MVTec AD 2)",
             });
         }
-        let labelled = inside.iter().any(|f| meaning_of(f) == Meaning::Good);
+        let is = |meaning| inside.iter().any(|f| meaning_of(f) == meaning);
+        let labelled = is(Meaning::Good) && (is(Meaning::Bad) || is(Meaning::Other));
         if labelled && train_in(dir)?.is_none() {
             return Ok(Self {
                 test: dir.to_path_buf(),
@@ -97,13 +98,16 @@ struct Masks {
 /// `000_mask` to `000`.
 fn without_suffix(stem: &str) -> &str {
     let lower = stem.to_lowercase();
-    let suffix = ["_mask", "_gt", "-mask"].iter().find(|s| lower.ends_with(**s));
+    let suffix = ["_mask", "_gt", "-mask"]
+        .iter()
+        .find(|s| lower.ends_with(**s));
     suffix.map_or(stem, |suffix| &stem[..stem.len() - suffix.len()])
 }
 
 fn stem_of(path: &Path) -> String {
     let stem = path.file_stem();
-    stem.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    stem.map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 impl Masks {
@@ -112,15 +116,26 @@ impl Masks {
         for folder in truth {
             for path in images_under(folder)? {
                 let below = path.strip_prefix(folder).unwrap_or(&path);
-                let parts: Vec<String> = below.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+                let parts: Vec<String> = below
+                    .iter()
+                    .map(|p| p.to_string_lossy().into_owned())
+                    .collect();
                 let file = stem_of(&path);
                 let stem = match &parts[..] {
                     // MVTec LOCO: a folder of masks for each image.
                     [_, image, _] => image.clone(),
                     _ => file,
                 };
-                let kind = if parts.len() > 1 { parts[0].clone() } else { String::new() };
-                masks.by_image.entry((kind, stem)).or_default().push(path.clone());
+                let kind = if parts.len() > 1 {
+                    parts[0].clone()
+                } else {
+                    String::new()
+                };
+                masks
+                    .by_image
+                    .entry((kind, stem))
+                    .or_default()
+                    .push(path.clone());
                 masks.all.push(path);
             }
         }
@@ -140,7 +155,9 @@ impl Masks {
         found.sort_by_key(|(_, path)| path.to_path_buf());
         let folders: HashSet<Option<&Path>> = found.iter().map(|(_, p)| p.parent()).collect();
         let in_one_folder = folders.len() == 1
-            && found.iter().all(|(_, p)| p.parent().is_some_and(|f| name_of(f) == stem));
+            && found
+                .iter()
+                .all(|(_, p)| p.parent().is_some_and(|f| name_of(f) == stem));
         if found.len() > 1 && !in_one_folder {
             return Err(problem(
                 found[0].1,
@@ -160,7 +177,11 @@ fn images_of_kind(folder: &Path, masks: &Masks) -> Result<Vec<TestImage>, TrainE
     let mut images: Vec<TestImage> = Vec::new();
     let mut by_mask: HashMap<PathBuf, PathBuf> = HashMap::new();
     for path in images_under(folder)? {
-        let found = if good { Vec::new() } else { masks.of(&name, &stem_of(&path))? };
+        let found = if good {
+            Vec::new()
+        } else {
+            masks.of(&name, &stem_of(&path))?
+        };
         for mask in &found {
             if let Some(other) = by_mask.insert(mask.clone(), path.clone()) {
                 return Err(problem(
@@ -243,7 +264,11 @@ impl TestSet {
 fn check_all_used(masks: &Masks, images: &[TestImage]) -> Result<(), TrainError> {
     let used: HashSet<&PathBuf> = images.iter().flat_map(|i| &i.masks).collect();
     for mask in &masks.all {
-        let for_good = mask.ancestors().skip(1).take(2).any(|f| meaning_of(f) == Meaning::Good);
+        let for_good = mask
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .any(|f| meaning_of(f) == Meaning::Good);
         if !used.contains(mask) && !for_good {
             return Err(problem(
                 mask,
@@ -301,7 +326,10 @@ mod tests {
 
     fn refused(files: &[&str]) -> String {
         let dir = set(files);
-        TestSet::find(dir.path()).err().expect("accepted").to_string()
+        TestSet::find(dir.path())
+            .err()
+            .expect("accepted")
+            .to_string()
     }
 
     #[test]
@@ -321,36 +349,99 @@ mod tests {
         assert_eq!(GoodImages::find(root).expect("good").paths.len(), 1);
         assert_eq!(categories(root).expect("one").len(), 1);
         touch(root.join("ground_truth/crack/gone_mask.png"));
-        let error = TestSet::find(root).err().expect("orphan accepted").to_string();
+        let error = TestSet::find(root)
+            .err()
+            .expect("orphan accepted")
+            .to_string();
         assert!(error.contains("gone_mask.png") && error.contains("without its image"));
     }
 
     #[test]
     fn the_relatives_of_the_layout_are_read() {
         for (files, images, masked) in [
-            (&["test/ok/a.png", "test/ko/b.bmp", "ground_truth/ko/b.png"][..], 2, 1),
-            (&["test_public/good/a.png", "test_public/bad/b.png", "test_public/ground_truth/bad/b_mask.png"], 2, 1),
-            (&["test/good/a.png", "test/logical/b.png", "ground_truth/logical/b/000.png", "ground_truth/logical/b/001.png"], 2, 1),
-            (&["good/a.png", "NG/b.png", "crack/c.png", "masks/crack/c.png"], 3, 1),
-            (&["Test/Good/a.png", "Test/scratch/b.png", "Test/.trash/c.png"], 2, 0),
+            (
+                &["test/ok/a.png", "test/ko/b.bmp", "ground_truth/ko/b.png"][..],
+                2,
+                1,
+            ),
+            (
+                &[
+                    "test_public/good/a.png",
+                    "test_public/bad/b.png",
+                    "test_public/ground_truth/bad/b_mask.png",
+                ],
+                2,
+                1,
+            ),
+            (
+                &[
+                    "test/good/a.png",
+                    "test/logical/b.png",
+                    "ground_truth/logical/b/000.png",
+                    "ground_truth/logical/b/001.png",
+                ],
+                2,
+                1,
+            ),
+            (
+                &["good/a.png", "NG/b.png", "crack/c.png", "masks/crack/c.png"],
+                3,
+                1,
+            ),
+            (
+                &["Test/Good/a.png", "Test/scratch/b.png", "Test/.trash/c.png"],
+                2,
+                0,
+            ),
         ] {
             let dir = set(files);
             let found = TestSet::find(dir.path()).expect("a known layout").images;
             assert_eq!(found.len(), images, "{files:?}");
-            let with_masks: Vec<&TestImage> = found.iter().filter(|i| !i.masks.is_empty()).collect();
+            let with_masks: Vec<&TestImage> =
+                found.iter().filter(|i| !i.masks.is_empty()).collect();
             assert_eq!(with_masks.len(), masked, "{files:?}");
-            assert_eq!(found.iter().filter(|i| !i.defective()).count(), 1, "{files:?}");
+            assert_eq!(
+                found.iter().filter(|i| !i.defective()).count(),
+                1,
+                "{files:?}"
+            );
         }
     }
 
     #[test]
     fn nothing_is_passed_over_or_guessed() {
         for (files, words) in [
-            (&["test/good/a.png", "test/b.png"][..], "1 image directly here"),
-            (&["test/crack/a.png"], "no good images: here is crack (1 image)"),
-            (&["test/good/a.png", "test/crack/b.png", "test/crack/b.bmp", "ground_truth/crack/b_mask.png"], "a mask for two images"),
-            (&["test/good/a.png", "test/crack/b.png", "ground_truth/crack/b_mask.png", "ground_truth/crack/b.png"], "Keep one"),
-            (&["train/good/a.png", "other/b.png"], "no `test` folder; here is other (1 image), train (1 image)"),
+            (
+                &["test/good/a.png", "test/b.png"][..],
+                "1 image directly here",
+            ),
+            (
+                &["test/crack/a.png"],
+                "no good images: here is crack (1 image)",
+            ),
+            (
+                &[
+                    "test/good/a.png",
+                    "test/crack/b.png",
+                    "test/crack/b.bmp",
+                    "ground_truth/crack/b_mask.png",
+                ],
+                "a mask for two images",
+            ),
+            (
+                &[
+                    "test/good/a.png",
+                    "test/crack/b.png",
+                    "ground_truth/crack/b_mask.png",
+                    "ground_truth/crack/b.png",
+                ],
+                "Keep one",
+            ),
+            (
+                &["train/good/a.png", "other/b.png"],
+                "no `test` folder; here is other (1 image), train (1 image)",
+            ),
+            (&["good/a.png"], "no `test` folder; here is good (1 image)"),
         ] {
             let error = refused(files);
             assert!(error.contains(words), "{files:?}: {error}");

@@ -24,6 +24,9 @@ pub(crate) struct Facts {
     pub(crate) content: [u8; 32],
     /// Grey means over [`SMALL_SIDE`] x [`SMALL_SIDE`] equal parts, 0 to 255.
     pub(crate) small: Vec<f32>,
+    /// What is left of the pixels in the middle without the mean of their neighbours, in eighths of
+    /// a grey level: mostly the noise of the one exposure.
+    pub(crate) grain: Vec<i8>,
 }
 
 impl Facts {
@@ -43,6 +46,7 @@ impl Facts {
             brightest,
             content: Inputs::content_of(frame),
             small: small(frame),
+            grain: grain(frame),
         })
     }
 
@@ -51,6 +55,36 @@ impl Facts {
         let [width, height] = self.size.map(f64::from);
         width / height
     }
+}
+
+/// Side of the square in the middle of which [`Facts::grain`] is, pixels.
+const GRAIN_SIDE: usize = 96;
+
+fn grain(frame: &Frame) -> Vec<i8> {
+    let (width, height, channels) = (frame.width(), frame.height(), frame.pixels().channels());
+    fn grey<T: Copy + Into<f32>>(v: &[T], channels: usize, pixel: usize, scale: f32) -> f32 {
+        let samples = &v[pixel * channels..][..channels];
+        samples.iter().map(|&s| s.into()).sum::<f32>() * scale / channels as f32
+    }
+    let at = |pixel: usize| match frame.pixels() {
+        Pixels::Gray8(v) | Pixels::Rgb8(v) => grey(v, channels, pixel, 1.0),
+        Pixels::Gray16(v) | Pixels::Rgb16(v) => grey(v, channels, pixel, 1.0 / 257.0),
+    };
+    let span = |length: usize| {
+        let side = GRAIN_SIDE.min(length.saturating_sub(2));
+        let from = (length - side) / 2;
+        from.max(1)..(from + side).min(length.saturating_sub(1))
+    };
+    let mut grain = Vec::with_capacity(GRAIN_SIDE * GRAIN_SIDE);
+    for y in span(height) {
+        for x in span(width) {
+            let pixel = y * width + x;
+            let beside = at(pixel - 1) + at(pixel + 1) + at(pixel - width) + at(pixel + width);
+            // The cast saturates: an edge is no noise.
+            grain.push((8.0 * (at(pixel) - beside / 4.0)) as i8);
+        }
+    }
+    grain
 }
 
 /// Means over equal parts, whose borders are rounded to whole pixels.
@@ -64,7 +98,12 @@ fn small(frame: &Frame) -> Vec<f32> {
         sums[at] += grey;
         counts[at] += 1;
     };
-    fn greys<T: Copy + Into<f64>>(v: &[T], channels: usize, scale: f64, add: &mut impl FnMut(usize, f64)) {
+    fn greys<T: Copy + Into<f64>>(
+        v: &[T],
+        channels: usize,
+        scale: f64,
+        add: &mut impl FnMut(usize, f64),
+    ) {
         for (pixel, samples) in v.chunks_exact(channels).enumerate() {
             let sum: f64 = samples.iter().map(|&s| s.into()).sum();
             add(pixel, sum * scale / channels as f64);
@@ -75,7 +114,9 @@ fn small(frame: &Frame) -> Vec<f32> {
         Pixels::Gray16(v) | Pixels::Rgb16(v) => greys(v, channels, 1.0 / 257.0, &mut add),
     }
     let means = sums.iter().zip(&counts);
-    means.map(|(sum, &n)| (sum / f64::from(n.max(1))) as f32).collect()
+    means
+        .map(|(sum, &n)| (sum / f64::from(n.max(1))) as f32)
+        .collect()
 }
 
 /// The facts of all `paths`, in their order.
@@ -83,8 +124,10 @@ fn small(frame: &Frame) -> Vec<f32> {
 /// # Errors
 /// That of the first picture, by path, that cannot be read.
 pub(crate) fn facts_of(paths: &[PathBuf], reading: Reading) -> Result<Vec<Facts>, TrainError> {
-    let all: Vec<Result<Facts, TrainError>> =
-        paths.par_iter().map(|path| Facts::of(path, reading)).collect();
+    let all: Vec<Result<Facts, TrainError>> = paths
+        .par_iter()
+        .map(|path| Facts::of(path, reading))
+        .collect();
     all.into_iter().collect()
 }
 
@@ -117,7 +160,12 @@ pub(crate) fn copies(facts: &[Facts]) -> Vec<Copies> {
 pub(crate) fn named(names: impl IntoIterator<Item = String>) -> String {
     const SHOWN: usize = 5;
     let names: Vec<String> = names.into_iter().collect();
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -132,9 +180,17 @@ pub(crate) fn in_words(copies: &[Copies], name: &dyn Fn(usize) -> String) -> Opt
     let left_out: usize = copies.iter().map(|c| c.others.len()).sum();
     let words = copies.iter().map(|c| {
         let others = named(c.others.iter().map(|&other| name(other)));
-        format!("{} is there {} times ({others})", name(c.kept), 1 + c.others.len())
+        format!(
+            "{} is there {} times ({others})",
+            name(c.kept),
+            1 + c.others.len()
+        )
     });
-    let (verb, pictures) = if left_out == 1 { ("is", "picture") } else { ("are", "pictures") };
+    let (verb, pictures) = if left_out == 1 {
+        ("is", "picture")
+    } else {
+        ("are", "pictures")
+    };
     Some(format!(
         "{left_out} {pictures} {verb} left out, because equal pictures count once: {}",
         named(words)
@@ -149,8 +205,10 @@ pub(crate) fn without_copies(
 ) -> (Vec<PathBuf>, Vec<Facts>, Option<String>) {
     let copies = copies(&facts);
     let words = in_words(&copies, &|index| name(&paths[index]));
-    let dropped: std::collections::HashSet<usize> =
-        copies.iter().flat_map(|c| c.others.iter().copied()).collect();
+    let dropped: std::collections::HashSet<usize> = copies
+        .iter()
+        .flat_map(|c| c.others.iter().copied())
+        .collect();
     let kept = paths.into_iter().zip(facts).enumerate();
     let kept = kept.filter(|(index, _)| !dropped.contains(index));
     let (paths, facts) = kept.map(|(_, pair)| pair).unzip();

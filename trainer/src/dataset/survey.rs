@@ -85,7 +85,12 @@ impl GoodImages {
 impl Survey {
     /// What a bundle keeps of it. `training` is the training digest; `forced` is what `--force`
     /// overruled.
-    pub(crate) fn inputs(&self, reading: Reading, training: &[u8; 32], forced: Vec<String>) -> Inputs {
+    pub(crate) fn inputs(
+        &self,
+        reading: Reading,
+        training: &[u8; 32],
+        forced: Vec<String>,
+    ) -> Inputs {
         let range = |values: &mut dyn Iterator<Item = u32>| {
             values.fold([u32::MAX, 0], |[low, high], v| [low.min(v), high.max(v)])
         };
@@ -94,7 +99,9 @@ impl Survey {
         Inputs {
             width: range(&mut facts.iter().map(|f| f.size[0])),
             height: range(&mut facts.iter().map(|f| f.size[1])),
-            aspect: aspects.fold([f64::INFINITY, 0.0], |[low, high], a| [low.min(a), high.max(a)]),
+            aspect: aspects.fold([f64::INFINITY, 0.0], |[low, high], a| {
+                [low.min(a), high.max(a)]
+            }),
             bits: reading.bits,
             upright: reading.upright,
             orientation: self.orientation,
@@ -222,7 +229,9 @@ fn check_sizes(
 
 fn near_in_words(facts: &[Facts], name: &dyn Fn(usize) -> String) -> Option<String> {
     let pairs = near_copies(facts);
-    let words = pairs.iter().map(|&(a, b)| format!("{} and {}", name(a), name(b)));
+    let words = pairs
+        .iter()
+        .map(|&(a, b)| format!("{} and {}", name(a), name(b)));
     (!pairs.is_empty()).then(|| {
         format!(
             "nearly equal, perhaps the same picture saved again; if so, remove one, because each counts as a part of its own: {}",

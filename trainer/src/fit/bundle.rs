@@ -214,7 +214,9 @@ const ALIKE: f32 = 1e-6;
 fn check_spread(scores: &[f32], force: bool, forced: &mut Vec<String>) -> Result<(), TrainError> {
     let (low, high) = scores
         .iter()
-        .fold((f32::INFINITY, 0.0f32), |(low, high), &s| (low.min(s), high.max(s)));
+        .fold((f32::INFINITY, 0.0f32), |(low, high), &s| {
+            (low.min(s), high.max(s))
+        });
     if high - low > ALIKE * high {
         return Ok(());
     }

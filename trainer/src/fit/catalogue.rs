@@ -69,7 +69,8 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     let onnx = read(path)?;
     let description = std::path::PathBuf::from(format!("{name}.json"));
     let text = read(&description)?;
-    let wrong = |problem: String| TrainError::Setting(format!("{}: {problem}", description.display()));
+    let wrong =
+        |problem: String| TrainError::Setting(format!("{}: {problem}", description.display()));
     let Described { spec, file } =
         serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     file.check(&onnx).map_err(wrong)?;
@@ -146,9 +147,17 @@ fn check_ranges(spec: &BackboneSpec) -> Result<(), String> {
     }
     if spec.taps.iter().any(|t| t.output.is_empty()) || same(spec.taps.iter().map(|t| &*t.output)) {
         let outputs: Vec<&str> = spec.taps.iter().map(|t| &*t.output).collect();
-        return is("taps", &outputs, "two different outputs of the network are needed");
+        return is(
+            "taps",
+            &outputs,
+            "two different outputs of the network are needed",
+        );
     }
-    for (field, text) in [("name", &spec.name), ("licence", &spec.licence), ("input.name", &input.name)] {
+    for (field, text) in [
+        ("name", &spec.name),
+        ("licence", &spec.licence),
+        ("input.name", &input.name),
+    ] {
         if text.trim().is_empty() || text.len() > 200 {
             return is(field, text, "1 to 200 bytes are usable");
         }

@@ -280,8 +280,7 @@ pub(crate) fn extract(
             let work = values.chunks_exact_mut(length).zip(paths);
             work.map(|(out, path)| {
                 let name = images.relative(path);
-                let facts =
-                    one_image(extractor, cache.as_ref(), path, &name, images.reading, out);
+                let facts = one_image(extractor, cache.as_ref(), path, &name, images.reading, out);
                 progress.advance(1);
                 facts
             })

@@ -81,7 +81,10 @@ impl FittedProduct {
             name: manifest.name.clone(),
             images: images.paths.len(),
             image_sizes: first.image_sizes,
-            notes: images.survey.as_ref().map_or_else(Vec::new, |s| s.notes.clone()),
+            notes: images
+                .survey
+                .as_ref()
+                .map_or_else(Vec::new, |s| s.notes.clone()),
             forced,
             cached_images: first.cached_images,
             cells: manifest.training.cells,

@@ -108,8 +108,11 @@ impl<'a> Gallery<'a> {
         if !inspected.masks.is_empty() {
             let input = &self.product.manifest().input;
             let size = (frame.width(), frame.height());
-            let masks: Vec<PathBuf> =
-                inspected.masks.iter().map(|mask| self.root.join(mask)).collect();
+            let masks: Vec<PathBuf> = inspected
+                .masks
+                .iter()
+                .map(|mask| self.root.join(mask))
+                .collect();
             let truth = defect_mask(&masks, size, input, false)?;
             let truth: Vec<f32> = truth.into_iter().map(f32::from).collect();
             contour(&mut plain, &truth, side, 0.5, TRUTH);
