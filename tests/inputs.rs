@@ -57,7 +57,10 @@ fn on_the_line(bundle: &str, raw: &RawFrame) -> Result<(), String> {
     let product = Product::open(bundle.as_ref()).expect("a bundle");
     let inspector = Inspector::new(&product, &Threads::default()).expect("loads");
     let mut line = ProductInspector::new(product, inspector, None);
-    line.inspect(raw).map(|_| ()).map_err(|e| e.to_string())
+    let outcome = line.inspect(raw);
+    outcome
+        .map(|_| ())
+        .map_err(|e| partgate::causes::causes(&e).join(": "))
 }
 
 fn file_frame(path: &Path) -> RawFrame {

@@ -75,6 +75,12 @@ pub struct ProductInspector {
 impl ProductInspector {
     /// `inspector` must have been made from `product`.
     pub fn new(product: Product, inspector: Inspector, sanity: Option<Sanity>) -> Self {
+        for sentence in product.inputs().iter().flat_map(|inputs| &inputs.forced) {
+            log::warn!(
+                "{}: fitted with --force although {sentence}",
+                product.origin()
+            );
+        }
         Self {
             product,
             inspector,

@@ -3,6 +3,7 @@
 
 use crate::dataset::{CheckedSet, TestImage, checked, defect_mask};
 use crate::error::TrainError;
+use crate::fit::without_spread;
 use crate::metrics::{
     CONFIDENCE, PixelScores, Share, auroc_interval, f1_max, false_reject_rate_at_full_recall,
     image_auroc,
@@ -439,16 +440,18 @@ pub(crate) fn validate(
         images,
         other_view,
         left_out,
-        notes,
+        mut notes,
     } = checked(product, images)?;
-    for note in &notes {
-        log::warn!("{note}");
-    }
     let InspectdSet {
         mut inspected,
         pixels,
         baseline_pixels,
     } = inspect_all(product, &images, eroded)?;
+    let scores: Vec<f32> = inspected.iter().map(|j| j.score).collect();
+    notes.extend(without_spread(&scores));
+    for note in &notes {
+        log::warn!("{note}");
+    }
     for (image, other) in inspected.iter_mut().zip(&other_view) {
         if *other && image.verdict == Verdict::Ok {
             image.verdict = Verdict::Unknown;

@@ -7,6 +7,7 @@ use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::member::lowest_median_highest;
 use crate::fit::thresholds::thresholds_from;
+use crate::fit::without_spread;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
@@ -125,6 +126,11 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             }
             let goods = goods.of_another_day(product)?;
             let scores = scores(product, &goods)?;
+            if let Some(problem) = without_spread(&scores).filter(|_| !args.force) {
+                return Err(TrainError::Setting(format!(
+                    "{problem}; insist with --force"
+                )));
+            }
             let risk = args.risk.risk(manifest.training.seed)?;
             Calibrated {
                 thresholds: thresholds_from(&scores, risk)?,

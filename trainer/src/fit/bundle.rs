@@ -212,22 +212,23 @@ const ALIKE: f32 = 1e-6;
 /// Refuses a product that cannot tell its good images apart: a network that gives every picture the
 /// same can never reject one. With `force` it notes that instead.
 fn check_spread(scores: &[f32], force: bool, forced: &mut Vec<String>) -> Result<(), TrainError> {
-    let (low, high) = scores
-        .iter()
-        .fold((f32::INFINITY, 0.0f32), |(low, high), &s| {
-            (low.min(s), high.max(s))
-        });
-    if high - low > ALIKE * high {
-        return Ok(());
+    match without_spread(scores) {
+        Some(problem) => overruled(force, forced, problem),
+        None => Ok(()),
     }
-    overruled(
-        force,
-        forced,
+}
+
+/// What is wrong if all `scores` are the same.
+pub(crate) fn without_spread(scores: &[f32]) -> Option<String> {
+    let low = scores.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = scores.iter().copied().fold(0.0, f32::max);
+    let alike = scores.len() > 1 && high - low <= ALIKE * high;
+    alike.then(|| {
         format!(
-            "all {} held-out good images have the score {high}: the network sees no difference between pictures, so the product cannot reject anything by it",
+            "all {} images have the score {high}: the network sees no difference between pictures, so the product cannot reject anything by it",
             scores.len()
-        ),
-    )
+        )
+    })
 }
 
 /// Refuses a product of which no damaged golden image is rejected. With `force` it notes that
