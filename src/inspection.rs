@@ -6,7 +6,7 @@ use crate::frame::file::ImageFileError;
 use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads, all_finite};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
-use crate::score::{Aggregator, Condition, ScoreMap, Search, highest};
+use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, highest};
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub enum Stage {
     Preprocess,
     /// The network.
     Backbone,
-    /// Taps to feature vectors.
+    /// Taps to feature vectors, and their map.
     Aggregate,
     /// Nearest allowed bank row of each cell, with the neighbourhood network.
     Nearest,
@@ -146,6 +146,8 @@ struct Pipeline {
     preprocessor: Preprocessor,
     backbone: Backbone,
     aggregator: Aggregator,
+    /// The backbone's features and their map, if the product has one.
+    mapped: Option<(Vec<f32>, LinearMap)>,
     features: Vec<f32>,
     search: Search,
     refiner: Option<Refiner>,
@@ -173,7 +175,11 @@ impl Pipeline {
                 placement,
             )?,
             aggregator: Aggregator::new(grid, channels, method.patch as usize, method.border),
-            features: vec![0.0; grid * grid * spec.dimensions()],
+            mapped: member.feature_map().map(|map| {
+                let features = vec![0.0; grid * grid * spec.dimensions()];
+                (features, map.clone())
+            }),
+            features: vec![0.0; grid * grid * member.bank().dimensions()],
             search: product.search(member, threads)?,
             refiner: product.refiner(member, threads)?,
             map: product.score_map(member),
@@ -192,8 +198,17 @@ impl Pipeline {
         self.backbone.infer()?;
         done(Stage::Backbone);
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
-        self.aggregator.run(fine, coarse, &mut self.features);
-        check_finite(&self.features, self.aggregator.dimensions())?;
+        match &mut self.mapped {
+            None => self.aggregator.run(fine, coarse, &mut self.features),
+            Some((features, map)) => {
+                self.aggregator.run(fine, coarse, features);
+                map.run(features, &mut self.features);
+            }
+        }
+        check_finite(
+            &self.features,
+            self.features.len() / self.aggregator.cells(),
+        )?;
         done(Stage::Aggregate);
         self.search.run(&self.features, threads)?;
         done(Stage::Nearest);

@@ -39,6 +39,11 @@ pub enum BoundMethod {
     Maximum,
     /// Set by a person; it states no rate.
     Manual,
+    /// The score that the budget of false rejects leaves on average, by counting held-out scores.
+    BudgetQuantile,
+    /// The same from a line through the upper half of the scores' logarithms, where the images are too
+    /// few to count.
+    BudgetLine,
 }
 
 /// One threshold with its evidence.

@@ -24,8 +24,9 @@ use thiserror::Error;
 /// searched with their sub-folders in the order of the names.
 ///
 /// An inspected image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
-/// "unknown_threshold", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
-/// "total"}}. A score above `threshold` is NG, above `unknown_threshold` it is UNKNOWN. `total` is
+/// "unknown_threshold", "goods_above", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
+/// "total"}}. A score above `threshold` is NG, above `unknown_threshold` it is UNKNOWN.
+/// `goods_above` is the share of good parts that score as high (bundles since format 3). `total` is
 /// without `decode`. An image that cannot be inspected gives {"path", "error", "verdict":
 /// "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
 #[derive(Debug, Args)]
@@ -77,6 +78,8 @@ struct Line<'a> {
     verdict: Verdict,
     threshold: f32,
     unknown_threshold: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goods_above: Option<f64>,
     ms: Times<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<&'a Path>,
@@ -278,6 +281,10 @@ impl Scoring<'_> {
             verdict: inspection.verdict,
             threshold: thresholds.ng.threshold,
             unknown_threshold: thresholds.unknown.threshold,
+            goods_above: self
+                .product
+                .operating()
+                .map(|operating| operating.share_above(inspection.score)),
             ms: Times {
                 decode: inspected.decode,
                 inspection,

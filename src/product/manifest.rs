@@ -345,6 +345,10 @@ pub enum SectionKind {
     SightingTotals,
     /// Factor of each bank row.
     RowScale,
+    /// Evidence of the operating points, postcard encoding of `Operating`.
+    Operating,
+    /// Matrix that maps the backbone's features to those of the bank.
+    FeatureMap,
     /// What the pictures of the fit were like, JSON.
     Inputs,
 }

@@ -10,8 +10,8 @@ use crate::lanes::LANES;
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
-    Condition, IgnoreMask, Likelihood, Measure, NeighbourhoodNetwork, PackedBank, PositionMask,
-    Rule, ScoreMap, Search, SightingTable,
+    Condition, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork, PackedBank,
+    PositionMask, Rule, ScoreMap, Search, SightingTable,
 };
 
 /// Access to a bundle whose section table was checked against its bytes.
@@ -63,6 +63,7 @@ pub struct MemberData {
     input: InputGeometry,
     backbone: BackboneSpec,
     method: Method,
+    map: Option<LinearMap>,
     bank: PackedBank,
     place: Option<PositionMask>,
     likelihood: Option<LikelihoodData>,
@@ -121,7 +122,7 @@ struct MemberSections<'a> {
     member: u8,
     /// Cells along a side of the feature grid.
     grid: usize,
-    /// Values of a feature vector.
+    /// Values of a feature vector, after the map if there is one.
     dimensions: usize,
 }
 
@@ -136,6 +137,33 @@ impl<'a> MemberSections<'a> {
 
     fn backbone(&self) -> Result<std::ops::Range<usize>, Problem> {
         Ok(range(self.only(SectionKind::Backbone, DType::Bytes)?.0))
+    }
+
+    /// The map before the bank, if there is one; [`MemberSections::dimensions`] are the backbone's.
+    fn feature_map(&self) -> Result<Option<LinearMap>, Problem> {
+        if self
+            .bundle
+            .find(SectionKind::FeatureMap, self.member)
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let (section, data) = self.only(SectionKind::FeatureMap, DType::F32)?;
+        let from = self.dimensions as u64;
+        let [rows, columns] = section.shape[..] else {
+            return other(format!("feature map of shape {:?}", section.shape));
+        };
+        if rows != from || !(1..=from).contains(&columns) {
+            return other(format!(
+                "feature map of shape {:?}; {from} rows and 1 to {from} columns are needed",
+                section.shape
+            ));
+        }
+        let weights = numbers(data, f32::from_le_bytes);
+        if let Some(at) = weights.iter().position(|v| !v.is_finite()) {
+            return other(format!("feature map: weight {at} is {}", weights[at]));
+        }
+        Ok(Some(LinearMap::new(&weights, self.dimensions)))
     }
 
     fn bank(&self) -> Result<PackedBank, Problem> {
@@ -296,12 +324,16 @@ impl MemberData {
         backbone.check()?;
         input.check(backbone.input.multiple_of)?;
         check_method(method, input.side())?;
-        let sections = MemberSections {
+        let mut sections = MemberSections {
             bundle: sections,
             member,
             grid: backbone.grid(input.side()),
             dimensions: backbone.dimensions(),
         };
+        let map = sections.feature_map()?;
+        if let Some(map) = &map {
+            sections.dimensions = map.to();
+        }
         let backbone_onnx = sections.backbone()?;
         let bank = sections.bank()?;
         let rows = bank.rows();
@@ -328,6 +360,7 @@ impl MemberData {
             input: input.clone(),
             backbone: backbone.clone(),
             method: method.clone(),
+            map,
             bank,
             place,
             likelihood,
@@ -350,6 +383,11 @@ impl MemberData {
     /// How features become a score.
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// The map from the backbone's features to those of the bank, if there is one.
+    pub fn feature_map(&self) -> Option<&LinearMap> {
+        self.map.as_ref()
     }
 
     /// The bank.

@@ -7,6 +7,7 @@ mod golden;
 mod inputs;
 mod manifest;
 mod member;
+mod operating;
 mod words;
 
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
@@ -19,6 +20,7 @@ pub use manifest::{
     Section, SectionKind, Training, Validation,
 };
 pub use member::MemberData;
+pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
 
 use crate::backbone::{GeometryError, SpecError};
 use crate::frame::file::{ImageFileError, decode_frame};
@@ -107,6 +109,7 @@ pub struct Product {
     members: Vec<MemberData>,
     ignore: Option<IgnoreMask>,
     inputs: Option<Inputs>,
+    operating: Option<Operating>,
 }
 
 /// The most members of an ensemble; each takes a whole backbone per part.
@@ -224,6 +227,7 @@ impl Product {
                 return other(format!("golden image `{}` is not complete", golden.name));
             }
         }
+        let operating = Self::operating_of(&sections)?;
         let parity = manifest.parity;
         let bounds = (0.0..=0.5).contains(&parity.score_relative)
             && (0.0..=1.0).contains(&parity.map_correlation);
@@ -238,7 +242,19 @@ impl Product {
             members,
             ignore,
             inputs,
+            operating,
         })
+    }
+
+    fn operating_of(sections: &Sections<'_>) -> Result<Option<Operating>, Problem> {
+        if sections.find(SectionKind::Operating, 0).is_none() {
+            return Ok(None);
+        }
+        let (_, data) = sections.only(SectionKind::Operating, 0, DType::Bytes)?;
+        let operating: Operating = postcard::from_bytes(data)
+            .or_else(|error| other(format!("the evidence of the operating points: {error}")))?;
+        operating.check()?;
+        Ok(Some(operating))
     }
 
     fn members_of(sections: &Sections<'_>) -> Result<Vec<MemberData>, Problem> {
@@ -458,6 +474,12 @@ impl Product {
         self.ignore.as_ref()
     }
 
+    /// What thresholds for several budgets of false rejects cost and bring; `None` in bundles of
+    /// earlier versions.
+    pub fn operating(&self) -> Option<&Operating> {
+        self.operating.as_ref()
+    }
+
     /// Decodes a golden image.
     ///
     /// # Errors
@@ -478,8 +500,30 @@ impl Product {
     /// # Errors
     /// [`ContainerError`] if the result would be over a limit.
     pub fn rewritten(&self, manifest: Manifest) -> Result<Vec<u8>, ContainerError> {
-        let sections: Vec<SectionBytes> = self
-            .manifest
+        write(manifest, &self.section_bytes(), &Signature::Unsigned)
+    }
+
+    /// As [`Product::rewritten`], with other evidence of the operating points.
+    ///
+    /// # Errors
+    /// [`ContainerError`] if the result would be over a limit.
+    pub fn rewritten_with(
+        &self,
+        manifest: Manifest,
+        operating: &Operating,
+    ) -> Result<Vec<u8>, ContainerError> {
+        let mut sections = self.section_bytes();
+        let new = operating.section()?;
+        match sections.iter_mut().find(|s| s.kind == new.kind) {
+            Some(old) => *old = new,
+            // At the end: the manifest's golden images count sections.
+            None => sections.push(new),
+        }
+        write(manifest, &sections, &Signature::Unsigned)
+    }
+
+    fn section_bytes(&self) -> Vec<SectionBytes> {
+        self.manifest
             .sections
             .iter()
             .map(|s| SectionBytes {
@@ -489,8 +533,7 @@ impl Product {
                 shape: s.shape.clone(),
                 bytes: self.sections().data(s).to_vec(),
             })
-            .collect();
-        write(manifest, &sections, &Signature::Unsigned)
+            .collect()
     }
 
     fn sections(&self) -> Sections<'_> {

@@ -5,6 +5,7 @@
 pub mod aggregate;
 mod conditions;
 mod ignore;
+mod linear;
 pub mod map;
 pub mod nearest;
 mod neighbourhood;
@@ -15,6 +16,7 @@ mod search;
 pub use aggregate::{Aggregator, Border};
 pub use conditions::{Condition, Likelihood, Measure, SightingTable};
 pub use ignore::IgnoreMask;
+pub use linear::LinearMap;
 pub(crate) use map::highest;
 pub use map::{MapOperator, ScoreMap};
 pub use nearest::{Neighbour, PackedBank};

@@ -3,6 +3,7 @@
 // The functions of tests may be longer.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+mod budgets;
 mod cli;
 mod damage;
 mod dataset;

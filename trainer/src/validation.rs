@@ -1,6 +1,7 @@
 //! A bundle against labelled images: what a line would see, and the field's figures, with the
 //! plain bank on the same features beside it.
 
+use crate::budgets::{BudgetFigures, Separating, budgets, separating};
 use crate::dataset::{CheckedSet, TestImage, checked, defect_mask};
 use crate::error::TrainError;
 use crate::fit::without_spread;
@@ -152,6 +153,12 @@ pub(crate) struct ValidationReport {
     pub(crate) baseline: Figures,
     pub(crate) kinds: Vec<KindFigures>,
     pub(crate) thresholds: [f32; 2],
+    /// The same images under the thresholds of other budgets; empty for bundles of earlier versions.
+    #[serde(default)]
+    pub(crate) budgets: Vec<BudgetFigures>,
+    /// `None` where one class is missing.
+    #[serde(default)]
+    pub(crate) separating: Option<Separating>,
 }
 
 impl ValidationReport {
@@ -500,6 +507,10 @@ pub(crate) fn validate(
         baseline,
         kinds: kind_figures(&inspected, comparable),
         thresholds: [unknown.threshold, ng.threshold],
+        budgets: product
+            .operating()
+            .map_or(Vec::new(), |operating| budgets(operating, &inspected)),
+        separating: separating(&inspected),
     };
     Ok(Validation { report, inspected })
 }

@@ -7,7 +7,7 @@ use crate::cli::open;
 use crate::cli::terminal::{Colour, Out};
 use clap::Args;
 use partgate::SHIPPED_BACKBONES;
-use partgate::product::{GoldenKind, Inputs, Manifest, Product, Signature};
+use partgate::product::{GoldenKind, Inputs, Manifest, Operating, Product, Signature};
 use partgate::verdict::{Bound, BoundMethod};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -46,6 +46,8 @@ struct Report<'a> {
     inputs: Option<Inputs>,
     #[serde(flatten)]
     manifest: &'a Manifest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operating: Option<&'a Operating>,
 }
 
 /// The signature in a few words.
@@ -86,10 +88,12 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             digests: Vec::new(),
             ..inputs.clone()
         });
+        let operating = product.operating();
         out.json_page(&Report {
             file,
             inputs,
             manifest,
+            operating,
         })?;
     } else {
         Text { out }.print(&product, &file)?;
@@ -148,6 +152,7 @@ impl Text<'_> {
         self.input_and_network(product, file)?;
         self.method(product)?;
         self.thresholds(m)?;
+        self.operating(product)?;
         self.training(m)?;
         self.inputs(product)?;
         self.contents(product)
@@ -210,11 +215,21 @@ impl Text<'_> {
             format_args!(
                 "{} rows of {} values, {} of {} training cells",
                 product.bank().rows(),
-                m.backbone.dimensions(),
+                product.bank().dimensions(),
                 percent(m.method.bank_ratio),
                 m.training.cells
             ),
         )?;
+        if let Some(map) = product.members()[0].feature_map() {
+            self.row(
+                "features",
+                format_args!(
+                    "the {} principal directions of {} values",
+                    map.to(),
+                    map.from()
+                ),
+            )?;
+        }
         for (name, sentence) in m.method.in_words() {
             self.row(name, sentence)?;
         }
@@ -331,6 +346,18 @@ impl Text<'_> {
             "known",
             format_args!("digests of {} pictures", inputs.digests.len()),
         )
+    }
+
+    fn operating(&mut self, product: &Product) -> Result<(), Failure> {
+        let Some(operating) = product.operating() else {
+            return Ok(());
+        };
+        self.heading("Operating points")?;
+        let taken = product.manifest().thresholds.unknown.threshold;
+        for line in operating.lines(taken) {
+            self.out.line(format_args!("  {line}"))?;
+        }
+        self.out.line(format_args!("  {}", operating.legend()))
     }
 
     fn training(&mut self, m: &Manifest) -> Result<(), Failure> {

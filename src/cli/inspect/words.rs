@@ -65,6 +65,12 @@ pub(super) fn method(bound: &Bound) -> &'static str {
             "a tolerance bound that takes the logarithms of the held-out scores as normal"
         }
         BoundMethod::Maximum => "the largest held-out score; more images would support more",
+        BoundMethod::BudgetQuantile => {
+            "the held-out score that leaves the budget above it on average, by counting"
+        }
+        BoundMethod::BudgetLine => {
+            "a line through the logarithms of the higher half of the held-out scores"
+        }
         BoundMethod::Manual => "set by a person; nothing is claimed about false rejects",
     }
 }

@@ -221,7 +221,7 @@ impl Ablation<'_> {
 
     /// The same with [`rules`], and what `auto` takes of its candidates.
     fn rules(&mut self, settings: &Settings) -> Result<Chosen, TrainError> {
-        let candidates = candidates(settings.density);
+        let candidates = candidates(settings.density, self.goods.paths.len());
         let plan = self.plan(settings)?;
         let needed = [rules(), candidates.clone()].concat();
         let (study, fitted) = self.fitted(&plan, &needed)?;

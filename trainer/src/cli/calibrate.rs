@@ -6,13 +6,14 @@ use super::{Common, check_writable, print_json, write_file};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::member::lowest_median_highest;
+use crate::fit::operating::operating;
 use crate::fit::thresholds::thresholds_from;
 use crate::fit::without_spread;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
 use partgate::inspection::Inspector;
-use partgate::product::{AuditEntry, Golden, GoldenKind, Product};
+use partgate::product::{AuditEntry, Golden, GoldenKind, Operating, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -23,8 +24,9 @@ use std::path::PathBuf;
 pub(crate) struct CalibrateArgs {
     /// The bundle whose thresholds change
     bundle: PathBuf,
-    /// Folder of good images that were not used for the fit
-    #[arg(long, value_name = "DIR", required_unless_present = "set_unknown")]
+    /// Folder of good images that were not used for the fit. Without it, --budget moves the
+    /// threshold by the held-out scores of the fit
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["set_unknown", "budget"])]
     goods: Option<PathBuf>,
     /// The bundle to write
     #[arg(short, long, value_name = "FILE.pgp")]
@@ -36,7 +38,7 @@ pub(crate) struct CalibrateArgs {
         long,
         value_name = "SCORE",
         requires = "reason",
-        conflicts_with = "goods"
+        conflicts_with_all = ["goods", "budget", "unknown_rate"]
     )]
     set_unknown: Option<f32>,
     /// Set the NG threshold by hand as well [default: at least the UNKNOWN one]
@@ -111,6 +113,8 @@ fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thr
 struct Calibrated {
     thresholds: Thresholds,
     scores: Vec<f32>,
+    /// `None` where the old evidence stays.
+    operating: Option<Operating>,
 }
 
 fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, TrainError> {
@@ -132,8 +136,10 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
                 )));
             }
             let risk = args.risk.risk(manifest.training.seed)?;
+            let damaged = product.operating().map(|o| o.damaged.clone());
             Calibrated {
                 thresholds: thresholds_from(&scores, risk)?,
+                operating: Some(operating(&scores, 0, damaged.unwrap_or_default(), risk)?),
                 scores,
             }
         }
@@ -142,19 +148,38 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             Calibrated {
                 thresholds: by_hand(&manifest.thresholds, unknown, args.set_ng, reason),
                 scores: Vec::new(),
+                operating: None,
             }
         }
-        (None, None) => {
-            return Err(TrainError::Setting(
-                "--goods or --set-unknown is needed".into(),
-            ));
-        }
+        (None, None) => by_budget(args, product)?,
     };
     found
         .thresholds
         .check()
         .map_err(|e| TrainError::Setting(e.to_string()))?;
     Ok(found)
+}
+
+/// Thresholds for another budget, from the scores that the bundle has.
+fn by_budget(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, TrainError> {
+    if !args.risk.has_budget() {
+        return Err(TrainError::Setting(
+            "--goods, --budget or --set-unknown is needed".into(),
+        ));
+    }
+    let Some(old) = product.operating() else {
+        return Err(TrainError::Setting(format!(
+            "{}: this bundle does not hold the held-out scores of its fit, so a budget alone cannot move its threshold; fit it again, or give good images with --goods",
+            args.bundle.display()
+        )));
+    };
+    let risk = args.risk.risk(product.manifest().training.seed)?;
+    let (goods, partitions) = (&old.goods, old.partitions as usize);
+    Ok(Calibrated {
+        thresholds: thresholds_from(goods, risk)?,
+        operating: Some(operating(goods, partitions, old.damaged.clone(), risk)?),
+        scores: Vec::new(),
+    })
 }
 
 /// Inspects the golden images anew: their scores stay. Without `force` it refuses thresholds under
@@ -182,9 +207,10 @@ fn inspect_goldens(
 }
 
 fn audit_entry(args: &CalibrateArgs, old: &Thresholds, new: &Calibrated) -> AuditEntry {
-    let origin = match &args.goods {
-        Some(_) => format!("calibrated on {} good images", new.scores.len()),
-        None => "by hand".into(),
+    let origin = match (&args.goods, &new.operating) {
+        (Some(_), _) => format!("calibrated on {} good images", new.scores.len()),
+        (None, Some(_)) => "for another budget".into(),
+        (None, None) => "by hand".into(),
     };
     let reason = args.reason.iter().map(|r| format!(": {r}"));
     AuditEntry {
@@ -204,7 +230,9 @@ impl CalibrationReport {
     fn new(product: &Product, new: Calibrated) -> Self {
         let manifest = product.manifest();
         let (old, fit_scores) = (manifest.thresholds.clone(), manifest.training.held_out);
-        let Calibrated { thresholds, scores } = new;
+        let Calibrated {
+            thresholds, scores, ..
+        } = new;
         let new_scores = (!scores.is_empty()).then(|| lowest_median_highest(&scores));
         let rejected = scores.iter().filter(|&&s| old.verdict(s) != Verdict::Ok);
         Self {
@@ -248,7 +276,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     let entry = audit_entry(args, &manifest.thresholds, &new);
     manifest.audit.push(entry);
     manifest.thresholds = new.thresholds.clone();
-    write_file(&args.output, &product.rewritten(manifest)?)?;
+    let bytes = match &new.operating {
+        Some(operating) => product.rewritten_with(manifest, operating)?,
+        None => product.rewritten(manifest)?,
+    };
+    write_file(&args.output, &bytes)?;
     let report = CalibrationReport::new(&product, new);
     if args.common.json {
         return print_json(&report);

@@ -9,6 +9,7 @@ use super::{Common, check_writable, print_json};
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit;
+use crate::fit::region::{PartBox, part_region};
 use crate::fit::report::FittedProduct;
 use clap::Args;
 use free_space::ReservedSpace;
@@ -41,9 +42,10 @@ pub(crate) struct FitArgs {
     /// Revision of this product; boards refuse to go back
     #[arg(long, value_name = "N", default_value_t = 1)]
     revision: u32,
-    /// Look at this part of the camera's picture only, source pixels
-    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_roi)]
-    roi: Option<Rect>,
+    /// Look at this part of the camera's picture only, source pixels; `auto` takes the box around the
+    /// part, with room for parts that move. What is outside is not inspected [default: all of it]
+    #[arg(long, value_name = "X,Y,W,H|auto", value_parser = parse_roi)]
+    roi: Option<Region>,
     /// Picture whose black pixels are not inspected; same view as the images
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
@@ -62,20 +64,44 @@ pub(crate) struct FitArgs {
     common: Common,
 }
 
-fn parse_roi(text: &str) -> Result<Rect, String> {
+/// Which part of the picture is inspected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Region {
+    /// The box around the part.
+    Part,
+    Given(Rect),
+}
+
+fn parse_roi(text: &str) -> Result<Region, String> {
+    if text == "auto" {
+        return Ok(Region::Part);
+    }
     let numbers: Vec<u32> = text
         .split(',')
         .map(|n| n.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|e| format!("X,Y,W,H in pixels is expected: {e}"))?;
     match numbers[..] {
-        [x, y, width, height] if width > 0 && height > 0 => Ok(Rect {
+        [x, y, width, height] if width > 0 && height > 0 => Ok(Region::Given(Rect {
             x,
             y,
             width,
             height,
-        }),
-        _ => Err("X,Y,W,H in pixels is expected, W and H above 0".into()),
+        })),
+        _ => Err("X,Y,W,H in pixels is expected, W and H above 0, or auto".into()),
+    }
+}
+
+/// The region to inspect, where `part` is the box around the part.
+fn region(args: &FitArgs, part: Option<&PartBox>) -> Result<Option<Rect>, TrainError> {
+    match (args.roi, part) {
+        (None, _) => Ok(None),
+        (Some(Region::Given(region)), _) => Ok(Some(region)),
+        (Some(Region::Part), Some(part)) => Ok(Some(part.region)),
+        (Some(Region::Part), None) => Err(TrainError::Setting(format!(
+            "--roi auto: no box around the part was found in {}: the pictures differ in size, or show no part on a plain background, or the part fills them; give X,Y,W,H, or leave --roi out to inspect the whole picture",
+            args.dir.display()
+        ))),
     }
 }
 
@@ -106,7 +132,6 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     settings.part_number = args.part_number.clone();
     settings.revision = args.revision;
     settings.created_unix = created(args.created.as_deref())?;
-    settings.features.input.roi = args.roi;
     if args.goldens > 16 {
         return Err(TrainError::Setting(format!(
             "--goldens {}: at most 16, every one is carried in the bundle twice",
@@ -115,13 +140,20 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     }
     settings.goldens = args.goldens;
     settings.force = args.force;
-    let images = GoodImages::find(&args.dir)?.surveyed(args.method.asked(args.roi))?;
+    let given = match args.roi {
+        Some(Region::Given(region)) => Some(region),
+        Some(Region::Part) | None => None,
+    };
+    let images = GoodImages::find(&args.dir)?.surveyed(args.method.asked(given))?;
+    let part = part_region(&images)?;
+    settings.features.input.roi = region(args, part.as_ref())?;
     if let Some(path) = &args.mask {
         settings.ignore = Some(ignore_mask(path, &images, &settings.features.input)?);
     }
     check_writable(&args.output)?;
     let space = ReservedSpace::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
-    let FittedProduct { bytes, report } = fit::fit(&images, &settings)?;
+    let FittedProduct { bytes, mut report } = fit::fit(&images, &settings)?;
+    report.part = part;
     space.write(&bytes)?;
     if args.common.json {
         print_json(&report)

@@ -1,6 +1,7 @@
 //! `partgate-train validate`.
 
 use super::{Common, check_writable, command_line, print_json, write_file};
+use crate::budgets::counted;
 use crate::dataset::TestSet;
 use crate::error::TrainError;
 use crate::report::validation_page;
@@ -60,6 +61,33 @@ pub(crate) fn print(report: &ValidationReport) {
             percent(k.image_auroc),
             percent(k.baseline_image_auroc)
         );
+    }
+    print_budgets(report);
+}
+
+/// What other budgets would have cost and brought.
+fn print_budgets(report: &ValidationReport) {
+    if !report.budgets.is_empty() {
+        println!(
+            "  by budget of false rejects: threshold, good images rejected, defective images passed, 95 % intervals"
+        );
+    }
+    for b in &report.budgets {
+        let own = if b.threshold == report.thresholds[0] {
+            '>'
+        } else {
+            ' '
+        };
+        println!(
+            "  {own} {:>5} % {:>11.4}   {:<26} {}",
+            100.0 * b.budget,
+            b.threshold,
+            counted(b.false_rejects, report.good),
+            counted(b.escapes, report.defective)
+        );
+    }
+    if let Some(separating) = &report.separating {
+        println!("  {}", separating.in_words(report.good, report.defective));
     }
 }
 

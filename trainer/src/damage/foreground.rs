@@ -1,6 +1,8 @@
 //! The part in a picture, where the background around it is plain.
 
 use super::samples::{Colour, Picture};
+use partgate::backbone::Rect;
+use partgate::frame::Frame;
 
 /// Cells on the longer side of the coarse picture in which the part is searched: fine enough for
 /// the outline at a network's input size, coarse enough to average out sensor noise.
@@ -226,6 +228,29 @@ pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
     (PART.contains(&share) && 3 * plain > 2 * size && !ragged).then_some(part)
 }
 
+/// The box around the part, in pixels; `None` when the border is no plain background.
+pub(crate) fn part_box(frame: &Frame) -> Option<Rect> {
+    let cells = Cells::of(Picture::new(frame));
+    let part = part(&cells)?;
+    let (mut low, mut high) = ([usize::MAX; 2], [0; 2]);
+    for i in (0..cells.len()).filter(|&i| part[i]) {
+        for (axis, at) in [i % cells.columns, i / cells.columns]
+            .into_iter()
+            .enumerate()
+        {
+            low[axis] = low[axis].min(at * cells.side);
+            high[axis] = high[axis].max((at + 1) * cells.side);
+        }
+    }
+    let ends = [high[0].min(frame.width()), high[1].min(frame.height())];
+    Some(Rect {
+        x: low[0] as u32,
+        y: low[1] as u32,
+        width: (ends[0] - low[0]) as u32,
+        height: (ends[1] - low[1]) as u32,
+    })
+}
+
 fn without_specks(cells: &Cells, foreground: &[bool]) -> Vec<bool> {
     let mut left = foreground.to_vec();
     let mut pieces: Vec<Vec<usize>> = Vec::new();
@@ -261,7 +286,7 @@ fn without_specks(cells: &Cells, foreground: &[bool]) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use partgate::frame::{Frame, Pixels};
+    use partgate::frame::Pixels;
 
     fn part_of(
         width: usize,
@@ -296,6 +321,21 @@ mod tests {
             assert!(inside || r >= 30.0, "cell {i}");
             assert!(!inside || r < 32.0, "cell {i}");
         }
+    }
+
+    #[test]
+    fn the_box_is_around_the_part() {
+        let samples = (0..120 * 80).map(|i| match (i % 120, i / 120) {
+            (30..90, 20..50) => 200,
+            _ => 40,
+        });
+        let frame = Frame::new(120, 80, Pixels::Gray8(samples.collect())).expect("frame");
+        let found = part_box(&frame).expect("found");
+        // A pixel on each side, averaged with its neighbour, counts too.
+        let want = [30i64, 20, 60, 30];
+        let found = [found.x, found.y, found.width, found.height].map(i64::from);
+        let off = want.iter().zip(found).map(|(a, b)| (a - b).abs());
+        assert!(off.max() <= Some(2), "{found:?}");
     }
 
     #[test]

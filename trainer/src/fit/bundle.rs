@@ -4,6 +4,7 @@
 use super::ensemble::{self, Ensemble};
 use super::golden::{GoldenFrame, golden_frames};
 use super::member::{FittedMember, lowest_median_highest};
+use super::operating::{damaged_scores_of, operating};
 use super::sections::{bits, opaque, section};
 use super::settings::Settings;
 use crate::dataset::GoodImages;
@@ -13,8 +14,8 @@ use partgate::backbone::Precision;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{
-    self, AuditEntry, DType, Golden, GoldenKind, Manifest, Member, Parity, Product, SectionBytes,
-    SectionKind, Signature,
+    self, AuditEntry, DType, Golden, GoldenKind, Manifest, Member, Operating, Parity, Product,
+    SectionBytes, SectionKind, Signature,
 };
 use partgate::verdict::Verdict;
 
@@ -124,6 +125,7 @@ pub(crate) struct Bundle {
     pub(crate) ensemble: Option<Ensemble>,
     /// What `--force` overruled, a sentence each.
     pub(crate) forced: Vec<String>,
+    pub(crate) operating: Operating,
 }
 
 impl Bundle {
@@ -151,6 +153,8 @@ impl Bundle {
         let mut forced = Vec::new();
         check_spread(held_out, settings.force, &mut forced)?;
         let mut manifest = manifest(settings, members, ensemble.as_ref());
+        let operating = operating_of(settings, members, ensemble.as_ref())?;
+        sections.push(operating.section()?);
         let bare = written(&manifest, &sections)?;
         let opened = Product::from_bytes(bare, &settings.name)?;
         add_goldens(images, settings, &opened, &mut manifest, &mut sections)?;
@@ -177,8 +181,29 @@ impl Bundle {
             scores: scores.clone(),
             ensemble,
             forced,
+            operating,
         })
     }
+}
+
+/// What budgets of false rejects cost and bring.
+fn operating_of(
+    settings: &Settings,
+    members: &[FittedMember],
+    ensemble: Option<&Ensemble>,
+) -> Result<Operating, TrainError> {
+    let first = &members[0];
+    let partitions = members.iter().map(|m| m.held_out.cells.len()).min();
+    let (goods, damaged) = match ensemble {
+        Some(ensemble) => (&ensemble.scores, ensemble.copies.clone()),
+        None => (&first.held_out.scores, damaged_scores_of(&first.copies)),
+    };
+    Ok(operating(
+        goods,
+        partitions.unwrap_or(1),
+        damaged,
+        settings.risk,
+    )?)
 }
 
 /// Adds golden images as `opened`, the bundle without them, inspects them.

@@ -61,6 +61,8 @@ pub(crate) struct DamagedCopy {
     pub(crate) features: Vec<f32>,
     /// Share of changed pixels in each cell, `[cells]`.
     pub(crate) changed: Vec<f32>,
+    /// Side of a square as large as what was changed, pixels of the picture; 0 for exchanged features.
+    pub(crate) side: f32,
 }
 
 /// Share of changed pixels in each cell, as the network sees the picture; 0 in ignored cells.
@@ -249,6 +251,7 @@ fn copies_of(
             },
             features: exchanged.features,
             changed: exchanged.changed,
+            side: 0.0,
         }));
     }
     Ok(out)
@@ -284,9 +287,11 @@ fn painted_copy(
             path: images.paths[id.image].clone(),
             source,
         })?;
+    let pixels = damaged.changed.iter().filter(|&&c| c).count();
     Ok(Some(DamagedCopy {
         id,
         features,
         changed,
+        side: (pixels as f32).sqrt(),
     }))
 }

@@ -6,14 +6,14 @@
 //! the held-out maps, from the cells' scores of each member's folds. The folds are the same images
 //! in every member, so an ensemble's held-out score is held out in all members.
 
-use super::copies::CopyId;
-use super::held_out::{auroc_of_copies, shortfall};
-use super::member::FittedMember;
+use super::copies::Harm;
+use super::held_out::{HeldOut, auroc_of_copies, shortfall};
+use super::member::{FittedMember, ScoredCopy};
 use super::refinement::scale_of;
 use super::thresholds::{Risk, thresholds_from};
 use crate::error::TrainError;
 use partgate::inspection::average;
-use partgate::product::Product;
+use partgate::product::{DamagedScore, Product};
 use partgate::score::ScoreMap;
 use partgate::verdict::Thresholds;
 use serde::Serialize;
@@ -31,6 +31,8 @@ pub(crate) struct Ensemble {
     pub(crate) thresholds: Thresholds,
     /// `None` where no image could be damaged.
     pub(crate) separations: Option<Separations>,
+    /// Scores of the damaged copies that every member has inspected.
+    pub(crate) copies: Vec<DamagedScore>,
 }
 
 /// Separation of held-out good images from painted damage on copies of them, under one way of
@@ -81,26 +83,47 @@ impl MemberMaps {
         }
     }
 
-    /// The image score that member `index` gives alone.
-    fn member_score(&mut self, index: usize, cells: &[f32]) -> f32 {
-        self.maps[index].score(cells)
+    /// The image score that member `index` gives alone, the mean over the partitions of `cells`.
+    fn member_score(&mut self, index: usize, cells: &[&[f32]]) -> f32 {
+        let scores = cells.iter().map(|cells| self.maps[index].score(cells));
+        mean(scores.collect())
     }
 
-    /// The image score of the ensemble; `cells` are each member's.
-    fn ensemble_score<'c>(
-        &mut self,
-        cells: impl Iterator<Item = &'c [f32]>,
-        scales: &[f32],
-    ) -> f32 {
-        for (map, cells) in self.maps.iter_mut().zip(cells) {
-            map.score(cells);
-        }
-        average(
-            self.maps.iter_mut().map(|map| map.pixels()),
-            scales,
-            &mut self.mean,
-        )
+    /// The image score of the ensemble; `cells` are each member's, `[members][partitions][cells]`.
+    /// Partitions that a member does not have do not count.
+    fn ensemble_score(&mut self, cells: &[Vec<&[f32]>], scales: &[f32]) -> f32 {
+        let partitions = cells.iter().map(Vec::len).min().unwrap_or(0);
+        let scores = (0..partitions).map(|partition| {
+            for (map, cells) in self.maps.iter_mut().zip(cells) {
+                map.score(cells[partition]);
+            }
+            average(
+                self.maps.iter_mut().map(|map| map.pixels()),
+                scales,
+                &mut self.mean,
+            )
+        });
+        mean(scores.collect())
     }
+}
+
+fn mean(scores: Vec<f32>) -> f32 {
+    let sum: f64 = scores.iter().map(|&s| f64::from(s)).sum();
+    (sum / scores.len() as f64) as f32
+}
+
+/// Scores of the cells of one image in each partition.
+fn of_image(held_out: &HeldOut, image: usize) -> Vec<&[f32]> {
+    held_out
+        .cells
+        .iter()
+        .map(|images| &images[image][..])
+        .collect()
+}
+
+/// Scores of the cells of one copy in each partition.
+fn of_copy(copy: &ScoredCopy) -> Vec<&[f32]> {
+    copy.cells.iter().map(|cells| &cells[..]).collect()
 }
 
 /// Combines `members`, which `product` holds in the same order. The product's own scales and
@@ -115,15 +138,16 @@ pub(super) fn combine(
         .iter()
         .enumerate()
         .map(|(index, member)| {
-            let cells = member.held_out.cells.iter();
-            let scores: Vec<f32> = cells.map(|c| maps.member_score(index, c)).collect();
+            let images = 0..member.held_out.scores.len();
+            let cells = images.map(|image| of_image(&member.held_out, image));
+            let scores: Vec<f32> = cells.map(|c| maps.member_score(index, &c)).collect();
             scale_of(&scores)
         })
         .collect();
-    let scores: Vec<f32> = (0..members[0].held_out.cells.len())
+    let scores: Vec<f32> = (0..members[0].held_out.scores.len())
         .map(|image| {
-            let cells = members.iter().map(|m| &m.held_out.cells[image][..]);
-            maps.ensemble_score(cells, &scales)
+            let cells = members.iter().map(|m| of_image(&m.held_out, image));
+            maps.ensemble_score(&cells.collect::<Vec<_>>(), &scales)
         })
         .collect();
     let thresholds = thresholds_from(&scores, risk)?;
@@ -131,12 +155,14 @@ pub(super) fn combine(
         scores: &scores,
         thresholds: &thresholds,
     };
-    let separations = separations(&mut maps, members, &scales, together)?;
+    let copies = common_copies(&mut maps, members, &scales);
+    let separations = separations(&mut maps, members, &copies, together)?;
     Ok(Ensemble {
         scales,
         thresholds,
         separations,
         scores,
+        copies: copies.into_iter().map(|copy| copy.score).collect(),
     })
 }
 
@@ -147,39 +173,54 @@ struct Inspected<'a> {
     thresholds: &'a Thresholds,
 }
 
-/// Copies that every member has inspected.
-fn common_copies(members: &[FittedMember]) -> Vec<CopyId> {
-    let ids = members[0].copies.iter().map(|copy| copy.id);
-    ids.filter(|id| {
-        members[1..]
-            .iter()
-            .all(|m| m.copies.iter().any(|c| c.id == *id))
-    })
-    .collect()
+/// A copy that every member has inspected.
+struct CommonCopy<'m> {
+    /// Of each member.
+    members: Vec<&'m ScoredCopy>,
+    /// Under the ensemble.
+    score: DamagedScore,
+}
+
+fn common_copies<'m>(
+    maps: &mut MemberMaps,
+    members: &'m [FittedMember],
+    scales: &[f32],
+) -> Vec<CommonCopy<'m>> {
+    let mut common = Vec::new();
+    for first in &members[0].copies {
+        let of = |member: &'m FittedMember| member.copies.iter().find(|c| c.id == first.id);
+        let Some(copies) = members.iter().map(of).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let cells: Vec<Vec<&[f32]>> = copies.iter().map(|copy| of_copy(copy)).collect();
+        common.push(CommonCopy {
+            score: DamagedScore {
+                misplaced: first.id.harm == Harm::Misplaced,
+                side: first.side,
+                score: maps.ensemble_score(&cells, scales),
+            },
+            members: copies,
+        });
+    }
+    common
 }
 
 /// `None` where there is no copy that every member has inspected.
 fn separations(
     maps: &mut MemberMaps,
     members: &[FittedMember],
-    scales: &[f32],
+    copies: &[CommonCopy<'_>],
     together: Inspected<'_>,
 ) -> Result<Option<Separations>, TrainError> {
-    let ids = common_copies(members);
-    if ids.is_empty() {
+    if copies.is_empty() {
         return Ok(None);
     }
-    let cells: Vec<Vec<&[f32]>> = members
-        .iter()
-        .map(|member| {
-            let of = |id: &CopyId| member.copies.iter().find(|copy| copy.id == *id);
-            let found = ids.iter().filter_map(of);
-            found.map(|copy| &copy.cells[..]).collect()
-        })
-        .collect();
     let mut found = Vec::new();
-    for (index, (member, cells)) in members.iter().zip(&cells).enumerate() {
-        let damaged = cells.iter().map(|c| maps.member_score(index, c));
+    for (index, member) in members.iter().enumerate() {
+        let damaged = copies.iter().map(|copy| {
+            let cells = of_copy(copy.members[index]);
+            maps.member_score(index, &cells)
+        });
         let damaged: Vec<f32> = damaged.collect();
         let alone = Inspected {
             scores: &member.held_out.scores,
@@ -187,12 +228,7 @@ fn separations(
         };
         found.push(separation(alone, &damaged)?);
     }
-    let damaged: Vec<f32> = (0..ids.len())
-        .map(|copy| {
-            let cells = cells.iter().map(|member| member[copy]);
-            maps.ensemble_score(cells, scales)
-        })
-        .collect();
+    let damaged: Vec<f32> = copies.iter().map(|copy| copy.score.score).collect();
     Ok(Some(Separations {
         members: found,
         ensemble: separation(together, &damaged)?,

@@ -9,7 +9,7 @@ use partgate::backbone::{Backbone, InputGeometry, Preprocessor, Threads};
 use partgate::frame::Reading;
 use partgate::frame::file::{ImageFileError, decode_picture};
 use partgate::inspection::{InspectionError, check_finite};
-use partgate::score::{Aggregator, Border};
+use partgate::score::{Aggregator, Border, LinearMap};
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -28,6 +28,9 @@ pub(crate) struct Extractor {
     preprocessor: Preprocessor,
     backbone: Backbone,
     aggregator: Aggregator,
+    /// The product's map, with the backbone's features before it; `None` where there is none or it
+    /// is not known yet.
+    mapped: Option<(LinearMap, Vec<f32>)>,
 }
 
 impl Extractor {
@@ -49,11 +52,20 @@ impl Extractor {
             ),
             aggregator: Aggregator::new(grid, channels, settings.patch, settings.border),
             backbone,
+            mapped: None,
         }
     }
 
+    /// The same with `map` after it.
+    pub(crate) fn mapped(mut self, map: Option<LinearMap>) -> Self {
+        let length = self.aggregator.cells() * self.aggregator.dimensions();
+        self.mapped = map.map(|map| (map, vec![0.0; length]));
+        self
+    }
+
     pub(crate) fn another(&self, settings: &FeatureSettings) -> Result<Self, TrainError> {
-        Ok(Self::around(self.backbone.another()?, settings))
+        let map = self.mapped.as_ref().map(|(map, _)| map.clone());
+        Ok(Self::around(self.backbone.another()?, settings).mapped(map))
     }
 
     /// `out` becomes `[cells, dimensions]`.
@@ -66,8 +78,14 @@ impl Extractor {
             .take::<InspectionError>(&mut self.preprocessor, frame)?;
         self.backbone.infer()?;
         let (fine, coarse) = (self.backbone.tap(0)?, self.backbone.tap(1)?);
-        self.aggregator.run(fine, coarse, out);
-        check_finite(out, self.aggregator.dimensions())
+        match &mut self.mapped {
+            None => self.aggregator.run(fine, coarse, out),
+            Some((map, features)) => {
+                self.aggregator.run(fine, coarse, features);
+                map.run(features, out);
+            }
+        }
+        check_finite(out, out.len() / self.aggregator.cells().max(1))
     }
 
     pub(crate) fn grid(&self) -> usize {

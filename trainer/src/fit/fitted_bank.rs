@@ -34,6 +34,14 @@ impl Needs {
             spacing: specs.iter().any(|s| s.density > 0.0),
         }
     }
+
+    /// The same without the neighbourhood network.
+    pub(crate) fn without_network(self) -> Self {
+        Self {
+            network: false,
+            ..self
+        }
+    }
 }
 
 /// A trained neighbourhood network as its file.
@@ -233,6 +241,8 @@ impl Fitter<'_> {
         };
         let coreset = self.entries_of(&fitted.bank, distribution.entries);
         let cells = self.features.cells();
+        let places = distribution.place.as_deref();
+        let shares = places.map(|table| row_shares(table, distribution.entries));
         let mut network = match &distribution.network {
             Some(file) => Some(file.load()?),
             None => None,
@@ -243,13 +253,17 @@ impl Fitter<'_> {
                 None => None,
                 Some(network) => Some(network.run(self.features.image(image))?),
             };
+            let (mut information, mut inspected) = (0.0, 0.0f64);
             for (cell, &entry) in truth.iter().enumerate() {
                 if self.ignored_cells[cell] {
                     continue;
                 }
                 let entry = entry as usize;
-                if let Some(place) = &distribution.place {
-                    out.place.push(place[cell * distribution.entries + entry]);
+                if let (Some(place), Some(shares)) = (places, &shares) {
+                    let here = place[cell * distribution.entries + entry];
+                    out.place.push(here);
+                    information += (f64::from(here) / shares[entry].max(1e-12)).ln();
+                    inspected += 1.0;
                 }
                 if let Some(logits) = logits {
                     out.add_logits(
@@ -258,7 +272,23 @@ impl Fitter<'_> {
                     );
                 }
             }
+            if inspected > 0.0 {
+                out.place_information.push(information / inspected);
+            }
         }
         Ok(out)
     }
+}
+
+/// Probability of each row at any place, from its probabilities by place, `[cells, entries]`.
+fn row_shares(table: &[f32], entries: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; entries];
+    for cell in table.chunks_exact(entries) {
+        for (share, &p) in shares.iter_mut().zip(cell) {
+            *share += f64::from(p);
+        }
+    }
+    let cells = (table.len() / entries) as f64;
+    shares.iter_mut().for_each(|share| *share /= cells);
+    shares
 }

@@ -3,6 +3,7 @@
 use super::coreset::{Vectors, k_centre_greedy};
 use super::features::Features;
 use super::position::default_window;
+use super::principal::PrincipalMap;
 use super::settings::Settings;
 use partgate::backbone::Precision;
 use partgate::network::Threads;
@@ -19,7 +20,10 @@ pub(crate) struct ProjectedFeatures {
 /// Features of all images with what fitting a bank on some of them needs.
 pub(crate) struct Fitter<'a> {
     pub(crate) settings: &'a Settings,
+    /// After the map, if there is one.
     pub(crate) features: Features,
+    /// The map of the backbone's features.
+    pub(crate) principal: Option<PrincipalMap>,
     pub(crate) projected: Option<ProjectedFeatures>,
     pub(crate) ignored_cells: Vec<bool>,
     /// Of the network's input, pixels.
@@ -73,10 +77,12 @@ impl Fitter<'_> {
             .unwrap_or_else(|| default_window(self.features.grid))
     }
 
-    /// Chooses a bank from `images`. `progress` gets the number of rows chosen so far.
+    /// Chooses a bank from `images`, from a start that `seed` draws. `progress` gets the number of
+    /// rows chosen so far.
     pub(crate) fn choose_bank(
         &self,
         images: &[usize],
+        seed: u64,
         progress: &(dyn Fn(usize) + Sync),
     ) -> ChosenBank {
         let candidates = self.inspected_vectors(images);
@@ -88,7 +94,7 @@ impl Fitter<'_> {
             None => self.full(),
         };
         let rows = self.bank_rows(candidates.len());
-        let chosen = k_centre_greedy(space, &candidates, rows, self.settings.seed, progress);
+        let chosen = k_centre_greedy(space, &candidates, rows, seed, progress);
         let values = chosen
             .iter()
             .flat_map(|&row| self.full().row(row).iter().copied())

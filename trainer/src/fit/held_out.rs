@@ -1,21 +1,43 @@
-//! Held-out scores: every image, and every copy of it, under the fold that was fitted without the
-//! image; and the thresholds that follow.
+//! Held-out scores: every image, and every copy of it, under the folds that were fitted without the
+//! image; and the thresholds that follow. An image's score is the mean over the partitions.
 
 use super::conditions::Scored;
 use super::copies::DamagedCopy;
 use super::rules::RuleSpec;
-use super::study::Study;
+use super::study::{Partition, Study};
 use super::thresholds::thresholds_from;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::verdict::Thresholds;
 
+/// Scores of the same images in each partition, `[partitions][images]`; at least one partition.
+pub(crate) struct PartitionScores(Vec<Vec<Scored>>);
+
+impl PartitionScores {
+    /// Image scores, the mean over the partitions.
+    pub(crate) fn means(&self) -> Vec<f32> {
+        let count = self.0.len() as f64;
+        (0..self.0[0].len())
+            .map(|image| {
+                let scores = self.0.iter().map(|scored| f64::from(scored[image].score));
+                (scores.sum::<f64>() / count) as f32
+            })
+            .collect()
+    }
+
+    /// Scores of the cells, `[partitions][images][cells]`.
+    pub(crate) fn into_cells(self) -> Vec<Vec<Vec<f32>>> {
+        let cells = |scored: Vec<Scored>| scored.into_iter().map(|s| s.cells).collect();
+        self.0.into_iter().map(cells).collect()
+    }
+}
+
 /// Held-out scores of the good images under a rule, and the thresholds that follow.
 pub(crate) struct HeldOut {
     /// Image scores, `[images]`.
     pub(crate) scores: Vec<f32>,
-    /// Scores of the cells, `[images][cells]`.
-    pub(crate) cells: Vec<Vec<f32>>,
+    /// Scores of the cells, `[partitions][images][cells]`.
+    pub(crate) cells: Vec<Vec<Vec<f32>>>,
     pub(crate) thresholds: Thresholds,
     /// Thresholds of the plain bank, where the rule is another.
     pub(crate) baseline_thresholds: Option<Thresholds>,
@@ -25,53 +47,49 @@ impl HeldOut {
     /// Scores every good image under `spec`.
     pub(crate) fn new(study: &Study<'_>, spec: RuleSpec) -> Result<Self, TrainError> {
         let risk = study.fitter.settings.risk;
-        let rules = 1 + u64::from(spec != RuleSpec::BASELINE);
-        let progress = Progress::new("held out", rules * study.fitter.features.images as u64);
+        let baseline = (spec != RuleSpec::BASELINE).then_some(RuleSpec::BASELINE);
+        let partitions = |spec| study.partitions(spec).len();
+        let rounds = partitions(spec) + baseline.map_or(0, partitions);
+        let images = study.fitter.features.images;
+        let progress = Progress::new("held out", (rounds * images) as u64);
         let done = |images| progress.advance(images);
-        let found = held_out_scores(study, spec, &done)?;
-        let baseline_thresholds = (spec != RuleSpec::BASELINE)
-            .then(|| {
-                let found = held_out_scores(study, RuleSpec::BASELINE, &done)?;
-                Ok::<_, TrainError>(thresholds_from(&image_scores(&found), risk)?)
+        let found = held_out_scores(study, study.partitions(spec), spec, &done)?;
+        let baseline_thresholds = baseline
+            .map(|spec| {
+                let found = held_out_scores(study, study.partitions(spec), spec, &done)?;
+                Ok::<_, TrainError>(thresholds_from(&found.means(), risk)?)
             })
             .transpose()?;
         progress.finish();
-        let scores = image_scores(&found);
+        let scores = found.means();
         Ok(Self {
             thresholds: thresholds_from(&scores, risk)?,
             scores,
-            cells: found.into_iter().map(|scored| scored.cells).collect(),
+            cells: found.into_cells(),
             baseline_thresholds,
         })
     }
 }
 
-/// The image scores of `scored`.
-pub(crate) fn image_scores(scored: &[Scored]) -> Vec<f32> {
-    scored.iter().map(|scored| scored.score).collect()
-}
-
-/// Scores every good image under `spec`. `done` gets the number of images after each fold.
+/// Scores every good image under `spec` in each of `partitions`. `done` gets the number of images
+/// after each fold.
 pub(crate) fn held_out_scores(
     study: &Study<'_>,
+    partitions: &[Partition],
     spec: RuleSpec,
     done: &dyn Fn(u64),
-) -> Result<Vec<Scored>, TrainError> {
-    let (fitter, calibration) = (&study.fitter, &study.calibration);
-    let mut scores = vec![Scored::default(); fitter.features.images];
-    for fold in &study.folds {
-        let found = fitter.score(&fold.fitted, spec, calibration, fold.held.len(), |i| {
-            fitter.features.image(fold.held[i])
-        })?;
-        for (&image, score) in fold.held.iter().zip(found) {
-            scores[image] = score;
-        }
-        done(fold.held.len() as u64);
-    }
-    Ok(scores)
+) -> Result<PartitionScores, TrainError> {
+    let features = &study.fitter.features;
+    let goods: Vec<ImageCopy<'_>> = (0..features.images)
+        .map(|image| ImageCopy {
+            image,
+            features: features.image(image),
+        })
+        .collect();
+    scored(study, partitions, &goods, spec, done)
 }
 
-/// A copy of a good image as its features.
+/// An image, or a copy of it, as its features.
 #[derive(Clone, Copy)]
 pub(crate) struct ImageCopy<'a> {
     /// Number of the good image.
@@ -80,34 +98,51 @@ pub(crate) struct ImageCopy<'a> {
     pub(crate) features: &'a [f32],
 }
 
-/// Scores copies of good images under `spec`, in their order.
+/// Scores copies of good images under `spec`, in their order, in each of `partitions`.
 pub(crate) fn copy_scores(
     study: &Study<'_>,
+    partitions: &[Partition],
     copies: &[ImageCopy<'_>],
     spec: RuleSpec,
-) -> Result<Vec<Scored>, TrainError> {
-    let (fitter, calibration) = (&study.fitter, &study.calibration);
-    let mut scores = vec![Scored::default(); copies.len()];
-    for fold in &study.folds {
-        let held: Vec<usize> = (0..copies.len())
-            .filter(|&i| fold.holds_out(copies[i].image))
-            .collect();
-        let found = fitter.score(&fold.fitted, spec, calibration, held.len(), |i| {
-            copies[held[i]].features
-        })?;
-        for (&copy, score) in held.iter().zip(found) {
-            scores[copy] = score;
-        }
-    }
-    Ok(scores)
+) -> Result<PartitionScores, TrainError> {
+    scored(study, partitions, copies, spec, &|_| ())
 }
 
-/// Scores damaged copies under `spec`, in their order.
+fn scored(
+    study: &Study<'_>,
+    partitions: &[Partition],
+    copies: &[ImageCopy<'_>],
+    spec: RuleSpec,
+    done: &dyn Fn(u64),
+) -> Result<PartitionScores, TrainError> {
+    let (fitter, calibration) = (&study.fitter, &study.calibration);
+    let mut all = Vec::new();
+    for partition in partitions {
+        let mut scores = vec![Scored::default(); copies.len()];
+        for fold in &partition.folds {
+            let held: Vec<usize> = (0..copies.len())
+                .filter(|&i| fold.holds_out(copies[i].image))
+                .collect();
+            let found = fitter.score(&fold.fitted, spec, calibration, held.len(), |i| {
+                copies[held[i]].features
+            })?;
+            for (&copy, score) in held.iter().zip(found) {
+                scores[copy] = score;
+            }
+            done(held.len() as u64);
+        }
+        all.push(scores);
+    }
+    Ok(PartitionScores(all))
+}
+
+/// Scores damaged copies under `spec`, in their order, in each of `partitions`.
 pub(crate) fn damaged_scores(
     study: &Study<'_>,
+    partitions: &[Partition],
     copies: &[&DamagedCopy],
     spec: RuleSpec,
-) -> Result<Vec<Scored>, TrainError> {
+) -> Result<PartitionScores, TrainError> {
     let copies: Vec<ImageCopy<'_>> = copies
         .iter()
         .map(|copy| ImageCopy {
@@ -115,7 +150,7 @@ pub(crate) fn damaged_scores(
             features: &copy.features,
         })
         .collect();
-    copy_scores(study, &copies, spec)
+    copy_scores(study, partitions, &copies, spec)
 }
 
 /// `-ln(score / threshold)`, how far `score` is under `threshold`; 0 where it is above.

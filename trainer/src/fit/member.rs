@@ -17,11 +17,15 @@ use crate::error::TrainError;
 use partgate::backbone::{BackboneSpec, InputGeometry};
 use partgate::product::{Choice, Method, SectionBytes, Training};
 
-/// Held-out scores of a damaged copy's cells under a member's rule.
+/// Held-out scores of a damaged copy under a member's rule.
 pub(crate) struct ScoredCopy {
     pub(crate) id: CopyId,
-    /// `[cells]`.
-    pub(crate) cells: Vec<f32>,
+    /// Side of a square as large as the damage, pixels of the picture.
+    pub(crate) side: f32,
+    /// The image score, the mean over the partitions.
+    pub(crate) score: f32,
+    /// `[partitions][cells]`.
+    pub(crate) cells: Vec<Vec<f32>>,
 }
 
 /// A fitted member: its part of a bundle, and what combining members needs.
@@ -32,6 +36,8 @@ pub(crate) struct FittedMember {
     pub(crate) method: Method,
     pub(crate) bank_rows: usize,
     pub(crate) dimensions: usize,
+    /// `None` without a map of the features.
+    pub(crate) variance_kept: Option<f64>,
     /// Distinct image sizes.
     pub(crate) image_sizes: usize,
     /// Images whose features came from the cache.
@@ -42,7 +48,7 @@ pub(crate) struct FittedMember {
     pub(super) sections: Vec<SectionBytes>,
     /// Scores and thresholds of this member alone.
     pub(crate) held_out: HeldOut,
-    /// Painted copies of good images; none where the fit needed none.
+    /// Painted copies of good images; none where none were made or none could be damaged.
     pub(super) copies: Vec<ScoredCopy>,
 }
 
@@ -117,6 +123,7 @@ impl FittedMember {
             method,
             bank_rows: fitted.bank.rows(),
             dimensions: features.dimensions,
+            variance_kept: fitter.principal.as_ref().map(|p| p.variance_kept),
             image_sizes: features.set.sizes,
             cached_images: features.cached,
             shift: rule.shift,
@@ -125,7 +132,7 @@ impl FittedMember {
                 cells: fitter.inspected_vectors(&study.images()).len() as u64,
                 digest: features.set.digest,
                 seed: fitter.settings.seed,
-                folds: study.folds.len() as u32,
+                folds: study.first_folds().len() as u32,
                 smallest: features.set.smallest,
                 largest: features.set.largest,
                 held_out: lowest_median_highest(&rule.held_out.scores),
@@ -145,16 +152,21 @@ fn inspected_copies(
     refined: Option<&Refined>,
 ) -> Result<Vec<ScoredCopy>, TrainError> {
     let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
-    let cells = match refined {
-        Some(refined) => refined.copies.clone(),
+    let (scores, cells) = match refined {
+        Some(refined) => (refined.copy_scores.clone(), refined.copies.clone()),
         None => {
-            let found = damaged_scores(study, &painted, spec)?;
-            found.into_iter().map(|scored| scored.cells).collect()
+            let found = damaged_scores(study, study.partitions(spec), &painted, spec)?;
+            (found.means(), found.into_cells())
         }
     };
-    let pairs = painted.iter().zip(cells);
+    let pairs = painted.iter().enumerate().zip(scores);
     Ok(pairs
-        .map(|(copy, cells)| ScoredCopy { id: copy.id, cells })
+        .map(|((index, copy), score)| ScoredCopy {
+            id: copy.id,
+            side: copy.side,
+            score,
+            cells: cells.iter().map(|copies| copies[index].clone()).collect(),
+        })
         .collect())
 }
 
@@ -179,7 +191,11 @@ fn chosen_rule(
             shift: None,
         });
     }
-    let Chosen { spec, mut choice } = choose(study, &candidates(settings.density), copies)?;
+    let Chosen { spec, mut choice } = choose(
+        study,
+        &candidates(settings.density, images.paths.len()),
+        copies,
+    )?;
     let shift = ShiftSensitivity::of(study, images, spec)?;
     if let Some(shift) = &shift {
         // As words, which older runtimes show too.
@@ -193,26 +209,20 @@ fn chosen_rule(
     })
 }
 
-/// Fits one member. With `in_ensemble` it also keeps its scores of damaged copies.
+/// Fits one member.
 pub(crate) fn fit_member(
     images: &GoodImages,
     plan: &MemberPlan,
-    in_ensemble: bool,
     seconds: &mut FitSeconds,
 ) -> Result<FittedMember, TrainError> {
     let settings = &plan.settings;
     let specs = match settings.rule {
         Some(spec) => vec![spec],
-        None => candidates(settings.density),
+        None => candidates(settings.density, images.paths.len()),
     };
     let study = Study::new(images, settings, &plan.file, &specs, seconds)?;
-    let needs_copies = settings.rule.is_none() || settings.refine || in_ensemble;
     let (copies, chosen) = timed(&mut seconds.choice, || {
-        let copies = if needs_copies {
-            damaged_copies(&study.fitter, &study.extractor, images)?
-        } else {
-            Vec::new()
-        };
+        let copies = damaged_copies(&study.fitter, &study.extractor, images)?;
         let chosen = chosen_rule(&study, images, &copies)?;
         Ok::<_, TrainError>((copies, chosen))
     })?;
@@ -222,11 +232,7 @@ pub(crate) fn fit_member(
         } else {
             MemberRule::given(&study, chosen.spec)?
         };
-        let inspected = if in_ensemble {
-            inspected_copies(&study, chosen.spec, &copies, rule.refined.as_ref())?
-        } else {
-            Vec::new()
-        };
+        let inspected = inspected_copies(&study, chosen.spec, &copies, rule.refined.as_ref())?;
         Ok::<_, TrainError>(MemberRule {
             choice: chosen.choice,
             shift: chosen.shift,

@@ -25,12 +25,15 @@ mod made_up_products;
 pub(crate) mod member;
 mod needs;
 mod neighbourhood;
+pub(crate) mod operating;
 mod outliers;
 mod pairwise;
 pub(crate) mod plan;
 mod position;
+mod principal;
 mod refined;
 mod refinement;
+pub(crate) mod region;
 pub(crate) mod report;
 #[cfg(test)]
 mod rule_tests;
@@ -77,7 +80,7 @@ pub(crate) fn fit(images: &GoodImages, settings: &Settings) -> Result<FittedProd
                 plan.settings.features.input.side()
             );
         }
-        members.push(fit_member(images, plan, plans.len() > 1, &mut seconds)?);
+        members.push(fit_member(images, plan, &mut seconds)?);
     }
     let bundle = timed(&mut seconds.bundle, || {
         Bundle::new(images, settings, &members)
@@ -95,8 +98,9 @@ fn check_images(images: &GoodImages, risk: Risk) -> Result<(), TrainError> {
     Err(TrainError::Dataset {
         path: images.root.clone(),
         problem: format!(
-            "{count} good image(s): thresholds need held-out images, so at least 2 are needed; 30 make a usable product, {} support the default false-reject bound without extrapolation",
-            thresholds::needed_for_order_statistic(risk.unknown_rate, risk.confidence),
+            "{count} good image(s): thresholds need held-out images, so at least 2 are needed; 30 make a usable product, {} prove that at most {} % of good parts are rejected",
+            thresholds::needed_for_order_statistic(risk.operating.share(), risk.confidence),
+            100.0 * risk.operating.share(),
         ),
     })
 }

@@ -45,7 +45,10 @@ struct Sizes {
     cells: u64,
     /// Of all images.
     all: u64,
+    /// Values of a feature vector as the backbone gives it.
     dimensions: u64,
+    /// The same as the bank holds it.
+    mapped: u64,
     /// Of the bank, at most.
     rows: u64,
     /// Some rule that is fitted needs to know where rows are seen.
@@ -111,19 +114,22 @@ impl Sizes {
         let rows = (all as f64 * settings.bank_ratio).ceil() as u64;
         let rules = match settings.rule {
             Some(rule) => vec![rule],
-            None => candidates(settings.density),
+            None => candidates(settings.density, images),
         };
         let rows = rows
             .max(settings.min_bank as u64)
             .min(settings.max_bank as u64)
             .min(all);
         let dimensions: u64 = spec.taps.iter().map(|t| u64::from(t.channels)).sum();
+        let mapped = settings
+            .principal
+            .map_or(dimensions, |p| dimensions.min(p as u64));
         let network = rules.iter().any(RuleSpec::network);
         let paper = match settings.network {
             NetworkForm::Paper { layers, .. } if network => {
                 let shape = settings.network_shape(
                     spec.grid(input.side()),
-                    dimensions as usize,
+                    mapped as usize,
                     rows.min(settings.entries as u64) as usize,
                     spec.precision,
                 );
@@ -135,6 +141,7 @@ impl Sizes {
             cells,
             all,
             dimensions,
+            mapped,
             rows,
             places: rules.iter().any(RuleSpec::places),
             network,
@@ -145,7 +152,7 @@ impl Sizes {
 
     /// Bytes of a bundle's sections for the bank and for the places of its rows.
     fn sections(&self) -> u64 {
-        let bank = self.rows * self.dimensions * 4;
+        let bank = self.rows * self.mapped * 4 + self.dimensions * self.mapped * 4;
         // At most a table of one-byte counts, beside which a mask of bits is nothing.
         let places = if self.places || self.network {
             self.cells * (self.rows + self.rows / 8 + 4)
@@ -179,12 +186,18 @@ fn memory_bytes(
     let sizes = Sizes::new(file, settings, images)?;
     let (cells, all, rows) = (sizes.cells, sizes.all, sizes.rows);
     let dimensions = sizes.dimensions;
-    let projected = settings.projection_for(dimensions as usize) as u64;
+    let mapped = if sizes.mapped < dimensions {
+        sizes.mapped
+    } else {
+        0
+    };
+    let projected = settings.projection_for(sizes.mapped as usize) as u64;
     let compared = if projected > 0 { projected } else { dimensions };
-    let vectors = all * (dimensions + projected) * 4;
+    let vectors = all * (dimensions + mapped + projected) * 4;
     // Row number and what the coreset knows of each vector, and the packed ones.
     let coreset = all * 16 + all * compared * 4 / PACKED_SHARE;
-    let banks = settings.folds.clamp(2, images.max(2)) as u64 + 1;
+    let folds = settings.folds.clamp(2, images.max(2)) * settings.partitions(images);
+    let banks = folds as u64 + 1;
     let scorers = banks + threads;
     // Row numbers and distances of a search, and each cell's held-out score.
     let mut work = scorers * rows * dimensions * 4 + all * 16;

@@ -4,8 +4,8 @@
 use super::copies::DamagedCopy;
 use super::held_out::{HeldOut, damaged_scores};
 use super::refinement::{
-    self, HeldOutCells, RATE, RefinementModel, STEPS, Sample, WeightChoice, choose_weight,
-    default_shape, scale_of,
+    self, HeldOutCells, HeldOutImage, RATE, RefinementModel, STEPS, Sample, WeightChoice,
+    choose_weight, default_shape, scale_of,
 };
 use super::rules::RuleSpec;
 use super::study::Study;
@@ -24,8 +24,10 @@ const STREAM: u64 = 256;
 pub(crate) struct Refined {
     pub(crate) onnx: Vec<u8>,
     pub(crate) evidence: RefinementEvidence,
-    /// Refined scores of the painted copies' cells, `[copies][cells]`.
-    pub(crate) copies: Vec<Vec<f32>>,
+    /// Refined scores of the painted copies' cells, `[partitions][copies][cells]`.
+    pub(crate) copies: Vec<Vec<Vec<f32>>>,
+    /// Their image scores.
+    pub(crate) copy_scores: Vec<f32>,
 }
 
 /// Held-out scores under a rule.
@@ -55,12 +57,15 @@ pub(crate) fn refine(
     let goods = study.fitter.features.images;
     let samples = samples(study, &held_out, &copies, spec)?;
     let training = RefinementTraining::new(study, &held_out);
-    let progress = Progress::new("refinement", ((study.folds.len() + 1) * STEPS) as u64);
+    let progress = Progress::new(
+        "refinement",
+        ((study.first_folds().len() + 1) * STEPS) as u64,
+    );
     let tick = || progress.advance(1);
     let refined = training.held_out(study, &samples, &tick)?;
-    let cells = held_out_cells(&samples, &refined, goods);
+    let images = held_out_images(&samples, &refined, goods, copies.len());
     let mut image_score = image_score(study)?;
-    let chosen = choose_weight(&cells, &mut image_score)?;
+    let chosen = choose_weight(&images, &mut image_score)?;
     if chosen.weight <= 0.0 {
         progress.finish();
         return Ok(RefinedScores {
@@ -68,23 +73,27 @@ pub(crate) fn refine(
             refined: None,
         });
     }
-    let (good, damaged) = cells.split_at(goods);
-    let fused = |cells: &[HeldOutCells<'_>]| -> Vec<Vec<f32>> {
-        cells.iter().map(|c| c.fused(chosen.weight)).collect()
-    };
-    let (good, damaged) = (fused(good), fused(damaged));
+    let (good, damaged) = images.split_at(goods);
     if held_out.baseline_thresholds.is_none() {
         held_out.baseline_thresholds = Some(held_out.thresholds);
     }
-    held_out.scores = good.iter().map(|cells| image_score(cells)).collect();
-    held_out.cells = good;
+    let mut scores = |images: &[HeldOutImage<'_>]| -> Vec<f32> {
+        let images = images.iter();
+        images
+            .map(|i| i.score(chosen.weight, &mut image_score))
+            .collect()
+    };
+    held_out.scores = scores(good);
+    let copy_scores = scores(damaged);
+    held_out.cells = fused(good, chosen.weight);
     held_out.thresholds = thresholds_from(&held_out.scores, study.fitter.settings.risk)?;
     let onnx = training.product(&samples, &tick);
     progress.finish();
     let refined = Refined {
         onnx,
         evidence: training.evidence(&chosen, copies.len()),
-        copies: damaged,
+        copies: fused(damaged, chosen.weight),
+        copy_scores,
     };
     Ok(RefinedScores {
         held_out,
@@ -92,7 +101,18 @@ pub(crate) fn refine(
     })
 }
 
-/// The good images, then `copies`, as a network learns from them.
+/// Scores of the images' cells at `weight` of the refined ones, `[partitions][images][cells]`.
+fn fused(images: &[HeldOutImage<'_>], weight: f32) -> Vec<Vec<Vec<f32>>> {
+    let partitions = images.first().map_or(0, |image| image.partitions.len());
+    (0..partitions)
+        .map(|partition| {
+            let cells = images.iter().map(|image| image.partitions[partition]);
+            cells.map(|cells| cells.fused(weight)).collect()
+        })
+        .collect()
+}
+
+/// The good images, then `copies`, as a network learns from them; so for each partition in turn.
 fn samples<'s>(
     study: &'s Study<'_>,
     held_out: &HeldOut,
@@ -100,41 +120,45 @@ fn samples<'s>(
     spec: RuleSpec,
 ) -> Result<Vec<Sample<'s>>, TrainError> {
     let features = &study.fitter.features;
-    let damaged = damaged_scores(study, copies, spec)?;
-    let goods = held_out
-        .cells
-        .iter()
-        .enumerate()
-        .map(|(image, scores)| Sample {
+    let damaged = damaged_scores(study, study.partitions(spec), copies, spec)?;
+    let mut samples = Vec::new();
+    for (goods, damaged) in held_out.cells.iter().zip(damaged.into_cells()) {
+        let goods = goods.iter().enumerate();
+        samples.extend(goods.map(|(image, scores)| Sample {
             features: features.image(image),
             scores: scores.clone(),
             changed: vec![0.0; features.cells()],
             group: image,
-        });
-    let copies = damaged
-        .into_iter()
-        .zip(copies)
-        .map(|(scored, copy)| Sample {
+        }));
+        let damaged = damaged.into_iter().zip(copies);
+        samples.extend(damaged.map(|(scores, copy)| Sample {
             features: &copy.features,
-            scores: scored.cells,
+            scores,
             changed: copy.changed.clone(),
             group: copy.id.image,
-        });
-    Ok(goods.chain(copies).collect())
+        }));
+    }
+    Ok(samples)
 }
 
-/// Scores of the samples' cells with their refined ones; the first `goods` samples are good images.
-fn held_out_cells<'s>(
+/// The good images and the `copies`, as [`samples`] has them, with their refined scores.
+fn held_out_images<'s>(
     samples: &'s [Sample<'_>],
     refined: &'s [Vec<f32>],
     goods: usize,
-) -> Vec<HeldOutCells<'s>> {
-    let pairs = samples.iter().zip(refined).enumerate();
-    pairs
-        .map(|(index, (sample, refined))| HeldOutCells {
-            damaged: index >= goods,
-            original: &sample.scores,
-            refined,
+    copies: usize,
+) -> Vec<HeldOutImage<'s>> {
+    let images = goods + copies;
+    (0..images)
+        .map(|image| HeldOutImage {
+            damaged: image >= goods,
+            partitions: (image..samples.len())
+                .step_by(images)
+                .map(|at| HeldOutCells {
+                    original: &samples[at].scores,
+                    refined: &refined[at],
+                })
+                .collect(),
         })
         .collect()
 }
@@ -175,11 +199,11 @@ impl RefinementTraining {
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let fold_of = |image: usize| {
             let holds = |fold: &super::study::Fold| fold.holds_out(image);
-            study.folds.iter().position(holds).unwrap_or(0)
+            study.first_folds().iter().position(holds).unwrap_or(0)
         };
         Ok(refinement::held_out(
             samples,
-            study.folds.len(),
+            study.first_folds().len(),
             &fold_of,
             self.shape,
             self.scale,
@@ -211,7 +235,7 @@ impl RefinementTraining {
 /// Cell scores to the image score, by the scorer that boards have.
 fn image_score(study: &Study<'_>) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
     // Any bank will do: only the map is drawn.
-    let any = &study.folds[0].fitted;
+    let any = &study.first_folds()[0].fitted;
     let mut scorer = study
         .fitter
         .scorer(any, RuleSpec::BASELINE, &study.calibration)?;

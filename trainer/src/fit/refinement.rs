@@ -444,10 +444,27 @@ pub(crate) fn held_out(
     Ok(refined)
 }
 
+/// An image with the scores of its cells in each partition, of which there is at least one.
+pub(crate) struct HeldOutImage<'a> {
+    pub(crate) damaged: bool,
+    pub(crate) partitions: Vec<HeldOutCells<'a>>,
+}
+
+impl HeldOutImage<'_> {
+    /// The image score at `weight` of the refined cells, the mean over the partitions.
+    pub(crate) fn score(&self, weight: f32, image_score: &mut dyn FnMut(&[f32]) -> f32) -> f32 {
+        let scores = self
+            .partitions
+            .iter()
+            .map(|cells| f64::from(image_score(&cells.fused(weight))));
+        (scores.sum::<f64>() / self.partitions.len() as f64) as f32
+    }
+}
+
 /// Scores of an image's cells, and the same refined by a network that has not seen the image
 /// ([`held_out`]).
+#[derive(Clone, Copy)]
 pub(crate) struct HeldOutCells<'a> {
-    pub(crate) damaged: bool,
     pub(crate) original: &'a [f32],
     pub(crate) refined: &'a [f32],
 }
@@ -500,7 +517,7 @@ impl WeightChoice {
 /// that raise what is caught anyway and the threshold with it. `image_score` makes an image score
 /// of cell scores.
 pub(crate) fn choose_weight(
-    held: &[HeldOutCells<'_>],
+    held: &[HeldOutImage<'_>],
     image_score: &mut dyn FnMut(&[f32]) -> f32,
 ) -> Result<WeightChoice, TrainError> {
     let damaged: Vec<bool> = held.iter().map(|h| h.damaged).collect();
@@ -508,7 +525,7 @@ pub(crate) fn choose_weight(
     for weight in WEIGHTS {
         let scores: Vec<f32> = held
             .iter()
-            .map(|image| image_score(&image.fused(weight)))
+            .map(|image| image.score(weight, image_score))
             .collect();
         let separation = image_auroc(&scores, &damaged)?;
         let goods = scores.iter().zip(&damaged).filter(|(_, d)| !**d);

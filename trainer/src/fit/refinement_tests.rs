@@ -151,13 +151,15 @@ fn what_the_features_give_away_raises_the_separation() {
     )
     .unwrap();
     assert_eq!(calls.into_inner(), 3 * 150);
-    let held: Vec<HeldOutCells<'_>> = samples
+    let held: Vec<HeldOutImage<'_>> = samples
         .iter()
         .zip(&refined)
-        .map(|(sample, refined)| HeldOutCells {
+        .map(|(sample, refined)| HeldOutImage {
             damaged: sample.damaged(),
-            original: &sample.scores,
-            refined,
+            partitions: vec![HeldOutCells {
+                original: &sample.scores,
+                refined,
+            }],
         })
         .collect();
     let choice = choose_weight(&held, &mut highest).unwrap();
@@ -180,15 +182,17 @@ fn a_network_that_only_adds_noise_gets_no_weight() {
                 .collect()
         })
         .collect();
-    let held: Vec<HeldOutCells<'_>> = pictures
+    let held: Vec<HeldOutImage<'_>> = pictures
         .iter()
         .zip(&refined)
         .enumerate()
-        .map(|(i, ((_, original, _), refined))| HeldOutCells {
+        .map(|(i, ((_, original, _), refined))| HeldOutImage {
             damaged: i % 2 == 1,
-            original,
-            // The goods get the noise.
-            refined: if i % 2 == 1 { original } else { refined },
+            partitions: vec![HeldOutCells {
+                original,
+                // The goods get the noise.
+                refined: if i % 2 == 1 { original } else { refined },
+            }],
         })
         .collect();
     let choice = choose_weight(&held, &mut highest).unwrap();
@@ -222,4 +226,21 @@ fn the_scale_is_the_median_or_one() {
     assert_eq!(scale_of(&[3.0, 9.0, 5.0]), 5.0);
     assert_eq!(scale_of(&[]), 1.0);
     assert_eq!(scale_of(&[0.0, 0.0]), 1.0);
+}
+
+#[test]
+fn an_image_score_is_the_mean_over_the_partitions() {
+    let cells = [[1.0f32, 3.0], [2.0, 8.0]];
+    let image = HeldOutImage {
+        damaged: false,
+        partitions: cells
+            .iter()
+            .map(|cells| HeldOutCells {
+                original: cells,
+                refined: &[4.0, 4.0],
+            })
+            .collect(),
+    };
+    assert_eq!(image.score(0.0, &mut highest), 5.5);
+    assert_eq!(image.score(1.0, &mut highest), 4.0);
 }

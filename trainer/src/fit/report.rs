@@ -4,11 +4,13 @@ use super::bundle::Bundle;
 use super::ensemble::{Ensemble, Separation, Separations};
 use super::member::FittedMember;
 use super::outliers::{Outlier, outliers};
+use super::region::PartBox;
 use super::seconds::FitSeconds;
 use super::shift::ShiftSensitivity;
 use crate::dataset::GoodImages;
+use partgate::backbone::Rect;
 use partgate::product::{
-    Choice, DensityEvidence, NeighbourhoodEvidence, PositionEvidence, RefinementEvidence,
+    Choice, DensityEvidence, NeighbourhoodEvidence, Operating, PositionEvidence, RefinementEvidence,
 };
 use partgate::score::Rule;
 use partgate::verdict::Thresholds;
@@ -30,6 +32,14 @@ pub(crate) struct FitReport {
     pub(crate) bank_rows: usize,
     pub(crate) dimensions: usize,
     pub(crate) backbone: String,
+    /// The box around the part in the pictures, where one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) part: Option<PartBox>,
+    pub(crate) region: Option<Rect>,
+    /// Share of the features' variance that the map of `dimensions` directions keeps; `None` without
+    /// a map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) variance_kept: Option<f64>,
     pub(crate) rule: Rule,
     pub(crate) position: Option<PositionEvidence>,
     pub(crate) neighbourhood: Option<NeighbourhoodEvidence>,
@@ -47,6 +57,8 @@ pub(crate) struct FitReport {
     pub(crate) ensemble: Option<EnsembleReport>,
     pub(crate) thresholds: Thresholds,
     pub(crate) baseline_thresholds: Option<Thresholds>,
+    /// What budgets of false rejects cost and bring.
+    pub(crate) operating: Operating,
     /// Held-out score of each image, in the order of their paths.
     pub(crate) held_out_scores: Vec<f32>,
     /// Good images that score far above the others and may be defective.
@@ -75,6 +87,7 @@ impl FittedProduct {
             scores,
             ensemble,
             forced,
+            operating,
         } = bundle;
         let first = &members[0];
         let report = FitReport {
@@ -91,6 +104,9 @@ impl FittedProduct {
             bank_rows: first.bank_rows,
             dimensions: first.dimensions,
             backbone: first.backbone.name.clone(),
+            part: None,
+            region: manifest.input.roi,
+            variance_kept: first.variance_kept,
             rule: first.spec.rule,
             method: manifest.method.in_words(),
             position: manifest.method.position,
@@ -102,6 +118,7 @@ impl FittedProduct {
             ensemble: ensemble.map(|ensemble| EnsembleReport::new(members, ensemble)),
             thresholds: manifest.thresholds,
             baseline_thresholds: manifest.baseline_thresholds,
+            operating,
             outliers: outliers(&scores, images),
             held_out_scores: scores,
             bytes: bytes.len(),

@@ -88,9 +88,15 @@ pub(crate) struct Calibration {
     pub(crate) place: Vec<f32>,
     /// Logarithm of the ratio to the likeliest row, by neighbourhood; at most 0.
     pub(crate) log_ratio: Vec<f32>,
+    /// What the place tells about a cell's row, nats: for each held-out image the mean of
+    /// `ln(p(row | place) / p(row))`. Near 0 or below on a texture.
+    pub(crate) place_information: Vec<f64>,
     /// Sum of the negative logarithms of the probability, at each of [`TEMPERATURES`].
     losses: [f64; TEMPERATURES.len()],
 }
+
+/// Least information of the place about a cell's row, nats: a tenth of what one bit is worth.
+const PLACE_INFORMATION: f64 = 0.07;
 
 /// Temperatures tried on held-out images.
 pub(crate) const TEMPERATURES: [f32; 9] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0];
@@ -120,10 +126,22 @@ impl Calibration {
     /// Adds the figures of another fold.
     pub(crate) fn extend(&mut self, other: Self) {
         self.place.extend(other.place);
+        self.place_information.extend(other.place_information);
         self.log_ratio.extend(other.log_ratio);
         for (mine, theirs) in self.losses.iter_mut().zip(other.losses) {
             *mine += theirs;
         }
+    }
+
+    /// Whether held-out good parts prove that places differ: what the place tells about a row is above
+    /// [`PLACE_INFORMATION`] by two standard errors over the images.
+    pub(crate) fn places_differ(&self) -> bool {
+        let n = self.place_information.len() as f64;
+        let mean = self.place_information.iter().sum::<f64>() / n;
+        let squares = self.place_information.iter().map(|v| (v - mean).powi(2));
+        let error = (squares.sum::<f64>() / (n - 1.0) / n).sqrt();
+        // False where there are too few images for a number.
+        mean - 2.0 * error > PLACE_INFORMATION
     }
 
     /// The best of [`TEMPERATURES`] on held-out cells.
@@ -191,6 +209,21 @@ mod tests {
                 .count();
             assert!(below as f64 <= lost * 1000.0, "{below}");
         }
+    }
+
+    #[test]
+    fn places_differ_only_where_every_kind_of_image_says_so() {
+        let differ = |information: &[f64]| {
+            let calibration = Calibration {
+                place_information: information.to_vec(),
+                ..Calibration::default()
+            };
+            calibration.places_differ()
+        };
+        assert!(differ(&[0.5, 0.6, 0.4, 0.5]));
+        assert!(!differ(&[0.01, 0.02, 0.0, 0.01]));
+        assert!(!differ(&[3.0, -1.0, -1.0, -0.9]));
+        assert!(!differ(&[0.5]) && !differ(&[]));
     }
 
     #[test]

@@ -158,6 +158,11 @@ pub(super) fn member_sections(
     let (settings, features) = (fitter.settings, &fitter.features);
     let conditions = fitter.conditions(fitted, spec, calibration)?;
     let mut sections = Vec::from(bank_sections(study.file, fitted));
+    sections.extend(fitter.principal.as_ref().map(|principal| {
+        let shape = [principal.map.from(), principal.map.to()];
+        let bytes = little_endian(&principal.weights);
+        section(SectionKind::FeatureMap, DType::F32, &shape, bytes)
+    }));
     sections.extend(conditions.mask.as_ref().map(mask_section));
     let mut neighbourhood = None;
     if let Some(condition) = &conditions.neighbourhood {

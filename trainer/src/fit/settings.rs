@@ -76,6 +76,8 @@ pub(crate) struct Settings {
     pub(crate) bank_ratio: f64,
     pub(crate) min_bank: usize,
     pub(crate) max_bank: usize,
+    /// Principal directions that features are reduced to; `None` leaves them.
+    pub(crate) principal: Option<usize>,
     /// Dimensions of the random projection for the coreset; `None` decides by feature length.
     pub(crate) projection: Option<usize>,
     /// Side of the sighting window, cells; `None` takes the published one in proportion.
@@ -85,6 +87,8 @@ pub(crate) struct Settings {
     /// Pixels that do not count, `[side, side]` of the maps.
     pub(crate) ignore: Option<Vec<bool>>,
     pub(crate) folds: usize,
+    /// Random splits into folds; `None` decides by the number of images.
+    pub(crate) partitions: Option<usize>,
     pub(crate) risk: Risk,
     pub(crate) seed: u64,
     /// Good images (and as many damaged ones) carried for the self-test.
@@ -94,6 +98,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Random splits of `images` into folds, over which held-out scores are averaged. The luck of one
+    /// split counts most where a few scores set the threshold.
+    pub(crate) fn partitions(&self, images: usize) -> usize {
+        let usual = match images {
+            0..=60 => 5,
+            61..=300 => 3,
+            _ => 2,
+        };
+        self.partitions.unwrap_or(usual)
+    }
+
     /// Dimensions of the projection for vectors of `dimensions`; 0 for none.
     pub(crate) fn projection_for(&self, dimensions: usize) -> usize {
         let usual = if dimensions > PROJECT_ABOVE {

@@ -6,7 +6,7 @@
 
 use super::copies::on_some_images;
 use super::features::Extractor;
-use super::held_out::{ImageCopy, copy_scores, image_scores};
+use super::held_out::{ImageCopy, copy_scores};
 use super::rules::RuleSpec;
 use super::study::Study;
 use crate::dataset::GoodImages;
@@ -166,8 +166,9 @@ fn rises(
     });
     let in_place: Vec<ImageCopy<'_>> = in_place.collect();
     let moved: Vec<ImageCopy<'_>> = moved.collect();
-    let before = image_scores(&copy_scores(study, &in_place, spec)?);
-    let after = image_scores(&copy_scores(study, &moved, spec)?);
+    let partitions = study.partitions(spec);
+    let before = copy_scores(study, partitions, &in_place, spec)?.means();
+    let after = copy_scores(study, partitions, &moved, spec)?.means();
     let mut rises: [Vec<f64>; 3] = Default::default();
     for ((copy, &before), &after) in copies.iter().zip(&before).zip(&after) {
         if before > 0.0 {

@@ -1,11 +1,15 @@
 //! What is fitted once and used by every rule: the features of all images, a bank without each
 //! fold's images, and the models around it. `fit` takes one rule from it, `ablate` all of them.
+//!
+//! The images are split into folds several times, each time at random and with another start of the
+//! banks: half of the spread between good images' held-out scores is the luck of one split.
 
 use super::catalogue::BackboneFile;
 use super::coreset::{Vectors, project};
 use super::features::{Extractor, extract};
 use super::fitted_bank::{FittedBank, Needs};
 use super::fitter::{Fitter, ProjectedFeatures};
+use super::principal::principal_map;
 use super::rules::{Calibration, RuleSpec};
 use super::seconds::{FitSeconds, timed};
 use super::settings::Settings;
@@ -17,6 +21,8 @@ use partgate::seed::Rng;
 use rayon::prelude::*;
 
 const FOLD_STREAM: u64 = 3;
+/// Splits after the first draw their order and the start of their banks from here on.
+const PARTITION_STREAM: u64 = 1 << 32;
 
 /// A bank, and the images that it was fitted without.
 pub(crate) struct Fold {
@@ -32,12 +38,18 @@ impl Fold {
     }
 }
 
+/// Folds that hold out every image once.
+pub(crate) struct Partition {
+    pub(crate) folds: Vec<Fold>,
+}
+
 /// Features, folds, and what the folds' models give on images that they have not seen.
 pub(crate) struct Study<'a> {
     pub(crate) file: &'a BackboneFile,
     pub(crate) fitter: Fitter<'a>,
     pub(crate) extractor: Extractor,
-    pub(crate) folds: Vec<Fold>,
+    /// At least one.
+    partitions: Vec<Partition>,
     pub(crate) calibration: Calibration,
 }
 
@@ -51,14 +63,31 @@ impl<'a> Study<'a> {
         seconds: &mut FitSeconds,
     ) -> Result<Self, TrainError> {
         let (fitter, extractor) = timed(&mut seconds.features, || prepare(images, settings, file))?;
-        let (folds, calibration) = timed(&mut seconds.folds, || fit_folds(&fitter, specs))?;
+        let (partitions, calibration) =
+            timed(&mut seconds.folds, || fit_partitions(&fitter, specs))?;
         Ok(Self {
             file,
             fitter,
             extractor,
-            folds,
+            partitions,
             calibration,
         })
+    }
+
+    /// The partitions that have what `spec` needs. Neighbourhood networks take most of the time of a
+    /// fit, so only the first partition has them.
+    pub(crate) fn partitions(&self, spec: RuleSpec) -> &[Partition] {
+        let count = if spec.network() {
+            1
+        } else {
+            self.partitions.len()
+        };
+        &self.partitions[..count]
+    }
+
+    /// The folds of the first partition, which every rule has.
+    pub(crate) fn first_folds(&self) -> &[Fold] {
+        &self.partitions[0].folds
     }
 
     /// The numbers of all images.
@@ -72,7 +101,8 @@ impl<'a> Study<'a> {
         let all = self.images();
         let rows = fitter.bank_rows(fitter.inspected_vectors(&all).len());
         let progress = Progress::new("bank", rows as u64);
-        let chosen = fitter.choose_bank(&all, &|done| progress.set(done as u64));
+        let seed = fitter.settings.seed;
+        let chosen = fitter.choose_bank(&all, seed, &|done| progress.set(done as u64));
         progress.finish();
         let needs = Needs::of(specs);
         let progress = Progress::new("network", training_steps(fitter, needs) as u64);
@@ -102,7 +132,6 @@ fn prepare<'a>(
     let side = input.side();
     let map_side = settings.map_side.unwrap_or(side);
     let features = extract(file, &settings.features, images)?;
-    let extractor = Extractor::new(file, &settings.features)?;
     let grid = features.grid;
     let ignored_cells = match &settings.ignore {
         Some(pixels) => IgnoreMask::new(pixels.clone(), map_side, grid)
@@ -115,6 +144,15 @@ fn prepare<'a>(
             "the ignore mask covers the whole picture; nothing would be inspected".into(),
         ));
     }
+    let principal = settings
+        .principal
+        .map(|directions| principal_map(&features, &ignored_cells, directions, settings.seed));
+    let features = match &principal {
+        Some(principal) => principal.of(features),
+        None => features,
+    };
+    let map = principal.as_ref().map(|p| p.map.clone());
+    let extractor = Extractor::new(file, &settings.features)?.mapped(map);
     let projection = settings.projection_for(features.dimensions);
     let fitter = Fitter {
         settings,
@@ -129,6 +167,7 @@ fn prepare<'a>(
             }
         }),
         features,
+        principal,
         ignored_cells,
         side,
         map_side,
@@ -160,34 +199,43 @@ fn split_fold(order: &[usize], fold: usize, folds: usize) -> Split {
     Split { held, rest }
 }
 
-/// A bank without each fold's images, with what `specs` need, and what the models of all folds give
-/// to the rows that held-out cells really are.
-fn fit_folds(
+/// Every partition with banks without each fold's images and what `specs` need, and what the models
+/// of all folds give to the rows that held-out cells really are.
+fn fit_partitions(
     fitter: &Fitter<'_>,
     specs: &[RuleSpec],
-) -> Result<(Vec<Fold>, Calibration), TrainError> {
+) -> Result<(Vec<Partition>, Calibration), TrainError> {
     let settings = fitter.settings;
     let n = fitter.features.images;
-    let count = settings.folds.clamp(2, n);
-    let order = Rng::stream(settings.seed, FOLD_STREAM).permutation(n);
+    let (partitions, folds) = (settings.partitions(n), settings.folds.clamp(2, n));
     let rows = fitter.bank_rows(n * fitter.features.cells());
-    let progress = Progress::new("folds", (count * rows) as u64);
+    let needs = Needs::of(specs);
+    let progress = Progress::new("folds", (partitions * folds * rows) as u64);
     let mut chosen = Vec::new();
-    for fold in 0..count {
-        let Split { held, rest } = split_fold(&order, fold, count);
-        let bank = fitter.choose_bank(&rest, &|done| progress.set((fold * rows + done) as u64));
-        chosen.push((bank, held));
+    for partition in 0..partitions {
+        let (order, seed) = order_and_seed(settings.seed, partition as u64, n);
+        for fold in 0..folds {
+            let Split { held, rest } = split_fold(&order, fold, folds);
+            let before = chosen.len() * rows;
+            let bank =
+                fitter.choose_bank(&rest, seed, &|done| progress.set((before + done) as u64));
+            chosen.push((bank, held));
+        }
     }
     progress.finish();
-    let needs = Needs::of(specs);
     let steps = training_steps(fitter, needs);
-    let progress = Progress::new("networks", (count * steps) as u64);
+    let progress = Progress::new("networks", (folds * steps) as u64);
     // The networks are small: one thread each, the folds side by side.
     let fitted: Vec<(Fold, Calibration)> = chosen
         .into_par_iter()
         .enumerate()
         .map(|(index, (bank, held))| {
             let tick = || progress.advance(1);
+            let needs = if index < folds {
+                needs
+            } else {
+                needs.without_network()
+            };
             // Stream 0 is the product's own network.
             let fitted = fitter.condition(bank, needs, index as u64 + 1, &tick);
             let calibration = fitter.calibration(&fitted, &held)?;
@@ -196,12 +244,29 @@ fn fit_folds(
         .collect::<Result<_, TrainError>>()?;
     progress.finish();
     let mut calibration = Calibration::default();
-    let mut folds = Vec::new();
+    let mut all = Vec::new();
     for (fold, other) in fitted {
-        folds.push(fold);
+        if all
+            .last()
+            .is_none_or(|p: &Partition| p.folds.len() == folds)
+        {
+            all.push(Partition { folds: Vec::new() });
+        }
+        if let Some(partition) = all.last_mut() {
+            partition.folds.push(fold);
+        }
         calibration.extend(other);
     }
-    Ok((folds, calibration))
+    Ok((all, calibration))
+}
+
+/// The order in which a partition deals the images to its folds, and the seed of its banks.
+fn order_and_seed(seed: u64, partition: u64, images: usize) -> (Vec<usize>, u64) {
+    if partition == 0 {
+        return (Rng::stream(seed, FOLD_STREAM).permutation(images), seed);
+    }
+    let mut rng = Rng::stream(seed, PARTITION_STREAM + partition);
+    (rng.permutation(images), rng.next_u64())
 }
 
 #[cfg(test)]

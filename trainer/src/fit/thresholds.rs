@@ -12,6 +12,8 @@
 //! Measured over 1000 samples each at rate 0.1 %
 //! (`cargo test -p partgate-train -- --ignored --nocapture coverage_table`).
 
+pub(crate) mod budget;
+
 use crate::metrics::distributions::{binomial_cdf, tolerance_factor};
 use crate::metrics::intervals::upper_limit;
 use partgate::seed::Rng;
@@ -32,13 +34,22 @@ const SHAPES: (f64, f64) = (0.0, 0.5);
 /// The upper limit is calibrated as if the shape were at least this.
 const LEAST_CALIBRATION_SHAPE: f64 = 0.1;
 
+/// What the lower threshold, which decides what passes, is set for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum OperatingPoint {
+    /// Share of good parts that a user accepts as rejects, on average.
+    Budget(f64),
+    /// Share of good parts that rejects do not exceed, at the confidence of the bounds.
+    Proven(f64),
+}
+
 /// Limits that the thresholds must keep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Risk {
     /// Largest share of good parts that may be NG.
     pub(crate) ng_rate: f64,
-    /// Largest share of good parts that may be anything but OK.
-    pub(crate) unknown_rate: f64,
+    /// Where the lower threshold lies.
+    pub(crate) operating: OperatingPoint,
     /// Confidence of both bounds.
     pub(crate) confidence: f64,
     /// Seed of the bootstrap behind extrapolated bounds.
@@ -101,25 +112,32 @@ pub(crate) fn needed_for_order_statistic(rate: f64, confidence: f64) -> usize {
 
 /// Both thresholds from held-out scores of good images.
 ///
-/// The lower one decides what passes the line, so it never extrapolates: it is an order statistic,
-/// or the largest score where the images are too few for the rate asked.
+/// The lower one decides what passes the line. For a budget it is where that share of good parts is
+/// expected above it ([`budget`]). For a proven share it never extrapolates: it is an order
+/// statistic, or the largest score where the images are too few for the share asked.
 ///
 /// # Errors
 /// [`ThresholdError`] for scores or limits that give no threshold.
 pub(crate) fn thresholds_from(scores: &[f32], risk: Risk) -> Result<Thresholds, ThresholdError> {
-    let enough = needed_for_order_statistic(risk.unknown_rate, risk.confidence);
-    let unknown = if scores.len() >= enough {
-        bound(scores, risk.unknown_rate, risk.confidence, risk.seed)?
-    } else {
-        let mut bound = maximum(scores, risk.confidence)?;
-        bound.rate = risk.unknown_rate;
-        bound
+    let unknown = match risk.operating {
+        OperatingPoint::Budget(share) => budget::threshold(scores, share, risk.confidence)?,
+        OperatingPoint::Proven(rate) => proven(scores, rate, risk)?,
     };
     let mut ng = bound(scores, risk.ng_rate, risk.confidence, risk.seed)?;
     if ng.threshold < unknown.threshold {
         ng.threshold = unknown.threshold;
     }
     Ok(Thresholds { unknown, ng })
+}
+
+/// The lower threshold for at most `rate` false rejects, without extrapolation.
+fn proven(scores: &[f32], rate: f64, risk: Risk) -> Result<Bound, ThresholdError> {
+    if scores.len() >= needed_for_order_statistic(rate, risk.confidence) {
+        return bound(scores, rate, risk.confidence, risk.seed);
+    }
+    let mut bound = maximum(scores, rate, risk.confidence)?;
+    bound.rate = rate;
+    Ok(bound)
 }
 
 /// A threshold for at most `rate` false rejects with `confidence`, from the scores of held-out
@@ -180,12 +198,11 @@ fn bound(scores: &[f32], rate: f64, confidence: f64, seed: u64) -> Result<Bound,
     })
 }
 
-/// The largest held-out score as threshold, with the rate that the number of images supports
-/// (given as `rate` and as `stated_rate`: none was asked for).
-fn maximum(scores: &[f32], confidence: f64) -> Result<Bound, ThresholdError> {
+/// The largest held-out score as threshold, with the rate that the number of images supports.
+fn maximum(scores: &[f32], rate: f64, confidence: f64) -> Result<Bound, ThresholdError> {
     let sample = Sample::new(scores, confidence)?;
-    let rate = upper_limit(0, sample.n() as u64, confidence);
-    Ok(sample.maximum(rate, "The largest held-out score was asked for"))
+    let reason = format!("{} held-out good images are too few to count", sample.n());
+    Ok(sample.maximum(rate, &reason))
 }
 
 /// A threshold beyond the largest score.

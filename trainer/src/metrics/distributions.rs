@@ -153,6 +153,13 @@ pub(crate) fn normal_upper_quantile(probability: f64) -> f64 {
     bisect(0.0, 40.0, |z| normal_survival(z) > probability)
 }
 
+/// The point above which a Student t variable lies with the given probability, below a half. Exact:
+/// degrees / (degrees + t^2) is a Beta(degrees / 2, 1 / 2) variable.
+pub(crate) fn student_upper_quantile(probability: f64, degrees: f64) -> f64 {
+    let x = beta_quantile(2.0 * probability, 0.5 * degrees, 0.5);
+    (degrees * (1.0 - x) / x).sqrt()
+}
+
 /// P(T <= t) for a noncentral t variable, T = (Z + shift) / sqrt(V / degrees) with V chi-squared.
 ///
 /// Integrates P(Z <= t w - shift) over w = sqrt(V / degrees) by Simpson's rule over all of the

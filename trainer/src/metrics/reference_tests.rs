@@ -1,7 +1,9 @@
 //! Every public metric and the distributions behind them against scikit-learn, scipy and plain
 //! definitions (`tests/reference/metrics.py`, which says how to write the file again).
 
-use super::distributions::{binomial_cdf, normal_upper_quantile, tolerance_factor};
+use super::distributions::{
+    binomial_cdf, normal_upper_quantile, student_upper_quantile, tolerance_factor,
+};
 use super::intervals::clopper_pearson;
 use super::{PixelScores, auroc_interval, f1_max, false_reject_rate_at_full_recall, image_auroc};
 use serde::Deserialize;
@@ -161,5 +163,22 @@ fn distributions() {
         let ours = tolerance_factor(case.n, case.rate, case.confidence);
         let what = format!("k({}, {}, {})", case.n, case.rate, case.confidence);
         relatively_close(ours, case.value, &what);
+    }
+}
+
+#[test]
+fn student_quantiles_are_those_of_scipy() {
+    // scipy.stats.t.isf of SciPy 1.17.
+    for (probability, degrees, want) in [
+        (0.01, 15.0, 2.602_480_295_011_123),
+        (0.05, 10.0, 1.812_461_122_811_676),
+        (0.001, 4.0, 7.173_182_219_782_308_5),
+        (0.005, 150.5, 2.608_891_031_493_093),
+    ] {
+        let found = student_upper_quantile(probability, degrees);
+        assert!(
+            (found / want - 1.0).abs() < 1e-9,
+            "{probability} {degrees}: {found}"
+        );
     }
 }

@@ -9,7 +9,7 @@ pub(crate) use benchmark::{BenchmarkPage, Category, Comparison, FailedCategory, 
 use crate::error::TrainError;
 use crate::validation::{Figures, Inspected, ValidationReport, percent};
 use gallery::{Gallery, Worst, false_rejects, misses};
-use partgate::product::Product;
+use partgate::product::{Operating, Product};
 use partgate::verdict::Thresholds;
 use partgate::view::{Figure, Group, Histogram, Page, Tone};
 use std::path::Path;
@@ -57,7 +57,21 @@ pub(crate) fn validation_page(
         );
     }
     page.heading("Scores against the thresholds");
-    page.histogram(&histogram(inspected, |j| j.score, &manifest.thresholds));
+    let mut scores = histogram(inspected, |j| j.score, &manifest.thresholds);
+    if let Some(operating) = product.operating() {
+        scores.groups.extend(fitted_groups(operating));
+    }
+    page.histogram(&scores);
+    if !figures.budgets.is_empty() {
+        page.paragraph("The same images under the thresholds for other budgets of false rejects, with 95 % intervals. The budget is the share of good parts that the fit expects above the threshold.");
+        page.table(&tables::BUDGET_HEADERS, &tables::budgets(figures));
+    }
+    if let Some(separating) = &figures.separating {
+        page.paragraph(&format!(
+            "For comparison: {}.",
+            separating.in_words(figures.good, figures.defective)
+        ));
+    }
     if let (false, Some(baseline)) = (figures.plain, &manifest.baseline_thresholds) {
         page.paragraph("The same images under patchcore:");
         page.histogram(&histogram(inspected, |j| j.baseline_score, baseline));
@@ -93,6 +107,22 @@ fn key_figures(figures: &Figures) -> Vec<Figure> {
         Figure::new("AUPRO", percent_of(figures.aupro)),
         inspected("False rejects", figures.false_reject_rate),
         inspected("Escapes", figures.escape_rate),
+    ]
+}
+
+/// What the thresholds come from, for the same axis.
+fn fitted_groups(operating: &Operating) -> [Group; 2] {
+    [
+        Group {
+            label: "Good parts that the fit held out".into(),
+            tone: Tone::Good,
+            scores: operating.goods.clone(),
+        },
+        Group {
+            label: "Damaged copies of them".into(),
+            tone: Tone::Alarm,
+            scores: operating.damaged.iter().map(|d| d.score).collect(),
+        },
     ]
 }
 

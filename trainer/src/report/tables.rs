@@ -1,6 +1,7 @@
 //! Figures and facts as table rows.
 
-use crate::validation::{Figures, KindFigures, MEASURES, Measure, percent};
+use crate::budgets::counted;
+use crate::validation::{Figures, KindFigures, MEASURES, Measure, ValidationReport, percent};
 use partgate::product::{Manifest, MemberData, Method, Product, Training};
 use partgate::verdict::Bound;
 use partgate::view::Cell;
@@ -66,6 +67,32 @@ pub(super) const KIND_HEADERS: [&str; 6] = [
     "Image AUROC",
     "Image AUROC, patchcore",
 ];
+
+pub(super) const BUDGET_HEADERS: [&str; 4] = [
+    "Budget",
+    "Threshold",
+    "Good images rejected",
+    "Defective images passed",
+];
+
+/// The images under the thresholds of other budgets.
+pub(super) fn budgets(figures: &ValidationReport) -> Vec<Vec<Cell>> {
+    let rows = figures.budgets.iter();
+    rows.map(|b| {
+        let own = if b.threshold == figures.thresholds[0] {
+            " (this product's)"
+        } else {
+            ""
+        };
+        vec![
+            Cell::from(format!("{} %{own}", 100.0 * b.budget)),
+            Cell::from(format!("{:.4}", b.threshold)),
+            Cell::from(counted(b.false_rejects, figures.good)),
+            Cell::from(counted(b.escapes, figures.defective)),
+        ]
+    })
+    .collect()
+}
 
 fn bound(bound: &Bound) -> Cell {
     Cell::Titled(format!("{:.4}", bound.threshold), bound.note.clone())

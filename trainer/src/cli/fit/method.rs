@@ -142,6 +142,10 @@ pub(crate) struct MethodArgs {
     /// Most bank rows; the time a board needs per image grows with it
     #[arg(long, value_name = "ROWS", default_value_t = 4000)]
     max_bank: usize,
+    /// Reduce features to their N leading principal directions over the good parts before the bank; 0
+    /// leaves them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    principal: usize,
     /// Choose the bank under a random projection to N dimensions, 0 for none [default: 128 for
     /// features longer than 256]
     #[arg(long, value_name = "N")]
@@ -190,6 +194,10 @@ pub(crate) struct MethodArgs {
     /// Folds of the held-out scores behind the thresholds
     #[arg(long, value_name = "N", default_value_t = 5)]
     folds: usize,
+    /// Random splits into folds; a held-out score is the mean over them [default: 5 up to 60 images,
+    /// 3 up to 300, else 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    partitions: Option<u64>,
     #[command(flatten)]
     pictures: PictureArgs,
     #[command(flatten)]
@@ -267,6 +275,9 @@ impl MethodArgs {
         }
         if self.projection.is_some_and(|p| p > 4096) {
             return refused("--projection: at most 4096 dimensions");
+        }
+        if self.principal > 4096 {
+            return refused("--principal: at most 4096 directions");
         }
         if self.max_bank == 0 {
             return refused("--max-bank 0: a bank needs rows");
@@ -433,11 +444,13 @@ impl MethodArgs {
             bank_ratio: self.bank_ratio,
             min_bank: self.min_bank,
             max_bank: self.max_bank,
+            principal: (self.principal > 0).then_some(self.principal),
             projection: self.projection,
             window: self.window,
             sightings: self.sightings,
             ignore: None,
             folds: self.folds,
+            partitions: self.partitions.map(|n| n as usize),
             risk: self.risk.risk(self.seed)?,
             seed: self.seed,
             goldens: 2,

@@ -78,6 +78,21 @@ pub(super) fn print(report: &FitReport, output: &Path) {
             report.cached_images
         );
     }
+    if let Some(part) = &report.part {
+        let advice = match report.region {
+            None => "; --roi auto would look at this region only",
+            Some(region) if region == part.region => ", which is the region",
+            Some(_) => "",
+        };
+        println!("  {}{advice}", part.in_words());
+    }
+    if let Some(kept) = report.variance_kept {
+        println!(
+            "  the {} principal directions keep {:.1} % of the features' variance",
+            report.dimensions,
+            100.0 * kept
+        );
+    }
     println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
     for (name, sentence) in &report.method {
         println!("  {name}: {sentence}");
@@ -90,6 +105,10 @@ pub(super) fn print(report: &FitReport, output: &Path) {
     }
     println!("{}", bound_line("UNKNOWN", &report.thresholds.unknown));
     println!("{}", bound_line("NG", &report.thresholds.ng));
+    for line in report.operating.lines(report.thresholds.unknown.threshold) {
+        println!("  {line}");
+    }
+    println!("  {}", report.operating.legend());
     if !report.outliers.is_empty() {
         println!(
             "  {} good image(s) score far above the others and may set the thresholds; are they good?",
