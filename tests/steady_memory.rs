@@ -177,7 +177,7 @@ fn what_is_held_does_not_grow_over_100_000_parts() {
     let _alone = ALONE.lock().expect("lock");
     // The smallest product whose search has its first pass in integers.
     let recipe = bundle::Recipe {
-        side: 64,
+        size: Size::square(64),
         rows: 300,
         goldens: false,
         ..bundle::SMALL
