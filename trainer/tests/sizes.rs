@@ -210,10 +210,10 @@ fn the_aspect_kept_is_that_of_the_region() {
     };
     // Pictures of 320 x 256.
     let (whole, told) = size("whole", &[]);
-    assert_eq!(whole.size(), Size::new(192, 160));
+    assert_eq!(whole.size(), Size::new(160, 128));
     assert!(!told.contains("another aspect"), "{told}");
     let (region, _) = size("region", &["--roi", "10,20,60,240"]);
-    assert_eq!(region.size(), Size::new(96, 320));
+    assert_eq!(region.size(), Size::new(96, 352));
     let roi = Rect {
         x: 10,
         y: 20,
@@ -230,7 +230,7 @@ fn the_aspect_kept_is_that_of_the_region() {
         );
     }
     let (mixed, told) = size("mixed", &[]);
-    assert_eq!(mixed.size(), Size::new(192, 160));
+    assert_eq!(mixed.size(), Size::new(160, 128));
     assert!(
         told.contains("2 of 8 good images have another aspect"),
         "{told}"

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(sized(1024, 64, 256), Size::new(1024, 64));
         assert_eq!(sized(576, 768, 256), Size::new(224, 288));
         assert_eq!(sized(550, 380, 256), Size::new(320, 224));
-        assert_eq!(sized(1920, 1080, 320), Size::new(416, 256));
+        assert_eq!(sized(1920, 1080, 320), Size::new(448, 256));
     }
 
     #[test]

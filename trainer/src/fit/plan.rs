@@ -178,7 +178,7 @@ mod tests {
         };
         let input = |member: OtherMember| member.input(&given, 32);
         let larger = input(sized(320)).expect("a geometry");
-        assert_eq!(larger, InputGeometry::whole(None, Size::new(288, 384)));
+        assert_eq!(larger, InputGeometry::whole(None, Size::new(288, 352)));
         let named = input(at(Size::new(448, 576))).expect("a geometry");
         assert_eq!(named, InputGeometry::whole(None, Size::new(448, 576)));
         let error = input(at(Size::new(288, 224))).expect_err("another aspect");
