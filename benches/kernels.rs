@@ -11,10 +11,11 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Threads};
 use partgate::frame::{Frame, Pixels};
-use partgate::network::{Kernel, peak_products};
+use partgate::network::{Kernel, peak_products, peak_search_products};
 use partgate::score::{Aggregator, Border, Neighbour, PackedBank, ScoreMap};
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
+use partgate::size::Size;
 use std::time::Duration;
 
 const DIMENSIONS: usize = 152;
@@ -22,9 +23,11 @@ const DIMENSIONS: usize = 152;
 fn main() {
     let kernel = Kernel::chosen().expect("a kernel of this processor");
     let peak = peak_products(kernel, Duration::from_millis(300));
+    let search = peak_search_products(kernel, Duration::from_millis(300));
     println!(
-        "one thread by {kernel}: at most {:.1} GMAC/s in int8",
-        peak / 1e9
+        "one thread by {kernel}: at most {:.1} GMAC/s in int8, {:.1} in the search",
+        peak / 1e9,
+        search / 1e9
     );
     println!("memory: {:.1} GB/s to copy on one thread", copied() / 1e9);
     divan::main();
@@ -66,7 +69,7 @@ fn backbone(file: &str, side: usize, threads: usize) -> Backbone {
     let spec: BackboneSpec = serde_json::from_value(entry.clone()).expect("a backbone");
     let onnx = std::fs::read(format!("{models}/{file}.onnx")).expect("file");
     let threads = Threads::new(threads).expect("threads");
-    Backbone::load(&onnx, &spec, side, &threads).expect("backbone")
+    Backbone::load(&onnx, &spec, Size::square(side), &threads).expect("backbone")
 }
 
 #[divan::bench(args = [(256, 1), (256, 2), (512, 1), (512, 2)])]
@@ -86,8 +89,8 @@ fn backbone_f32(bencher: Bencher<'_, '_>, (side, threads): (usize, usize)) {
 fn preprocessing(bencher: Bencher<'_, '_>, side: usize) {
     let geometry = InputGeometry {
         roi: None,
-        resize: side as u32,
-        crop: side as u32,
+        resize: Size::square(side),
+        crop: Size::square(side),
     };
     let mut preprocessor = Preprocessor::new(geometry, [127.0; 3], [128.0; 3]);
     let mut backbone = backbone("efficientnet-lite0-int8", side, 1);
@@ -103,10 +106,10 @@ fn preprocessing(bencher: Bencher<'_, '_>, side: usize) {
 
 #[divan::bench(args = [256, 512])]
 fn aggregation(bencher: Bencher<'_, '_>, side: usize) {
-    let grid = side / 8;
+    let grid = Size::square(side / 8);
     let mut aggregator = Aggregator::new(grid, [40, 112], 3, Border::Zero);
-    let (fine, coarse) = (drawn(40 * grid * grid, 1), drawn(28 * grid * grid, 2));
-    let mut features = vec![0.0; grid * grid * DIMENSIONS];
+    let (fine, coarse) = (drawn(40 * grid.area(), 1), drawn(28 * grid.area(), 2));
+    let mut features = vec![0.0; grid.area() * DIMENSIONS];
     bencher.bench_local(|| aggregator.run(&fine, &coarse, &mut features));
 }
 
@@ -133,18 +136,18 @@ fn search(bencher: Bencher<'_, '_>, (cells, rows, threads): (usize, usize, usize
 /// The score of cells whose map nobody looks at.
 #[divan::bench(args = [256, 512])]
 fn score_of_the_map(bencher: Bencher<'_, '_>, side: usize) {
-    let grid = side / 8;
-    let mut map = ScoreMap::new(grid, side, 4.0, None);
-    let cells = drawn(grid * grid, 6);
+    let grid = Size::square(side / 8);
+    let mut map = ScoreMap::new(grid, Size::square(side), 4.0, None);
+    let cells = drawn(grid.area(), 6);
     bencher.bench_local(|| map.score(&cells));
 }
 
 /// The same, and the map is drawn.
 #[divan::bench(args = [256, 512])]
 fn drawn_map(bencher: Bencher<'_, '_>, side: usize) {
-    let grid = side / 8;
-    let mut map = ScoreMap::new(grid, side, 4.0, None);
-    let cells = drawn(grid * grid, 6);
+    let grid = Size::square(side / 8);
+    let mut map = ScoreMap::new(grid, Size::square(side), 4.0, None);
+    let cells = drawn(grid.area(), 6);
     bencher.bench_local(|| {
         map.score(&cells);
         black_box(map.pixels());

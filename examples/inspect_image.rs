@@ -38,12 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         inspection.total().as_secs_f64() * 1e3
     );
 
-    // The map shows where: `side * side` scores, row by row.
-    let side = inspector.side();
+    // The map shows where: `height * width` scores, row by row.
+    let width = inspector.size().width;
     let map = inspector.map();
     let strangest = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b]));
     if let Some(at) = strangest {
-        println!("strangest at x {}, y {} of {side}", at % side, at / side);
+        println!("strangest at x {}, y {}", at % width, at / width);
     }
     Ok(())
 }

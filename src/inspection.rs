@@ -7,6 +7,7 @@ use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads, a
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
 use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, highest};
+use crate::size::Size;
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -162,24 +163,24 @@ impl Pipeline {
         placement: Placement,
     ) -> Result<Self, InspectionError> {
         let (spec, input, method) = (member.backbone(), member.input(), member.method());
-        let side = input.side();
-        let grid = spec.grid(side);
+        let size = input.size();
+        let grid = spec.grid(size);
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
         Ok(Self {
             preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std),
             backbone: Backbone::load_placed(
                 product.onnx_of(member),
                 spec,
-                side,
+                size,
                 threads,
                 placement,
             )?,
             aggregator: Aggregator::new(grid, channels, method.patch as usize, method.border),
             mapped: member.feature_map().map(|map| {
-                let features = vec![0.0; grid * grid * spec.dimensions()];
+                let features = vec![0.0; grid.area() * spec.dimensions()];
                 (features, map.clone())
             }),
-            features: vec![0.0; grid * grid * member.bank().dimensions()],
+            features: vec![0.0; grid.area() * member.bank().dimensions()],
             search: product.search(member, threads)?,
             refiner: product.refiner(member, threads)?,
             map: product.score_map(member),
@@ -293,12 +294,12 @@ impl Inspector {
         placement: Placement,
     ) -> Result<Self, InspectionError> {
         let manifest = product.manifest();
-        let side = manifest.input.side();
+        let size = manifest.input.size();
         let members = product.members().iter();
         let pipelines: Vec<Pipeline> = members
             .map(|member| Pipeline::new(product, member, threads, placement))
             .collect::<Result<_, _>>()?;
-        let mean = if pipelines.len() > 1 { side * side } else { 0 };
+        let mean = if pipelines.len() > 1 { size.area() } else { 0 };
         Ok(Self {
             pipelines,
             scales: manifest.member_scales.clone(),
@@ -347,7 +348,7 @@ impl Inspector {
         })
     }
 
-    /// The score map of the last inspection, `[side, side]`.
+    /// The score map of the last inspection, `[height, width]`.
     pub fn map(&mut self) -> &[f32] {
         if self.mean.is_empty() {
             self.pipelines[0].map.pixels()
@@ -356,9 +357,9 @@ impl Inspector {
         }
     }
 
-    /// Side of the map and of the network input, pixels.
-    pub fn side(&self) -> usize {
-        self.pipelines[0].backbone.side()
+    /// Size of the map and of the network input, pixels.
+    pub fn size(&self) -> Size {
+        self.pipelines[0].backbone.size()
     }
 
     /// Feature vectors of the last inspection, `[cells, dimensions]` (the first member's).
@@ -411,13 +412,13 @@ impl Inspector {
         for golden in &product.manifest().goldens {
             let frame = product.golden_frame(golden)?;
             let inspection = self.inspect(&frame)?;
-            let side = self.side();
+            let size = self.size();
             outcomes.push(product::compare(
                 golden,
                 product.manifest().parity,
                 inspection.score,
                 inspection.verdict,
-                &product::coarse(self.map(), side),
+                &product::coarse(self.map(), size),
             ));
         }
         Ok(outcomes)

@@ -32,6 +32,7 @@
 //! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written with it.
 //! - [`view`]: overlays and pages for people.
 //! - [`causes`]: an error with the chain of its causes, as text.
+//! - [`size`]: width and height of pictures, feature grids and maps.
 //! - [`seed`]: random numbers whose sequence never changes.
 //!
 //! The trainer (`trainer/`) calls the same functions for everything that a board does again, so that
@@ -59,6 +60,7 @@ pub mod score;
 pub mod seed;
 pub(crate) mod settings;
 pub mod simulation;
+pub mod size;
 pub mod station;
 pub mod time;
 pub mod verdict;

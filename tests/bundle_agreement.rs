@@ -9,6 +9,7 @@ use partgate::product::{
     Signature, write,
 };
 use partgate::score::{Measure, Rule};
+use partgate::size::Size;
 use synthetic::*;
 
 type Edit<'a> = &'a dyn Fn(&mut Manifest, &mut Vec<SectionBytes>);
@@ -220,7 +221,7 @@ fn what_does_not_fit_together_is_refused_and_named() {
         ),
         (
             "the network is for another grid",
-            &|m, _| near(m).shape.grid = 5,
+            &|m, _| near(m).shape.grid = Size::square(5),
             &["neighbourhood network", "grid"],
         ),
         (
@@ -275,7 +276,7 @@ fn what_does_not_fit_together_is_refused_and_named() {
         ),
         (
             "the refinement is for another grid",
-            &|m, _| refinement(m).shape.grid = 8,
+            &|m, _| refinement(m).shape.grid = Size::new(4, 8),
             &["refinement", "grid"],
         ),
         (

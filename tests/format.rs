@@ -1,4 +1,4 @@
-//! Bundles of formats 1 and 2 stay readable, field by field (`tests/golden/README.md`).
+//! Bundles of formats 1 to 3 stay readable, field by field (`tests/golden/README.md`).
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -6,11 +6,16 @@ use partgate::backbone::{Precision, Threads};
 use partgate::inspection::Inspector;
 use partgate::product::{DType, FORMAT, GoldenKind, Manifest, Product, SectionKind, Signature};
 use partgate::score::{Border, Measure, NeighbourhoodForm, Rule};
+use partgate::size::Size;
 use partgate::verdict::{BoundMethod, Verdict};
 use serde_json::Value;
 use std::path::PathBuf;
 
-const BLAKE3: [(&str, &str); 2] = [
+fn square(side: usize) -> Size {
+    Size::square(side)
+}
+
+const BLAKE3: [(&str, &str); 3] = [
     (
         "format-1",
         "761b36d5fbea4cb2c16a2bce7ab8479e9c01973a60d2cde47f509f2ff9ee11ba",
@@ -19,9 +24,16 @@ const BLAKE3: [(&str, &str); 2] = [
         "format-2",
         "3f509135a62a6ba8fd6af60dba21f25679b7344761e2c5ff320957f021851db7",
     ),
+    (
+        "format-3",
+        "ff2ad24390eb420906a02913ab6245f8421dd6929b0a2f6f0573fafd5f1ab5b2",
+    ),
 ];
-/// Scores of the golden images in `format-2.pgp`, good and blotched.
-const SCORES: [f32; 2] = [0.897_379_2, 1.406_506_5];
+/// Scores of the golden images, good and blotched.
+const SCORES: [(&str, [f32; 2]); 2] = [
+    ("format-2", [0.897_379_2, 1.406_506_5]),
+    ("format-3", [0.817_834_6, 2.117_568]),
+];
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -75,8 +87,8 @@ fn every_field_reads_as_it_was_written() {
         let values =
             [&written, &read].map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
         compare(name, &values[0], &values[1]);
-        if name == "format-2" {
-            // The newest: exactly the same text.
+        if name != "format-1" {
+            // Those that are written: exactly the same text.
             for (read, written) in read.lines().zip(written.lines()) {
                 assert_eq!(read, written);
             }
@@ -102,7 +114,11 @@ fn a_picture_that_does_not_hold_the_region_is_never_expected() {
 fn what_the_fields_mean_has_not_moved() {
     let product = open();
     let manifest = product.manifest();
-    assert_eq!(FORMAT, 2);
+    assert_eq!(FORMAT, 3);
+    assert_eq!(
+        [1, 2, 3],
+        BLAKE3.map(|(name, _)| open_format(name).format())
+    );
     assert!(matches!(product.signature(), Signature::Unsigned));
     assert_eq!(
         (manifest.name.as_str(), manifest.part_number.as_str()),
@@ -112,7 +128,7 @@ fn what_the_fields_mean_has_not_moved() {
     assert_eq!(manifest.created_unix, Some(1_700_000_000));
     assert_eq!(manifest.minimum_runtime, [0, 1, 0]);
     let input = &manifest.input;
-    assert_eq!((input.resize, input.crop), (80, 64));
+    assert_eq!((input.resize, input.crop), (square(80), square(64)));
     let roi = input.roi.expect("a region");
     assert_eq!((roi.x, roi.y, roi.width, roi.height), (4, 4, 88, 88));
     let method = &manifest.method;
@@ -194,35 +210,70 @@ fn inspected(product: &Product, threads: usize) -> Vec<f32> {
 fn they_inspect_as_they_did() {
     for threads in [1, 2] {
         inspected(&open(), threads);
-        let scores = inspected(&open_format("format-2"), threads);
-        for (score, pinned) in scores.into_iter().zip(SCORES) {
-            // f32 sums have another order on another processor; the bundle itself allows no larger
-            // difference.
-            assert!((score - pinned).abs() < 1e-4 * pinned, "{score} {pinned}");
+        for (name, pinned) in SCORES {
+            let scores = inspected(&open_format(name), threads);
+            for (score, pinned) in scores.into_iter().zip(pinned) {
+                // f32 sums have another order on another processor; the bundle itself allows no
+                // larger difference.
+                assert!((score - pinned).abs() < 1e-4 * pinned, "{score} {pinned}");
+            }
         }
     }
 }
 
 #[test]
 fn what_was_read_is_written_again_byte_for_byte() {
-    let product = open_format("format-2");
-    let again = product
-        .rewritten(product.manifest().clone())
-        .expect("bytes");
-    let bytes = std::fs::read(golden("format-2.pgp")).expect("read");
-    assert!(
-        again == bytes,
-        "the writer no longer writes format 2 as it did"
-    );
+    for name in ["format-2", "format-3"] {
+        let product = open_format(name);
+        let again = product
+            .rewritten(product.manifest().clone())
+            .expect("bytes");
+        let bytes = std::fs::read(golden(&format!("{name}.pgp"))).expect("read");
+        assert!(
+            again == bytes,
+            "the writer no longer writes {name} as it did"
+        );
+    }
 }
 
-/// New thresholds for an old product: the bundle becomes one of the present format and inspects as
-/// before.
+/// A bundle states the oldest format that can hold it: programs from before other sizes read square
+/// products, and refuse the others as newer instead of misreading them.
+#[test]
+fn the_format_follows_from_the_inputs() {
+    let square_one = open_format("format-2");
+    let mut manifest = square_one.manifest().clone();
+    let bytes = square_one.rewritten(manifest.clone()).expect("bytes");
+    assert_eq!(bytes[8..12], 2u32.to_le_bytes());
+    // As much as another size before the crop, in a further member.
+    manifest.others[0].input.resize = Size::new(40, 48);
+    let bytes = square_one.rewritten(manifest).expect("bytes");
+    assert_eq!(bytes[8..12], FORMAT.to_le_bytes());
+    let product = Product::from_bytes(bytes, "another size").expect("a bundle");
+    assert_eq!(
+        product.members()[1].input().resize,
+        Size::new(40, 48),
+        "the sides were exchanged"
+    );
+    // A file that claims the other format is refused, although its digests are right.
+    for (name, claimed) in [("format-2", 3u32), ("format-3", 2)] {
+        let mut bytes = std::fs::read(golden(&format!("{name}.pgp"))).expect("read");
+        bytes[8..12].copy_from_slice(&claimed.to_le_bytes());
+        let digest = *blake3::hash(&bytes[..160]).as_bytes();
+        bytes[160..192].copy_from_slice(&digest);
+        let error = Product::from_bytes(bytes, name).err().expect("accepted");
+        let cause = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        assert!(cause.contains(&format!("format {claimed}")), "{cause}");
+    }
+}
+
+/// New thresholds for an old product: the bundle becomes one of format 2 and inspects as before.
 #[test]
 fn a_bundle_of_format_1_is_carried_over_whole() {
     let old = open();
     let bytes = old.rewritten(old.manifest().clone()).expect("bytes");
-    assert_eq!(bytes[8..12], FORMAT.to_le_bytes());
+    assert_eq!(bytes[8..12], 2u32.to_le_bytes());
     let new = Product::from_bytes(bytes, "carried over").expect("a bundle");
     let mut manifest = new.manifest().clone();
     for (section, before) in manifest.sections.iter_mut().zip(&old.manifest().sections) {
@@ -238,7 +289,7 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     let manifest = product.manifest();
     assert!(matches!(product.signature(), Signature::Unsigned));
     assert_eq!((manifest.name.as_str(), manifest.revision), ("golden", 5));
-    assert_eq!(manifest.input.side(), 64);
+    assert_eq!(manifest.input.size(), square(64));
     let method = &manifest.method;
     assert_eq!(
         (method.rule, method.border),
@@ -251,7 +302,10 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     );
     let near = method.neighbourhood.as_ref().expect("a neighbourhood");
     let shape = near.shape;
-    assert_eq!((shape.grid, shape.dimensions, shape.window), (8, 11, 3));
+    assert_eq!(
+        (shape.grid, shape.dimensions, shape.window),
+        (square(8), 11, 3)
+    );
     assert_eq!((shape.bottleneck, shape.hidden, shape.entries), (4, 8, 10));
     assert!(
         shape.form == NeighbourhoodForm::Edge { place: true } && shape.precision == Precision::Int8
@@ -265,7 +319,7 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     assert_eq!((density.neighbours, density.power), (9, 0.5));
     let refinement = method.refinement.as_ref().expect("a refinement");
     let shape = refinement.shape;
-    assert_eq!((shape.grid, shape.dimensions), (8, 11));
+    assert_eq!((shape.grid, shape.dimensions), (square(8), 11));
     assert_eq!((shape.channels, shape.blocks), (4, 2));
     assert_eq!((refinement.scale, refinement.weight), (1.25, 0.375));
     assert_eq!(refinement.separation, [0.625, 0.6875]);
@@ -285,7 +339,10 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     assert_eq!((taken.shortfall, taken.spread), (0.1875, 0.09375));
     assert_eq!(manifest.others.len(), 1);
     let other = &manifest.others[0];
-    assert_eq!((other.input.resize, other.input.crop), (40, 32));
+    assert_eq!(
+        (other.input.resize, other.input.crop),
+        (square(40), square(32))
+    );
     assert_eq!(
         (other.method.rule, other.method.border),
         (Rule::Pni, Border::Zero)
@@ -332,10 +389,51 @@ fn what_the_fields_of_format_2_mean_has_not_moved() {
     assert!(product.ignore().is_some());
 }
 
+#[test]
+fn width_and_height_of_format_3_have_not_changed_places() {
+    let product = open_format("format-3");
+    let manifest = product.manifest();
+    let (input, other) = (&manifest.input, &manifest.others[0].input);
+    assert_eq!(
+        (input.resize, input.crop),
+        (Size::new(104, 72), Size::new(96, 64))
+    );
+    assert_eq!(
+        (other.resize, other.crop),
+        (Size::new(56, 40), Size::new(48, 32))
+    );
+    let method = &manifest.method;
+    let near = method.neighbourhood.as_ref().expect("a neighbourhood");
+    let refinement = method.refinement.as_ref().expect("a refinement");
+    assert_eq!(
+        (near.shape.grid, refinement.shape.grid),
+        (Size::new(12, 8), Size::new(12, 8))
+    );
+    let mut sections = manifest.sections.iter();
+    let mask = sections
+        .find(|s| s.kind == SectionKind::IgnoreMask)
+        .expect("an ignore mask");
+    assert_eq!(mask.shape, [64, 96]);
+    let json = serde_json::to_value(manifest).expect("JSON");
+    assert_eq!(
+        json["input"]["crop"],
+        serde_json::json!({"width": 96, "height": 64})
+    );
+    // The upper left corner is ignored: six columns of twenty rows, not twenty of six.
+    let ignored = product.ignore().expect("a mask");
+    let at = |x: usize, y: usize| ignored.pixels()[y * 96 + x];
+    assert!(at(0, 0) && at(5, 19) && !at(6, 0) && !at(0, 20));
+}
+
 /// A pinned score shows nothing about a part that does not contribute to it.
 #[test]
-fn every_part_of_the_golden_bundle_has_a_say_in_its_scores() {
-    let product = open_format("format-2");
+fn every_part_of_the_golden_bundles_has_a_say_in_their_scores() {
+    for name in ["format-2", "format-3"] {
+        every_part_has_a_say(&open_format(name));
+    }
+}
+
+fn every_part_has_a_say(product: &Product) {
     let maps = |product: &Product| -> Vec<f32> {
         let mut inspector = Inspector::new(product, &Threads::default()).expect("usable");
         let goldens = &product.manifest().goldens;
@@ -368,7 +466,7 @@ fn every_part_of_the_golden_bundle_has_a_say_in_its_scores() {
         ("scale of the first member", |m| m.member_scales[0] = 1.0),
         ("scale of the second member", |m| m.member_scales[1] = 1.0),
     ];
-    let before = maps(&product);
+    let before = maps(product);
     for (what, change) in changes {
         let mut manifest = product.manifest().clone();
         change(&mut manifest);

@@ -7,12 +7,17 @@
 mod bundle;
 
 use partgate::backbone::{Backbone, BackboneError, BackboneSpec, Precision, Threads};
+use partgate::size::Size;
 
 const SIDE: usize = 64;
 
-fn fill(input: &mut [f32]) {
+fn fill(input: &mut [f32], size: Size) {
     for (i, value) in input.iter_mut().enumerate() {
-        let (c, y, x) = (i / (SIDE * SIDE), i / SIDE % SIDE, i % SIDE);
+        let (c, y, x) = (
+            i / size.area(),
+            i / size.width % size.height,
+            i % size.width,
+        );
         let v = (7 * x + 13 * y + 50 * c + (x * y) % 31) % 256;
         *value = (v as f32 - 127.0) / 128.0;
     }
@@ -29,17 +34,21 @@ fn described(name: &str) -> (BackboneSpec, Vec<u8>) {
     (spec, onnx)
 }
 
-fn load(name: &str, side: usize, threads: usize) -> Result<Backbone, BackboneError> {
+fn load(name: &str, size: Size, threads: usize) -> Result<Backbone, BackboneError> {
     let (spec, onnx) = described(name);
     let threads = Threads::new(threads).expect("threads");
-    Backbone::load(&onnx, &spec, side, &threads)
+    Backbone::load(&onnx, &spec, size, &threads)
 }
 
 fn taps(name: &str, threads: usize) -> [Vec<f32>; 2] {
-    let mut backbone = load(name, SIDE, threads).expect("loads");
+    taps_at(name, Size::square(SIDE), threads)
+}
+
+fn taps_at(name: &str, size: Size, threads: usize) -> [Vec<f32>; 2] {
+    let mut backbone = load(name, size, threads).expect("loads");
     backbone
         .run(|input| {
-            fill(input);
+            fill(input, size);
             Ok::<_, BackboneError>(())
         })
         .expect("runs");
@@ -105,7 +114,7 @@ fn the_int8_network_means_the_same_in_both_runtimes() {
 
 #[test]
 fn the_int8_network_runs_in_integers() {
-    let backbone = load("efficientnet-lite0-int8", SIDE, 1).expect("loads");
+    let backbone = load("efficientnet-lite0-int8", Size::square(SIDE), 1).expect("loads");
     let kernels = backbone.kernels();
     assert!(kernels.engine.contains("integers"), "{}", kernels.engine);
     assert_eq!(
@@ -114,7 +123,7 @@ fn the_int8_network_runs_in_integers() {
     );
     assert!(kernels.integer_nodes > 0 && kernels.rounded_activations > 0);
     backbone.require_integers().expect("integers");
-    let floats = load("efficientnet-lite0-f32", SIDE, 1).expect("loads");
+    let floats = load("efficientnet-lite0-f32", Size::square(SIDE), 1).expect("loads");
     assert!(floats.require_integers().is_err());
 }
 
@@ -127,9 +136,12 @@ fn threads_do_not_change_a_bit() {
 
 #[test]
 fn every_documented_input_size_runs() {
-    for side in [224, 256, 320, 480] {
+    let squares = [224, 256, 320, 480].map(Size::square);
+    let others = [(384, 256), (64, 1024), (1024, 64), (32, 96)];
+    let others = others.map(|(width, height)| Size::new(width, height));
+    for size in squares.into_iter().chain(others) {
         for name in ["efficientnet-lite0-f32", "efficientnet-lite0-int8"] {
-            let mut backbone = load(name, side, 1).expect("loads");
+            let mut backbone = load(name, size, 1).expect("loads");
             backbone
                 .run(|input| {
                     input.fill(0.1);
@@ -138,22 +150,50 @@ fn every_documented_input_size_runs() {
                 .expect("runs");
             for (tap, channels, stride) in [(0, 40, 8), (1, 112, 16)] {
                 let values = backbone.tap(tap).expect("tap");
-                assert_eq!(values.len(), channels * (side / stride).pow(2));
+                assert_eq!(values.len(), channels * size.area() / (stride * stride));
                 assert!(values.iter().all(|v| v.is_finite()));
             }
         }
     }
 }
 
+/// A cell of the finer tap sees 33 pixels around it. So a picture that goes on to the right, or
+/// downwards, changes no cell farther from there: width and height are the network's.
+#[test]
+fn a_longer_picture_changes_nothing_far_from_its_end() {
+    let (short, cells) = (Size::square(128), 16);
+    for name in ["efficientnet-lite0-f32", "efficientnet-lite0-int8"] {
+        let [square, _] = taps_at(name, short, 1);
+        for long in [Size::new(224, 128), Size::new(128, 224)] {
+            let grid = long.map(|side| side / 8);
+            let [tap, _] = taps_at(name, long, 1);
+            for (channel, plane) in tap.chunks_exact(grid.area()).enumerate() {
+                for (y, x) in (0..121).map(|i| (i / 11, i % 11)) {
+                    let (got, want) = (
+                        plane[y * grid.width + x],
+                        square[(channel * cells + y) * cells + x],
+                    );
+                    assert!(
+                        (got - want).abs() <= 1e-4 * (1.0 + want.abs()),
+                        "{name} {long} channel {channel} at {x}, {y}: {got} {want}"
+                    );
+                }
+            }
+            let last = tap.len() - 1;
+            assert_ne!(tap[last], square[square.len() - 1]);
+        }
+    }
+}
+
 #[test]
 fn a_file_that_differs_from_its_description_is_refused() {
-    let error = load("efficientnet-lite0-f32", 72, 1)
+    let error = load("efficientnet-lite0-f32", Size::new(64, 72), 1)
         .err()
         .expect("refused");
     assert!(error.to_string().contains("multiple of 32"), "{error}");
     let (mut spec, onnx) = described("efficientnet-lite0-f32");
     let refused = |spec: &BackboneSpec, word: &str| {
-        let error = Backbone::load(&onnx, spec, SIDE, &Threads::default());
+        let error = Backbone::load(&onnx, spec, Size::square(SIDE), &Threads::default());
         let error = error.err().expect("refused").to_string();
         assert!(error.contains(word), "{error}");
     };

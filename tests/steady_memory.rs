@@ -14,6 +14,7 @@ use partgate::product::Product;
 use partgate::score::{Aggregator, Border, Condition, Neighbour, PackedBank, PositionMask, Scorer};
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
+use partgate::size::Size;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -50,25 +51,25 @@ fn frame(renderer: &Renderer, index: u64) -> Frame {
 #[test]
 fn nothing_is_allocated_around_the_network() {
     let _alone = ALONE.lock().expect("lock");
-    let (side, grid, channels) = (128, 16, [40, 112]);
+    let (size, grid, channels) = (Size::square(128), Size::square(16), [40, 112]);
     let geometry = InputGeometry {
         roi: None,
-        resize: side as u32,
-        crop: side as u32,
+        resize: size,
+        crop: size,
     };
     let mut rng = Rng::new(1);
     let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.gaussian()).collect() };
-    let views = [(); 3].map(|()| (draw(40 * grid * grid), draw(112 * grid * grid / 4)));
+    let views = [(); 3].map(|()| (draw(40 * grid.area()), draw(112 * grid.area() / 4)));
     let bank = PackedBank::new(draw(152 * 300), 152);
     let mut preprocessor = Preprocessor::new(geometry, [127.0; 3], [128.0; 3]);
     let mut aggregator = Aggregator::new(grid, channels, 3, Border::Zero);
-    let mut features = vec![0.0; grid * grid * 152];
+    let mut features = vec![0.0; grid.area() * 152];
     // The position condition allows every cell of the first view its nearest row, and few cells of
     // the others.
-    let mut nearest = vec![Neighbour::default(); grid * grid];
+    let mut nearest = vec![Neighbour::default(); grid.area()];
     aggregator.run(&views[0].0, &views[0].1, &mut features);
     bank.nearest(&features, None, &Threads::default(), &mut nearest);
-    let mut mask = PositionMask::nothing(grid * grid, 300);
+    let mut mask = PositionMask::nothing(grid.area(), 300);
     for (cell, neighbour) in nearest.iter().enumerate() {
         mask.allow(cell, neighbour.row as usize);
         mask.allow(cell, cell % 300);
@@ -78,10 +79,10 @@ fn nothing_is_allocated_around_the_network() {
         vec![Condition::by_place(mask)],
         None,
         None,
-        (grid, side),
+        (grid, size),
         2.0,
     );
-    let mut input = vec![0.0; 3 * side * side];
+    let mut input = vec![0.0; 3 * size.area()];
     let renderer = Renderer::new(1);
     let frames = [frame(&renderer, 0), frame(&renderer, 1)];
     let mut inspector = |frame: &Frame, view: usize| {
@@ -103,7 +104,7 @@ fn nothing_is_allocated_around_the_network() {
     let taken = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(sum.is_finite());
     assert!(
-        again[0] == 0 && again[1..].iter().all(|&n| n > grid * grid / 2),
+        again[0] == 0 && again[1..].iter().all(|&n| n > grid.area() / 2),
         "cells searched again: {again:?}"
     );
     assert_eq!(taken, 0, "allocations in 21 frames");
@@ -160,4 +161,49 @@ fn what_is_held_does_not_grow_with_the_number_of_parts() {
             "grew from {early} to {late} bytes"
         );
     }
+}
+
+/// Resident memory of this process in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.expect("VmRSS").parse().expect("a number")
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn what_is_held_does_not_grow_over_100_000_parts() {
+    let _alone = ALONE.lock().expect("lock");
+    // The smallest product whose search has its first pass in integers.
+    let recipe = bundle::Recipe {
+        size: partgate::size::Size::square(64),
+        rows: 300,
+        goldens: false,
+        ..bundle::SMALL
+    };
+    let product = Product::from_bytes(bundle::build(&recipe), "test bundle").expect("bundle");
+    let mut inspector = Inspector::new(&product, &Threads::default()).expect("inspector");
+    let renderer = Renderer::new(2);
+    let frames: Vec<Frame> = (0..50).map(|i| frame(&renderer, i)).collect();
+    let (mut early, mut taken) = ((0, 0), 0);
+    for part in 0..100_000 {
+        inspector.inspect(&frames[part % 50]).expect("inspection");
+        if part == 999 {
+            taken = ALLOCATIONS.load(Ordering::Relaxed);
+            early = (LIVE_BYTES.load(Ordering::Relaxed), resident());
+        }
+    }
+    let taken = ALLOCATIONS.load(Ordering::Relaxed) - taken;
+    let late = (LIVE_BYTES.load(Ordering::Relaxed), resident());
+    println!(
+        "heap {} bytes, resident {} KiB after 1,000 parts",
+        early.0, early.1
+    );
+    println!(
+        "heap {} bytes, resident {} KiB after 100,000, {taken} allocations between",
+        late.0, late.1
+    );
+    assert!(late.0 - early.0 < 16 * 1024, "the heap grew");
+    assert!(late.1 <= early.1 + 256, "resident memory grew");
 }

@@ -1,7 +1,7 @@
 //! Image to feature maps: a (quantised) ONNX network, and the report of what ran.
 //!
-//! Input `[1, 3, side, side]` f32, normalised; output two taps, `[channels, side / stride,
-//! side / stride]` each, channel-major.
+//! Input `[1, 3, height, width]` f32, normalised; output two taps, `[channels, height / stride,
+//! width / stride]` each, channel-major.
 
 pub mod preprocess;
 mod spec;
@@ -14,6 +14,7 @@ pub use spec::{BackboneSpec, InputSpec, SpecError, TapSpec};
 
 use crate::frame::Frame;
 use crate::network::{Network, Signature, StepCost};
+use crate::size::Size;
 use thiserror::Error;
 
 /// Why a backbone cannot be loaded or run.
@@ -22,16 +23,16 @@ pub enum BackboneError {
     /// The description is not valid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The input side does not fit the network.
+    /// The input size does not fit the network.
     #[error(
-        "backbone `{name}`: the input side is {side} pixels; it must be a multiple of {multiple_of}"
+        "backbone `{name}`: the input is {size} pixels; both sides must be a multiple of {multiple_of}"
     )]
-    Side {
+    Size {
         /// The backbone.
         name: String,
-        /// Input side.
-        side: usize,
-        /// The side must be a multiple of this.
+        /// Input size.
+        size: Size,
+        /// Both sides must be a multiple of this.
         multiple_of: usize,
     },
     /// The network cannot be loaded or run.
@@ -42,24 +43,24 @@ pub enum BackboneError {
 /// A backbone ready to run at one input size.
 pub struct Backbone {
     spec: BackboneSpec,
-    side: usize,
+    size: Size,
     network: Network,
     /// The picture as bytes, for a network that takes them.
     bytes: Vec<u8>,
 }
 
 impl Backbone {
-    /// Loads ONNX `bytes` for inputs of `side` pixels.
+    /// Loads ONNX `bytes` for inputs of `size` pixels.
     ///
     /// # Errors
     /// [`BackboneError`] naming the backbone, node or tap.
     pub fn load(
         bytes: &[u8],
         spec: &BackboneSpec,
-        side: usize,
+        size: Size,
         threads: &Threads,
     ) -> Result<Self, BackboneError> {
-        Self::load_placed(bytes, spec, side, threads, Placement::default())
+        Self::load_placed(bytes, spec, size, threads, Placement::default())
     }
 
     /// As [`Backbone::load`], where `placement` wants the network.
@@ -69,32 +70,33 @@ impl Backbone {
     pub fn load_placed(
         bytes: &[u8],
         spec: &BackboneSpec,
-        side: usize,
+        size: Size,
         threads: &Threads,
         placement: Placement,
     ) -> Result<Self, BackboneError> {
         spec.check()?;
         let multiple_of = spec.input.multiple_of as usize;
-        if side == 0 || !side.is_multiple_of(multiple_of) {
-            return Err(BackboneError::Side {
+        let usable = |side: usize| side > 0 && side.is_multiple_of(multiple_of);
+        if !usable(size.width) || !usable(size.height) {
+            return Err(BackboneError::Size {
                 name: spec.name.clone(),
-                side,
+                size,
                 multiple_of,
             });
         }
         let tap = |tap: &TapSpec| {
-            let cells = side / tap.stride as usize;
-            vec![1, tap.channels as usize, cells, cells]
+            let cells = size.map(|side| side / tap.stride as usize);
+            vec![1, tap.channels as usize, cells.height, cells.width]
         };
         let signature = Signature {
             name: format!("backbone `{}`", spec.name),
-            input: vec![1, 3, side, side],
+            input: vec![1, 3, size.height, size.width],
             outputs: spec.taps.iter().map(|t| (&*t.output, tap(t))).collect(),
             precision: spec.precision,
         };
         Ok(Self {
             spec: spec.clone(),
-            side,
+            size,
             network: Network::load_placed(bytes, &signature, threads, placement)?,
             bytes: Vec::new(),
         })
@@ -107,7 +109,7 @@ impl Backbone {
     pub fn another(&self) -> Result<Self, BackboneError> {
         Ok(Self {
             spec: self.spec.clone(),
-            side: self.side,
+            size: self.size,
             network: self.network.another()?,
             bytes: Vec::new(),
         })
@@ -118,9 +120,9 @@ impl Backbone {
         &self.spec
     }
 
-    /// Input side in pixels.
-    pub fn side(&self) -> usize {
-        self.side
+    /// Input size in pixels.
+    pub fn size(&self) -> Size {
+        self.size
     }
 
     /// The kernels that run it.
@@ -136,7 +138,7 @@ impl Backbone {
         Ok(self.network.require_integers()?)
     }
 
-    /// Lets `fill` write the input, `[3, side, side]` f32, and runs the network. The maps are in
+    /// Lets `fill` write the input, `[3, height, width]` f32, and runs the network. The maps are in
     /// [`Backbone::tap`] until the next run.
     ///
     /// # Errors
@@ -180,7 +182,7 @@ impl Backbone {
         let Some(bytes) = self.network.picture() else {
             return self.fill(|input| preprocessor.run(frame, input).map_err(E::from));
         };
-        self.bytes.resize(3 * self.side * self.side, 0);
+        self.bytes.resize(3 * self.size.area(), 0);
         preprocessor.run_bytes(frame, bytes, &mut self.bytes)?;
         self.network.fill_bytes(&self.bytes);
         Ok(())
@@ -203,7 +205,8 @@ impl Backbone {
         Ok(self.network.infer_timed()?)
     }
 
-    /// Tap `index` (0 the finer, 1 the coarser) of the last run, `[channels, cells, cells]`.
+    /// Tap `index` (0 the finer, 1 the coarser) of the last run, `[channels, height / stride,
+    /// width / stride]`.
     ///
     /// # Errors
     /// [`NetworkError::Run`] before the first run.

@@ -7,6 +7,7 @@
 
 use crate::frame::{Frame, Pixels};
 use crate::network::Bytes;
+use crate::size::Size;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -28,34 +29,54 @@ pub struct Rect {
 pub struct InputGeometry {
     /// The part of the frame that is inspected; `None`: all of it.
     pub roi: Option<Rect>,
-    /// The region is resized to `resize` x `resize` pixels, whatever its aspect is.
-    pub resize: u32,
-    /// Then the central `crop` x `crop` pixels are kept; equal to `resize` if nothing is cut.
-    pub crop: u32,
+    /// The region is resized to this many pixels, whatever its aspect is.
+    pub resize: Size,
+    /// Then the central pixels of this size are kept; equal to `resize` if nothing is cut.
+    pub crop: Size,
 }
 
 impl InputGeometry {
-    /// Side of the network input, pixels.
-    pub fn side(&self) -> usize {
-        self.crop as usize
+    /// Without crop: the region, or the whole frame, becomes `size` pixels.
+    pub fn whole(roi: Option<Rect>, size: Size) -> Self {
+        Self {
+            roi,
+            resize: size,
+            crop: size,
+        }
     }
 
-    /// Checks both sides against each other and against the multiple that the backbone needs.
+    /// The network input, pixels.
+    pub fn size(&self) -> Size {
+        self.crop
+    }
+
+    /// Pixels cut off at the left and at the top by the crop: rounded down, as usual in a centre
+    /// crop.
+    pub fn margin(&self) -> (usize, usize) {
+        let margin = |resize: usize, crop: usize| resize.saturating_sub(crop) / 2;
+        (
+            margin(self.resize.width, self.crop.width),
+            margin(self.resize.height, self.crop.height),
+        )
+    }
+
+    /// Checks the sizes against each other and against the multiple that the backbone needs.
     ///
     /// # Errors
     /// [`GeometryError`] naming the value.
     pub fn check(&self, multiple_of: u32) -> Result<(), GeometryError> {
-        if self.crop == 0 || self.crop > 4096 || !self.crop.is_multiple_of(multiple_of) {
-            return Err(GeometryError::Side {
-                side: self.crop,
-                multiple_of,
-            });
+        for side in [self.crop.width, self.crop.height] {
+            if side == 0 || side > 4096 || !side.is_multiple_of(multiple_of as usize) {
+                return Err(GeometryError::Side {
+                    side,
+                    size: self.crop,
+                    multiple_of,
+                });
+            }
         }
-        if self.resize < self.crop || self.resize > 8192 {
-            return Err(GeometryError::Crop {
-                resize: self.resize,
-                crop: self.crop,
-            });
+        let (crop, resize) = (self.crop, self.resize);
+        if resize.width < crop.width || resize.height < crop.height || resize.longer() > 8192 {
+            return Err(GeometryError::Crop { resize, crop });
         }
         if let Some(roi) = self.roi
             && (roi.width == 0 || roi.height == 0)
@@ -71,21 +92,28 @@ impl InputGeometry {
 pub enum GeometryError {
     /// The network cannot take this side.
     #[error(
-        "network input side {side} is not usable: it must be a multiple of {multiple_of} from {multiple_of} to 4096"
+        "network input side {side}{} is not usable: it must be a multiple of {multiple_of} from {multiple_of} to 4096",
+        of(*size)
     )]
     Side {
         /// Requested side.
-        side: u32,
+        side: usize,
+        /// Requested size.
+        size: Size,
         /// The multiple that the backbone needs.
         multiple_of: u32,
     },
     /// The crop does not fit in the resized picture.
-    #[error("crop {crop} does not fit into resize {resize} (crop <= resize <= 8192)")]
+    #[error(
+        "crop {} does not fit into resize {} (crop <= resize <= 8192)",
+        crop.briefly(),
+        resize.briefly()
+    )]
     Crop {
-        /// Side after the resize.
-        resize: u32,
-        /// Side of the crop.
-        crop: u32,
+        /// Size after the resize.
+        resize: Size,
+        /// Size of the crop.
+        crop: Size,
     },
     /// A region without pixels.
     #[error("region of interest {roi:?} is empty")]
@@ -105,6 +133,15 @@ pub enum GeometryError {
         /// Frame height.
         height: usize,
     },
+}
+
+/// The size beside a side of it; nothing for a square, whose side says all.
+fn of(size: Size) -> String {
+    if size.is_square() {
+        String::new()
+    } else {
+        format!(" of {size}")
+    }
 }
 
 /// For each output sample: the first source index, and the weights of the samples from there on.
@@ -170,22 +207,22 @@ trait Sink {
     fn line(&mut self, y: usize, values: &[f32], scale: &[f32; BATCH], offset: &[f32; BATCH]);
 }
 
-/// `[3, side, side]`.
+/// `[3, height, width]`.
 struct Planes<'a>(&'a mut [f32]);
 
 impl Sink for Planes<'_> {
     fn line(&mut self, y: usize, values: &[f32], scale: &[f32; BATCH], offset: &[f32; BATCH]) {
-        let side = values.len() / 3;
-        let plane = side * side;
+        let width = values.len() / 3;
+        let plane = self.0.len() / 3;
         for (x, pixel) in values.chunks_exact(3).enumerate() {
             for c in 0..3 {
-                self.0[c * plane + y * side + x] = pixel[c] * scale[c] + offset[c];
+                self.0[c * plane + y * width + x] = pixel[c] * scale[c] + offset[c];
             }
         }
     }
 }
 
-/// `[side, side, 3]`, each value rounded to a byte.
+/// `[height, width, 3]`, each value rounded to a byte.
 struct Rounded<'a>(&'a mut [u8], Bytes);
 
 impl Sink for Rounded<'_> {
@@ -243,41 +280,41 @@ impl Preprocessor {
         &self.geometry
     }
 
-    /// Fills `out`, `[3, side, side]` f32, channel-major, red first. A grey frame fills the three
+    /// Fills `out`, `[3, height, width]` f32, channel-major, red first. A grey frame fills the three
     /// channels alike; 257 steps of 16-bit samples count as one 8-bit step.
     ///
     /// # Errors
     /// [`GeometryError::RoiOutside`] if the frame is smaller than the fitted region.
     ///
     /// # Panics
-    /// If `out` is not `3 * side * side` long: a programming error.
+    /// If `out` is not `3 * height * width` long: a programming error.
     pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), GeometryError> {
-        let side = self.geometry.side();
-        assert_eq!(out.len(), 3 * side * side, "network input buffer");
+        let area = self.geometry.size().area();
+        assert_eq!(out.len(), 3 * area, "network input buffer");
         self.fill(frame, Planes(out))
     }
 
     /// As [`Preprocessor::run`], with every number rounded to a byte as the network rounds it: `out`
-    /// is `[side, side, 3]`, red first.
+    /// is `[height, width, 3]`, red first.
     ///
     /// # Errors
     /// [`GeometryError::RoiOutside`] if the frame is smaller than the fitted region.
     ///
     /// # Panics
-    /// If `out` is not `3 * side * side` long: a programming error.
+    /// If `out` is not `3 * height * width` long: a programming error.
     pub(crate) fn run_bytes(
         &mut self,
         frame: &Frame,
         bytes: Bytes,
         out: &mut [u8],
     ) -> Result<(), GeometryError> {
-        let side = self.geometry.side();
-        assert_eq!(out.len(), 3 * side * side, "network input buffer");
+        let area = self.geometry.size().area();
+        assert_eq!(out.len(), 3 * area, "network input buffer");
         self.fill(frame, Rounded(out, bytes))
     }
 
     fn fill(&mut self, frame: &Frame, out: impl Sink) -> Result<(), GeometryError> {
-        let side = self.geometry.side();
+        let size = self.geometry.size();
         let (width, height) = (frame.width(), frame.height());
         let roi = self.geometry.roi.unwrap_or(Rect {
             x: 0,
@@ -292,16 +329,15 @@ impl Preprocessor {
         }
         let (rw, rh) = (roi.width as usize, roi.height as usize);
         if self.tables_for != Some((rw, rh)) {
-            let resize = self.geometry.resize as usize;
-            // Rounded down, as usual in a centre crop.
-            let margin = (resize - side) / 2;
-            self.vertical = Taps::new(rh, resize, margin, side);
-            self.horizontal = Taps::new(rw, resize, margin, side);
+            let resize = self.geometry.resize;
+            let (left, top) = self.geometry.margin();
+            self.vertical = Taps::new(rh, resize.height, top, size.height);
+            self.horizontal = Taps::new(rw, resize.width, left, size.width);
             self.tables_for = Some((rw, rh));
         }
         let channels = frame.pixels().channels();
         self.row.resize(rw * channels, 0.0);
-        self.line.resize(3 * side, 0.0);
+        self.line.resize(3 * size.width, 0.0);
         match frame.pixels() {
             Pixels::Gray8(v) => self.resize::<u8, 1>(v, width, roi, 1.0, out),
             Pixels::Gray16(v) => self.resize::<u16, 1>(v, width, roi, 1.0 / 257.0, out),
@@ -312,7 +348,7 @@ impl Preprocessor {
     }
 
     /// The vertical pass comes first: it works on whole rows, which vectorises for any number of
-    /// channels, and leaves only `side` rows for the horizontal pass.
+    /// channels, and leaves only the rows of the result for the horizontal pass.
     fn resize<T: Copy + Into<f32>, const C: usize>(
         &mut self,
         samples: &[T],
@@ -321,12 +357,12 @@ impl Preprocessor {
         depth_scale: f32,
         mut out: impl Sink,
     ) {
-        let side = self.geometry.side();
+        let size = self.geometry.size();
         let (x0, y0) = (roi.x as usize, roi.y as usize);
         let row_len = roi.width as usize * C;
         let scale = std::array::from_fn(|i| self.scale[i % 3]);
         let offset = std::array::from_fn(|i| self.offset[i % 3]);
-        for oy in 0..side {
+        for oy in 0..size.height {
             let first = self.vertical.first[oy] as usize;
             let weights = &self.vertical.weights[oy * self.vertical.span..][..self.vertical.span];
             self.row.fill(0.0);
@@ -340,7 +376,7 @@ impl Preprocessor {
                     *acc += weight * s.into();
                 }
             }
-            for ox in 0..side {
+            for ox in 0..size.width {
                 let first = self.horizontal.first[ox] as usize;
                 let span = self.horizontal.span;
                 let weights = &self.horizontal.weights[ox * span..][..span];
@@ -364,17 +400,16 @@ impl Preprocessor {
 mod tests {
     use super::*;
 
-    fn geometry(resize: u32, crop: u32) -> InputGeometry {
+    fn geometry(resize: usize, crop: usize) -> InputGeometry {
         InputGeometry {
             roi: None,
-            resize,
-            crop,
+            resize: Size::square(resize),
+            crop: Size::square(crop),
         }
     }
 
     fn run(frame: &Frame, geometry: InputGeometry) -> Vec<f32> {
-        let side = geometry.side();
-        let mut out = vec![0.0; 3 * side * side];
+        let mut out = vec![0.0; 3 * geometry.size().area()];
         Preprocessor::new(geometry, [0.0; 3], [1.0; 3])
             .run(frame, &mut out)
             .expect("preprocess");
@@ -392,9 +427,14 @@ mod tests {
     }
 
     /// The resize as a double sum over all source pixels.
-    fn reference(frame: &Frame, resize: usize, margin: usize, side: usize) -> Vec<f32> {
+    fn reference(frame: &Frame, geometry: &InputGeometry) -> Vec<f32> {
         let rgb = frame.to_rgb8();
-        let weight = |source: usize, out: usize| -> Vec<f64> {
+        let (resize, crop) = (geometry.resize, geometry.crop);
+        let (left, top) = (
+            (resize.width - crop.width) / 2,
+            (resize.height - crop.height) / 2,
+        );
+        let weight = |source: usize, resize: usize, out: usize| -> Vec<f64> {
             let scale = source as f64 / resize as f64;
             let support = scale.max(1.0);
             let centre = (out as f64 + 0.5) * scale;
@@ -404,19 +444,19 @@ mod tests {
             let sum: f64 = w.iter().sum();
             w.into_iter().map(|v| v / sum).collect()
         };
-        let mut out = vec![0.0; 3 * side * side];
+        let mut out = vec![0.0; 3 * crop.area()];
         for c in 0..3 {
-            for oy in 0..side {
-                let wy = weight(frame.height(), oy + margin);
-                for ox in 0..side {
-                    let wx = weight(frame.width(), ox + margin);
+            for oy in 0..crop.height {
+                let wy = weight(frame.height(), resize.height, oy + top);
+                for ox in 0..crop.width {
+                    let wx = weight(frame.width(), resize.width, ox + left);
                     let mut sum = 0.0;
                     for (y, &a) in wy.iter().enumerate() {
                         for (x, &b) in wx.iter().enumerate() {
                             sum += a * b * f64::from(rgb[(y * frame.width() + x) * 3 + c]);
                         }
                     }
-                    out[(c * side + oy) * side + ox] = sum as f32;
+                    out[(c * crop.height + oy) * crop.width + ox] = sum as f32;
                 }
             }
         }
@@ -425,16 +465,25 @@ mod tests {
 
     #[test]
     fn agrees_with_the_written_out_sum_when_shrinking_and_growing() {
+        let square = Size::square;
         for (w, h, resize, crop) in [
-            (97, 61, 32, 32),
-            (20, 150, 32, 16),
-            (9, 5, 32, 32),
-            (1, 1, 32, 32),
+            (97, 61, square(32), square(32)),
+            (20, 150, square(32), square(16)),
+            (9, 5, square(32), square(32)),
+            (1, 1, square(32), square(32)),
+            (97, 61, Size::new(64, 32), Size::new(64, 32)),
+            (20, 150, Size::new(16, 96), Size::new(16, 64)),
+            (61, 20, Size::new(33, 40), Size::new(16, 32)),
         ] {
             let frame = gradient(w, h);
-            let got = run(&frame, geometry(resize, crop));
-            let margin = ((resize - crop) / 2) as usize;
-            let want = reference(&frame, resize as usize, margin, crop as usize);
+            let geometry = InputGeometry {
+                roi: None,
+                resize,
+                crop,
+            };
+            let got = run(&frame, geometry.clone());
+            let want = reference(&frame, &geometry);
+            assert_eq!(got.len(), want.len());
             for (g, r) in got.iter().zip(&want) {
                 assert!((g - r).abs() < 2e-3, "{w}x{h}: {g} against {r}");
             }
@@ -514,6 +563,35 @@ mod tests {
         }
     }
 
+    /// Rows and columns have one meaning each.
+    #[test]
+    fn a_transposed_frame_in_a_transposed_geometry_gives_the_transposed_input() {
+        let (w, h) = (50, 90);
+        let frame = gradient(w, h);
+        let rgb = frame.to_rgb8();
+        let turned = (0..w * h)
+            .flat_map(|i| rgb[((i % h) * w + i / h) * 3..][..3].to_vec())
+            .collect();
+        let turned = Frame::new(h, w, Pixels::Rgb8(turned)).expect("frame");
+        let (resize, crop) = (Size::new(40, 70), Size::new(32, 64));
+        let geometry = InputGeometry {
+            roi: None,
+            resize,
+            crop,
+        };
+        let transposed = InputGeometry {
+            roi: None,
+            resize: resize.transposed(),
+            crop: crop.transposed(),
+        };
+        let (a, b) = (run(&frame, geometry), run(&turned, transposed));
+        for (i, value) in a.iter().enumerate() {
+            let (c, y, x) = (i / crop.area(), i % crop.area() / 32, i % 32);
+            let other = b[c * crop.area() + x * crop.height + y];
+            assert!((value - other).abs() < 1e-3, "{c} {y} {x}: {value} {other}");
+        }
+    }
+
     #[test]
     fn frames_of_changing_size_do_not_disturb_each_other() {
         let (a, b) = (gradient(64, 48), gradient(33, 90));
@@ -533,5 +611,23 @@ mod tests {
             assert!(error.to_string().contains(word), "{error}");
         }
         assert!(geometry(256, 224).check(32).is_ok());
+        let sides = |resize, crop| InputGeometry {
+            roi: None,
+            resize,
+            crop,
+        };
+        for (resize, crop, words) in [
+            ((384, 250), (384, 250), ["side 250", "384 x 250"]),
+            ((384, 256), (384, 288), ["384 x 288", "384 x 256"]),
+            ((64, 8224), (64, 8224), ["side 8224", "64 x 8224"]),
+            ((64, 0), (64, 0), ["side 0", "64 x 0"]),
+        ] {
+            let (resize, crop) = (Size::new(resize.0, resize.1), Size::new(crop.0, crop.1));
+            let error = sides(resize, crop).check(32).expect_err("accepted");
+            let text = error.to_string();
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        }
+        let strip = sides(Size::new(64, 1024), Size::new(64, 1024));
+        assert!(strip.check(32).is_ok());
     }
 }

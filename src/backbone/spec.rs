@@ -1,6 +1,7 @@
 //! What a backbone is: where its taps are and how its input is normalised.
 
 use crate::network::Precision;
+use crate::size::Size;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -18,7 +19,7 @@ pub struct TapSpec {
 /// The input side of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
-    /// Name of the network's input, `[1, 3, side, side]`.
+    /// Name of the network's input, `[1, 3, height, width]`.
     pub name: String,
     /// Channel order; only `rgb` is supported.
     pub colour: String,
@@ -122,8 +123,9 @@ impl BackboneSpec {
         self.taps.iter().map(|t| t.channels as usize).sum()
     }
 
-    /// Cells per side of the feature grid for a network input of `side` pixels.
-    pub fn grid(&self, side: usize) -> usize {
-        self.taps.first().map_or(0, |t| side / t.stride as usize)
+    /// Cells of the feature grid for a network input of `size` pixels.
+    pub fn grid(&self, size: Size) -> Size {
+        let stride = self.taps.first().map(|t| t.stride as usize);
+        size.map(|side| stride.map_or(0, |stride| side / stride))
     }
 }

@@ -178,10 +178,11 @@ impl<'a> Overlays<'a> {
         name: &Path,
     ) -> Result<PathBuf, Failure> {
         let seen = self.view.picture(frame).map_err(Failure::input)?;
-        let side = self.view.side();
+        let size = self.view.size();
         let thresholds = inspector.thresholds().clone();
-        let painted = overlay(&seen, inspector.map(), side, &thresholds);
-        let picture = Picture::png(&painted, side, side, "").map_err(Failure::unexpected)?;
+        let painted = overlay(&seen, inspector.map(), size, &thresholds);
+        let picture =
+            Picture::png(&painted, size.width, size.height, "").map_err(Failure::unexpected)?;
         let path = self.folder.join(name);
         output_folder::write(&path, &picture.bytes)?;
         Ok(path)

@@ -17,7 +17,9 @@ pub use accelerator::{
     Accelerator, AcceleratorError, CpuNode, DeviceReport, Found, Need, Placement,
 };
 pub(crate) use finite::all_finite;
-pub use integer::{Bytes, Kernel, KernelError, Refusal, StepCost, peak_products};
+pub use integer::{
+    Bytes, Kernel, KernelError, Refusal, StepCost, peak_products, peak_search_products,
+};
 pub use quantised::QuantisedError;
 pub use threads::Threads;
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
-//!   8  format version   4  little-endian, now 2
+//!   8  format version   4  little-endian: 3, or 2 for what format 2 can hold
 //!  12  signature scheme 4  0 none, 1 Ed25519 over the manifest bytes
 //!  16  manifest length  8
 //!  24  file length      8
@@ -21,8 +21,11 @@ use thiserror::Error;
 
 /// First bytes of every bundle. As in PNG, the line ends detect a transfer in text mode.
 pub(super) const MAGIC: [u8; 8] = *b"\x89PGP\r\n\x1a\n";
-/// The format that this version writes, and the newest that it reads.
-pub const FORMAT: u32 = 2;
+/// The newest format that this version reads, and the one that it writes if an input is not square or
+/// a section is of a kind that format 2 did not have.
+pub const FORMAT: u32 = 3;
+/// The format before other sizes and the sections of [`SectionKind::is_new`].
+const EARLIER_FORMAT: u32 = 2;
 /// Largest file that is opened.
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;
@@ -221,7 +224,7 @@ pub fn write(
         } => (1, *public_key, signature.clone()),
     };
     out[0..8].copy_from_slice(&MAGIC);
-    out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    out[8..12].copy_from_slice(&format_of(&manifest).to_le_bytes());
     out[12..16].copy_from_slice(&scheme.to_le_bytes());
     out[16..24].copy_from_slice(&(encoded.len() as u64).to_le_bytes());
     out[24..32].copy_from_slice(&length.to_le_bytes());
@@ -237,6 +240,16 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
     out
+}
+
+/// The oldest format that can hold `manifest`.
+fn format_of(manifest: &Manifest) -> u32 {
+    let new = manifest.sections.iter().any(|s| s.kind.is_new());
+    if manifest.is_square() && !new {
+        EARLIER_FORMAT
+    } else {
+        FORMAT
+    }
 }
 
 /// The format version of a file that was read.
@@ -319,6 +332,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
         1 => decode::<ManifestV1>(encoded)?.into(),
         _ => decode(encoded)?,
     };
+    // A file states the oldest format that can hold it, so that one product has one form, and what an
+    // earlier program would misread has a format that it refuses.
+    let oldest = format_of(&manifest);
+    if format > 1 && format != oldest {
+        return Err(ContainerError::Manifest {
+            message: format!("it is of format {oldest} and not {format}, as the file states"),
+        });
+    }
     check_sections(bytes, manifest_end, &manifest.sections)?;
     Ok((manifest, signature))
 }

@@ -1,19 +1,21 @@
 //! Golden parity: does this machine get the trainer's results on the bundle's own images?
 
 use super::manifest::{COARSE_SIDE, Golden, Parity};
+use crate::size::Size;
 use crate::verdict::Verdict;
 use serde::Serialize;
 
-/// Means of a `side` x `side` map over [`COARSE_SIDE`] x [`COARSE_SIDE`] squares: small enough to ship,
-/// fine enough to show a map that moved or was mirrored.
-pub fn coarse(map: &[f32], side: usize) -> Vec<f32> {
-    let edge = |i: usize| i * side / COARSE_SIDE;
+/// Means of a map of `size` over [`COARSE_SIDE`] x [`COARSE_SIDE`] rectangles: small enough to ship, fine
+/// enough to show a map that moved or was mirrored.
+pub fn coarse(map: &[f32], size: Size) -> Vec<f32> {
+    let edge = |i: usize, side: usize| i * side / COARSE_SIDE;
     let mut out = Vec::with_capacity(COARSE_SIDE * COARSE_SIDE);
     for row in 0..COARSE_SIDE {
         for column in 0..COARSE_SIDE {
             let (mut sum, mut count) = (0.0f64, 0u32);
-            for y in edge(row)..edge(row + 1) {
-                for &v in &map[y * side + edge(column)..y * side + edge(column + 1)] {
+            let columns = edge(column, size.width)..edge(column + 1, size.width);
+            for y in edge(row, size.height)..edge(row + 1, size.height) {
+                for &v in &map[y * size.width..][columns.clone()] {
                     sum += f64::from(v);
                     count += 1;
                 }
@@ -99,27 +101,27 @@ mod tests {
 
     #[test]
     fn disagreement_in_any_of_the_three_shows() {
-        let side = 40; // not a multiple of the coarse side
-        let map: Vec<f32> = (0..side * side).map(|i| (i % side) as f32).collect();
+        let size = Size::new(40, 72); // no multiples of the coarse side
+        let map: Vec<f32> = (0..size.area()).map(|i| (i % size.width) as f32).collect();
         let golden = Golden {
             name: "g".into(),
             kind: GoldenKind::Good,
             section: 0,
             score: 2.0,
             verdict: Verdict::Ok,
-            coarse_map: coarse(&map, side),
+            coarse_map: coarse(&map, size),
         };
         let parity = Parity {
             score_relative: 1e-3,
             map_correlation: 0.999,
         };
-        let same = coarse(&map, side);
+        let same = coarse(&map, size);
         assert!(compare(&golden, parity, 2.001, Verdict::Ok, &same).agrees);
         assert!(!compare(&golden, parity, 2.01, Verdict::Ok, &same).agrees);
         assert!(!compare(&golden, parity, f32::NAN, Verdict::Ok, &same).agrees);
         assert!(!compare(&golden, parity, 2.0, Verdict::Unknown, &same).agrees);
-        let mirrored: Vec<f32> = (0..side * side).map(|i| (side - i % side) as f32).collect();
-        let turned = compare(&golden, parity, 2.0, Verdict::Ok, &coarse(&mirrored, side));
+        let mirrored: Vec<f32> = map.iter().map(|v| 40.0 - v).collect();
+        let turned = compare(&golden, parity, 2.0, Verdict::Ok, &coarse(&mirrored, size));
         assert!(!turned.agrees && turned.map_correlation < -0.99);
         let broken = vec![f32::NAN; COARSE_SIDE * COARSE_SIDE];
         assert!(!compare(&golden, parity, 2.0, Verdict::Ok, &broken).agrees);

@@ -57,10 +57,17 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Whether the inputs of all members are squares.
+    pub fn is_square(&self) -> bool {
+        let others = self.others.iter().map(|member| &member.input);
+        let mut inputs = std::iter::once(&self.input).chain(others);
+        inputs.all(|input| input.resize.is_square() && input.crop.is_square())
+    }
+
     /// Whether a picture of `width` x `height` can be the view that the product was fitted on. If all
     /// training images had one size: the same size if a region of interest is cut out in pixels, else
-    /// the same aspect within 1 % (the picture is squeezed to a square, so another aspect is another
-    /// view). A set of many sizes accepts any size in which the region lies.
+    /// the same aspect within 1 % (the picture is squeezed to the input's size, so another aspect is
+    /// another view). A set of many sizes accepts any size in which the region lies.
     pub fn expects_size(&self, width: usize, height: usize) -> bool {
         let training = &self.training;
         let ends = self.input.roi.map(|roi| {
@@ -300,7 +307,7 @@ pub struct Golden {
     pub score: f32,
     /// The trainer's verdict.
     pub verdict: Verdict,
-    /// Means of the trainer's map over [`COARSE_SIDE`] x [`COARSE_SIDE`] equal squares.
+    /// Means of the trainer's map over [`COARSE_SIDE`] x [`COARSE_SIDE`] equal rectangles.
     pub coarse_map: Vec<f32>,
 }
 
@@ -351,6 +358,13 @@ pub enum SectionKind {
     FeatureMap,
     /// What the pictures of the fit were like, JSON.
     Inputs,
+}
+
+impl SectionKind {
+    /// Whether format 3 brought it.
+    pub(super) fn is_new(self) -> bool {
+        matches!(self, Self::Operating | Self::FeatureMap | Self::Inputs)
+    }
 }
 
 /// Element type of a section.

@@ -13,6 +13,7 @@ use crate::score::{
     Condition, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork, PackedBank,
     PositionMask, Rule, ScoreMap, Search, SightingTable,
 };
+use crate::size::Size;
 
 /// Access to a bundle whose section table was checked against its bytes.
 #[derive(Clone, Copy)]
@@ -103,14 +104,14 @@ fn range(section: &Section) -> std::ops::Range<usize> {
     section.offset as usize..(section.offset + section.length) as usize
 }
 
-fn check_method(method: &Method, side: usize) -> Result<(), Problem> {
+fn check_method(method: &Method, size: Size) -> Result<(), Problem> {
     if method.patch.is_multiple_of(2) || method.patch > 31 {
         return other(format!(
             "patch side {} is not odd and below 32",
             method.patch
         ));
     }
-    if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > side as f32 {
+    if !method.sigma.is_finite() || method.sigma < 0.0 || method.sigma > size.longer() as f32 {
         return other(format!("map blur of {} pixels", method.sigma));
     }
     Ok(())
@@ -120,8 +121,8 @@ fn check_method(method: &Method, side: usize) -> Result<(), Problem> {
 struct MemberSections<'a> {
     bundle: Sections<'a>,
     member: u8,
-    /// Cells along a side of the feature grid.
-    grid: usize,
+    /// The feature grid, cells.
+    grid: Size,
     /// Values of a feature vector, after the map if there is one.
     dimensions: usize,
 }
@@ -132,7 +133,7 @@ impl<'a> MemberSections<'a> {
     }
 
     fn cells(&self) -> usize {
-        self.grid * self.grid
+        self.grid.area()
     }
 
     fn backbone(&self) -> Result<std::ops::Range<usize>, Problem> {
@@ -235,7 +236,7 @@ impl<'a> MemberSections<'a> {
         if let Some(problem) = shape.problem() {
             return other(problem);
         }
-        let fits = shape.grid as usize == self.grid
+        let fits = shape.grid == self.grid
             && shape.dimensions as usize == self.dimensions
             && shape.entries as usize <= rows
             && (1..=rows).contains(&(evidence.rows as usize));
@@ -296,7 +297,7 @@ impl<'a> MemberSections<'a> {
         if let Some(problem) = evidence.shape.problem() {
             return other(problem);
         }
-        let fits = evidence.shape.grid as usize == self.grid
+        let fits = evidence.shape.grid == self.grid
             && evidence.shape.dimensions as usize == self.dimensions;
         let sound = evidence.scale > 0.0
             && evidence.scale.is_finite()
@@ -323,11 +324,11 @@ impl MemberData {
     ) -> Result<Self, Problem> {
         backbone.check()?;
         input.check(backbone.input.multiple_of)?;
-        check_method(method, input.side())?;
+        check_method(method, input.size())?;
         let mut sections = MemberSections {
             bundle: sections,
             member,
-            grid: backbone.grid(input.side()),
+            grid: backbone.grid(input.size()),
             dimensions: backbone.dimensions(),
         };
         let map = sections.feature_map()?;
@@ -436,9 +437,9 @@ impl MemberData {
         Ok(conditions)
     }
 
-    /// Cells along a side of the feature grid.
-    pub(super) fn grid(&self) -> usize {
-        self.backbone.grid(self.input.side())
+    /// The feature grid, cells.
+    pub(super) fn grid(&self) -> Size {
+        self.backbone.grid(self.input.size())
     }
 
     /// The search for the cell scores.
@@ -448,21 +449,20 @@ impl MemberData {
         ignore: Option<&IgnoreMask>,
         threads: &Threads,
     ) -> Result<Search, NetworkError> {
-        let grid = self.grid();
         Ok(Search::new(
             self.bank.clone(),
             self.conditions(bytes, threads)?,
             self.row_scale.clone(),
             ignore.map_or(Vec::new(), |mask| mask.cells().to_vec()),
-            grid * grid,
+            self.grid().area(),
         ))
     }
 
-    /// The score map, `side` pixels wide.
-    pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, side: usize) -> ScoreMap {
+    /// The score map, of `size` pixels.
+    pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, size: Size) -> ScoreMap {
         // The blur is given in this member's own pixels.
-        let sigma = self.method.sigma * side as f32 / self.input.side() as f32;
-        ScoreMap::new(self.grid(), side, sigma, ignore)
+        let sigma = self.method.sigma * size.mean_side() / self.input.size().mean_side();
+        ScoreMap::new(self.grid(), size, sigma, ignore)
     }
 
     #[cfg(test)]

@@ -184,8 +184,8 @@ impl Product {
         };
         let members = Self::members_of(&sections)?;
         let inputs = inputs::read(&sections)?;
-        let side = manifest.input.side();
-        let grid = manifest.backbone.grid(side);
+        let size = manifest.input.size();
+        let grid = manifest.backbone.grid(size);
         let masks = |s: &&Section| s.kind == SectionKind::IgnoreMask;
         if manifest.sections.iter().filter(masks).count() > 1 {
             return other("more than one ignore mask");
@@ -203,16 +203,18 @@ impl Product {
         let ignore = match sections.find(SectionKind::IgnoreMask, 0) {
             None => None,
             Some((section, data)) => {
-                if section.dtype != DType::Bits || section.shape != [side as u64, side as u64] {
+                if section.dtype != DType::Bits
+                    || section.shape != [size.height as u64, size.width as u64]
+                {
                     return other(format!("ignore mask of shape {:?}", section.shape));
                 }
-                let pixels: Vec<bool> = (0..side * side)
+                let pixels: Vec<bool> = (0..size.area())
                     .map(|i| data[i / 8] >> (i % 8) & 1 == 1)
                     .collect();
                 if pixels.iter().all(|&ignored| ignored) {
                     return other("the ignore mask covers the whole picture");
                 }
-                Some(IgnoreMask::new(pixels, side, grid))
+                Some(IgnoreMask::new(pixels, size, grid))
             }
         };
         for golden in &manifest.goldens {
@@ -420,7 +422,7 @@ impl Product {
 
     /// The score map of `member`, in the first member's size.
     pub fn score_map(&self, member: &MemberData) -> ScoreMap {
-        member.score_map(self.ignored_by(member), self.manifest.input.side())
+        member.score_map(self.ignored_by(member), self.manifest.input.size())
     }
 
     /// Search and map, for callers without refinement between them.
@@ -436,8 +438,8 @@ impl Product {
 
     /// The ignore mask on `member`'s grid.
     fn ignored_by(&self, member: &MemberData) -> Option<IgnoreMask> {
-        let (mask, side) = (self.ignore.as_ref()?, self.manifest.input.side());
-        Some(IgnoreMask::new(mask.pixels().to_vec(), side, member.grid()))
+        let (mask, size) = (self.ignore.as_ref()?, self.manifest.input.size());
+        Some(IgnoreMask::new(mask.pixels().to_vec(), size, member.grid()))
     }
 
     /// The refinement network of `member`, if it has one.

@@ -5,13 +5,14 @@
 use crate::network::{
     KernelReport, Network, NetworkError, Precision, Signature, Threads, all_finite,
 };
+use crate::size::Size;
 use serde::{Deserialize, Serialize};
 
 /// The network's size; enough to calculate its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefinementShape {
-    /// Side of the feature grid, cells.
-    pub grid: u32,
+    /// The feature grid, cells.
+    pub grid: Size,
     /// Length of a feature vector.
     pub dimensions: u32,
     /// Channels of its inner layers.
@@ -31,12 +32,13 @@ impl RefinementShape {
 
     /// Multiply-accumulates per image, in units of 10^9.
     pub fn gmac(&self) -> f64 {
-        (self.weights() * u64::from(self.grid) * u64::from(self.grid)) as f64 / 1e9
+        (self.weights() * self.grid.area() as u64) as f64 / 1e9
     }
 
     /// What is wrong with it; None if nothing is.
     pub(crate) fn problem(&self) -> Option<String> {
-        let sane = (1..=512).contains(&self.grid)
+        let sane = self.grid.shorter() > 0
+            && self.grid.longer() <= 512
             && (1..=8192).contains(&self.dimensions)
             && (1..=4096).contains(&self.channels)
             && (1..=64).contains(&self.blocks);
@@ -45,11 +47,11 @@ impl RefinementShape {
 }
 
 fn signature(shape: RefinementShape) -> Signature<'static> {
-    let [grid, d] = [shape.grid, shape.dimensions].map(|v| v as usize);
+    let (grid, d) = (shape.grid, shape.dimensions as usize);
     Signature {
         name: "refinement network".into(),
-        input: vec![1, grid, grid, d + 1],
-        outputs: vec![("refined", vec![1, 1, grid, grid])],
+        input: vec![1, grid.height, grid.width, d + 1],
+        outputs: vec![("refined", vec![1, 1, grid.height, grid.width])],
         precision: shape.precision,
     }
 }
@@ -63,8 +65,8 @@ pub struct Refiner {
 }
 
 impl Refiner {
-    /// Loads ONNX `bytes`: input `cells`, `[1, grid, grid, dimensions + 1]`, whose last channel is the
-    /// cell score divided by `scale`; output `refined`, `[1, 1, grid, grid]`, in the same unit.
+    /// Loads ONNX `bytes`: input `cells`, `[1, rows, columns, dimensions + 1]`, whose last channel is
+    /// the cell score divided by `scale`; output `refined`, `[1, 1, rows, columns]`, in the same unit.
     /// `weight` is the share of the output in the final score, 0 to 1.
     ///
     /// # Errors

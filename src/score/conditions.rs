@@ -102,8 +102,7 @@ impl Likelihood {
     }
 
     fn cells(&self) -> usize {
-        let grid = self.network.shape().grid as usize;
-        grid * grid
+        self.network.shape().grid.area()
     }
 
     fn look(&mut self, features: &[f32]) -> Result<(), NetworkError> {

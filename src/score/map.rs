@@ -2,22 +2,33 @@
 //! Both are linear and separable, so together they are `A S A^T` with one banded `A`.
 
 use super::ignore::{IgnoreMask, clear};
+use crate::size::Size;
 use std::ops::Range;
 
-/// Bilinear upsampling and Gaussian blur from a `grid` x `grid` to a `side` x `side` map.
+/// Bilinear upsampling and Gaussian blur from a feature grid to a map.
 #[derive(Clone, Debug)]
 pub struct MapOperator {
-    grid: usize,
-    side: usize,
-    /// First cell that each output row depends on.
-    first: Vec<u32>,
-    /// `span` weights per output row, which sum to 1.
-    weights: Vec<f32>,
-    span: usize,
+    grid: Size,
+    size: Size,
+    /// From rows of cells to rows of the map.
+    down: Band,
+    /// From columns of cells to columns of the map.
+    across: Band,
     columns: Vec<f32>,
+    /// Of `across`.
     stretches: Vec<Stretch>,
     /// `span` weights per stretch, each the largest of its outputs.
     largest: Vec<f32>,
+}
+
+/// Upsampling and blur along one side.
+#[derive(Clone, Debug)]
+struct Band {
+    /// First cell that each output depends on.
+    first: Vec<u32>,
+    /// `span` weights per output, which sum to 1.
+    weights: Vec<f32>,
+    span: usize,
 }
 
 /// Neighbouring outputs that depend on the same cells.
@@ -30,49 +41,47 @@ struct Stretch {
 /// A bound of sums whose terms are rounded: more than a hundred roundings of f32.
 const ROUNDED: f32 = 1.0 + 1e-5;
 
-impl MapOperator {
-    /// `sigma` in input pixels; 0 leaves the blur out. Upsampling uses half-pixel centres with the
-    /// edge repeated; the Gaussian is cut at four sigma, mirrored at the border and normalised
-    /// (what `scipy.ndimage.gaussian_filter` does).
-    ///
-    /// # Panics
-    /// If a side is 0: a programming error.
-    pub fn new(grid: usize, side: usize, sigma: f32) -> Self {
-        assert!(grid > 0 && side > 0, "map shape");
-        let sigma = f64::from(sigma);
-        let radius = (4.0 * sigma + 0.5) as usize;
-        let mut kernel: Vec<f64> = (0..=2 * radius)
-            .map(|i| {
-                let x = i as f64 - radius as f64;
-                if radius == 0 {
-                    1.0
-                } else {
-                    (-0.5 * x * x / (sigma * sigma)).exp()
-                }
-            })
-            .collect();
-        let sum: f64 = kernel.iter().sum();
-        kernel.iter_mut().for_each(|w| *w /= sum);
+/// The Gaussian, cut at four sigma, which sums to 1.
+fn gaussian(sigma: f64) -> Vec<f64> {
+    let radius = (4.0 * sigma + 0.5) as usize;
+    let mut kernel: Vec<f64> = (0..=2 * radius)
+        .map(|i| {
+            let x = i as f64 - radius as f64;
+            if radius == 0 {
+                1.0
+            } else {
+                (-0.5 * x * x / (sigma * sigma)).exp()
+            }
+        })
+        .collect();
+    let sum: f64 = kernel.iter().sum();
+    kernel.iter_mut().for_each(|w| *w /= sum);
+    kernel
+}
 
-        let scale = grid as f64 / side as f64;
+impl Band {
+    /// From `cells` to `pixels` along one side.
+    fn new(cells: usize, pixels: usize, kernel: &[f64]) -> Self {
+        let radius = kernel.len() / 2;
+        let scale = cells as f64 / pixels as f64;
         let mirrored = |at: isize| {
-            let period = 2 * side as isize;
+            let period = 2 * pixels as isize;
             let at = at.rem_euclid(period);
-            (if at < side as isize {
+            (if at < pixels as isize {
                 at
             } else {
                 period - 1 - at
             }) as usize
         };
-        let mut dense = vec![0.0f64; side * grid];
-        for out in 0..side {
+        let mut dense = vec![0.0f64; pixels * cells];
+        for out in 0..pixels {
             for (i, weight) in kernel.iter().enumerate() {
                 let source = mirrored(out as isize + i as isize - radius as isize);
-                let at = ((source as f64 + 0.5) * scale - 0.5).clamp(0.0, (grid - 1) as f64);
+                let at = ((source as f64 + 0.5) * scale - 0.5).clamp(0.0, (cells - 1) as f64);
                 let low = at.floor() as usize;
-                let high = (low + 1).min(grid - 1);
-                dense[out * grid + low] += weight * (1.0 - (at - low as f64));
-                dense[out * grid + high] += weight * (at - low as f64);
+                let high = (low + 1).min(cells - 1);
+                dense[out * cells + low] += weight * (1.0 - (at - low as f64));
+                dense[out * cells + high] += weight * (at - low as f64);
             }
         }
         let band = |row: &[f64]| {
@@ -80,40 +89,59 @@ impl MapOperator {
             let last = row.iter().rposition(|&w| w != 0.0).unwrap_or(0);
             (first, last + 1 - first)
         };
-        let span = dense
-            .chunks_exact(grid)
-            .map(|row| band(row).1)
-            .max()
-            .unwrap_or(1);
+        let rows = dense.chunks_exact(cells);
+        let span = rows.map(|row| band(row).1).max().unwrap_or(1);
+        let mut out = Self {
+            first: Vec::with_capacity(pixels),
+            weights: Vec::with_capacity(pixels * span),
+            span,
+        };
+        for row in dense.chunks_exact(cells) {
+            let first = band(row).0.min(cells - span);
+            out.first.push(first as u32);
+            out.weights
+                .extend(row[first..first + span].iter().map(|&w| w as f32));
+        }
+        out
+    }
+
+    /// The weights of output `at`.
+    fn weights(&self, at: usize) -> &[f32] {
+        &self.weights[at * self.span..][..self.span]
+    }
+}
+
+impl MapOperator {
+    /// From `grid` cells to `size` pixels; `sigma` in pixels of the map, 0 leaves the blur out.
+    /// Upsampling uses half-pixel centres with the edge repeated; the Gaussian is cut at four sigma,
+    /// mirrored at the border and normalised (what `scipy.ndimage.gaussian_filter` does).
+    ///
+    /// # Panics
+    /// If a side is 0: a programming error.
+    pub fn new(grid: Size, size: Size, sigma: f32) -> Self {
+        assert!(grid.shorter() > 0 && size.shorter() > 0, "map shape");
+        let kernel = gaussian(f64::from(sigma));
         let mut operator = Self {
             grid,
-            side,
-            first: Vec::with_capacity(side),
-            weights: Vec::with_capacity(side * span),
-            span,
-            columns: vec![0.0; side * grid],
+            size,
+            down: Band::new(grid.height, size.height, &kernel),
+            across: Band::new(grid.width, size.width, &kernel),
+            columns: vec![0.0; size.height * grid.width],
             stretches: Vec::new(),
             largest: Vec::new(),
         };
-        for row in dense.chunks_exact(grid) {
-            let first = band(row).0.min(grid - span);
-            operator.first.push(first as u32);
-            operator
-                .weights
-                .extend(row[first..first + span].iter().map(|&w| w as f32));
-        }
         operator.find_stretches();
         operator
     }
 
     fn find_stretches(&mut self) {
-        for (output, &first) in self.first.iter().enumerate() {
-            let (first, weights) = (first as usize, &self.weights[output * self.span..]);
-            let weights = &weights[..self.span];
+        let band = &self.across;
+        for (output, &first) in band.first.iter().enumerate() {
+            let (first, weights) = (first as usize, band.weights(output));
             match self.stretches.last_mut() {
                 Some(last) if last.first == first => {
                     last.outputs.end = output + 1;
-                    let at = self.largest.len() - self.span;
+                    let at = self.largest.len() - band.span;
                     for (largest, &weight) in self.largest[at..].iter_mut().zip(weights) {
                         *largest = largest.max(weight);
                     }
@@ -127,19 +155,19 @@ impl MapOperator {
         }
     }
 
-    /// `cells` is `[grid, grid]`; `map` becomes `[side, side]`.
+    /// `cells` is `[rows, columns]` of the grid; `map` becomes `[height, width]`.
     ///
     /// # Panics
     /// If a buffer has another length: a programming error.
     pub fn run(&mut self, cells: &[f32], map: &mut [f32]) {
-        let (grid, side) = (self.grid, self.side);
-        assert_eq!(cells.len(), grid * grid, "cells");
-        assert_eq!(map.len(), side * side, "map");
+        let (grid, size) = (self.grid, self.size);
+        assert_eq!(cells.len(), grid.area(), "cells");
+        assert_eq!(map.len(), size.area(), "map");
         self.down_the_columns(cells);
         for (line, out) in self
             .columns
-            .chunks_exact(grid)
-            .zip(map.chunks_exact_mut(side))
+            .chunks_exact(grid.width)
+            .zip(map.chunks_exact_mut(size.width))
         {
             for (x, value) in out.iter_mut().enumerate() {
                 *value = self.pixel(line, x);
@@ -159,15 +187,19 @@ impl MapOperator {
         // An ignored pixel is 0, and no pixel is less.
         let mut high = 0.0;
         let highest_in = |line: &[f32]| line.iter().copied().fold(0.0, f32::max);
-        let lines = self.columns.chunks_exact(self.grid).enumerate();
+        let lines = self.columns.chunks_exact(self.grid.width).enumerate();
         let best = lines.max_by(|a, b| highest_in(a.1).total_cmp(&highest_in(b.1)));
-        let lines = self.columns.chunks_exact(self.grid).enumerate();
+        let lines = self.columns.chunks_exact(self.grid.width).enumerate();
         // The line that promises most is computed first, and leaves little to do.
         for (y, line) in best.into_iter().chain(lines) {
             if highest_in(line) * ROUNDED <= high {
                 continue;
             }
-            for (stretch, largest) in self.stretches.iter().zip(self.largest.chunks(self.span)) {
+            for (stretch, largest) in self
+                .stretches
+                .iter()
+                .zip(self.largest.chunks(self.across.span))
+            {
                 let bound: f32 = products(largest, &line[stretch.first..]);
                 if bound * ROUNDED <= high {
                     continue;
@@ -175,7 +207,7 @@ impl MapOperator {
                 for x in stretch.outputs.clone() {
                     let value = self.pixel(line, x);
                     let counts = ignored
-                        .get(y * self.side + x)
+                        .get(y * self.size.width + x)
                         .is_none_or(|ignored| !ignored);
                     if counts && value > high {
                         high = value;
@@ -187,13 +219,13 @@ impl MapOperator {
     }
 
     fn down_the_columns(&mut self, cells: &[f32]) {
-        let (grid, span) = (self.grid, self.span);
-        for (y, line) in self.columns.chunks_exact_mut(grid).enumerate() {
-            let weights = &self.weights[y * span..][..span];
-            let first = self.first[y] as usize;
+        let columns = self.grid.width;
+        for (y, line) in self.columns.chunks_exact_mut(columns).enumerate() {
+            let weights = self.down.weights(y);
+            let first = self.down.first[y] as usize;
             line.fill(0.0);
             for (k, &w) in weights.iter().enumerate() {
-                let row = &cells[(first + k) * grid..][..grid];
+                let row = &cells[(first + k) * columns..][..columns];
                 for (value, cell) in line.iter_mut().zip(row) {
                     *value += w * cell;
                 }
@@ -202,8 +234,8 @@ impl MapOperator {
     }
 
     fn pixel(&self, line: &[f32], x: usize) -> f32 {
-        let first = self.first[x] as usize;
-        products(&self.weights[x * self.span..][..self.span], &line[first..])
+        let first = self.across.first[x] as usize;
+        products(self.across.weights(x), &line[first..])
     }
 }
 
@@ -227,19 +259,18 @@ pub struct ScoreMap {
 }
 
 impl ScoreMap {
-    /// For a `grid` x `grid` feature grid of a `side` pixel input; `sigma` blurs the map, in input
-    /// pixels.
-    pub fn new(grid: usize, side: usize, sigma: f32, ignore: Option<IgnoreMask>) -> Self {
+    /// For the feature grid `grid` and a map of `size` pixels; `sigma` blurs the map, in its pixels.
+    pub fn new(grid: Size, size: Size, sigma: f32, ignore: Option<IgnoreMask>) -> Self {
         Self {
-            operator: MapOperator::new(grid, side, sigma),
+            operator: MapOperator::new(grid, size, sigma),
             ignore,
-            cells: vec![0.0; grid * grid],
-            map: vec![0.0; side * side],
+            cells: vec![0.0; grid.area()],
+            map: vec![0.0; size.area()],
             drawn: true,
         }
     }
 
-    /// Takes `cells`, `[grid, grid]`, and returns the image score: the maximum of their map outside
+    /// Takes `cells`, `[rows, columns]`, and returns the image score: the maximum of their map outside
     /// ignored pixels. The map is not drawn. NaN if a cell that counts is NaN.
     ///
     /// # Panics
@@ -255,7 +286,7 @@ impl ScoreMap {
         maximum.unwrap_or_else(|| highest(self.pixels()))
     }
 
-    /// The map of the cells that were taken last, `[side, side]`.
+    /// The map of the cells that were taken last, `[height, width]`.
     pub fn pixels(&mut self) -> &[f32] {
         if !std::mem::replace(&mut self.drawn, true) {
             self.operator.run(&self.cells, &mut self.map);
@@ -284,25 +315,28 @@ mod tests {
     use crate::seed::Rng;
 
     /// Upsample, then blur, each written out.
-    fn reference(cells: &[f32], grid: usize, side: usize, sigma: f64) -> Vec<f64> {
-        let scale = grid as f64 / side as f64;
-        let sample = |o: usize| {
+    fn reference(cells: &[f32], grid: Size, size: Size, sigma: f64) -> Vec<f64> {
+        let Size { width, height } = size;
+        let sample = |o: usize, grid: usize, side: usize| {
+            let scale = grid as f64 / side as f64;
             let at = ((o as f64 + 0.5) * scale - 0.5).clamp(0.0, (grid - 1) as f64);
             (at.floor() as usize, at - at.floor())
         };
-        let mut up = vec![0.0f64; side * side];
-        for y in 0..side {
-            let (y0, fy) = sample(y);
-            for x in 0..side {
-                let (x0, fx) = sample(x);
-                let at =
-                    |a: usize, b: usize| f64::from(cells[a.min(grid - 1) * grid + b.min(grid - 1)]);
-                up[y * side + x] = (1.0 - fy) * ((1.0 - fx) * at(y0, x0) + fx * at(y0, x0 + 1))
+        let mut up = vec![0.0f64; size.area()];
+        for y in 0..height {
+            let (y0, fy) = sample(y, grid.height, height);
+            for x in 0..width {
+                let (x0, fx) = sample(x, grid.width, width);
+                let at = |a: usize, b: usize| {
+                    let (a, b) = (a.min(grid.height - 1), b.min(grid.width - 1));
+                    f64::from(cells[a * grid.width + b])
+                };
+                up[y * width + x] = (1.0 - fy) * ((1.0 - fx) * at(y0, x0) + fx * at(y0, x0 + 1))
                     + fy * ((1.0 - fx) * at(y0 + 1, x0) + fx * at(y0 + 1, x0 + 1));
             }
         }
         let radius = (4.0 * sigma + 0.5) as isize;
-        let mirror = |mut at: isize| {
+        let mirror = |mut at: isize, side: usize| {
             let n = side as isize;
             while at < 0 || at >= n {
                 at = if at < 0 { -1 - at } else { 2 * n - 1 - at };
@@ -311,16 +345,17 @@ mod tests {
         };
         let weight = |d: isize| (-0.5 * (d as f64 / sigma).powi(2)).exp();
         let total: f64 = (-radius..=radius).map(weight).sum();
-        let mut out = vec![0.0; side * side];
-        for y in 0..side as isize {
-            for x in 0..side as isize {
+        let mut out = vec![0.0; size.area()];
+        for y in 0..height as isize {
+            for x in 0..width as isize {
                 let mut sum = 0.0;
                 for dy in -radius..=radius {
                     for dx in -radius..=radius {
-                        sum += weight(dy) * weight(dx) * up[mirror(y + dy) * side + mirror(x + dx)];
+                        let at = mirror(y + dy, height) * width + mirror(x + dx, width);
+                        sum += weight(dy) * weight(dx) * up[at];
                     }
                 }
-                out[(y * side as isize + x) as usize] = sum / (total * total);
+                out[(y * width as isize + x) as usize] = sum / (total * total);
             }
         }
         out
@@ -329,11 +364,20 @@ mod tests {
     #[test]
     fn agrees_with_upsampling_then_blurring() {
         let mut rng = Rng::new(9);
-        for (grid, side, sigma) in [(4, 32, 2.0), (7, 56, 1.3), (4, 32, 9.0)] {
-            let cells: Vec<f32> = (0..grid * grid).map(|_| rng.unit()).collect();
-            let mut map = vec![0.0; side * side];
-            MapOperator::new(grid, side, sigma).run(&cells, &mut map);
-            let want = reference(&cells, grid, side, f64::from(sigma));
+        for (width, height, sigma) in [
+            (4, 4, 2.0),
+            (7, 7, 1.3),
+            (4, 4, 9.0),
+            (8, 3, 2.0),
+            (2, 12, 4.0),
+            (5, 1, 1.3),
+        ] {
+            let grid = Size::new(width, height);
+            let size = grid.map(|cells| 8 * cells);
+            let cells: Vec<f32> = (0..grid.area()).map(|_| rng.unit()).collect();
+            let mut map = vec![0.0; size.area()];
+            MapOperator::new(grid, size, sigma).run(&cells, &mut map);
+            let want = reference(&cells, grid, size, f64::from(sigma));
             for (got, want) in map.iter().zip(&want) {
                 assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
             }
@@ -345,26 +389,30 @@ mod tests {
     fn the_score_is_the_maximum_of_the_map_that_is_drawn_later() {
         let mut rng = Rng::new(11);
         let shapes = [
-            (4, 32, 2.0),
-            (32, 256, 4.0),
-            (7, 56, 0.0),
-            (9, 72, 30.0),
-            (1, 8, 1.0),
+            (Size::square(4), 2.0),
+            (Size::square(32), 4.0),
+            (Size::square(7), 0.0),
+            (Size::square(9), 30.0),
+            (Size::square(1), 1.0),
+            (Size::new(12, 4), 2.0),
+            (Size::new(3, 16), 0.0),
+            (Size::new(2, 9), 30.0),
         ];
-        for (grid, side, sigma) in shapes {
+        for (grid, sigma) in shapes {
+            let size = grid.map(|cells| 8 * cells);
             for kind in 0..12_usize {
-                let ignored: Vec<bool> = (0..side * side)
+                let ignored: Vec<bool> = (0..size.area())
                     .map(|p| match kind % 3 {
-                        1 => p / side < side / 2,
+                        1 => p / size.width < size.height / 2,
                         2 => rng.unit() < 0.5,
                         _ => false,
                     })
                     .collect();
-                let mask = IgnoreMask::new(ignored, side, grid);
+                let mask = IgnoreMask::new(ignored, size, grid);
                 let mask = (!kind.is_multiple_of(3)).then_some(mask);
-                let mut map = ScoreMap::new(grid, side, sigma, mask);
-                let at = (rng.unit() * (grid * grid) as f32) as usize;
-                let cells: Vec<f32> = (0..grid * grid)
+                let mut map = ScoreMap::new(grid, size, sigma, mask);
+                let at = (rng.unit() * grid.area() as f32) as usize;
+                let cells: Vec<f32> = (0..grid.area())
                     .map(|cell| match kind / 3 {
                         0 => rng.unit(),
                         1 => 3.0 + f32::from(u8::from(cell == at)),
@@ -374,12 +422,12 @@ mod tests {
                     .collect();
                 let score = map.score(&cells);
                 let drawn = highest(map.pixels());
-                assert_eq!(score, drawn, "{grid} {side} {sigma} {kind}");
+                assert_eq!(score, drawn, "{grid} {sigma} {kind}");
                 let mut broken = cells;
                 broken[at] = [f32::NAN, f32::INFINITY][kind % 2];
                 let score = map.score(&broken);
                 let drawn = highest(map.pixels());
-                assert_eq!(score.to_bits(), drawn.to_bits(), "{grid} {side} {kind}");
+                assert_eq!(score.to_bits(), drawn.to_bits(), "{grid} {kind}");
             }
         }
     }
@@ -387,9 +435,10 @@ mod tests {
     #[test]
     fn without_blur_a_constant_stays_and_a_nan_shows() {
         let mut map = vec![0.0; 256];
-        MapOperator::new(2, 16, 0.0).run(&[3.0; 4], &mut map);
+        MapOperator::new(Size::square(2), Size::square(16), 0.0).run(&[3.0; 4], &mut map);
         assert!(map.iter().all(|v| (v - 3.0).abs() < 1e-6));
-        MapOperator::new(2, 16, 1.0).run(&[3.0, f32::NAN, 3.0, 3.0], &mut map);
+        MapOperator::new(Size::square(2), Size::square(16), 1.0)
+            .run(&[3.0, f32::NAN, 3.0, 3.0], &mut map);
         assert!(map.iter().any(|v| v.is_nan()));
     }
 }

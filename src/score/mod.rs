@@ -26,6 +26,7 @@ pub use rule::Rule;
 pub use search::Search;
 
 use crate::network::{NetworkError, Threads};
+use crate::size::Size;
 
 /// Both steps of scoring one image.
 pub struct Scorer {
@@ -36,7 +37,7 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// For a `grid` x `grid` feature grid of a `side` pixel input; the other arguments as in
+    /// For the feature grid `grid` of an input of `size` pixels; the other arguments as in
     /// [`Search::new`] and [`ScoreMap::new`].
     ///
     /// # Panics
@@ -46,13 +47,13 @@ impl Scorer {
         conditions: Vec<Condition>,
         row_scale: Option<Vec<f32>>,
         ignore: Option<IgnoreMask>,
-        (grid, side): (usize, usize),
+        (grid, size): (Size, Size),
         sigma: f32,
     ) -> Self {
         let ignored = ignore.as_ref().map_or(Vec::new(), |i| i.cells().to_vec());
         Self {
-            search: Search::new(bank, conditions, row_scale, ignored, grid * grid),
-            map: ScoreMap::new(grid, side, sigma, ignore),
+            search: Search::new(bank, conditions, row_scale, ignored, grid.area()),
+            map: ScoreMap::new(grid, size, sigma, ignore),
         }
     }
 
@@ -81,7 +82,7 @@ mod tests {
             vec![Condition::by_place(mask)],
             None,
             ignore,
-            (2, 16),
+            (Size::square(2), Size::square(16)),
             0.0,
         )
     }
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn ignored_pixels_do_not_count_and_nan_does() {
         let pixels: Vec<bool> = (0..256).map(|i| i / 16 < 8 && i % 16 < 8).collect();
-        let ignore = IgnoreMask::new(pixels, 16, 2);
+        let ignore = IgnoreMask::new(pixels, Size::square(16), Size::square(2));
         assert_eq!(ignore.cells(), [true, false, false, false]);
         let mut scorer = scorer(Some(ignore));
         let mut features = [10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 0.0];

@@ -2,12 +2,13 @@
 //! 2211.12634, section 3.2) as the trainer exported it.
 
 use crate::network::{KernelReport, Network, NetworkError, Precision, Signature, Threads};
+use crate::size::Size;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The most layers of [`NeighbourhoodForm::Paper`].
 const MOST_LAYERS: u32 = 64;
 
-/// Name of the network's output, `[1, entries, grid, grid]`.
+/// Name of the network's output, `[1, entries, rows, columns]`.
 const OUTPUT: &str = "logits";
 
 /// How the network is built.
@@ -79,8 +80,8 @@ impl<'de> Deserialize<'de> for NeighbourhoodForm {
 /// The network's size; enough to calculate its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighbourhoodShape {
-    /// Side of the feature grid, cells.
-    pub grid: u32,
+    /// The feature grid, cells.
+    pub grid: Size,
     /// Length of a feature vector.
     pub dimensions: u32,
     /// Side of the window whose centre is left out, cells, odd.
@@ -121,12 +122,13 @@ impl NeighbourhoodShape {
 
     /// Multiply-accumulates per image, in units of 10^9.
     pub fn gmac(&self) -> f64 {
-        (self.weights() * u64::from(self.grid) * u64::from(self.grid)) as f64 / 1e9
+        (self.weights() * self.grid.area() as u64) as f64 / 1e9
     }
 
     /// What is wrong with it; None if nothing is.
     pub(crate) fn problem(&self) -> Option<String> {
-        let sane = (1..=512).contains(&self.grid)
+        let sane = self.grid.shorter() > 0
+            && self.grid.longer() <= 512
             && (1..=8192).contains(&self.dimensions)
             && (3..=31).contains(&self.window)
             && !self.window.is_multiple_of(2)
@@ -149,7 +151,7 @@ pub struct NeighbourhoodNetwork {
 }
 
 impl NeighbourhoodNetwork {
-    /// Loads ONNX `bytes`; the input is `[1, grid, grid, dimensions]`.
+    /// Loads ONNX `bytes`; the input is `[1, rows, columns, dimensions]`.
     ///
     /// # Errors
     /// [`NetworkError`] if the file is not a network of this shape.
@@ -158,11 +160,12 @@ impl NeighbourhoodNetwork {
         shape: NeighbourhoodShape,
         threads: &Threads,
     ) -> Result<Self, NetworkError> {
-        let [grid, d, k] = [shape.grid, shape.dimensions, shape.entries].map(|v| v as usize);
+        let [d, k] = [shape.dimensions, shape.entries].map(|v| v as usize);
+        let Size { width, height } = shape.grid;
         let signature = Signature {
             name: "neighbourhood network".into(),
-            input: vec![1, grid, grid, d],
-            outputs: vec![(OUTPUT, vec![1, k, grid, grid])],
+            input: vec![1, height, width, d],
+            outputs: vec![(OUTPUT, vec![1, k, height, width])],
             precision: shape.precision,
         };
         Ok(Self {
@@ -221,7 +224,7 @@ mod tests {
 
     fn published(layers: u32) -> NeighbourhoodShape {
         NeighbourhoodShape {
-            grid: 60,
+            grid: Size::square(60),
             dimensions: 1024,
             window: 9,
             bottleneck: 1024,

@@ -159,7 +159,7 @@ impl Search {
         }
     }
 
-    /// The score of each cell in the last search, `[grid, grid]`.
+    /// The score of each cell in the last search, `[rows, columns]`.
     pub fn cell_scores(&self) -> &[f32] {
         &self.cells
     }

@@ -4,6 +4,7 @@
 //! pictures of one product can be compared, and a good part is not painted red because one place
 //! on it has the highest score.
 
+use crate::size::Size;
 use crate::verdict::Thresholds;
 
 /// Colour of the contour around everything above the NG threshold.
@@ -81,13 +82,13 @@ pub fn contour(rgb: &mut [u8], map: &[f32], width: usize, level: f32, line: [u8;
     }
 }
 
-/// The picture of a verdict: `map`, `[side, side]`, over `rgb`, the network's view with the same
-/// side. A contour runs around everything above the NG threshold.
+/// The picture of a verdict: `map`, `[height, width]`, over `rgb`, the network's view of the same
+/// size. A contour runs around everything above the NG threshold.
 #[must_use]
-pub fn overlay(rgb: &[u8], map: &[f32], side: usize, thresholds: &Thresholds) -> Vec<u8> {
+pub fn overlay(rgb: &[u8], map: &[f32], size: Size, thresholds: &Thresholds) -> Vec<u8> {
     let mut out = rgb.to_vec();
     blend(&mut out, map, thresholds.ng.threshold);
-    contour(&mut out, map, side, thresholds.ng.threshold, CONTOUR);
+    contour(&mut out, map, size.width, thresholds.ng.threshold, CONTOUR);
     out
 }
 

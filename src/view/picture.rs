@@ -2,6 +2,7 @@
 
 use crate::backbone::{GeometryError, InputGeometry, Preprocessor};
 use crate::frame::Frame;
+use crate::size::Size;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -125,19 +126,19 @@ pub struct NetworkView {
 impl NetworkView {
     /// For the input geometry of a product.
     pub fn new(geometry: InputGeometry) -> Self {
-        let side = geometry.side();
+        let area = geometry.size().area();
         Self {
             preprocessor: Preprocessor::new(geometry, [0.0; 3], [1.0; 3]),
-            planes: vec![0.0; 3 * side * side],
+            planes: vec![0.0; 3 * area],
         }
     }
 
-    /// Side of the picture, pixels.
-    pub fn side(&self) -> usize {
-        self.preprocessor.geometry().side()
+    /// Size of the picture, pixels.
+    pub fn size(&self) -> Size {
+        self.preprocessor.geometry().size()
     }
 
-    /// The picture, RGB, row-major, `side * side * 3` bytes.
+    /// The picture, RGB, row-major, `height * width * 3` bytes.
     ///
     /// # Errors
     /// [`GeometryError::RoiOutside`] if the frame is smaller than the fitted region.
@@ -170,8 +171,8 @@ mod tests {
         };
         let geometry = InputGeometry {
             roi: Some(roi),
-            resize: 4,
-            crop: 2,
+            resize: Size::square(4),
+            crop: Size::square(2),
         };
         let seen = NetworkView::new(geometry).picture(&frame).expect("view");
         let at = |x: usize, y: usize| &rgb[(y * 8 + x) * 3..][..3];

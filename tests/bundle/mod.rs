@@ -14,6 +14,7 @@ use partgate::product::{
 use partgate::score::{Aggregator, Border, Neighbour, PackedBank, PositionMask, Rule};
 use partgate::seed::Rng;
 use partgate::simulation::part::{Defect, RenderedPart, Renderer};
+use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds};
 use partgate::view::Picture;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use std::sync::OnceLock;
 /// What a test bundle is made of.
 pub(crate) struct Recipe {
     /// Network input, pixels.
-    pub(crate) side: u32,
+    pub(crate) size: Size,
     /// Good parts behind the bank.
     pub(crate) train: u64,
     /// Rows of the bank.
@@ -37,7 +38,7 @@ pub(crate) struct Recipe {
 
 /// A bundle that is quick to make and to run.
 pub(crate) const SMALL: Recipe = Recipe {
-    side: 128,
+    size: Size::square(128),
     train: 6,
     rows: 200,
     held_out: 4,
@@ -90,17 +91,17 @@ fn le_bytes<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N])
 }
 
 /// The rows that a cell may match: those that a training part showed in the window around it.
-fn position_mask(grid: usize, bank: &PackedBank, parts: &[Vec<f32>]) -> PositionMask {
-    let mut mask = PositionMask::nothing(grid * grid, bank.rows());
-    let mut nearest = vec![Neighbour::default(); grid * grid];
+fn position_mask(grid: Size, bank: &PackedBank, parts: &[Vec<f32>]) -> PositionMask {
+    let mut mask = PositionMask::nothing(grid.area(), bank.rows());
+    let mut nearest = vec![Neighbour::default(); grid.area()];
     let reach = WINDOW / 2;
     for features in parts {
         bank.nearest(features, None, &Threads::default(), &mut nearest);
         for (cell, neighbour) in nearest.iter().enumerate() {
-            let (row, column) = (cell / grid, cell % grid);
-            for y in row.saturating_sub(reach)..=(row + reach).min(grid - 1) {
-                for x in column.saturating_sub(reach)..=(column + reach).min(grid - 1) {
-                    mask.allow(y * grid + x, neighbour.row as usize);
+            let (row, column) = (cell / grid.width, cell % grid.width);
+            for y in row.saturating_sub(reach)..=(row + reach).min(grid.height - 1) {
+                for x in column.saturating_sub(reach)..=(column + reach).min(grid.width - 1) {
+                    mask.allow(y * grid.width + x, neighbour.row as usize);
                 }
             }
         }
@@ -133,16 +134,12 @@ fn section(kind: SectionKind, dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> 
 /// Makes a bundle by `recipe`.
 pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
     let (spec, onnx) = spec_and_onnx(recipe.precision);
-    let side = recipe.side as usize;
-    let grid = spec.grid(side);
-    let input = InputGeometry {
-        roi: None,
-        resize: recipe.side,
-        crop: recipe.side,
-    };
+    let size = recipe.size;
+    let grid = spec.grid(size);
+    let input = InputGeometry::whole(None, size);
     let renderer = Renderer::new(1);
     let mut network =
-        Backbone::load(&onnx, &spec, side, &Threads::default()).expect("the backbone loads");
+        Backbone::load(&onnx, &spec, size, &Threads::default()).expect("the backbone loads");
     let mut preprocessor = Preprocessor::new(input.clone(), spec.input.mean, spec.input.std);
     let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
     let mut aggregator = Aggregator::new(grid, channels, PATCH as usize, Border::Inside);
@@ -156,20 +153,20 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
                     Ok::<(), partgate::backbone::BackboneError>(())
                 })
                 .expect("the backbone runs");
-            let mut features = vec![0.0; grid * grid * d];
+            let mut features = vec![0.0; grid.area() * d];
             let (fine, coarse) = (network.tap(0).expect("tap"), network.tap(1).expect("tap"));
             aggregator.run(fine, coarse, &mut features);
             features
         })
         .collect();
-    let cells = parts.len() * grid * grid;
+    let cells = parts.len() * grid.area();
     let values: Vec<f32> = Rng::new(1)
         .permutation(cells)
         .into_iter()
         .take(recipe.rows)
         .flat_map(|i| {
-            let cell = i % (grid * grid) * d;
-            parts[i / (grid * grid)][cell..cell + d].to_vec()
+            let cell = i % grid.area() * d;
+            parts[i / grid.area()][cell..cell + d].to_vec()
         })
         .collect();
     let bank = PackedBank::new(values.clone(), d);
@@ -248,8 +245,8 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
             SectionKind::PositionMask,
             DType::U16,
             vec![
-                (grid * grid) as u64,
-                (mask.all_words().len() / (grid * grid)) as u64,
+                grid.area() as u64,
+                (mask.all_words().len() / grid.area()) as u64,
             ],
             le_bytes(mask.all_words(), u16::to_le_bytes),
         ),
@@ -293,7 +290,7 @@ pub(crate) fn build(recipe: &Recipe) -> Vec<u8> {
                 section: sections.len() as u32,
                 score: inspected.score,
                 verdict: manifest.thresholds.verdict(inspected.score),
-                coarse_map: coarse(inspector.map(), side),
+                coarse_map: coarse(inspector.map(), size),
             });
             sections.push(golden_section(&part));
         }

@@ -11,6 +11,7 @@ use partgate::product::{
 };
 use partgate::refine::RefinementShape;
 use partgate::score::{Border, Measure, NeighbourhoodForm, NeighbourhoodShape, PositionMask, Rule};
+use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
 use proptest::prelude::*;
 
@@ -58,6 +59,8 @@ pub(crate) struct Varied {
     pub(crate) refinement: bool,
     pub(crate) choice: bool,
     pub(crate) others: usize,
+    /// Whether inputs have another width than height.
+    pub(crate) tall: bool,
     pub(crate) roi: bool,
     pub(crate) ignore: bool,
     pub(crate) validation: Option<f64>,
@@ -82,14 +85,14 @@ pub(crate) fn varied() -> impl Strategy<Value = Varied> {
         (0.0f32..10.0, 0.0f32..10.0),
         2usize..40,
         (proptest::sample::select(&RULES[..]), 0usize..3, 0usize..3),
-        any::<[bool; 5]>(),
+        any::<[bool; 6]>(),
         proptest::option::of(0.0f64..1.0),
         0usize..4,
     )
         .prop_map(
             |(text, numbers, unix, (low, more), rows, scoring, flags, validation, goldens)| {
                 let (rule, covers, others) = scoring;
-                let [density, refinement, choice, roi, ignore] = flags;
+                let [density, refinement, choice, roi, ignore, tall] = flags;
                 Varied {
                     text,
                     numbers,
@@ -102,6 +105,7 @@ pub(crate) fn varied() -> impl Strategy<Value = Varied> {
                     refinement,
                     choice,
                     others,
+                    tall,
                     roi,
                     ignore,
                     validation,
@@ -111,9 +115,8 @@ pub(crate) fn varied() -> impl Strategy<Value = Varied> {
         )
 }
 
-pub(crate) const SIDE: usize = 32;
-pub(crate) const GRID: usize = 4;
-pub(crate) const CELLS: usize = GRID * GRID;
+/// Both sizes of inputs have as many cells.
+pub(crate) const CELLS: usize = 16;
 pub(crate) const DIMENSIONS: usize = 5;
 
 pub(crate) fn section(
@@ -144,6 +147,15 @@ pub(crate) fn candidate(rule: Rule, figure: f64) -> Candidate {
         caught: [0.25, figure, 0.125],
         shortfall: 0.125,
         spread: 0.0625,
+    }
+}
+
+/// Size of the inputs.
+pub(crate) fn size(v: &Varied) -> Size {
+    if v.tall {
+        Size::new(16, 64)
+    } else {
+        Size::square(32)
     }
 }
 
@@ -221,7 +233,7 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
         }),
         neighbourhood: near.then_some(NeighbourhoodEvidence {
             shape: NeighbourhoodShape {
-                grid: GRID as u32,
+                grid: size(v).map(|side| side / 8),
                 dimensions: DIMENSIONS as u32,
                 window: 5,
                 bottleneck: if v.roi { 3 } else { DIMENSIONS as u32 },
@@ -254,7 +266,7 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
         }),
         refinement: v.refinement.then_some(RefinementEvidence {
             shape: RefinementShape {
-                grid: GRID as u32,
+                grid: size(v).map(|side| side / 8),
                 dimensions: DIMENSIONS as u32,
                 channels: 4,
                 blocks: 2,
@@ -291,8 +303,8 @@ pub(crate) fn synthetic(v: &Varied) -> (Manifest, Vec<SectionBytes>) {
             width: 1 + v.numbers[2] % 1000,
             height: 1,
         }),
-        resize: SIDE as u32 + v.numbers[3] % 100,
-        crop: SIDE as u32,
+        resize: size(v).map(|side| side + v.numbers[3] as usize % 100),
+        crop: size(v),
     };
     let backbone = BackboneSpec {
         name: v.text.clone(),
@@ -318,8 +330,9 @@ pub(crate) fn synthetic(v: &Varied) -> (Manifest, Vec<SectionBytes>) {
     let members = if v.others == 0 { 0 } else { v.others + 1 };
     let member_scales = (0..members).map(|i| 1.0 + i as f32).collect();
     if v.ignore {
-        let bits = vec![0b101; SIDE * SIDE / 8];
-        let (kind, shape) = (SectionKind::IgnoreMask, [SIDE, SIDE]);
+        let bits = vec![0b101; size(v).area() / 8];
+        let shape = [size(v).height, size(v).width];
+        let kind = SectionKind::IgnoreMask;
         sections.push(section(kind, 0, DType::Bits, &shape, bits));
     }
     let goldens = (0..v.goldens)
@@ -392,6 +405,7 @@ pub(crate) fn everything(rule: Rule) -> Varied {
     Varied {
         text: "forged".into(),
         numbers: [1, 2, 3, 4],
+        tall: rule == Rule::Pni,
         unix: Some(5),
         thresholds: [1.0, 2.0],
         rows: 20,

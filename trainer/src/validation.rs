@@ -186,14 +186,14 @@ struct Outcome {
 impl Worker {
     fn new(product: &Product) -> Result<Self, TrainError> {
         let manifest = product.manifest();
-        let side = manifest.input.side();
+        let size = manifest.input.size();
         let plain = (!is_plain(manifest)).then(|| {
             Scorer::new(
                 product.bank().clone(),
                 Vec::new(),
                 None,
                 product.ignore().cloned(),
-                (manifest.backbone.grid(side), side),
+                (manifest.backbone.grid(size), size),
                 manifest.method.sigma,
             )
         });
@@ -218,10 +218,10 @@ impl Worker {
                 source,
             })?;
         let manifest = product.manifest();
-        let side = manifest.input.side();
+        let area = manifest.input.size().area();
         let mask = if image.masks.is_empty() {
             // A good part's ground truth is known without a file.
-            (!image.defective()).then(|| vec![0; side * side])
+            (!image.defective()).then(|| vec![0; area])
         } else {
             let size = (frame.width(), frame.height());
             Some(defect_mask(&image.masks, size, &manifest.input, eroded)?)
@@ -390,7 +390,7 @@ fn inspect_all(
     images: &[TestImage],
     eroded: bool,
 ) -> Result<InspectdSet, TrainError> {
-    let side = product.manifest().input.side();
+    let size = product.manifest().input.size();
     let progress = Progress::new("validate", images.len() as u64);
     let mut workers = (0..rayon::current_num_threads().clamp(1, images.len().max(1)))
         .map(|_| Worker::new(product))
@@ -419,9 +419,11 @@ fn inspect_all(
             .collect::<Result<_, _>>()?;
         for outcome in outcomes.into_iter().flatten() {
             if let Some(mask) = &outcome.mask {
-                set.pixels.add(&outcome.map, mask, side, side)?;
+                set.pixels
+                    .add(&outcome.map, mask, size.width, size.height)?;
                 let map = outcome.baseline_map.as_ref().unwrap_or(&outcome.map);
-                set.baseline_pixels.add(map, mask, side, side)?;
+                set.baseline_pixels
+                    .add(map, mask, size.width, size.height)?;
             }
             set.inspected.push(outcome.inspected);
         }

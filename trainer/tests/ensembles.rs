@@ -14,6 +14,7 @@ use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{Product, SectionKind};
 use partgate::simulation::part::{Defect, Renderer};
+use partgate::size::Size;
 use serde_json::Value;
 use std::path::Path;
 
@@ -40,7 +41,8 @@ fn three_members_are_one_product_that_inspects_as_validation_did() {
         .json();
         let product = opened(&bundle);
         let manifest = product.manifest();
-        let sides: Vec<usize> = product.members().iter().map(|m| m.input().side()).collect();
+        let members = product.members().iter();
+        let sides: Vec<usize> = members.map(|m| m.input().size().width).collect();
         assert_eq!(sides, [128, 160, 96]);
         assert_eq!(manifest.others[1].backbone.name, "of-our-own");
         assert_eq!(manifest.member_scales.len(), 3);
@@ -116,7 +118,7 @@ fn threads_and_cache_change_no_byte_of_an_ensemble() {
     let swapped = bench.at("4/part.pgp");
     let larger = ["--member", "size=192"];
     fit(&bench.at("parts"), &swapped, &larger).exits(0);
-    assert_eq!(inspector(&opened(&swapped)).side(), 128);
+    assert_eq!(inspector(&opened(&swapped)).size(), Size::square(128));
 }
 
 /// What each member keeps is what it would keep as a product of its own.
@@ -232,8 +234,14 @@ fn a_crop_a_region_and_a_mask_are_the_same_for_all_members() {
     let product = opened(&bundle);
     let [first, second] = [0, 1].map(|i| product.members()[i].input().clone());
     assert_eq!(first.roi, second.roi);
-    assert_eq!((first.resize, first.crop), (128, 96));
-    assert_eq!((second.resize, second.crop), (256, 192));
+    assert_eq!(
+        (first.resize, first.crop),
+        (Size::square(128), Size::square(96))
+    );
+    assert_eq!(
+        (second.resize, second.crop),
+        (Size::square(256), Size::square(192))
+    );
     let mut inspector = inspector(&product);
     for golden in inspector.selftest(&product).expect("goldens") {
         assert_eq!(golden.score, golden.expected_score);

@@ -69,6 +69,17 @@ const UNUSABLE: &[(&[&str], &str)] = &[
     (&["--size", "100"], "multiple of 32"),
     (&["--crop", "256"], "crop 256 does not fit into resize 128"),
     (&["--size", "0"], "multiple of 32"),
+    (&["--size", "160x100"], "side 100 of 160 x 100"),
+    (
+        &["--size", "160x96", "--crop", "128"],
+        "crop 128 does not fit into resize 160 x 96",
+    ),
+    (
+        &["--size", "160x96", "--aspect", "keep"],
+        "--size 160x96 already has an aspect",
+    ),
+    (&["--crop", "96", "--aspect", "keep"], "--crop 96"),
+    (&["--size", "32", "--aspect", "keep"], "may be below 64"),
     (&["--backbone", "resnet9000"], "efficientnet-lite0-int8"),
     (&["--backbone", "gone.onnx"], "gone.onnx"),
     (&["--patch", "4"], "odd"),
@@ -149,6 +160,8 @@ fn settings_that_cannot_work_are_3_and_say_what_would() {
         &["--roi", "1,2,3"],
         &["--seed", "-1"],
         &["--no-such-option"],
+        &["--crop", "128x"],
+        &["--member", "size=128x128x2"],
     ] {
         fit(&bench.at("parts"), &bundle, wrong).exits(2);
     }

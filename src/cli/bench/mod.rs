@@ -14,6 +14,7 @@ use partgate::frame::Frame;
 use partgate::frame::file::read_frame;
 use partgate::inspection::{Inspector, Kernels, Stage};
 use partgate::product::Product;
+use partgate::size::Size;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ use thiserror::Error;
 /// whether anything is late.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side; others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image or the accelerator cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side\n(a number for a square, else {width,height}); others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image or the accelerator cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
 )]
 pub(crate) struct Arguments {
     /// The product bundle [with --line: default: the built-in product]
@@ -116,7 +117,8 @@ struct Report {
     warmup: u32,
     threads: usize,
     bank_rows: usize,
-    side: usize,
+    #[serde(rename = "side")]
+    size: Size,
     /// Further members of an ensemble, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<MemberSize>,
@@ -127,7 +129,8 @@ struct Report {
 
 #[derive(Serialize)]
 struct MemberSize {
-    side: usize,
+    #[serde(rename = "side")]
+    size: Size,
     bank_rows: usize,
 }
 
@@ -240,11 +243,11 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
         warmup: arguments.warmup,
         threads: threads.count(),
         bank_rows: product.bank().rows(),
-        side: inspector.side(),
+        size: inspector.size(),
         others: product.members()[1..]
             .iter()
             .map(|member| MemberSize {
-                side: member.input().side(),
+                size: member.input().size(),
                 bank_rows: member.bank().rows(),
             })
             .collect(),
@@ -270,12 +273,12 @@ fn print(
     let others: String = report
         .others
         .iter()
-        .map(|m| format!(" + {} px, bank of {} rows", m.side, m.bank_rows))
+        .map(|m| format!(" + {} px, bank of {} rows", m.size.briefly(), m.bank_rows))
         .collect();
     out.line(format_args!(
         "{}: {} px, bank of {} rows{others}, {} threads, {} runs",
         report.bundle.display(),
-        report.side,
+        report.size.briefly(),
         report.bank_rows,
         report.threads,
         report.runs

@@ -209,17 +209,19 @@ impl Painter {
         frame: &Frame,
         inspector: &mut Inspector,
     ) -> Result<[Picture; 2], Failure> {
-        let side = self.view.side();
+        let size = self.view.size();
         let seen = self.view.picture(frame).map_err(Failure::unexpected)?;
         let thresholds = inspector.thresholds().clone();
-        let painted = overlay(&seen, inspector.map(), side, &thresholds);
-        let file = Picture::png(&painted, side, side, "").map_err(Failure::unexpected)?;
+        let painted = overlay(&seen, inspector.map(), size, &thresholds);
+        let file =
+            Picture::png(&painted, size.width, size.height, "").map_err(Failure::unexpected)?;
         let path = self.folder.overlays.join(format!("{number:04}.png"));
         output_folder::write(&path, &file.bytes)?;
-        // The network sees a square. On the page the picture has the part's proportions again.
+        // On the page the picture has the part's proportions again.
         let (width, height) = (part.width * 3 / 5, part.height * 3 / 5);
         let picture = Picture::jpeg(&part.rgb, part.width, part.height, format!("part {number}"));
-        let heat = Picture::jpeg(&painted, side, side, format!("score map of part {number}"));
+        let alt = format!("score map of part {number}");
+        let heat = Picture::jpeg(&painted, size.width, size.height, alt);
         Ok([
             picture
                 .map_err(Failure::unexpected)?

@@ -171,12 +171,9 @@ impl Text<'_> {
         let crop = if m.input.crop == m.input.resize {
             "no crop".to_string()
         } else {
-            format!("then the central {0} x {0}", m.input.crop)
+            format!("then the central {}", m.input.crop)
         };
-        self.row(
-            "resize",
-            format_args!("to {0} x {0}, {crop}", m.input.resize),
-        )?;
+        self.row("resize", format_args!("to {}, {crop}", m.input.resize))?;
         if let Some(ignore) = product.ignore() {
             let pixels = ignore.pixels();
             let share = pixels.iter().filter(|&&p| p).count() as f64 / pixels.len() as f64;
@@ -256,7 +253,7 @@ impl Text<'_> {
                     "{} ({}) at {} pixels, rule {}",
                     backbone.name,
                     backbone.precision,
-                    input.side(),
+                    input.size().briefly(),
                     method.rule
                 ),
             )?;

@@ -51,7 +51,12 @@ pub struct StepCost {
 /// Multiplications of bytes per second that one thread reaches here at best, with `kernel`:
 /// measured for `time`, with all data in the first cache.
 pub fn peak_products(kernel: Kernel, time: std::time::Duration) -> f64 {
-    peak::peak(kernel, time)
+    peak::peak(kernel, false, time)
+}
+
+/// The same of the search's first pass, whose numbers may have fewer bits.
+pub fn peak_search_products(kernel: Kernel, time: std::time::Duration) -> f64 {
+    peak::peak(kernel, true, time)
 }
 
 /// A network that runs in integers, with the memory of one run at a time.

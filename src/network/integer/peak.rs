@@ -9,10 +9,15 @@ const STEPS: usize = 64;
 const STRIDE: usize = STEPS * QUAD;
 const MOST_CELLS: usize = 8;
 
-/// Products per second of `kernel` on one thread: registers full, all data in the first cache, the
-/// best of many short rounds within `time`.
-pub(super) fn peak(kernel: Kernel, time: Duration) -> f64 {
-    let weights = kernel.laid_out(Blocks::filled(PANELS * LANES * STRIDE, 3));
+/// Products per second of `kernel` on one thread, of a network or of a search: registers full, all data
+/// in the first cache, the best of many short rounds within `time`.
+pub(super) fn peak(kernel: Kernel, search: bool, time: Duration) -> f64 {
+    let blocks = Blocks::filled(PANELS * LANES * STRIDE, 3);
+    let weights = if search {
+        blocks
+    } else {
+        kernel.laid_out(blocks)
+    };
     let panels = Panels {
         steps: STEPS,
         weights: weights.bytes(),
@@ -22,10 +27,15 @@ pub(super) fn peak(kernel: Kernel, time: Duration) -> f64 {
     let until = Instant::now() + time;
     let mut best = 0.0f64;
     while Instant::now() < until {
-        best = best.max(kernel.run(Round {
+        let round = Round {
             panels,
             bytes: &bytes,
-        }));
+        };
+        best = best.max(if search {
+            kernel.run_narrow(round)
+        } else {
+            kernel.run(round)
+        });
     }
     best
 }
@@ -66,8 +76,10 @@ mod tests {
     #[test]
     fn every_kernel_has_a_peak() {
         for kernel in Kernel::available() {
-            let found = peak(kernel, Duration::from_millis(5));
-            assert!(found.is_finite() && found > 1e6, "{kernel}: {found}");
+            for search in [false, true] {
+                let found = peak(kernel, search, Duration::from_millis(5));
+                assert!(found.is_finite() && found > 1e6, "{kernel}: {found}");
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ impl IntegerBank {
         scratch: &mut Scratch,
     ) {
         let d = self.mean.len();
-        self.kernel.run(FirstPass {
+        self.kernel.run_narrow(FirstPass {
             bank: self,
             features: &ask.features[first * d..][..out.len() * d],
             mask: ask.mask,

@@ -1,9 +1,9 @@
 //! The first pass over all rows, compiled for every instruction set.
 
 use super::bound::Bound;
-use super::integer::{IntegerBank, ZERO};
+use super::integer::IntegerBank;
 use super::scratch::{Candidate, Cell, DEPTH, MOST, NO_CELL, Scratch, leave};
-use crate::network::integer::kernels::{LANES, MOST_SUMS, PANELS, Panels, QUAD, Task, Tile};
+use crate::network::integer::kernels::{LANES, PANELS, Panels, QUAD, Task, Tile};
 use crate::score::position::PositionMask;
 
 /// Added and taken away again: rounds to the nearest integer.
@@ -86,7 +86,8 @@ impl FirstPass<'_> {
             bias: &bank.bias,
         };
         let bytes = &self.scratch.bytes[cell * stride..];
-        let mut sums = [[0; LANES]; MOST_SUMS];
+        let sums = &mut self.scratch.sums;
+        let at = |p: usize, c: usize| (p / T::PANELS * T::CELLS + c) * T::PANELS + p % T::PANELS;
         for p in (0..PANELS).step_by(T::PANELS) {
             T::products(&rows, panel + p, bytes, stride, &mut sums[p * T::CELLS..]);
         }
@@ -99,8 +100,7 @@ impl FirstPass<'_> {
             let (inverse, mut best) = (state.inverse, state.best);
             let mut top = [f32::NEG_INFINITY; LANES];
             for p in 0..PANELS {
-                let sums =
-                    &sums[p / T::PANELS * T::PANELS * T::CELLS + c * T::PANELS + p % T::PANELS];
+                let sums = &self.scratch.sums[at(p, c)];
                 let allowed = if MASKED {
                     self.allowed(cell + c, panel + p)
                 } else {
@@ -232,8 +232,11 @@ fn quantise(
     }
     let most = greatest(most);
     // A cell at the mean has no scale of its own; this one is far below every row's.
-    let scale = (most * (1.0 / 127.0)).max((bank.limits.reach * 1e-6) as f32);
+    let levels = bank.levels();
+    let scale = (most / levels as f32).max((bank.limits.reach * 1e-6) as f32);
     let inverse = 1.0 / scale;
+    // Kernels want them unsigned.
+    let zero = bank.zero() as u8;
     let (mut squares, mut residuals) = ([0.0f32; LANES], [0.0f32; LANES]);
     let (to, _) = bytes.as_chunks_mut::<LANES>();
     for (chunk, to) in chunks.iter().zip(to) {
@@ -244,7 +247,7 @@ fn quantise(
             squares[l] += whole * whole;
             residuals[l] += residual * residual;
             // The lowest byte of the significand is the integer's.
-            to[l] = (shifted.to_bits() as u8).wrapping_add(ZERO as u8);
+            to[l] = (shifted.to_bits() as u8).wrapping_add(zero);
         }
     }
     let mut squares = squares.map(f64::from);

@@ -5,19 +5,18 @@
 //! whose values the bounds do not cover, is searched in f32.
 
 use super::bound::Limits;
-use crate::network::integer::kernels::{BLOCK, Blocks, Kernel, LANES, PANELS, QUAD};
+use crate::network::integer::kernels::{BLOCK, Blocks, Kernel, LANES, Narrow, PANELS, QUAD};
 use std::fmt;
 
 /// Smaller banks stay in f32.
 const LEAST_ROWS: usize = 256;
 const LEAST_DIMENSIONS: usize = 32;
-/// Added to a cell's integers, because kernels want them unsigned.
-pub(super) const ZERO: i32 = 128;
+/// Largest integer of a row.
+const MOST: f64 = 127.0;
 
-/// Whether a first pass on `kernel` is faster than the search in f32. Without dot products of bytes
-/// it is not: AVX2 gains a tenth, arrays lose.
+/// Whether a first pass on `kernel` is faster than the search in f32.
 pub(super) fn pays(kernel: Kernel, rows: usize, dimensions: usize) -> bool {
-    kernel.has_dot_products() && rows >= LEAST_ROWS && dimensions >= LEAST_DIMENSIONS
+    kernel.searches_in_bytes() && rows >= LEAST_ROWS && dimensions >= LEAST_DIMENSIONS
 }
 
 /// The bank in integers.
@@ -92,20 +91,18 @@ impl IntegerBank {
             }
             bank.pack(row, &centred);
         }
-        bank.weights = kernel.laid_out(bank.weights);
         bank.limits.hold().then_some(bank)
     }
 
     /// Row `row`, less the mean.
     fn pack(&mut self, row: usize, centred: &[f64]) {
         let most = centred.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-        let whole = |v: f64| {
-            if most > 0.0 {
-                (v * (127.0 / most)).round_ties_even()
-            } else {
-                0.0
-            }
+        let factor = if most > 0.0 {
+            self.factor(centred, most)
+        } else {
+            0.0
         };
+        let whole = |v: f64| (v * factor).round_ties_even();
         // The scale that leaves the least; integers that are all 0 leave everything.
         let product: f64 = centred.iter().map(|&v| v * whole(v)).sum();
         let square: f64 = centred.iter().map(|&v| whole(v) * whole(v)).sum();
@@ -135,7 +132,33 @@ impl IntegerBank {
             weights[k / QUAD * BLOCK + lane * QUAD + k % QUAD] = integer as u8;
             sum += i32::from(integer);
         }
-        self.bias[row] = -(ZERO - self.kernel.offset()) * sum;
+        self.bias[row] = -(self.zero() - self.kernel.offset()) * sum;
+    }
+
+    /// What a row is multiplied by before it is rounded: its integers are then at most [`MOST`], and
+    /// within what the kernel adds exactly.
+    fn factor(&self, centred: &[f64], most: f64) -> f64 {
+        let factor = MOST / most;
+        let Some(four) = self.kernel.narrow().four else {
+            return factor;
+        };
+        let mut sums = vec![0.0; Narrow::group(centred.len() - 1) + 2];
+        for (k, v) in centred.iter().enumerate() {
+            sums[Narrow::group(k)] += v.abs();
+        }
+        let heaviest = sums.into_iter().fold(0.0, f64::max);
+        // Four are rounded, each by a half at most.
+        factor.min((f64::from(four) - 2.0) / heaviest)
+    }
+
+    /// Largest integer of a cell.
+    pub(super) fn levels(&self) -> i32 {
+        i32::from(self.kernel.narrow().byte) / 2
+    }
+
+    /// Added to a cell's integers, because kernels want them unsigned.
+    pub(super) fn zero(&self) -> i32 {
+        self.levels() + 1
     }
 
     /// Bytes of a cell.

@@ -3,7 +3,7 @@
 use super::bound::Bound;
 use super::float::Pair;
 use super::integer::IntegerBank;
-use crate::network::integer::kernels::{LANES, PANELS};
+use crate::network::integer::kernels::{LANES, MOST_SUMS, PANELS};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -51,6 +51,8 @@ pub(super) struct Scratch {
     pub(super) centred: Vec<f32>,
     pub(super) bytes: Vec<u8>,
     pub(super) cells: [Cell; CELLS],
+    /// Of a tile: filling them with zeros each time would cost a twentieth of the search.
+    pub(super) sums: [[i32; LANES]; MOST_SUMS],
     /// Of a block of rows, by cell.
     pub(super) scores: Vec<[f32; LANES]>,
     /// The best of [`PANELS`] panels' scores, lane by lane.
@@ -68,6 +70,7 @@ impl Scratch {
             centred: vec![0.0; bank.stride()],
             bytes: vec![0; CELLS * bank.stride()],
             cells: [NO_CELL; CELLS],
+            sums: [[0; LANES]; MOST_SUMS],
             scores: vec![[0.0; LANES]; CELLS * depth],
             tops: vec![[0.0; LANES]; CELLS * depth / PANELS],
             candidates: vec![[Candidate::default(); MOST]; CELLS],

@@ -13,23 +13,28 @@ use crate::fit::plan::MemberPlan;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{OtherMember, Settings};
 use crate::fit::study::Study;
-use crate::fit::{Bundle, FitSeconds, check_memory};
+use crate::fit::{Bundle, FitSeconds, aspect, check_memory};
 use crate::validation::{Validation, percent, validate};
 use clap::Args;
+use partgate::backbone::InputGeometry;
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{MemberData, Product};
 use partgate::score::Rule;
+use partgate::size::Size;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Frames that are timed, at most.
 const TIMED: usize = 24;
 /// Side of the ensemble's further member where none is named, pixels.
-const LARGER: u32 = 320;
+const LARGER: usize = 320;
 /// The same where the first member has that already.
-const SMALLER: u32 = 256;
+const SMALLER: usize = 256;
+
+/// Side of the smaller input that is compared, pixels.
+const LESS: usize = 224;
 
 /// Arguments of `ablate`.
 #[derive(Args)]
@@ -134,8 +139,8 @@ fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainEr
 /// Multiply-accumulates of a member's scoring without its backbone, in units of 10^9.
 fn gmac(member: &MemberData) -> f64 {
     let (method, bank) = (member.method(), member.bank());
-    let grid = member.backbone().grid(member.input().side());
-    let search = grid * grid * bank.rows() * bank.dimensions();
+    let cells = member.backbone().grid(member.input().size()).area();
+    let search = cells * bank.rows() * bank.dimensions();
     let near = method.neighbourhood.as_ref().map(|n| n.shape.gmac());
     let refined = method.refinement.as_ref().map(|r| r.shape.gmac());
     search as f64 / 1e9 + near.unwrap_or(0.0) + refined.unwrap_or(0.0)
@@ -257,11 +262,11 @@ impl Ablation<'_> {
             return Ok(());
         };
         let label = |member: &FittedMember, first: &FittedMember| {
-            let side = member.input.side();
+            let size = member.input.size().briefly();
             if member.backbone.name == first.backbone.name {
-                format!("{side} px")
+                format!("{size} px")
             } else {
-                format!("{} at {side} px", member.backbone.name)
+                format!("{} at {size} px", member.backbone.name)
             }
         };
         let mut name = label(&first, &first);
@@ -274,7 +279,7 @@ impl Ablation<'_> {
             let label = label(&member, &members[0]);
             // Alone it draws maps of its own size, as a product of its own.
             let mut alone = plan.settings.clone();
-            alone.map_side = None;
+            alone.map_size = None;
             let bytes = Bundle::new(self.goods, &alone, std::slice::from_ref(&member))?.bytes;
             self.add(
                 format!("patchcore, {label}"),
@@ -347,14 +352,14 @@ fn others(settings: &Settings) -> Result<Vec<OtherMember>, TrainError> {
         settings.members()?;
         return Ok(settings.others.clone());
     }
-    let size = if settings.features.input.resize == LARGER {
+    let size = if settings.features.input.resize == Size::square(LARGER) {
         SMALLER
     } else {
         LARGER
     };
     let other = OtherMember {
         backbone: None,
-        size: Some(size),
+        size: Some(Size::square(size)),
     };
     let mut both = settings.clone();
     both.others = vec![other];
@@ -377,17 +382,18 @@ fn timed_frames(goods: &GoodImages, tests: &[TestImage]) -> Result<Vec<Frame>, T
 }
 
 /// Settings of `ablate`: without golden images, which nobody looks at here.
-fn settings(args: &AblateArgs) -> Result<Settings, TrainError> {
-    let mut settings = args.method.settings("ablation")?;
+fn settings(args: &AblateArgs, goods: &GoodImages) -> Result<Settings, TrainError> {
+    let mut settings = args.method.settings_of_a_size("ablation")?;
+    args.method.keep_aspect(&mut settings, goods)?;
     settings.goldens = 0;
     Ok(settings)
 }
 
 /// Adds the lines of other box sizes, input sizes and bank sizes, each a fit of its own.
-fn changes(ablation: &mut Ablation<'_>, args: &AblateArgs) -> Result<(), TrainError> {
+fn changes(ablation: &mut Ablation<'_>, given: &Settings) -> Result<(), TrainError> {
     let plain = [RuleSpec::BASELINE];
     let mut change = |name: String, alter: &dyn Fn(&mut Settings), specs: &[RuleSpec]| {
-        let mut settings = settings(args)?;
+        let mut settings = given.clone();
         alter(&mut settings);
         ablation.study(&settings, specs, |_| name.clone())
     };
@@ -395,11 +401,14 @@ fn changes(ablation: &mut Ablation<'_>, args: &AblateArgs) -> Result<(), TrainEr
         let alter = |s: &mut Settings| s.features.patch = patch;
         change(format!("patchcore, box {patch} x {patch}"), &alter, &plain)?;
     }
-    let smaller = |s: &mut Settings| {
-        s.features.input.resize = 224;
-        s.features.input.crop = 224;
-    };
-    change("patchcore, 224 px".into(), &smaller, &plain)?;
+    let input = &given.features.input;
+    // A strip too thin for fewer pixels has no such line.
+    if let Ok(size) = aspect::sized(input.crop, LESS, 32) {
+        let smaller = InputGeometry::whole(input.roi, size);
+        let alter = |s: &mut Settings| s.features.input = smaller.clone();
+        let name = format!("patchcore, {} px", size.briefly());
+        change(name, &alter, &plain)?;
+    }
     for times in [0.25, 0.5, 2.0] {
         let alter = |s: &mut Settings| {
             s.bank_ratio *= times;
@@ -420,7 +429,7 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let goods = GoodImages::find(&args.dir)?.surveyed(args.method.asked(None))?;
     let tests = TestSet::find(&args.dir)?.images;
-    let settings = settings(args)?;
+    let settings = settings(args, &goods)?;
     let others = if args.rules_only {
         Vec::new()
     } else {
@@ -445,7 +454,7 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         Some(ablation.rules(&settings)?)
     };
     if !args.rules_only {
-        changes(&mut ablation, args)?;
+        changes(&mut ablation, &settings)?;
         ablation.ensemble(&settings, others)?;
     }
     let table = Table {

@@ -11,6 +11,8 @@ use crate::error::TrainError;
 use crate::fit;
 use crate::fit::region::{PartBox, part_region};
 use crate::fit::report::FittedProduct;
+use crate::fit::settings::LEAST_IMAGES;
+use crate::fit::size_choice::choose_size;
 use clap::Args;
 use free_space::ReservedSpace;
 use mask::ignore_mask;
@@ -46,6 +48,9 @@ pub(crate) struct FitArgs {
     /// part, with room for parts that move. What is outside is not inspected [default: all of it]
     #[arg(long, value_name = "X,Y,W,H|auto", value_parser = parse_roi)]
     roi: Option<Region>,
+    /// With --size auto: the most time that an inspection may take, ms on one thread of this machine
+    #[arg(long, value_name = "MS", value_parser = parse_ms)]
+    budget_ms: Option<f64>,
     /// Picture whose black pixels are not inspected; same view as the images
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
@@ -62,6 +67,14 @@ pub(crate) struct FitArgs {
     force: bool,
     #[command(flatten)]
     common: Common,
+}
+
+fn parse_ms(text: &str) -> Result<f64, String> {
+    let ms = text
+        .parse::<f64>()
+        .ok()
+        .filter(|ms| *ms > 0.0 && ms.is_finite());
+    ms.ok_or_else(|| format!("`{text}`: milliseconds above 0 are expected"))
 }
 
 /// Which part of the picture is inspected.
@@ -147,6 +160,31 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     let images = GoodImages::find(&args.dir)?.surveyed(args.method.asked(given))?;
     let part = part_region(&images)?;
     settings.features.input.roi = region(args, part.as_ref())?;
+    args.method.keep_aspect(&mut settings, &images)?;
+    let few = images.paths.len() < LEAST_IMAGES;
+    let size = if args.method.auto_size() && few {
+        log::warn!(
+            "--size auto: {} good images are too few to choose by ({LEAST_IMAGES} are needed), so the usual {} pixels are taken",
+            images.paths.len(),
+            settings.features.input.size()
+        );
+        None
+    } else if args.method.auto_size() {
+        let inputs = args
+            .method
+            .inputs_to_compare(&settings, &images, part.as_ref())?;
+        Some(choose_size(&images, &settings, inputs, args.budget_ms)?)
+    } else if args.budget_ms.is_some() {
+        return Err(TrainError::Setting(
+            "--budget-ms limits what --size auto may choose; give --size auto, or leave it out"
+                .into(),
+        ));
+    } else {
+        None
+    };
+    if let Some(choice) = &size {
+        settings.features.input = choice.input().clone();
+    }
     if let Some(path) = &args.mask {
         settings.ignore = Some(ignore_mask(path, &images, &settings.features.input)?);
     }
@@ -154,6 +192,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     let space = ReservedSpace::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
     let FittedProduct { bytes, mut report } = fit::fit(&images, &settings)?;
     report.part = part;
+    report.size = size;
     space.write(&bytes)?;
     if args.common.json {
         print_json(&report)

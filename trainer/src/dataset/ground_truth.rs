@@ -133,9 +133,9 @@ fn between(out: usize, scale: f64, from: usize, length: usize) -> [usize; 2] {
     [from + low, from + high]
 }
 
-/// Reads the masks of an image and brings what any of them marks to `[side, side]` through the same
-/// region, resize and crop as the image: nearest pixel, or, with `eroded`, only where bilinear
-/// interpolation gives exactly "marked" (as the published figures do).
+/// Reads the masks of an image and brings what any of them marks to `[height, width]` of the input
+/// through the same region, resize and crop as the image: nearest pixel, or, with `eroded`, only
+/// where bilinear interpolation gives exactly "marked" (as the published figures do).
 pub(crate) fn defect_mask(
     paths: &[PathBuf],
     image_size: (usize, usize),
@@ -161,7 +161,7 @@ pub(crate) fn defect_mask(
     Ok(seen_by_network(&all, image_size, geometry, eroded))
 }
 
-/// Marks `[height, width]` of an image brought to `[side, side]`: 1 where the pixel that the
+/// Marks `[height, width]` of an image brought to the network's input: 1 where the pixel that the
 /// network sees is marked.
 pub(crate) fn seen_by_network(
     source: &[bool],
@@ -178,16 +178,18 @@ pub(crate) fn seen_by_network(
         ),
         None => (0, 0, width, height),
     };
-    let side = geometry.side();
-    let resize = geometry.resize as usize;
-    let margin = (resize - side) / 2;
-    let (sx, sy) = (rw as f64 / resize as f64, rh as f64 / resize as f64);
+    let (size, resize) = (geometry.size(), geometry.resize);
+    let (left, top) = geometry.margin();
+    let (sx, sy) = (
+        rw as f64 / resize.width as f64,
+        rh as f64 / resize.height as f64,
+    );
     let nearest = |out: usize, scale: f64, from: usize, length: usize| {
         from + (((out as f64 + 0.5) * scale) as usize).min(length - 1)
     };
-    let mut mask = Vec::with_capacity(side * side);
-    for oy in margin..margin + side {
-        for ox in margin..margin + side {
+    let mut mask = Vec::with_capacity(size.area());
+    for oy in top..top + size.height {
+        for ox in left..left + size.width {
             let hit = if eroded {
                 between(oy, sy, y0, rh).iter().all(|y| {
                     between(ox, sx, x0, rw)
@@ -206,6 +208,7 @@ pub(crate) fn seen_by_network(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use partgate::size::Size;
 
     #[test]
     fn masks_follow_crop_and_erosion_only_shrinks() {
@@ -222,8 +225,8 @@ mod tests {
         .expect("mask");
         let geometry = InputGeometry {
             roi: None,
-            resize: 64,
-            crop: 32,
+            resize: Size::square(64),
+            crop: Size::square(32),
         };
         let plain =
             defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, false).expect("mask");

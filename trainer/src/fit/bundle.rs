@@ -43,12 +43,12 @@ fn sections(settings: &Settings, members: &[FittedMember]) -> Vec<SectionBytes> 
             ..section.clone()
         }));
     }
-    let side = settings.map_side.unwrap_or(members[0].input.side());
+    let size = settings.map_size.unwrap_or(members[0].input.size());
     if let Some(pixels) = &settings.ignore {
         sections.push(section(
             SectionKind::IgnoreMask,
             DType::Bits,
-            &[side, side],
+            &[size.height, size.width],
             bits(pixels),
         ));
     }
@@ -215,7 +215,7 @@ fn add_goldens(
     sections: &mut Vec<SectionBytes>,
 ) -> Result<(), TrainError> {
     let mut inspector = Inspector::new(opened, &Threads::default())?;
-    let side = inspector.side();
+    let size = inspector.size();
     for GoldenFrame { name, kind, frame } in golden_frames(settings, images)? {
         let inspection = inspector.inspect(&frame)?;
         manifest.goldens.push(Golden {
@@ -224,7 +224,7 @@ fn add_goldens(
             section: sections.len() as u32,
             score: inspection.score,
             verdict: inspection.verdict,
-            coarse_map: product::coarse(inspector.map(), side),
+            coarse_map: product::coarse(inspector.map(), size),
         });
         sections.push(opaque(SectionKind::GoldenImage, &png(&frame)?));
     }

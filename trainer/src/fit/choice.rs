@@ -12,8 +12,9 @@
 //! differ; and not without a gain that resampling the images confirms.
 
 use super::copies::{DamagedCopy, Harm};
-use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, shortfall};
+use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, median, shortfall};
 use super::rules::RuleSpec;
+use super::settings::LEAST_IMAGES;
 use super::study::{Partition, Study};
 use super::thresholds::thresholds_from;
 use crate::error::TrainError;
@@ -22,8 +23,6 @@ use partgate::product::{Candidate, Choice};
 use partgate::score::Rule;
 use partgate::seed::Rng;
 
-/// Fewest good images from which a rule other than the plain bank is chosen.
-pub(crate) const LEAST_IMAGES: usize = 50;
 /// A candidate must save this much of the shortfall, ...
 const LEAST_GAIN: f64 = 0.005;
 /// ... more than nothing in this share of the samples that are drawn from the images, ...
@@ -222,12 +221,6 @@ impl<'a> Comparison<'a> {
         };
         self.families.iter().map(sum).collect()
     }
-}
-
-fn median(scores: &[f32]) -> f32 {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 /// The figures behind the choice of `best` in a sentence.

@@ -221,15 +221,15 @@ impl Fitter<'_> {
             .conditions(fitted, spec, calibration)?
             .for_scorer(fitted, spec)?;
         let ignore = self.settings.ignore.as_ref();
-        let (grid, side) = (self.features.grid, self.map_side);
+        let (grid, size) = (self.features.grid, self.map_size);
         Ok(Scorer::new(
             fitted.bank.clone(),
             conditions,
             fitted.row_scale(spec)?,
-            ignore.map(|pixels| IgnoreMask::new(pixels.clone(), side, grid)),
-            (grid, side),
+            ignore.map(|pixels| IgnoreMask::new(pixels.clone(), size, grid)),
+            (grid, size),
             // As the product's own scorer has it.
-            self.sigma * side as f32 / self.side as f32,
+            self.sigma * size.mean_side() / self.size.mean_side(),
         ))
     }
 

@@ -9,6 +9,7 @@ use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::frame::Frame;
 use partgate::seed::Rng;
+use partgate::size::Size;
 use rayon::prelude::*;
 
 /// Images that are damaged, at most.
@@ -24,7 +25,7 @@ const DAMAGE_STREAM: u64 = 5;
 const EXCHANGES_TRIED: usize = 8 * EXCHANGED_COPIES;
 
 /// What was done to a copy of a good image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Harm {
     /// Something foreign, painted on the picture.
     Surface,
@@ -46,7 +47,7 @@ impl Harm {
 
 /// Identity of a damaged copy. Painted copies with the same identity are the same picture for every
 /// member of an ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CopyId {
     pub(crate) image: usize,
     pub(crate) harm: Harm,
@@ -69,16 +70,17 @@ pub(crate) struct DamagedCopy {
 fn changed_cells(frame: &Frame, changed: &[bool], fitter: &Fitter<'_>) -> Vec<f32> {
     let input = &fitter.settings.features.input;
     let seen = seen_by_network(changed, (frame.width(), frame.height()), input, false);
-    let (grid, side) = (fitter.features.grid, fitter.side);
-    let stride = side / grid;
-    (0..grid * grid)
+    let (grid, width) = (fitter.features.grid, fitter.size.width);
+    // The same both ways: the backbone's.
+    let stride = width / grid.width;
+    (0..grid.area())
         .map(|cell| {
             if fitter.ignored_cells[cell] {
                 return 0.0;
             }
-            let (row, column) = (cell / grid * stride, cell % grid * stride);
+            let (row, column) = (cell / grid.width * stride, cell % grid.width * stride);
             let ones: u32 = (row..row + stride)
-                .flat_map(|y| &seen[y * side + column..][..stride])
+                .flat_map(|y| &seen[y * width + column..][..stride])
                 .map(|&c| u32::from(c))
                 .sum();
             ones as f32 / (stride * stride) as f32
@@ -98,27 +100,29 @@ struct ExchangedFeatures {
 /// too small for two.
 fn exchanged(
     features: &[f32],
-    grid: usize,
+    grid: Size,
     ignored: &[bool],
     rng: &mut Rng,
 ) -> Option<ExchangedFeatures> {
-    let d = features.len() / (grid * grid);
-    let cell = |row: usize, column: usize| &features[(row * grid + column) * d..][..d];
-    let longest = (grid / 4).max(2);
+    let d = features.len() / grid.area();
+    let Size { width, height } = grid;
+    let cell = |row: usize, column: usize| &features[(row * width + column) * d..][..d];
+    let longest = grid.map(|cells| (cells / 4).max(2));
     let mut best: Option<(f32, [usize; 6])> = None;
     for _ in 0..EXCHANGES_TRIED {
-        let (h, w) = (2 + rng.below(longest - 1), 2 + rng.below(longest - 1));
-        if h >= grid || w >= grid {
+        let h = 2 + rng.below(longest.height - 1);
+        let w = 2 + rng.below(longest.width - 1);
+        if h >= height || w >= width {
             continue;
         }
-        let mut place = || (rng.below(grid - h + 1), rng.below(grid - w + 1));
+        let mut place = || (rng.below(height - h + 1), rng.below(width - w + 1));
         let ((ay, ax), (by, bx)) = (place(), place());
         if ay.abs_diff(by) < h && ax.abs_diff(bx) < w {
             continue;
         }
         let counts = |i: usize| {
             let (y, x) = (i / w, i % w);
-            !ignored[(ay + y) * grid + ax + x] && !ignored[(by + y) * grid + bx + x]
+            !ignored[(ay + y) * width + ax + x] && !ignored[(by + y) * width + bx + x]
         };
         if !(0..h * w).all(counts) {
             continue;
@@ -137,10 +141,10 @@ fn exchanged(
     }
     let (_, [ay, ax, by, bx, h, w]) = best?;
     let mut out = features.to_vec();
-    let mut changed = vec![0.0; grid * grid];
+    let mut changed = vec![0.0; grid.area()];
     for i in 0..h * w {
         let (y, x) = (i / w, i % w);
-        let (a, b) = ((ay + y) * grid + ax + x, (by + y) * grid + bx + x);
+        let (a, b) = ((ay + y) * width + ax + x, (by + y) * width + bx + x);
         out[a * d..(a + 1) * d].copy_from_slice(&features[b * d..(b + 1) * d]);
         out[b * d..(b + 1) * d].copy_from_slice(&features[a * d..(a + 1) * d]);
         (changed[a], changed[b]) = (1.0, 1.0);

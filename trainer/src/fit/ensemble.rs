@@ -75,11 +75,11 @@ struct MemberMaps {
 
 impl MemberMaps {
     fn new(product: &Product) -> Self {
-        let side = product.manifest().input.side();
+        let size = product.manifest().input.size();
         let members = product.members().iter();
         Self {
             maps: members.map(|member| product.score_map(member)).collect(),
-            mean: vec![0.0; side * side],
+            mean: vec![0.0; size.area()],
         }
     }
 

@@ -10,6 +10,7 @@ use partgate::frame::Reading;
 use partgate::frame::file::{ImageFileError, decode_picture};
 use partgate::inspection::{InspectionError, check_finite};
 use partgate::score::{Aggregator, Border, LinearMap};
+use partgate::size::Size;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -35,15 +36,15 @@ pub(crate) struct Extractor {
 
 impl Extractor {
     pub(crate) fn new(file: &BackboneFile, settings: &FeatureSettings) -> Result<Self, TrainError> {
-        let side = settings.input.side();
-        let backbone = Backbone::load(&file.onnx, &file.spec, side, &Threads::default())?;
+        let size = settings.input.size();
+        let backbone = Backbone::load(&file.onnx, &file.spec, size, &Threads::default())?;
         Ok(Self::around(backbone, settings))
     }
 
     fn around(backbone: Backbone, settings: &FeatureSettings) -> Self {
         let spec = backbone.spec();
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
-        let grid = spec.grid(backbone.side());
+        let grid = spec.grid(backbone.size());
         Self {
             preprocessor: Preprocessor::new(
                 settings.input.clone(),
@@ -88,8 +89,8 @@ impl Extractor {
         check_finite(out, out.len() / self.aggregator.cells().max(1))
     }
 
-    pub(crate) fn grid(&self) -> usize {
-        self.backbone.spec().grid(self.backbone.side())
+    pub(crate) fn grid(&self) -> Size {
+        self.backbone.spec().grid(self.backbone.size())
     }
 
     pub(crate) fn dimensions(&self) -> usize {
@@ -135,7 +136,7 @@ pub(crate) struct Features {
     /// `[images, cells, dimensions]`.
     pub(crate) values: Vec<f32>,
     pub(crate) images: usize,
-    pub(crate) grid: usize,
+    pub(crate) grid: Size,
     pub(crate) dimensions: usize,
     pub(crate) set: ImageSet,
     /// Images whose features came from the cache.
@@ -144,14 +145,14 @@ pub(crate) struct Features {
 
 impl Features {
     pub(crate) fn cells(&self) -> usize {
-        self.grid * self.grid
+        self.grid.area()
     }
 
     /// Made-up features, for tests of what is fitted on them.
     #[cfg(test)]
-    pub(crate) fn made_up(values: Vec<f32>, images: usize, grid: usize) -> Self {
+    pub(crate) fn made_up(values: Vec<f32>, images: usize, grid: Size) -> Self {
         Self {
-            dimensions: values.len() / (images * grid * grid),
+            dimensions: values.len() / (images * grid.area()),
             values,
             images,
             grid,
@@ -276,7 +277,7 @@ pub(crate) fn extract(
 ) -> Result<Features, TrainError> {
     let first = Extractor::new(file, settings)?;
     let (grid, dimensions) = (first.grid(), first.dimensions());
-    let length = grid * grid * dimensions;
+    let length = grid.area() * dimensions;
     let count = images.paths.len();
     let cache = match &settings.cache {
         Some(cache) => Cache::open(cache, dependencies(file, settings, images.reading)?, length),

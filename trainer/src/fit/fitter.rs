@@ -8,6 +8,7 @@ use super::settings::Settings;
 use partgate::backbone::Precision;
 use partgate::network::Threads;
 use partgate::score::{Neighbour, PackedBank};
+use partgate::size::Size;
 use rayon::prelude::*;
 
 /// Feature vectors under a random projection, for the distances of the coreset.
@@ -27,9 +28,9 @@ pub(crate) struct Fitter<'a> {
     pub(crate) projected: Option<ProjectedFeatures>,
     pub(crate) ignored_cells: Vec<bool>,
     /// Of the network's input, pixels.
-    pub(crate) side: usize,
+    pub(crate) size: Size,
     /// Of the maps, pixels.
-    pub(crate) map_side: usize,
+    pub(crate) map_size: Size,
     /// Blur of the map, pixels of the network's input.
     pub(crate) sigma: f32,
     pub(crate) precision: Precision,

@@ -1,10 +1,11 @@
-//! Writes `tests/golden/format-2.pgp` and its fields anew; see the README beside it for when that
-//! is right.
+//! Writes `tests/golden/format-2.pgp`, `format-3.pgp` and their fields anew; see the README beside
+//! them for when that is right.
 
 use super::density;
 use super::features::{Features, ImageSet};
 use super::made_up_products::{
-    bound, manifest, mask_section, method, network_sections, position, section, sighting_sections,
+    GoldenInputs, bound, manifest, mask_section, method, network_sections, position, section,
+    sighting_sections,
 };
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_mask, place_table, windowed_counts};
@@ -12,7 +13,7 @@ use super::sections::little_endian;
 use super::training::Learning;
 use crate::export::{Convolution, Graph};
 use crate::png::png;
-use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Rect};
+use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor};
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{InspectionError, Inspector};
 use partgate::network::{Precision, Threads};
@@ -28,6 +29,7 @@ use partgate::score::{
 };
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
+use partgate::size::Size;
 use partgate::verdict::Thresholds;
 use prost::Message;
 use std::path::Path;
@@ -144,7 +146,8 @@ fn backbone(rng: &mut Rng) -> Vec<u8> {
 
 /// A refinement network of random weights that adds a little to the score.
 fn refinement(shape: RefinementShape, rng: &mut Rng) -> Vec<u8> {
-    let [grid, d, c] = [shape.grid, shape.dimensions, shape.channels].map(|v| v as usize);
+    let Size { width, height } = shape.grid;
+    let [d, c] = [shape.dimensions, shape.channels].map(|v| v as usize);
     let mut layer = |inputs: usize, outputs: usize, side: usize, groups: usize| Convolution {
         weights: (0..outputs * inputs / groups * side * side)
             .map(|_| 0.3 * rng.gaussian())
@@ -172,9 +175,9 @@ fn refinement(shape: RefinementShape, rng: &mut Rng) -> Vec<u8> {
     let x = graph.convolution(&x, &last);
     let x = graph.add(&score, &x);
     graph.finish(
-        ("cells", &[1, grid, grid, d + 1]),
+        ("cells", &[1, height, width, d + 1]),
         &x,
-        ("refined", &[1, 1, grid, grid]),
+        ("refined", &[1, 1, height, width]),
         "partgate tests",
     )
 }
@@ -202,12 +205,12 @@ fn blotched(frame: &Frame) -> Frame {
 }
 
 fn features(onnx: &[u8], spec: &BackboneSpec, input: &InputGeometry, border: Border) -> Features {
-    let side = input.side();
-    let grid = spec.grid(side);
-    let mut network = Backbone::load(onnx, spec, side, &Threads::default()).expect("a backbone");
+    let size = input.size();
+    let grid = spec.grid(size);
+    let mut network = Backbone::load(onnx, spec, size, &Threads::default()).expect("a backbone");
     let mut preprocessor = Preprocessor::new(input.clone(), spec.input.mean, spec.input.std);
     let mut aggregator = Aggregator::new(grid, TAPS, 3, border);
-    let length = grid * grid * D;
+    let length = grid.area() * D;
     let mut values = vec![0.0; IMAGES * length];
     for (image, out) in values.chunks_exact_mut(length).enumerate() {
         network
@@ -269,7 +272,7 @@ fn fitted(features: &Features, rows: usize, entries: usize, precision: Precision
     let assignment: Vec<u16> = nearest(&values, &first).iter().map(|&r| r as u16).collect();
     let targets = nearest(&features.values, &first);
     let network = NeighbourhoodShape {
-        grid: features.grid as u32,
+        grid: features.grid,
         dimensions: D as u32,
         window: 3,
         bottleneck: 4,
@@ -358,7 +361,7 @@ fn first(
         little_endian(&scale),
     ));
     let shape = RefinementShape {
-        grid: features.grid as u32,
+        grid: features.grid,
         dimensions: D as u32,
         channels: 4,
         blocks: 2,
@@ -453,26 +456,17 @@ fn second(features: &Features, backbone: &[u8], sections: &mut Vec<SectionBytes>
     method
 }
 
-fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
+fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
     let mut rng = Rng::new(2);
     let onnx = [backbone(&mut rng), backbone(&mut rng)];
     let channels = TAPS.map(|t| t as u32);
-    let mut manifest = manifest(64, channels, method(Rule::Patchcore));
-    manifest.input = InputGeometry {
-        roi: Some(Rect {
-            x: 4,
-            y: 2,
-            width: 72,
-            height: 74,
-        }),
-        resize: 72,
-        crop: 64,
-    };
-    let smaller = InputGeometry {
-        roi: None,
-        resize: 40,
-        crop: 32,
-    };
+    let mut manifest = manifest(Size::square(64), channels, method(Rule::Patchcore));
+    let GoldenInputs {
+        first: input,
+        second: smaller,
+    } = inputs;
+    let size = input.size();
+    manifest.input = input;
     let spec = manifest.backbone.clone();
     let mut sections = Vec::new();
     let seen = features(&onnx[0], &spec, &manifest.input, Border::Inside);
@@ -484,11 +478,19 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
         method: second(&seen, &onnx[1], &mut sections),
     }];
     manifest.member_scales = vec![1.5, 0.75];
-    let bits = (0..64 * 8u32).map(|i| if i % 8 == 0 && i < 160 { 0x3f } else { 0 });
+    // The left six pixels of the upper twenty rows.
+    let row = size.width / 8;
+    let bits = (0..size.height * row).map(|i| {
+        if i % row == 0 && i < 20 * row {
+            0x3f
+        } else {
+            0
+        }
+    });
     sections.push(section(
         (SectionKind::IgnoreMask, 0),
         DType::Bits,
-        &[64, 64],
+        &[size.height, size.width],
         bits.collect(),
     ));
     manifest.name = "golden".into();
@@ -497,7 +499,7 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
     manifest.created_unix = Some(1_700_000_002);
     manifest.training = Training {
         images: IMAGES as u32,
-        cells: 256,
+        cells: (IMAGES * size.area() / 64) as u64,
         digest: std::array::from_fn(|i| i as u8),
         seed: 7,
         folds: 2,
@@ -521,11 +523,21 @@ fn golden_bundle() -> (Manifest, Vec<SectionBytes>) {
     (manifest, sections)
 }
 
-/// A bundle with every part of the format that this version can write, and small.
 #[test]
 #[ignore = "writes tests/golden/format-2.pgp: only when the format itself changes"]
-fn make_the_golden_bundle() {
-    let (mut manifest, mut sections) = golden_bundle();
+fn make_the_golden_bundle_of_format_2() {
+    make_golden_bundle("format-2", GoldenInputs::format_2());
+}
+
+#[test]
+#[ignore = "writes tests/golden/format-3.pgp: only when the format itself changes"]
+fn make_the_golden_bundle_of_format_3() {
+    make_golden_bundle("format-3", GoldenInputs::format_3());
+}
+
+/// A bundle with every part of the format that this version can write, and small.
+fn make_golden_bundle(name: &str, inputs: GoldenInputs) {
+    let (mut manifest, mut sections) = golden_bundle(inputs);
     let bare = write(manifest.clone(), &sections, &Signature::Unsigned).expect("write");
     let product = Product::from_bytes(bare, "golden").expect("a bundle");
     let mut inspector = Inspector::new(&product, &Threads::default()).expect("an inspector");
@@ -538,8 +550,8 @@ fn make_the_golden_bundle() {
         .iter()
         .map(|(_, _, frame)| {
             let score = inspector.inspect(frame).expect("a score").score;
-            let side = inspector.side();
-            (score, coarse(inspector.map(), side))
+            let size = inspector.size();
+            (score, coarse(inspector.map(), size))
         })
         .collect();
     let (low, high) = (inspected[0].0, inspected[1].0);
@@ -572,11 +584,11 @@ fn make_the_golden_bundle() {
     }
     let bytes = write(manifest, &sections, &Signature::Unsigned).expect("write");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
-    let target = folder.join("format-2.pgp");
+    let target = folder.join(format!("{name}.pgp"));
     std::fs::write(&target, &bytes).expect("write");
     let written = Product::open(&target).expect("bundle");
     let fields = serde_json::to_string_pretty(written.manifest()).expect("JSON");
-    std::fs::write(folder.join("format-2.json"), fields + "\n").expect("write");
+    std::fs::write(folder.join(format!("{name}.json")), fields + "\n").expect("write");
     println!(
         "{} bytes, BLAKE3 {}",
         written.size(),

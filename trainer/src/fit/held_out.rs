@@ -153,6 +153,13 @@ pub(crate) fn damaged_scores(
     copy_scores(study, partitions, &copies, spec)
 }
 
+/// The middle one of `scores`, of which there is at least one.
+pub(crate) fn median(scores: &[f32]) -> f32 {
+    let mut sorted = scores.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
 /// `-ln(score / threshold)`, how far `score` is under `threshold`; 0 where it is above.
 pub(crate) fn shortfall(score: f32, threshold: f32) -> f64 {
     // Where all goods are alike the threshold may be 0, and every score above it is caught.

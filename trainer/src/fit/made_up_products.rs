@@ -1,12 +1,13 @@
 //! Made-up products for tests: sections and manifests with nothing fitted behind them.
 
 use super::sections;
-use partgate::backbone::{BackboneSpec, InputGeometry, InputSpec, TapSpec};
+use partgate::backbone::{BackboneSpec, InputGeometry, InputSpec, Rect, TapSpec};
 use partgate::network::Precision;
 use partgate::product::{
     DType, Manifest, Method, Parity, PositionEvidence, SectionBytes, SectionKind, Training,
 };
 use partgate::score::{Border, PositionMask, Rule, SightingTable};
+use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds};
 
 pub(super) fn bound(threshold: f32, rate: f64) -> Bound {
@@ -74,8 +75,8 @@ pub(super) fn position(sightings: u32) -> PositionEvidence {
     }
 }
 
-/// A product for a square picture of `side` pixels, taps of `channels` at strides 8 and 16.
-pub(super) fn manifest(side: usize, channels: [u32; 2], method: Method) -> Manifest {
+/// A product for pictures of `size` pixels, taps of `channels` at strides 8 and 16.
+pub(super) fn manifest(size: Size, channels: [u32; 2], method: Method) -> Manifest {
     let tap = |name: &str, channels, stride| TapSpec {
         output: name.into(),
         channels,
@@ -88,11 +89,7 @@ pub(super) fn manifest(side: usize, channels: [u32; 2], method: Method) -> Manif
         created_unix: None,
         tool_version: "tests".into(),
         minimum_runtime: [0, 1, 0],
-        input: InputGeometry {
-            roi: None,
-            resize: side as u32,
-            crop: side as u32,
-        },
+        input: InputGeometry::whole(None, size),
         backbone: BackboneSpec {
             name: "tiny".into(),
             precision: Precision::F32,
@@ -134,5 +131,46 @@ pub(super) fn manifest(side: usize, channels: [u32; 2], method: Method) -> Manif
         goldens: Vec::new(),
         audit: Vec::new(),
         sections: Vec::new(),
+    }
+}
+
+/// Sizes of the inputs of a golden bundle.
+pub(super) struct GoldenInputs {
+    pub(super) first: InputGeometry,
+    pub(super) second: InputGeometry,
+}
+
+impl GoldenInputs {
+    fn new([resize, crop]: [Size; 2], [other_resize, other_crop]: [Size; 2]) -> Self {
+        let roi = Rect {
+            x: 4,
+            y: 2,
+            width: 72,
+            height: 74,
+        };
+        Self {
+            first: InputGeometry {
+                roi: Some(roi),
+                resize,
+                crop,
+            },
+            second: InputGeometry {
+                roi: None,
+                resize: other_resize,
+                crop: other_crop,
+            },
+        }
+    }
+
+    pub(super) fn format_2() -> Self {
+        let square = Size::square;
+        Self::new([square(72), square(64)], [square(40), square(32)])
+    }
+
+    pub(super) fn format_3() -> Self {
+        Self::new(
+            [Size::new(104, 72), Size::new(96, 64)],
+            [Size::new(56, 40), Size::new(48, 32)],
+        )
     }
 }

@@ -227,7 +227,7 @@ pub(crate) fn fit_member(
         Ok::<_, TrainError>((copies, chosen))
     })?;
     let rule = timed(&mut seconds.thresholds, || {
-        let rule = if settings.refine {
+        let rule = if settings.refines(images.paths.len()) {
             MemberRule::refined(&study, chosen.spec, &copies)?
         } else {
             MemberRule::given(&study, chosen.spec)?

@@ -3,6 +3,7 @@
 //! `settings -> plan -> study (features, folds) -> held-out scores -> choice, refinement -> member
 //! -> ensemble -> bundle`; each step imports only from steps before it.
 
+pub(crate) mod aspect;
 mod available;
 mod bundle;
 mod cache;
@@ -42,6 +43,7 @@ mod seconds;
 mod sections;
 pub(crate) mod settings;
 mod shift;
+pub(crate) mod size_choice;
 pub(crate) mod study;
 pub(crate) mod thresholds;
 mod training;
@@ -77,7 +79,7 @@ pub(crate) fn fit(images: &GoodImages, settings: &Settings) -> Result<FittedProd
                 index + 1,
                 plans.len(),
                 plan.file.spec.name,
-                plan.settings.features.input.side()
+                plan.settings.features.input.size().briefly()
             );
         }
         members.push(fit_member(images, plan, &mut seconds)?);

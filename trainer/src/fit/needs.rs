@@ -15,6 +15,7 @@ use image::{ImageDecoder, ImageReader};
 use partgate::backbone::Precision;
 use partgate::product::MAX_FILE;
 use partgate::score::NeighbourhoodShape;
+use partgate::size::Size;
 use std::path::Path;
 
 const MIB: u64 = 1 << 20;
@@ -109,7 +110,7 @@ impl Sizes {
             .map_err(|e| TrainError::Setting(e.to_string()))?;
         let input = &settings.features.input;
         input.check(spec.input.multiple_of)?;
-        let cells = (spec.grid(input.side()) as u64).pow(2);
+        let cells = spec.grid(input.size()).area() as u64;
         let all = cells * images as u64;
         let rows = (all as f64 * settings.bank_ratio).ceil() as u64;
         let rules = match settings.rule {
@@ -128,7 +129,7 @@ impl Sizes {
         let paper = match settings.network {
             NetworkForm::Paper { layers, .. } if network => {
                 let shape = settings.network_shape(
-                    spec.grid(input.side()),
+                    spec.grid(input.size()),
                     mapped as usize,
                     rows.min(settings.entries as u64) as usize,
                     spec.precision,
@@ -175,13 +176,12 @@ fn copies(images: usize) -> u64 {
 }
 
 /// The most memory that fitting a member on `images` images takes, bytes: features, and the work of
-/// the folds and of the bank on top of them. `alone` says that the product has no other.
+/// the folds and of the bank on top of them.
 fn memory_bytes(
     file: &BackboneFile,
     settings: &Settings,
     images: usize,
     threads: u64,
-    alone: bool,
 ) -> Result<u64, TrainError> {
     let sizes = Sizes::new(file, settings, images)?;
     let (cells, all, rows) = (sizes.cells, sizes.all, sizes.rows);
@@ -218,13 +218,11 @@ fn memory_bytes(
         // Every bank keeps its network's file.
         work += banks * paper.bytes;
     }
-    if settings.refine {
-        // Scores, changed shares and refined scores of every good image.
-        work += all * 12;
+    if settings.refines(images) {
+        // Scores, changed shares and refined scores of every good image, in each partition.
+        work += all * 12 * settings.partitions(images) as u64;
     }
-    if settings.rule.is_none() || settings.refine || !alone {
-        work += copies(images) * cells * (dimensions + 2) * 4;
-    }
+    work += copies(images) * cells * (dimensions + 2) * 4;
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
 }
 
@@ -241,7 +239,7 @@ fn memory_mib(plans: &[MemberPlan], images: usize, threads: u64) -> Result<u64, 
     let alone = plans.len() == 1;
     let (mut most, mut kept) = (0, 0);
     for plan in plans {
-        let work = memory_bytes(&plan.file, &plan.settings, images, threads, alone)?;
+        let work = memory_bytes(&plan.file, &plan.settings, images, threads)?;
         most = most.max(work);
         if !alone {
             kept += kept_bytes(plan, images)?;
@@ -260,8 +258,8 @@ pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), Tr
     log::info!("a fit on {images} images takes up to {needed_mib} MiB of memory");
     match available_mib() {
         Some(available_mib) if needed_mib > available_mib => {
-            let sides = plans.iter().map(|p| p.settings.features.input.side());
-            let sides: Vec<String> = sides.map(|side| side.to_string()).collect();
+            let sizes = plans.iter().map(|p| p.settings.features.input.size());
+            let sizes: Vec<String> = sizes.map(Size::briefly).collect();
             let paper = match plans[0].settings.network {
                 NetworkForm::Edge => "",
                 NetworkForm::Paper { .. } => {
@@ -271,7 +269,7 @@ pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), Tr
             Err(TrainError::Memory {
                 what: format!(
                     "a fit on {images} images at {} px{paper}",
-                    sides.join(" + ")
+                    sizes.join(" + ")
                 ),
                 needed_mib,
                 available_mib,
@@ -319,13 +317,13 @@ mod tests {
     use super::*;
     use crate::cli::fit::default_settings;
 
-    fn plans(sizes: &[u32]) -> Vec<MemberPlan> {
+    fn plans(sizes: &[usize]) -> Vec<MemberPlan> {
         let mut settings = default_settings();
         settings.others = sizes
             .iter()
             .map(|&size| OtherMember {
                 backbone: None,
-                size: Some(size),
+                size: Some(Size::square(size)),
             })
             .collect();
         settings.members().expect("members")
@@ -367,7 +365,7 @@ mod tests {
 
     #[test]
     fn members_are_fitted_one_after_the_other() {
-        let needed = |sizes: &[u32]| memory_mib(&plans(sizes), 700, 2).expect("a need");
+        let needed = |sizes: &[usize]| memory_mib(&plans(sizes), 700, 2).expect("a need");
         let (one, two, three) = (needed(&[]), needed(&[320]), needed(&[320, 224]));
         let larger = memory_mib(&plans(&[320])[1..], 700, 2).expect("a need");
         // The larger one's work, and what the others leave: not the sum of both.

@@ -16,6 +16,7 @@ use edge::EdgeLayers;
 use paper::{Moments, PaperLayers};
 use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
 use partgate::seed::Rng;
+use partgate::size::Size;
 
 /// Images a step: about the published 2,048 cells at 32 x 32.
 const BATCH: usize = 2;
@@ -188,11 +189,12 @@ impl NeighbourhoodModel {
         highest
     }
 
-    /// The network as ONNX: input `features` `[1, grid, grid, dimensions]`, output `logits`
-    /// `[1, entries, grid, grid]`.
+    /// The network as ONNX: input `features` `[1, rows, columns, dimensions]`, output `logits`
+    /// `[1, entries, rows, columns]`.
     pub(crate) fn onnx(&self, int8: bool) -> Vec<u8> {
         let shape = &self.shape;
-        let [d, k, grid] = [shape.dimensions, shape.entries, shape.grid].map(|v| v as usize);
+        let [d, k] = [shape.dimensions, shape.entries].map(|v| v as usize);
+        let Size { width, height } = shape.grid;
         let mut graph = Graph::new(int8);
         let x = graph.channels_first("features");
         let x = graph.standardise(&x, &self.shift, &self.scale);
@@ -204,9 +206,9 @@ impl NeighbourhoodModel {
             }
         };
         graph.finish(
-            ("features", &[1, grid, grid, d]),
+            ("features", &[1, height, width, d]),
             &x,
-            ("logits", &[1, k, grid, grid]),
+            ("logits", &[1, k, height, width]),
             "partgate-train",
         )
     }

@@ -4,9 +4,10 @@
 use super::*;
 use partgate::network::{Precision, Threads};
 use partgate::score::NeighbourhoodNetwork;
+use partgate::size::Size;
 
-const GRID: usize = 7;
-const CELLS: usize = GRID * GRID;
+const GRID: Size = Size::new(9, 6);
+const CELLS: usize = GRID.area();
 const D: usize = 6;
 const IMAGES: usize = 4;
 
@@ -19,7 +20,7 @@ fn images(seed: u64, entries: usize) -> (Features, Vec<u16>) {
     let mut targets = Vec::new();
     for image in 0..IMAGES {
         for cell in 0..CELLS {
-            let entry = (cell / GRID / 2 + cell % GRID / 2 + image % 2) % entries;
+            let entry = (cell / GRID.width / 2 + cell % GRID.width / 2 + image % 2) % entries;
             targets.push(entry as u16);
             values.extend((0..D).map(|k| rows[entry * D + k] + 0.3 * rng.gaussian()));
         }
@@ -30,7 +31,7 @@ fn images(seed: u64, entries: usize) -> (Features, Vec<u16>) {
 
 fn shape(window: u32, place: bool) -> NeighbourhoodShape {
     NeighbourhoodShape {
-        grid: GRID as u32,
+        grid: GRID,
         dimensions: D as u32,
         window,
         bottleneck: 5,
@@ -114,9 +115,9 @@ fn a_cell_has_no_say_in_what_it_ought_to_be() {
                 assert_eq!(bits(&after[x]), bits(&before[x]), "{what}: itself");
                 let mut any = false;
                 for cell in 0..CELLS {
-                    let away = (cell / GRID)
-                        .abs_diff(x / GRID)
-                        .max((cell % GRID).abs_diff(x % GRID));
+                    let away = (cell / GRID.width)
+                        .abs_diff(x / GRID.width)
+                        .max((cell % GRID.width).abs_diff(x % GRID.width));
                     let same = bits(&after[cell]) == bits(&before[cell]);
                     assert!(away <= reach || same, "{what}: {cell} is out of reach");
                     any |= !same;

@@ -2,11 +2,13 @@
 //!
 //! Most products have one member, an ensemble has up to [`MAX_MEMBERS`].
 
+use super::aspect;
 use super::catalogue::{self, BackboneFile};
 use super::settings::{OtherMember, Settings};
 use crate::error::TrainError;
 use partgate::backbone::InputGeometry;
 use partgate::product::MAX_MEMBERS;
+use partgate::size::Size;
 
 /// Settings and network of one member.
 pub(crate) struct MemberPlan {
@@ -14,7 +16,7 @@ pub(crate) struct MemberPlan {
     pub(crate) file: BackboneFile,
 }
 
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 {
         a
     } else {
@@ -24,20 +26,41 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 
 impl OtherMember {
     /// The first member's view at this member's size.
-    fn input(&self, first: &InputGeometry) -> Result<InputGeometry, TrainError> {
-        let resize = self.size.unwrap_or(first.resize);
-        let step = first.resize / greatest_common_divisor(first.resize, first.crop).max(1);
-        if !resize.is_multiple_of(step.max(1)) {
+    fn input(
+        &self,
+        first: &InputGeometry,
+        multiple_of: usize,
+    ) -> Result<InputGeometry, TrainError> {
+        let resize = match self.size {
+            None => first.resize,
+            Some(size) if size.is_square() && !first.resize.is_square() => {
+                aspect::sized(first.resize, size.width, multiple_of)
+                    .map_err(|problem| TrainError::Setting(format!("{self}: {problem}")))?
+            }
+            Some(size) => size,
+        };
+        if !aspect::alike(resize, first.resize, multiple_of) {
             return Err(TrainError::Setting(format!(
-                "{self}: every member sees the same part of the picture, and the central {} of {} pixels are no whole number of {resize}; take a multiple of {step}",
-                first.crop, first.resize
+                "{self}: every member sees the picture at one aspect, that of the first member's {} pixels; give one number, for about as many pixels as a square of it",
+                first.resize
             )));
         }
-        let crop = u64::from(first.crop) * u64::from(resize) / u64::from(first.resize.max(1));
+        let crop = |side: usize, crop: usize, of: usize| {
+            let step = of / greatest_common_divisor(of, crop).max(1);
+            if side.is_multiple_of(step.max(1)) {
+                return Ok(crop * side / of.max(1));
+            }
+            Err(TrainError::Setting(format!(
+                "{self}: every member sees the same part of the picture, and the central {crop} of {of} pixels are no whole number of {side}; take a multiple of {step}"
+            )))
+        };
         Ok(InputGeometry {
             roi: first.roi,
             resize,
-            crop: u32::try_from(crop).unwrap_or(u32::MAX),
+            crop: Size::new(
+                crop(resize.width, first.crop.width, first.resize.width)?,
+                crop(resize.height, first.crop.height, first.resize.height)?,
+            ),
         })
     }
 }
@@ -71,17 +94,17 @@ impl Settings {
             if let Some(backbone) = &other.backbone {
                 settings.backbone.clone_from(backbone);
             }
-            settings.features.input = other.input(input)?;
             let within = |error: TrainError| TrainError::Setting(format!("{other}: {error}"));
             let file = catalogue::backbone(&settings.backbone)
                 .and_then(checked)
                 .map_err(within)?;
+            settings.features.input = other.input(input, file.spec.input.multiple_of as usize)?;
             let own = &settings.features.input;
             own.check(file.spec.input.multiple_of)
                 .map_err(|error| within(error.into()))?;
-            settings.map_side = Some(self.map_side.unwrap_or(input.side()));
+            settings.map_size = Some(self.map_size.unwrap_or(input.size()));
             // A blur of so many of the first member's pixels, in this one's.
-            let scale = own.side() as f32 / input.side() as f32;
+            let scale = own.size().mean_side() / input.size().mean_side();
             settings.sigma = self.sigma.map(|sigma| sigma * scale);
             let same = |plan: &MemberPlan| {
                 plan.file.onnx == file.onnx && plan.settings.features.input == *own
@@ -110,18 +133,18 @@ fn checked(file: BackboneFile) -> Result<BackboneFile, TrainError> {
 mod tests {
     use super::*;
 
-    fn first(resize: u32, crop: u32) -> InputGeometry {
+    fn first(resize: usize, crop: usize) -> InputGeometry {
         InputGeometry {
             roi: None,
-            resize,
-            crop,
+            resize: Size::square(resize),
+            crop: Size::square(crop),
         }
     }
 
-    fn sized(size: u32) -> OtherMember {
+    fn sized(side: usize) -> OtherMember {
         OtherMember {
             backbone: None,
-            size: Some(size),
+            size: Some(Size::square(side)),
         }
     }
 
@@ -132,17 +155,47 @@ mod tests {
             (first(256, 224), 512, first(512, 448)),
             (first(256, 224), 128, first(128, 112)),
         ] {
-            assert_eq!(sized(size).input(&given).expect("a geometry"), want);
+            assert_eq!(sized(size).input(&given, 16).expect("a geometry"), want);
         }
-        let input = OtherMember::default().input(&first(256, 224));
+        let input = OtherMember::default().input(&first(256, 224), 32);
         assert_eq!(input.expect("a geometry"), first(256, 224));
         let error = sized(300)
-            .input(&first(256, 224))
+            .input(&first(256, 224), 32)
             .expect_err("half a pixel");
         let error = error.to_string();
         assert!(
             error.contains("--member size=300") && error.contains("multiple of 8"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_member_keeps_the_aspect_of_the_first_one() {
+        let given = InputGeometry::whole(None, Size::new(224, 288));
+        let at = |size: Size| OtherMember {
+            backbone: None,
+            size: Some(size),
+        };
+        let input = |member: OtherMember| member.input(&given, 32);
+        let larger = input(sized(320)).expect("a geometry");
+        assert_eq!(larger, InputGeometry::whole(None, Size::new(288, 384)));
+        let named = input(at(Size::new(448, 576))).expect("a geometry");
+        assert_eq!(named, InputGeometry::whole(None, Size::new(448, 576)));
+        let error = input(at(Size::new(288, 224))).expect_err("another aspect");
+        let error = error.to_string();
+        assert!(
+            error.contains("--member size=288x224") && error.contains("224 x 288"),
+            "{error}"
+        );
+        // A square first member has square others.
+        assert!(at(Size::new(320, 256)).input(&first(256, 256), 32).is_err());
+        // The same part of the picture, both ways.
+        let cropped = InputGeometry {
+            roi: None,
+            resize: Size::new(256, 512),
+            crop: Size::new(192, 512),
+        };
+        let half = at(Size::new(128, 256)).input(&cropped, 32);
+        assert_eq!(half.expect("a geometry").crop, Size::new(96, 256));
     }
 }

@@ -2,19 +2,20 @@
 //! 2211.12634, equation 5, as counts).
 
 use partgate::score::PositionMask;
+use partgate::size::Size;
 use rayon::prelude::*;
 
-/// Sightings of bank rows: `nearest[image][cell]` flattened, for a `grid` x `grid` grid.
+/// Sightings of bank rows: `nearest[image][cell]` flattened, for a feature grid.
 pub(crate) struct Sightings<'a> {
     pub(crate) nearest: &'a [u32],
-    pub(crate) grid: usize,
+    pub(crate) grid: Size,
     pub(crate) rows: usize,
 }
 
 /// The window in which a sighting counts: 9 cells on the published 60 x 60 grid, in proportion on
-/// others, odd, at least 3.
-pub(crate) fn default_window(grid: usize) -> usize {
-    let cells = 9.0 * grid as f64 / 60.0;
+/// others (of one that is not square, to the side of the square of as many cells), odd, at least 3.
+pub(crate) fn default_window(grid: Size) -> usize {
+    let cells = 9.0 * f64::from(grid.mean_side()) / 60.0;
     (2 * ((cells - 1.0) / 2.0).round() as usize + 1).max(3)
 }
 
@@ -32,7 +33,8 @@ pub(crate) fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u
         grid,
         rows,
     } = *sightings;
-    let cells = grid * grid;
+    let Size { width, height } = grid;
+    let cells = grid.area();
     let mut single = vec![0u32; cells * rows];
     for image in nearest.chunks_exact(cells) {
         for (cell, &row) in image.iter().enumerate() {
@@ -45,10 +47,10 @@ pub(crate) fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u
         .par_chunks_mut(rows)
         .enumerate()
         .for_each(|(cell, out)| {
-            let (y, x) = (cell / grid, cell % grid);
-            for near_y in y.saturating_sub(reach)..(y + reach + 1).min(grid) {
-                for near_x in x.saturating_sub(reach)..(x + reach + 1).min(grid) {
-                    let counts = &single[(near_y * grid + near_x) * rows..][..rows];
+            let (y, x) = (cell / width, cell % width);
+            for near_y in y.saturating_sub(reach)..(y + reach + 1).min(height) {
+                for near_x in x.saturating_sub(reach)..(x + reach + 1).min(width) {
+                    let counts = &single[(near_y * width + near_x) * rows..][..rows];
                     for (o, c) in out.iter_mut().zip(counts) {
                         *o += c;
                     }
@@ -63,7 +65,7 @@ pub(crate) fn windowed_counts(sightings: &Sightings<'_>, window: usize) -> Vec<u
 /// all of them.
 pub(crate) fn fit_mask(sightings: &Sightings<'_>, window: usize, needed: usize) -> PositionMask {
     let counts = windowed_counts(sightings, window);
-    let mut mask = PositionMask::nothing(sightings.grid * sightings.grid, sightings.rows);
+    let mut mask = PositionMask::nothing(sightings.grid.area(), sightings.rows);
     for (cell, counts) in counts.chunks_exact(sightings.rows).enumerate() {
         let mut any = false;
         for (row, &count) in counts.iter().enumerate() {
@@ -139,10 +141,11 @@ mod tests {
 
     #[test]
     fn windows_scale_with_the_grid() {
-        assert_eq!(default_window(60), 9);
-        assert_eq!(default_window(32), 5);
-        assert_eq!(default_window(28), 5);
-        assert_eq!(default_window(8), 3);
+        for (side, window) in [(60, 9), (32, 5), (28, 5), (8, 3)] {
+            assert_eq!(default_window(Size::square(side)), window);
+        }
+        assert_eq!(default_window(Size::new(8, 128)), 5);
+        assert_eq!(default_window(Size::new(128, 8)), 5);
         // The published case: 1 % of the cells at 60 x 60 asks for two sightings.
         assert_eq!(published_sightings(100, 9, 3600), 2);
         assert_eq!(published_sightings(31, 5, 512), 1);
@@ -150,32 +153,37 @@ mod tests {
 
     #[test]
     fn counts_are_those_of_adding_each_sighting_to_its_window() {
-        let (grid, rows, images, window) = (6usize, 5, 4, 3usize);
         let mut rng = Rng::new(2);
-        let nearest: Vec<u32> = (0..images * grid * grid)
-            .map(|_| rng.below(rows) as u32)
-            .collect();
-        let sightings = Sightings {
-            nearest: &nearest,
-            grid,
-            rows,
-        };
-        let got = windowed_counts(&sightings, window);
-        let mut want = vec![0u32; grid * grid * rows];
-        let reach = (window / 2) as isize;
-        for (i, &row) in nearest.iter().enumerate() {
-            let cell = i % (grid * grid);
-            let (y, x) = ((cell / grid) as isize, (cell % grid) as isize);
-            for dy in -reach..=reach {
-                for dx in -reach..=reach {
-                    let (yy, xx) = (y + dy, x + dx);
-                    if (0..grid as isize).contains(&yy) && (0..grid as isize).contains(&xx) {
-                        want[(yy * grid as isize + xx) as usize * rows + row as usize] += 1;
+        for round in 0..20 {
+            let square = Size::square(6);
+            let random = Size::new(1 + rng.below(12), 1 + rng.below(12));
+            let grid = if round == 0 { square } else { random };
+            let (rows, images, window) = (5, 4, 3 + 2 * (round % 3));
+            let nearest: Vec<u32> = (0..images * grid.area())
+                .map(|_| rng.below(rows) as u32)
+                .collect();
+            let sightings = Sightings {
+                nearest: &nearest,
+                grid,
+                rows,
+            };
+            let got = windowed_counts(&sightings, window);
+            let mut want = vec![0u32; grid.area() * rows];
+            let reach = (window / 2) as isize;
+            let (w, h) = (grid.width as isize, grid.height as isize);
+            for (i, &row) in nearest.iter().enumerate() {
+                let cell = (i % grid.area()) as isize;
+                for dy in -reach..=reach {
+                    for dx in -reach..=reach {
+                        let (yy, xx) = (cell / w + dy, cell % w + dx);
+                        if (0..h).contains(&yy) && (0..w).contains(&xx) {
+                            want[(yy * w + xx) as usize * rows + row as usize] += 1;
+                        }
                     }
                 }
             }
+            assert_eq!(got, want, "{grid}");
         }
-        assert_eq!(got, want);
     }
 
     #[test]
@@ -183,7 +191,7 @@ mod tests {
         let nearest = vec![3u32; 16];
         let sightings = Sightings {
             nearest: &nearest,
-            grid: 4,
+            grid: Size::square(4),
             rows: 7,
         };
         let mask = fit_mask(&sightings, 3, 1000);
@@ -191,7 +199,7 @@ mod tests {
         assert!((mask.allowed_share() - 1.0 / 7.0).abs() < 1e-9);
         let nothing = Sightings {
             nearest: &[],
-            grid: 4,
+            grid: Size::square(4),
             rows: 7,
         };
         let mask = fit_mask(&nothing, 3, 1);

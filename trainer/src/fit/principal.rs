@@ -160,6 +160,7 @@ fn orthonormalise(basis: &mut [Vec<f64>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use partgate::size::Size;
 
     /// Features that vary by 9, 4 and 1 in three directions of six, and hardly at all in the others.
     fn made_up(seed: u64) -> (Features, [[f64; 6]; 3]) {
@@ -183,7 +184,7 @@ mod tests {
             .collect();
         let array = |i: usize| std::array::from_fn(|k| directions[i][k]);
         (
-            Features::made_up(values, 4, 10),
+            Features::made_up(values, 4, Size::square(10)),
             [array(0), array(1), array(2)],
         )
     }
@@ -226,7 +227,7 @@ mod tests {
 
     #[test]
     fn features_without_variance_have_directions_too() {
-        let features = Features::made_up(vec![2.0; 2 * 9 * 4], 2, 3);
+        let features = Features::made_up(vec![2.0; 2 * 9 * 4], 2, Size::square(3));
         let found = principal_map(&features, &[false; 9], 2, 0);
         assert!(found.weights.iter().all(|w| w.is_finite()));
         assert_eq!(found.variance_kept, 1.0);

@@ -175,11 +175,7 @@ impl RefinementTraining {
     fn new(study: &Study<'_>, held_out: &HeldOut) -> Self {
         let (fitter, features) = (&study.fitter, &study.fitter.features);
         Self {
-            shape: default_shape(
-                features.grid as u32,
-                features.dimensions as u32,
-                fitter.precision,
-            ),
+            shape: default_shape(features.grid, features.dimensions as u32, fitter.precision),
             scale: scale_of(&held_out.scores),
             learning: Learning {
                 steps: STEPS,

@@ -19,6 +19,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use partgate::network::{NetworkError, Precision, Threads};
 use partgate::refine::{RefinementShape, Refiner};
 use partgate::seed::Rng;
+use partgate::size::Size;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -43,7 +44,7 @@ const AUROC_SLACK: f64 = 0.005;
 const CAUGHT_SLACK: f64 = 0.02;
 
 /// The usual network: 7.6 thousand products a cell with 152 features, 0.008 GMAC at 32 x 32.
-pub(crate) fn default_shape(grid: u32, dimensions: u32, precision: Precision) -> RefinementShape {
+pub(crate) fn default_shape(grid: Size, dimensions: u32, precision: Precision) -> RefinementShape {
     RefinementShape {
         grid,
         dimensions,
@@ -148,12 +149,14 @@ impl Layers {
     /// `input` is `[images, cells, dimensions + 1]` as [`RefinementModel::input`] makes it.
     fn forward(&self, input: Tensor<3>, shape: &RefinementShape) -> Stages {
         let [n, cells, d] = input.dims();
-        let [grid, c] = [shape.grid, shape.channels].map(|v| v as usize);
+        let (grid, c) = (shape.grid, shape.channels as usize);
         let flat = input.reshape([n * cells, d]);
         let mut x = relu(flat.matmul(self.first.val()) + self.first_bias.val().unsqueeze());
         let mut rectified = vec![x.clone()];
         for block in &self.blocks {
-            let map = x.reshape([n, grid, grid, c]).permute([0, 3, 1, 2]);
+            let map = x
+                .reshape([n, grid.height, grid.width, c])
+                .permute([0, 3, 1, 2]);
             let map = relu(conv2d(
                 map,
                 block.spatial.val(),
@@ -174,17 +177,18 @@ impl Layers {
 
 /// Half the mean squared error, and a quarter each of that of the horizontal and the vertical
 /// differences.
-fn loss(correction: Tensor<2>, wanted: Tensor<2>, images: usize, grid: usize) -> Tensor<1> {
-    let error = (correction - wanted).reshape([images, grid, grid]);
+fn loss(correction: Tensor<2>, wanted: Tensor<2>, images: usize, grid: Size) -> Tensor<1> {
+    let Size { width, height } = grid;
+    let error = (correction - wanted).reshape([images, height, width]);
     let square = |error: Tensor<3>| (error.clone() * error).mean();
     let level = square(error.clone()).mul_scalar(0.5);
-    if grid < 2 {
+    if grid.shorter() < 2 {
         return level;
     }
     let part =
         |rows: Range<usize>, columns: Range<usize>| error.clone().slice([0..images, rows, columns]);
-    let across = part(0..grid, 1..grid) - part(0..grid, 0..grid - 1);
-    let down = part(1..grid, 0..grid) - part(0..grid - 1, 0..grid);
+    let across = part(0..height, 1..width) - part(0..height, 0..width - 1);
+    let down = part(1..height, 0..width) - part(0..height - 1, 0..width);
     level + (square(across) + square(down)).mul_scalar(0.25)
 }
 
@@ -249,11 +253,11 @@ impl RefinementModel {
         learning: &Learning,
         tick: &(dyn Fn() + Sync),
     ) -> Self {
-        let [grid, d] = [shape.grid, shape.dimensions].map(|v| v as usize);
+        let (grid, d) = (shape.grid, shape.dimensions as usize);
         assert!(!samples.is_empty(), "nothing to learn from");
         let fits = |s: &&Sample<'_>| {
             let cells = [s.scores.len(), s.changed.len(), s.features.len() / d];
-            cells == [grid * grid; 3]
+            cells == [grid.area(); 3]
         };
         assert!(samples.iter().all(fits), "samples of another shape");
         let device = Device::flex().autodiff();
@@ -340,11 +344,11 @@ impl RefinementModel {
         highest
     }
 
-    /// The network as ONNX: input `cells` `[1, grid, grid, dimensions + 1]`, the last channel being
-    /// the score over the scale; output `refined` `[1, 1, grid, grid]` in the same unit.
+    /// The network as ONNX: input `cells` `[1, rows, columns, dimensions + 1]`, the last channel being
+    /// the score over the scale; output `refined` `[1, 1, rows, columns]` in the same unit.
     pub(crate) fn onnx(&self, int8: bool) -> Vec<u8> {
-        let [grid, d, c] =
-            [self.shape.grid, self.shape.dimensions, self.shape.channels].map(|v| v as usize);
+        let Size { width, height } = self.shape.grid;
+        let [d, c] = [self.shape.dimensions, self.shape.channels].map(|v| v as usize);
         let layers = &self.layers;
         let mut highest = self.highest.iter().copied();
         let mut graph = Graph::new(int8);
@@ -380,9 +384,9 @@ impl RefinementModel {
         let refined = graph.add(&score, &correction);
         let refined = graph.relu(&refined);
         graph.finish(
-            ("cells", &[1, grid, grid, d + 1]),
+            ("cells", &[1, height, width, d + 1]),
             &refined,
-            ("refined", &[1, 1, grid, grid]),
+            ("refined", &[1, 1, height, width]),
             "partgate-train",
         )
     }

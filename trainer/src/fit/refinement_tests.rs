@@ -1,12 +1,12 @@
 use super::*;
 
-const GRID: usize = 8;
+const GRID: Size = Size::new(10, 6);
 const D: usize = 6;
-const CELLS: usize = GRID * GRID;
+const CELLS: usize = GRID.area();
 
 fn shape(precision: Precision) -> RefinementShape {
     RefinementShape {
-        grid: GRID as u32,
+        grid: GRID,
         dimensions: D as u32,
         channels: 8,
         blocks: 2,
@@ -28,13 +28,13 @@ fn images(count: usize, seed: u64) -> Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> {
     let mut rng = Rng::new(seed);
     (0..count)
         .map(|index| {
-            let (top, left) = (rng.below(GRID - 2), rng.below(GRID - 2));
+            let (top, left) = (rng.below(GRID.height - 2), rng.below(GRID.width - 2));
             let mut features: Vec<f32> =
                 (0..CELLS * D).map(|_| 3.0 + 2.0 * rng.gaussian()).collect();
             let mut scores: Vec<f32> = (0..CELLS).map(|_| 10.0 * rng.between(0.3, 1.0)).collect();
             let mut changed = vec![0.0; CELLS];
             if index % 2 == 1 {
-                for cell in (0..4).map(|i| (top + i / 2) * GRID + left + i % 2) {
+                for cell in (0..4).map(|i| (top + i / 2) * GRID.width + left + i % 2) {
                     changed[cell] = rng.between(0.4, 1.0);
                     features[cell * D + 1] += 6.0;
                     features[cell * D + 4] -= 6.0;

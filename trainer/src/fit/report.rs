@@ -7,12 +7,14 @@ use super::outliers::{Outlier, outliers};
 use super::region::PartBox;
 use super::seconds::FitSeconds;
 use super::shift::ShiftSensitivity;
+use super::size_choice::SizeChoice;
 use crate::dataset::GoodImages;
 use partgate::backbone::Rect;
 use partgate::product::{
     Choice, DensityEvidence, NeighbourhoodEvidence, Operating, PositionEvidence, RefinementEvidence,
 };
 use partgate::score::Rule;
+use partgate::size::Size;
 use partgate::verdict::Thresholds;
 use serde::Serialize;
 
@@ -36,6 +38,9 @@ pub(crate) struct FitReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) part: Option<PartBox>,
     pub(crate) region: Option<Rect>,
+    /// The comparison behind `--size auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<SizeChoice>,
     /// Share of the features' variance that the map of `dimensions` directions keeps; `None` without
     /// a map.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +110,7 @@ impl FittedProduct {
             dimensions: first.dimensions,
             backbone: first.backbone.name.clone(),
             part: None,
+            size: None,
             region: manifest.input.roi,
             variance_kept: first.variance_kept,
             rule: first.spec.rule,
@@ -145,8 +151,9 @@ pub(crate) struct EnsembleReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct MemberReport {
     pub(crate) backbone: String,
-    /// Side of the network's input, pixels.
-    pub(crate) side: usize,
+    /// The network's input, pixels; a square is told by its side.
+    #[serde(rename = "side")]
+    pub(crate) size: Size,
     pub(crate) rule: String,
     pub(crate) bank_rows: usize,
     pub(crate) dimensions: usize,
@@ -169,7 +176,7 @@ impl EnsembleReport {
             members: members
                 .map(|((index, member), &scale)| MemberReport {
                     backbone: member.backbone.name.clone(),
-                    side: member.input.side(),
+                    size: member.input.size(),
                     rule: member.spec.to_string(),
                     bank_rows: member.bank_rows,
                     dimensions: member.dimensions,

@@ -18,10 +18,11 @@ use partgate::score::{
     Rule, Scorer, SightingTable,
 };
 use partgate::seed::Rng;
+use partgate::size::Size;
 
-const SIDE: usize = 48;
-const GRID: usize = 6;
-const CELLS: usize = GRID * GRID;
+const SIZE: Size = Size::new(64, 48);
+const GRID: Size = Size::new(8, 6);
+const CELLS: usize = GRID.area();
 const D: usize = 7;
 /// Not a multiple of the lanes: the last word of a mask is part empty.
 const ROWS: usize = 45;
@@ -69,7 +70,7 @@ fn images(bank: &[f32], rng: &mut Rng) -> (Vec<f32>, Vec<u16>) {
             let entry = if rng.below(odd) == 0 {
                 rng.below(ENTRIES)
             } else {
-                (cell / GRID / 2 * 3 + cell % GRID / 2) % ENTRIES
+                (cell / GRID.width / 2 * 3 + cell % GRID.width / 2) % ENTRIES
             };
             targets.push(entry as u16);
             values.extend((0..D).map(|k| bank[entry * D + k] + 0.8 * rng.gaussian()));
@@ -80,7 +81,7 @@ fn images(bank: &[f32], rng: &mut Rng) -> (Vec<f32>, Vec<u16>) {
 
 fn network_shape(seed: u64) -> NeighbourhoodShape {
     NeighbourhoodShape {
-        grid: GRID as u32,
+        grid: GRID,
         dimensions: D as u32,
         window: 3 + 2 * (seed % 2) as u32,
         bottleneck: 5,
@@ -304,7 +305,7 @@ impl Stated {
 
     /// The scorer that a runtime makes of a bundle of this rule.
     fn scorer(&self, world: &RandomProduct, threshold: f32) -> Scorer {
-        let mut manifest = manifest(SIDE, [4, 3], method(self.rule));
+        let mut manifest = manifest(SIZE, [4, 3], method(self.rule));
         let mut sections = vec![
             section(
                 (SectionKind::Backbone, 0),

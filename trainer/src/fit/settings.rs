@@ -6,7 +6,10 @@ use super::rules::RuleSpec;
 use super::thresholds::Risk;
 use partgate::backbone::Precision;
 use partgate::score::{NeighbourhoodForm, NeighbourhoodShape};
+use partgate::size::Size;
 
+/// Fewest good images from which a rule other than the plain bank, or a refinement, is chosen.
+pub(crate) const LEAST_IMAGES: usize = 50;
 /// Above this length of the feature vectors the coreset is chosen under a projection.
 const PROJECT_ABOVE: usize = 256;
 const PROJECTED: usize = 128;
@@ -31,14 +34,15 @@ pub(crate) enum NetworkForm {
 pub(crate) struct OtherMember {
     /// Another network.
     pub(crate) backbone: Option<String>,
-    /// Another side after the resize, pixels.
-    pub(crate) size: Option<u32>,
+    /// Another size after the resize, pixels. A square means the first member's aspect at about as
+    /// many pixels in all.
+    pub(crate) size: Option<Size>,
 }
 
 impl std::fmt::Display for OtherMember {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let backbone = self.backbone.iter().map(|b| format!("backbone={b}"));
-        let size = self.size.iter().map(|s| format!("size={s}"));
+        let size = self.size.iter().map(|s| format!("size={}", s.typed()));
         let parts: Vec<String> = backbone.chain(size).collect();
         write!(f, "--member {}", parts.join(","))
     }
@@ -55,17 +59,18 @@ pub(crate) struct Settings {
     pub(crate) backbone: String,
     /// Further members of an ensemble: the same product by another network, or at another size.
     pub(crate) others: Vec<OtherMember>,
-    /// Side of the maps and of [`Settings::ignore`], pixels; `None` takes the network's input. All
+    /// Size of the maps and of [`Settings::ignore`], pixels; `None` takes the network's input. All
     /// members of an ensemble draw their maps at the first member's size.
-    pub(crate) map_side: Option<usize>,
+    pub(crate) map_size: Option<Size>,
     /// The rule; `None` chooses by held-out goods and damaged copies of them.
     pub(crate) rule: Option<RuleSpec>,
     /// Power of the rows' spacing in the scale of distances under `auto`; 0 leaves them.
     pub(crate) density: f32,
     /// Side of the neighbourhood network's window, cells; `None` takes the sighting window's.
     pub(crate) ring: Option<usize>,
-    /// Whether to train a refinement network and let damaged copies decide its weight.
-    pub(crate) refine: bool,
+    /// Whether to train a refinement network and let damaged copies decide its weight; `None` does so
+    /// where the rule is chosen too.
+    pub(crate) refine: Option<bool>,
     /// Rows of the distribution coreset at most.
     pub(crate) entries: usize,
     pub(crate) network: NetworkForm,
@@ -84,7 +89,7 @@ pub(crate) struct Settings {
     pub(crate) window: Option<usize>,
     /// Sightings that allow a row; `None` takes the published threshold.
     pub(crate) sightings: Option<usize>,
-    /// Pixels that do not count, `[side, side]` of the maps.
+    /// Pixels that do not count, `[height, width]` of the maps.
     pub(crate) ignore: Option<Vec<bool>>,
     pub(crate) folds: usize,
     /// Random splits into folds; `None` decides by the number of images.
@@ -109,6 +114,14 @@ impl Settings {
         self.partitions.unwrap_or(usual)
     }
 
+    /// Whether a refinement network is trained for a product of `images` good images. Weights that
+    /// copies of few images choose are luck: on 31 cookies they helped with one seed and harmed with
+    /// the next.
+    pub(crate) fn refines(&self, images: usize) -> bool {
+        self.refine
+            .unwrap_or(self.rule.is_none() && images >= LEAST_IMAGES)
+    }
+
     /// Dimensions of the projection for vectors of `dimensions`; 0 for none.
     pub(crate) fn projection_for(&self, dimensions: usize) -> usize {
         let usual = if dimensions > PROJECT_ABOVE {
@@ -119,10 +132,10 @@ impl Settings {
         self.projection.unwrap_or(usual)
     }
 
-    /// The neighbourhood network's size on a grid of `grid` x `grid` cells for `entries` rows of D.
+    /// The neighbourhood network's size on the feature grid `grid` for `entries` rows of D.
     pub(crate) fn network_shape(
         &self,
-        grid: usize,
+        grid: Size,
         dimensions: usize,
         entries: usize,
         precision: Precision,
@@ -135,7 +148,7 @@ impl Settings {
             }
         };
         NeighbourhoodShape {
-            grid: grid as u32,
+            grid,
             dimensions: dimensions as u32,
             window: self.ring.unwrap_or(default_window(grid).max(5)) as u32,
             bottleneck: bottleneck as u32,

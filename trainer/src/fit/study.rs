@@ -129,15 +129,15 @@ fn prepare<'a>(
 ) -> Result<(Fitter<'a>, Extractor), TrainError> {
     let input = &settings.features.input;
     input.check(file.spec.input.multiple_of)?;
-    let side = input.side();
-    let map_side = settings.map_side.unwrap_or(side);
+    let size = input.size();
+    let map_size = settings.map_size.unwrap_or(size);
     let features = extract(file, &settings.features, images)?;
     let grid = features.grid;
     let ignored_cells = match &settings.ignore {
-        Some(pixels) => IgnoreMask::new(pixels.clone(), map_side, grid)
+        Some(pixels) => IgnoreMask::new(pixels.clone(), map_size, grid)
             .cells()
             .to_vec(),
-        None => vec![false; grid * grid],
+        None => vec![false; grid.area()],
     };
     if ignored_cells.iter().all(|&ignored| ignored) {
         return Err(TrainError::Setting(
@@ -169,10 +169,10 @@ fn prepare<'a>(
         features,
         principal,
         ignored_cells,
-        side,
-        map_side,
+        size,
+        map_size,
         // The published blur, in proportion to the input.
-        sigma: settings.sigma.unwrap_or(side as f32 / 60.0),
+        sigma: settings.sigma.unwrap_or(size.mean_side() / 60.0),
         precision: file.spec.precision,
     };
     Ok((fitter, extractor))

@@ -93,9 +93,9 @@ impl<'a> Gallery<'a> {
         };
         self.inspector.inspect(&frame).map_err(failed)?;
         let seen = self.view.picture(&frame)?;
-        let side = self.view.side();
+        let size = self.view.size();
         let thresholds = self.inspector.thresholds().clone();
-        let painted = overlay(&seen, self.inspector.map(), side, &thresholds);
+        let painted = overlay(&seen, self.inspector.map(), size, &thresholds);
         let ng = thresholds.ng.threshold;
         let score = ScoreBar {
             score: inspected.score,
@@ -107,20 +107,20 @@ impl<'a> Gallery<'a> {
         let mut plain = seen;
         if !inspected.masks.is_empty() {
             let input = &self.product.manifest().input;
-            let size = (frame.width(), frame.height());
+            let of = (frame.width(), frame.height());
             let masks: Vec<PathBuf> = inspected
                 .masks
                 .iter()
                 .map(|mask| self.root.join(mask))
                 .collect();
-            let truth = defect_mask(&masks, size, input, false)?;
+            let truth = defect_mask(&masks, of, input, false)?;
             let truth: Vec<f32> = truth.into_iter().map(f32::from).collect();
-            contour(&mut plain, &truth, side, 0.5, TRUTH);
+            contour(&mut plain, &truth, size.width, 0.5, TRUTH);
         }
         let caption = name(&inspected.path);
         let (width, height) = self.shown(&frame);
         let picture = |rgb: &[u8], what: &str| {
-            Picture::jpeg(rgb, side, side, format!("{caption}, {what}"))
+            Picture::jpeg(rgb, size.width, size.height, format!("{caption}, {what}"))
                 .map(|p| p.shown_at(width, height))
                 .map_err(|e| TrainError::Setting(format!("{}: {e}", path.display())))
         };
@@ -149,9 +149,9 @@ impl<'a> Gallery<'a> {
         })
     }
 
-    /// The square that the network sees, in the proportions of what it was cut from.
+    /// What the network sees, in the proportions of what it was cut from.
     fn shown(&self, frame: &Frame) -> (usize, usize) {
-        let side = self.view.side();
+        let side = self.view.size().longer();
         let (w, h) = match self.product.manifest().input.roi {
             Some(r) => (r.width as usize, r.height as usize),
             None => (frame.width(), frame.height()),

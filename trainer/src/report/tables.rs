@@ -107,9 +107,9 @@ fn geometry(manifest: &Manifest) -> String {
         ),
         None => String::new(),
     };
-    text += &format!("resized to {0} x {0}", input.resize);
+    text += &format!("resized to {}", input.resize);
     if input.crop != input.resize {
-        text += &format!(", centre {0} x {0}", input.crop);
+        text += &format!(", centre {}", input.crop);
     }
     text
 }
@@ -194,7 +194,7 @@ fn member(member: &MemberData, scale: f32, first_scale: f32) -> Cell {
         format!(
             "{} at {} pixels, rule {}",
             backbone.name,
-            member.input().side(),
+            member.input().size().briefly(),
             member.method().rule
         ),
         format!(

@@ -45,6 +45,8 @@ pub(crate) struct Addition {
 pub(crate) trait Isa: Copy {
     /// Bytes of a block of weights in the order in which the set reads them.
     const WEIGHTS: usize = BLOCK;
+    /// Whether [`Isa::dot_two`] is faster than [`Isa::dot`] twice.
+    const TWO_STEPS: bool = false;
     /// Sixteen i32.
     type Sums: Copy;
     /// Sixteen times four u8.
@@ -68,6 +70,16 @@ pub(crate) trait Isa: Copy {
     unsafe fn spread(from: *const u8) -> Self::Bytes;
     /// Adds four products to each lane.
     unsafe fn dot(sums: Self::Sums, bytes: Self::Bytes, weights: Self::Weights) -> Self::Sums;
+    /// Adds four products to each lane, and four more.
+    #[inline(always)]
+    unsafe fn dot_two(
+        sums: Self::Sums,
+        bytes: [Self::Bytes; 2],
+        weights: [Self::Weights; 2],
+    ) -> Self::Sums {
+        // SAFETY: the caller's.
+        unsafe { Self::dot(Self::dot(sums, bytes[0], weights[0]), bytes[1], weights[1]) }
+    }
     /// Sums times factors, rounded to the nearest, halves to even.
     unsafe fn rounded(sums: Self::Sums, factors: Self::Factors) -> Self::Sums;
     /// Adds the zero point and saturates.

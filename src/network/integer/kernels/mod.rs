@@ -12,6 +12,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_narrow;
+#[cfg(target_arch = "x86_64")]
 mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
@@ -37,7 +39,7 @@ pub use choice::{Kernel, KernelError};
 pub(crate) use depthwise::{Taps, packed_blocks, places, read_quads, touched};
 pub(crate) use isa::{Addition, LANES, QUAD, Saturation};
 pub(crate) use portable::sum_of_bytes;
-pub(crate) use products::{MOST_SUMS, PANELS, Panels, Task, Tile};
+pub(crate) use products::{MOST_SUMS, Narrow, PANELS, Panels, Task, Tile};
 pub(crate) use rows::{Block, Dense, Lines, Other, Source, Wide, Window};
 pub(crate) use tiles::{Filter, Operand};
 

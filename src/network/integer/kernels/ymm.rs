@@ -44,13 +44,17 @@ pub(super) unsafe fn quarters(packed: Pair) -> [__m128i; QUAD] {
 }
 
 /// Implements [`super::isa::Isa`] for `$set` with the dot product `$dot` of two `__m256i`. Blocks of weights
-/// have `$bytes` bytes; `$load` reads one.
+/// have `$bytes` bytes; `$load` reads one. `$own` is what the set does in its own way.
 macro_rules! isa_of_ymm {
     ($set:ident, $weights:ty, $bytes:expr, $load:path, $dot:path) => {
+        isa_of_ymm!($set, $weights, $bytes, $load, $dot, {});
+    };
+    ($set:ident, $weights:ty, $bytes:expr, $load:path, $dot:path, { $($own:item)* }) => {
         // SAFETY of the blocks below: the trait's contract gives the processor and the bytes
         // behind each pointer; every access is unaligned.
         impl Isa for $set {
             const WEIGHTS: usize = $bytes;
+            $($own)*
             type Sums = Pair;
             type Bytes = Pair;
             type Weights = $weights;

@@ -49,7 +49,7 @@ impl<'a> Run<'a> {
         fresh: bool,
         out: &'a Path,
     ) -> Result<Self, TrainError> {
-        let plans = method.settings("")?.members()?;
+        let plans = method.settings_of_a_size("")?.members()?;
         let mut digest = blake3::Hasher::new();
         digest.update(partgate::VERSION.as_bytes());
         // Development builds share a version number; their bytes tell them apart.
@@ -87,10 +87,11 @@ impl<'a> Run<'a> {
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
             return Ok(CategoryRecord { record, kept: true });
         }
-        let mut settings = self.method.settings(name)?;
+        let mut settings = self.method.settings_of_a_size(name)?;
         // Figures are wanted of such a product too; it is noted.
         settings.force = true;
         let goods = goods.surveyed(self.method.asked(None))?;
+        self.method.keep_aspect(&mut settings, &goods)?;
         let FittedProduct {
             bytes,
             report: fitted,

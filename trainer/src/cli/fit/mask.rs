@@ -8,7 +8,7 @@ use partgate::frame::file::read_frame;
 use std::path::Path;
 
 /// Reads the mask `path`, which is drawn over one of the images, and brings it to the network's
-/// view by nearest pixel: `[side, side]`, true where nothing is inspected.
+/// view by nearest pixel: `[height, width]`, true where nothing is inspected.
 ///
 /// # Errors
 /// [`TrainError::Setting`] for a mask of another size than `images`, or one that does not hold the
@@ -50,15 +50,16 @@ pub(super) fn ignore_mask(
             path.display()
         )));
     }
-    let (side, resize) = (input.side(), input.resize as usize);
-    let margin = (resize - side) / 2;
-    let at = |out: usize, from: u32, length: u32| {
-        from as usize + (((out + margin) as f64 + 0.5) * f64::from(length) / resize as f64) as usize
+    let (size, resize) = (input.size(), input.resize);
+    let (left, top) = input.margin();
+    let at = |out: usize, resize: usize, from: u32, length: u32| {
+        from as usize + ((out as f64 + 0.5) * f64::from(length) / resize as f64) as usize
     };
-    Ok((0..side * side)
+    Ok((0..size.area())
         .map(|i| {
-            let y = at(i / side, roi.y, roi.height).min(height - 1);
-            let x = at(i % side, roi.x, roi.width).min(width - 1);
+            let (row, column) = (top + i / size.width, left + i % size.width);
+            let y = at(row, resize.height, roi.y, roi.height).min(height - 1);
+            let x = at(column, resize.width, roi.x, roi.width).min(width - 1);
             black[y * width + x]
         })
         .collect())

@@ -1,5 +1,7 @@
 //! Options of the method, which `fit`, `benchmark` and `ablate` share.
 
+mod input;
+
 use crate::cli::risk::RiskArgs;
 use crate::dataset::Asked;
 use crate::error::TrainError;
@@ -7,9 +9,11 @@ use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
 use crate::fit::{CacheSettings, FeatureSettings, catalogue};
 use clap::{Args, ValueEnum};
+use input::{Aspect, SizeArgument};
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::frame::RIGHT_ALIGNED;
 use partgate::score::{Border, Rule};
+use partgate::size::{Size, SizeError};
 use std::path::PathBuf;
 
 /// Scoring rules by their names on the command line.
@@ -58,13 +62,13 @@ enum BorderName {
 struct CacheArgs {
     /// Keep the images' feature vectors in this folder. A fit that was interrupted, or is repeated
     /// with another bank, rule or thresholds, takes them from there instead of running the
-    /// backbone again; another program version, processor, backbone, --size, --crop, --roi,
-    /// --patch, --border or a changed image does not. The bundle is the same with and without.
+    /// backbone again; another program version, processor, backbone, --size, --aspect, --crop,
+    /// --roi, --patch, --border or a changed image does not. The bundle is the same with and without.
     /// Fits may share the folder, and it may be deleted any time [default: nothing is kept]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Most that the cache may take, MiB; what was not used for longest is dropped first. An image
-    /// takes 0.6 MiB at --size 256, in proportion to the square of the size, and so for every
+    /// takes 0.6 MiB at --size 256, in proportion to the pixels of the input, and so for every
     /// member
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
     cache_limit: u64,
@@ -105,19 +109,26 @@ pub(crate) struct MethodArgs {
     /// Which bank rows may explain a place
     #[arg(long, value_enum, default_value = "auto")]
     method: Method,
-    /// Images are resized to N x N pixels
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    size: u32,
-    /// Then the central N x N pixels are kept [default: all]
-    #[arg(long, value_name = "N")]
-    crop: Option<u32>,
+    /// The region is resized to N x N or to W x H pixels, multiples of 32. `auto` (fit only) compares
+    /// 256, 384 and 512 pixels, and the whole picture with the box around the part, on damaged copies
+    /// of good images; it takes another than 256 pixels of the whole picture only for a sure gain
+    #[arg(long, value_name = "N|WxH|auto", default_value = "256")]
+    size: SizeArgument,
+    /// Aspect of the input: as --size gives it (a square for one number), or that of the region
+    /// (without --roi of the pictures) at about N x N pixels in all
+    #[arg(long, value_enum, default_value = "size")]
+    aspect: Aspect,
+    /// Then the central N x N or W x H pixels are kept [default: all]
+    #[arg(long, value_name = "N|WxH")]
+    crop: Option<Size>,
     /// A shipped backbone by name (efficientnet-lite0-int8, efficientnet-lite0-f32) or FILE.onnx
     /// with its FILE.onnx.json
     #[arg(long, value_name = "NAME", default_value = catalogue::DEFAULT)]
     backbone: String,
     /// Inspect by one more network or input size as well and average the maps, each in units of its
     /// own good parts: size=N, backbone=NAME or backbone=NAME,size=N; what is not named is taken
-    /// from --size and --backbone. May be given twice: a product has three members at most, and a
+    /// from --size and --backbone. Where that is no square, size=N means its aspect at about N x N
+    /// pixels in all. May be given twice: a product has three members at most, and a
     /// board needs the time of all of them for every part
     #[arg(long = "member", value_name = "size=N,backbone=NAME", value_parser = parse_member)]
     members: Vec<OtherMember>,
@@ -169,7 +180,7 @@ pub(crate) struct MethodArgs {
     #[arg(long, value_name = "POWER")]
     density: Option<f32>,
     /// Refinement network: `on` trains one and lets damaged copies decide its weight (0 leaves it
-    /// out) [default: on with auto, else off]
+    /// out) [default: on with auto and 50 good images or more, else off]
     #[arg(long, value_enum)]
     refine: Option<Switch>,
     /// Side of the neighbourhood network's window, cells, odd [default: the sighting window]
@@ -225,8 +236,7 @@ fn parse_member(text: &str) -> Result<OtherMember, String> {
             Some(("size", value)) => {
                 twice(member.size.is_some())?;
                 let size = value.parse();
-                member.size =
-                    Some(size.map_err(|e| format!("size={value}: pixels are expected: {e}"))?);
+                member.size = Some(size.map_err(|e: SizeError| format!("size={value}: {e}"))?);
             }
             Some(("backbone", value)) if !value.is_empty() => {
                 twice(member.backbone.is_some())?;
@@ -257,6 +267,7 @@ impl MethodArgs {
         if self.sigma.is_some_and(|s| !(0.0..=256.0).contains(&s)) {
             return refused("--sigma: 0 to 256 pixels");
         }
+        self.check_input()?;
         self.check_bank()?;
         self.check_sightings()?;
         self.check_network()?;
@@ -401,6 +412,14 @@ impl MethodArgs {
         }
     }
 
+    /// As [`MethodArgs::settings`], for commands that do not choose a size.
+    pub(crate) fn settings_of_a_size(&self, name: &str) -> Result<Settings, TrainError> {
+        if self.auto_size() {
+            refused("--size auto: only `fit` chooses a size; give one")?;
+        }
+        self.settings(name)
+    }
+
     /// Settings for a product called `name`.
     pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
         self.check()?;
@@ -412,8 +431,8 @@ impl MethodArgs {
             features: FeatureSettings {
                 input: InputGeometry {
                     roi: None,
-                    resize: self.size,
-                    crop: self.crop.unwrap_or(self.size),
+                    resize: self.size(),
+                    crop: self.crop.unwrap_or(self.size()),
                 },
                 patch: self.patch,
                 border: match self.border {
@@ -428,14 +447,10 @@ impl MethodArgs {
             },
             backbone: self.backbone.clone(),
             others: self.members.clone(),
-            map_side: None,
+            map_size: None,
             rule: self.rule(),
             density: self.density(),
-            refine: self
-                .refine
-                .map_or(matches!(self.method, Method::Auto), |r| {
-                    matches!(r, Switch::On)
-                }),
+            refine: self.refine.map(|switch| matches!(switch, Switch::On)),
             ring: self.ring,
             entries: self.entries(),
             network: self.network(),
@@ -481,14 +496,16 @@ mod tests {
             backbone: backbone.map(String::from),
             size,
         };
+        let square = |side| Some(Size::square(side));
         for (text, want) in [
-            ("size=320", member(None, Some(320))),
+            ("size=320", member(None, square(320))),
+            ("size=320x256", member(None, Some(Size::new(320, 256)))),
             ("backbone=a/b.onnx", member(Some("a/b.onnx"), None)),
             (
                 "backbone=x=y.onnx,size=64",
-                member(Some("x=y.onnx"), Some(64)),
+                member(Some("x=y.onnx"), square(64)),
             ),
-            ("size=64, backbone=lite", member(Some("lite"), Some(64))),
+            ("size=64, backbone=lite", member(Some("lite"), square(64))),
         ] {
             let found = parse_member(text).expect(text);
             assert_eq!(found, want);
@@ -502,6 +519,7 @@ mod tests {
             "320",
             "size",
             "size=x",
+            "size=3x",
             "size=-3",
             "backbone=",
             "side=3",

@@ -28,7 +28,11 @@ fn print_ensemble(ensemble: &EnsembleReport) {
     for member in &ensemble.members[1..] {
         println!(
             "  with {} at {} px: bank {} rows of {} values, rule {}",
-            member.backbone, member.side, member.bank_rows, member.dimensions, member.rule
+            member.backbone,
+            member.size.briefly(),
+            member.bank_rows,
+            member.dimensions,
+            member.rule
         );
         if member.cached_images > 0 {
             println!(
@@ -48,7 +52,7 @@ fn print_ensemble(ensemble: &EnsembleReport) {
         together.copies
     );
     let alone = ensemble.members.iter().filter_map(|m| {
-        let name = format!("{} at {} px, {}", m.backbone, m.side, m.rule);
+        let name = format!("{} at {} px, {}", m.backbone, m.size.briefly(), m.rule);
         Some((name, m.separation.as_ref()?))
     });
     for (name, s) in alone.chain([("together".to_string(), together)]) {
@@ -85,6 +89,15 @@ pub(super) fn print(report: &FitReport, output: &Path) {
             Some(_) => "",
         };
         println!("  {}{advice}", part.in_words());
+    }
+    if let Some(size) = &report.size {
+        println!(
+            "  input chosen on {} damaged copies that every one of these sees:",
+            size.copies
+        );
+        for line in size.lines() {
+            println!("    {line}");
+        }
     }
     if let Some(kept) = report.variance_kept {
         println!(

@@ -35,15 +35,15 @@ impl EdgeLayers {
             shape.hidden as usize,
             shape.entries as usize,
         );
-        let (w, g) = (shape.window as usize, shape.grid as usize);
+        let (w, grid) = (shape.window as usize, shape.grid);
         let mut draw = |count, fan_in| draw(rng, count, fan_in);
         Self {
             narrow: parameter(draw(d * m, d), [d, m], device),
             narrow_bias: parameter(vec![0.0; m], [m], device),
             ring: parameter(draw(h * m * w * w, m * (w * w - 1)), [h, m, w, w], device),
             ring_bias: parameter(vec![0.0; h], [h], device),
-            row: parameter(vec![0.0; h * g], [1, h, g, 1], device),
-            column: parameter(vec![0.0; h * g], [1, h, 1, g], device),
+            row: parameter(vec![0.0; h * grid.height], [1, h, grid.height, 1], device),
+            column: parameter(vec![0.0; h * grid.width], [1, h, 1, grid.width], device),
             mid: parameter(draw(h * h, h), [h, h], device),
             mid_bias: parameter(vec![0.0; h], [h], device),
             last: parameter(draw(h * k, 2 * h), [h, k], device),
@@ -59,7 +59,7 @@ impl EdgeLayers {
         hole: &Tensor<4>,
     ) -> Stages {
         let [n, cells, d] = features.dims();
-        let grid = shape.grid as usize;
+        let grid = shape.grid;
         let (m, h) = (shape.bottleneck as usize, shape.hidden as usize);
         let pad = shape.window as usize / 2;
         let narrow = relu(
@@ -68,7 +68,7 @@ impl EdgeLayers {
         );
         let map = narrow
             .clone()
-            .reshape([n, grid, grid, m])
+            .reshape([n, grid.height, grid.width, m])
             .permute([0, 3, 1, 2]);
         let mut map = conv2d(
             map,
@@ -98,15 +98,15 @@ impl EdgeLayers {
         shape: &NeighbourhoodShape,
         highest: &[f32],
     ) -> String {
-        let (h, grid) = (shape.hidden as usize, shape.grid as usize);
+        let (h, grid) = (shape.hidden as usize, shape.grid);
         let x = graph.convolution(input, &pointwise(&self.narrow, &self.narrow_bias));
         let x = graph.relu(&x);
         let x = graph.rounded(&x, 0.0, highest[0]);
         let ring = ring(values(self.ring.val()), values(self.ring_bias.val()), shape);
         let mut x = graph.convolution(&x, &ring);
         if knows_place(shape) {
-            x = graph.add_constant(&x, &[1, h, grid, 1], &values(self.row.val()));
-            x = graph.add_constant(&x, &[1, h, 1, grid], &values(self.column.val()));
+            x = graph.add_constant(&x, &[1, h, grid.height, 1], &values(self.row.val()));
+            x = graph.add_constant(&x, &[1, h, 1, grid.width], &values(self.column.val()));
         }
         let x = graph.relu(&x);
         let x = graph.rounded(&x, 0.0, highest[1]);

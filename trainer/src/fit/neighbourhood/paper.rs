@@ -96,9 +96,11 @@ impl PaperLayers {
         moments: Option<&[Moments]>,
     ) -> Stages {
         let [n, cells, d] = features.dims();
-        let (grid, h) = (shape.grid as usize, shape.hidden as usize);
+        let (grid, h) = (shape.grid, shape.hidden as usize);
         let pad = shape.window as usize / 2;
-        let map = features.reshape([n, grid, grid, d]).permute([0, 3, 1, 2]);
+        let map = features
+            .reshape([n, grid.height, grid.width, d])
+            .permute([0, 3, 1, 2]);
         let map = conv2d(
             map,
             self.ring.val() * hole.clone(),
