@@ -220,7 +220,7 @@ fn check_sizes(
     };
     if !stretched.is_empty() {
         notes.push(format!(
-            "longer than {LONGEST}:1: {}. The picture is squeezed to a square, so what is small along it is lost; inspect a part of it (--roi)",
+            "longer than {LONGEST}:1: {}. Without --aspect keep the picture is squeezed to a square, so what is small along it is lost; keep the aspect, or inspect a part of it (--roi)",
             named(stretched)
         ));
     }
