@@ -4,7 +4,7 @@
 //! $ cargo run --example inspect_image -- lid.pgp photo.png
 //! ```
 
-use partgate::frame::file::read_frame;
+use partgate::frame::file::read_picture;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::Product;
@@ -22,10 +22,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Scores do not depend on the number of threads.
     let mut inspector = Inspector::new(&product, &Threads::new(2)?)?;
 
-    let frame = read_frame(Path::new(image))?;
-    if !product.expects_size(frame.width(), frame.height()) {
-        return Err("the image has another aspect than the images of the fit".into());
-    }
+    let picture = read_picture(Path::new(image), product.reading())?;
+    let said = picture.said();
+    let frame = picture.frame;
+    // Another aspect, depth or orientation than the pictures of the fit.
+    product.check_picture(&frame, said)?;
     let inspection = inspector.inspect(&frame)?;
     let thresholds = inspector.thresholds();
     println!(

@@ -3,7 +3,7 @@
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
 use crate::frame::file::ImageFileError;
-use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads};
+use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads, all_finite};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
 use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, highest};
@@ -25,6 +25,18 @@ pub enum InspectionError {
     /// The neighbourhood or refinement network failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The network gave no numbers.
+    #[error(
+        "feature {feature} of cell {cell} is {value}, not a finite number, so this part has no verdict; is the network damaged?"
+    )]
+    NotFinite {
+        /// Cell, row by row.
+        cell: usize,
+        /// Place in the cell's feature vector.
+        feature: usize,
+        /// The value.
+        value: f32,
+    },
     /// A golden image is broken.
     #[error(transparent)]
     Golden(#[from] ImageFileError),
@@ -194,6 +206,10 @@ impl Pipeline {
                 map.run(features, &mut self.features);
             }
         }
+        check_finite(
+            &self.features,
+            self.features.len() / self.aggregator.cells(),
+        )?;
         done(Stage::Aggregate);
         self.search.run(&self.features, threads)?;
         done(Stage::Nearest);
@@ -228,6 +244,23 @@ impl Pipeline {
             refinement: self.refiner.as_ref().map(|r| r.kernels().clone()),
         }
     }
+}
+
+/// Refuses feature vectors of `dimensions` values with a value that is not a finite number. A search
+/// would compare it with the bank's rows and could end with a distance.
+///
+/// # Errors
+/// [`InspectionError::NotFinite`].
+pub fn check_finite(features: &[f32], dimensions: usize) -> Result<(), InspectionError> {
+    if all_finite(features) {
+        return Ok(());
+    }
+    let at = features.iter().position(|v| !v.is_finite()).unwrap_or(0);
+    Err(InspectionError::NotFinite {
+        cell: at / dimensions.max(1),
+        feature: at % dimensions.max(1),
+        value: features.get(at).copied().unwrap_or(f32::NAN),
+    })
 }
 
 /// A product, loaded and ready. It has every buffer and makes one inspection at a time.

@@ -3,7 +3,7 @@
 
 use super::pace::{Exposure, Pacer};
 use super::source::{CaptureError, Flash, FrameSource};
-use crate::frame::file::{ImageFileError, images_under};
+use crate::frame::file::{ImageFileError, list};
 use crate::frame::{PixelFormat, RawFrame};
 use crate::time::Duration;
 use std::fs::File;
@@ -91,10 +91,14 @@ pub(super) fn read_into(path: &Path, into: &mut RawFrame) -> Result<(), CaptureE
 
 impl FrameSource for FolderSource {
     fn open(&mut self) -> Result<(), CaptureError> {
-        self.files = images_under(&self.folder).map_err(|error| match error {
+        let listed = list(&self.folder).map_err(|error| match error {
             ImageFileError::Read { path, source } => CaptureError::File { path, source },
             other => self.failed(other.to_string()),
         })?;
+        if let Some(words) = listed.passed_over() {
+            log::warn!("{}: {words}", self.folder.display());
+        }
+        self.files = listed.images;
         if self.files.is_empty() {
             return Err(self.failed("no images in this folder"));
         }

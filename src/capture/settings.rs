@@ -66,6 +66,15 @@ const SOURCES: &[(&str, SourceName)] = &[
     ("rendered", SourceName::Rendered),
 ];
 
+/// None: those of the pictures that the product was fitted on.
+const BITS: &[(&str, Option<u8>)] = &[
+    ("product", None),
+    ("10", Some(10)),
+    ("12", Some(12)),
+    ("14", Some(14)),
+    ("16", Some(16)),
+];
+
 /// None: the best format that the camera offers.
 const FORMATS: &[(&str, Option<PixelFormat>)] = &[
     ("auto", None),
@@ -105,6 +114,8 @@ section! {
         height: u32 = "height", whole(16..=16384, "pixels"), demanded "the board profile's";
         /// None: the best format that the camera offers.
         format: Option<PixelFormat> = "format", word(FORMATS), default "auto";
+        /// Bits that count in the samples of Y16, from the right. None: as the product was fitted.
+        bits: Option<u8> = "bits", word(BITS), default "product";
         /// Whether two parts can have the same picture to the byte; if not, the second is UNKNOWN.
         allow_identical: bool = "allow_identical", flag(), default false;
         /// Number of frames after each opening that are not used: exposure and gain settle in them.

@@ -153,6 +153,12 @@ impl PlacementOptions {
 fn open(path: &Path) -> Result<Product, Failure> {
     let product = Product::open(path).map_err(Failure::bundle)?;
     ::log::info!("opened {}", path.display());
+    for sentence in product.inputs().iter().flat_map(|inputs| &inputs.forced) {
+        ::log::warn!(
+            "{}: fitted with --force although {sentence}",
+            path.display()
+        );
+    }
     Ok(product)
 }
 

@@ -6,9 +6,9 @@ use super::terminal::Out;
 use super::{PlacementOptions, ThreadCount, load, ms, open};
 use clap::Args;
 use partgate::frame::Frame;
-use partgate::frame::file::{expand, files_under, read_frame};
+use partgate::frame::file::{expand, list, read_picture};
 use partgate::inspection::{Inspection, Inspector};
-use partgate::product::Product;
+use partgate::product::{OtherView, Product};
 use partgate::verdict::Verdict;
 use partgate::view::{NetworkView, Picture, overlay};
 use serde::ser::SerializeMap;
@@ -85,16 +85,12 @@ struct Line<'a> {
     overlay: Option<&'a Path>,
 }
 
-/// The frame has the size of another camera mode or another camera.
+/// The picture is of another kind than those of the fit.
 #[derive(Debug, Error)]
-#[error(
-    "{}: {} x {} pixels is another view than the product was fitted on ({} x {}); was the camera's mode changed?",
-    path.display(), found[0], found[1], fitted[0], fitted[1]
-)]
-struct OtherView {
+#[error("{}: {problem}", path.display())]
+struct OtherPicture {
     path: PathBuf,
-    found: [usize; 2],
-    fitted: [u32; 2],
+    problem: OtherView,
 }
 
 /// A file in a gated folder whose name is not that of an image.
@@ -205,20 +201,24 @@ fn uninspected(
     })
 }
 
-/// A gate must report every file of a folder that it gets. Returns the number of files that have no
-/// name of an image.
-fn report_others(root: &Path, out: &mut Out) -> Result<usize, Failure> {
-    let mut reported = 0;
-    if root.is_dir()
-        && let Ok((_, others)) = files_under(root)
-    {
-        for path in others {
-            let error = NotAnImageName { path: path.clone() };
-            uninspected(out, &path, &error)?;
-            reported += 1;
-        }
+/// Says what is passed over in a folder. A gate must report every file of a folder that it gets.
+/// Returns the number of files that it reported: those that have no name of an image.
+fn report_others(root: &Path, gate: bool, out: &mut Out) -> Result<usize, Failure> {
+    // What cannot be listed is told where its images are looked for.
+    let Some(listed) = root.is_dir().then(|| list(root).ok()).flatten() else {
+        return Ok(0);
+    };
+    if let Some(words) = listed.passed_over() {
+        log::warn!("{}: {words}", root.display());
     }
-    Ok(reported)
+    if !gate {
+        return Ok(0);
+    }
+    for path in &listed.others {
+        let error = NotAnImageName { path: path.clone() };
+        uninspected(out, path, &error)?;
+    }
+    Ok(listed.others.len())
 }
 
 /// The images to inspect, and how many inputs are none.
@@ -227,9 +227,7 @@ fn jobs(arguments: &Arguments, out: &mut Out) -> Result<(Vec<Job>, usize), Failu
     let mut jobs = Vec::new();
     let mut failed = 0;
     for root in &arguments.paths {
-        if arguments.gate {
-            failed += report_others(root, out)?;
-        }
+        failed += report_others(root, arguments.gate, out)?;
         match expand(std::slice::from_ref(root)) {
             Ok(images) => jobs.extend(images.into_iter().map(|path| Job {
                 name: names.next(&path, root),
@@ -298,15 +296,13 @@ impl Scoring<'_> {
 
     fn inspect(&mut self, job: &Job) -> Result<Inspected, Box<dyn std::error::Error>> {
         let started = Instant::now();
-        let frame = read_frame(&job.path)?;
+        let picture = read_picture(&job.path, self.product.reading())?;
         let decode = started.elapsed();
-        if !self.product.expects_size(frame.width(), frame.height()) {
-            let [width, height] = self.product.manifest().training.smallest;
-            let error = OtherView {
-                path: job.path.clone(),
-                found: [frame.width(), frame.height()],
-                fitted: [width, height],
-            };
+        let said = picture.said();
+        let frame = picture.frame;
+        if let Err(problem) = self.product.check_picture(&frame, said) {
+            let path = job.path.clone();
+            let error = OtherPicture { path, problem };
             if self.gate {
                 return Err(error.into());
             }

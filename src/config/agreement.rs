@@ -101,6 +101,7 @@ fn camera(camera: &CameraRead, problems: &mut Problems) {
         useless(problems, &v4l2.width, only);
         useless(problems, &v4l2.height, only);
         useless(problems, &v4l2.format, only);
+        useless(problems, &v4l2.bits, only);
         useless(problems, &v4l2.allow_identical, only);
         useless(problems, &v4l2.warmup_frames, only);
         useless(problems, &v4l2.controls_every, only);

@@ -6,9 +6,9 @@ use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;
 use crate::capture::v4l2;
 use crate::frame::PixelFormat;
-use crate::frame::file::{images_under, read_frame};
-use crate::frame::{MAX_AREA, MAX_SIDE};
-use crate::product::Product;
+use crate::frame::file::{list, read_picture};
+use crate::frame::{MAX_AREA, MAX_SIDE, Picture, Reading};
+use crate::product::{OtherView, Product};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -33,19 +33,20 @@ fn chain(error: &dyn Error) -> String {
 /// Most images that are read. Reading all of them would take minutes.
 const LOOKED_AT: usize = 16;
 
-/// The fault of the first file that is not an image or has a size that does not fit. Of many files
-/// only a sample is read, with the first and the last.
+/// The fault of the first file that is not an image or does not fit. Of many files only a sample is
+/// read, with the first and the last.
 fn first_unfit(
     files: &[PathBuf],
-    fits: &impl Fn(usize, usize) -> Option<String>,
+    reading: Reading,
+    fits: &impl Fn(&Picture) -> Option<String>,
 ) -> Option<String> {
     let step = files.len().div_ceil(LOOKED_AT).max(1);
     let sample = files.iter().step_by(step).chain(files.last());
     for file in sample {
-        match read_frame(file) {
+        match read_picture(file, reading) {
             Err(error) => return Some(chain(&error)),
-            Ok(frame) => {
-                if let Some(message) = fits(frame.width(), frame.height()) {
+            Ok(picture) => {
+                if let Some(message) = fits(&picture) {
                     return Some(format!("{}: {message}", file.display()));
                 }
             }
@@ -110,25 +111,52 @@ impl FileCheck<'_> {
 
     /// Why the product does not take pictures of this size; None if it does.
     fn unfit_size(&self, width: usize, height: usize) -> Option<String> {
-        let product = self
-            .product
-            .as_ref()
-            .filter(|p| !p.expects_size(width, height))?;
-        let manifest = product.manifest();
-        let [w, h] = manifest.training.smallest;
-        Some(match manifest.input.roi {
-            Some(roi) if manifest.training.smallest != manifest.training.largest => format!(
-                "pictures of {width} x {height} do not hold the region that the product inspects: {} x {} pixels from {}, {}",
-                roi.width, roi.height, roi.x, roi.y
+        let problem = self.product.as_ref()?.check_size(width, height).err()?;
+        Some(match problem {
+            OtherView::Size { fitted, .. } => format!(
+                "pictures of {width} x {height} are another view than the product's: it was fitted on {fitted}; take pictures of that size, or fit the product on pictures like these"
             ),
-            _ => format!(
-                "pictures of {width} x {height} are another view than the product's: it was fitted on {w} x {h}; take pictures of that size, or fit the product on pictures like these"
-            ),
+            other => other.to_string(),
         })
+    }
+
+    /// Why the product does not take this picture; None if it does.
+    fn unfit_picture(&self, picture: &Picture) -> Option<String> {
+        let frame = &picture.frame;
+        self.unfit_size(frame.width(), frame.height()).or_else(|| {
+            let product = self.product.as_ref()?;
+            let problem = product.check_picture(frame, picture.said()).err()?;
+            Some(problem.to_string())
+        })
+    }
+
+    /// The depth of the camera's samples against that of the product's pictures.
+    fn check_bits(&mut self, camera: &V4l2Camera) {
+        let Some(bits) = camera.bits else {
+            return;
+        };
+        if camera.format != Some(PixelFormat::Grey16) {
+            let message = "counts for camera.format = \"Y16\" only; say so, or leave it out";
+            self.note("camera.bits", message.to_owned());
+            return;
+        }
+        let fitted = self.product.as_ref().map(|product| product.reading().bits);
+        if let Some(fitted) = fitted.filter(|&fitted| fitted != bits) {
+            let message = format!(
+                "samples of {bits} bits, but the product was fitted on samples of {fitted}: the same part would be {} as bright; set the camera to that depth, or fit the product on its pictures (--bits {bits})",
+                if bits < fitted {
+                    "a fraction"
+                } else {
+                    "several times"
+                }
+            );
+            self.note("camera.bits", message);
+        }
     }
 
     /// Opens no device.
     fn check_v4l2(&mut self, camera: &V4l2Camera) {
+        self.check_bits(camera);
         if let Err(error) = v4l2::built() {
             self.note("camera.source", chain(&error));
         }
@@ -164,13 +192,18 @@ impl FileCheck<'_> {
     }
 
     fn check_folder(&mut self, folder: &Path) {
-        match images_under(folder) {
+        match list(folder) {
             Err(error) => self.note("camera.folder", chain(&error)),
-            Ok(images) if images.is_empty() => self.note(
+            Ok(listed) if listed.images.is_empty() => self.note(
                 "camera.folder",
                 format!("{}: no images in this folder", folder.display()),
             ),
-            Ok(images) => self.check_images(&images),
+            Ok(listed) => {
+                if let Some(words) = listed.passed_over() {
+                    log::warn!("{}: {words}", folder.display());
+                }
+                self.check_images(&listed.images);
+            }
         }
     }
 
@@ -183,8 +216,10 @@ impl FileCheck<'_> {
     }
 
     fn check_images(&mut self, files: &[PathBuf]) {
-        let fits = |width: usize, height: usize| self.unfit_size(width, height);
-        if let Some(message) = first_unfit(files, &fits) {
+        let product = self.product.as_ref();
+        let reading = product.map(Product::reading).unwrap_or_default();
+        let fits = |picture: &Picture| self.unfit_picture(picture);
+        if let Some(message) = first_unfit(files, reading, &fits) {
             self.note("camera.folder", message);
         }
     }

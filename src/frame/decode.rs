@@ -3,9 +3,9 @@
 //! The uncompressed formats allocate no memory after the first frame of their size and kind. MJPEG
 //! and image files do: the JPEG, PNG, BMP and TIFF decoders have their own buffers.
 
-use super::file::{ImageFileError, decode_frame};
+use super::file::{ImageFileError, decode_picture};
 use super::raw::{PixelFormat, RawFrame, YuvCoding, YuvMatrix};
-use crate::frame::{Frame, FrameError};
+use crate::frame::{Frame, FrameError, Reading, Said};
 use std::path::Path;
 use thiserror::Error;
 
@@ -84,6 +84,18 @@ pub enum DecodeError {
         /// Height as set, pixels.
         wanted_height: usize,
     },
+    /// More bits than the depth of the product's pictures.
+    #[error(
+        "frame {sequence}: a sample of {largest} does not fit into {bits} bits, the depth of the pictures that the product was fitted on; was the camera's format changed?"
+    )]
+    Deeper {
+        /// The source's counter.
+        sequence: u64,
+        /// The largest sample.
+        largest: u16,
+        /// The product's depth, bits.
+        bits: u8,
+    },
     /// The compressed picture cannot be decoded.
     #[error("{source}")]
     Image {
@@ -102,6 +114,15 @@ pub enum DecodeError {
 /// # Errors
 /// [`DecodeError`]; then `into` must not be inspected.
 pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
+    decode_as(raw, Reading::default(), into).map(|_| ())
+}
+
+/// As [`decode`], read as `reading` says.
+///
+/// # Errors
+/// [`DecodeError`]; then `into` must not be inspected.
+pub fn decode_as(raw: &RawFrame, reading: Reading, into: &mut Frame) -> Result<Said, DecodeError> {
+    let mut said = Said::default();
     let (width, height) = (raw.width, raw.height);
     let size = |source| DecodeError::Size {
         sequence: raw.sequence,
@@ -124,6 +145,15 @@ pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
                     *sample = u16::from_le_bytes(pair);
                 }
             }
+            said.largest = into.largest_sample();
+            if let Some(largest) = said.largest.filter(|&largest| largest > reading.largest()) {
+                return Err(DecodeError::Deeper {
+                    sequence: raw.sequence,
+                    largest,
+                    bits: reading.bits,
+                });
+            }
+            into.widen(reading.bits);
         }
         PixelFormat::Rgb24 => {
             let rows = Rows::of(raw, 3)?;
@@ -160,18 +190,24 @@ pub fn decode(raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
                 let sequence = raw.sequence;
                 return Err(DecodeError::NoJpeg { sequence });
             }
-            decode_compressed(raw, "camera frame", into)?;
+            decode_compressed(raw, "camera frame", Reading::default(), into)?;
         }
-        PixelFormat::File => decode_compressed(raw, "image file", into)?,
+        PixelFormat::File => said = decode_compressed(raw, "image file", reading, into)?,
     }
     into.kernel_time_ns = Some(raw.time.0);
     into.sequence = raw.sequence;
-    Ok(())
+    Ok(said)
 }
 
-fn decode_compressed(raw: &RawFrame, what: &str, into: &mut Frame) -> Result<(), DecodeError> {
+fn decode_compressed(
+    raw: &RawFrame,
+    what: &str,
+    reading: Reading,
+    into: &mut Frame,
+) -> Result<Said, DecodeError> {
     let name = format!("{what} {}", raw.sequence);
-    *into = decode_frame(&raw.bytes, Path::new(&name))?;
+    let picture = decode_picture(&raw.bytes, Path::new(&name), reading)?;
+    *into = picture.frame;
     let size_known = raw.width != 0 || raw.height != 0;
     if size_known && (into.width(), into.height()) != (raw.width, raw.height) {
         return Err(DecodeError::OtherSize {
@@ -182,7 +218,10 @@ fn decode_compressed(raw: &RawFrame, what: &str, into: &mut Frame) -> Result<(),
             wanted_height: raw.height,
         });
     }
-    Ok(())
+    Ok(Said {
+        orientation: Some(picture.orientation),
+        largest: picture.largest,
+    })
 }
 
 /// The rows of an uncompressed frame without their padding; checked to be complete.

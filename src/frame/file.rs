@@ -1,7 +1,8 @@
 //! Frames from image files: PNG, JPEG, BMP and TIFF, grey or colour, 8 or 16 bit.
 
-use crate::frame::{Frame, FrameError, MAX_AREA, MAX_SIDE, Pixels};
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use crate::frame::{Frame, FrameError, MAX_AREA, MAX_SIDE, Picture, Pixels, Reading};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -65,6 +66,19 @@ pub enum ImageFileError {
         /// Why.
         source: FrameError,
     },
+    /// More bits than the depth of the product's pictures.
+    #[error(
+        "{}: a sample of {largest} does not fit into {bits} bits, the depth that was given (`--bits`) for these pictures",
+        path.display()
+    )]
+    Deeper {
+        /// The file.
+        path: PathBuf,
+        /// Its largest sample.
+        largest: u16,
+        /// The depth, bits.
+        bits: u8,
+    },
     /// A folder without a single image.
     #[error(
         "{}: no images in this folder (looked for {})",
@@ -84,7 +98,7 @@ fn is_image(path: &Path) -> bool {
 }
 
 /// Every image file under `folder`, with those in sub-folders, sorted by path so that a run's order
-/// never depends on the file system. Hidden files and folders are left out.
+/// never depends on the file system. Hidden files and folders are left out; [`list`] names them.
 ///
 /// # Errors
 /// [`ImageFileError::Read`] if a folder cannot be listed. An empty list is not an error here.
@@ -93,14 +107,48 @@ pub fn images_under(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
 }
 
 /// [`images_under`], and the files that have no name of an image: a gate must know what it ignores.
-/// A file with the name of an image is listed whatever it is (a dead link, a pipe), so that reading
-/// it fails visibly.
 ///
 /// # Errors
 /// As [`images_under`].
 pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ImageFileError> {
-    let mut found = Vec::new();
-    let mut others = Vec::new();
+    let listed = list(folder)?;
+    Ok((listed.images, listed.others))
+}
+
+/// What is under a folder.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Files with the name of an image, sorted by path, whatever they are (a dead link, a pipe), so
+    /// that reading one of them fails visibly.
+    pub images: Vec<PathBuf>,
+    /// Other files, sorted by path.
+    pub others: Vec<PathBuf>,
+    /// Files and folders that are hidden or that a system keeps for itself. They are not looked
+    /// into.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// Whether a file or folder of this name is hidden, or kept by a system for itself.
+pub fn is_hidden(name: &str) -> bool {
+    const SYSTEM: [&str; 8] = [
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "lost+found",
+        "system volume information",
+        "thumbs.db",
+        "desktop.ini",
+    ];
+    name.starts_with('.') || SYSTEM.contains(&name.to_lowercase().as_str())
+}
+
+/// Everything under `folder`, with its sub-folders.
+///
+/// # Errors
+/// [`ImageFileError::Read`] if a folder cannot be listed, [`ImageFileError::LinkedFolder`].
+pub fn list(folder: &Path) -> Result<Listed, ImageFileError> {
+    let mut listed = Listed::default();
     let mut open = vec![folder.to_path_buf()];
     while let Some(dir) = open.pop() {
         let read = |source| ImageFileError::Read {
@@ -109,26 +157,56 @@ pub fn files_under(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ImageF
         };
         for entry in std::fs::read_dir(&dir).map_err(read)? {
             let entry = entry.map_err(read)?;
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
             let path = entry.path();
             let kind = entry.file_type().map_err(read)?;
-            if kind.is_dir() {
+            if is_hidden(&entry.file_name().to_string_lossy()) {
+                listed.hidden.push(path);
+            } else if kind.is_dir() {
                 open.push(path);
             } else if kind.is_symlink() && path.is_dir() {
                 // It can be a loop; and skipping it would skip its images unnoticed.
                 return Err(ImageFileError::LinkedFolder { path });
             } else if is_image(&path) {
-                found.push(path);
+                listed.images.push(path);
             } else {
-                others.push(path);
+                listed.others.push(path);
             }
         }
     }
-    found.sort();
-    others.sort();
-    Ok((found, others))
+    listed.images.sort();
+    listed.others.sort();
+    listed.hidden.sort();
+    Ok(listed)
+}
+
+impl Listed {
+    /// What is passed over, by kind, in one sentence; None if nothing is.
+    pub fn passed_over(&self) -> Option<String> {
+        let mut kinds = std::collections::BTreeMap::<String, usize>::new();
+        for path in &self.others {
+            let kind = match path.extension().and_then(|e| e.to_str()) {
+                Some(ending) => format!(".{}", ending.to_lowercase()),
+                None => "without an ending".to_owned(),
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        if !self.hidden.is_empty() {
+            kinds.insert("hidden".to_owned(), self.hidden.len());
+        }
+        let total: usize = kinds.values().sum();
+        let words: Vec<String> = kinds.iter().map(|(k, n)| format!("{n} {k}")).collect();
+        let (verb, files) = if total == 1 {
+            ("is", "file")
+        } else {
+            ("are", "files")
+        };
+        (total > 0).then(|| {
+            format!(
+                "{total} {files} {verb} passed over: {}; PNG, JPEG, BMP and TIFF are read",
+                words.join(", ")
+            )
+        })
+    }
 }
 
 /// The images that `paths` name: files as given, folders as [`images_under`].
@@ -222,11 +300,20 @@ fn tiff_has_more(bytes: &[u8]) -> bool {
 }
 
 /// Reads and decodes one image file. The content decides the format, not the name. Transparency is
-/// dropped; floating-point images are refused.
+/// dropped; floating-point images are refused. The pixels are taken as they are stored, whatever the
+/// EXIF orientation.
 ///
 /// # Errors
 /// [`ImageFileError`] naming the file.
 pub fn read_frame(path: &Path) -> Result<Frame, ImageFileError> {
+    Ok(read_picture(path, Reading::default())?.frame)
+}
+
+/// The bytes of an image file.
+///
+/// # Errors
+/// [`ImageFileError::Read`], also for what is no regular file.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, ImageFileError> {
     let read = |source| ImageFileError::Read {
         path: path.to_path_buf(),
         source,
@@ -235,8 +322,15 @@ pub fn read_frame(path: &Path) -> Result<Frame, ImageFileError> {
     if !std::fs::metadata(path).map_err(read)?.is_file() {
         return Err(read(std::io::Error::other("not a regular file")));
     }
-    let bytes = std::fs::read(path).map_err(read)?;
-    decode_frame(&bytes, path)
+    std::fs::read(path).map_err(read)
+}
+
+/// As [`read_frame`], read as `reading` says, with what the file says beside the pixels.
+///
+/// # Errors
+/// [`ImageFileError`] naming the file.
+pub fn read_picture(path: &Path, reading: Reading) -> Result<Picture, ImageFileError> {
+    decode_picture(&read_bytes(path)?, path, reading)
 }
 
 /// Decodes an image in memory; `name` stands for it in errors.
@@ -244,6 +338,56 @@ pub fn read_frame(path: &Path) -> Result<Frame, ImageFileError> {
 /// # Errors
 /// [`ImageFileError`] naming the file.
 pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, ImageFileError> {
+    Ok(decode_picture(bytes, name, Reading::default())?.frame)
+}
+
+/// As [`decode_frame`], read as `reading` says, with what the file says beside the pixels.
+///
+/// # Errors
+/// [`ImageFileError`] naming the file.
+pub fn decode_picture(
+    bytes: &[u8],
+    name: &Path,
+    reading: Reading,
+) -> Result<Picture, ImageFileError> {
+    let (mut decoded, orientation) = decode_image(bytes, name)?;
+    if reading.upright {
+        decoded.apply_orientation(orientation);
+    }
+    let mut frame = to_frame(decoded, name)?;
+    let largest = frame.largest_sample();
+    if let Some(largest) = largest.filter(|&largest| largest > reading.largest()) {
+        return Err(ImageFileError::Deeper {
+            path: name.to_path_buf(),
+            largest,
+            bits: reading.bits,
+        });
+    }
+    frame.widen(reading.bits);
+    Ok(Picture {
+        frame,
+        orientation: orientation.to_exif(),
+        largest,
+    })
+}
+
+/// As [`read_frame`], with the opacity of each pixel where it is not the same for all.
+///
+/// # Errors
+/// [`ImageFileError`] naming the file.
+pub fn read_with_opacity(path: &Path) -> Result<(Frame, Option<Vec<u8>>), ImageFileError> {
+    let (decoded, _) = decode_image(&read_bytes(path)?, path)?;
+    let opacity: Vec<u8> = if decoded.color().has_alpha() {
+        decoded.to_luma_alpha8().pixels().map(|p| p.0[1]).collect()
+    } else {
+        Vec::new()
+    };
+    let varies = opacity.iter().any(|o| Some(o) != opacity.first());
+    Ok((to_frame(decoded, path)?, varies.then_some(opacity)))
+}
+
+/// A whole, single picture as its decoder gives it, and its orientation.
+fn decode_image(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation), ImageFileError> {
     let decode_error = |source| ImageFileError::Decode {
         path: name.to_path_buf(),
         source,
@@ -269,7 +413,23 @@ pub fn decode_frame(bytes: &[u8], name: &Path) -> Result<Frame, ImageFileError> 
     limits.max_image_height = Some(MAX_SIDE as u32);
     limits.max_alloc = Some(MAX_AREA as u64 * 8);
     reader.limits(limits);
-    let decoded = reader.decode().map_err(decode_error)?;
+    let mut decoder = reader.into_decoder().map_err(decode_error)?;
+    // Metadata that cannot be read says nothing; the pixels are not worse for it.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    if decoder.total_bytes() > MAX_AREA as u64 * 8 {
+        let limit = image::error::LimitErrorKind::InsufficientMemory;
+        let error = image::error::LimitError::from_kind(limit);
+        return Err(decode_error(image::ImageError::Limits(error)));
+    }
+    let decoded = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
+    Ok((decoded, orientation))
+}
+
+fn to_frame(decoded: DynamicImage, name: &Path) -> Result<Frame, ImageFileError> {
+    let decode_error = |source| ImageFileError::Decode {
+        path: name.to_path_buf(),
+        source,
+    };
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let pixels = match decoded {
         DynamicImage::ImageLuma8(i) => Pixels::Gray8(i.into_raw()),

@@ -3,9 +3,11 @@
 mod decode;
 pub mod file;
 mod raw;
+mod reading;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_as};
 pub use raw::{PixelFormat, RawFrame, YuvCoding, YuvMatrix, content};
+pub use reading::{Picture, RIGHT_ALIGNED, Reading, Said, right_aligned};
 
 use thiserror::Error;
 

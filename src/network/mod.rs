@@ -7,6 +7,7 @@
 mod accelerator;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod finite;
 mod floats;
 pub(crate) mod integer;
 mod quantised;
@@ -15,6 +16,7 @@ mod threads;
 pub use accelerator::{
     Accelerator, AcceleratorError, CpuNode, DeviceReport, Found, Need, Placement,
 };
+pub(crate) use finite::all_finite;
 pub use integer::{
     Bytes, Kernel, KernelError, Refusal, StepCost, peak_products, peak_search_products,
 };
@@ -90,6 +92,16 @@ pub enum NetworkError {
         name: String,
         /// tract's chain of causes.
         message: String,
+    },
+    /// A weight is not a number.
+    #[error(
+        "{name}: {problem}: the file is damaged, or its training failed; such a network gives the same for every picture. Export it again"
+    )]
+    Unsound {
+        /// The network.
+        name: String,
+        /// Which weight.
+        problem: String,
     },
     /// The kernel that the environment asks for cannot run.
     #[error(transparent)]
@@ -335,6 +347,7 @@ impl Network {
         let load = |e: TractError| refused(signature, chain(&e));
         let typed = Typed::read(reader, proto, signature)?;
         let mut model = typed.model;
+        finite::guard(&mut model).map_err(load)?;
         model.optimize().map_err(load)?;
         let kernels = KernelReport {
             rounded_activations: typed.rounded_activations,
@@ -536,6 +549,12 @@ fn read(
     let proto = reader
         .proto_model_for_read(&mut std::io::Cursor::new(bytes))
         .map_err(|e| refused(signature, chain(&e)))?;
+    if let Some(problem) = proto.graph.as_ref().and_then(finite::unsound_weight) {
+        return Err(NetworkError::Unsound {
+            name: signature.name.clone(),
+            problem,
+        });
+    }
     Ok((reader, proto))
 }
 

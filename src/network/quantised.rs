@@ -115,6 +115,8 @@ impl ElementWiseMiniOp for RoundAndSaturate {
     fn eval_in_place(&self, t: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
         let mut plain = t.try_as_plain_ram_mut()?;
         let values = plain.as_slice_mut::<f32>()?;
+        // The limits would make a number of it.
+        super::finite::check(values)?;
         let len = values.len();
         multithread::par_chunks_mut(values, 1, len, |_, chunk| {
             self.apply(chunk);

@@ -356,12 +356,14 @@ pub enum SectionKind {
     Operating,
     /// Matrix that maps the backbone's features to those of the bank.
     FeatureMap,
+    /// What the pictures of the fit were like, JSON.
+    Inputs,
 }
 
 impl SectionKind {
     /// Whether format 3 brought it.
     pub(super) fn is_new(self) -> bool {
-        matches!(self, Self::Operating | Self::FeatureMap)
+        matches!(self, Self::Operating | Self::FeatureMap | Self::Inputs)
     }
 }
 

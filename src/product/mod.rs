@@ -4,6 +4,7 @@ mod container;
 mod difference;
 mod earlier;
 mod golden;
+mod inputs;
 mod manifest;
 mod member;
 mod operating;
@@ -12,6 +13,7 @@ mod words;
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
+pub use inputs::{Inputs, OtherView};
 pub use manifest::{
     AuditEntry, COARSE_SIDE, Candidate, Choice, DType, DensityEvidence, Golden, GoldenKind,
     Manifest, Member, Method, NeighbourhoodEvidence, Parity, PositionEvidence, RefinementEvidence,
@@ -21,12 +23,13 @@ pub use member::MemberData;
 pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
 
 use crate::backbone::{GeometryError, SpecError};
-use crate::frame::Frame;
 use crate::frame::file::{ImageFileError, decode_frame};
+use crate::frame::{Frame, Reading, Said};
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{IgnoreMask, MaskError, PackedBank, PositionMask, ScoreMap, Scorer, Search};
 use crate::verdict::ThresholdsError;
+use inputs::Expected;
 use member::Sections;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -105,6 +108,7 @@ pub struct Product {
     signature: Signature,
     members: Vec<MemberData>,
     ignore: Option<IgnoreMask>,
+    inputs: Option<Inputs>,
     operating: Option<Operating>,
 }
 
@@ -179,6 +183,7 @@ impl Product {
             manifest: &manifest,
         };
         let members = Self::members_of(&sections)?;
+        let inputs = inputs::read(&sections)?;
         let size = manifest.input.size();
         let grid = manifest.backbone.grid(size);
         let masks = |s: &&Section| s.kind == SectionKind::IgnoreMask;
@@ -238,6 +243,7 @@ impl Product {
             signature,
             members,
             ignore,
+            inputs,
             operating,
         })
     }
@@ -327,9 +333,68 @@ impl Product {
         self.bytes.len()
     }
 
-    /// See [`Manifest::expects_size`].
+    /// Whether a picture of `width` x `height` can be the view that the product was fitted on; see
+    /// [`Product::check_size`].
     pub fn expects_size(&self, width: usize, height: usize) -> bool {
-        self.manifest.expects_size(width, height)
+        self.check_size(width, height).is_ok()
+    }
+
+    /// What the pictures of the fit were like; None in a bundle from before that was kept.
+    pub fn inputs(&self) -> Option<&Inputs> {
+        self.inputs.as_ref()
+    }
+
+    /// Whether a picture of this content, by [`Inputs::content_of`], was one of the fit's. Never in a
+    /// bundle from before [`Inputs`].
+    pub fn was_fitted_on(&self, content: &[u8; 32]) -> bool {
+        let digest = Inputs::digest(content, &self.manifest.training.digest);
+        self.inputs
+            .as_ref()
+            .is_some_and(|inputs| inputs.digests.contains(&digest))
+    }
+
+    /// How its pictures are read.
+    pub fn reading(&self) -> Reading {
+        self.expected().reading()
+    }
+
+    fn expected(&self) -> Expected<'_> {
+        Expected {
+            manifest: &self.manifest,
+            inputs: self.inputs.as_ref(),
+        }
+    }
+
+    /// Checks the size of a picture against those of the fit: the aspect, or the size if a region
+    /// is cut out in pixels. A bundle from before [`Inputs`] by [`Manifest::expects_size`].
+    ///
+    /// # Errors
+    /// [`OtherView`].
+    pub fn check_size(&self, width: usize, height: usize) -> Result<(), OtherView> {
+        self.expected().size(width, height)
+    }
+
+    /// Checks a picture, read by [`Product::reading`], against those of the fit: size, EXIF
+    /// orientation, depth.
+    ///
+    /// # Errors
+    /// [`OtherView`].
+    pub fn check_picture(&self, frame: &Frame, said: Said) -> Result<(), OtherView> {
+        self.check_picture_of(frame.width(), frame.height(), said)
+    }
+
+    /// As [`Product::check_picture`], of a picture of this size.
+    ///
+    /// # Errors
+    /// [`OtherView`].
+    pub fn check_picture_of(
+        &self,
+        width: usize,
+        height: usize,
+        said: Said,
+    ) -> Result<(), OtherView> {
+        self.check_size(width, height)?;
+        self.expected().said(said, self.reading())
     }
 
     /// The members: one, or up to [`MAX_MEMBERS`] of an ensemble.

@@ -2,7 +2,9 @@
 //! scores of cells that it finds damaged (PNI, arXiv 2211.12634, section 3.3, in a form for small
 //! devices: on the feature grid, from feature maps that are calculated anyway).
 
-use crate::network::{KernelReport, Network, NetworkError, Precision, Signature, Threads};
+use crate::network::{
+    KernelReport, Network, NetworkError, Precision, Signature, Threads, all_finite,
+};
 use crate::size::Size;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +86,8 @@ impl Refiner {
         })
     }
 
-    /// Lifts `scores`, `[cells]`, by means of `features`, `[cells, dimensions]`.
+    /// Lifts `scores`, `[cells]`, by means of `features`, `[cells, dimensions]`. Scores of which one
+    /// is not a finite number stay as they are.
     ///
     /// # Errors
     /// [`NetworkError::Run`].
@@ -92,6 +95,10 @@ impl Refiner {
     /// # Panics
     /// If a buffer has another length: a programming error.
     pub fn run(&mut self, features: &[f32], scores: &mut [f32]) -> Result<(), NetworkError> {
+        if !all_finite(scores) {
+            // A part with such a cell has no verdict, and the network must not make a number of it.
+            return Ok(());
+        }
         let d = self.shape.dimensions as usize;
         let scale = self.scale;
         self.network.fill(|input| {

@@ -2,10 +2,10 @@
 
 use crate::frame::Frame;
 use crate::frame::RawFrame;
-use crate::frame::{DecodeError, decode};
+use crate::frame::{DecodeError, decode_as};
 use crate::inspection::{InspectionError, Inspector};
 use crate::line::gate::{PartVerdict, Reason};
-use crate::product::Product;
+use crate::product::{OtherView, Product};
 use crate::sanity::{Finding, Repeats, Sanity};
 use crate::verdict::Verdict;
 use thiserror::Error;
@@ -16,27 +16,29 @@ pub enum InspectorError {
     /// The frame cannot be decoded.
     #[error("the frame cannot be read")]
     Decode(#[from] DecodeError),
-    /// The frame has the size of another camera mode or another camera.
-    #[error(
-        "{width} x {height} pixels is another view than the product was fitted on; was the camera's mode changed?"
-    )]
-    OtherView {
-        /// Pixels per row.
-        width: usize,
-        /// Rows.
-        height: usize,
-    },
+    /// The frame is of another kind than the pictures of the fit.
+    #[error(transparent)]
+    OtherView(#[from] OtherView),
     /// The product cannot inspect it.
     #[error("the product cannot inspect the frame")]
     Inspection(#[from] InspectionError),
 }
 
 impl InspectorError {
+    /// The error of a frame of another size than any that is expected.
+    pub(crate) fn other_size(width: usize, height: usize) -> Self {
+        InspectorError::OtherView(OtherView::Size {
+            width,
+            height,
+            fitted: "another size".to_owned(),
+        })
+    }
+
     /// The reason that the gate gets.
     pub fn reason(&self) -> Reason {
         match self {
             InspectorError::Decode(_) => Reason::DamagedFrame,
-            InspectorError::OtherView { .. } | InspectorError::Inspection(_) => Reason::Failed,
+            InspectorError::OtherView(_) | InspectorError::Inspection(_) => Reason::Failed,
         }
     }
 }
@@ -73,6 +75,12 @@ pub struct ProductInspector {
 impl ProductInspector {
     /// `inspector` must have been made from `product`.
     pub fn new(product: Product, inspector: Inspector, sanity: Option<Sanity>) -> Self {
+        for sentence in product.inputs().iter().flat_map(|inputs| &inputs.forced) {
+            log::warn!(
+                "{}: fitted with --force although {sentence}",
+                product.origin()
+            );
+        }
         Self {
             product,
             inspector,
@@ -92,11 +100,8 @@ impl ProductInspector {
 
 impl PartInspector for ProductInspector {
     fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
-        decode(raw, &mut self.frame)?;
-        let (width, height) = (self.frame.width(), self.frame.height());
-        if !self.product.expects_size(width, height) {
-            return Err(InspectorError::OtherView { width, height });
-        }
+        let said = decode_as(raw, self.product.reading(), &mut self.frame)?;
+        self.product.check_picture(&self.frame, said)?;
         let repeated = self.repeats.as_mut().and_then(|r| r.check(&raw.bytes));
         let finding = repeated.or_else(|| self.sanity.as_mut()?.check(&self.frame).finding);
         let inspection = self.inspector.inspect(&self.frame)?;

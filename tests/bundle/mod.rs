@@ -8,8 +8,8 @@ use partgate::backbone::{Backbone, BackboneSpec, InputGeometry, Preprocessor, Th
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::Inspector;
 use partgate::product::{
-    DType, Golden, GoldenKind, Manifest, Method, Parity, PositionEvidence, Product, SectionBytes,
-    SectionKind, Signature, Training, coarse, write,
+    DType, Golden, GoldenKind, Inputs, Manifest, Method, Parity, PositionEvidence, Product,
+    SectionBytes, SectionKind, Signature, Training, coarse, write,
 };
 use partgate::score::{Aggregator, Border, Neighbour, PackedBank, PositionMask, Rule};
 use partgate::seed::Rng;
@@ -342,4 +342,64 @@ pub(crate) fn with_thresholds(unknown: f32, ng: f32) -> Vec<u8> {
 pub(crate) fn save(part: &RenderedPart, path: &Path) {
     let picture = Picture::png(&part.rgb, part.width, part.height, "").expect("PNG");
     std::fs::write(path, picture.bytes).expect("write");
+}
+
+/// The sections of a bundle with their bytes.
+fn sections(product: &Product, bytes: &[u8]) -> Vec<SectionBytes> {
+    let all = product.manifest().sections.iter();
+    all.map(|s| SectionBytes {
+        kind: s.kind,
+        member: s.member,
+        dtype: s.dtype,
+        shape: s.shape.clone(),
+        bytes: bytes[s.offset as usize..][..s.length as usize].to_vec(),
+    })
+    .collect()
+}
+
+/// `bytes` with what the pictures of the fit were like.
+pub(crate) fn with_inputs(bytes: &[u8], inputs: &Inputs) -> Vec<u8> {
+    let product = Product::from_bytes(bytes.to_vec(), "before").expect("a bundle opens");
+    let mut sections = sections(&product, bytes);
+    sections.push(inputs.section().expect("JSON"));
+    write(product.manifest().clone(), &sections, &Signature::Unsigned).expect("write")
+}
+
+/// Pictures as [`small`] was made of: 320 x 256, 8 bits.
+pub(crate) fn inputs() -> Inputs {
+    Inputs {
+        width: [320, 320],
+        height: [256, 256],
+        aspect: [1.25, 1.25],
+        bits: 16,
+        upright: false,
+        orientation: 1,
+        dimmest: 60_000,
+        digests: Vec::new(),
+        forced: Vec::new(),
+    }
+}
+
+/// [`small_in_floats`] with weights of the backbone multiplied by `factor`.
+pub(crate) fn with_weights(factor: f32) -> Vec<u8> {
+    /// Neighbouring floats that can only be weights.
+    const RUN: usize = 256;
+    let bytes = small_in_floats();
+    let product = Product::from_bytes(bytes.to_vec(), "before").expect("a bundle opens");
+    let mut sections = sections(&product, bytes);
+    let network = sections
+        .iter_mut()
+        .find(|s| s.kind == SectionKind::Backbone);
+    let onnx = &mut network.expect("a backbone").bytes;
+    let value = |onnx: &[u8], at: usize| {
+        f32::from_le_bytes([onnx[at], onnx[at + 1], onnx[at + 2], onnx[at + 3]])
+    };
+    let weights =
+        |at: &usize| (0..RUN).all(|i| (1e-6..4.0).contains(&value(onnx, at + 4 * i).abs()));
+    let at = (0..onnx.len() - 4 * RUN).find(weights).expect("weights");
+    for i in 0..RUN {
+        let new = (value(onnx, at + 4 * i) * factor).to_le_bytes();
+        onnx[at + 4 * i..][..4].copy_from_slice(&new);
+    }
+    write(product.manifest().clone(), &sections, &Signature::Unsigned).expect("write")
 }

@@ -110,7 +110,7 @@ mod tests {
     fn image(defective: bool, score: f32) -> Inspected {
         Inspected {
             path: "x.png".into(),
-            mask: None,
+            masks: Vec::new(),
             kind: String::new(),
             defective,
             score,

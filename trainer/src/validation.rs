@@ -2,15 +2,16 @@
 //! plain bank on the same features beside it.
 
 use crate::budgets::{BudgetFigures, Separating, budgets, separating};
-use crate::dataset::{TestImage, defect_mask};
+use crate::dataset::{CheckedSet, TestImage, checked, defect_mask};
 use crate::error::TrainError;
+use crate::fit::without_spread;
 use crate::metrics::{
     CONFIDENCE, PixelScores, Share, auroc_interval, f1_max, false_reject_rate_at_full_recall,
     image_auroc,
 };
 use crate::progress::Progress;
 use partgate::backbone::Threads;
-use partgate::frame::file::read_frame;
+use partgate::frame::file::read_picture;
 use partgate::inspection::Inspector;
 use partgate::product::{Manifest, Product};
 use partgate::score::{Rule, Scorer};
@@ -24,8 +25,8 @@ use std::path::PathBuf;
 pub(crate) struct Inspected {
     pub(crate) path: PathBuf,
     /// Ground truth, where there is a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mask: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) masks: Vec<PathBuf>,
     pub(crate) kind: String,
     pub(crate) defective: bool,
     pub(crate) score: f32,
@@ -130,6 +131,16 @@ pub(crate) struct ValidationReport {
     pub(crate) good: usize,
     pub(crate) defective: usize,
     pub(crate) with_mask: usize,
+    /// Images that are not counted: copies, and good images of the fit.
+    #[serde(default)]
+    pub(crate) left_out: usize,
+    /// Counted images that a line would not judge, because they are of another kind than those of
+    /// the fit.
+    #[serde(default)]
+    pub(crate) other_view: usize,
+    /// What is odd about the images, a sentence each.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
     /// Of the first member, as the backbone and the bank.
     pub(crate) rule: Rule,
     pub(crate) backbone: String,
@@ -198,7 +209,7 @@ impl Worker {
         product: &Product,
         eroded: bool,
     ) -> Result<Outcome, TrainError> {
-        let frame = read_frame(&image.path)?;
+        let frame = read_picture(&image.path, product.reading())?.frame;
         let inspection = self
             .inspector
             .inspect(&frame)
@@ -208,15 +219,12 @@ impl Worker {
             })?;
         let manifest = product.manifest();
         let area = manifest.input.size().area();
-        let mask = match &image.mask {
-            Some(path) => Some(defect_mask(
-                path,
-                (frame.width(), frame.height()),
-                &manifest.input,
-                eroded,
-            )?),
+        let mask = if image.masks.is_empty() {
             // A good part's ground truth is known without a file.
-            None => (!image.defective()).then(|| vec![0; area]),
+            (!image.defective()).then(|| vec![0; area])
+        } else {
+            let size = (frame.width(), frame.height());
+            Some(defect_mask(&image.masks, size, &manifest.input, eroded)?)
         };
         let map = self.inspector.map().to_vec();
         let (baseline_score, baseline_verdict, baseline_map) = match &mut self.plain {
@@ -237,7 +245,7 @@ impl Worker {
         Ok(Outcome {
             inspected: Inspected {
                 path: image.path.clone(),
-                mask: image.mask.clone(),
+                masks: image.masks.clone(),
                 kind: image.kind.clone(),
                 defective: image.defective(),
                 score: inspection.score,
@@ -279,10 +287,11 @@ fn figures(
     let labels: Vec<bool> = inspected.iter().map(|j| j.defective).collect();
     let both = labels.iter().any(|&d| d) && labels.iter().any(|&d| !d);
     let (image_auroc, interval, f1, full_recall) = if both {
-        let interval = auroc_interval(&scores, &labels)?;
+        // One image of a label has a figure, but no interval.
+        let interval = auroc_interval(&scores, &labels).ok();
         (
             Some(image_auroc(&scores, &labels)?),
-            Some([interval.low, interval.high]),
+            interval.map(|interval| [interval.low, interval.high]),
             Some(f1_max(&scores, &labels)?),
             Some(false_reject_rate_at_full_recall(&scores, &labels)?),
         )
@@ -436,11 +445,30 @@ pub(crate) fn validate(
     eroded: bool,
 ) -> Result<Validation, TrainError> {
     let manifest = product.manifest();
+    let CheckedSet {
+        images,
+        other_view,
+        left_out,
+        mut notes,
+    } = checked(product, images)?;
     let InspectdSet {
-        inspected,
+        mut inspected,
         pixels,
         baseline_pixels,
-    } = inspect_all(product, images, eroded)?;
+    } = inspect_all(product, &images, eroded)?;
+    let scores: Vec<f32> = inspected.iter().map(|j| j.score).collect();
+    notes.extend(without_spread(&scores));
+    for note in &notes {
+        log::warn!("{note}");
+    }
+    for (image, other) in inspected.iter_mut().zip(&other_view) {
+        if *other && image.verdict == Verdict::Ok {
+            image.verdict = Verdict::Unknown;
+        }
+        if *other && image.baseline_verdict == Verdict::Ok {
+            image.baseline_verdict = Verdict::Unknown;
+        }
+    }
     let plain = is_plain(manifest);
     let main = figures(&inspected, |j| j.score, |j| j.verdict, pixels)?;
     // After `calibrate` the bundle has thresholds for its own rule only: the plain bank's scores
@@ -468,8 +496,11 @@ pub(crate) fn validate(
         figures: main,
         images: inspected.len(),
         good: inspected.len() - defective,
+        left_out,
+        other_view: other_view.iter().filter(|&&other| other).count(),
+        notes,
         defective,
-        with_mask: images.iter().filter(|i| i.mask.is_some()).count(),
+        with_mask: images.iter().filter(|i| !i.masks.is_empty()).count(),
         rule: manifest.method.rule,
         backbone: manifest.backbone.name.clone(),
         bank_rows: product.bank().rows(),

@@ -148,15 +148,13 @@ fn size(config: &LineConfig, product: &Product) -> Option<Finding> {
     let check = "picture size";
     let (width, height) = (camera.width as usize, camera.height as usize);
     let found = format!("{width} x {height}");
-    Some(if product.expects_size(width, height) {
-        Finding::ok(check, format!("{found}, as the product expects"))
-    } else {
-        let [w, h] = product.manifest().training.smallest;
-        Finding::failed(
+    Some(match product.check_size(width, height) {
+        Ok(()) => Finding::ok(check, format!("{found}, as the product expects")),
+        Err(problem) => Finding::failed(
             check,
-            format!("{found}, but the product was fitted on {w} x {h}: another view"),
+            problem.to_string(),
             "set camera.width and camera.height to the size of the pictures that the product was fitted on",
-        )
+        ),
     })
 }
 

@@ -7,7 +7,7 @@ use crate::cli::open;
 use crate::cli::terminal::{Colour, Out};
 use clap::Args;
 use partgate::SHIPPED_BACKBONES;
-use partgate::product::{GoldenKind, Manifest, Operating, Product, Signature};
+use partgate::product::{GoldenKind, Inputs, Manifest, Operating, Product, Signature};
 use partgate::verdict::{Bound, BoundMethod};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -41,6 +41,9 @@ struct FileFacts {
 #[derive(Serialize)]
 struct Report<'a> {
     file: FileFacts,
+    /// What the pictures of the fit were like, without their digests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<Inputs>,
     #[serde(flatten)]
     manifest: &'a Manifest,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,9 +84,14 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     let file = facts(&product, arguments.bundle.clone());
     let manifest = product.manifest();
     if out.json() {
+        let inputs = product.inputs().map(|inputs| Inputs {
+            digests: Vec::new(),
+            ..inputs.clone()
+        });
         let operating = product.operating();
         out.json_page(&Report {
             file,
+            inputs,
             manifest,
             operating,
         })?;
@@ -146,6 +154,7 @@ impl Text<'_> {
         self.thresholds(m)?;
         self.operating(product)?;
         self.training(m)?;
+        self.inputs(product)?;
         self.contents(product)
     }
 
@@ -311,6 +320,29 @@ impl Text<'_> {
             self.row("changed", format_args!("{when}{}", entry.action))?;
         }
         Ok(())
+    }
+
+    fn inputs(&mut self, product: &Product) -> Result<(), Failure> {
+        let Some(inputs) = product.inputs() else {
+            return self.row("pictures", "nothing is kept of them; fitted before that");
+        };
+        let bits = match inputs.bits {
+            16 => String::new(),
+            bits => format!(", {bits} bits at the right of 16"),
+        };
+        let exif = match (inputs.upright, inputs.orientation) {
+            (true, _) => ", turned as EXIF says".into(),
+            (false, 1) => String::new(),
+            (false, orientation) => format!(", EXIF orientation {orientation}, not turned"),
+        };
+        self.row(
+            "pictures",
+            format_args!("accepted like {}{bits}{exif}", inputs.sizes()),
+        )?;
+        self.row(
+            "known",
+            format_args!("digests of {} pictures", inputs.digests.len()),
+        )
     }
 
     fn operating(&mut self, product: &Product) -> Result<(), Failure> {

@@ -45,9 +45,9 @@ impl PartInspector for ComparingInspector {
     fn inspect(&mut self, raw: &RawFrame) -> Result<Inspected, InspectorError> {
         decode(raw, &mut self.frame)?;
         let (width, height) = (self.frame.width(), self.frame.height());
-        let other = InspectorError::OtherView { width, height };
+        let other = || InspectorError::other_size(width, height);
         let Pixels::Rgb8(pixels) = self.frame.pixels() else {
-            return Err(other);
+            return Err(other());
         };
         let same_size = self.pictures.iter().filter(|p| p.rgb.len() == pixels.len());
         let coarse = |p: &&Picture| {
@@ -56,7 +56,7 @@ impl PartInspector for ComparingInspector {
         };
         let nearest = same_size.min_by(|a, b| coarse(a).total_cmp(&coarse(b)));
         let Some(nearest) = nearest else {
-            return Err(other);
+            return Err(other());
         };
         let score = difference(pixels.iter().zip(&nearest.rgb));
         let verdict = match (score <= SAME, nearest.defective) {

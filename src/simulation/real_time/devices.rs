@@ -87,7 +87,7 @@ impl PartInspector for ReportingInspector {
         if fails {
             // The error of a camera that was set to another mode.
             let (width, height) = (raw.width / 2, raw.height / 2);
-            return Err(InspectorError::OtherView { width, height });
+            return Err(InspectorError::other_size(width, height));
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let inspected = inner.inspect(raw)?;

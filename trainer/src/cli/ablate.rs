@@ -3,7 +3,7 @@
 
 use super::fit::MethodArgs;
 use super::{Common, print_json};
-use crate::dataset::{GoodImages, TestImage, test_images};
+use crate::dataset::{GoodImages, TestImage, TestSet};
 use crate::error::TrainError;
 use crate::fit::choice::{self, LOST, candidates, choose};
 use crate::fit::copies::damaged_copies;
@@ -18,7 +18,6 @@ use crate::validation::{Validation, percent, validate};
 use clap::Args;
 use partgate::backbone::InputGeometry;
 use partgate::frame::Frame;
-use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{MemberData, Product};
@@ -374,11 +373,11 @@ fn others(settings: &Settings) -> Result<Vec<OtherMember>, TrainError> {
 }
 
 /// Every n-th image of the test set, so that good and defective parts are timed.
-fn timed_frames(tests: &[TestImage]) -> Result<Vec<Frame>, TrainError> {
+fn timed_frames(goods: &GoodImages, tests: &[TestImage]) -> Result<Vec<Frame>, TrainError> {
     let step = (tests.len() / TIMED).max(1);
     let frames = tests.iter().step_by(step).take(TIMED);
     Ok(frames
-        .map(|image| read_frame(&image.path))
+        .map(|image| goods.read(&image.path))
         .collect::<Result<_, _>>()?)
 }
 
@@ -428,8 +427,8 @@ fn changes(ablation: &mut Ablation<'_>, given: &Settings) -> Result<(), TrainErr
 
 pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
-    let goods = GoodImages::find(&args.dir)?;
-    let tests = test_images(&args.dir)?;
+    let goods = GoodImages::find(&args.dir)?.surveyed(args.method.asked(None))?;
+    let tests = TestSet::find(&args.dir)?.images;
     let settings = settings(args, &goods)?;
     let others = if args.rules_only {
         Vec::new()
@@ -439,7 +438,7 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     let mut ablation = Ablation {
         goods: &goods,
         tests: &tests,
-        frames: timed_frames(&tests)?,
+        frames: timed_frames(&goods, &tests)?,
         baseline: None,
         plain: None,
         rows: Vec::new(),

@@ -8,10 +8,10 @@ use crate::error::TrainError;
 use crate::fit::member::lowest_median_highest;
 use crate::fit::operating::operating;
 use crate::fit::thresholds::thresholds_from;
+use crate::fit::without_spread;
 use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
-use partgate::frame::file::read_frame;
 use partgate::inspection::Inspector;
 use partgate::product::{AuditEntry, Golden, GoldenKind, Operating, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
@@ -83,7 +83,7 @@ fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError>
             let mut inspector = Inspector::new(product, &Threads::default())?;
             let mut scores = Vec::with_capacity(paths.len());
             for path in paths {
-                let frame = read_frame(path)?;
+                let frame = goods.read(path)?;
                 let inspection = inspector
                     .inspect(&frame)
                     .map_err(|source| TrainError::Image {
@@ -128,7 +128,13 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
                     dir.display()
                 )));
             }
+            let goods = goods.of_another_day(product)?;
             let scores = scores(product, &goods)?;
+            if let Some(problem) = without_spread(&scores).filter(|_| !args.force) {
+                return Err(TrainError::Setting(format!(
+                    "{problem}; insist with --force"
+                )));
+            }
             let risk = args.risk.risk(manifest.training.seed)?;
             let damaged = product.operating().map(|o| o.damaged.clone());
             Calibrated {

@@ -9,7 +9,6 @@ use crate::error::TrainError;
 use crate::png::png;
 use crate::progress::Progress;
 use clap::{Args, ValueEnum};
-use partgate::frame::file::read_frame;
 use partgate::frame::{Frame, Pixels};
 use partgate::seed::Rng;
 use rayon::prelude::*;
@@ -118,11 +117,11 @@ fn draw(
     let mut rng = Rng::stream(args.seed, index);
     let turn = index as usize % order.len();
     let path = &images.paths[order[turn]];
-    let frame = read_frame(path)?;
+    let frame = images.read(path)?;
     let mut others = Vec::new();
     for _ in 0..DONORS.min(order.len() - 1) {
         let other = (turn + 1 + rng.below(order.len() - 1)) % order.len();
-        others.push(read_frame(&images.paths[order[other]])?);
+        others.push(images.read(&images.paths[order[other]])?);
     }
     let donors: Vec<&Frame> = others.iter().collect();
     let family = match args.family {

@@ -61,6 +61,10 @@ pub(crate) struct FitArgs {
     /// Good images, and as many damaged ones, carried for the board's self-test
     #[arg(long, value_name = "N", default_value_t = 2)]
     goldens: usize,
+    /// Write the product even if all good images score alike, or none of its damaged golden images
+    /// is rejected. The bundle says so for ever
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -148,7 +152,12 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
         )));
     }
     settings.goldens = args.goldens;
-    let images = GoodImages::find(&args.dir)?;
+    settings.force = args.force;
+    let given = match args.roi {
+        Some(Region::Given(region)) => Some(region),
+        Some(Region::Part) | None => None,
+    };
+    let images = GoodImages::find(&args.dir)?.surveyed(args.method.asked(given))?;
     let part = part_region(&images)?;
     settings.features.input.roi = region(args, part.as_ref())?;
     args.method.keep_aspect(&mut settings, &images)?;
@@ -177,11 +186,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
         settings.features.input = choice.input().clone();
     }
     if let Some(path) = &args.mask {
-        settings.ignore = Some(ignore_mask(
-            path,
-            &images.paths[0],
-            &settings.features.input,
-        )?);
+        settings.ignore = Some(ignore_mask(path, &images, &settings.features.input)?);
     }
     check_writable(&args.output)?;
     let space = ReservedSpace::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;

@@ -94,9 +94,33 @@ fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
 
 fn make_folder_of(path: &Path) -> Result<(), TrainError> {
     match path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) => std::fs::create_dir_all(parent).map_err(unwritable(parent)),
+        Some(parent) if !parent.exists() => {
+            std::fs::create_dir_all(parent).map_err(unwritable(parent))?;
+            log::warn!(
+                "{}: this folder was not there and was made",
+                parent.display()
+            );
+            Ok(())
+        }
+        Some(_) => Ok(()),
         None => Ok(()),
     }
+}
+
+/// Refuses a target that is there and is no regular file: a rename would put a file in the place of
+/// a device node, a pipe or a link.
+fn check_target(path: &Path) -> Result<(), TrainError> {
+    let Ok(there) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let kind = there.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "this is a folder; name a file in it",
+        () if kind.is_symlink() => "this is a link; name the file itself",
+        () => "this is a device or a pipe, not a file; name a file",
+    };
+    Err(TrainError::Setting(format!("{}: {what}", path.display())))
 }
 
 /// Seconds since 1970.
@@ -108,6 +132,7 @@ fn now() -> u64 {
 
 /// Writes beside the target and renames, so that an interrupted run leaves no half file.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    check_target(path)?;
     make_folder_of(path)?;
     let partial = partial(path);
     std::fs::write(&partial, bytes)
@@ -120,12 +145,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 
 /// Fails early when the target cannot be written: not after an hour of fitting.
 fn check_writable(path: &Path) -> Result<(), TrainError> {
-    if path.is_dir() {
-        return Err(TrainError::Setting(format!(
-            "{}: this is a folder; name a file in it",
-            path.display()
-        )));
-    }
+    check_target(path)?;
     make_folder_of(path)?;
     let partial = partial(path);
     std::fs::write(&partial, b"")

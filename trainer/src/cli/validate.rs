@@ -2,7 +2,7 @@
 
 use super::{Common, check_writable, command_line, print_json, write_file};
 use crate::budgets::counted;
-use crate::dataset::test_images;
+use crate::dataset::TestSet;
 use crate::error::TrainError;
 use crate::report::validation_page;
 use crate::validation::{MEASURES, Validation, ValidationReport, percent, validate};
@@ -94,7 +94,8 @@ fn print_budgets(report: &ValidationReport) {
 pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
     let product = Product::open(&args.bundle)?;
-    let images = test_images(&args.dir)?;
+    let TestSet { images, layout } = TestSet::find(&args.dir)?;
+    log::info!("{}: {layout}", args.dir.display());
     for path in args.report.iter().chain(&args.scores) {
         check_writable(path)?;
     }
@@ -114,6 +115,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     if args.common.json {
         print_json(&report)
     } else {
+        println!("layout: {layout}");
         print(&report);
         Ok(())
     }

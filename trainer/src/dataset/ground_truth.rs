@@ -1,19 +1,123 @@
 //! Ground-truth masks at the network's resolution.
 
+use super::pictures::named;
+use super::problem;
 use crate::error::TrainError;
 use partgate::backbone::InputGeometry;
-use partgate::frame::file::read_frame;
+use partgate::frame::file::read_with_opacity;
 use partgate::frame::{Frame, Pixels};
-use std::path::Path;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-/// Whether each source pixel is marked: anything but black.
-fn marked(frame: &Frame) -> Vec<bool> {
-    match frame.pixels() {
-        Pixels::Gray8(v) => v.iter().map(|&s| s != 0).collect(),
-        Pixels::Gray16(v) => v.iter().map(|&s| s != 0).collect(),
-        Pixels::Rgb8(v) => v.chunks_exact(3).map(|p| p != [0; 3]).collect(),
-        Pixels::Rgb16(v) => v.chunks_exact(3).map(|p| p != [0; 3]).collect(),
+/// What a mask marks, as it lies in its file.
+struct Marks {
+    width: usize,
+    height: usize,
+    marked: Vec<bool>,
+    /// Different grey levels, as far as they mark: two for a plain mask.
+    levels: usize,
+    /// Whether opacity marks, and not colour.
+    by_opacity: bool,
+}
+
+/// The sum of each pixel's channels.
+fn levels(frame: &Frame) -> Vec<u32> {
+    fn sums<T: Copy + Into<u32>>(v: &[T], channels: usize) -> Vec<u32> {
+        let pixels = v.chunks_exact(channels);
+        pixels.map(|p| p.iter().map(|&s| s.into()).sum()).collect()
     }
+    match frame.pixels() {
+        Pixels::Gray8(v) | Pixels::Rgb8(v) => sums(v, frame.pixels().channels()),
+        Pixels::Gray16(v) | Pixels::Rgb16(v) => sums(v, frame.pixels().channels()),
+    }
+}
+
+impl Marks {
+    /// Marked is anything but black. Where opacity differs between pixels, marked is what is not
+    /// transparent: and black is marked too, unless other colours are there.
+    fn read(path: &Path) -> Result<Self, TrainError> {
+        let (frame, opacity) = read_with_opacity(path)?;
+        let colours = levels(&frame);
+        let by_opacity = opacity.is_some();
+        let opacity = opacity.unwrap_or_else(|| vec![u8::MAX; colours.len()]);
+        let seen = || colours.iter().zip(&opacity).filter(|(_, o)| **o > 0);
+        let coloured = seen().any(|(&c, _)| c > 0);
+        let levels: BTreeSet<u32> = if by_opacity {
+            opacity.iter().map(|&o| u32::from(o)).collect()
+        } else {
+            colours.iter().copied().collect()
+        };
+        let marked = colours.iter().zip(&opacity);
+        let marked = marked.map(|(&c, &o)| o > 0 && (c > 0 || by_opacity && !coloured));
+        Ok(Self {
+            width: frame.width(),
+            height: frame.height(),
+            marked: marked.collect(),
+            levels: levels.len(),
+            by_opacity,
+        })
+    }
+
+    fn share(&self) -> f64 {
+        let count = self.marked.iter().filter(|&&m| m).count();
+        count as f64 / self.marked.len().max(1) as f64
+    }
+}
+
+/// What is odd about masks, a sentence each.
+pub(super) fn odd_masks(masks: &[PathBuf]) -> Result<Vec<String>, TrainError> {
+    struct Seen {
+        name: String,
+        levels: usize,
+        by_opacity: bool,
+        share: f64,
+    }
+    let all: Vec<Result<Seen, TrainError>> = masks
+        .par_iter()
+        .map(|path| {
+            let marks = Marks::read(path)?;
+            let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+            let file = path.file_name().unwrap_or_default();
+            Ok(Seen {
+                name: Path::new(parent).join(file).display().to_string(),
+                levels: marks.levels,
+                by_opacity: marks.by_opacity,
+                share: marks.share(),
+            })
+        })
+        .collect();
+    let all: Vec<Seen> = all.into_iter().collect::<Result<_, _>>()?;
+    let note = |fits: &dyn Fn(&Seen) -> bool, words: &str| {
+        let names: Vec<String> = all
+            .iter()
+            .filter(|m| fits(m))
+            .map(|m| m.name.clone())
+            .collect();
+        let masks = if names.len() == 1 { "mask" } else { "masks" };
+        (!names.is_empty()).then(|| format!("{} {masks} {words}: {}", names.len(), named(names)))
+    };
+    Ok([
+        note(
+            &|m| m.by_opacity,
+            "coded by opacity; what is not transparent counts as defect",
+        ),
+        note(
+            &|m| m.levels > 2,
+            "with more than two levels; everything but black counts as defect",
+        ),
+        note(
+            &|m| m.share == 0.0,
+            "without a single marked pixel; pixel figures take the image as free of defects",
+        ),
+        note(
+            &|m| m.share > 0.5,
+            "marking more than half of the picture; are they inverted?",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect())
 }
 
 /// Bilinear weight pair for output pixel `out`: two source pixels that must both be marked for
@@ -29,32 +133,32 @@ fn between(out: usize, scale: f64, from: usize, length: usize) -> [usize; 2] {
     [from + low, from + high]
 }
 
-/// Reads a mask and brings it to `[height, width]` of the input through the same region, resize and crop as its
-/// image: nearest pixel, or, with `eroded`, only where bilinear interpolation gives exactly
-/// "marked" (as the published figures do).
+/// Reads the masks of an image and brings what any of them marks to the network's input through the same
+/// region, resize and crop as the image: nearest pixel, or, with `eroded`, only where bilinear
+/// interpolation gives exactly "marked" (as the published figures do).
 pub(crate) fn defect_mask(
-    path: &Path,
+    paths: &[PathBuf],
     image_size: (usize, usize),
     geometry: &InputGeometry,
     eroded: bool,
 ) -> Result<Vec<u8>, TrainError> {
-    let frame = read_frame(path)?;
-    let (width, height) = (frame.width(), frame.height());
-    if (width, height) != image_size {
-        return Err(TrainError::Dataset {
-            path: path.to_path_buf(),
-            problem: format!(
-                "the mask is {width} x {height} pixels but its image is {} x {}",
-                image_size.0, image_size.1
-            ),
-        });
+    let mut all = vec![false; image_size.0 * image_size.1];
+    for path in paths {
+        let marks = Marks::read(path)?;
+        if (marks.width, marks.height) != image_size {
+            return Err(problem(
+                path,
+                format!(
+                    "the mask is {} x {} pixels but its image is {} x {}",
+                    marks.width, marks.height, image_size.0, image_size.1
+                ),
+            ));
+        }
+        for (all, marked) in all.iter_mut().zip(marks.marked) {
+            *all |= marked;
+        }
     }
-    Ok(seen_by_network(
-        &marked(&frame),
-        image_size,
-        geometry,
-        eroded,
-    ))
+    Ok(seen_by_network(&all, image_size, geometry, eroded))
 }
 
 /// Marks `[height, width]` of an image brought to the network's input: 1 where the pixel that the
@@ -124,8 +228,10 @@ mod tests {
             resize: Size::square(64),
             crop: Size::square(32),
         };
-        let plain = defect_mask(&path, (100, 60), &geometry, false).expect("mask");
-        let eroded = defect_mask(&path, (100, 60), &geometry, true).expect("mask");
+        let plain =
+            defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, false).expect("mask");
+        let eroded =
+            defect_mask(std::slice::from_ref(&path), (100, 60), &geometry, true).expect("mask");
         assert_eq!(plain.len(), 32 * 32);
         let area = |m: &[u8]| m.iter().map(|&v| usize::from(v)).sum::<usize>();
         // 40 x 20 of 100 x 60 source pixels at 0.64 x 1.0667, all inside the crop.
@@ -136,7 +242,8 @@ mod tests {
         );
         assert!(area(&eroded) < area(&plain) && area(&eroded) > 0);
         assert!(plain.iter().zip(&eroded).all(|(p, e)| p >= e));
-        let error = defect_mask(&path, (99, 60), &geometry, false).expect_err("size");
+        let error =
+            defect_mask(std::slice::from_ref(&path), (99, 60), &geometry, false).expect_err("size");
         assert!(error.to_string().contains("99 x 60"));
     }
 }

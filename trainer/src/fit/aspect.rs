@@ -66,6 +66,11 @@ pub(crate) fn alike(size: Size, other: Size, multiple_of: usize) -> bool {
 /// Sizes of `images`. A file that cannot be read is left out: the fit itself refuses it.
 fn sizes(images: &GoodImages) -> Vec<Size> {
     let size = |path: &Path| {
+        if images.reading.upright {
+            // The file's header has the sides as they are stored.
+            let frame = images.read(path).ok()?;
+            return Some(Size::new(frame.width(), frame.height()));
+        }
         let file = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
         let (width, height) = file.into_decoder().ok()?.dimensions();
         (width > 0 && height > 0).then(|| Size::new(width as usize, height as usize))

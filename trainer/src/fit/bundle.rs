@@ -123,6 +123,8 @@ pub(crate) struct Bundle {
     pub(crate) scores: Vec<f32>,
     /// `None` for a product of one member.
     pub(crate) ensemble: Option<Ensemble>,
+    /// What `--force` overruled, a sentence each.
+    pub(crate) forced: Vec<String>,
     pub(crate) operating: Operating,
 }
 
@@ -144,12 +146,31 @@ impl Bundle {
         } else {
             None
         };
+        let held_out = match &ensemble {
+            Some(ensemble) => &ensemble.scores,
+            None => &members[0].held_out.scores,
+        };
+        let mut forced = Vec::new();
+        check_spread(held_out, settings.force, &mut forced)?;
         let mut manifest = manifest(settings, members, ensemble.as_ref());
         let operating = operating_of(settings, members, ensemble.as_ref())?;
         sections.push(operating.section()?);
         let bare = written(&manifest, &sections)?;
         let opened = Product::from_bytes(bare, &settings.name)?;
         add_goldens(images, settings, &opened, &mut manifest, &mut sections)?;
+        check_goldens(&manifest, settings.force, &mut forced)?;
+        for sentence in &forced {
+            log::warn!("{sentence}");
+            manifest.audit.push(AuditEntry {
+                action: format!("fitted with --force although {sentence}"),
+                unix: settings.created_unix,
+            });
+        }
+        if let Some(survey) = &images.survey {
+            let training = &manifest.training.digest;
+            let inputs = survey.inputs(images.reading, training, forced.clone());
+            sections.push(inputs.section()?);
+        }
         let scores = match &ensemble {
             Some(ensemble) => &ensemble.scores,
             None => &members[0].held_out.scores,
@@ -159,6 +180,7 @@ impl Bundle {
             manifest,
             scores: scores.clone(),
             ensemble,
+            forced,
             operating,
         })
     }
@@ -206,14 +228,64 @@ fn add_goldens(
         });
         sections.push(opaque(SectionKind::GoldenImage, &png(&frame)?));
     }
-    let caught = manifest
-        .goldens
-        .iter()
-        .any(|g| g.kind == GoldenKind::Damaged && g.verdict != Verdict::Ok);
-    if settings.goldens > 0 && !caught {
-        log::warn!(
-            "none of the synthetically damaged golden images is rejected; validate this product on real defects before use"
-        );
-    }
     Ok(())
+}
+
+/// Relative difference of scores that are the same but for rounding.
+const ALIKE: f32 = 1e-6;
+
+/// Refuses a product that cannot tell its good images apart: a network that gives every picture the
+/// same can never reject one. With `force` it notes that instead.
+fn check_spread(scores: &[f32], force: bool, forced: &mut Vec<String>) -> Result<(), TrainError> {
+    match without_spread(scores) {
+        Some(problem) => overruled(force, forced, problem),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong if all `scores` are the same.
+pub(crate) fn without_spread(scores: &[f32]) -> Option<String> {
+    let low = scores.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = scores.iter().copied().fold(0.0, f32::max);
+    let alike = scores.len() > 1 && high - low <= ALIKE * high;
+    alike.then(|| {
+        format!(
+            "all {} images have the score {high}: the network sees no difference between pictures, so the product cannot reject anything by it",
+            scores.len()
+        )
+    })
+}
+
+/// Refuses a product of which no damaged golden image is rejected. With `force` it notes that
+/// instead.
+fn check_goldens(
+    manifest: &Manifest,
+    force: bool,
+    forced: &mut Vec<String>,
+) -> Result<(), TrainError> {
+    let goldens = manifest.goldens.iter();
+    let damaged: Vec<&Golden> = goldens.filter(|g| g.kind == GoldenKind::Damaged).collect();
+    if damaged.is_empty() || damaged.iter().any(|g| g.verdict != Verdict::Ok) {
+        return Ok(());
+    }
+    let highest = damaged.iter().map(|g| g.score).fold(0.0, f32::max);
+    overruled(
+        force,
+        forced,
+        format!(
+            "none of the {} synthetically damaged golden images is rejected (highest score {highest:.4}, UNKNOWN above {:.4})",
+            damaged.len(),
+            manifest.thresholds.unknown.threshold
+        ),
+    )
+}
+
+fn overruled(force: bool, forced: &mut Vec<String>, problem: String) -> Result<(), TrainError> {
+    if force {
+        forced.push(problem);
+        return Ok(());
+    }
+    Err(TrainError::Setting(format!(
+        "{problem}; look at the good images with the highest scores, and at the backbone. To write the product all the same say --force, and validate it on real defects"
+    )))
 }

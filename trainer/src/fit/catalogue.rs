@@ -3,6 +3,7 @@
 use crate::error::TrainError;
 use partgate::backbone::BackboneSpec;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -68,12 +69,107 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     let onnx = read(path)?;
     let description = std::path::PathBuf::from(format!("{name}.json"));
     let text = read(&description)?;
-    let spec = serde_json::from_slice(&text)
-        .map_err(|e| TrainError::Setting(format!("{}: {e}", description.display())))?;
+    let wrong =
+        |problem: String| TrainError::Setting(format!("{}: {problem}", description.display()));
+    let Described { spec, file } =
+        serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    file.check(&onnx).map_err(wrong)?;
+    check_ranges(&spec).map_err(wrong)?;
     Ok(BackboneFile {
         spec,
         onnx: Cow::Owned(onnx),
     })
+}
+
+/// A description of a user's own file.
+#[derive(Deserialize)]
+struct Described {
+    #[serde(flatten)]
+    spec: BackboneSpec,
+    #[serde(flatten)]
+    file: FileFacts,
+}
+
+/// What a description says about its file.
+#[derive(Deserialize)]
+struct FileFacts {
+    sha256: Option<String>,
+    bytes: Option<u64>,
+}
+
+impl FileFacts {
+    fn check(&self, onnx: &[u8]) -> Result<(), String> {
+        let length = onnx.len() as u64;
+        if let Some(bytes) = self.bytes.filter(|&bytes| bytes != length) {
+            return Err(format!(
+                "describes a file of {bytes} bytes, but the network beside it has {length}; is it of another export?"
+            ));
+        }
+        let Some(stated) = &self.sha256 else {
+            return Ok(());
+        };
+        let digest = Sha256::digest(onnx);
+        let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        if found == stated.trim().to_lowercase() {
+            return Ok(());
+        }
+        Err(format!(
+            "sha256 is {stated}, but that of the network beside it is {found}: this describes another file, or the file is damaged"
+        ))
+    }
+}
+
+/// Refuses values that can only be mistakes. Bundles are not held to this: they open as they were
+/// fitted.
+fn check_ranges(spec: &BackboneSpec) -> Result<(), String> {
+    let input = &spec.input;
+    let is = |field: &str, values: &dyn std::fmt::Debug, usable: &str| {
+        Err(format!("{field} is {values:?}; {usable}"))
+    };
+    if input.std.iter().any(|s| !(1.0..=255.0).contains(s)) {
+        return is(
+            "input.std",
+            &input.std,
+            "it is on the 0 to 255 scale, so 1 to 255 is usable (0.2 on the scale 0 to 1 is 51 here)",
+        );
+    }
+    // Between 0 and 1 is the other scale; no set of pictures is that dark.
+    let off = |m: &f32| !(0.0..=255.0).contains(m) || (*m > 0.0 && *m < 1.0);
+    if input.mean.iter().any(off) {
+        return is(
+            "input.mean",
+            &input.mean,
+            "it is on the 0 to 255 scale, so 0, or 1 to 255, is usable (0.5 on the scale 0 to 1 is 127.5 here)",
+        );
+    }
+    if input.multiple_of > 1024 {
+        return is("input.multiple_of", &input.multiple_of, "1024 at most");
+    }
+    if spec.taps.iter().any(|t| t.output.is_empty()) || same(spec.taps.iter().map(|t| &*t.output)) {
+        let outputs: Vec<&str> = spec.taps.iter().map(|t| &*t.output).collect();
+        return is(
+            "taps",
+            &outputs,
+            "two different outputs of the network are needed",
+        );
+    }
+    for (field, text) in [
+        ("name", &spec.name),
+        ("licence", &spec.licence),
+        ("input.name", &input.name),
+    ] {
+        if text.trim().is_empty() || text.len() > 200 {
+            return is(field, text, "1 to 200 bytes are usable");
+        }
+    }
+    Ok(())
+}
+
+/// Whether two of `names` are the same.
+fn same<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    let mut names = names;
+    !names.all(|name| seen.insert(name))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use crate::dataset::{GoodImages, seen_by_network};
 use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::frame::Frame;
-use partgate::frame::file::read_frame;
 use partgate::seed::Rng;
 use partgate::size::Size;
 use rayon::prelude::*;
@@ -216,7 +215,7 @@ fn copies_of(
 ) -> Result<Vec<DamagedCopy>, TrainError> {
     let seed = Rng::stream(fitter.settings.seed, DAMAGE_STREAM + 100 + image as u64).next_u64();
     let mut rng = Rng::new(seed);
-    let frame = read_frame(&images.paths[image])?;
+    let frame = images.read(&images.paths[image])?;
     let donors = donors_for(image, images, &mut rng)?;
     let donors: Vec<&Frame> = donors.iter().collect();
     let damager = match Damager::new(&frame, &donors, None) {
@@ -268,7 +267,7 @@ fn donors_for(image: usize, images: &GoodImages, rng: &mut Rng) -> Result<Vec<Fr
     (0..DONORS.min(n - 1))
         .map(|_| {
             let other = (image + 1 + rng.below(n - 1)) % n;
-            Ok(read_frame(&images.paths[other])?)
+            Ok(images.read(&images.paths[other])?)
         })
         .collect()
 }

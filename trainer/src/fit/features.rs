@@ -6,8 +6,9 @@ use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::backbone::{Backbone, InputGeometry, Preprocessor, Threads};
-use partgate::frame::file::{ImageFileError, decode_frame};
-use partgate::inspection::InspectionError;
+use partgate::frame::Reading;
+use partgate::frame::file::{ImageFileError, decode_picture};
+use partgate::inspection::{InspectionError, check_finite};
 use partgate::score::{Aggregator, Border, LinearMap};
 use partgate::size::Size;
 use rayon::prelude::*;
@@ -85,7 +86,7 @@ impl Extractor {
                 map.run(features, out);
             }
         }
-        Ok(())
+        check_finite(out, out.len() / self.aggregator.cells().max(1))
     }
 
     pub(crate) fn grid(&self) -> Size {
@@ -210,6 +211,7 @@ fn processor() -> String {
 fn dependencies(
     file: &BackboneFile,
     settings: &FeatureSettings,
+    reading: Reading,
 ) -> Result<blake3::Hash, TrainError> {
     // Development builds share a version number; their bytes tell them apart.
     let program = std::env::current_exe().and_then(std::fs::read);
@@ -220,6 +222,7 @@ fn dependencies(
         blake3::hash(&file.onnx).as_bytes(),
         &serde_json::to_vec(&file.spec)?,
         &serde_json::to_vec(&(&settings.input, settings.patch, settings.border))?,
+        format!("{reading:?}").as_bytes(),
     ]
     .map(blake3::hash);
     let mut digest = blake3::Hasher::new();
@@ -239,6 +242,7 @@ fn one_image(
     cache: Option<&Cache>,
     path: &Path,
     name: &str,
+    reading: Reading,
     out: &mut [f32],
 ) -> Result<ImageFacts, TrainError> {
     let bytes = std::fs::read(path).map_err(|source| ImageFileError::Read {
@@ -250,7 +254,7 @@ fn one_image(
     if let Some(size) = cache.and_then(|cache| cache.get(&content, out)) {
         return Ok(ImageFacts { digest, size });
     }
-    let frame = decode_frame(&bytes, path)?;
+    let frame = decode_picture(&bytes, path, reading)?.frame;
     extractor
         .run(&frame, out)
         .map_err(|source| TrainError::Image {
@@ -276,7 +280,7 @@ pub(crate) fn extract(
     let length = grid.area() * dimensions;
     let count = images.paths.len();
     let cache = match &settings.cache {
-        Some(cache) => Cache::open(cache, dependencies(file, settings)?, length),
+        Some(cache) => Cache::open(cache, dependencies(file, settings, images.reading)?, length),
         None => None,
     };
     let progress = Progress::new("features", count as u64);
@@ -294,7 +298,8 @@ pub(crate) fn extract(
         .map(|((values, paths), extractor)| {
             let work = values.chunks_exact_mut(length).zip(paths);
             work.map(|(out, path)| {
-                let facts = one_image(extractor, cache.as_ref(), path, &images.relative(path), out);
+                let name = images.relative(path);
+                let facts = one_image(extractor, cache.as_ref(), path, &name, images.reading, out);
                 progress.advance(1);
                 facts
             })

@@ -4,7 +4,6 @@ use super::settings::Settings;
 use crate::damage::damaged;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use partgate::frame::file::read_frame;
 use partgate::frame::{Frame, Pixels};
 use partgate::product::GoldenKind;
 use partgate::seed::Rng;
@@ -57,7 +56,7 @@ pub(super) fn golden_frames(
     let mut frames = Vec::new();
     for (i, &image) in order.iter().cycle().take(2 * settings.goldens).enumerate() {
         let path = &images.paths[image];
-        let mut frame = read_frame(path)?;
+        let mut frame = images.read(path)?;
         if settings.features.input.roi.is_none() {
             frame = shrunk(&frame)?;
         }

@@ -48,7 +48,7 @@ pub(crate) mod study;
 pub(crate) mod thresholds;
 mod training;
 
-pub(crate) use bundle::Bundle;
+pub(crate) use bundle::{Bundle, without_spread};
 pub(crate) use cache::CacheSettings;
 pub(crate) use features::{FeatureSettings, digest_of};
 pub(crate) use needs::{bundle_bytes, check_memory};

@@ -47,6 +47,7 @@ mod tests {
         let images = GoodImages {
             root: "r".into(),
             paths: (0..30).map(|i| format!("r/{i}.png").into()).collect(),
+            ..GoodImages::default()
         };
         let mut scores: Vec<f32> = (0..30).map(|i| 10.0 + 0.05 * (i % 7) as f32).collect();
         assert!(outliers(&scores, &images).is_empty());

@@ -5,7 +5,6 @@ use crate::damage::part_box;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use partgate::backbone::Rect;
-use partgate::frame::file::read_frame;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -45,7 +44,7 @@ pub(crate) fn part_region(images: &GoodImages) -> Result<Option<PartBox>, TrainE
     let seen = looked
         .par_iter()
         .map(|path| {
-            let frame = read_frame(path)?;
+            let frame = images.read(path)?;
             Ok(([frame.width(), frame.height()], part_box(&frame)))
         })
         .collect::<Result<Vec<_>, TrainError>>()?;

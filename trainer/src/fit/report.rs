@@ -24,6 +24,10 @@ pub(crate) struct FitReport {
     pub(crate) name: String,
     pub(crate) images: usize,
     pub(crate) image_sizes: usize,
+    /// What is odd about the images, a sentence each.
+    pub(crate) notes: Vec<String>,
+    /// What `--force` overruled, a sentence each.
+    pub(crate) forced: Vec<String>,
     /// Images whose features came from the cache.
     pub(crate) cached_images: usize,
     pub(crate) cells: u64,
@@ -87,6 +91,7 @@ impl FittedProduct {
             manifest,
             scores,
             ensemble,
+            forced,
             operating,
         } = bundle;
         let first = &members[0];
@@ -94,6 +99,11 @@ impl FittedProduct {
             name: manifest.name.clone(),
             images: images.paths.len(),
             image_sizes: first.image_sizes,
+            notes: images
+                .survey
+                .as_ref()
+                .map_or_else(Vec::new, |s| s.notes.clone()),
+            forced,
             cached_images: first.cached_images,
             cells: manifest.training.cells,
             bank_rows: first.bank_rows,

@@ -98,6 +98,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Good images (and as many damaged ones) carried for the self-test.
     pub(crate) goldens: usize,
+    /// Whether a product that cannot be right is made all the same; the bundle says so.
+    pub(crate) force: bool,
 }
 
 impl Settings {

@@ -11,7 +11,7 @@ use super::rules::RuleSpec;
 use super::study::Study;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
-use partgate::frame::file::{ImageFileError, read_frame};
+use partgate::frame::file::ImageFileError;
 use partgate::frame::{Frame, FrameError, Pixels};
 use serde::Serialize;
 
@@ -124,7 +124,7 @@ fn moved_copies(
         "moved",
         |image, extractor| {
             let path = &images.paths[image];
-            let frame = read_frame(path)?;
+            let frame = images.read(path)?;
             let mut out = Vec::new();
             for (shift, share) in SHIFTS.into_iter().enumerate() {
                 let moved = moved(&frame, offset(image, share, &frame)).map_err(|source| {

@@ -19,7 +19,6 @@ use super::thresholds::thresholds_from;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use partgate::backbone::InputGeometry;
-use partgate::frame::file::read_frame;
 use partgate::network::Threads;
 use partgate::seed::Rng;
 use serde::Serialize;
@@ -31,7 +30,7 @@ pub(crate) const SIDES: [usize; 3] = [256, 384, 512];
 /// Random splits into folds for each candidate.
 const PARTITIONS: usize = 2;
 /// Share of the shortfall that a candidate must save, ...
-const LEAST_GAIN: f64 = 0.1;
+const LEAST_GAIN: f64 = 0.2;
 /// ... and share of the samples drawn from the images in which it must save something.
 const CONFIDENCE: f64 = 0.975;
 const RESAMPLES: usize = 2000;
@@ -191,7 +190,7 @@ fn milliseconds(study: &Study<'_>, images: &GoodImages) -> Result<f64, TrainErro
     let mut features = vec![0.0; fitter.features.cells() * fitter.features.dimensions];
     let mut times = Vec::new();
     for path in images.paths.iter().take(TIMED) {
-        let frame = read_frame(path)?;
+        let frame = images.read(path)?;
         let started = Instant::now();
         extractor
             .run(&frame, &mut features)

@@ -5,7 +5,7 @@ use crate::error::TrainError;
 use crate::validation::{Inspected, is_plain};
 use partgate::backbone::Threads;
 use partgate::frame::Frame;
-use partgate::frame::file::read_frame;
+use partgate::frame::file::read_picture;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
 use partgate::verdict::Verdict;
@@ -86,7 +86,7 @@ impl<'a> Gallery<'a> {
 
     fn card(&mut self, inspected: &Inspected) -> Result<Card, TrainError> {
         let path = self.root.join(&inspected.path);
-        let frame = read_frame(&path)?;
+        let frame = read_picture(&path, self.product.reading())?.frame;
         let failed = |source| TrainError::Image {
             path: path.clone(),
             source,
@@ -105,10 +105,15 @@ impl<'a> Gallery<'a> {
             tone: tone(inspected.verdict),
         };
         let mut plain = seen;
-        if let Some(mask) = &inspected.mask {
+        if !inspected.masks.is_empty() {
             let input = &self.product.manifest().input;
             let of = (frame.width(), frame.height());
-            let truth = defect_mask(&self.root.join(mask), of, input, false)?;
+            let masks: Vec<PathBuf> = inspected
+                .masks
+                .iter()
+                .map(|mask| self.root.join(mask))
+                .collect();
+            let truth = defect_mask(&masks, of, input, false)?;
             let truth: Vec<f32> = truth.into_iter().map(f32::from).collect();
             contour(&mut plain, &truth, size.width, 0.5, TRUTH);
         }
@@ -180,7 +185,7 @@ mod tests {
     fn inspected(name: &str, defective: bool, score: f32, verdict: Verdict) -> Inspected {
         Inspected {
             path: name.into(),
-            mask: None,
+            masks: Vec::new(),
             kind: if defective { "crack" } else { "good" }.into(),
             defective,
             score,

@@ -2,7 +2,7 @@
 
 use crate::cli::fit::MethodArgs;
 use crate::cli::write_file;
-use crate::dataset::{GoodImages, TestImage, test_images};
+use crate::dataset::{GoodImages, TestImage, TestSet};
 use crate::error::TrainError;
 use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
@@ -82,12 +82,15 @@ impl<'a> Run<'a> {
     /// Fits and validates the category in `folder`, or takes what an earlier run kept.
     pub(super) fn category(&self, folder: &Path, name: &str) -> Result<CategoryRecord, TrainError> {
         let goods = GoodImages::find(folder)?;
-        let images = test_images(folder)?;
+        let images = TestSet::find(folder)?.images;
         let digest = self.digest(folder, &goods, &images)?;
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
             return Ok(CategoryRecord { record, kept: true });
         }
         let mut settings = self.method.settings_of_a_size(name)?;
+        // Figures are wanted of such a product too; it is noted.
+        settings.force = true;
+        let goods = goods.surveyed(self.method.asked(None))?;
         self.method.keep_aspect(&mut settings, &goods)?;
         let FittedProduct {
             bytes,
@@ -100,7 +103,9 @@ impl<'a> Run<'a> {
         } = validate(&product, &images, self.eroded)?;
         for j in &mut inspected {
             j.path = below(folder, &j.path);
-            j.mask = j.mask.as_deref().map(|mask| below(folder, mask));
+            for mask in &mut j.masks {
+                *mask = below(folder, mask);
+            }
         }
         let record = Record {
             name: name.into(),
@@ -143,7 +148,7 @@ impl<'a> Run<'a> {
         digest.update(&digest_of(goods)?);
         for path in images
             .iter()
-            .flat_map(|image| std::iter::once(&image.path).chain(&image.mask))
+            .flat_map(|image| std::iter::once(&image.path).chain(&image.masks))
         {
             let bytes = std::fs::read(path).map_err(|source| TrainError::File {
                 path: path.clone(),

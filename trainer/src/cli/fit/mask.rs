@@ -1,5 +1,6 @@
 //! The ignore mask of `fit`: a picture whose black pixels are not inspected.
 
+use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use partgate::backbone::{InputGeometry, Rect};
 use partgate::frame::Pixels;
@@ -10,14 +11,15 @@ use std::path::Path;
 /// view by nearest pixel: `[height, width]`, true where nothing is inspected.
 ///
 /// # Errors
-/// [`TrainError::Setting`] for a mask of another size than `image`, or one that does not hold the
+/// [`TrainError::Setting`] for a mask of another size than `images`, or one that does not hold the
 /// region of interest; [`TrainError::Folder`] for a file that cannot be read.
 pub(super) fn ignore_mask(
     path: &Path,
-    image: &Path,
+    images: &GoodImages,
     input: &InputGeometry,
 ) -> Result<Vec<bool>, TrainError> {
-    let (frame, one) = (read_frame(path)?, read_frame(image)?);
+    let image = &images.paths[0];
+    let (frame, one) = (read_frame(path)?, images.read(image)?);
     let (width, height) = (frame.width(), frame.height());
     if (width, height) != (one.width(), one.height()) {
         return Err(TrainError::Setting(format!(

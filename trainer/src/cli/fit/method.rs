@@ -3,13 +3,15 @@
 mod input;
 
 use crate::cli::risk::RiskArgs;
+use crate::dataset::Asked;
 use crate::error::TrainError;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
 use crate::fit::{CacheSettings, FeatureSettings, catalogue};
 use clap::{Args, ValueEnum};
 use input::{Aspect, SizeArgument};
-use partgate::backbone::InputGeometry;
+use partgate::backbone::{InputGeometry, Rect};
+use partgate::frame::RIGHT_ALIGNED;
 use partgate::score::{Border, Rule};
 use partgate::size::{Size, SizeError};
 use std::path::PathBuf;
@@ -77,6 +79,28 @@ impl std::fmt::Debug for CacheArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CacheArgs")
     }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Exif {
+    /// Pixels as they are stored
+    Stored,
+    /// Turned as the orientation says
+    Apply,
+}
+
+/// How picture files are read.
+#[derive(Args, Clone, Debug)]
+struct PictureArgs {
+    /// Bits that count in 16-bit samples, from the right: 10, 12 or 14 for Mono10, Mono12 and
+    /// Mono14 in 16-bit files. Kept in the bundle, and checked when it inspects [default: 16, and a
+    /// set that cannot be that is refused]
+    #[arg(long, value_name = "N", value_parser = parse_bits)]
+    bits: Option<u8>,
+    /// What to do with an EXIF orientation. Kept in the bundle. Mixed orientations are refused
+    /// unless they are applied
+    #[arg(long, value_enum, default_value = "stored")]
+    exif: Exif,
 }
 
 /// Settings of the method, shared by `fit` and `benchmark`.
@@ -186,9 +210,19 @@ pub(crate) struct MethodArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     partitions: Option<u64>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
     risk: RiskArgs,
+}
+
+fn parse_bits(text: &str) -> Result<u8, String> {
+    let bits = text.parse().map_err(|e| format!("{e}"))?;
+    if bits == 16 || RIGHT_ALIGNED.contains(&bits) {
+        return Ok(bits);
+    }
+    Err("10, 12, 14 or 16 is expected".into())
 }
 
 fn parse_member(text: &str) -> Result<OtherMember, String> {
@@ -377,6 +411,15 @@ impl MethodArgs {
         self.settings(name)
     }
 
+    /// How the images are to be read, of which `roi` is inspected.
+    pub(crate) fn asked(&self, roi: Option<Rect>) -> Asked {
+        Asked {
+            bits: self.pictures.bits,
+            upright: matches!(self.pictures.exif, Exif::Apply),
+            roi,
+        }
+    }
+
     /// Settings for a product called `name`.
     pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
         self.check()?;
@@ -426,6 +469,7 @@ impl MethodArgs {
             risk: self.risk.risk(self.seed)?,
             seed: self.seed,
             goldens: 2,
+            force: false,
         })
     }
 }

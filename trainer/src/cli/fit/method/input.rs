@@ -9,7 +9,6 @@ use crate::fit::size_choice::SIDES;
 use crate::fit::{aspect, catalogue};
 use clap::ValueEnum;
 use partgate::backbone::InputGeometry;
-use partgate::frame::file::read_frame;
 use partgate::size::{Size, SizeError};
 
 /// What `--size` asks for.
@@ -114,7 +113,7 @@ impl MethodArgs {
             part.filter(|_| given.is_none())
                 .map(|part| Some(part.region)),
         );
-        let frame = read_frame(&images.paths[0])?;
+        let frame = images.read(&images.paths[0])?;
         let mut inputs = Vec::new();
         for side in SIDES {
             for &region in &regions {
