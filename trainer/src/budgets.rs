@@ -41,7 +41,7 @@ pub(crate) fn budgets(operating: &Operating, inspected: &[Inspected]) -> Vec<Bud
     let points = operating.points.iter();
     points
         .map(|point| {
-            let rejected = |i: &&Inspected| !(i.score <= point.threshold);
+            let rejected = |i: &&Inspected| i.score.is_nan() || i.score > point.threshold;
             let (defective, good): (Vec<_>, Vec<_>) = inspected.iter().partition(|i| i.defective);
             BudgetFigures {
                 budget: point.budget,

@@ -122,6 +122,13 @@ fn threads_and_cache_change_no_byte_of_an_ensemble() {
 }
 
 /// What each member keeps is what it would keep as a product of its own.
+/// Sections that belong to the product and not to a member.
+const OF_ALL: [SectionKind; 3] = [
+    SectionKind::GoldenImage,
+    SectionKind::Operating,
+    SectionKind::Inputs,
+];
+
 #[test]
 fn a_member_is_fitted_as_if_it_were_alone() {
     let bench = Bench::new();
@@ -145,7 +152,7 @@ fn a_member_is_fitted_as_if_it_were_alone() {
         let alone = fitted("alone.pgp", &["--size", size]);
         let sections = |product: &Product, member: u8| -> Vec<(SectionKind, [u8; 32])> {
             let all = product.manifest().sections.iter();
-            all.filter(|s| s.member == member && s.kind != SectionKind::GoldenImage)
+            all.filter(|s| s.member == member && !OF_ALL.contains(&s.kind))
                 .map(|s| (s.kind, s.blake3))
                 .collect()
         };
@@ -178,6 +185,10 @@ fn thresholds_rest_on_parts_that_no_member_has_seen() {
             "0.05",
             "--folds",
             folds,
+            "--partitions",
+            "1",
+            "--unknown-rate",
+            "1%",
             "--json",
         ];
         [&usual[..], &more].concat()
@@ -277,6 +288,8 @@ fn thresholds_of_another_day_are_those_of_all_members() {
         &paths[1],
         "-o",
         &paths[2],
+        "--unknown-rate",
+        "1%",
         "--json",
     ])
     .exits(0)

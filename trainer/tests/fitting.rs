@@ -171,7 +171,8 @@ fn what_conditions_a_fit_stands_in_its_bundle() {
 #[test]
 fn a_part_in_a_fixture_gets_a_condition_of_place() {
     let bench = Bench::new();
-    goods(&bench.at("parts"), 1, 0, 32);
+    // The fewest from which a rule is chosen.
+    goods(&bench.at("parts"), 1, 0, 50);
     let bundle = bench.at("part.pgp");
     let report = fit_with(
         &bench.at("parts"),
@@ -183,6 +184,8 @@ fn a_part_in_a_fixture_gets_a_condition_of_place() {
             "12",
             "--folds",
             "3",
+            "--partitions",
+            "1",
             "--refine",
             "off",
             "--json",
@@ -217,7 +220,7 @@ fn a_part_in_a_fixture_gets_a_condition_of_place() {
         "{}",
         choice.reason
     );
-    assert_eq!(choice.images, 32);
+    assert_eq!(choice.images, 50);
     assert!(
         choice.damaged.iter().all(|&n| n > 0),
         "{:?}",

@@ -30,17 +30,16 @@ pub(crate) struct RiskArgs {
 
 /// `1%` or `0.01`.
 fn parse_share(text: &str) -> Result<f64, String> {
-    let expected = || format!("`{text}`: a share such as 1% or 0.01, above 0 and below 50%");
     let (number, unit) = match text.trim().strip_suffix('%') {
         Some(number) => (number, 100.0),
         None => (text, 1.0),
     };
-    let share = number.trim().parse::<f64>().map_err(|_| expected())? / unit;
-    if share > 0.0 && share < 0.5 {
-        Ok(share)
-    } else {
-        Err(expected())
-    }
+    let share = number.trim().parse::<f64>().map_err(|_| expected(text))?;
+    Ok(share / unit)
+}
+
+fn expected(given: &str) -> String {
+    format!("{given}: a share such as 1% or 0.01, above 0 and below 50%")
 }
 
 impl RiskArgs {
@@ -56,6 +55,17 @@ impl RiskArgs {
                 "--confidence {}: above 0.5 and below 0.999",
                 self.confidence
             )));
+        }
+        let shares = [
+            ("--budget", self.budget),
+            ("--unknown-rate", self.unknown_rate),
+            ("--false-reject-rate", Some(self.false_reject_rate)),
+        ];
+        for (name, share) in shares {
+            if share.is_some_and(|share| !(share > 0.0 && share < 0.5)) {
+                let given = share.map_or(String::new(), |share| format!("{name} {share}"));
+                return Err(TrainError::Setting(expected(&given)));
+            }
         }
         Ok(Risk {
             ng_rate: self.false_reject_rate,
@@ -86,20 +96,19 @@ mod tests {
                 "{text}"
             );
         }
-        for text in [
-            "",
-            "%",
-            "1",
-            "50%",
-            "0",
-            "0%",
-            "-1%",
-            "nan",
-            "inf%",
-            "1 percent",
-        ] {
+        for text in ["", "%", "a", "1 percent", "1%%"] {
             let error = parse_share(text).expect_err(text);
             assert!(error.contains("1% or 0.01"), "{error}");
+        }
+        for share in [0.0, 0.5, 1.0, -0.01, f64::NAN, f64::INFINITY] {
+            let arguments = RiskArgs {
+                budget: Some(share),
+                unknown_rate: None,
+                false_reject_rate: 0.001,
+                confidence: 0.95,
+            };
+            let error = arguments.risk(0).expect_err("a share").to_string();
+            assert!(error.contains(&format!("--budget {share}")), "{error}");
         }
     }
 }
