@@ -2,7 +2,7 @@
 //! maps of any size are what their definitions say, and a transposed input gives the transposed
 //! result.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod bundle;
 mod command;
