@@ -559,7 +559,8 @@ fn a_description_is_held_against_its_network() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 4);
     let bundle = bench.at("part.pgp");
-    let changes: [(&str, fn(&mut Value)); 7] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 7] = [
         ("sha256 is", |s| s["sha256"] = "0".repeat(64).into()),
         ("bytes", |s| s["bytes"] = 7.into()),
         ("input.std is", |s| {

@@ -3,7 +3,7 @@
 
 use super::ground_truth::odd_masks;
 use super::labelled::TestImage;
-use super::pictures::{Facts, copies, facts_of, in_words, named, without_copies};
+use super::pictures::{Copies, Facts, copies, facts_of, in_words, named, without_copies};
 use super::{GoodImages, problem};
 use crate::error::TrainError;
 use partgate::frame::Said;
@@ -76,19 +76,7 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
         .into_iter()
         .collect();
     let groups = copies(&facts);
-    for group in &groups {
-        let differs =
-            |&&other: &&usize| images[other].defective() != images[group.kept].defective();
-        if let Some(&other) = group.others.iter().find(differs) {
-            return Err(problem(
-                &images[other].path,
-                format!(
-                    "the same picture as {}, which has another label",
-                    name(group.kept)
-                ),
-            ));
-        }
-    }
+    check_labels(&groups, images, &name)?;
     notes.extend(in_words(&groups, &name));
     let twice: HashSet<usize> = groups
         .iter()
@@ -132,21 +120,7 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
         .iter()
         .map(|&i| other_view(product, &facts[i]))
         .collect();
-    let others = kept
-        .iter()
-        .zip(&views)
-        .filter_map(|(&i, view)| Some((i, view.as_ref().err()?)));
-    let others: Vec<String> = others
-        .map(|(i, view)| format!("{}: {view}", name(i)))
-        .collect();
-    if !others.is_empty() {
-        notes.push(format!(
-            "{} of {} images are UNKNOWN, as on a line, because they are of another kind than those of the fit: {}",
-            others.len(),
-            kept.len(),
-            named(others)
-        ));
-    }
+    notes.extend(not_judged(&kept, &views, &name));
     let masks: Vec<PathBuf> = kept.iter().flat_map(|&i| images[i].masks.clone()).collect();
     notes.extend(odd_masks(&masks)?);
     Ok(CheckedSet {
@@ -155,6 +129,48 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
         images: kept.into_iter().map(|i| images[i].clone()).collect(),
         notes,
     })
+}
+
+/// The images among `kept` that a line would not judge, in words.
+fn not_judged(
+    kept: &[usize],
+    views: &[Result<(), OtherView>],
+    name: &dyn Fn(usize) -> String,
+) -> Option<String> {
+    let others = kept.iter().zip(views);
+    let others: Vec<String> = others
+        .filter_map(|(&i, view)| Some(format!("{}: {}", name(i), view.as_ref().err()?)))
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "{} of {} images are UNKNOWN, as on a line, because they are of another kind than those of the fit: {}",
+            others.len(),
+            kept.len(),
+            named(others)
+        )
+    })
+}
+
+/// Refuses a picture that is there with two labels.
+fn check_labels(
+    groups: &[Copies],
+    images: &[TestImage],
+    name: &dyn Fn(usize) -> String,
+) -> Result<(), TrainError> {
+    for group in groups {
+        let kept = &images[group.kept];
+        let differs = |&&other: &&usize| images[other].defective() != kept.defective();
+        if let Some(&other) = group.others.iter().find(differs) {
+            return Err(problem(
+                &images[other].path,
+                format!(
+                    "the same picture as {}, which has another label",
+                    name(group.kept)
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The folder that all `paths` lie under.

@@ -209,7 +209,7 @@ fn check_sizes(
             ),
         ));
     }
-    let long = |aspect: f64| aspect > LONGEST || aspect < 1.0 / LONGEST;
+    let long = |aspect: f64| !(1.0 / LONGEST..=LONGEST).contains(&aspect);
     let stretched: Vec<String> = match roi {
         Some(roi) if long(f64::from(roi.width) / f64::from(roi.height)) => vec!["--roi".into()],
         Some(_) => Vec::new(),
