@@ -433,6 +433,37 @@ fn every_part_of_the_golden_bundles_has_a_say_in_their_scores() {
     }
 }
 
+#[test]
+fn the_evidence_in_format_3_is_read_as_it_was_written() {
+    let product = open_format("format-3");
+    let operating = product.operating().expect("operating points");
+    assert_eq!(operating.goods, [0.25, 0.5, 0.5, 0.75]);
+    assert_eq!((operating.partitions, operating.confidence), (3, 0.9375));
+    let [damaged] = operating.damaged[..] else {
+        panic!("{:?}", operating.damaged);
+    };
+    assert!(damaged.misplaced && (damaged.side, damaged.score) == (12.5, 0.875));
+    let [point] = operating.points[..] else {
+        panic!("{:?}", operating.points);
+    };
+    assert_eq!(point.method, BoundMethod::BudgetLine);
+    assert_eq!((point.budget, point.threshold), (0.0625, 0.6875));
+    assert_eq!((point.above, point.at_most), (1, 0.75));
+    let inputs = product.inputs().expect("what the pictures were like");
+    assert_eq!(
+        (inputs.width, inputs.bits, inputs.upright),
+        ([80, 80], 16, false)
+    );
+    assert_eq!(inputs.digests, ["0123456789abcdef"]);
+    assert_eq!(inputs.forced.len(), 1);
+    // Its scores are pinned, and the map is no unit matrix.
+    let map = product.members()[0].feature_map().expect("a map");
+    assert_eq!((map.from(), map.to()), (11, 11));
+    let mut mapped = [0.0; 11];
+    map.run(&[1.0; 11], &mut mapped);
+    assert!(mapped.iter().all(|v| (v - 1.0).abs() > 1e-3), "{mapped:?}");
+}
+
 fn every_part_has_a_say(product: &Product) {
     let maps = |product: &Product| -> Vec<f32> {
         let mut inspector = Inspector::new(product, &Threads::default()).expect("usable");

@@ -337,7 +337,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
     let oldest = format_of(&manifest);
     if format > 1 && format != oldest {
         return Err(ContainerError::Manifest {
-            message: format!("it is of format {oldest} and not {format}, as the file states"),
+            message: format!(
+                "the file states format {format}, but holds what is of format {oldest}"
+            ),
         });
     }
     check_sections(bytes, manifest_end, &manifest.sections)?;

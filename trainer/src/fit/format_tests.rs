@@ -1,6 +1,8 @@
 //! Writes `tests/golden/format-2.pgp`, `format-3.pgp` and their fields anew; see the README beside
 //! them for when that is right.
 
+mod tiny;
+
 use super::density;
 use super::features::{Features, ImageSet};
 use super::made_up_products::{
@@ -18,22 +20,21 @@ use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{InspectionError, Inspector};
 use partgate::network::{Precision, Threads};
 use partgate::product::{
-    AuditEntry, Candidate, Choice, DType, DensityEvidence, Golden, GoldenKind, Manifest, Member,
-    Method, NeighbourhoodEvidence, Product, RefinementEvidence, SectionBytes, SectionKind,
-    Signature, Training, Validation, coarse, write,
+    AuditEntry, BudgetPoint, Candidate, Choice, DType, DamagedScore, DensityEvidence, Golden,
+    GoldenKind, Inputs, Manifest, Member, Method, NeighbourhoodEvidence, Operating, Product,
+    RefinementEvidence, SectionBytes, SectionKind, Signature, Training, Validation, coarse, write,
 };
 use partgate::refine::RefinementShape;
 use partgate::score::{
-    Aggregator, Border, Measure, Neighbour, NeighbourhoodForm, NeighbourhoodShape, PackedBank,
-    Rule, SightingTable,
+    Aggregator, Border, LinearMap, Measure, Neighbour, NeighbourhoodForm, NeighbourhoodShape,
+    PackedBank, Rule, SightingTable,
 };
 use partgate::seed::Rng;
 use partgate::simulation::part::Renderer;
 use partgate::size::Size;
-use partgate::verdict::Thresholds;
-use prost::Message;
+use partgate::verdict::{BoundMethod, Thresholds};
 use std::path::Path;
-use tract_onnx::pb;
+use tiny::backbone;
 
 /// Channels of the taps.
 const TAPS: [usize; 2] = [5, 6];
@@ -41,108 +42,6 @@ const D: usize = TAPS[0] + TAPS[1];
 /// Side of the pictures.
 const PICTURE: usize = 80;
 const IMAGES: usize = 4;
-
-fn floats(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
-    pb::TensorProto {
-        name: name.into(),
-        dims: dims.to_vec(),
-        data_type: pb::tensor_proto::DataType::Float.into(),
-        raw_data: little_endian(values),
-        ..Default::default()
-    }
-}
-
-fn ints(name: &str, ints: &[i64]) -> pb::AttributeProto {
-    pb::AttributeProto {
-        name: name.into(),
-        ints: ints.to_vec(),
-        r#type: pb::attribute_proto::AttributeType::Ints.into(),
-        ..Default::default()
-    }
-}
-
-/// A dimension of `value`, or of the picture's side where it is 0.
-fn dimension(value: i64) -> pb::tensor_shape_proto::Dimension {
-    pb::tensor_shape_proto::Dimension {
-        value: Some(if value > 0 {
-            pb::tensor_shape_proto::dimension::Value::DimValue(value)
-        } else {
-            pb::tensor_shape_proto::dimension::Value::DimParam("side".into())
-        }),
-        ..Default::default()
-    }
-}
-
-fn port(name: &str, dims: [i64; 4]) -> pb::ValueInfoProto {
-    pb::ValueInfoProto {
-        name: name.into(),
-        r#type: Some(pb::TypeProto {
-            value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
-                elem_type: pb::tensor_proto::DataType::Float.into(),
-                shape: Some(pb::TensorShapeProto {
-                    dim: dims.map(dimension).to_vec(),
-                }),
-            })),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-/// A backbone of two random convolutions: `fine` at stride 8, `coarse` at 16.
-fn backbone(rng: &mut Rng) -> Vec<u8> {
-    let (mut node, mut initializer) = (Vec::new(), Vec::new());
-    let layers = [("image", 3, 8i64, "fine"), ("fine", TAPS[0], 2, "coarse")];
-    for ((from, inputs, side, to), outputs) in layers.into_iter().zip(TAPS) {
-        let fan_in = inputs * (side * side) as usize;
-        let deviation = (2.0 / fan_in as f32).sqrt();
-        let weights: Vec<f32> = (0..outputs * fan_in)
-            .map(|_| rng.gaussian() * deviation)
-            .collect();
-        let dims = [outputs as i64, inputs as i64, side, side];
-        let names = [format!("{to}.weights"), format!("{to}.biases")];
-        initializer.push(floats(&names[0], &dims, &weights));
-        let biases: Vec<f32> = (0..outputs).map(|_| rng.unit()).collect();
-        initializer.push(floats(&names[1], &dims[..1], &biases));
-        node.push(pb::NodeProto {
-            name: format!("{to}.convolution"),
-            op_type: "Conv".into(),
-            input: [&[from.to_string()], &names[..]].concat(),
-            output: vec![format!("{to}.sum")],
-            attribute: vec![
-                ints("kernel_shape", &[side; 2]),
-                ints("strides", &[side; 2]),
-            ],
-            ..Default::default()
-        });
-        node.push(pb::NodeProto {
-            name: format!("{to}.rectified"),
-            op_type: "Relu".into(),
-            input: vec![format!("{to}.sum")],
-            output: vec![to.into()],
-            ..Default::default()
-        });
-    }
-    let [a, b] = TAPS.map(|t| t as i64);
-    let model = pb::ModelProto {
-        ir_version: 8,
-        producer_name: "partgate tests".into(),
-        opset_import: vec![pb::OperatorSetIdProto {
-            domain: String::new(),
-            version: 13,
-        }],
-        graph: Some(pb::GraphProto {
-            name: "tiny".into(),
-            node,
-            initializer,
-            input: vec![port("image", [1, 3, 0, 0])],
-            output: vec![port("fine", [1, a, 0, 0]), port("coarse", [1, b, 0, 0])],
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    model.encode_to_vec()
-}
 
 /// A refinement network of random weights that adds a little to the score.
 fn refinement(shape: RefinementShape, rng: &mut Rng) -> Vec<u8> {
@@ -204,7 +103,13 @@ fn blotched(frame: &Frame) -> Frame {
     Frame::new(PICTURE, PICTURE, Pixels::Rgb8(rgb)).expect("a picture")
 }
 
-fn features(onnx: &[u8], spec: &BackboneSpec, input: &InputGeometry, border: Border) -> Features {
+fn features(
+    onnx: &[u8],
+    spec: &BackboneSpec,
+    input: &InputGeometry,
+    border: Border,
+    map: Option<&LinearMap>,
+) -> Features {
     let size = input.size();
     let grid = spec.grid(size);
     let mut network = Backbone::load(onnx, spec, size, &Threads::default()).expect("a backbone");
@@ -225,6 +130,9 @@ fn features(onnx: &[u8], spec: &BackboneSpec, input: &InputGeometry, border: Bor
             network.tap(1).expect("tap"),
             out,
         );
+        if let Some(map) = map {
+            map.run(&out.to_vec(), out);
+        }
     }
     Features {
         values,
@@ -456,7 +364,60 @@ fn second(features: &Features, backbone: &[u8], sections: &mut Vec<SectionBytes>
     method
 }
 
-fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
+/// The sections that format 3 brought, and the map that is in one of them.
+struct NewSections {
+    map: LinearMap,
+    sections: Vec<SectionBytes>,
+}
+
+impl NewSections {
+    fn new() -> Self {
+        let mut rng = Rng::new(3);
+        // Near the unit matrix, so that features keep their meaning; every value has a say.
+        let weights: Vec<f32> = (0..D * D)
+            .map(|at| f32::from(u8::from(at / D == at % D)) + 0.1 * rng.gaussian())
+            .collect();
+        let operating = Operating {
+            goods: vec![0.25, 0.5, 0.5, 0.75],
+            partitions: 3,
+            damaged: vec![DamagedScore {
+                misplaced: true,
+                side: 12.5,
+                score: 0.875,
+            }],
+            points: vec![BudgetPoint {
+                budget: 0.0625,
+                threshold: 0.6875,
+                method: BoundMethod::BudgetLine,
+                above: 1,
+                at_most: 0.75,
+            }],
+            confidence: 0.9375,
+        };
+        let inputs = Inputs {
+            width: [PICTURE as u32; 2],
+            height: [PICTURE as u32; 2],
+            aspect: [1.0; 2],
+            bits: 16,
+            upright: false,
+            orientation: 1,
+            dimmest: 0,
+            digests: vec!["0123456789abcdef".into()],
+            forced: vec!["made for the format's golden test".into()],
+        };
+        let map = (SectionKind::FeatureMap, 0);
+        Self {
+            sections: vec![
+                section(map, DType::F32, &[D, D], little_endian(&weights)),
+                operating.section().expect("a section"),
+                inputs.section().expect("a section"),
+            ],
+            map: LinearMap::new(&weights, D),
+        }
+    }
+}
+
+fn golden_bundle(inputs: GoldenInputs, new: Option<NewSections>) -> (Manifest, Vec<SectionBytes>) {
     let mut rng = Rng::new(2);
     let onnx = [backbone(&mut rng), backbone(&mut rng)];
     let channels = TAPS.map(|t| t as u32);
@@ -469,9 +430,10 @@ fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
     manifest.input = input;
     let spec = manifest.backbone.clone();
     let mut sections = Vec::new();
-    let seen = features(&onnx[0], &spec, &manifest.input, Border::Inside);
+    let map = new.as_ref().map(|new| &new.map);
+    let seen = features(&onnx[0], &spec, &manifest.input, Border::Inside, map);
     manifest.method = first(&seen, &onnx[0], &mut sections, &mut rng);
-    let seen = features(&onnx[1], &spec, &smaller, Border::Zero);
+    let seen = features(&onnx[1], &spec, &smaller, Border::Zero, None);
     manifest.others = vec![Member {
         input: smaller,
         backbone: spec,
@@ -493,6 +455,7 @@ fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
         &[size.height, size.width],
         bits.collect(),
     ));
+    sections.extend(new.into_iter().flat_map(|new| new.sections));
     manifest.name = "golden".into();
     manifest.part_number = "G-2".into();
     manifest.revision = 5;
@@ -526,18 +489,19 @@ fn golden_bundle(inputs: GoldenInputs) -> (Manifest, Vec<SectionBytes>) {
 #[test]
 #[ignore = "writes tests/golden/format-2.pgp: only when the format itself changes"]
 fn make_the_golden_bundle_of_format_2() {
-    make_golden_bundle("format-2", GoldenInputs::format_2());
+    make_golden_bundle("format-2", GoldenInputs::format_2(), None);
 }
 
 #[test]
 #[ignore = "writes tests/golden/format-3.pgp: only when the format itself changes"]
 fn make_the_golden_bundle_of_format_3() {
-    make_golden_bundle("format-3", GoldenInputs::format_3());
+    let new = Some(NewSections::new());
+    make_golden_bundle("format-3", GoldenInputs::format_3(), new);
 }
 
 /// A bundle with every part of the format that this version can write, and small.
-fn make_golden_bundle(name: &str, inputs: GoldenInputs) {
-    let (mut manifest, mut sections) = golden_bundle(inputs);
+fn make_golden_bundle(name: &str, inputs: GoldenInputs, new: Option<NewSections>) {
+    let (mut manifest, mut sections) = golden_bundle(inputs, new);
     let bare = write(manifest.clone(), &sections, &Signature::Unsigned).expect("write");
     let product = Product::from_bytes(bare, "golden").expect("a bundle");
     let mut inspector = Inspector::new(&product, &Threads::default()).expect("an inspector");
