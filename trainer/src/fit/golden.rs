@@ -43,7 +43,21 @@ fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
 pub(super) struct GoldenFrame {
     pub(super) name: String,
     pub(super) kind: GoldenKind,
+    /// The good part.
     pub(super) frame: Frame,
+    /// Seeds of the marks to try on a damaged one; none on a good one.
+    pub(super) marks: Vec<u64>,
+}
+
+/// Marks that are tried on a golden image until the product rejects one: a challenge that it fails
+/// proves nothing on a board.
+const MARKS: usize = 8;
+
+impl GoldenFrame {
+    /// The picture with the mark of `seed`.
+    pub(super) fn marked(&self, seed: u64) -> Result<Frame, TrainError> {
+        damaged(&self.frame, seed).map_err(|e| TrainError::Setting(e.to_string()))
+    }
 }
 
 /// Good training images, and as many damaged ones.
@@ -60,15 +74,22 @@ pub(super) fn golden_frames(
         if settings.features.input.roi.is_none() {
             frame = shrunk(&frame)?;
         }
-        let (kind, label) = if i < settings.goldens {
-            (GoldenKind::Good, "good")
+        let (kind, label, marks) = if i < settings.goldens {
+            (GoldenKind::Good, "good", Vec::new())
         } else {
-            frame =
-                damaged(&frame, rng.next_u64()).map_err(|e| TrainError::Setting(e.to_string()))?;
-            (GoldenKind::Damaged, "damaged")
+            let first = rng.next_u64();
+            let mut further = Rng::new(first);
+            let mut marks = vec![first];
+            marks.resize_with(MARKS, || further.next_u64());
+            (GoldenKind::Damaged, "damaged", marks)
         };
         let name = format!("{label}: {}", images.relative(path));
-        frames.push(GoldenFrame { name, kind, frame });
+        frames.push(GoldenFrame {
+            name,
+            kind,
+            frame,
+            marks,
+        });
     }
     Ok(frames)
 }
