@@ -2,7 +2,7 @@
 //! inspected.
 
 use super::ensemble::{self, Ensemble};
-use super::golden::{GoldenFrame, golden_frames};
+use super::golden::golden_frames;
 use super::member::{FittedMember, lowest_median_highest};
 use super::operating::{damaged_scores_of, operating};
 use super::sections::{bits, opaque, section};

@@ -4,7 +4,7 @@
 
 use super::blocks::BLOCK;
 use super::isa::{Addition, Isa, QUAD, Saturation};
-use super::products::Narrow;
+use super::narrow::Narrow;
 use super::ymm::{Pair, isa_of_ymm, quarters, transposed};
 use std::arch::x86_64::*;
 

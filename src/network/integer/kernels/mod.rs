@@ -23,6 +23,7 @@ mod depthwise;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 mod isa;
+mod narrow;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -38,8 +39,9 @@ pub(crate) use blocks::{BLOCK, Blocks};
 pub use choice::{Kernel, KernelError};
 pub(crate) use depthwise::{Taps, packed_blocks, places, read_quads, touched};
 pub(crate) use isa::{Addition, LANES, QUAD, Saturation};
+pub(crate) use narrow::Narrow;
 pub(crate) use portable::sum_of_bytes;
-pub(crate) use products::{MOST_SUMS, Narrow, PANELS, Panels, Task, Tile};
+pub(crate) use products::{MOST_SUMS, PANELS, Panels, Task, Tile};
 pub(crate) use rows::{Block, Dense, Lines, Other, Source, Wide, Window};
 pub(crate) use tiles::{Filter, Operand};
 

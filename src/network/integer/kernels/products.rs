@@ -2,6 +2,7 @@
 
 use super::Kernel;
 use super::isa::{Isa, LANES, QUAD};
+use super::narrow::Narrow;
 use super::portable::Portable;
 use std::marker::PhantomData;
 
@@ -35,23 +36,6 @@ pub(crate) trait Tile {
         stride: usize,
         sums: &mut [[i32; LANES]],
     );
-}
-
-/// Which numbers a search may take, so that [`Kernel::run_narrow`] has exact sums.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Narrow {
-    /// Most that a vector's byte may be.
-    pub(crate) byte: u8,
-    /// Most that the sizes of a row's numbers of one [`Narrow::group`] may sum to, if there is a
-    /// limit.
-    pub(crate) four: Option<i32>,
-}
-
-impl Narrow {
-    /// The group of number `k` of a row: four numbers of two steps.
-    pub(crate) fn group(k: usize) -> usize {
-        k / (2 * QUAD) * 2 + k % QUAD / 2
-    }
 }
 
 /// Work that is compiled for every instruction set. Mark `run` `#[inline(always)]`.
