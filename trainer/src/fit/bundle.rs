@@ -263,8 +263,11 @@ pub(crate) fn without_spread(scores: &[f32]) -> Option<String> {
     })
 }
 
-/// Refuses a product that rejects nothing: no damaged golden image, and no damaged copy of a good
-/// image. With `force` it notes that instead. Warns where copies are rejected and no golden image is.
+/// Share of the damaged copies that a product must reject if it rejects no damaged golden image.
+const CAUGHT: f64 = 0.1;
+
+/// Refuses a product that rejects nothing: no damaged golden image, and hardly a damaged copy of a
+/// good image. With `force` it notes that instead. Warns where only copies are rejected.
 fn check_goldens(
     manifest: &Manifest,
     operating: &Operating,
@@ -284,7 +287,7 @@ fn check_goldens(
     );
     let copies = &operating.damaged;
     let caught = copies.iter().filter(|copy| copy.score > threshold).count();
-    if caught > 0 {
+    if !copies.is_empty() && caught as f64 >= CAUGHT * copies.len() as f64 {
         log::warn!(
             "{problem}, but {caught} of {} other damaged copies are; validate this product on real defects before use",
             copies.len()

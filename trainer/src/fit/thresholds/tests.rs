@@ -397,6 +397,7 @@ fn counted_budgets_are_kept_on_average_in_every_population() {
 
 #[test]
 fn few_images_come_nearer_to_the_budget_than_their_largest_score() {
+    // The largest of n scores has 1 / (n + 1) of the population above it: 6.7, 3.2 and 1 %.
     for name in [
         "log-normal 0.3",
         "gamma 20",
@@ -404,10 +405,8 @@ fn few_images_come_nearer_to_the_budget_than_their_largest_score() {
         "log-normal 0.6",
     ] {
         for n in [14, 30, 100] {
-            let mean = share_above(population(name), n, 0.01, 800);
-            let largest = 1.0 / (n as f64 + 1.0);
-            assert!(mean > 0.01 && mean < 0.03, "{name} n {n}: {mean}");
-            assert!(n == 100 || mean < largest, "{name} n {n}: {mean}");
+            let mean = share_above(population(name), n, 0.01, 1500);
+            assert!(mean > 0.006 && mean < 0.013, "{name} n {n}: {mean}");
         }
     }
 }
