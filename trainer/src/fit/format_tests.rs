@@ -131,7 +131,8 @@ fn features(
             out,
         );
         if let Some(map) = map {
-            map.run(&out.to_vec(), out);
+            let unmapped = out.to_vec();
+            map.run(&unmapped, out);
         }
     }
     Features {
