@@ -210,11 +210,12 @@ impl Text<'_> {
         self.row(
             "bank",
             format_args!(
-                "{} rows of {} values, {} of {} training cells",
+                "{} rows of {} values, {} of {} training cells ({} asked)",
                 product.bank().rows(),
                 product.bank().dimensions(),
-                percent(m.method.bank_ratio),
-                m.training.cells
+                percent(product.bank().rows() as f64 / m.training.cells.max(1) as f64),
+                m.training.cells,
+                percent(m.method.bank_ratio)
             ),
         )?;
         if let Some(map) = product.members()[0].feature_map() {

@@ -2,11 +2,17 @@
 
 use crate::fit::report::{EnsembleReport, FitReport};
 use partgate::product::Choice;
-use partgate::verdict::Bound;
+use partgate::verdict::{Bound, BoundMethod};
 use std::path::Path;
 
 /// One threshold in a line for people.
 pub(crate) fn bound_line(name: &str, bound: &Bound) -> String {
+    if bound.method == BoundMethod::Manual {
+        return format!(
+            "{name:>8} above {:.4}  (set by hand; it states nothing about false rejects)\n{:>9}{}",
+            bound.threshold, "", bound.note
+        );
+    }
     format!(
         "{name:>8} above {:.4}  ({} over {} held-out goods; states <= {:.3} % of goods at {:.0} % confidence, {:.3} % without assumptions)\n{:>9}{}",
         bound.threshold,
