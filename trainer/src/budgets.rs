@@ -2,9 +2,15 @@
 //! have separated them.
 
 use crate::metrics::{CONFIDENCE, Share};
-use crate::validation::Inspected;
 use partgate::product::Operating;
 use serde::{Deserialize, Serialize};
+
+/// A labelled image with its score.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Labelled {
+    pub(crate) defective: bool,
+    pub(crate) score: f32,
+}
 
 /// Labelled images under the threshold of one budget.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,17 +37,17 @@ pub(crate) struct Separating {
 }
 
 /// Scores of one class, without those that are no numbers: they are UNKNOWN under any threshold.
-fn scores(inspected: &[Inspected], defective: bool) -> impl Iterator<Item = f32> + '_ {
+fn scores(inspected: &[Labelled], defective: bool) -> impl Iterator<Item = f32> + '_ {
     let class = inspected.iter().filter(move |i| i.defective == defective);
     class.map(|i| i.score).filter(|score| score.is_finite())
 }
 
 /// The figures of every budget that the product has a threshold for.
-pub(crate) fn budgets(operating: &Operating, inspected: &[Inspected]) -> Vec<BudgetFigures> {
+pub(crate) fn budgets(operating: &Operating, inspected: &[Labelled]) -> Vec<BudgetFigures> {
     let points = operating.points.iter();
     points
         .map(|point| {
-            let rejected = |i: &&Inspected| i.score.is_nan() || i.score > point.threshold;
+            let rejected = |i: &&Labelled| i.score.is_nan() || i.score > point.threshold;
             let (defective, good): (Vec<_>, Vec<_>) = inspected.iter().partition(|i| i.defective);
             BudgetFigures {
                 budget: point.budget,
@@ -54,7 +60,7 @@ pub(crate) fn budgets(operating: &Operating, inspected: &[Inspected]) -> Vec<Bud
 }
 
 /// `None` where one class is missing.
-pub(crate) fn separating(inspected: &[Inspected]) -> Option<Separating> {
+pub(crate) fn separating(inspected: &[Labelled]) -> Option<Separating> {
     let highest_good = scores(inspected, false).max_by(f32::total_cmp)?;
     let lowest_defective = scores(inspected, true).min_by(f32::total_cmp)?;
     Some(Separating {
@@ -105,19 +111,10 @@ impl Separating {
 mod tests {
     use super::*;
     use partgate::product::BudgetPoint;
-    use partgate::verdict::{BoundMethod, Verdict};
+    use partgate::verdict::BoundMethod;
 
-    fn image(defective: bool, score: f32) -> Inspected {
-        Inspected {
-            path: "x.png".into(),
-            masks: Vec::new(),
-            kind: String::new(),
-            defective,
-            score,
-            verdict: Verdict::Ok,
-            baseline_score: score,
-            baseline_verdict: Verdict::Ok,
-        }
+    fn image(defective: bool, score: f32) -> Labelled {
+        Labelled { defective, score }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A bundle against labelled images: what a line would see, and the field's figures, with the
 //! plain bank on the same features beside it.
 
-use crate::budgets::{BudgetFigures, Separating, budgets, separating};
+use crate::budgets::{BudgetFigures, Labelled, Separating, budgets, separating};
 use crate::dataset::{CheckedSet, TestImage, checked, defect_mask};
 use crate::error::TrainError;
 use crate::fit::without_spread;
@@ -492,6 +492,11 @@ pub(crate) fn validate(
     }
     let defective = inspected.iter().filter(|j| j.defective).count();
     let Thresholds { unknown, ng } = &manifest.thresholds;
+    let labelled = inspected.iter().map(|image| Labelled {
+        defective: image.defective,
+        score: image.score,
+    });
+    let labelled: Vec<Labelled> = labelled.collect();
     let report = ValidationReport {
         figures: main,
         images: inspected.len(),
@@ -511,8 +516,8 @@ pub(crate) fn validate(
         thresholds: [unknown.threshold, ng.threshold],
         budgets: product
             .operating()
-            .map_or(Vec::new(), |operating| budgets(operating, &inspected)),
-        separating: separating(&inspected),
+            .map_or(Vec::new(), |operating| budgets(operating, &labelled)),
+        separating: separating(&labelled),
     };
     Ok(Validation { report, inspected })
 }

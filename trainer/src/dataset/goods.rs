@@ -1,8 +1,8 @@
 //! A folder of good images.
 
+use super::findings::Survey;
 use super::folders::{check_only_goods, contents, good_in, name_of, train_in};
 use super::problem;
-use super::survey::Survey;
 use crate::error::TrainError;
 use partgate::frame::file::{ImageFileError, list, read_picture};
 use partgate::frame::{Frame, Reading};

@@ -2,6 +2,7 @@
 //! folders), or a plain folder of good images.
 
 mod agreement;
+mod findings;
 mod folders;
 mod goods;
 mod ground_truth;

@@ -1,5 +1,6 @@
 //! A look at all good images before the fit: what they have in common, and what is odd.
 
+use super::findings::Survey;
 use super::folders::images;
 use super::goods::GoodImages;
 use super::near_copies::near_copies;
@@ -8,7 +9,6 @@ use super::problem;
 use crate::error::TrainError;
 use partgate::backbone::Rect;
 use partgate::frame::{Reading, right_aligned};
-use partgate::product::Inputs;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -28,15 +28,6 @@ pub(crate) struct Asked {
     pub(crate) upright: bool,
     /// The region that is inspected, source pixels.
     pub(crate) roi: Option<Rect>,
-}
-
-/// What the images of a fit are like.
-#[derive(Clone, Debug)]
-pub(crate) struct Survey {
-    facts: Vec<Facts>,
-    orientation: u8,
-    /// What is odd, a sentence each.
-    pub(crate) notes: Vec<String>,
 }
 
 impl GoodImages {
@@ -79,39 +70,6 @@ impl GoodImages {
                 notes,
             }),
         })
-    }
-}
-
-impl Survey {
-    /// What a bundle keeps of it. `training` is the training digest; `forced` is what `--force`
-    /// overruled.
-    pub(crate) fn inputs(
-        &self,
-        reading: Reading,
-        training: &[u8; 32],
-        forced: Vec<String>,
-    ) -> Inputs {
-        let range = |values: &mut dyn Iterator<Item = u32>| {
-            values.fold([u32::MAX, 0], |[low, high], v| [low.min(v), high.max(v)])
-        };
-        let facts = &self.facts;
-        let aspects = facts.iter().map(Facts::aspect);
-        Inputs {
-            width: range(&mut facts.iter().map(|f| f.size[0])),
-            height: range(&mut facts.iter().map(|f| f.size[1])),
-            aspect: aspects.fold([f64::INFINITY, 0.0], |[low, high], a| {
-                [low.min(a), high.max(a)]
-            }),
-            bits: reading.bits,
-            upright: reading.upright,
-            orientation: self.orientation,
-            dimmest: facts.iter().map(|f| f.brightest).min().unwrap_or(0),
-            digests: facts
-                .iter()
-                .map(|f| Inputs::digest(&f.content, training))
-                .collect(),
-            forced,
-        }
     }
 }
 
