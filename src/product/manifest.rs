@@ -375,13 +375,15 @@ pub enum SectionKind {
     GaussianFactor,
     /// Factor of each row of those triangles.
     GaussianScale,
+    /// The light in which the product inspects, JSON.
+    Light,
 }
 
 impl SectionKind {
     /// The format that brought it, from format 2 on.
     pub(super) fn since(self) -> u32 {
         match self {
-            Self::GaussianMean | Self::GaussianFactor | Self::GaussianScale => 4,
+            Self::GaussianMean | Self::GaussianFactor | Self::GaussianScale | Self::Light => 4,
             Self::Operating | Self::FeatureMap | Self::Inputs => 3,
             _ => 2,
         }

@@ -139,6 +139,7 @@ fn features(
     Features {
         values,
         images: IMAGES,
+        copies: 0,
         grid,
         dimensions: D,
         set: ImageSet {

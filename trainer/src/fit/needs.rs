@@ -114,7 +114,8 @@ impl Sizes {
         let input = &settings.features.input;
         input.check(spec.input.multiple_of)?;
         let cells = spec.grid(input.size()).area() as u64;
-        let all = cells * images as u64;
+        let pictures = images * (1 + settings.features.copies(images));
+        let all = cells * pictures as u64;
         let rows = (all as f64 * settings.bank_ratio).ceil() as u64;
         let rules = match settings.rule {
             Some(rule) => vec![rule],

@@ -7,6 +7,7 @@ use crate::dataset::Asked;
 use crate::error::TrainError;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
+use crate::fit::variation::Variation;
 use crate::fit::{CacheSettings, FeatureSettings, catalogue};
 use clap::{Args, ValueEnum};
 use input::{Aspect, SizeArgument};
@@ -137,6 +138,11 @@ pub(crate) struct MethodArgs {
     /// board needs the time of all of them for every part
     #[arg(long = "member", value_name = "size=N,backbone=NAME", value_parser = parse_member)]
     members: Vec<OtherMember>,
+    /// What good parts may do, for products of few good images: varied copies of each join the bank.
+    /// Per cent of the side, degrees, per cent of the brightness, each way: shift=2,turn=3,light=10.
+    /// Thresholds are of the pictures as they are; the bundle states it [default: no copies]
+    #[arg(long, value_name = "shift=P,turn=D,light=P")]
+    vary: Option<Variation>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -456,6 +462,7 @@ impl MethodArgs {
                     .cache
                     .clone()
                     .map(|folder| CacheSettings::new(folder, self.cache.cache_limit)),
+                variation: self.vary.map(|variation| (variation, self.seed)),
             },
             backbone: self.backbone.clone(),
             others: self.members.clone(),
