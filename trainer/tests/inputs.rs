@@ -275,15 +275,17 @@ fn other_light_is_unknown_until_calibration_has_seen_good_parts_in_it() {
     assert!(trials.iter().any(|t| t["kind"] == "brightness"), "{report}");
     assert!(trials.iter().all(|t| t["images"].as_u64() <= Some(12)));
 
-    let dim = |from: &Path| {
+    let warm = |from: &Path| {
         let mut picture = picture(from);
-        for value in picture.iter_mut() {
-            *value /= 6;
+        for pixel in picture.pixels_mut() {
+            let [red, _, blue] = &mut pixel.0;
+            *red = (f32::from(*red) * 1.2) as u8;
+            *blue = (f32::from(*blue) * 0.75) as u8;
         }
         picture.save(from).expect("write");
     };
     let test = set.join("test/good");
-    dim(&test.join("000.png"));
+    warm(&test.join("000.png"));
     let report = validate(&set, &bundle, &["--json"]).exits(0).json();
     assert_eq!(report["other_view"], 1);
     assert!(
@@ -295,7 +297,7 @@ fn other_light_is_unknown_until_calibration_has_seen_good_parts_in_it() {
     let day = bench.at("day");
     goods(&day, 2, 500, 6);
     for i in 0..6 {
-        dim(&day.join(format!("{i:03}.png")));
+        warm(&day.join(format!("{i:03}.png")));
     }
     let new = bench.at("new.pgp");
     calibrate(&bundle, &day, &new).exits(0);
