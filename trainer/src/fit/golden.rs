@@ -15,7 +15,8 @@ const GOLDEN_STREAM: u64 = 4;
 /// where the product has no region of interest in source pixels.
 pub(super) const GOLDEN_AREA: usize = 400_000;
 
-fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
+/// `frame` with every n-th pixel of every n-th row, so that it has at most [`GOLDEN_AREA`].
+pub(super) fn shrunk(frame: &Frame) -> Result<Frame, TrainError> {
     let mut factor = 1;
     while frame.width() * frame.height() / (factor * factor) > GOLDEN_AREA {
         factor += 1;

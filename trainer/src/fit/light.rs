@@ -2,6 +2,7 @@
 //! was found stays found. A picture outside it says more about the lamp than about the part, and gets no verdict.
 
 use super::copies::on_some_images;
+use super::golden::shrunk;
 use super::held_out::{ImageCopy, copy_scores, held_out_scores};
 use super::rules::RuleSpec;
 use super::study::Study;
@@ -16,6 +17,10 @@ use partgate::seed::Rng;
 
 /// Pictures that other light is tried on, at most.
 const IMAGES: usize = 12;
+/// Where whole pictures must be kept because a region is cut out of them: so many bytes, ...
+const MOST_BYTES: usize = 512 << 20;
+/// ... but no fewer pictures.
+const LEAST_IMAGES: usize = 4;
 /// Stops that are tried each way, one after the other until good parts do not stay good.
 const STEPS: [f32; 3] = [0.25, 0.5, 1.0];
 /// The same of red over blue, in which cameras differ less.
@@ -83,6 +88,52 @@ struct Trials<'a> {
     images: &'a GoodImages,
     spec: RuleSpec,
     threshold: f32,
+    pictures: Vec<Pictures>,
+}
+
+/// A good picture and the same with a mark.
+struct Pictures {
+    image: usize,
+    good: Frame,
+    marked: Frame,
+}
+
+/// Some of the images, smaller than they are where that changes nothing about the region.
+fn pictures(study: &Study<'_>, images: &GoodImages) -> Result<Vec<Pictures>, TrainError> {
+    let fitter = &study.fitter;
+    let whole = fitter.settings.features.input.roi.is_none();
+    let largest = fitter.features.set.largest.map(|side| side as usize);
+    let bytes = 2 * 3 * largest[0] * largest[1];
+    let most = if whole {
+        IMAGES
+    } else {
+        (MOST_BYTES / bytes.max(1)).clamp(LEAST_IMAGES, IMAGES)
+    };
+    on_some_images(
+        fitter,
+        &study.extractor,
+        images,
+        most,
+        "pictures",
+        |image, _| {
+            let path = &images.paths[image];
+            let wrong = |source| {
+                let path = path.clone();
+                ImageFileError::Frame { path, source }
+            };
+            let mut good = images.read(path)?;
+            if whole {
+                good = shrunk(&good)?;
+            }
+            let seed = Rng::stream(fitter.settings.seed, MARK_STREAM + image as u64).next_u64();
+            let marked = damaged(&good, seed).map_err(wrong)?;
+            Ok(vec![Pictures {
+                image,
+                good,
+                marked,
+            }])
+        },
+    )
 }
 
 /// The scores of an image and of the same image with a mark.
@@ -95,12 +146,13 @@ struct Pair {
 impl Trials<'_> {
     fn scores(&self, kind: LightKind, stops: f32) -> Result<Vec<Pair>, TrainError> {
         let (fitter, images) = (&self.study.fitter, self.images);
+        let pictures = &self.pictures;
         let length = fitter.features.cells() * fitter.features.dimensions;
         let copies = on_some_images(
             fitter,
             &self.study.extractor,
             images,
-            IMAGES,
+            pictures.len(),
             "other light",
             |image, extractor| {
                 let path = &images.paths[image];
@@ -108,12 +160,10 @@ impl Trials<'_> {
                     let path = path.clone();
                     ImageFileError::Frame { path, source }
                 };
-                let good = images.read(path)?;
-                let seed = Rng::stream(fitter.settings.seed, MARK_STREAM + image as u64).next_u64();
-                let marked = damaged(&good, seed).map_err(wrong)?;
                 let mut out = Vec::new();
-                for frame in [good, marked] {
-                    let frame = lit(&frame, kind, stops).map_err(wrong)?;
+                let known = pictures.iter().find(|p| p.image == image);
+                for frame in known.iter().flat_map(|p| [&p.good, &p.marked]) {
+                    let frame = lit(frame, kind, stops).map_err(wrong)?;
                     let mut features = vec![0.0; length];
                     extractor
                         .run(&frame, &mut features)
@@ -187,6 +237,7 @@ pub(super) fn light_trials(
         images,
         spec,
         threshold: thresholds_from(&goods, risk)?.unknown.threshold,
+        pictures: pictures(study, images)?,
     };
     let before = trials.scores(LightKind::Brightness, 0.0)?;
     let mut out = Vec::new();
