@@ -29,6 +29,11 @@ impl Progress {
         }
     }
 
+    /// Prints nothing if `may` is false.
+    pub(crate) fn only_if(&mut self, may: bool) {
+        self.visible &= may;
+    }
+
     pub(crate) fn step(&mut self) {
         self.done += 1;
         let elapsed = self.started.elapsed();
