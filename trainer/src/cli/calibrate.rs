@@ -1,6 +1,7 @@
 //! `partgate-train calibrate`: thresholds from goods of another day, or by hand, with a trail.
 
 use super::fit::bound_line;
+use super::layout::{LayoutArgs, print_layout};
 use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json, write_file};
 use crate::dataset::GoodImages;
@@ -28,6 +29,8 @@ pub(crate) struct CalibrateArgs {
     /// threshold by the held-out scores of the fit
     #[arg(long, value_name = "DIR", required_unless_present_any = ["set_unknown", "budget"])]
     goods: Option<PathBuf>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// The bundle to write
     #[arg(short, long, value_name = "FILE.pgp")]
     output: PathBuf,
@@ -121,7 +124,8 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
     let manifest = product.manifest();
     let found = match (&args.goods, args.set_unknown) {
         (Some(dir), _) => {
-            let goods = GoodImages::find(dir)?;
+            let (goods, layout) = args.layout.source(dir)?.goods()?;
+            print_layout(&layout, args.common.json);
             if crate::fit::digest_of(&goods)? == manifest.training.digest {
                 return Err(TrainError::Setting(format!(
                     "{}: these are the images of the fit; they are in the bank, so their scores say nothing about new parts. Take good images of another day",

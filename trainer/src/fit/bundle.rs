@@ -159,6 +159,12 @@ impl Bundle {
         let opened = Product::from_bytes(bare, &settings.name)?;
         add_goldens(images, settings, &opened, &mut manifest, &mut sections)?;
         check_goldens(&manifest, &operating, settings.force, &mut forced)?;
+        if let Some(sentence) = &settings.left_out {
+            manifest.audit.push(AuditEntry {
+                action: sentence.clone(),
+                unix: settings.created_unix,
+            });
+        }
         for sentence in &forced {
             log::warn!("{sentence}");
             manifest.audit.push(AuditEntry {

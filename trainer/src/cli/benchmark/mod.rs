@@ -5,7 +5,8 @@ mod record;
 
 use super::fit::MethodArgs;
 use super::{Common, check_writable, command_line, print_json, write_file};
-use crate::dataset::categories;
+use crate::cli::layout::LayoutArgs;
+use crate::dataset::{Source, categories};
 use crate::error::TrainError;
 use crate::report::{BenchmarkPage, Category, FailedCategory, Published};
 use crate::validation::{Figures, ValidationReport, percent};
@@ -19,8 +20,11 @@ use std::path::{Path, PathBuf};
 /// Arguments of `benchmark`.
 #[derive(Args)]
 pub(crate) struct BenchmarkArgs {
-    /// Root of a data set in MVTec layout: one folder a category, or a single category
+    /// Root of a data set in a known layout (MVTec AD and its relatives, VisA): one folder per
+    /// category; or a single category, Magnetic-Tile, or a list (path,label,mask,part)
     root: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Where bundles, figures (CATEGORY.json) and report.html go; an interrupted run goes on
     /// from there
     #[arg(long, value_name = "DIR", default_value = "partgate-benchmark")]
@@ -186,7 +190,7 @@ fn print_published(published: &Published) {
 /// A category that was fitted and validated, with its folder.
 struct Done {
     record: Record,
-    folder: PathBuf,
+    root: PathBuf,
 }
 
 /// All categories of a run.
@@ -198,18 +202,18 @@ struct Outcome {
 
 impl Outcome {
     /// Fits and validates every category; with `text` it prints each at once.
-    fn of(run: &Run<'_>, folders: &[PathBuf], text: bool) -> Self {
+    fn of(run: &Run<'_>, sources: &[Source], text: bool) -> Self {
         let mut outcome = Self::default();
-        for folder in folders {
-            let name = name_of(folder);
-            match run.category(folder, &name) {
+        for source in sources {
+            let name = source.name();
+            match run.category(source, &name) {
                 Ok(CategoryRecord { record, kept }) => {
                     if text {
                         print_category(&record, kept);
                     }
                     outcome.done.push(Done {
                         record,
-                        folder: folder.clone(),
+                        root: source.root(),
                     });
                 }
                 Err(error) => {
@@ -243,11 +247,11 @@ impl Outcome {
     fn categories(&self, run: &Run<'_>) -> Vec<Category<'_>> {
         self.done
             .iter()
-            .map(|Done { record, folder }| Category {
+            .map(|Done { record, root }| Category {
                 name: &record.name,
                 report: &record.report,
                 inspected: &record.inspected,
-                root: folder.clone(),
+                root: root.clone(),
                 bundle: run.bundle_path(&record.name),
                 fit_seconds: record.fit_seconds,
             })
@@ -315,8 +319,8 @@ fn cautions(sets: &[KnownSet]) -> impl Iterator<Item = String> {
 
 pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
-    let folders = categories(&args.root)?;
-    let names: Vec<String> = folders.iter().map(|f| name_of(f)).collect();
+    let sources = categories(&args.root, args.layout.layout)?;
+    let names: Vec<String> = sources.iter().map(Source::name).collect();
     let run = Run::new(&args.method, args.eroded_masks, args.fresh, &args.out)?;
     let page_path = args.out.join("report.html");
     check_writable(&page_path)?;
@@ -324,7 +328,7 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     if text {
         print_heading();
     }
-    let outcome = Outcome::of(&run, &folders, text);
+    let outcome = Outcome::of(&run, &sources, text);
     let mean = outcome.mean();
     let records: Vec<&Record> = outcome.done.iter().map(|d| &d.record).collect();
     let sets = data_sets(&names);

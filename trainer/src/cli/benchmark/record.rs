@@ -1,8 +1,9 @@
 //! What a benchmark keeps of a category, so that an interrupted run goes on where it stopped.
 
 use crate::cli::fit::MethodArgs;
+use crate::cli::layout::print_layout;
 use crate::cli::write_file;
-use crate::dataset::{GoodImages, TestImage, TestSet};
+use crate::dataset::{GoodImages, Source, TestImage};
 use crate::error::TrainError;
 use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
@@ -80,9 +81,18 @@ impl<'a> Run<'a> {
     }
 
     /// Fits and validates the category in `folder`, or takes what an earlier run kept.
-    pub(super) fn category(&self, folder: &Path, name: &str) -> Result<CategoryRecord, TrainError> {
-        let goods = GoodImages::find(folder)?;
-        let images = TestSet::find(folder)?.images;
+    pub(super) fn category(
+        &self,
+        source: &Source,
+        name: &str,
+    ) -> Result<CategoryRecord, TrainError> {
+        let folder = &source.root();
+        source.check_divided()?;
+        let (goods, _) = source.goods()?;
+        let set = source.tests()?;
+        // Beside the table of figures.
+        print_layout(&format!("{name}: {}", set.layout), true);
+        let images = set.images;
         let digest = self.digest(folder, &goods, &images)?;
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
             return Ok(CategoryRecord { record, kept: true });
@@ -146,6 +156,11 @@ impl<'a> Run<'a> {
         let mut digest = blake3::Hasher::new();
         digest.update(self.common.as_bytes());
         digest.update(&digest_of(goods)?);
+        // A list can change a label and leave the files as they are.
+        for image in images {
+            digest.update(image.kind.as_bytes());
+            digest.update(&[0]);
+        }
         for path in images
             .iter()
             .flat_map(|image| std::iter::once(&image.path).chain(&image.masks))
