@@ -1,6 +1,6 @@
 //! Float networks, as tract reads and runs them on the CPU.
 
-use super::{NetworkError, Precision, Signature, chain, quantised, refused};
+use super::{NetworkError, Precision, Signature, chain, quantised, refused, sides};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, TypedSimplePlan, TypedSimpleState};
@@ -39,13 +39,13 @@ impl Typed {
                 source,
             })?;
         if (signature.precision == Precision::Int8) != (rounded_activations > 0) {
-            return Err(refused(
-                signature,
-                format!(
-                    "described as {} but the file has {rounded_activations} quantised activations",
-                    signature.precision
-                ),
-            ));
+            return Err(NetworkError::Described {
+                name: name(),
+                problem: match rounded_activations {
+                    0 => "described as int8, but the file has no quantised activations".into(),
+                    n => format!("described as f32, but the file has {n} quantised activations"),
+                },
+            });
         }
         let output_names: Vec<String> = proto
             .graph
@@ -72,10 +72,18 @@ impl Typed {
             let slot = output_names
                 .iter()
                 .position(|o| o == output)
-                .ok_or_else(|| fail(format!("not among the outputs {output_names:?}")))?;
+                .ok_or_else(|| {
+                    let names = output_names.join("`, `");
+                    fail(format!("the network has no such output, but `{names}`"))
+                })?;
             let fact = model.output_fact(slot).map_err(load)?;
-            if fact.shape.as_concrete() != Some(&want[..]) || fact.datum_type != f32::datum_type() {
-                return Err(fail(format!("gives {fact:?}, described as f32 {want:?}")));
+            if fact.datum_type != f32::datum_type() {
+                return Err(fail("gives no 32-bit floats".into()));
+            }
+            if fact.shape.as_concrete() != Some(&want[..]) {
+                let found = fact.shape.as_concrete().map(sides);
+                let found = found.unwrap_or_else(|| "maps of no fixed size".into());
+                return Err(fail(format!("gives {found}, described as {}", sides(want))));
             }
             slots.push(slot);
         }

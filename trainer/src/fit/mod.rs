@@ -14,6 +14,7 @@ mod conditions;
 pub(crate) mod copies;
 mod coreset;
 mod density;
+mod description;
 pub(crate) mod ensemble;
 mod features;
 pub(crate) mod fitted_bank;

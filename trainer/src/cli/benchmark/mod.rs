@@ -74,7 +74,7 @@ fn name_of(folder: &Path) -> String {
         .map_or_else(|| "category".into(), |n| n.to_string_lossy().into_owned())
 }
 
-const WIDTHS: [usize; 10] = [16, 7, 8, 8, 8, 8, 8, 9, 9, 8];
+const WIDTHS: [usize; 10] = [16, 7, 11, 11, 8, 8, 8, 10, 9, 8];
 
 fn table_line(cells: &[String; 10]) -> String {
     let mut line = format!("{:<1$}", cells[0], WIDTHS[0]);
@@ -84,21 +84,23 @@ fn table_line(cells: &[String; 10]) -> String {
     line
 }
 
+/// `counts`: false rejects and escapes.
 fn figures_line(
     name: &str,
     images: String,
-    main: &Figures,
-    plain: &Figures,
+    counts: [String; 2],
+    [main, plain]: [&Figures; 2],
     last: String,
 ) -> String {
+    let [false_rejects, escapes] = counts;
     table_line(&[
         name.into(),
         images,
+        false_rejects,
+        escapes,
         percent(main.image_auroc),
         percent(main.pixel_auroc),
         percent(main.aupro),
-        percent(main.false_reject_rate),
-        percent(main.escape_rate),
         percent(plain.image_auroc),
         percent(plain.pixel_auroc),
         last,
@@ -108,20 +110,20 @@ fn figures_line(
 fn print_heading() {
     let line = |cells: [&str; 10]| println!("{}", table_line(&cells.map(String::from)));
     line([
-        "%",
+        "",
+        "",
+        "false",
         "",
         "image",
         "pixel",
-        "",
-        "false",
         "",
         "patchcore",
         "patchc.",
         "fit",
     ]);
     line([
-        "category", "images", "AUROC", "AUROC", "AUPRO", "rejects", "escapes", "image", "pixel",
-        "s",
+        "category", "images", "rejects", "escapes", "AUROC %", "AUROC %", "AUPRO %", "image",
+        "pixel", "s",
     ]);
 }
 
@@ -156,12 +158,20 @@ fn notes(records: &[&Record], failed: usize) -> Vec<String> {
         .count();
     if masked > 0 && masked < records.len() {
         notes.push(format!(
-            "Pixel figures exist, and are averaged, over the {masked} categories that have masks."
+            "Pixel figures exist, and are averaged, over {}.",
+            match masked {
+                1 => "the 1 category that has masks".to_owned(),
+                n => format!("the {n} categories that have masks"),
+            }
         ));
     }
     if failed > 0 {
         notes.push(format!(
-            "The means leave out {failed} categories that failed: they are not those of the data set."
+            "The means leave out {}: they are not those of the data set.",
+            match failed {
+                1 => "1 category that failed".to_owned(),
+                n => format!("{n} categories that failed"),
+            }
         ));
     }
     if !records.is_empty() && records.iter().all(|r| r.report.plain) {
@@ -292,11 +302,18 @@ impl Outcome {
 
 fn print_category(record: &Record, kept: bool) {
     let (report, seconds) = (&record.report, record.fit_seconds);
+    let of = |count: Option<usize>, of: usize| {
+        count.map_or("-".to_owned(), |count| format!("{count} of {of}"))
+    };
+    let figures = &report.figures;
     let line = figures_line(
         &record.name,
         report.images.to_string(),
-        &report.figures,
-        &report.baseline,
+        [
+            of(report.false_rejects(figures), report.good),
+            of(report.escapes(figures), report.defective),
+        ],
+        [figures, &report.baseline],
         format!("{seconds:.1}"),
     );
     println!("{line}{}", if kept { "  (kept)" } else { "" });
@@ -337,7 +354,10 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     let published: Vec<Published> = sets.iter().map(|known| known.set.published()).collect();
     if text {
         let [images, seconds] = [String::new(), String::new()];
-        let line = figures_line("mean", images, &mean.figures, &mean.baseline, seconds);
+        let shares = [mean.figures.false_reject_rate, mean.figures.escape_rate];
+        let shares = shares.map(|share| format!("{} %", percent(share)));
+        let both = [&mean.figures, &mean.baseline];
+        let line = figures_line("mean", images, shares, both, seconds);
         println!("{line}");
         published.iter().for_each(print_published);
     }
