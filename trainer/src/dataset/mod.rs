@@ -10,6 +10,8 @@ mod ground_truth;
 mod labelled;
 pub(crate) mod list;
 mod magnetic_tile;
+#[cfg(test)]
+mod mutated;
 mod near_copies;
 mod pictures;
 pub(crate) mod saturation;
