@@ -197,7 +197,11 @@ fn chosen_rule(
     }
     let Chosen { spec, mut choice } = choose(
         study,
-        &candidates(settings.density, images.paths.len()),
+        &candidates(
+            settings,
+            study.file.spec.dimensions(),
+            images.paths.len(),
+        ),
         copies,
     )?;
     let shift = ShiftSensitivity::of(study, images, spec)?;
@@ -222,7 +226,7 @@ pub(crate) fn fit_member(
     let settings = &plan.settings;
     let specs = match settings.rule {
         Some(spec) => vec![spec],
-        None => candidates(settings.density, images.paths.len()),
+        None => candidates(settings, plan.file.spec.dimensions(), images.paths.len()),
     };
     let study = Study::new(images, settings, &plan.file, &specs, seconds)?;
     let (copies, chosen) = timed(&mut seconds.choice, || {

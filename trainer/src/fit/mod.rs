@@ -21,6 +21,7 @@ pub(crate) mod fitted_bank;
 mod fitter;
 #[cfg(test)]
 mod format_tests;
+mod gaussian;
 mod golden;
 mod held_out;
 #[cfg(test)]

@@ -35,6 +35,11 @@ pub(crate) enum Method {
     PniTwoMap,
     /// Thresholds such that few held-out good cells lose the row they really are
     Coverage,
+    /// Distance to the mean of the place, in the spread that good parts have there: right for
+    /// fixtured parts with 200 good images and more
+    Gaussian,
+    /// Geometric mean of the distances to that and to the bank
+    BankGaussian,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -296,6 +301,11 @@ impl MethodArgs {
         if !(0.0..=2.0).contains(&self.density()) {
             return refused(format!("--density {}: 0 to 2", self.density()));
         }
+        if matches!(self.method, Method::Gaussian) && self.density() > 0.0 {
+            return refused(
+                "--density is of the bank's rows, which do not count under --method gaussian",
+            );
+        }
         Ok(())
     }
 
@@ -398,6 +408,8 @@ impl MethodArgs {
             Method::Pni => RuleSpec::of(Rule::Pni),
             Method::PniV1 => RuleSpec::of(Rule::PniV1),
             Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
+            Method::Gaussian => RuleSpec::of(Rule::Gaussian),
+            Method::BankGaussian => RuleSpec::of(Rule::BankGaussian),
             Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
         };
         Some(spec.with_density(self.density()))
