@@ -262,7 +262,12 @@ fn the_format_follows_from_the_inputs() {
         "the sides were exchanged"
     );
     // A file that claims the other format is refused, although its digests are right.
-    for (name, claimed) in [("format-2", 3u32), ("format-3", 2), ("format-3", 4), ("format-4", 3)] {
+    for (name, claimed) in [
+        ("format-2", 3u32),
+        ("format-3", 2),
+        ("format-3", 4),
+        ("format-4", 3),
+    ] {
         let mut bytes = std::fs::read(golden(&format!("{name}.pgp"))).expect("read");
         bytes[8..12].copy_from_slice(&claimed.to_le_bytes());
         let digest = *blake3::hash(&bytes[..160]).as_bytes();

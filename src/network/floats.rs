@@ -1,6 +1,8 @@
 //! Float networks, as tract reads and runs them on the CPU.
 
-use super::{NetworkError, Precision, Signature, chain, quantised, refused, sides};
+use super::{
+    KernelReport, NetworkError, Precision, Signature, Threads, chain, quantised, refused, sides,
+};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, TypedSimplePlan, TypedSimpleState};
@@ -129,5 +131,34 @@ impl Floats {
             return Ok(None);
         };
         Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
+    }
+}
+
+/// What tract runs.
+pub(super) fn report(
+    model: &TypedModel,
+    signature: &Signature<'_>,
+    threads: &Threads,
+) -> KernelReport {
+    let computing = || {
+        model
+            .nodes()
+            .iter()
+            .filter(|n| !matches!(&*n.op().name(), "Const" | "Source"))
+    };
+    let integer_nodes = computing()
+        .filter(|n| n.outputs.iter().any(|o| o.fact.datum_type.is_integer()))
+        .count();
+    let operator_names: Vec<_> = computing().map(|n| n.op().name().into_owned()).collect();
+    KernelReport {
+        engine: format!("tract {} on the CPU", env!("PARTGATE_TRACT_VERSION")),
+        precision: signature.precision,
+        threads: threads.count(),
+        integer_nodes,
+        float_nodes: operator_names.len() - integer_nodes,
+        rounded_activations: 0,
+        operators: quantised::census(operator_names.iter().map(String::as_str)),
+        refused_nodes: Vec::new(),
+        device: None,
     }
 }

@@ -361,7 +361,7 @@ impl Network {
         let kernels = KernelReport {
             rounded_activations: typed.rounded_activations,
             refused_nodes,
-            ..report(&model, signature, threads)
+            ..floats::report(&model, signature, threads)
         };
         let options = RunOptions {
             executor: Some(threads.executor()),
@@ -410,7 +410,7 @@ impl Network {
         let kernels = KernelReport {
             engine: format!("tract {} on the GPU", env!("PARTGATE_TRACT_VERSION")),
             device: Some(DeviceReport { name, ..device }),
-            ..report(gpu.model().map_err(load)?, signature, threads)
+            ..floats::report(gpu.model().map_err(load)?, signature, threads)
         };
         Ok(Self {
             name: signature.name.clone(),
@@ -588,30 +588,5 @@ fn failed(name: &str, error: &TractError) -> NetworkError {
     NetworkError::Run {
         name: name.into(),
         message,
-    }
-}
-
-/// What tract runs.
-fn report(model: &TypedModel, signature: &Signature<'_>, threads: &Threads) -> KernelReport {
-    let computing = || {
-        model
-            .nodes()
-            .iter()
-            .filter(|n| !matches!(&*n.op().name(), "Const" | "Source"))
-    };
-    let integer_nodes = computing()
-        .filter(|n| n.outputs.iter().any(|o| o.fact.datum_type.is_integer()))
-        .count();
-    let operator_names: Vec<_> = computing().map(|n| n.op().name().into_owned()).collect();
-    KernelReport {
-        engine: format!("tract {} on the CPU", env!("PARTGATE_TRACT_VERSION")),
-        precision: signature.precision,
-        threads: threads.count(),
-        integer_nodes,
-        float_nodes: operator_names.len() - integer_nodes,
-        rounded_activations: 0,
-        operators: quantised::census(operator_names.iter().map(String::as_str)),
-        refused_nodes: Vec::new(),
-        device: None,
     }
 }

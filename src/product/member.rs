@@ -10,8 +10,8 @@ use crate::lanes::LANES;
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
-    Condition, Gaussians, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork, PackedBank,
-    PositionMask, Rule, ScoreMap, Search, SightingTable, blocks, triangle,
+    Condition, Gaussians, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork,
+    PackedBank, PositionMask, Rule, ScoreMap, Search, SightingTable, blocks, triangle,
 };
 use crate::size::Size;
 

@@ -222,10 +222,20 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
         add(kind, DType::F32, [CELLS, DIMENSIONS], mean);
         let shape = [blocks, triangle(DIMENSIONS)];
         let factor = (0..shape[0] * shape[1]).map(|i| 1 + (i % 100) as u8);
-        add(SectionKind::GaussianFactor, DType::I8, shape, factor.collect());
+        add(
+            SectionKind::GaussianFactor,
+            DType::I8,
+            shape,
+            factor.collect(),
+        );
         let shape = [blocks, DIMENSIONS];
         let scale = (0..shape[0] * shape[1]).flat_map(|i| (1.0 + i as f32).to_le_bytes());
-        add(SectionKind::GaussianScale, DType::F32, shape, scale.collect());
+        add(
+            SectionKind::GaussianScale,
+            DType::F32,
+            shape,
+            scale.collect(),
+        );
     }
     let density = v.density && v.rule != Rule::Gaussian;
     if density {

@@ -12,7 +12,7 @@ use crate::error::TrainError;
 use crate::fit;
 use crate::fit::region::{PartBox, part_region};
 use crate::fit::report::FittedProduct;
-use crate::fit::settings::LEAST_IMAGES;
+use crate::fit::settings::{LEAST_IMAGES, Settings};
 use crate::fit::size_choice::choose_size;
 use crate::report::fit_page;
 use clap::Args;
@@ -148,8 +148,8 @@ fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
     }
 }
 
-pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
-    args.common.start_threads()?;
+/// The settings that need no image.
+fn settings_of(args: &FitArgs) -> Result<Settings, TrainError> {
     let stem = args
         .output
         .file_stem()
@@ -171,6 +171,12 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     }
     settings.goldens = args.goldens;
     settings.force = args.force;
+    Ok(settings)
+}
+
+pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
+    args.common.start_threads()?;
+    let mut settings = settings_of(args)?;
     let given = match args.roi {
         Some(Region::Given(region)) => Some(region),
         Some(Region::Part) | None => None,

@@ -12,9 +12,9 @@
 //! differ; and not without a gain that resampling the images confirms.
 
 use super::copies::{DamagedCopy, Harm};
+use super::gaussian::MOST_DIMENSIONS;
 use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, median, shortfall};
 use super::rules::RuleSpec;
-use super::gaussian::MOST_DIMENSIONS;
 use super::settings::{LEAST_IMAGES, Settings};
 use super::study::{Partition, Study};
 use super::thresholds::thresholds_from;

@@ -232,9 +232,7 @@ impl Fitter<'_> {
             self.sigma * size.mean_side() / self.size.mean_side(),
         );
         Ok(match spec.rule.combination() {
-            Some(combination) => {
-                scorer.with_gaussians(fitted.gaussians(spec)?.load(), combination)
-            }
+            Some(combination) => scorer.with_gaussians(fitted.gaussians(spec)?.load(), combination),
             None => scorer,
         })
     }

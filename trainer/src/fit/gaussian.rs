@@ -337,9 +337,8 @@ mod tests {
         let mut found = vec![0.0; grid.area()];
         model.run(features.image(3), &Threads::default(), &mut found);
 
-        let value = |image: usize, cell: usize, k: usize| {
-            f64::from(features.image(image)[cell * d + k])
-        };
+        let value =
+            |image: usize, cell: usize, k: usize| f64::from(features.image(image)[cell * d + k]);
         let mean = |cell: usize, k: usize| {
             all.iter().map(|&image| value(image, cell, k)).sum::<f64>() / images as f64
         };
@@ -374,7 +373,11 @@ mod tests {
                 let x = solved(a.clone(), b.clone());
                 let right = b.iter().zip(&x).map(|(b, x)| b * x).sum::<f64>().sqrt();
                 let off = (f64::from(found[cell]) / right - 1.0).abs();
-                assert!(off < 0.01, "block {block} cell {cell}: {} for {right}", found[cell]);
+                assert!(
+                    off < 0.01,
+                    "block {block} cell {cell}: {} for {right}",
+                    found[cell]
+                );
             }
         }
     }

@@ -197,11 +197,7 @@ fn chosen_rule(
     }
     let Chosen { spec, mut choice } = choose(
         study,
-        &candidates(
-            settings,
-            study.file.spec.dimensions(),
-            images.paths.len(),
-        ),
+        &candidates(settings, study.file.spec.dimensions(), images.paths.len()),
         copies,
     )?;
     let shift = ShiftSensitivity::of(study, images, spec)?;

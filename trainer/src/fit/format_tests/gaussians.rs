@@ -5,10 +5,10 @@ use super::super::gaussian::GoodCells;
 use super::super::made_up_products::method;
 use super::super::sections::{gaussian_sections, little_endian};
 use super::{Features, IMAGES, choice, common, fitted, section};
+use partgate::network::Precision;
 use partgate::product::{
     Candidate, Choice, DType, DensityEvidence, Method, SectionBytes, SectionKind,
 };
-use partgate::network::Precision;
 use partgate::score::{Border, Rule};
 
 fn extend(
