@@ -14,41 +14,51 @@
 
 use partgate::seed::Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 struct Counting;
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn taken(bytes: usize) {
-    let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
-    PEAK.fetch_max(live, Relaxed);
+thread_local! {
+    /// Bytes that this thread holds, and the most that it held. What another thread frees is still
+    /// counted here, so the numbers can only be too large.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+    /// Whether this thread runs a reader.
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
-// SAFETY: every call goes to the system allocator unchanged; the counters are atomics.
+fn count(bytes: isize) {
+    // A thread that is ending has no counter any more, and nobody reads it.
+    let _ = LIVE.try_with(|live| {
+        live.set(live.get() + bytes);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
+    });
+}
+
+// SAFETY: every call goes to the system allocator unchanged; the counters are the thread's own.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
+        count(layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
+        count(layout.size() as isize);
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        taken(size);
-        LIVE.fetch_sub(layout.size(), Relaxed);
+        count(size as isize);
+        count(-(layout.size() as isize));
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
+        count(-(layout.size() as isize));
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -56,7 +66,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Targets run one after the other, because memory is counted for the whole process.
+/// Targets run one after the other, because they share the hook of panics.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// What is given to a reader, and what it may cost.
@@ -140,10 +150,16 @@ pub(crate) fn run(
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let executions = setting("PARTGATE_MUTATIONS").unwrap_or(target.executions);
     let seed = setting("PARTGATE_MUTATION_SEED").unwrap_or(1);
-    let quiet = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or(String::new(), ToString::to_string);
-        *PLACE.lock().unwrap_or_else(|e| e.into_inner()) = place;
+    // Other tests of this program keep their messages.
+    let usual = Arc::new(std::panic::take_hook());
+    let others = Arc::clone(&usual);
+    std::panic::set_hook(Box::new(move |info| {
+        if AT_WORK.get() {
+            let place = info.location().map_or(String::new(), ToString::to_string);
+            *PLACE.lock().unwrap_or_else(|e| e.into_inner()) = place;
+        } else {
+            others(info);
+        }
     }));
     let watchdog = Watchdog {
         since: AtomicU64::new(0),
@@ -171,7 +187,7 @@ pub(crate) fn run(
         watchdog.done.store(true, Relaxed);
         outcome.map(|()| all.summary)
     });
-    std::panic::set_hook(quiet);
+    std::panic::set_hook(Box::new(move |info| usual(info)));
     match outcome {
         Ok(summary) => {
             println!(
@@ -223,17 +239,21 @@ impl Mutations<'_> {
         };
         let mut input = source(pick(rng)).clone();
         let other = source(pick(rng));
+        // Without a change of length the rest of a file keeps its meaning, and readers get further.
+        let in_place = rng.below(2) == 0;
         for _ in 0..1 + rng.below(6) {
-            mutate(&mut input, other, target.words, rng);
+            mutate(&mut input, other, target.words, in_place, rng);
         }
         input.truncate(LARGEST);
         seal(&mut input, rng);
-        let before = LIVE.load(Relaxed);
-        PEAK.store(before, Relaxed);
+        let before = LIVE.get();
+        PEAK.set(before);
         let started = Instant::now();
+        AT_WORK.set(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&input)));
+        AT_WORK.set(false);
         let took = started.elapsed();
-        let peak = PEAK.load(Relaxed).saturating_sub(before);
+        let peak = usize::try_from(PEAK.get() - before).unwrap_or(0);
         let summary = &mut self.summary;
         summary.executions += 1;
         summary.longest = summary.longest.max(took);
@@ -293,7 +313,7 @@ const EDGES: [u64; 14] = [
 ];
 
 /// Changes `input` once.
-fn mutate(input: &mut Vec<u8>, other: &[u8], words: &[&[u8]], rng: &mut Rng) {
+fn mutate(input: &mut Vec<u8>, other: &[u8], words: &[&[u8]], in_place: bool, rng: &mut Rng) {
     let length = input.len();
     // Near the head most of the time: that is where formats say what follows.
     let at = |rng: &mut Rng| match length {
@@ -306,7 +326,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], words: &[&[u8]], rng: &mut Rng) {
         let most = [4, 32, 512][rng.below(3)];
         from..(from + 1 + rng.below(most)).min(length)
     };
-    match rng.below(9) {
+    match rng.below(if in_place && length > 0 { 3 } else { 9 }) {
         0 if length > 0 => input[from] ^= 1 << rng.below(8),
         1 if length > 0 => input[from] = rng.below(256) as u8,
         2 if length > 0 => {

@@ -151,6 +151,9 @@ pub(crate) struct ValidationReport {
     pub(crate) good: usize,
     pub(crate) defective: usize,
     pub(crate) with_mask: usize,
+    /// How the images lie, in a line.
+    #[serde(default)]
+    pub(crate) layout: String,
     /// Images that are not counted: copies, and good images of the fit.
     #[serde(default)]
     pub(crate) left_out: usize,
@@ -571,6 +574,7 @@ pub(crate) fn validate(
         figures: main,
         images: inspected.len(),
         good: inspected.len() - defective,
+        layout: String::new(),
         left_out,
         other_view: other_view.iter().filter(|&&other| other).count(),
         notes,

@@ -4,7 +4,7 @@
 use super::fit::MethodArgs;
 use super::layout::{LayoutArgs, print_layout};
 use super::{Common, print_json};
-use crate::dataset::{GoodImages, TestImage};
+use crate::dataset::{GoodImages, TestImage, TestSet};
 use crate::error::TrainError;
 use crate::fit::choice::{self, LOST, candidates, choose};
 use crate::fit::copies::damaged_copies;
@@ -79,6 +79,8 @@ struct Row {
 
 #[derive(Serialize)]
 struct Table {
+    /// How the images lie, in a line.
+    layout: String,
     images: usize,
     tested: usize,
     /// What `auto` takes; None with --changes-only.
@@ -445,8 +447,11 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     let (goods, _) = source.goods()?;
     let goods = goods.surveyed(args.method.asked(None))?;
     let tests = source.tests()?;
-    print_layout(&tests.layout, args.common.json);
-    let tests = tests.images;
+    let TestSet {
+        images: tests,
+        layout,
+    } = tests;
+    print_layout(&layout, args.common.json);
     let settings = settings(args, &goods)?;
     let others = if args.rules_only {
         Vec::new()
@@ -476,6 +481,7 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         ablation.ensemble(&settings, others)?;
     }
     let table = Table {
+        layout,
         images: goods.paths.len(),
         tested: tests.len(),
         chosen,

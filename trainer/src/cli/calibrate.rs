@@ -60,6 +60,9 @@ pub(crate) struct CalibrateArgs {
 #[derive(Serialize)]
 struct CalibrationReport {
     images: usize,
+    /// How the new goods lie, in a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<String>,
     old: Thresholds,
     new: Thresholds,
     /// Lowest, median and highest held-out score of the fit.
@@ -115,6 +118,8 @@ fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thr
 /// New thresholds, and the scores of the good images that they come from (none by hand).
 struct Calibrated {
     thresholds: Thresholds,
+    /// How the new goods lie, in a line.
+    layout: Option<String>,
     scores: Vec<f32>,
     /// `None` where the old evidence stays.
     operating: Option<Operating>,
@@ -143,6 +148,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             let damaged = product.operating().map(|o| o.damaged.clone());
             Calibrated {
                 thresholds: thresholds_from(&scores, risk)?,
+                layout: Some(layout),
                 operating: Some(operating(&scores, 0, damaged.unwrap_or_default(), risk)?),
                 scores,
             }
@@ -151,6 +157,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             let reason = args.reason.as_deref().unwrap_or_default();
             Calibrated {
                 thresholds: by_hand(&manifest.thresholds, unknown, args.set_ng, reason),
+                layout: None,
                 scores: Vec::new(),
                 operating: None,
             }
@@ -181,6 +188,7 @@ fn by_budget(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Trai
     let (goods, partitions) = (&old.goods, old.partitions as usize);
     Ok(Calibrated {
         thresholds: thresholds_from(goods, risk)?,
+        layout: None,
         operating: Some(operating(goods, partitions, old.damaged.clone(), risk)?),
         scores: Vec::new(),
     })
@@ -235,12 +243,16 @@ impl CalibrationReport {
         let manifest = product.manifest();
         let (old, fit_scores) = (manifest.thresholds.clone(), manifest.training.held_out);
         let Calibrated {
-            thresholds, scores, ..
+            thresholds,
+            scores,
+            layout,
+            ..
         } = new;
         let new_scores = (!scores.is_empty()).then(|| lowest_median_highest(&scores));
         let rejected = scores.iter().filter(|&&s| old.verdict(s) != Verdict::Ok);
         Self {
             images: scores.len(),
+            layout,
             fit_scores,
             new_scores,
             shift: new_scores.map(|s| s[1] / fit_scores[1]),

@@ -69,6 +69,8 @@ struct Refused {
 #[derive(Serialize)]
 struct Report {
     folder: PathBuf,
+    /// How the good images lie, in a line.
+    layout: String,
     seed: u64,
     written: usize,
     /// Images of every kind of damage.
@@ -181,6 +183,7 @@ pub(crate) fn run(args: &DamageArgs) -> Result<(), TrainError> {
     let order = Rng::new(args.seed).permutation(images.paths.len());
     let mut report = Report {
         folder: args.out.clone(),
+        layout,
         seed: args.seed,
         written: 0,
         kinds: BTreeMap::new(),

@@ -227,6 +227,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
         Fitted { images, product }
     };
     let FittedProduct { bytes, mut report } = product;
+    report.layout = layout;
     report.part = part;
     report.size = size;
     space.write(&bytes)?;

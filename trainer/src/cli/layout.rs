@@ -18,11 +18,9 @@ impl LayoutArgs {
     }
 }
 
-/// Prints the layout that was found; beside JSON on standard error.
+/// Prints the layout that was found. JSON has it as `layout`.
 pub(super) fn print_layout(layout: &str, json: bool) {
-    if json {
-        eprintln!("layout: {layout}");
-    } else {
+    if !json {
         println!("layout: {layout}");
     }
 }

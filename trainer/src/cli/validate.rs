@@ -136,7 +136,11 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     for path in args.report.iter().chain(&args.scores) {
         check_writable(path)?;
     }
-    let Validation { report, inspected } = validate(&product, &images, args.eroded_masks)?;
+    let Validation {
+        mut report,
+        inspected,
+    } = validate(&product, &images, args.eroded_masks)?;
+    report.layout = layout;
     if let Some(path) = &args.scores {
         let mut lines = String::new();
         for j in &inspected {

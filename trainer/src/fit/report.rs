@@ -27,6 +27,8 @@ pub(crate) struct FitReport {
     pub(crate) name: String,
     pub(crate) images: usize,
     pub(crate) image_sizes: usize,
+    /// How the images lie, in a line.
+    pub(crate) layout: String,
     /// What is odd about the images, a sentence each.
     pub(crate) notes: Vec<String>,
     /// What `--force` overruled, a sentence each.
@@ -137,6 +139,7 @@ impl FittedProduct {
             name: manifest.name.clone(),
             images: images.paths.len(),
             image_sizes: first.image_sizes,
+            layout: String::new(),
             notes: images
                 .survey
                 .as_ref()

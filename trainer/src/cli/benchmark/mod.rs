@@ -373,6 +373,9 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     };
     write_file(&page_path, page.render()?.as_bytes())?;
     if text {
+        for record in &records {
+            println!("layout of {}: {}", record.name, record.report.layout);
+        }
         notes.iter().for_each(|note| println!("{note}"));
         println!("pictures of the worst mistakes: {}", page_path.display());
     } else {

@@ -1,9 +1,8 @@
 //! What a benchmark keeps of a category, so that an interrupted run goes on where it stopped.
 
 use crate::cli::fit::MethodArgs;
-use crate::cli::layout::print_layout;
 use crate::cli::write_file;
-use crate::dataset::{GoodImages, Source, TestImage};
+use crate::dataset::{GoodImages, Source, TestImage, TestSet};
 use crate::error::TrainError;
 use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
@@ -90,9 +89,7 @@ impl<'a> Run<'a> {
         source.check_divided()?;
         let (goods, _) = source.goods()?;
         let set = source.tests()?;
-        // Beside the table of figures.
-        print_layout(&format!("{name}: {}", set.layout), true);
-        let images = set.images;
+        let TestSet { images, layout } = set;
         let digest = self.digest(folder, &goods, &images)?;
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
             return Ok(CategoryRecord { record, kept: true });
@@ -108,9 +105,10 @@ impl<'a> Run<'a> {
         } = fit::fit(&goods, &settings)?;
         let product = Product::from_bytes(bytes.clone(), name)?;
         let Validation {
-            report,
+            mut report,
             mut inspected,
         } = validate(&product, &images, self.eroded)?;
+        report.layout = layout;
         for j in &mut inspected {
             j.path = below(folder, &j.path);
             for mask in &mut j.masks {
