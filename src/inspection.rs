@@ -362,6 +362,16 @@ impl Inspector {
         self.pipelines[0].backbone.size()
     }
 
+    /// Width and height of a cell, and the sigma of the blur, in pixels of the map: the coarsest of the
+    /// members. Nothing finer is in the map.
+    pub fn resolution(&self) -> ([f32; 2], f32) {
+        let members = self.pipelines.iter().map(|p| p.map.resolution());
+        members.fold(([0.0; 2], 0.0), |(cell, blur), (other, sigma)| {
+            let coarser = [0, 1].map(|side| cell[side].max(other[side]));
+            (coarser, f32::max(blur, sigma))
+        })
+    }
+
     /// Feature vectors of the last inspection, `[cells, dimensions]` (the first member's).
     pub fn features(&self) -> &[f32] {
         &self.pipelines[0].features

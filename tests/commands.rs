@@ -106,7 +106,7 @@ fn score_prints_a_line_for_every_image_of_every_format() {
         assert!(number(line, "ms.decode") > 0.0);
         let overlay = Path::new(field(line, "overlay").as_str().expect("overlay"));
         let picture = image::open(overlay).expect("overlay");
-        assert_eq!((picture.width(), picture.height()), (128, 128));
+        assert_eq!((picture.width(), picture.height()), (w, h));
     }
     // The same picture in three lossless formats: the same score.
     for i in [2, 3] {

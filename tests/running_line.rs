@@ -77,6 +77,15 @@ fn tell(plant: &Plant, word: &str) -> Ran {
     output.expect("the program runs").into()
 }
 
+/// Waits until the line says `words` on standard error.
+fn await_printed(plant: &Plant, words: &str) {
+    let started = std::time::Instant::now();
+    while !plant.printed().contains(words) {
+        assert!(started.elapsed().as_secs() < 60, "never said: {words}");
+        clock::sleep(Duration::from_millis(50));
+    }
+}
+
 fn count(status: &Value, name: &str) -> u64 {
     status[name].as_u64().expect("a count")
 }
@@ -133,6 +142,8 @@ fn tell_asks_triggers_and_reports_errors() {
     running.await_clear();
     let status = tell(&plant, "status").exits(0).json();
     assert_eq!(status["ready"], true);
+    let comes = "line.toml: ready; the next part comes with `partgate tell line.toml trigger`";
+    await_printed(&plant, comes);
     assert_eq!((count(&status, "parts"), decided(&status)), (0, 0));
     let pid = running.await_vision(None).as_raw_nonzero().get();
     assert_eq!(status["pid"], pid);

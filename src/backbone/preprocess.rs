@@ -24,6 +24,18 @@ pub struct Rect {
     pub height: u32,
 }
 
+impl std::fmt::Display for Rect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            x,
+            y,
+            width,
+            height,
+        } = self;
+        write!(f, "{width} x {height} pixels from {x}, {y}")
+    }
+}
+
 /// How a frame becomes the network's input, as fitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputGeometry {
@@ -116,14 +128,14 @@ pub enum GeometryError {
         crop: Size,
     },
     /// A region without pixels.
-    #[error("region of interest {roi:?} is empty")]
+    #[error("region of interest of {roi} is empty")]
     EmptyRoi {
         /// The region.
         roi: Rect,
     },
     /// The region reaches over the edge of the frame.
     #[error(
-        "region of interest {roi:?} does not lie inside the {width} x {height} frame; was the camera's resolution changed?"
+        "region of interest of {roi} does not lie inside the {width} x {height} frame; was the camera's resolution changed?"
     )]
     RoiOutside {
         /// The region.

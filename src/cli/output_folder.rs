@@ -1,3 +1,5 @@
+//! Files and folders that a command writes.
+
 use super::failure::Failure;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -28,10 +30,14 @@ pub(crate) enum OutputError {
     )]
     Foreign { path: PathBuf },
     #[error(
-        "{}: holds images that are to be inspected, and overlays could overwrite them or be inspected next time; choose another --out",
+        "{}: holds images that are to be inspected, and what is written could overwrite them or be inspected next time; choose another {option}",
         path.display()
     )]
-    HoldsInputs { path: PathBuf },
+    HoldsInputs { path: PathBuf, option: &'static str },
+    #[error("{}: this is {what}; name a file", path.display())]
+    NoFile { path: PathBuf, what: &'static str },
+    #[error("{}: this is read by the same command; name another file", path.display())]
+    IsInput { path: PathBuf },
 }
 
 fn hint(error: &std::io::Error) -> &'static str {
@@ -48,6 +54,48 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub(crate) fn make(path: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(path).map_err(|source| {
         Failure::input(OutputError::Make {
+            path: path.into(),
+            source,
+        })
+    })
+}
+
+/// Opens a new file, in place of a regular one of that name, and makes its folder if it is missing.
+/// A folder, a link, a device and a pipe are refused, and so is whatever is one of `inputs`.
+pub(crate) fn create<'a>(
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<File, Failure> {
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        let kind = there.file_type();
+        let what = match () {
+            () if kind.is_file() => None,
+            () if kind.is_dir() => Some("a folder"),
+            () if kind.is_symlink() => Some("a link"),
+            () => Some("a device or a pipe"),
+        };
+        if let Some(what) = what {
+            let path = path.to_path_buf();
+            return Err(Failure::input(OutputError::NoFile { path, what }));
+        }
+        let itself = path.canonicalize().ok();
+        let same = |input: &Path| itself.is_some() && input.canonicalize().ok() == itself;
+        if inputs.into_iter().any(same) {
+            let path = path.to_path_buf();
+            return Err(Failure::input(OutputError::IsInput { path }));
+        }
+    } else if let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
+        && !parent.is_dir()
+    {
+        make(parent)?;
+        log::warn!(
+            "{}: this folder was not there and was made",
+            parent.display()
+        );
+    }
+    File::create(path).map_err(|source| {
+        Failure::input(OutputError::Write {
             path: path.into(),
             source,
         })

@@ -1,8 +1,11 @@
 //! `partgate run`: a production line.
 
+mod announcing;
+
 use super::failure::{Code, Failure};
 use super::signals::stop_at_signals;
 use super::terminal::Out;
+use announcing::Announcer;
 use clap::Args;
 use partgate::capture::v4l2;
 use partgate::clock;
@@ -301,7 +304,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         inspector: Box::new(inspector),
         self_test_passed,
         recorder: Some(recorder),
-        metrics,
+        metrics: metrics.clone(),
         keepalive: Some(keepalive),
         sampler: Some(sampler),
         ng_threshold,
@@ -314,7 +317,23 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         history: history(config, &handover, &latch),
         latch: Some(latch),
     };
-    let summary = station.run(stop).map_err(Failure::unexpected)?;
+    let announcer = Announcer::new(config);
+    let quiet = log::max_level() < log::LevelFilter::Warn;
+    let summary = std::thread::scope(|scope| {
+        if !quiet {
+            // What it cannot say does not stop a line.
+            let say = || announcer.run(&metrics, stop);
+            let named = std::thread::Builder::new().name("announcing".into());
+            if let Err(error) = named.spawn_scoped(scope, say) {
+                log::warn!("nothing will say when the line is ready: {error}");
+            }
+        }
+        let summary = station.run(stop);
+        // Also where the line could not start.
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        summary
+    });
+    let summary = summary.map_err(Failure::unexpected)?;
     drop(server);
     log::info!(
         "{} parts, {} passed, {} rejected, {} under way at the end",

@@ -1,22 +1,29 @@
 //! `partgate score`: one line of JSON per image.
 
+mod names;
+mod printed;
+mod written;
+
 use super::failure::{Code, Failure, causes, tell};
-use super::output_folder::{self, OutputError};
+use super::output_folder;
+use super::progress::Progress;
 use super::terminal::Out;
-use super::{PlacementOptions, ThreadCount, load, ms, open};
+use super::{PlacementOptions, ThreadCount, load, open};
 use clap::Args;
+use names::Names;
 use partgate::frame::Frame;
 use partgate::frame::file::{expand, list, read_picture};
 use partgate::inspection::{Inspection, Inspector};
 use partgate::product::{OtherView, Product};
 use partgate::verdict::Verdict;
-use partgate::view::{NetworkView, Picture, overlay};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use std::collections::HashSet;
-use std::path::{Component, Path, PathBuf};
+use partgate::view::defects::limit;
+use partgate::view::{Ground, defects};
+use printed::{Line, MapNote, Results, Scores, Times};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use written::{Folder, MapFormat};
 
 /// Inspect images: one line of JSON per image
 ///
@@ -24,14 +31,19 @@ use thiserror::Error;
 /// searched with their sub-folders in the order of the names.
 ///
 /// An inspected image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
-/// "unknown_threshold", "goods_above", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
-/// "total"}}. A score above `threshold` is NG, above `unknown_threshold` it is UNKNOWN.
-/// `goods_above` is the share of good parts that score as high (bundles since format 3). `total` is
-/// without `decode`. An image that cannot be inspected gives {"path", "error", "verdict":
-/// "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
+/// "unknown_threshold", "goods_above", "defects": [{"box": [x, y, width, height], "area", "peak": [x, y],
+/// "score", "verdict"}], "map": {"limit", "cell", "blur", "origin", "pixel"}, "ms": {"decode", "preprocess",
+/// "backbone", "aggregate", "nearest", "map", "total"}}. A score above `threshold` is NG, above
+/// `unknown_threshold` it is UNKNOWN. `goods_above` is the share of good parts that score as high (bundles
+/// since format 3). `total` is without `decode`. An image that cannot be inspected gives {"path", "error",
+/// "verdict": "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
+///
+/// `defects` are the connected regions of the score map above `map.limit`, which is `unknown_threshold`, the
+/// highest score first, in pixels of the picture. They show where the map is high and not the outline of
+/// the damage: the map is blurred by `map.blur` (sigma) and made of cells of `map.cell` pixels.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image, a folder or the accelerator cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
+    after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp photos/ --csv scores.csv --maps maps > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image, a folder or the accelerator cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
 )]
 pub(crate) struct Arguments {
     /// The product bundle
@@ -39,11 +51,23 @@ pub(crate) struct Arguments {
     /// Images, and folders of images
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Write a picture of each image with its score map into this folder: as the network sees it,
-    /// with colours on the product's own scale and a contour around everything above the NG
-    /// threshold
+    /// Write a picture of each image with its score map into this folder, in the aspect of the image,
+    /// at most 1600 pixels long: with colours on the product's own scale and a contour around
+    /// everything above the NG threshold
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write a table of all images into this file: a row per image, with the defect of the highest
+    /// score
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the score map of each image into this folder, in the map's own pixels. `map.scale` is
+    /// what a score of 1 is in the file; `map.origin` and `map.pixel` are where the map lies in the
+    /// picture
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
+    /// Format of the maps
+    #[arg(long, value_name = "FORMAT", requires = "maps", default_value = "npy")]
+    map_format: MapFormat,
     /// Exit with 6 if any image is not OK
     #[arg(long)]
     gate: bool,
@@ -51,38 +75,6 @@ pub(crate) struct Arguments {
     threads: ThreadCount,
     #[command(flatten)]
     placement: PlacementOptions,
-}
-
-/// Milliseconds per stage, in the order of the stages.
-struct Times<'a> {
-    decode: Duration,
-    inspection: &'a Inspection,
-}
-
-impl Serialize for Times<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(None)?;
-        map.serialize_entry("decode", &ms(self.decode))?;
-        for (stage, time) in &self.inspection.stages {
-            map.serialize_entry(stage.name(), &ms(*time))?;
-        }
-        map.serialize_entry("total", &ms(self.inspection.total()))?;
-        map.end()
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    path: &'a str,
-    score: f32,
-    verdict: Verdict,
-    threshold: f32,
-    unknown_threshold: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    goods_above: Option<f64>,
-    ms: Times<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    overlay: Option<&'a Path>,
 }
 
 /// The picture is of another kind than those of the fit.
@@ -100,147 +92,60 @@ struct NotAnImageName {
     path: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Uninspected<'a> {
-    path: &'a str,
-    error: String,
-    verdict: Verdict,
-}
-
-/// An image, and the name of its overlay.
+/// An image, and the name of what is written for it, without the ending.
 struct Job {
     path: PathBuf,
-    name: PathBuf,
-}
-
-/// File names for overlays: the path below the given folder with its parts joined, and a number if
-/// that name is already used.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<String>,
-}
-
-impl Names {
-    fn next(&mut self, image: &Path, root: &Path) -> PathBuf {
-        let below = match image.strip_prefix(root) {
-            Ok(below) if below.components().next().is_some() => below.to_path_buf(),
-            _ => image.file_name().map(PathBuf::from).unwrap_or_default(),
-        };
-        let parts: Vec<String> = below
-            .with_extension("")
-            .components()
-            .filter_map(|c| match c {
-                Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
-                _ => None,
-            })
-            .collect();
-        let stem = parts.join("_");
-        let mut name = stem.clone();
-        let mut count = 1;
-        // In lower case, because some file systems treat `A` and `a` as the same.
-        while !self.taken.insert(name.to_lowercase()) {
-            count += 1;
-            name = format!("{stem}-{count}");
-        }
-        PathBuf::from(format!("{name}.png"))
-    }
-}
-
-/// Writes overlays.
-struct Overlays<'a> {
-    folder: &'a Path,
-    view: NetworkView,
-}
-
-impl<'a> Overlays<'a> {
-    fn new(folder: &'a Path, product: &Product, jobs: &[Job]) -> Result<Self, Failure> {
-        output_folder::make(folder)?;
-        if let Ok(target) = folder.canonicalize() {
-            let inside = |job: &Job| {
-                let image = job.path.canonicalize().ok();
-                image.is_some_and(|i| i.parent() == Some(&target))
-            };
-            if jobs.iter().any(inside) {
-                let path = folder.to_path_buf();
-                return Err(Failure::input(OutputError::HoldsInputs { path }));
-            }
-        }
-        Ok(Self {
-            folder,
-            view: NetworkView::new(product.manifest().input.clone()),
-        })
-    }
-
-    fn write(
-        &mut self,
-        frame: &Frame,
-        inspector: &mut Inspector,
-        name: &Path,
-    ) -> Result<PathBuf, Failure> {
-        let seen = self.view.picture(frame).map_err(Failure::input)?;
-        let size = self.view.size();
-        let thresholds = inspector.thresholds().clone();
-        let painted = overlay(&seen, inspector.map(), size, &thresholds);
-        let picture =
-            Picture::png(&painted, size.width, size.height, "").map_err(Failure::unexpected)?;
-        let path = self.folder.join(name);
-        output_folder::write(&path, &picture.bytes)?;
-        Ok(path)
-    }
+    name: String,
 }
 
 fn uninspected(
-    out: &mut Out,
+    results: &mut Results,
     path: &Path,
     error: &(dyn std::error::Error + 'static),
 ) -> Result<(), Failure> {
-    out.json_line(&Uninspected {
-        path: &path.to_string_lossy(),
-        error: causes(error).join(": "),
-        verdict: Verdict::Unknown,
-    })
+    results.uninspected(path, &causes(error).join(": "))
 }
 
+/// Inputs that are none.
+#[derive(Default)]
+struct Refused(Vec<(PathBuf, Box<dyn std::error::Error>)>);
+
 /// Says what is passed over in a folder. A gate must report every file of a folder that it gets.
-/// Returns the number of files that it reported: those that have no name of an image.
-fn report_others(root: &Path, gate: bool, out: &mut Out) -> Result<usize, Failure> {
+fn report_others(root: &Path, gate: bool, refused: &mut Refused) {
     // What cannot be listed is told where its images are looked for.
     let Some(listed) = root.is_dir().then(|| list(root).ok()).flatten() else {
-        return Ok(0);
+        return;
     };
     if let Some(words) = listed.passed_over() {
         log::warn!("{}: {words}", root.display());
     }
-    if !gate {
-        return Ok(0);
+    if gate {
+        refused.0.extend(listed.others.into_iter().map(|path| {
+            let error = NotAnImageName { path: path.clone() };
+            (path, error.into())
+        }));
     }
-    for path in &listed.others {
-        let error = NotAnImageName { path: path.clone() };
-        uninspected(out, path, &error)?;
-    }
-    Ok(listed.others.len())
 }
 
-/// The images to inspect, and how many inputs are none.
-fn jobs(arguments: &Arguments, out: &mut Out) -> Result<(Vec<Job>, usize), Failure> {
+/// The images to inspect, and the inputs that are none.
+fn jobs(arguments: &Arguments) -> (Vec<Job>, Refused) {
     let mut names = Names::default();
     let mut jobs = Vec::new();
-    let mut failed = 0;
+    let mut refused = Refused::default();
     for root in &arguments.paths {
-        failed += report_others(root, arguments.gate, out)?;
+        report_others(root, arguments.gate, &mut refused);
         match expand(std::slice::from_ref(root)) {
             Ok(images) => jobs.extend(images.into_iter().map(|path| Job {
                 name: names.next(&path, root),
                 path,
             })),
             Err(error) => {
-                uninspected(out, root, &error)?;
                 tell(&error);
-                failed += 1;
+                refused.0.push((root.clone(), error.into()));
             }
         }
     }
-    Ok((jobs, failed))
+    (jobs, refused)
 }
 
 /// An inspected image.
@@ -255,43 +160,56 @@ struct Scoring<'a> {
     product: &'a Product,
     inspector: Inspector,
     gate: bool,
-    /// None: no pictures are written, or none any more.
-    overlays: Option<Overlays<'a>>,
-    pictures_lost: bool,
+    /// None: no overlays are written, or none any more.
+    overlays: Option<Folder<'a>>,
+    /// The same for maps.
+    maps: Option<(Folder<'a>, MapFormat)>,
+    files_lost: bool,
     failed: usize,
     not_ok: usize,
 }
 
 impl Scoring<'_> {
-    fn score(&mut self, job: &Job, out: &mut Out) -> Result<(), Failure> {
+    fn score(&mut self, job: &Job, results: &mut Results) -> Result<(), Failure> {
         let inspected = match self.inspect(job) {
             Ok(inspected) => inspected,
             Err(error) => {
-                uninspected(out, &job.path, &*error)?;
                 self.failed += 1;
-                return Ok(());
+                return uninspected(results, &job.path, &*error);
             }
         };
-        let overlay = self.overlay(&inspected.frame, &job.name);
-        let inspection = &inspected.inspection;
+        let (frame, inspection) = (&inspected.frame, &inspected.inspection);
+        let geometry = &self.product.manifest().input;
+        let ground = Ground::new(geometry, frame.width(), frame.height());
+        let (map_file, overlay) = self.write(frame, &job.name, &ground);
         self.not_ok += usize::from(inspection.verdict != Verdict::Ok);
-        let thresholds = self.inspector.thresholds();
-        out.json_line(&Line {
-            path: &job.path.to_string_lossy(),
-            score: inspection.score,
-            verdict: inspection.verdict,
+        let (size, resolution) = (self.inspector.size(), self.inspector.resolution());
+        let thresholds = self.inspector.thresholds().clone();
+        let operating = self.product.operating();
+        let scores = Scores {
             threshold: thresholds.ng.threshold,
             unknown_threshold: thresholds.unknown.threshold,
-            goods_above: self
-                .product
-                .operating()
-                .map(|operating| operating.share_above(inspection.score)),
-            ms: Times {
-                decode: inspected.decode,
-                inspection,
-            },
-            overlay: overlay.as_deref(),
-        })
+            goods_above: operating.map(|o| o.share_above(inspection.score)),
+        };
+        // Nothing of the map is above the limit where the score, its maximum, is not.
+        let found = match inspection.verdict {
+            Verdict::Ok => Vec::new(),
+            _ => defects(self.inspector.map(), size, &thresholds, &ground),
+        };
+        let note = MapNote::new(limit(&thresholds), resolution, &ground, map_file.as_ref());
+        let times = Times {
+            decode: inspected.decode,
+            inspection,
+        };
+        let path = &job.path.to_string_lossy();
+        results.line(&Line::new(
+            path,
+            &scores,
+            &found,
+            note,
+            times,
+            overlay.as_deref(),
+        ))
     }
 
     fn inspect(&mut self, job: &Job) -> Result<Inspected, Box<dyn std::error::Error>> {
@@ -316,20 +234,40 @@ impl Scoring<'_> {
         })
     }
 
-    /// Writes the overlay of the frame that was inspected last, if overlays are written. Returns
-    /// its path.
-    fn overlay(&mut self, frame: &Frame, name: &Path) -> Option<PathBuf> {
-        let overlays = self.overlays.as_mut()?;
-        match overlays.write(frame, &mut self.inspector, name) {
-            Ok(path) => Some(path),
-            Err(failure) => {
-                // A full disk costs the pictures, not the verdicts.
-                failure.report();
-                self.overlays = None;
-                self.pictures_lost = true;
-                None
-            }
+    /// Writes map and overlay of the frame that was inspected last, if these are written. Returns the
+    /// map's file with its scale, and the overlay's file.
+    fn write(
+        &mut self,
+        frame: &Frame,
+        name: &str,
+        ground: &Ground,
+    ) -> (Option<(PathBuf, f64)>, Option<PathBuf>) {
+        let size = self.inspector.size();
+        let thresholds = self.inspector.thresholds().clone();
+        let mut map = None;
+        if let Some((folder, format)) = &self.maps {
+            let pixels = (self.inspector.map(), size);
+            let written = folder.map(name, *format, pixels, &thresholds);
+            map = self.kept(written);
         }
+        let mut overlay = None;
+        if let Some(folder) = &self.overlays {
+            let pixels = (self.inspector.map(), size);
+            let written = folder.overlay(name, frame, pixels, ground, &thresholds);
+            overlay = self.kept(written);
+        }
+        (map, overlay)
+    }
+
+    /// What was written. A full disk costs the files, not the verdicts.
+    fn kept<T>(&mut self, written: Result<T, Failure>) -> Option<T> {
+        written
+            .map_err(|failure| {
+                failure.report();
+                self.files_lost = true;
+                (self.overlays, self.maps) = (None, None);
+            })
+            .ok()
     }
 
     /// The exit code after `images` images.
@@ -342,7 +280,7 @@ impl Scoring<'_> {
             );
             return Code::Input;
         }
-        if self.pictures_lost {
+        if self.files_lost {
             return Code::Input;
         }
         if self.gate && self.not_ok > 0 {
@@ -366,46 +304,38 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         &arguments.threads.threads()?,
         arguments.placement.placement(),
     )?;
-    let (jobs, failed) = jobs(arguments, out)?;
-    let overlays = match &arguments.out {
-        Some(folder) => Some(Overlays::new(folder, &product, &jobs)?),
-        None => None,
-    };
+    let (jobs, refused) = jobs(arguments);
+    let inputs = || jobs.iter().map(|job| job.path.as_path());
+    let folder = |path: &'static str, at| Folder::new(at, path, inputs());
+    let overlays = arguments.out.as_deref().map(|at| folder("--out", at));
+    let maps = arguments.maps.as_deref().map(|at| folder("--maps", at));
+    let maps = maps.transpose()?.map(|at| (at, arguments.map_format));
     let mut scoring = Scoring {
         product: &product,
         inspector,
         gate: arguments.gate,
-        overlays,
-        pictures_lost: false,
-        failed,
+        overlays: overlays.transpose()?,
+        maps,
+        files_lost: false,
+        failed: refused.0.len(),
         not_ok: 0,
     };
+    let mut results = Results::new(out);
+    if let Some(path) = &arguments.csv {
+        let read = inputs().chain([arguments.bundle.as_path()]);
+        results.write_table(path, output_folder::create(path, read)?);
+    }
+    for (path, error) in &refused.0 {
+        uninspected(&mut results, path, &**error)?;
+    }
+    // On a terminal the lines themselves show how far it is.
+    let mut progress = Progress::new("inspecting", jobs.len());
+    progress.only_if(!std::io::stdout().is_terminal());
     for job in &jobs {
-        scoring.score(job, out)?;
+        scoring.score(job, &mut results)?;
+        progress.step();
     }
+    drop(progress);
+    scoring.files_lost |= results.table_lost;
     Ok(scoring.code(jobs.len()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overlay_names_tell_folders_apart_and_never_collide() {
-        let mut names = Names::default();
-        let mut next = |image: &str, root: &str| {
-            names
-                .next(Path::new(image), Path::new(root))
-                .into_os_string()
-        };
-        assert_eq!(next("t/good/000.png", "t"), "good_000.png");
-        assert_eq!(next("t/scratch/000.png", "t"), "scratch_000.png");
-        assert_eq!(next("t/good_000.jpg", "t"), "good_000-2.png");
-        assert_eq!(next("elsewhere/000.png", "elsewhere/000.png"), "000.png");
-        assert_eq!(next("other/000.PNG", "other/000.PNG"), "000-2.png");
-        assert_eq!(
-            next("../up/GOOD_000.bmp", "../up/GOOD_000.bmp"),
-            "GOOD_000-3.png"
-        );
-    }
 }

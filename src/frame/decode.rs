@@ -22,7 +22,7 @@ pub enum DecodeError {
     },
     /// Rows would overlap.
     #[error(
-        "frame {sequence}: {stride} bytes from row to row are fewer than the {row} bytes of a row of {width} {format:?} pixels"
+        "frame {sequence}: {stride} bytes from row to row are fewer than the {row} bytes of a row of {width} {format} pixels"
     )]
     Stride {
         /// The source's counter.
@@ -38,7 +38,7 @@ pub enum DecodeError {
     },
     /// The bytes end before the last row does.
     #[error(
-        "frame {sequence}: {found} bytes where {width} x {height} {format:?} pixels take {expected}; the camera's transfer was cut short"
+        "frame {sequence}: {found} bytes where {width} x {height} {format} pixels take {expected}; the camera's transfer was cut short"
     )]
     Short {
         /// The source's counter.

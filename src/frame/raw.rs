@@ -21,6 +21,20 @@ pub enum PixelFormat {
     File,
 }
 
+impl std::fmt::Display for PixelFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            PixelFormat::Grey8 => "GREY",
+            PixelFormat::Grey16 => "Y16",
+            PixelFormat::Rgb24 => "RGB3",
+            PixelFormat::Bgr24 => "BGR3",
+            PixelFormat::Yuyv => "YUYV",
+            PixelFormat::Mjpeg => "MJPG",
+            PixelFormat::File => "image file",
+        })
+    }
+}
+
 /// How luma and chroma become red, green and blue; used only for [`PixelFormat::Yuyv`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct YuvCoding {

@@ -1,6 +1,8 @@
 //! Float networks, as tract reads and runs them on the CPU.
 
-use super::{NetworkError, Precision, Signature, chain, quantised, refused};
+use super::{
+    KernelReport, NetworkError, Precision, Signature, Threads, chain, quantised, refused, sides,
+};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, TypedSimplePlan, TypedSimpleState};
@@ -39,13 +41,13 @@ impl Typed {
                 source,
             })?;
         if (signature.precision == Precision::Int8) != (rounded_activations > 0) {
-            return Err(refused(
-                signature,
-                format!(
-                    "described as {} but the file has {rounded_activations} quantised activations",
-                    signature.precision
-                ),
-            ));
+            return Err(NetworkError::Described {
+                name: name(),
+                problem: match rounded_activations {
+                    0 => "described as int8, but the file has no quantised activations".into(),
+                    n => format!("described as f32, but the file has {n} quantised activations"),
+                },
+            });
         }
         let output_names: Vec<String> = proto
             .graph
@@ -72,10 +74,18 @@ impl Typed {
             let slot = output_names
                 .iter()
                 .position(|o| o == output)
-                .ok_or_else(|| fail(format!("not among the outputs {output_names:?}")))?;
+                .ok_or_else(|| {
+                    let names = output_names.join("`, `");
+                    fail(format!("the network has no such output, but `{names}`"))
+                })?;
             let fact = model.output_fact(slot).map_err(load)?;
-            if fact.shape.as_concrete() != Some(&want[..]) || fact.datum_type != f32::datum_type() {
-                return Err(fail(format!("gives {fact:?}, described as f32 {want:?}")));
+            if fact.datum_type != f32::datum_type() {
+                return Err(fail("gives no 32-bit floats".into()));
+            }
+            if fact.shape.as_concrete() != Some(&want[..]) {
+                let found = fact.shape.as_concrete().map(sides);
+                let found = found.unwrap_or_else(|| "maps of no fixed size".into());
+                return Err(fail(format!("gives {found}, described as {}", sides(want))));
             }
             slots.push(slot);
         }
@@ -121,5 +131,34 @@ impl Floats {
             return Ok(None);
         };
         Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
+    }
+}
+
+/// What tract runs.
+pub(super) fn report(
+    model: &TypedModel,
+    signature: &Signature<'_>,
+    threads: &Threads,
+) -> KernelReport {
+    let computing = || {
+        model
+            .nodes()
+            .iter()
+            .filter(|n| !matches!(&*n.op().name(), "Const" | "Source"))
+    };
+    let integer_nodes = computing()
+        .filter(|n| n.outputs.iter().any(|o| o.fact.datum_type.is_integer()))
+        .count();
+    let operator_names: Vec<_> = computing().map(|n| n.op().name().into_owned()).collect();
+    KernelReport {
+        engine: format!("tract {} on the CPU", env!("PARTGATE_TRACT_VERSION")),
+        precision: signature.precision,
+        threads: threads.count(),
+        integer_nodes,
+        float_nodes: operator_names.len() - integer_nodes,
+        rounded_activations: 0,
+        operators: quantised::census(operator_names.iter().map(String::as_str)),
+        refused_nodes: Vec::new(),
+        device: None,
     }
 }

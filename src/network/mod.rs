@@ -63,7 +63,8 @@ pub enum NetworkError {
     },
     /// tract cannot read or optimise the file.
     #[error(
-        "{name}: the network engine does not load it for an input of {shape:?}; is it a whole ONNX file, and does the engine know its operators? The engine reports: {message}"
+        "{name}: cannot be used for an input of {}: it is no whole ONNX file, or has an operator that partgate cannot run (log level debug says what stopped it: `-vv`, or RUST_LOG=debug)",
+        sides(shape)
     )]
     Load {
         /// The network.
@@ -72,6 +73,14 @@ pub enum NetworkError {
         shape: Vec<usize>,
         /// tract's chain of causes.
         message: String,
+    },
+    /// It is not what its description says.
+    #[error("{name}: {problem}; correct the description")]
+    Described {
+        /// The network.
+        name: String,
+        /// What differs.
+        problem: String,
     },
     /// A promised output is missing or has another shape.
     #[error("{name}: output `{output}`: {problem}")]
@@ -85,7 +94,7 @@ pub enum NetworkError {
     },
     /// The network failed while running.
     #[error(
-        "{name}: failed while running, so this part has no verdict. The engine reports: {message}"
+        "{name}: failed while running, so this part has no verdict (log level debug says why: `-vv`, or RUST_LOG=debug)"
     )]
     Run {
         /// The network.
@@ -315,7 +324,7 @@ impl Network {
                 return Err(NetworkError::Output {
                     name: signature.name.clone(),
                     output: (*output).into(),
-                    problem: format!("gives {found:?}, described as f32 {want:?}"),
+                    problem: format!("gives {}, described as {}", sides(&found), sides(want)),
                 });
             }
         }
@@ -352,7 +361,7 @@ impl Network {
         let kernels = KernelReport {
             rounded_activations: typed.rounded_activations,
             refused_nodes,
-            ..report(&model, signature, threads)
+            ..floats::report(&model, signature, threads)
         };
         let options = RunOptions {
             executor: Some(threads.executor()),
@@ -401,7 +410,7 @@ impl Network {
         let kernels = KernelReport {
             engine: format!("tract {} on the GPU", env!("PARTGATE_TRACT_VERSION")),
             device: Some(DeviceReport { name, ..device }),
-            ..report(gpu.model().map_err(load)?, signature, threads)
+            ..floats::report(gpu.model().map_err(load)?, signature, threads)
         };
         Ok(Self {
             name: signature.name.clone(),
@@ -558,7 +567,14 @@ fn read(
     Ok((reader, proto))
 }
 
+/// `1 x 3 x 256 x 256`.
+fn sides(shape: &[usize]) -> String {
+    let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
+    sides.join(" x ")
+}
+
 fn refused(signature: &Signature<'_>, message: String) -> NetworkError {
+    log::debug!("{}: {message}", signature.name);
     NetworkError::Load {
         name: signature.name.clone(),
         shape: signature.input.clone(),
@@ -567,33 +583,10 @@ fn refused(signature: &Signature<'_>, message: String) -> NetworkError {
 }
 
 fn failed(name: &str, error: &TractError) -> NetworkError {
+    let message = chain(error);
+    log::debug!("{name}: {message}");
     NetworkError::Run {
         name: name.into(),
-        message: chain(error),
-    }
-}
-
-/// What tract runs.
-fn report(model: &TypedModel, signature: &Signature<'_>, threads: &Threads) -> KernelReport {
-    let computing = || {
-        model
-            .nodes()
-            .iter()
-            .filter(|n| !matches!(&*n.op().name(), "Const" | "Source"))
-    };
-    let integer_nodes = computing()
-        .filter(|n| n.outputs.iter().any(|o| o.fact.datum_type.is_integer()))
-        .count();
-    let operator_names: Vec<_> = computing().map(|n| n.op().name().into_owned()).collect();
-    KernelReport {
-        engine: format!("tract {} on the CPU", env!("PARTGATE_TRACT_VERSION")),
-        precision: signature.precision,
-        threads: threads.count(),
-        integer_nodes,
-        float_nodes: operator_names.len() - integer_nodes,
-        rounded_activations: 0,
-        operators: quantised::census(operator_names.iter().map(String::as_str)),
-        refused_nodes: Vec::new(),
-        device: None,
+        message,
     }
 }

@@ -106,6 +106,59 @@ fn candidate(c: &Candidate) -> String {
 }
 
 impl Choice {
+    /// The choice in three lines: what was compared, what is taken, and why. `rule` names the rule that
+    /// is taken as [`Choice::lines`] do; the plain bank is the first candidate.
+    pub fn summary(&self, taken: &Method) -> [String; 3] {
+        let copies: u32 = self.damaged.iter().sum();
+        let compared = format!(
+            "{} compared on {} held-out good images and {copies} damaged copies of them",
+            match self.candidates.len() {
+                1 => "1 rule was".to_owned(),
+                n => format!("{n} rules were"),
+            },
+            self.images
+        );
+        let density = taken.density.as_ref().map_or(0.0, |d| d.power);
+        let is_taken = |c: &&Candidate| {
+            let same = |a: Option<f64>, b: Option<f64>| match (a, b) {
+                (None, None) => true,
+                (Some(a), Some(b)) => (a - b).abs() < 1e-9,
+                _ => false,
+            };
+            let (place, near) = (&taken.position, &taken.neighbourhood);
+            c.rule == taken.rule
+                && (c.density - density).abs() < 1e-6
+                && same(c.place_lost, place.as_ref().and_then(|p| p.lost_share))
+                && same(c.near_lost, near.as_ref().and_then(|n| n.lost_share))
+        };
+        let plain = self.candidates.first();
+        let found = self.candidates.iter().find(is_taken);
+        let caught = |c: &Candidate| {
+            let [surface, misplaced, exchanged] = c.caught.map(percent);
+            format!(
+                "{surface} of surface damage, {misplaced} of misplaced, {exchanged} of exchanged places"
+            )
+        };
+        let taken = match (found, plain) {
+            (Some(found), Some(plain)) if !std::ptr::eq(found, plain) => format!(
+                "taken: {}, which rejects {}; the plain bank {}",
+                candidate(found),
+                caught(found),
+                caught(plain)
+            ),
+            (Some(found), _) if copies > 0 => {
+                format!("taken: the plain bank, which rejects {}", caught(found))
+            }
+            _ => format!("taken: {}", taken.rule),
+        };
+        [compared, taken, format!("why: {}", self.reason)]
+    }
+
+    /// The names of the candidates.
+    pub fn names(&self) -> Vec<String> {
+        self.candidates.iter().map(candidate).collect()
+    }
+
     /// One entry per candidate: its name, how much damage is above its threshold, how far the rest
     /// stays below it.
     pub fn lines(&self) -> Vec<String> {

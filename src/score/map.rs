@@ -252,6 +252,7 @@ fn products(weights: &[f32], cells: &[f32]) -> f32 {
 #[derive(Clone, Debug)]
 pub struct ScoreMap {
     operator: MapOperator,
+    sigma: f32,
     ignore: Option<IgnoreMask>,
     cells: Vec<f32>,
     map: Vec<f32>,
@@ -263,6 +264,7 @@ impl ScoreMap {
     pub fn new(grid: Size, size: Size, sigma: f32, ignore: Option<IgnoreMask>) -> Self {
         Self {
             operator: MapOperator::new(grid, size, sigma),
+            sigma,
             ignore,
             cells: vec![0.0; grid.area()],
             map: vec![0.0; size.area()],
@@ -284,6 +286,15 @@ impl ScoreMap {
         let ignored = self.ignore.as_ref().map_or(&[][..], |i| i.pixels());
         let maximum = self.operator.maximum(&self.cells, ignored);
         maximum.unwrap_or_else(|| highest(self.pixels()))
+    }
+
+    /// Width and height of a cell, and the sigma of the blur, in pixels of the map: nothing finer is in
+    /// a map.
+    pub fn resolution(&self) -> ([f32; 2], f32) {
+        let (grid, size) = (self.operator.grid, self.operator.size);
+        let side = |pixels: usize, cells: usize| pixels as f32 / cells as f32;
+        let cell = [side(size.width, grid.width), side(size.height, grid.height)];
+        (cell, self.sigma)
     }
 
     /// The map of the cells that were taken last, `[height, width]`.

@@ -109,6 +109,8 @@ pub struct Figure {
     pub value: String,
     /// Its colour.
     pub tone: Tone,
+    /// What it rests on, in small type; may be empty.
+    pub note: String,
 }
 
 impl Figure {
@@ -123,7 +125,15 @@ impl Figure {
             label: label.into(),
             value: value.into(),
             tone,
+            note: String::new(),
         }
+    }
+
+    /// The same with a note.
+    #[must_use]
+    pub fn noted(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
     }
 }
 

@@ -30,9 +30,13 @@ const WIDTH: f64 = 960.0;
 const ROW: f64 = 84.0;
 /// Room for a threshold's label beside the threshold.
 const LABEL_WIDTH: f64 = 170.0;
+/// Room for half of a tick's number.
+const TICK: f64 = 22.0;
 /// Room for a group's label above its columns.
 const LABEL: f64 = 22.0;
-const TOP: f64 = 24.0;
+/// Room for the label of one threshold.
+const LINE: f64 = 17.0;
+const TOP: f64 = 2.0 * LINE + 6.0;
 const AXIS: f64 = 26.0;
 const COLUMNS: usize = 64;
 
@@ -89,49 +93,67 @@ pub(super) fn svg(histogram: &Histogram) -> String {
         histogram.unknown,
         histogram.ng
     );
-    let step = step(high - low);
-    let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
-    let mut tick = (low / step).ceil() * step;
-    while tick <= high {
-        let at = x(tick);
-        let _ = write!(
-            out,
-            "<path class=tick d=\"M{at:.1} {base}v5\"/><text x=\"{at:.1}\" y=\"{}\" \
-             text-anchor=middle>{tick:.decimals$}</text>",
-            base + 19.0
-        );
-        tick += step;
-    }
+    out.push_str(&ticks((low, high), (0.0, WIDTH), base));
     for (row, group) in histogram.groups.iter().enumerate() {
         draw_group(&mut out, group, TOP + ROW * row as f64, &x);
     }
     let (unknown, ng) = (x(f64::from(histogram.unknown)), x(f64::from(histogram.ng)));
-    for (class, at) in [("unknown", unknown), ("ng", ng)] {
+    for (class, at, top) in [("unknown", unknown, 4.0), ("ng", ng, LINE + 4.0)] {
         let _ = write!(
             out,
-            "<path class=\"threshold {class}\" d=\"M{at:.1} 4V{base}\"/>"
+            "<path class=\"threshold {class}\" d=\"M{at:.1} {top}V{base}\"/>"
         );
     }
-    let words = [
-        format!("UNKNOWN above {:.3}", histogram.unknown),
-        format!("NG above {:.3}", histogram.ng),
-    ];
-    let mut label = |at: f64, anchor: &str, text: &str| {
+    // Each in a line of its own, so that they stay apart wherever the thresholds are.
+    for (line, at, words) in [
+        (
+            1.0,
+            unknown,
+            format!("UNKNOWN above {:.3}", histogram.unknown),
+        ),
+        (2.0, ng, format!("NG above {:.3}", histogram.ng)),
+    ] {
+        let (anchor, beside) = if at > WIDTH - LABEL_WIDTH {
+            ("end", at - 5.0)
+        } else {
+            ("start", at + 5.0)
+        };
         let _ = write!(
             out,
-            "<text x=\"{at:.1}\" y=14 text-anchor={anchor}>{text}</text>"
+            "<text x=\"{beside:.1}\" y=\"{:.1}\" text-anchor={anchor}>{words}</text>",
+            LINE * line - 3.0
         );
-    };
-    // One label on each side, or both on the side that has room.
-    if unknown < LABEL_WIDTH {
-        label(ng + 5.0, "start", &words.join(", "));
-    } else if ng > WIDTH - LABEL_WIDTH {
-        label(unknown - 5.0, "end", &words.join(", "));
-    } else {
-        label(unknown - 5.0, "end", &words[0]);
-        label(ng + 5.0, "start", &words[1]);
     }
     out.push_str("\n</svg></div>\n");
+    out
+}
+
+/// Ticks of an axis from `low` to `high`, drawn from `left` to `right` below `base`. A number that
+/// would be cut off at an end is left out.
+pub(super) fn ticks((low, high): (f64, f64), (left, right): (f64, f64), base: f64) -> String {
+    let step = step(high - low);
+    let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
+    let mut out = String::new();
+    // By number and not by sum, so that no rounding is added up.
+    let first = (low / step).ceil();
+    for number in 0..=24 {
+        let tick = (first + f64::from(number)) * step;
+        if tick > high {
+            break;
+        }
+        // Zero has no sign.
+        let tick = if tick == 0.0 { 0.0 } else { tick };
+        let at = left + (tick - low) / (high - low) * (right - left);
+        let _ = write!(out, "<path class=tick d=\"M{at:.1} {base}v5\"/>");
+        if at - TICK >= left - 1.0 && at + TICK <= right + 1.0 || tick == low {
+            let anchor = if tick == low { "start" } else { "middle" };
+            let _ = write!(
+                out,
+                "<text x=\"{at:.1}\" y=\"{}\" text-anchor={anchor}>{tick:.decimals$}</text>",
+                base + 19.0
+            );
+        }
+    }
     out
 }
 
@@ -211,6 +233,49 @@ mod tests {
         assert!(html.contains("UNKNOWN above 2.000") && html.contains("NG above 2.200"));
         assert!(html.contains("&lt;b&gt;defective") && !html.contains("<b>"));
         assert!(!html.contains("NaN") && !html.contains("inf\""));
+    }
+
+    #[test]
+    fn labels_are_whole_and_apart() {
+        let text_at = |html: &str, words: &str| {
+            let head = html.split(words).next().expect("before").to_owned();
+            let tag = head.rsplit("<text ").next().expect("a tag").to_owned();
+            let value = |name: &str| {
+                let rest = tag.split(&format!("{name}=\"")).nth(1).expect("a value");
+                rest.split('"')
+                    .next()
+                    .expect("end")
+                    .parse::<f64>()
+                    .expect("a number")
+            };
+            (value("x"), value("y"), tag.contains("anchor=end"))
+        };
+        for (unknown, ng) in [
+            (40.0, 40.0),
+            (40.0, 40.1),
+            (1.0, 49.0),
+            (49.0, 49.5),
+            (0.1, 0.2),
+        ] {
+            let goods: Vec<f32> = (0..50).map(|i| i as f32).collect();
+            let html = svg(&histogram(&goods, &[], unknown, ng));
+            let one = text_at(&html, &format!("UNKNOWN above {unknown:.3}"));
+            let other = text_at(&html, &format!("NG above {ng:.3}"));
+            assert!((one.1 - other.1).abs() > 12.0, "{one:?} {other:?}");
+            for (x, _, end) in [one, other] {
+                let (from, to) = if end { (x - 165.0, x) } else { (x, x + 165.0) };
+                assert!(from >= 0.0 && to <= WIDTH, "{from} {to}");
+            }
+        }
+        // Round steps, and no number beyond an end.
+        let html = ticks((0.0, 51.3), (0.0, WIDTH), 0.0);
+        assert!(
+            html.contains(">0<") && html.contains(">10<") && !html.contains('.')
+                || html.contains(">50<")
+        );
+        assert!(!ticks((-3.0, 3.0), (0.0, WIDTH), 0.0).contains(">-0<"));
+        let html = ticks((9.97, 20.1), (0.0, WIDTH), 0.0);
+        assert!(!html.contains(">10<") && html.contains(">12<"), "{html}");
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! pictures of one product can be compared, and a good part is not painted red because one place
 //! on it has the highest score.
 
+use super::defects::Ground;
+use super::picture::NetworkView;
+use crate::backbone::{GeometryError, InputGeometry};
+use crate::frame::Frame;
 use crate::size::Size;
 use crate::verdict::Thresholds;
 
@@ -92,9 +96,125 @@ pub fn overlay(rgb: &[u8], map: &[f32], size: Size, thresholds: &Thresholds) -> 
     out
 }
 
+/// As [`overlay`], over the whole of `frame` in its own aspect: what lies outside the inspected region
+/// has no colour. The longer side is that of the frame, at most `longest` pixels. `map`,
+/// `[height, width]` of `size`, lies on the frame as `ground` says.
+///
+/// # Errors
+/// [`GeometryError`] if the frame cannot be made smaller.
+pub fn over_picture(
+    frame: &Frame,
+    longest: usize,
+    (map, size): (&[f32], Size),
+    ground: &Ground,
+    thresholds: &Thresholds,
+) -> Result<(Vec<u8>, Size), GeometryError> {
+    let whole = Size::new(frame.width(), frame.height());
+    let shrink = (whole.longer() as f64 / longest as f64).max(1.0);
+    let shown = whole.map(|side| ((side as f64 / shrink).round() as usize).max(1));
+    let geometry = InputGeometry::whole(None, shown);
+    let mut rgb = NetworkView::new(geometry).picture(frame)?;
+    let stretch = [
+        whole.width as f64 / shown.width as f64,
+        whole.height as f64 / shown.height as f64,
+    ];
+    let across = taps(shown.width, size.width, |x| {
+        ((x + 0.5) * stretch[0] - ground.origin[0]) / ground.pixel[0]
+    });
+    let down = taps(shown.height, size.height, |y| {
+        ((y + 0.5) * stretch[1] - ground.origin[1]) / ground.pixel[1]
+    });
+    let mut spread = Vec::with_capacity(shown.area());
+    for row in &down {
+        spread.extend(across.iter().map(|column| match (row, column) {
+            (Some((y, next_y, ty)), Some((x, next_x, tx))) => {
+                let at = |y: usize, x: usize| map[y * size.width + x];
+                let above = at(*y, *x) + tx * (at(*y, *next_x) - at(*y, *x));
+                let below = at(*next_y, *x) + tx * (at(*next_y, *next_x) - at(*next_y, *x));
+                above + ty * (below - above)
+            }
+            _ => 0.0,
+        }));
+    }
+    blend(&mut rgb, &spread, thresholds.ng.threshold);
+    contour(
+        &mut rgb,
+        &spread,
+        shown.width,
+        thresholds.ng.threshold,
+        CONTOUR,
+    );
+    Ok((rgb, shown))
+}
+
+/// For each of `count` pixels the two of `cells` between whose centres it lies, and how far it is from
+/// the first to the second; none outside of all cells. `place` gives a pixel's place in cells.
+fn taps(
+    count: usize,
+    cells: usize,
+    place: impl Fn(f64) -> f64,
+) -> Vec<Option<(usize, usize, f32)>> {
+    let tap = |i: usize| {
+        let at = place(i as f64);
+        if !(0.0..=cells as f64).contains(&at) {
+            return None;
+        }
+        let at = (at - 0.5).clamp(0.0, (cells - 1) as f64);
+        let first = at.floor() as usize;
+        Some((first, (first + 1).min(cells - 1), (at - at.floor()) as f32))
+    };
+    (0..count).map(tap).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbone::Rect;
+    use crate::frame::Pixels;
+    use crate::verdict::Bound;
+
+    #[test]
+    fn over_a_picture_colours_lie_where_the_region_is() {
+        let geometry = InputGeometry::whole(
+            Some(Rect {
+                x: 8,
+                y: 4,
+                width: 8,
+                height: 4,
+            }),
+            Size::square(4),
+        );
+        let frame = Frame::new(32, 16, Pixels::Gray8(vec![100; 512])).expect("frame");
+        let ground = Ground::new(&geometry, 32, 16);
+        let bound = |threshold| Bound::by_hand(threshold, String::new());
+        let thresholds = Thresholds {
+            unknown: bound(1.0),
+            ng: bound(1.0),
+        };
+        let map = [9.0; 16];
+        for (longest, factor) in [(64, 1), (16, 2)] {
+            let (rgb, shown) = over_picture(
+                &frame,
+                longest,
+                (&map, Size::square(4)),
+                &ground,
+                &thresholds,
+            )
+            .expect("drawn");
+            assert_eq!(shown, Size::new(32 / factor, 16 / factor));
+            let coloured = |x: usize, y: usize| {
+                let pixel = &rgb[3 * (y * shown.width + x)..][..3];
+                pixel != [100; 3]
+            };
+            for y in 0..shown.height {
+                for x in 0..shown.width {
+                    let inside = (8 / factor..16 / factor).contains(&x)
+                        && (4 / factor..8 / factor).contains(&y);
+                    assert_eq!(coloured(x, y), inside, "{x} {y} at {shown}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_threshold_has_one_colour_whatever_the_picture() {

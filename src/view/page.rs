@@ -3,6 +3,7 @@
 //! plain text.
 
 use super::content::{Badge, Card, Cell, Figure, ScoreBar, escape};
+use super::curves::{self, Curves};
 use super::histogram::{self, Histogram};
 use super::overlay::STOPS;
 use super::picture::Picture;
@@ -47,10 +48,15 @@ impl Page {
         for figure in figures {
             let _ = writeln!(
                 out,
-                "<div class={}><dt>{}</dt><dd>{}</dd></div>",
+                "<div class={}><dt>{}</dt><dd>{}</dd>{}</div>",
                 figure.tone.class(),
                 escape(&figure.label),
-                escape(&figure.value)
+                escape(&figure.value),
+                if figure.note.is_empty() {
+                    String::new()
+                } else {
+                    format!("<dd class=note>{}</dd>", escape(&figure.note))
+                }
             );
         }
         out.push_str("</dl>\n");
@@ -127,6 +133,11 @@ impl Page {
     /// Scores of groups over one axis, with the thresholds.
     pub fn histogram(&mut self, histogram: &Histogram) -> &mut Self {
         self.push(&histogram::svg(histogram))
+    }
+
+    /// Shares above a threshold.
+    pub fn curves(&mut self, curves: &Curves) -> &mut Self {
+        self.push(&curves::svg(curves))
     }
 
     /// A command to be copied.

@@ -345,7 +345,7 @@ pub(crate) fn save(part: &RenderedPart, path: &Path) {
 }
 
 /// The sections of a bundle with their bytes.
-fn sections(product: &Product, bytes: &[u8]) -> Vec<SectionBytes> {
+pub(crate) fn sections(product: &Product, bytes: &[u8]) -> Vec<SectionBytes> {
     let all = product.manifest().sections.iter();
     all.map(|s| SectionBytes {
         kind: s.kind,

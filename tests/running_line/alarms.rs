@@ -18,6 +18,7 @@ fn an_alarm_stops_the_line_until_it_is_acknowledged() {
         clock::sleep(Duration::from_millis(300));
         assert!(!level_at(&plant.changes(), "ready", clock::now().0));
         assert_eq!(running.ask("status")["ready"], false);
+        await_printed(&plant, "not ready; waits for a person who looks and says");
         if by_socket {
             tell(&plant, "acknowledge").exits(0);
         } else {

@@ -75,15 +75,24 @@ pub(crate) fn separating(inspected: &[Labelled]) -> Option<Separating> {
     })
 }
 
-/// `3 of 40 (1.6 to 20.4 %)`: a count, and the share that it stands for with 95 % confidence.
+/// The share that `count` of `of` stands for with 95 % confidence, in words: `1.6 to 20.4 % at 95 %`; none
+/// of no images.
+pub(crate) fn stands_for(count: usize, of: usize) -> Option<String> {
+    let share = Share::new(count as u64, of as u64, CONFIDENCE).ok()?;
+    let [low, high] = [share.low, share.high].map(|share| 100.0 * share);
+    let confidence = 100.0 * CONFIDENCE;
+    Some(match count {
+        0 => format!("at most {high:.1} % at {confidence} %"),
+        all if all == of => format!("at least {low:.1} % at {confidence} %"),
+        _ => format!("{low:.1} to {high:.1} % at {confidence} %"),
+    })
+}
+
+/// `3 of 40, 1.6 to 20.4 % at 95 %`: a count, and the share that it stands for.
 pub(crate) fn counted(count: usize, of: usize) -> String {
-    match Share::new(count as u64, of as u64, CONFIDENCE) {
-        Ok(share) => format!(
-            "{count} of {of} ({:.1} to {:.1} %)",
-            100.0 * share.low,
-            100.0 * share.high
-        ),
-        Err(_) => format!("{count} of {of}"),
+    match stands_for(count, of) {
+        Some(share) => format!("{count} of {of}, {share}"),
+        None => format!("{count} of {of}"),
     }
 }
 
@@ -159,7 +168,9 @@ mod tests {
 
     #[test]
     fn counts_come_with_the_share_they_stand_for() {
-        assert_eq!(counted(0, 10), "0 of 10 (0.0 to 30.8 %)");
+        assert_eq!(counted(0, 10), "0 of 10, at most 30.8 % at 95 %");
+        assert_eq!(counted(10, 10), "10 of 10, at least 69.2 % at 95 %");
+        assert_eq!(counted(3, 40), "3 of 40, 1.6 to 20.4 % at 95 %");
         assert_eq!(counted(0, 0), "0 of 0");
     }
 }

@@ -1,7 +1,7 @@
 //! A bundle against labelled images: what a line would see, and the field's figures, with the
 //! plain bank on the same features beside it.
 
-use crate::budgets::{BudgetFigures, Labelled, Separating, budgets, separating};
+use crate::budgets::{BudgetFigures, Labelled, Separating, budgets, separating, stands_for};
 use crate::dataset::{CheckedSet, TestImage, checked, defect_mask};
 use crate::error::TrainError;
 use crate::fit::without_spread;
@@ -66,6 +66,15 @@ pub(crate) struct Measure {
     pub(crate) value: fn(&Figures) -> Option<f64>,
     /// 95 %.
     pub(crate) interval: fn(&Figures) -> Option<[f64; 2]>,
+    /// What it is a share of, if it is one of counted images.
+    counts: Option<Counts>,
+}
+
+/// Images that are counted.
+#[derive(Clone, Copy)]
+enum Counts {
+    FalseRejects,
+    Escapes,
 }
 
 impl Measure {
@@ -75,6 +84,7 @@ impl Measure {
             oracle: false,
             value,
             interval: |_| None,
+            counts: None,
         }
     }
 
@@ -87,6 +97,13 @@ impl Measure {
 
     const fn with(self, interval: fn(&Figures) -> Option<[f64; 2]>) -> Self {
         Self { interval, ..self }
+    }
+
+    const fn counting(self, counts: Counts) -> Self {
+        Self {
+            counts: Some(counts),
+            ..self
+        }
     }
 }
 
@@ -101,8 +118,11 @@ pub(crate) const MEASURES: [Measure; 8] = [
         f.false_reject_rate_at_full_recall
     }),
     Measure::plain("false rejects at own threshold", |f| f.false_reject_rate)
-        .with(|f| f.false_reject_interval),
-    Measure::plain("escapes at own threshold", |f| f.escape_rate).with(|f| f.escape_interval),
+        .with(|f| f.false_reject_interval)
+        .counting(Counts::FalseRejects),
+    Measure::plain("escapes at own threshold", |f| f.escape_rate)
+        .with(|f| f.escape_interval)
+        .counting(Counts::Escapes),
 ];
 
 /// Per cent with two decimals; a dash for what the data cannot tell.
@@ -131,6 +151,9 @@ pub(crate) struct ValidationReport {
     pub(crate) good: usize,
     pub(crate) defective: usize,
     pub(crate) with_mask: usize,
+    /// How the images lie, in a line.
+    #[serde(default)]
+    pub(crate) layout: String,
     /// Images that are not counted: copies, and good images of the fit.
     #[serde(default)]
     pub(crate) left_out: usize,
@@ -162,6 +185,52 @@ pub(crate) struct ValidationReport {
 }
 
 impl ValidationReport {
+    /// Good images that `figures` (the report's own, or the baseline's) count as rejected; `None` where
+    /// it cannot tell.
+    pub(crate) fn false_rejects(&self, figures: &Figures) -> Option<usize> {
+        figures
+            .false_reject_rate
+            .map(|rate| of_rate(rate, self.good))
+    }
+
+    /// Defective images that `figures` count as passed.
+    pub(crate) fn escapes(&self, figures: &Figures) -> Option<usize> {
+        figures
+            .escape_rate
+            .map(|rate| of_rate(rate, self.defective))
+    }
+
+    /// The figures that the data can tell, in the order in which tables show them.
+    pub(crate) fn measures(&self) -> impl Iterator<Item = &'static Measure> {
+        let told = |m: &&Measure| {
+            let values = [&self.figures, &self.baseline].map(|f| (m.value)(f));
+            values.iter().any(Option::is_some)
+        };
+        MEASURES.iter().filter(told)
+    }
+
+    /// A figure for people: a count with what it stands for, or per cent.
+    pub(crate) fn in_words(&self, measure: &Measure, figures: &Figures) -> [String; 2] {
+        let counted = match measure.counts {
+            Some(Counts::FalseRejects) => self.false_rejects(figures).map(|n| (n, self.good)),
+            Some(Counts::Escapes) => self.escapes(figures).map(|n| (n, self.defective)),
+            None => None,
+        };
+        if let Some((count, of)) = counted {
+            let share = stands_for(count, of).unwrap_or_default();
+            return [format!("{count} of {of}"), share];
+        }
+        match (measure.value)(figures) {
+            None => [String::new(), String::new()],
+            value => {
+                let interval = (measure.interval)(figures).map_or(String::new(), |[low, high]| {
+                    format!("{:.1} to {:.1} at 95 %", low * 100.0, high * 100.0)
+                });
+                [percent(value), interval]
+            }
+        }
+    }
+
     /// What inspected, in a word or two.
     pub(crate) fn inspect(&self) -> String {
         match self.members {
@@ -169,6 +238,10 @@ impl ValidationReport {
             n => format!("{n} members"),
         }
     }
+}
+
+fn of_rate(rate: f64, of: usize) -> usize {
+    (rate * of as f64).round() as usize
 }
 
 struct Worker {
@@ -501,6 +574,7 @@ pub(crate) fn validate(
         figures: main,
         images: inspected.len(),
         good: inspected.len() - defective,
+        layout: String::new(),
         left_out,
         other_view: other_view.iter().filter(|&&other| other).count(),
         notes,

@@ -2,6 +2,7 @@
 //! could be changed, each against the plain bank.
 
 use super::fit::MethodArgs;
+use super::layout::{LayoutArgs, print_layout};
 use super::{Common, print_json};
 use crate::dataset::{GoodImages, TestImage, TestSet};
 use crate::error::TrainError;
@@ -39,8 +40,11 @@ const LESS: usize = 224;
 /// Arguments of `ablate`.
 #[derive(Args)]
 pub(crate) struct AblateArgs {
-    /// Folder in MVTec layout: train/good, test, ground_truth
+    /// Folder in a known layout that says what is for testing (train/good, test, ground_truth and
+    /// others), or a list (path,label,mask,part)
     dir: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     method: MethodArgs,
     /// Rules only: leave out other box sizes, input sizes and bank sizes, each a fit of its own,
@@ -75,6 +79,8 @@ struct Row {
 
 #[derive(Serialize)]
 struct Table {
+    /// How the images lie, in a line.
+    layout: String,
     images: usize,
     tested: usize,
     /// What `auto` takes; None with --changes-only.
@@ -436,8 +442,16 @@ fn changes(ablation: &mut Ablation<'_>, given: &Settings) -> Result<(), TrainErr
 
 pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
-    let goods = GoodImages::find(&args.dir)?.surveyed(args.method.asked(None))?;
-    let tests = TestSet::find(&args.dir)?.images;
+    let source = args.layout.source(&args.dir)?;
+    source.check_divided()?;
+    let (goods, _) = source.goods()?;
+    let goods = goods.surveyed(args.method.asked(None))?;
+    let tests = source.tests()?;
+    let TestSet {
+        images: tests,
+        layout,
+    } = tests;
+    print_layout(&layout, args.common.json);
     let settings = settings(args, &goods)?;
     let others = if args.rules_only {
         Vec::new()
@@ -467,6 +481,7 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         ablation.ensemble(&settings, others)?;
     }
     let table = Table {
+        layout,
         images: goods.paths.len(),
         tested: tests.len(),
         chosen,

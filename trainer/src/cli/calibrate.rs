@@ -1,6 +1,7 @@
 //! `partgate-train calibrate`: thresholds from goods of another day, or by hand, with a trail.
 
 use super::fit::bound_line;
+use super::layout::{LayoutArgs, print_layout};
 use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json, write_file};
 use crate::dataset::GoodImages;
@@ -28,6 +29,8 @@ pub(crate) struct CalibrateArgs {
     /// threshold by the held-out scores of the fit
     #[arg(long, value_name = "DIR", required_unless_present_any = ["set_unknown", "budget"])]
     goods: Option<PathBuf>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// The bundle to write
     #[arg(short, long, value_name = "FILE.pgp")]
     output: PathBuf,
@@ -57,6 +60,9 @@ pub(crate) struct CalibrateArgs {
 #[derive(Serialize)]
 struct CalibrationReport {
     images: usize,
+    /// How the new goods lie, in a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<String>,
     old: Thresholds,
     new: Thresholds,
     /// Lowest, median and highest held-out score of the fit.
@@ -116,6 +122,8 @@ fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thr
 /// New thresholds, and the scores of the good images that they come from (none by hand).
 struct Calibrated {
     thresholds: Thresholds,
+    /// How the new goods lie, in a line.
+    layout: Option<String>,
     scores: Vec<f32>,
     /// `None` where the old evidence stays.
     operating: Option<Operating>,
@@ -133,7 +141,8 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
     let manifest = product.manifest();
     let found = match (&args.goods, args.set_unknown) {
         (Some(dir), _) => {
-            let goods = GoodImages::find(dir)?;
+            let (goods, layout) = args.layout.source(dir)?.goods()?;
+            print_layout(&layout, args.common.json);
             if crate::fit::digest_of(&goods)? == manifest.training.digest {
                 return Err(TrainError::Setting(format!(
                     "{}: these are the images of the fit; they are in the bank, so their scores say nothing about new parts. Take good images of another day",
@@ -152,6 +161,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             let damaged = product.operating().map(|o| o.damaged.clone());
             Calibrated {
                 thresholds: thresholds_from(&scores, risk)?,
+                layout: Some(layout),
                 operating: Some(operating(&scores, 0, damaged.unwrap_or_default(), risk)?),
                 light: wider(product, found.into_iter().map(|(_, light)| light)),
                 scores,
@@ -161,6 +171,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             let reason = args.reason.as_deref().unwrap_or_default();
             Calibrated {
                 thresholds: by_hand(&manifest.thresholds, unknown, args.set_ng, reason),
+                layout: None,
                 scores: Vec::new(),
                 operating: None,
                 light: None,
@@ -192,6 +203,7 @@ fn by_budget(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Trai
     let (goods, partitions) = (&old.goods, old.partitions as usize);
     Ok(Calibrated {
         thresholds: thresholds_from(goods, risk)?,
+        layout: None,
         operating: Some(operating(goods, partitions, old.damaged.clone(), risk)?),
         scores: Vec::new(),
         light: None,
@@ -251,12 +263,16 @@ impl CalibrationReport {
         let manifest = product.manifest();
         let (old, fit_scores) = (manifest.thresholds.clone(), manifest.training.held_out);
         let Calibrated {
-            thresholds, scores, ..
+            thresholds,
+            scores,
+            layout,
+            ..
         } = new;
         let new_scores = (!scores.is_empty()).then(|| lowest_median_highest(&scores));
         let rejected = scores.iter().filter(|&&s| old.verdict(s) != Verdict::Ok);
         Self {
             images: scores.len(),
+            layout,
             fit_scores,
             new_scores,
             shift: new_scores.map(|s| s[1] / fit_scores[1]),

@@ -2,6 +2,7 @@
 
 mod sheet;
 
+use super::layout::{LayoutArgs, print_layout};
 use super::{Common, check_writable, print_json, unwritable, write_file};
 use crate::damage::{Damaged, Damager, Family};
 use crate::dataset::GoodImages;
@@ -39,6 +40,8 @@ enum FamilyArg {
 pub(crate) struct DamageArgs {
     /// Folder of good images, or a data set in MVTec layout (its train/good is taken)
     dir: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// New or empty folder to write into: test/KIND/NNN.png and ground_truth/KIND/NNN_mask.png
     out: PathBuf,
     /// Damaged images to write
@@ -66,6 +69,8 @@ struct Refused {
 #[derive(Serialize)]
 struct Report {
     folder: PathBuf,
+    /// How the good images lie, in a line.
+    layout: String,
     seed: u64,
     written: usize,
     /// Images of every kind of damage.
@@ -169,7 +174,8 @@ fn print(report: &Report) {
 
 pub(crate) fn run(args: &DamageArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
-    let images = GoodImages::find(&args.dir)?;
+    let (images, layout) = args.layout.source(&args.dir)?.goods()?;
+    print_layout(&layout, args.common.json);
     make_empty(&args.out)?;
     if let Some(path) = &args.sheet {
         check_writable(path)?;
@@ -177,6 +183,7 @@ pub(crate) fn run(args: &DamageArgs) -> Result<(), TrainError> {
     let order = Rng::new(args.seed).permutation(images.paths.len());
     let mut report = Report {
         folder: args.out.clone(),
+        layout,
         seed: args.seed,
         written: 0,
         kinds: BTreeMap::new(),

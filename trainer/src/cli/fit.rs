@@ -3,20 +3,24 @@
 mod free_space;
 mod mask;
 mod method;
+mod outliers;
 mod printed;
 
-use super::{Common, check_writable, print_json};
-use crate::dataset::GoodImages;
+use super::layout::{LayoutArgs, print_layout};
+use super::{Common, check_writable, command_line, print_json, write_file};
 use crate::error::TrainError;
 use crate::fit;
 use crate::fit::region::{PartBox, part_region};
 use crate::fit::report::FittedProduct;
-use crate::fit::settings::LEAST_IMAGES;
+use crate::fit::settings::{LEAST_IMAGES, Settings};
 use crate::fit::size_choice::choose_size;
+use crate::report::fit_page;
 use clap::Args;
 use free_space::ReservedSpace;
 use mask::ignore_mask;
+use outliers::{Fitted, fit_without_outliers};
 use partgate::backbone::Rect;
+use partgate::product::Product;
 use printed::print;
 use std::path::PathBuf;
 
@@ -28,8 +32,11 @@ pub(crate) use printed::bound_line;
 /// Arguments of `fit`.
 #[derive(Args)]
 pub(crate) struct FitArgs {
-    /// Folder in MVTec layout (train/good), or a plain folder of good images
+    /// A plain folder of good images, a data set in a known layout (train/good and others), or a list
+    /// (path,label,mask,part)
     dir: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// The bundle to write
     #[arg(short, long, value_name = "FILE.pgp")]
     output: PathBuf,
@@ -65,6 +72,17 @@ pub(crate) struct FitArgs {
     /// is rejected. The bundle says so for ever
     #[arg(long)]
     force: bool,
+    /// Leave out good images that stand out far from the others, and fit again without them. The
+    /// bundle keeps their names and what the fit with them gave
+    #[arg(long)]
+    drop_outliers: bool,
+    /// Write a single-file HTML report: thresholds and operating points, outliers with pictures, what
+    /// --method auto chose
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Print every rule that --method auto compared
+    #[arg(short, long)]
+    verbose: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -130,8 +148,8 @@ fn created(argument: Option<&str>) -> Result<Option<u64>, TrainError> {
     }
 }
 
-pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
-    args.common.start_threads()?;
+/// The settings that need no image.
+fn settings_of(args: &FitArgs) -> Result<Settings, TrainError> {
     let stem = args
         .output
         .file_stem()
@@ -153,11 +171,19 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     }
     settings.goldens = args.goldens;
     settings.force = args.force;
+    Ok(settings)
+}
+
+pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
+    args.common.start_threads()?;
+    let mut settings = settings_of(args)?;
     let given = match args.roi {
         Some(Region::Given(region)) => Some(region),
         Some(Region::Part) | None => None,
     };
-    let images = GoodImages::find(&args.dir)?.surveyed(args.method.asked(given))?;
+    let (images, layout) = args.layout.source(&args.dir)?.goods()?;
+    print_layout(&layout, args.common.json);
+    let images = images.surveyed(args.method.asked(given))?;
     let part = part_region(&images)?;
     settings.features.input.roi = region(args, part.as_ref())?;
     args.method.keep_aspect(&mut settings, &images)?;
@@ -189,15 +215,31 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
         settings.ignore = Some(ignore_mask(path, &images, &settings.features.input)?);
     }
     check_writable(&args.output)?;
+    if let Some(path) = &args.report {
+        check_writable(path)?;
+    }
     let space = ReservedSpace::take(&args.output, fit::bundle_bytes(&settings, &images)?)?;
-    let FittedProduct { bytes, mut report } = fit::fit(&images, &settings)?;
+    let all = images.clone();
+    let Fitted { images, product } = if args.drop_outliers {
+        fit_without_outliers(images, settings)?
+    } else {
+        let product = fit::fit(&images, &settings)?;
+        Fitted { images, product }
+    };
+    let FittedProduct { bytes, mut report } = product;
+    report.layout = layout;
     report.part = part;
     report.size = size;
     space.write(&bytes)?;
+    if let Some(path) = &args.report {
+        let product = Product::from_bytes(bytes, &report.name)?;
+        let page = fit_page(&product, &report, [&images, &all], &command_line())?;
+        write_file(path, page.as_bytes())?;
+    }
     if args.common.json {
         print_json(&report)
     } else {
-        print(&report, &args.output);
+        print(&report, &args.output, args.verbose);
         Ok(())
     }
 }

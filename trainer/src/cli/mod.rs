@@ -5,6 +5,7 @@ mod benchmark;
 mod calibrate;
 mod damage;
 pub(crate) mod fit;
+mod layout;
 mod risk;
 mod validate;
 

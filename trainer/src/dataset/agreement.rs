@@ -1,6 +1,7 @@
 //! Pictures against a product: what was fitted on already, what is there twice, what is of another
 //! kind than the pictures of the fit.
 
+use super::folders::images as images_in_words;
 use super::ground_truth::odd_masks;
 use super::labelled::TestImage;
 use super::pictures::{Copies, Facts, copies, facts_of, in_words, named, without_copies};
@@ -109,8 +110,9 @@ pub(crate) fn checked(product: &Product, images: &[TestImage]) -> Result<Checked
         .collect();
     if !learned.is_empty() {
         notes.push(format!(
-            "{} images labelled defective were fitted on as good ones: {}; remove them from the good images and fit again",
-            learned.len(),
+            "{} labelled defective {} fitted on as good: {}; fit again without",
+            images_in_words(learned.len()),
+            if learned.len() == 1 { "was" } else { "were" },
             named(learned.into_iter().map(name))
         ));
     }

@@ -19,6 +19,15 @@ impl Survey {
         self.facts.iter().map(|facts| facts.light).collect()
     }
 
+    /// The same of the images whose number fits.
+    pub(super) fn without(self, keep: &dyn Fn(usize) -> bool) -> Self {
+        let facts = self.facts.into_iter().enumerate();
+        Self {
+            facts: facts.filter(|(i, _)| keep(*i)).map(|(_, f)| f).collect(),
+            ..self
+        }
+    }
+
     /// What a bundle keeps of it. `training` is the training digest; `forced` is what `--force`
     /// overruled.
     pub(crate) fn inputs(

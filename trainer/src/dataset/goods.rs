@@ -9,7 +9,7 @@ use partgate::frame::{Frame, Reading};
 use std::path::{Path, PathBuf};
 
 /// Good images to fit on, sorted by path.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct GoodImages {
     /// The folder they lie under.
     pub(crate) root: PathBuf,
@@ -47,6 +47,16 @@ impl GoodImages {
         })
     }
 
+    /// The images `paths`, whose names in reports are relative to `root`.
+    pub(super) fn of(root: &Path, mut paths: Vec<PathBuf>) -> Self {
+        paths.sort();
+        Self {
+            root: root.to_path_buf(),
+            paths,
+            ..Self::default()
+        }
+    }
+
     fn root_of(dir: &Path) -> Result<PathBuf, TrainError> {
         if !dir.is_dir() {
             // Not listed, so that a file or a missing folder is named as what it is.
@@ -77,6 +87,18 @@ impl GoodImages {
                 ),
             )),
         }
+    }
+
+    /// The same without the images of these numbers.
+    pub(crate) fn without(mut self, left_out: &[usize]) -> Self {
+        let keep = |index: usize| !left_out.contains(&index);
+        let mut index = 0;
+        self.paths.retain(|_| {
+            index += 1;
+            keep(index - 1)
+        });
+        self.survey = self.survey.map(|survey| survey.without(&keep));
+        self
     }
 
     /// Reads an image as the product will.

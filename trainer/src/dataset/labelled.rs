@@ -1,9 +1,7 @@
 //! Labelled images, in the layouts of MVTec AD, MVTec AD 2, MVTec LOCO, BTAD, or plain folders of good
 //! and bad images.
 
-use super::folders::{
-    Meaning, contents, good_in, images_in, meaning_of, name_of, subfolders, train_in,
-};
+use super::folders::{Meaning, contents, images_in, meaning_of, name_of, subfolders};
 use super::problem;
 use crate::error::TrainError;
 use partgate::frame::file::{images_under, list};
@@ -35,8 +33,19 @@ pub(crate) struct TestSet {
     pub(crate) layout: String,
 }
 
+/// Which folders hold the labelled images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// `test` and `ground_truth`.
+    Test,
+    /// `test_public`, with its ground truth inside.
+    Public,
+    /// The folder itself.
+    Plain,
+}
+
 /// Where the labelled images of a data set lie.
-struct Layout {
+struct Places {
     /// Folder of the kinds.
     test: PathBuf,
     /// Folders of the masks.
@@ -50,41 +59,47 @@ fn truth_in(dir: &Path) -> Result<Vec<PathBuf>, TrainError> {
     Ok(all.filter(|f| meaning_of(f) == Meaning::Truth).collect())
 }
 
-impl Layout {
-    fn find(dir: &Path) -> Result<Self, TrainError> {
+impl Places {
+    /// The folders of `dir` in `shape`; None if no shape was recognised.
+    fn find(dir: &Path, shape: Option<Shape>) -> Result<Self, TrainError> {
         let inside = subfolders(dir)?;
         let called = |name: &str| {
             let mut all = inside.iter();
             all.find(|f| name_of(f).to_lowercase() == name).cloned()
         };
         let truth = truth_in(dir)?;
-        if let Some(test) = called("test").or_else(|| called("testing")) {
-            let name = "test/good, test/KIND, ground_truth/KIND/NAME_mask.png (MVTec AD and its relatives)";
-            return Ok(Self { test, truth, name });
-        }
-        if let Some(test) = called("test_public") {
-            return Ok(Self {
+        let test = match shape {
+            Some(Shape::Test) => called("test").or_else(|| called("testing")),
+            Some(Shape::Public) => called("test_public"),
+            Some(Shape::Plain) => Some(dir.to_path_buf()),
+            None => None,
+        };
+        let (Some(shape), Some(test)) = (shape, test) else {
+            return Err(problem(
+                dir,
+                format!(
+                    "no `test` folder; here is {}. Validation needs test/good and test/<kind of defect>, and ground_truth/<kind>/<name>_mask.png for pixel figures; or a folder with good/ beside kinds of defects; or a list (path,label,mask,part)",
+                    contents(dir)?
+                ),
+            ));
+        };
+        Ok(match shape {
+            Shape::Test => Self {
+                test,
+                truth,
+                name: "test/good, test/KIND, ground_truth/KIND/NAME_mask.png (MVTec AD and its relatives)",
+            },
+            Shape::Public => Self {
                 truth: [truth, truth_in(&test)?].concat(),
                 test,
                 name: "test_public/good, test_public/bad, test_public/ground_truth/bad (MVTec AD 2)",
-            });
-        }
-        let is = |meaning| inside.iter().any(|f| meaning_of(f) == meaning);
-        let labelled = is(Meaning::Good) && (is(Meaning::Bad) || is(Meaning::Other));
-        if labelled && train_in(dir)?.is_none() {
-            return Ok(Self {
-                test: dir.to_path_buf(),
+            },
+            Shape::Plain => Self {
+                test,
                 truth,
                 name: "plain folders, good images beside kinds of defects",
-            });
-        }
-        Err(problem(
-            dir,
-            format!(
-                "no `test` folder; here is {}. Validation needs test/good and test/<kind of defect>, and ground_truth/<kind>/<name>_mask.png for pixel figures; or a folder with good/ beside kinds of defects",
-                contents(dir)?
-            ),
-        ))
+            },
+        })
     }
 }
 
@@ -207,10 +222,10 @@ impl TestSet {
     /// The labelled images of `dir`, kind by kind, with their masks.
     ///
     /// # Errors
-    /// [`TrainError::Dataset`] for a folder in no known layout, for images that belong to no kind, for
-    /// a set without good images, and for masks that do not belong to exactly one image.
-    pub(crate) fn find(dir: &Path) -> Result<Self, TrainError> {
-        let layout = Layout::find(dir)?;
+    /// [`TrainError::Dataset`] for a folder in no known layout, for images that belong to no kind, and
+    /// for masks that do not belong to exactly one image.
+    pub(super) fn find(dir: &Path, shape: Option<Shape>) -> Result<Self, TrainError> {
+        let layout = Places::find(dir, shape)?;
         let test = &layout.test;
         let loose = images_in(test)?;
         if let Some(first) = loose.first() {
@@ -240,25 +255,51 @@ impl TestSet {
             kinds.push(format!("{kind}: {}", found.len()));
             images.extend(found);
         }
-        if images.is_empty() {
-            return Err(problem(test, "no images in its folders"));
-        }
-        if images.iter().all(TestImage::defective) {
-            return Err(problem(
-                test,
-                format!(
-                    "no good images: here is {}. Put good images that were not used for the fit into {}",
-                    contents(test)?,
-                    test.join("good").display()
-                ),
-            ));
-        }
         check_all_used(&masks, &images)?;
         Ok(Self {
             images,
             layout: format!("{}; {}", layout.name, kinds.join(", ")),
         })
     }
+
+    /// The set, unless nothing could be learned from it. `at` is where it was looked for.
+    ///
+    /// # Errors
+    /// [`TrainError::Dataset`] for a set without images, or without good ones.
+    pub(super) fn checked(self, at: &Path) -> Result<Self, TrainError> {
+        if self.images.is_empty() {
+            return Err(problem(
+                at,
+                format!("no images to test with ({})", self.layout),
+            ));
+        }
+        if self.images.iter().all(TestImage::defective) {
+            return Err(problem(
+                at,
+                format!(
+                    "no good images: here is {}. Put good images that were not used for the fit into test/good, or label them good",
+                    counted(&self.images)
+                ),
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// `good: 2, crack: 1`.
+pub(super) fn counted(images: &[TestImage]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for image in images {
+        match counts.iter_mut().find(|(kind, _)| *kind == image.kind) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&image.kind, 1)),
+        }
+    }
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(kind, n)| format!("{kind}: {n}"))
+        .collect();
+    words.join(", ")
 }
 
 fn check_all_used(masks: &Masks, images: &[TestImage]) -> Result<(), TrainError> {
@@ -279,36 +320,9 @@ fn check_all_used(masks: &Masks, images: &[TestImage]) -> Result<(), TrainError>
     Ok(())
 }
 
-/// The categories under `root` (folders with train/good), or `root` itself if it is one.
-pub(crate) fn categories(root: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    let is_category = |p: &Path| {
-        let train = train_in(p)?;
-        Ok::<_, TrainError>(train.is_some_and(|t| good_in(&t).is_ok_and(|g| !g.is_empty())))
-    };
-    if is_category(root)? {
-        return Ok(vec![root.to_path_buf()]);
-    }
-    let mut found = Vec::new();
-    for folder in subfolders(root)? {
-        if is_category(&folder)? {
-            found.push(folder);
-        }
-    }
-    if found.is_empty() {
-        return Err(problem(
-            root,
-            format!(
-                "no folder below it has train/good: here is {}; name the root of a data set in MVTec layout",
-                contents(root)?
-            ),
-        ));
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::GoodImages;
+    use super::super::{GoodImages, Source, categories};
     use super::*;
 
     fn touch(path: PathBuf) {
@@ -324,12 +338,13 @@ mod tests {
         dir
     }
 
+    fn tests(dir: &Path) -> Result<TestSet, TrainError> {
+        Source::find(dir, None)?.tests()
+    }
+
     fn refused(files: &[&str]) -> String {
         let dir = set(files);
-        TestSet::find(dir.path())
-            .err()
-            .expect("accepted")
-            .to_string()
+        tests(dir.path()).err().expect("accepted").to_string()
     }
 
     #[test]
@@ -342,17 +357,14 @@ mod tests {
             "ground_truth/crack/c_mask.png",
         ]);
         let root = dir.path();
-        let images = TestSet::find(root).expect("layout").images;
+        let images = tests(root).expect("layout").images;
         assert_eq!(images.len(), 3);
         assert_eq!(images.iter().filter(|i| i.defective()).count(), 2);
         assert_eq!(images.iter().filter(|i| !i.masks.is_empty()).count(), 1);
         assert_eq!(GoodImages::find(root).expect("good").paths.len(), 1);
-        assert_eq!(categories(root).expect("one").len(), 1);
+        assert_eq!(categories(root, None).expect("one").len(), 1);
         touch(root.join("ground_truth/crack/gone_mask.png"));
-        let error = TestSet::find(root)
-            .err()
-            .expect("orphan accepted")
-            .to_string();
+        let error = tests(root).err().expect("orphan accepted").to_string();
         assert!(error.contains("gone_mask.png") && error.contains("without its image"));
     }
 
@@ -395,7 +407,7 @@ mod tests {
             ),
         ] {
             let dir = set(files);
-            let found = TestSet::find(dir.path()).expect("a known layout").images;
+            let found = tests(dir.path()).expect("a known layout").images;
             assert_eq!(found.len(), images, "{files:?}");
             let with_masks: Vec<&TestImage> =
                 found.iter().filter(|i| !i.masks.is_empty()).collect();
@@ -415,10 +427,7 @@ mod tests {
                 &["test/good/a.png", "test/b.png"][..],
                 "1 image directly here",
             ),
-            (
-                &["test/crack/a.png"],
-                "no good images: here is crack (1 image)",
-            ),
+            (&["test/crack/a.png"], "no good images: here is crack: 1"),
             (
                 &[
                     "test/good/a.png",

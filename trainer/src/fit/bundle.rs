@@ -171,6 +171,12 @@ impl Bundle {
                 unix: settings.created_unix,
             });
         }
+        if let Some(sentence) = &settings.left_out {
+            manifest.audit.push(AuditEntry {
+                action: sentence.clone(),
+                unix: settings.created_unix,
+            });
+        }
         for sentence in &forced {
             log::warn!("{sentence}");
             manifest.audit.push(AuditEntry {

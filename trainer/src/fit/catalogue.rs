@@ -1,5 +1,6 @@
 //! Backbones: the shipped ones by name, or a user's own ONNX file with its description beside it.
 
+use super::description::to_write;
 use crate::error::TrainError;
 use partgate::backbone::BackboneSpec;
 use serde::Deserialize;
@@ -68,6 +69,15 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     };
     let onnx = read(path)?;
     let description = std::path::PathBuf::from(format!("{name}.json"));
+    if !description.exists() {
+        return Err(TrainError::Setting(match to_write(name, &onnx) {
+            Ok(text) => format!(
+                "{name}: no description beside it, which says what the network is; write {}:\n{text}",
+                description.display()
+            ),
+            Err(problem) => format!("{name}: {problem}"),
+        }));
+    }
     let text = read(&description)?;
     let wrong =
         |problem: String| TrainError::Setting(format!("{}: {problem}", description.display()));

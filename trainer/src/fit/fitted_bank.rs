@@ -82,6 +82,8 @@ pub(crate) struct Distribution {
 /// A bank with what conditions it.
 pub(crate) struct FittedBank {
     pub(crate) bank: PackedBank,
+    /// The image that each row comes from.
+    pub(crate) origins: Vec<u32>,
     /// Number of images that it was fitted on.
     pub(crate) images: usize,
     /// How far apart its rows lie; `None` where no rule needs it.
@@ -151,7 +153,11 @@ impl Fitter<'_> {
         stream: u64,
         tick: &(dyn Fn() + Sync),
     ) -> FittedBank {
-        let ChosenBank { bank, images } = chosen;
+        let ChosenBank {
+            bank,
+            origins,
+            images,
+        } = chosen;
         let spacing = needs.spacing.then(|| density::spacing(&bank));
         let distribution = (needs.places || needs.network)
             .then(|| self.distribution(&bank, &images, needs, stream, tick));
@@ -164,6 +170,7 @@ impl Fitter<'_> {
         });
         FittedBank {
             bank,
+            origins,
             images: images.len(),
             spacing,
             distribution,

@@ -39,6 +39,8 @@ pub(crate) struct Fitter<'a> {
 /// A bank as chosen from some of the images, before it is conditioned.
 pub(crate) struct ChosenBank {
     pub(crate) bank: PackedBank,
+    /// The image that each row comes from.
+    pub(crate) origins: Vec<u32>,
     /// The images, ascending.
     pub(crate) images: Vec<usize>,
 }
@@ -106,7 +108,9 @@ impl Fitter<'_> {
             .iter()
             .flat_map(|&row| self.full().row(row).iter().copied())
             .collect();
+        let cells = self.features.cells();
         ChosenBank {
+            origins: chosen.iter().map(|&row| row / cells as u32).collect(),
             bank: PackedBank::new(values, self.features.dimensions),
             images: images.to_vec(),
         }

@@ -1,6 +1,7 @@
 //! One member of a product, fitted as if it were alone. All members use the same images and the
 //! same folds; `ensemble` combines them.
 
+use super::alike::{Lonely, lonely};
 use super::choice::{Chosen, candidates, choose};
 use super::copies::{CopyId, DamagedCopy, damaged_copies};
 use super::fitted_bank::FittedBank;
@@ -53,6 +54,8 @@ pub(crate) struct FittedMember {
     pub(super) light: Vec<LightTrial>,
     /// Painted copies of good images; none where none were made or none could be damaged.
     pub(super) copies: Vec<ScoredCopy>,
+    /// Each good image without those that explain it best; `None` for few images.
+    pub(super) lonely: Option<Vec<Lonely>>,
 }
 
 /// A member's rule with the figures that the product states about it.
@@ -144,6 +147,7 @@ impl FittedMember {
             held_out: rule.held_out,
             copies: rule.copies,
             light: Vec::new(),
+            lonely: lonely(study),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! `settings -> plan -> study (features, folds) -> held-out scores -> choice, refinement -> member
 //! -> ensemble -> bundle`; each step imports only from steps before it.
 
+mod alike;
 pub(crate) mod aspect;
 mod available;
 mod bundle;
@@ -13,6 +14,7 @@ mod conditions;
 pub(crate) mod copies;
 mod coreset;
 mod density;
+mod description;
 pub(crate) mod ensemble;
 mod features;
 pub(crate) mod fitted_bank;
@@ -29,7 +31,7 @@ pub(crate) mod member;
 mod needs;
 mod neighbourhood;
 pub(crate) mod operating;
-mod outliers;
+pub(crate) mod outliers;
 mod pairwise;
 pub(crate) mod plan;
 mod position;
@@ -91,7 +93,7 @@ pub(crate) fn fit(images: &GoodImages, settings: &Settings) -> Result<FittedProd
         Bundle::new(images, settings, &members)
     })?;
     seconds.total = started.elapsed().as_secs_f64();
-    Ok(FittedProduct::new(images, &members, bundle, seconds))
+    FittedProduct::new(images, settings, &members, bundle, seconds)
 }
 
 /// Refuses fewer images than thresholds need.
@@ -103,7 +105,11 @@ fn check_images(images: &GoodImages, risk: Risk) -> Result<(), TrainError> {
     Err(TrainError::Dataset {
         path: images.root.clone(),
         problem: format!(
-            "{count} good image(s): thresholds need held-out images, so at least 2 are needed; 30 make a usable product, {} prove that at most {} % of good parts are rejected",
+            "{}: thresholds need held-out images, so at least 2 are needed; 30 make a usable product, {} prove that at most {} % of good parts are rejected",
+            match count {
+                1 => "1 good image".to_owned(),
+                n => format!("{n} good images"),
+            },
             thresholds::needed_for_order_statistic(risk.operating.share(), risk.confidence),
             100.0 * risk.operating.share(),
         ),

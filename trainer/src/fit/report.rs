@@ -3,15 +3,17 @@
 use super::bundle::Bundle;
 use super::ensemble::{Ensemble, Separation, Separations};
 use super::member::FittedMember;
-use super::outliers::{Outlier, outliers};
+use super::outliers::{Outlier, OutlierCost, closest, cost, outliers};
 use super::region::PartBox;
 use super::seconds::FitSeconds;
+use super::settings::Settings;
 use super::shift::ShiftSensitivity;
 use super::size_choice::SizeChoice;
 use crate::dataset::GoodImages;
+use crate::error::TrainError;
 use partgate::backbone::Rect;
 use partgate::product::{
-    Choice, DensityEvidence, Light, NeighbourhoodEvidence, Operating, PositionEvidence,
+    Choice, DensityEvidence, Light, Method, NeighbourhoodEvidence, Operating, PositionEvidence,
     RefinementEvidence,
 };
 use partgate::score::Rule;
@@ -25,6 +27,8 @@ pub(crate) struct FitReport {
     pub(crate) name: String,
     pub(crate) images: usize,
     pub(crate) image_sizes: usize,
+    /// How the images lie, in a line.
+    pub(crate) layout: String,
     /// What is odd about the images, a sentence each.
     pub(crate) notes: Vec<String>,
     /// What `--force` overruled, a sentence each.
@@ -55,6 +59,9 @@ pub(crate) struct FitReport {
     pub(crate) method: Vec<(&'static str, String)>,
     /// The comparison behind `--method auto`.
     pub(crate) choice: Option<Choice>,
+    /// The same in three lines; empty without a comparison.
+    #[serde(skip)]
+    pub(crate) choice_summary: Vec<String>,
     /// Of the first member, under `--method auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shift: Option<ShiftSensitivity>,
@@ -72,9 +79,38 @@ pub(crate) struct FitReport {
     pub(crate) held_out_scores: Vec<f32>,
     /// Good images that score far above the others and may be defective.
     pub(crate) outliers: Vec<Outlier>,
+    /// The highest held-out scores of the others.
+    #[serde(skip)]
+    pub(crate) closest: Vec<Outlier>,
+    /// What these images cost, as far as this fit can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outlier_cost: Option<OutlierCost>,
+    /// The images that were left out because they stood out in a fit with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dropped: Option<Dropped>,
     pub(crate) bytes: usize,
     pub(crate) blake3: String,
     pub(crate) seconds: FitSeconds,
+}
+
+/// Outliers that a fit was made without.
+#[derive(Debug, Serialize)]
+pub(crate) struct Dropped {
+    pub(crate) outliers: Vec<Outlier>,
+    /// UNKNOWN threshold of the fit with them.
+    pub(crate) threshold_with: f32,
+    /// Damaged copies that the fit with them rejected, and how many there were.
+    pub(crate) caught_with: [usize; 2],
+}
+
+impl FitReport {
+    /// Damaged copies above the UNKNOWN threshold, and how many there are.
+    pub(crate) fn caught(&self) -> [usize; 2] {
+        let copies = &self.operating.damaged;
+        let threshold = self.thresholds.unknown.threshold;
+        let above = copies.iter().filter(|c| c.score > threshold);
+        [above.count(), copies.len()]
+    }
 }
 
 /// A fitted product: the bytes of its bundle, and the report.
@@ -86,10 +122,11 @@ pub(crate) struct FittedProduct {
 impl FittedProduct {
     pub(super) fn new(
         images: &GoodImages,
+        settings: &Settings,
         members: &[FittedMember],
         bundle: Bundle,
         seconds: FitSeconds,
-    ) -> Self {
+    ) -> Result<Self, TrainError> {
         let Bundle {
             bytes,
             manifest,
@@ -100,10 +137,13 @@ impl FittedProduct {
             light,
         } = bundle;
         let first = &members[0];
+        let outliers = outliers(&scores, first, images);
+        let outlier_cost = cost(&scores, &outliers, &operating, settings.risk)?;
         let report = FitReport {
             name: manifest.name.clone(),
             images: images.paths.len(),
             image_sizes: first.image_sizes,
+            layout: String::new(),
             notes: images
                 .survey
                 .as_ref()
@@ -120,6 +160,7 @@ impl FittedProduct {
             variance_kept: first.variance_kept,
             rule: first.spec.rule,
             method: manifest.method.in_words(),
+            choice_summary: summary(&manifest.method),
             position: manifest.method.position,
             neighbourhood: manifest.method.neighbourhood,
             density: manifest.method.density,
@@ -131,14 +172,22 @@ impl FittedProduct {
             baseline_thresholds: manifest.baseline_thresholds,
             operating,
             light,
-            outliers: outliers(&scores, images),
+            closest: closest(&scores, &outliers, first, images),
+            outliers,
+            outlier_cost,
+            dropped: None,
             held_out_scores: scores,
             bytes: bytes.len(),
             blake3: blake3::hash(&bytes).to_hex().to_string(),
             seconds,
         };
-        Self { bytes, report }
+        Ok(Self { bytes, report })
     }
+}
+
+fn summary(method: &Method) -> Vec<String> {
+    let choice = method.choice.as_ref();
+    choice.map_or(Vec::new(), |choice| choice.summary(method).to_vec())
 }
 
 /// The members of an ensemble and their gain.

@@ -98,6 +98,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Good images (and as many damaged ones) carried for the self-test.
     pub(crate) goldens: usize,
+    /// What was left out of the good images before this fit, in a sentence that the bundle keeps.
+    pub(crate) left_out: Option<String>,
     /// Whether a product that cannot be right is made all the same; the bundle says so.
     pub(crate) force: bool,
 }

@@ -61,8 +61,8 @@ pub(crate) struct Risk {
 pub(crate) enum ThresholdError {
     /// No threshold can be taken from fewer than two scores.
     #[error(
-        "{given} held-out good image(s) cannot give a threshold; hold out at least 2, better 100 \
-         (`bound` says how many a rate needs), or fit with more images so that every fold holds some out"
+        "a threshold needs 2 held-out good images at least, better 100, and here {}; take more images",
+        match given { 0 => "is none", _ => "is 1" }
     )]
     TooFew { given: usize },
     /// A score is NaN or infinite.

@@ -32,34 +32,81 @@ pub(crate) struct Comparison {
 /// Pictures of one kind of mistake in one category.
 const SHOWN: usize = 6;
 
-const HEADERS: [&str; 10] = [
-    "Category",
-    "Images",
-    "Image AUROC",
-    "Pixel AUROC",
-    "AUPRO",
-    "False rejects",
-    "Escapes",
-    "patchcore image",
-    "patchcore pixel",
-    "Fit, s",
-];
+/// A column of the table: its head, and the cell of a report, or of the means where there is none.
+struct Column {
+    head: &'static str,
+    cell: Box<dyn Fn(Option<&ValidationReport>, &Figures, &Figures) -> String>,
+}
 
-fn row(name: Cell, images: String, main: &Figures, plain: &Figures, seconds: String) -> Vec<Cell> {
-    let mut row = vec![name, Cell::Number(images)];
-    for value in [
-        main.image_auroc,
-        main.pixel_auroc,
-        main.aupro,
-        main.false_reject_rate,
-        main.escape_rate,
-        plain.image_auroc,
-        plain.pixel_auroc,
-    ] {
-        row.push(Cell::Number(percent(value)));
+/// The columns between the names and the times. A column that no category has a value for is left out,
+/// and the plain bank's where every product is the plain bank.
+fn columns(categories: &[Category<'_>]) -> Vec<Column> {
+    fn share(head: &'static str, value: fn(&Figures) -> Option<f64>) -> Column {
+        let cell = move |_: Option<&ValidationReport>, main: &Figures, _: &Figures| {
+            value(main).map_or(String::new(), |v| percent(Some(v)))
+        };
+        Column {
+            head,
+            cell: Box::new(cell),
+        }
     }
-    row.push(Cell::Number(seconds));
-    row
+    fn plain(head: &'static str, value: fn(&Figures) -> Option<f64>) -> Column {
+        let cell = move |_: Option<&ValidationReport>, _: &Figures, plain: &Figures| {
+            value(plain).map_or(String::new(), |v| percent(Some(v)))
+        };
+        Column {
+            head,
+            cell: Box::new(cell),
+        }
+    }
+    fn counted(
+        head: &'static str,
+        count: fn(&ValidationReport) -> (Option<usize>, usize),
+        value: fn(&Figures) -> Option<f64>,
+    ) -> Column {
+        let cell =
+            move |report: Option<&ValidationReport>, main: &Figures, _: &Figures| match report
+                .map(count)
+            {
+                Some((Some(count), of)) => format!("{count} of {of}"),
+                Some((None, _)) => String::new(),
+                None => value(main).map_or(String::new(), |v| format!("{} %", percent(Some(v)))),
+            };
+        Column {
+            head,
+            cell: Box::new(cell),
+        }
+    }
+    let all = [
+        counted(
+            "False rejects",
+            |r| (r.false_rejects(&r.figures), r.good),
+            |f| f.false_reject_rate,
+        ),
+        counted(
+            "Escapes",
+            |r| (r.escapes(&r.figures), r.defective),
+            |f| f.escape_rate,
+        ),
+        share("Image AUROC", |f| f.image_auroc),
+        share("Pixel AUROC", |f| f.pixel_auroc),
+        share("AUPRO", |f| f.aupro),
+        plain("Image AUROC, patchcore", |f| f.image_auroc),
+        plain("Pixel AUROC, patchcore", |f| f.pixel_auroc),
+    ];
+    let own = !categories.is_empty() && categories.iter().all(|c| c.report.plain);
+    let mut columns: Vec<Column> = all.into_iter().collect();
+    if own {
+        columns.truncate(5);
+    }
+    columns.retain(|column| {
+        let cell = |c: &Category<'_>| {
+            let report = c.report;
+            (column.cell)(Some(report), &report.figures, &report.baseline)
+        };
+        categories.iter().any(|c| !cell(c).is_empty())
+    });
+    columns
 }
 
 /// A category that could not be fitted or validated.
@@ -100,10 +147,14 @@ impl BenchmarkPage<'_> {
         let mut page = Page::new(format!("Benchmark: {}", self.title));
         page.paragraph(
             "Every category is a product of its own, fitted on its good images only and inspected on its whole test set. \
-             Per cent; false rejects (goods not called OK) and escapes (defectives called OK) are at each product's own threshold. \
-             Beside the rule stands patchcore on the same features and bank.",
+             False rejects (goods not called OK) and escapes (defectives called OK) are counted at each product's own threshold; the rest is per cent. \
+             Beside another rule stands patchcore on the same features and bank.",
         );
-        page.table(&HEADERS, &self.rows());
+        let columns = columns(self.categories);
+        let mut headers = vec!["Category", "Images"];
+        headers.extend(columns.iter().map(|column| column.head));
+        headers.push("Fit, s");
+        page.table(&headers, &self.rows(&columns));
         for note in self.notes {
             page.paragraph(note);
         }
@@ -130,28 +181,39 @@ impl BenchmarkPage<'_> {
         Ok(page.finish())
     }
 
-    /// The table: a row a category, then the means.
-    fn rows(&self) -> Vec<Vec<Cell>> {
-        let mut rows: Vec<Vec<Cell>> = self
-            .categories
-            .iter()
-            .map(|c| {
-                row(
-                    c.name.into(),
-                    c.report.images.to_string(),
-                    &c.report.figures,
-                    &c.report.baseline,
-                    format!("{:.1}", c.fit_seconds),
-                )
-            })
-            .collect();
-        rows.push(row(
-            Cell::Titled("Mean".into(), "unweighted".into()),
-            String::new(),
-            self.mean,
-            self.baseline_mean,
-            String::new(),
-        ));
+    /// The table: a row per category, then the means.
+    fn rows(&self, columns: &[Column]) -> Vec<Vec<Cell>> {
+        let row = |name: Cell, images: String, cells: Vec<String>, seconds: String| {
+            let mut row = vec![name, Cell::Number(images)];
+            row.extend(cells.into_iter().map(Cell::Number));
+            row.push(Cell::Number(seconds));
+            row
+        };
+        let mut rows: Vec<Vec<Cell>> = Vec::new();
+        for c in self.categories {
+            let (main, plain) = (&c.report.figures, &c.report.baseline);
+            let cells = columns
+                .iter()
+                .map(|column| (column.cell)(Some(c.report), main, plain));
+            rows.push(row(
+                c.name.into(),
+                c.report.images.to_string(),
+                cells.collect(),
+                format!("{:.1}", c.fit_seconds),
+            ));
+        }
+        // The mean of one category repeats it.
+        if self.categories.len() > 1 {
+            let cells = columns
+                .iter()
+                .map(|c| (c.cell)(None, self.mean, self.baseline_mean));
+            rows.push(row(
+                Cell::Titled("Mean".into(), "unweighted".into()),
+                String::new(),
+                cells.collect(),
+                String::new(),
+            ));
+        }
         rows
     }
 
@@ -178,7 +240,9 @@ fn comparison(published: &[Comparison]) -> Vec<Vec<Cell>> {
         .map(|c| {
             let mut row = vec![Cell::from(c.method)];
             for value in [c.image_auroc, c.pixel_auroc, c.aupro] {
-                row.push(Cell::Number(percent(value)));
+                row.push(Cell::Number(
+                    value.map_or(String::new(), |v| percent(Some(v))),
+                ));
             }
             row
         })

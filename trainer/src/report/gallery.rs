@@ -8,6 +8,7 @@ use partgate::frame::Frame;
 use partgate::frame::file::read_picture;
 use partgate::inspection::Inspector;
 use partgate::product::Product;
+use partgate::size::Size;
 use partgate::verdict::Verdict;
 use partgate::view::overlay::contour;
 use partgate::view::{Badge, Card, NetworkView, Picture, ScoreBar, Tone, overlay};
@@ -118,7 +119,7 @@ impl<'a> Gallery<'a> {
             contour(&mut plain, &truth, size.width, 0.5, TRUTH);
         }
         let caption = name(&inspected.path);
-        let (width, height) = self.shown(&frame);
+        let (width, height) = shown(self.product, size, &frame);
         let picture = |rgb: &[u8], what: &str| {
             Picture::jpeg(rgb, size.width, size.height, format!("{caption}, {what}"))
                 .map(|p| p.shown_at(width, height))
@@ -148,17 +149,17 @@ impl<'a> Gallery<'a> {
             caption,
         })
     }
+}
 
-    /// What the network sees, in the proportions of what it was cut from.
-    fn shown(&self, frame: &Frame) -> (usize, usize) {
-        let side = self.view.size().longer();
-        let (w, h) = match self.product.manifest().input.roi {
-            Some(r) => (r.width as usize, r.height as usize),
-            None => (frame.width(), frame.height()),
-        };
-        let long = w.max(h).max(1);
-        ((side * w / long).max(1), (side * h / long).max(1))
-    }
+/// Width and height of what the network sees, in the proportions of what it was cut from.
+pub(super) fn shown(product: &Product, size: Size, frame: &Frame) -> (usize, usize) {
+    let side = size.longer();
+    let (w, h) = match product.manifest().input.roi {
+        Some(r) => (r.width as usize, r.height as usize),
+        None => (frame.width(), frame.height()),
+    };
+    let long = w.max(h).max(1);
+    ((side * w / long).max(1), (side * h / long).max(1))
 }
 
 fn tone(verdict: Verdict) -> Tone {

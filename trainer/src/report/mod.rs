@@ -1,13 +1,17 @@
 //! HTML reports: one file each, nothing to fetch.
 
 mod benchmark;
+mod fit;
 mod gallery;
+mod goods;
 mod tables;
 
 pub(crate) use benchmark::{BenchmarkPage, Category, Comparison, FailedCategory, Published};
+pub(crate) use fit::fit_page;
 
+use crate::budgets::stands_for;
 use crate::error::TrainError;
-use crate::validation::{Figures, Inspected, ValidationReport, percent};
+use crate::validation::{Inspected, ValidationReport, percent};
 use gallery::{Gallery, Worst, false_rejects, misses};
 use partgate::product::{Operating, Product};
 use partgate::verdict::Thresholds;
@@ -32,8 +36,8 @@ pub(crate) fn validation_page(
          Both NG and UNKNOWN reject a part: an escape is a defective part called OK, a false reject a good part called anything else.",
         figures.images, figures.good, figures.defective, figures.with_mask
     ));
-    page.figures(&key_figures(&figures.figures));
-    page.heading("Figures, per cent");
+    page.figures(&key_figures(figures));
+    page.heading("Figures: counts, and per cent");
     let rule = figures.inspect();
     if !figures.plain {
         page.paragraph(if figures.members > 1 {
@@ -45,16 +49,13 @@ pub(crate) fn validation_page(
         });
         page.table(
             &["Figure", &rule, "patchcore, same features"],
-            &tables::measures(&figures.figures, Some(&figures.baseline)),
+            &tables::measures(figures),
         );
     } else {
         page.paragraph(
             "The rule is patchcore itself, so there is no other baseline on the same features.",
         );
-        page.table(
-            &["Figure", &rule],
-            &tables::measures(&figures.figures, None),
-        );
+        page.table(&["Figure", &rule], &tables::measures(figures));
     }
     page.heading("Scores against the thresholds");
     let mut scores = histogram(inspected, |j| j.score, &manifest.thresholds);
@@ -63,7 +64,7 @@ pub(crate) fn validation_page(
     }
     page.histogram(&scores);
     if !figures.budgets.is_empty() {
-        page.paragraph("The same images under the thresholds for other budgets of false rejects, with 95 % intervals. The budget is the share of good parts that the fit expects above the threshold.");
+        page.paragraph("The same images under the thresholds for other budgets of false rejects. The budget is the share of good parts that the fit expects above the threshold.");
         page.table(&tables::BUDGET_HEADERS, &tables::budgets(figures));
     }
     if let Some(separating) = &figures.separating {
@@ -78,7 +79,8 @@ pub(crate) fn validation_page(
     }
     if !figures.kinds.is_empty() {
         page.heading("By kind of defect");
-        page.table(&tables::KIND_HEADERS, &tables::kinds(&figures.kinds));
+        let (headers, rows) = tables::kinds(figures);
+        page.table(&headers, &rows);
     }
     let mut gallery = Gallery::new(product, Path::new(""))?;
     page.heading("Worst mistakes");
@@ -91,23 +93,30 @@ pub(crate) fn validation_page(
     Ok(page.finish())
 }
 
-fn key_figures(figures: &Figures) -> Vec<Figure> {
-    let percent_of = |value| format!("{} %", percent(value));
-    let inspected = |label: &str, value: Option<f64>| {
-        let tone = match value {
-            None => Tone::Plain,
-            Some(0.0) => Tone::Good,
-            Some(_) => Tone::Alarm,
-        };
-        Figure::toned(label, percent_of(value), tone)
+/// What a line would see first, then how well the scores separate. What the data cannot tell has no
+/// box.
+fn key_figures(report: &ValidationReport) -> Vec<Figure> {
+    let figures = &report.figures;
+    let counted = |label: &str, count: Option<usize>, of: usize| {
+        let count = count?;
+        let tone = if count == 0 { Tone::Good } else { Tone::Alarm };
+        let figure = Figure::toned(label, format!("{count} of {of}"), tone);
+        Some(figure.noted(stands_for(count, of).unwrap_or_default()))
     };
-    vec![
-        Figure::new("Image AUROC", percent_of(figures.image_auroc)),
-        Figure::new("Pixel AUROC", percent_of(figures.pixel_auroc)),
-        Figure::new("AUPRO", percent_of(figures.aupro)),
-        inspected("False rejects", figures.false_reject_rate),
-        inspected("Escapes", figures.escape_rate),
+    let share = |label: &str, value: Option<f64>| {
+        value.map(|_| Figure::new(label, format!("{} %", percent(value))))
+    };
+    let rejects = report.false_rejects(figures);
+    [
+        counted("False rejects", rejects, report.good),
+        counted("Escapes", report.escapes(figures), report.defective),
+        share("Image AUROC", figures.image_auroc),
+        share("Pixel AUROC", figures.pixel_auroc),
+        share("AUPRO", figures.aupro),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What the thresholds come from, for the same axis.

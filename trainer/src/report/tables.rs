@@ -1,27 +1,22 @@
 //! Figures and facts as table rows.
 
 use crate::budgets::counted;
-use crate::validation::{Figures, KindFigures, MEASURES, Measure, ValidationReport, percent};
+use crate::validation::{Figures, KindFigures, Measure, ValidationReport, percent};
 use partgate::product::{Manifest, MemberData, Method, Product, Training};
 use partgate::verdict::Bound;
 use partgate::view::Cell;
 
-/// A figure with its interval in small type.
-fn figure(measure: &Measure, figures: &Figures) -> Cell {
-    let value = percent((measure.value)(figures));
-    match (measure.interval)(figures) {
-        Some([low, high]) => Cell::Titled(
-            value,
-            format!("{:.1} to {:.1} (95 %)", low * 100.0, high * 100.0),
-        ),
-        None => Cell::Titled(value, String::new()),
-    }
+/// A figure with what it stands for in small type.
+fn figure(report: &ValidationReport, measure: &Measure, figures: &Figures) -> Cell {
+    let [value, stands_for] = report.in_words(measure, figures);
+    Cell::Titled(value, stands_for)
 }
 
-/// Every figure of a rule, with those of the plain bank beside it.
-pub(super) fn measures(main: &Figures, baseline: Option<&Figures>) -> Vec<Vec<Cell>> {
-    MEASURES
-        .iter()
+/// Every figure that the data can tell, with those of the plain bank beside it if the product is not
+/// the plain bank itself.
+pub(super) fn measures(report: &ValidationReport) -> Vec<Vec<Cell>> {
+    report
+        .measures()
         .map(|measure| {
             let origin = if measure.oracle {
                 "oracle: found with the labels of these very images"
@@ -29,44 +24,50 @@ pub(super) fn measures(main: &Figures, baseline: Option<&Figures>) -> Vec<Vec<Ce
                 ""
             };
             let name = Cell::Titled(measure.name.into(), origin.into());
-            let mut row = vec![name, figure(measure, main)];
-            row.extend(baseline.map(|b| figure(measure, b)));
+            let mut row = vec![name, figure(report, measure, &report.figures)];
+            if !report.plain {
+                row.push(figure(report, measure, &report.baseline));
+            }
             row
         })
         .collect()
 }
 
-/// Kinds of defects, the worst separated first.
-pub(super) fn kinds(kinds: &[KindFigures]) -> Vec<Vec<Cell>> {
-    let mut kinds: Vec<&KindFigures> = kinds.iter().collect();
+/// Kinds of defects, the worst separated first. Columns of the plain bank stand beside those of another
+/// rule, where there are figures of it.
+pub(super) fn kinds(report: &ValidationReport) -> (Vec<&'static str>, Vec<Vec<Cell>>) {
+    let mut kinds: Vec<&KindFigures> = report.kinds.iter().collect();
+    let compared = !report.plain;
+    let escapes = compared && kinds.iter().all(|k| k.baseline_escapes.is_some());
+    let mut headers = vec!["Kind of defect", "Escapes", "Image AUROC"];
+    if escapes {
+        headers.push("Escapes, patchcore");
+    }
+    if compared {
+        headers.push("Image AUROC, patchcore");
+    }
     kinds.sort_by(|a, b| {
         let auroc = |k: &KindFigures| k.image_auroc.unwrap_or(0.0);
         auroc(a).total_cmp(&auroc(b))
     });
     let number = |text: String| Cell::Number(text);
-    kinds
-        .into_iter()
-        .map(|k| {
-            vec![
-                k.kind.as_str().into(),
-                number(k.images.to_string()),
-                number(k.escapes.to_string()),
-                number(k.baseline_escapes.map_or("-".into(), |n| n.to_string())),
-                number(percent(k.image_auroc)),
-                number(percent(k.baseline_image_auroc)),
-            ]
-        })
-        .collect()
+    let rows = kinds.into_iter().map(|k| {
+        let of = |count: usize| number(format!("{count} of {}", k.images));
+        let mut row = vec![
+            k.kind.as_str().into(),
+            of(k.escapes),
+            number(percent(k.image_auroc)),
+        ];
+        if let (true, Some(count)) = (escapes, k.baseline_escapes) {
+            row.push(of(count));
+        }
+        if compared {
+            row.push(number(percent(k.baseline_image_auroc)));
+        }
+        row
+    });
+    (headers, rows.collect())
 }
-
-pub(super) const KIND_HEADERS: [&str; 6] = [
-    "Kind of defect",
-    "Images",
-    "Escapes",
-    "Escapes, patchcore",
-    "Image AUROC",
-    "Image AUROC, patchcore",
-];
 
 pub(super) const BUDGET_HEADERS: [&str; 4] = [
     "Budget",

@@ -5,7 +5,8 @@ mod record;
 
 use super::fit::MethodArgs;
 use super::{Common, check_writable, command_line, print_json, write_file};
-use crate::dataset::categories;
+use crate::cli::layout::LayoutArgs;
+use crate::dataset::{Source, categories};
 use crate::error::TrainError;
 use crate::report::{BenchmarkPage, Category, FailedCategory, Published};
 use crate::validation::{Figures, ValidationReport, percent};
@@ -19,8 +20,11 @@ use std::path::{Path, PathBuf};
 /// Arguments of `benchmark`.
 #[derive(Args)]
 pub(crate) struct BenchmarkArgs {
-    /// Root of a data set in MVTec layout: one folder a category, or a single category
+    /// Root of a data set in a known layout (MVTec AD and its relatives, VisA): one folder per
+    /// category; or a single category, Magnetic-Tile, or a list (path,label,mask,part)
     root: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Where bundles, figures (CATEGORY.json) and report.html go; an interrupted run goes on
     /// from there
     #[arg(long, value_name = "DIR", default_value = "partgate-benchmark")]
@@ -70,7 +74,7 @@ fn name_of(folder: &Path) -> String {
         .map_or_else(|| "category".into(), |n| n.to_string_lossy().into_owned())
 }
 
-const WIDTHS: [usize; 10] = [16, 7, 8, 8, 8, 8, 8, 9, 9, 8];
+const WIDTHS: [usize; 10] = [16, 7, 11, 11, 8, 8, 8, 10, 9, 8];
 
 fn table_line(cells: &[String; 10]) -> String {
     let mut line = format!("{:<1$}", cells[0], WIDTHS[0]);
@@ -80,21 +84,23 @@ fn table_line(cells: &[String; 10]) -> String {
     line
 }
 
+/// `counts`: false rejects and escapes.
 fn figures_line(
     name: &str,
     images: String,
-    main: &Figures,
-    plain: &Figures,
+    counts: [String; 2],
+    [main, plain]: [&Figures; 2],
     last: String,
 ) -> String {
+    let [false_rejects, escapes] = counts;
     table_line(&[
         name.into(),
         images,
+        false_rejects,
+        escapes,
         percent(main.image_auroc),
         percent(main.pixel_auroc),
         percent(main.aupro),
-        percent(main.false_reject_rate),
-        percent(main.escape_rate),
         percent(plain.image_auroc),
         percent(plain.pixel_auroc),
         last,
@@ -104,20 +110,20 @@ fn figures_line(
 fn print_heading() {
     let line = |cells: [&str; 10]| println!("{}", table_line(&cells.map(String::from)));
     line([
-        "%",
+        "",
+        "",
+        "false",
         "",
         "image",
         "pixel",
-        "",
-        "false",
         "",
         "patchcore",
         "patchc.",
         "fit",
     ]);
     line([
-        "category", "images", "AUROC", "AUROC", "AUPRO", "rejects", "escapes", "image", "pixel",
-        "s",
+        "category", "images", "rejects", "escapes", "AUROC %", "AUROC %", "AUPRO %", "image",
+        "pixel", "s",
     ]);
 }
 
@@ -152,12 +158,20 @@ fn notes(records: &[&Record], failed: usize) -> Vec<String> {
         .count();
     if masked > 0 && masked < records.len() {
         notes.push(format!(
-            "Pixel figures exist, and are averaged, over the {masked} categories that have masks."
+            "Pixel figures exist, and are averaged, over {}.",
+            match masked {
+                1 => "the 1 category that has masks".to_owned(),
+                n => format!("the {n} categories that have masks"),
+            }
         ));
     }
     if failed > 0 {
         notes.push(format!(
-            "The means leave out {failed} categories that failed: they are not those of the data set."
+            "The means leave out {}: they are not those of the data set.",
+            match failed {
+                1 => "1 category that failed".to_owned(),
+                n => format!("{n} categories that failed"),
+            }
         ));
     }
     if !records.is_empty() && records.iter().all(|r| r.report.plain) {
@@ -186,7 +200,7 @@ fn print_published(published: &Published) {
 /// A category that was fitted and validated, with its folder.
 struct Done {
     record: Record,
-    folder: PathBuf,
+    root: PathBuf,
 }
 
 /// All categories of a run.
@@ -198,18 +212,18 @@ struct Outcome {
 
 impl Outcome {
     /// Fits and validates every category; with `text` it prints each at once.
-    fn of(run: &Run<'_>, folders: &[PathBuf], text: bool) -> Self {
+    fn of(run: &Run<'_>, sources: &[Source], text: bool) -> Self {
         let mut outcome = Self::default();
-        for folder in folders {
-            let name = name_of(folder);
-            match run.category(folder, &name) {
+        for source in sources {
+            let name = source.name();
+            match run.category(source, &name) {
                 Ok(CategoryRecord { record, kept }) => {
                     if text {
                         print_category(&record, kept);
                     }
                     outcome.done.push(Done {
                         record,
-                        folder: folder.clone(),
+                        root: source.root(),
                     });
                 }
                 Err(error) => {
@@ -243,11 +257,11 @@ impl Outcome {
     fn categories(&self, run: &Run<'_>) -> Vec<Category<'_>> {
         self.done
             .iter()
-            .map(|Done { record, folder }| Category {
+            .map(|Done { record, root }| Category {
                 name: &record.name,
                 report: &record.report,
                 inspected: &record.inspected,
-                root: folder.clone(),
+                root: root.clone(),
                 bundle: run.bundle_path(&record.name),
                 fit_seconds: record.fit_seconds,
             })
@@ -288,11 +302,18 @@ impl Outcome {
 
 fn print_category(record: &Record, kept: bool) {
     let (report, seconds) = (&record.report, record.fit_seconds);
+    let of = |count: Option<usize>, of: usize| {
+        count.map_or("-".to_owned(), |count| format!("{count} of {of}"))
+    };
+    let figures = &report.figures;
     let line = figures_line(
         &record.name,
         report.images.to_string(),
-        &report.figures,
-        &report.baseline,
+        [
+            of(report.false_rejects(figures), report.good),
+            of(report.escapes(figures), report.defective),
+        ],
+        [figures, &report.baseline],
         format!("{seconds:.1}"),
     );
     println!("{line}{}", if kept { "  (kept)" } else { "" });
@@ -315,8 +336,8 @@ fn cautions(sets: &[KnownSet]) -> impl Iterator<Item = String> {
 
 pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     args.common.start_threads()?;
-    let folders = categories(&args.root)?;
-    let names: Vec<String> = folders.iter().map(|f| name_of(f)).collect();
+    let sources = categories(&args.root, args.layout.layout)?;
+    let names: Vec<String> = sources.iter().map(Source::name).collect();
     let run = Run::new(&args.method, args.eroded_masks, args.fresh, &args.out)?;
     let page_path = args.out.join("report.html");
     check_writable(&page_path)?;
@@ -324,7 +345,7 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     if text {
         print_heading();
     }
-    let outcome = Outcome::of(&run, &folders, text);
+    let outcome = Outcome::of(&run, &sources, text);
     let mean = outcome.mean();
     let records: Vec<&Record> = outcome.done.iter().map(|d| &d.record).collect();
     let sets = data_sets(&names);
@@ -333,7 +354,10 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     let published: Vec<Published> = sets.iter().map(|known| known.set.published()).collect();
     if text {
         let [images, seconds] = [String::new(), String::new()];
-        let line = figures_line("mean", images, &mean.figures, &mean.baseline, seconds);
+        let shares = [mean.figures.false_reject_rate, mean.figures.escape_rate];
+        let shares = shares.map(|share| format!("{} %", percent(share)));
+        let both = [&mean.figures, &mean.baseline];
+        let line = figures_line("mean", images, shares, both, seconds);
         println!("{line}");
         published.iter().for_each(print_published);
     }
@@ -349,6 +373,9 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     };
     write_file(&page_path, page.render()?.as_bytes())?;
     if text {
+        for record in &records {
+            println!("layout of {}: {}", record.name, record.report.layout);
+        }
         notes.iter().for_each(|note| println!("{note}"));
         println!("pictures of the worst mistakes: {}", page_path.display());
     } else {

@@ -2,7 +2,7 @@
 
 use crate::cli::fit::MethodArgs;
 use crate::cli::write_file;
-use crate::dataset::{GoodImages, TestImage, TestSet};
+use crate::dataset::{GoodImages, Source, TestImage, TestSet};
 use crate::error::TrainError;
 use crate::fit::report::FittedProduct;
 use crate::fit::{self, digest_of};
@@ -80,9 +80,16 @@ impl<'a> Run<'a> {
     }
 
     /// Fits and validates the category in `folder`, or takes what an earlier run kept.
-    pub(super) fn category(&self, folder: &Path, name: &str) -> Result<CategoryRecord, TrainError> {
-        let goods = GoodImages::find(folder)?;
-        let images = TestSet::find(folder)?.images;
+    pub(super) fn category(
+        &self,
+        source: &Source,
+        name: &str,
+    ) -> Result<CategoryRecord, TrainError> {
+        let folder = &source.root();
+        source.check_divided()?;
+        let (goods, _) = source.goods()?;
+        let set = source.tests()?;
+        let TestSet { images, layout } = set;
         let digest = self.digest(folder, &goods, &images)?;
         if let (false, Some(record)) = (self.fresh, self.kept(name, &digest)) {
             return Ok(CategoryRecord { record, kept: true });
@@ -98,9 +105,10 @@ impl<'a> Run<'a> {
         } = fit::fit(&goods, &settings)?;
         let product = Product::from_bytes(bytes.clone(), name)?;
         let Validation {
-            report,
+            mut report,
             mut inspected,
         } = validate(&product, &images, self.eroded)?;
+        report.layout = layout;
         for j in &mut inspected {
             j.path = below(folder, &j.path);
             for mask in &mut j.masks {
@@ -146,6 +154,11 @@ impl<'a> Run<'a> {
         let mut digest = blake3::Hasher::new();
         digest.update(self.common.as_bytes());
         digest.update(&digest_of(goods)?);
+        // A list can change a label and leave the files as they are.
+        for image in images {
+            digest.update(image.kind.as_bytes());
+            digest.update(&[0]);
+        }
         for path in images
             .iter()
             .flat_map(|image| std::iter::once(&image.path).chain(&image.masks))

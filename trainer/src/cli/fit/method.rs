@@ -488,6 +488,7 @@ impl MethodArgs {
             risk: self.risk.risk(self.seed)?,
             seed: self.seed,
             goldens: 2,
+            left_out: None,
             force: false,
         })
     }

@@ -1,7 +1,7 @@
 //! The report of `fit` as text.
 
+use crate::fit::outliers::Outlier;
 use crate::fit::report::{EnsembleReport, FitReport};
-use partgate::product::Choice;
 use partgate::verdict::{Bound, BoundMethod};
 use std::path::Path;
 
@@ -76,11 +76,79 @@ fn print_ensemble(ensemble: &EnsembleReport) {
     }
 }
 
-pub(super) fn print(report: &FitReport, output: &Path) {
+/// Good images that stand out, and what they cost.
+fn print_outliers(report: &FitReport) {
+    let images = |count: usize| match count {
+        1 => "1 good image".to_owned(),
+        n => format!("{n} good images"),
+    };
+    let copies = |[caught, of]: [usize; 2]| format!("{caught} of {of} damaged copies");
+    if let Some(dropped) = &report.dropped {
+        println!(
+            "  {} left out, which stood out:",
+            images(dropped.outliers.len())
+        );
+        print_names(&dropped.outliers);
+        println!(
+            "    with them the UNKNOWN threshold was {:.4} and rejected {}; now it is {:.4} and rejects {}",
+            dropped.threshold_with,
+            copies(dropped.caught_with),
+            report.thresholds.unknown.threshold,
+            copies(report.caught())
+        );
+    }
+    if report.outliers.is_empty() {
+        return;
+    }
+    let (verb, they) = match report.outliers.len() {
+        1 => ("stands", "is it"),
+        _ => ("stand", "are they"),
+    };
+    println!(
+        "  {} {verb} out far from the others; {they} good? (--report shows them, --drop-outliers leaves them out)",
+        images(report.outliers.len())
+    );
+    print_names(&report.outliers);
+    if let Some(cost) = &report.outlier_cost {
+        println!(
+            "    the UNKNOWN threshold is {:.4} with them and about {:.4} without, which would reject {} instead of {}",
+            cost.thresholds[0],
+            cost.thresholds[1],
+            copies([cost.caught[1], cost.copies]),
+            cost.caught[0]
+        );
+    }
+}
+
+fn print_names(outliers: &[Outlier]) {
+    const SHOWN: usize = 8;
+    for outlier in outliers.iter().take(SHOWN) {
+        let what = match &outlier.alike {
+            None => "held-out score".to_owned(),
+            Some(other) => format!("only {other} shows the same; score without it"),
+        };
+        println!(
+            "    {}: {what} {:.4}, {:.2} times the median",
+            outlier.image, outlier.score, outlier.over_median
+        );
+    }
+    if let Some(more) = outliers.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+        println!("    and {more} more");
+    }
+}
+
+pub(super) fn print(report: &FitReport, output: &Path, verbose: bool) {
     println!("{} -> {}", report.name, output.display());
     println!(
-        "  {} good images of {} size(s), {} cells of {} values, backbone {}",
-        report.images, report.image_sizes, report.cells, report.dimensions, report.backbone
+        "  {} good images of {}, {} cells of {} values, backbone {}",
+        report.images,
+        match report.image_sizes {
+            1 => "1 size".to_owned(),
+            n => format!("{n} sizes"),
+        },
+        report.cells,
+        report.dimensions,
+        report.backbone
     );
     if report.cached_images > 0 {
         println!(
@@ -113,11 +181,17 @@ pub(super) fn print(report: &FitReport, output: &Path) {
         );
     }
     println!("  bank {} rows, rule {}", report.bank_rows, report.rule);
-    for (name, sentence) in &report.method {
-        println!("  {name}: {sentence}");
+    for line in &report.choice_summary {
+        println!("  auto: {line}");
     }
-    for line in report.choice.iter().flat_map(Choice::lines) {
-        println!("    {line}");
+    if let (true, Some(choice)) = (verbose, &report.choice) {
+        for line in choice.lines() {
+            println!("    {line}");
+        }
+    }
+    // What was chosen and why is in the lines above.
+    for (name, sentence) in report.method.iter().filter(|(name, _)| *name != "chosen") {
+        println!("  {name}: {sentence}");
     }
     if let Some(ensemble) = &report.ensemble {
         print_ensemble(ensemble);
@@ -128,18 +202,7 @@ pub(super) fn print(report: &FitReport, output: &Path) {
         println!("  {line}");
     }
     println!("  {}", report.operating.legend());
-    if !report.outliers.is_empty() {
-        println!(
-            "  {} good image(s) score far above the others and may set the thresholds; are they good?",
-            report.outliers.len()
-        );
-        for outlier in report.outliers.iter().take(8) {
-            println!(
-                "    {}: held-out score {:.4}, {:.2} times the median",
-                outlier.image, outlier.score, outlier.over_median
-            );
-        }
-    }
+    print_outliers(report);
     for line in report.light.iter().flat_map(|light| light.in_words()) {
         println!("  light    {line}");
     }
