@@ -43,8 +43,10 @@ const RESAMPLE_STREAM: u64 = 6;
 pub(crate) const LOST: f64 = 0.001;
 
 /// What is compared for a product of `images` good images, the plain bank first: each condition, on
-/// distances as they are and in units of the bank's spacing to the power of the settings; and the
-/// Gaussians of places, if vectors of `dimensions` values are short enough for them.
+/// distances as they are and in units of the bank's spacing to the power of the settings; and the bank
+/// with Gaussians of places, if vectors of `dimensions` values are short enough for them. Gaussians
+/// alone are not compared: no set is known on which they are better (docs/ablation.md), and they need
+/// a better fixture.
 pub(crate) fn candidates(settings: &Settings, dimensions: usize, images: usize) -> Vec<RuleSpec> {
     let density = settings.density;
     if images < LEAST_IMAGES {
@@ -66,7 +68,7 @@ pub(crate) fn candidates(settings: &Settings, dimensions: usize, images: usize) 
     }
     if settings.mapped(dimensions) <= MOST_DIMENSIONS {
         let both = RuleSpec::of(Rule::BankGaussian);
-        all.extend([RuleSpec::of(Rule::Gaussian), both]);
+        all.push(both);
         if density > 0.0 {
             all.push(both.with_density(density));
         }
@@ -272,7 +274,7 @@ pub(crate) fn choose(
     for (index, &spec) in candidates.iter().enumerate() {
         let partitions = study.partitions(spec);
         let found = comparison.inspect(partitions, spec)?;
-        if index > 0 && (differ || !spec.rests_on_place()) {
+        if index > 0 && (differ || !spec.places()) {
             let plain = if spec.network() {
                 if plain_with_networks.is_none() {
                     plain_with_networks = Some(comparison.inspect(partitions, candidates[0])?);

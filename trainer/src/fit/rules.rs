@@ -55,11 +55,6 @@ impl RuleSpec {
         self.rule.combination().is_some()
     }
 
-    /// Whether the rule rests on what is seen at a place, and on nothing else.
-    pub(crate) fn rests_on_place(&self) -> bool {
-        self.places() || self.rule == Rule::Gaussian
-    }
-
     /// Whether the rule needs the neighbourhood network.
     pub(crate) fn network(&self) -> bool {
         match self.rule {
