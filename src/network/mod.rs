@@ -93,9 +93,7 @@ pub enum NetworkError {
         problem: String,
     },
     /// The network failed while running.
-    #[error(
-        "{name}: failed while running, so this part has no verdict (log level debug says why: `-vv`, or RUST_LOG=debug)"
-    )]
+    #[error("{name}: failed while running, so this part has no verdict: {message}")]
     Run {
         /// The network.
         name: String,
@@ -583,10 +581,8 @@ fn refused(signature: &Signature<'_>, message: String) -> NetworkError {
 }
 
 fn failed(name: &str, error: &TractError) -> NetworkError {
-    let message = chain(error);
-    log::debug!("{name}: {message}");
     NetworkError::Run {
         name: name.into(),
-        message,
+        message: chain(error),
     }
 }

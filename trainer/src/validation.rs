@@ -109,6 +109,12 @@ impl Measure {
 
 /// Every figure, in the order in which tables show them.
 pub(crate) const MEASURES: [Measure; 8] = [
+    Measure::plain("false rejects at own threshold", |f| f.false_reject_rate)
+        .with(|f| f.false_reject_interval)
+        .counting(Counts::FalseRejects),
+    Measure::plain("escapes at own threshold", |f| f.escape_rate)
+        .with(|f| f.escape_interval)
+        .counting(Counts::Escapes),
     Measure::plain("image AUROC", |f| f.image_auroc).with(|f| f.image_auroc_interval),
     Measure::plain("pixel AUROC", |f| f.pixel_auroc),
     Measure::plain("AUPRO (to 30 % FPR)", |f| f.aupro),
@@ -117,12 +123,6 @@ pub(crate) const MEASURES: [Measure; 8] = [
     Measure::oracle("false rejects at 100 % recall", |f| {
         f.false_reject_rate_at_full_recall
     }),
-    Measure::plain("false rejects at own threshold", |f| f.false_reject_rate)
-        .with(|f| f.false_reject_interval)
-        .counting(Counts::FalseRejects),
-    Measure::plain("escapes at own threshold", |f| f.escape_rate)
-        .with(|f| f.escape_interval)
-        .counting(Counts::Escapes),
 ];
 
 /// Per cent with two decimals; a dash for what the data cannot tell.

@@ -330,6 +330,6 @@ fn overruled(force: bool, forced: &mut Vec<String>, problem: String) -> Result<(
         return Ok(());
     }
     Err(TrainError::Setting(format!(
-        "{problem}; look at the good images with the highest scores, and at the backbone. To write the product all the same say --force, and validate it on real defects"
+        "{problem}; look at the good images with the highest scores (--drop-outliers leaves out those that stand out), and at the backbone. To write the product all the same say --force, and validate it on real defects"
     )))
 }

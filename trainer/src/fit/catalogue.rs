@@ -72,7 +72,7 @@ pub(crate) fn backbone(name: &str) -> Result<BackboneFile, TrainError> {
     if !description.exists() {
         return Err(TrainError::Setting(match to_write(name, &onnx) {
             Ok(text) => format!(
-                "{name}: no description beside it, which says what the network is; write {}:\n{text}",
+                "{name}: no description beside it, which says what the network is; write {}: {text}",
                 description.display()
             ),
             Err(problem) => format!("{name}: {problem}"),

@@ -46,7 +46,7 @@ fn tap(output: &str, shape: &[i64], height: i64) -> String {
         0
     };
     let output = serde_json::Value::from(output);
-    format!("    {{\"output\": {output}, \"channels\": {channels}, \"stride\": {stride}}}")
+    format!("{{\"output\": {output}, \"channels\": {channels}, \"stride\": {stride}}}")
 }
 
 /// The description to write beside the network `onnx` named `name`, and what it has to say. The error
@@ -74,10 +74,11 @@ pub(super) fn to_write(name: &str, onnx: &[u8]) -> Result<String, String> {
     let stem = std::path::Path::new(name).file_stem();
     let own = serde_json::Value::from(stem.map_or("own".into(), |s| s.to_string_lossy()));
     let input_name = serde_json::Value::from(input.name.as_str());
+    // Messages are one line, and JSON may be.
     let mut text = format!(
-        "{{\n  \"name\": {own},\n  \"precision\": \"f32\",\n  \"licence\": \"?\",\n  \"attribution\": \"?\",\n  \"input\": {{\"name\": {input_name}, \"colour\": \"rgb\", \
-         \"mean\": [123.675, 116.28, 103.53], \"std\": [58.395, 57.12, 57.375], \"multiple_of\": 32}},\n  \"taps\": [\n{}\n  ]\n}}\n",
-        taps.join(",\n")
+        "{{\"name\": {own}, \"precision\": \"f32\", \"licence\": \"?\", \"attribution\": \"?\", \"input\": {{\"name\": {input_name}, \"colour\": \"rgb\", \
+         \"mean\": [123.675, 116.28, 103.53], \"std\": [58.395, 57.12, 57.375], \"multiple_of\": 32}}, \"taps\": [{}]}} ",
+        taps.join(", ")
     );
     let _ = write!(
         text,
@@ -106,7 +107,7 @@ mod tests {
     fn the_description_of_a_shipped_network_is_found_in_its_file() {
         let file = backbone("efficientnet-lite0-f32").expect("shipped");
         let text = to_write("own/lite.onnx", &file.onnx).expect("a network");
-        let json = text.split("\nCheck:").next().expect("JSON");
+        let json = text.split(" Check:").next().expect("JSON");
         let spec: BackboneSpec = serde_json::from_str(json).expect("a description");
         assert_eq!(
             (spec.name.as_str(), &spec.input.name),

@@ -186,8 +186,13 @@ impl FittedProduct {
 }
 
 fn summary(method: &Method) -> Vec<String> {
-    let choice = method.choice.as_ref();
-    choice.map_or(Vec::new(), |choice| choice.summary(method).to_vec())
+    let Some(choice) = &method.choice else {
+        return Vec::new();
+    };
+    let [compared, taken, why] = choice.summary(method);
+    // The figures behind the first sentence are for those who ask for all.
+    let why = why.split("; ").next().unwrap_or_default().to_owned();
+    vec![compared, taken, why]
 }
 
 /// The members of an ensemble and their gain.

@@ -9,7 +9,7 @@ use crate::error::TrainError;
 use crate::fit::outliers::Outlier;
 use crate::fit::report::FitReport;
 use crate::metrics::{CONFIDENCE, Share};
-use partgate::product::{Operating, Product};
+use partgate::product::{BudgetPoint, Operating, Product};
 use partgate::view::{Cell, Curve, Curves, Figure, Group, Histogram, Mark, Page, Tone};
 
 /// Pictures of one kind on a page.
@@ -28,7 +28,7 @@ pub(crate) fn fit_page(
     let mut page = Page::new(format!("Fit of {}", report.name));
     page.paragraph(&format!(
         "Fitted on {} good images. Everything here comes from good images alone: each was scored by banks that had not seen it (held out), \
-         and copies of good images were damaged by a program. Real defects can differ; `partgate-train validate` shows them.",
+         and copies of good images were damaged by a program. Real defects can differ: validate on them.",
         report.images
     ));
     page.figures(&key_figures(report));
@@ -52,6 +52,15 @@ pub(crate) fn fit_page(
     Ok(page.finish())
 }
 
+/// What so many good images prove about a threshold: rounded up, because a bound must stay one.
+fn proves(point: &BudgetPoint, operating: &Operating) -> String {
+    format!(
+        "at most {:.1} % at {:.0} %",
+        (1000.0 * point.at_most).ceil() / 10.0,
+        100.0 * operating.confidence
+    )
+}
+
 fn key_figures(report: &FitReport) -> Vec<Figure> {
     let goods = report.held_out_scores.len();
     let unknown = report.thresholds.unknown.threshold;
@@ -60,6 +69,8 @@ fn key_figures(report: &FitReport) -> Vec<Figure> {
         .iter()
         .filter(|&&s| s > unknown)
         .count();
+    let mut points = report.operating.points.iter();
+    let own = points.find(|point| point.threshold == unknown);
     let [caught, copies] = report.caught();
     let count = Figure::new("Good images", report.images.to_string());
     let mut figures = vec![
@@ -67,8 +78,12 @@ fn key_figures(report: &FitReport) -> Vec<Figure> {
             None => count,
             Some(left_out) => count.noted(format!("{left_out} left out")),
         },
-        Figure::new("Held-out goods rejected", format!("{above} of {goods}"))
-            .noted(stands_for(above, goods).unwrap_or_default()),
+        Figure::new("Held-out goods rejected", format!("{above} of {goods}")).noted(
+            own.map_or_else(
+                || stands_for(above, goods).unwrap_or_default(),
+                |point| proves(point, &report.operating),
+            ),
+        ),
     ];
     if copies > 0 {
         figures.push(
@@ -104,6 +119,10 @@ fn choice(page: &mut Page, report: &FitReport) {
         let mut words = line.chars();
         let first = words.next().map(|c| c.to_uppercase().to_string());
         page.paragraph(&format!("{}{}.", first.unwrap_or_default(), words.as_str()));
+    }
+    // The first sentence is among the lines above.
+    for sentence in choice.reason.split("; ").skip(1) {
+        page.paragraph(&format!("{sentence}."));
     }
     if choice.candidates.len() < 2 {
         return;
@@ -150,6 +169,9 @@ fn operating_points(page: &mut Page, report: &FitReport) {
         "What each threshold rejects. The band around the good parts is the 95 % interval of so many images; the curves of damage are copies of good images, by the side of the damage in pixels of the picture.",
     );
     page.curves(&curves(report));
+    page.paragraph(
+        "Budget: the share of good parts that is expected above the threshold. The command calibrate with --budget moves it later, without the images.",
+    );
     let sizes = operating.sizes();
     let mut headers = vec![
         "Budget".to_owned(),
@@ -164,10 +186,7 @@ fn operating_points(page: &mut Page, report: &FitReport) {
         let mut row = vec![
             Cell::Text(format!("{} %{mark}", 100.0 * point.budget)),
             Cell::Number(format!("{:.4}", point.threshold)),
-            Cell::Titled(
-                format!("{above} of {goods}"),
-                stands_for(above, goods).unwrap_or_default(),
-            ),
+            Cell::Titled(format!("{above} of {goods}"), proves(point, operating)),
         ];
         row.extend(sizes.iter().map(|class| {
             let caught = operating.caught(class, point.threshold);
@@ -178,9 +197,6 @@ fn operating_points(page: &mut Page, report: &FitReport) {
     let rows: Vec<Vec<Cell>> = rows.collect();
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     page.table(&headers, &rows);
-    page.paragraph(
-        "Budget: the share of good parts that is expected above the threshold. `partgate-train calibrate --budget` moves it later, without the images.",
-    );
 }
 
 /// Scores of the held-out good images and of the damaged copies.
@@ -316,7 +332,7 @@ fn outliers(
     );
     if let Some(cost) = &report.outlier_cost {
         page.paragraph(&format!(
-            "The UNKNOWN threshold is {:.4} with them and about {:.4} without, which would reject {} instead of {}. `fit --drop-outliers` leaves them out.",
+            "The UNKNOWN threshold is {:.4} with them and about {:.4} without, which would reject {} instead of {}. The option --drop-outliers leaves them out.",
             cost.thresholds[0],
             cost.thresholds[1],
             copies([cost.caught[1], cost.copies]),

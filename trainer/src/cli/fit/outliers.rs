@@ -22,10 +22,18 @@ pub(super) fn fit_without_outliers(
     images: GoodImages,
     mut settings: Settings,
 ) -> Result<Fitted, TrainError> {
+    // What stands out can lift the threshold so high that a product would be refused. It is not
+    // written, so its refusal does not matter.
+    let force = std::mem::replace(&mut settings.force, true);
     let product = fit::fit(&images, &settings)?;
+    settings.force = force;
     let report = &product.report;
     let count = report.outliers.len();
+    if count == 0 && (force || report.forced.is_empty()) {
+        return Ok(Fitted { images, product });
+    }
     if count == 0 {
+        let product = fit::fit(&images, &settings)?;
         return Ok(Fitted { images, product });
     }
     let all = images.paths.len();

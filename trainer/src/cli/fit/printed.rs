@@ -188,6 +188,9 @@ pub(super) fn print(report: &FitReport, output: &Path, verbose: bool) {
         for line in choice.lines() {
             println!("    {line}");
         }
+        for sentence in choice.reason.split("; ").skip(1) {
+            println!("    {sentence}");
+        }
     }
     // What was chosen and why is in the lines above.
     for (name, sentence) in report.method.iter().filter(|(name, _)| *name != "chosen") {
