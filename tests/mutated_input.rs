@@ -57,7 +57,7 @@ fn pictures() -> Vec<Vec<u8>> {
 }
 
 /// Makes the checksums of a PNG right again, most of the time.
-fn seal_png(bytes: &mut Vec<u8>, rng: &mut Rng) {
+fn seal_png(bytes: &mut [u8], rng: &mut Rng) {
     if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") || rng.below(8) == 0 {
         return;
     }
@@ -111,29 +111,33 @@ fn pictures_of_any_bytes() {
     let folder = tempfile::tempdir().expect("folder");
     let mask = folder.path().join("mask.png");
     let turns = std::cell::Cell::new(0u32);
-    run(&target, seal_png, |bytes| {
-        let name = Path::new("mutated.png");
-        turns.set(turns.get().wrapping_add(1));
-        // Masks are read by another way, from a file: less often, because files are slow.
-        if turns.get().is_multiple_of(16) {
-            std::fs::write(&mask, bytes).expect("write");
-            let _ = read_with_opacity(&mask);
-        }
-        let upright = Reading {
-            upright: turns.get().is_multiple_of(2),
-            ..Reading::default()
-        };
-        let decoded = decode_picture(bytes, name, upright).is_ok();
-        let mut raw = RawFrame::with_capacity(bytes.len());
-        (raw.bytes, raw.format) = (bytes.to_vec(), PixelFormat::Mjpeg);
-        let mut frame = Frame::blank();
-        let _ = decode(&raw, &mut frame);
-        decoded
-    });
+    run(
+        &target,
+        |bytes, rng| seal_png(bytes, rng),
+        |bytes| {
+            let name = Path::new("mutated.png");
+            turns.set(turns.get().wrapping_add(1));
+            // Masks are read by another way, from a file: less often, because files are slow.
+            if turns.get().is_multiple_of(16) {
+                std::fs::write(&mask, bytes).expect("write");
+                let _ = read_with_opacity(&mask);
+            }
+            let upright = Reading {
+                upright: turns.get().is_multiple_of(2),
+                ..Reading::default()
+            };
+            let decoded = decode_picture(bytes, name, upright).is_ok();
+            let mut raw = RawFrame::with_capacity(bytes.len());
+            (raw.bytes, raw.format) = (bytes.to_vec(), PixelFormat::Mjpeg);
+            let mut frame = Frame::blank();
+            let _ = decode(&raw, &mut frame);
+            decoded
+        },
+    );
 }
 
 /// Head, manifest and sections of a bundle with their digests made right again.
-fn seal_bundle(bytes: &mut Vec<u8>, rng: &mut Rng) {
+fn seal_bundle(bytes: &mut [u8], rng: &mut Rng) {
     if bytes.len() < 192 || rng.below(8) == 0 {
         return;
     }
@@ -191,7 +195,7 @@ fn bundles_of_any_bytes() {
         longest: Duration::from_secs(10),
         foreign: &[],
     };
-    run(&target, seal_bundle, open_bundle);
+    run(&target, |bytes, rng| seal_bundle(bytes, rng), open_bundle);
 }
 
 /// Every section in turn is changed, and the bundle is written again around it, so that all digests

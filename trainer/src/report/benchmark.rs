@@ -32,10 +32,14 @@ pub(crate) struct Comparison {
 /// Pictures of one kind of mistake in one category.
 const SHOWN: usize = 6;
 
-/// A column of the table: its head, and the cell of a report, or of the means where there is none.
+/// The cell of a report, from its figures and those of the plain bank; of the means where there is no
+/// report.
+type Cell = Box<dyn Fn(Option<&ValidationReport>, &Figures, &Figures) -> String>;
+
+/// A column of the table: its head and its cells.
 struct Column {
     head: &'static str,
-    cell: Box<dyn Fn(Option<&ValidationReport>, &Figures, &Figures) -> String>,
+    cell: Cell,
 }
 
 /// The columns between the names and the times. A column that no category has a value for is left out,
