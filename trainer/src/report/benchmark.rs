@@ -34,12 +34,12 @@ const SHOWN: usize = 6;
 
 /// The cell of a report, from its figures and those of the plain bank; of the means where there is no
 /// report.
-type Cell = Box<dyn Fn(Option<&ValidationReport>, &Figures, &Figures) -> String>;
+type CellOf = Box<dyn Fn(Option<&ValidationReport>, &Figures, &Figures) -> String>;
 
 /// A column of the table: its head and its cells.
 struct Column {
     head: &'static str,
-    cell: Cell,
+    cell: CellOf,
 }
 
 /// The columns between the names and the times. A column that no category has a value for is left out,
