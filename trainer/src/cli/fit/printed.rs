@@ -206,6 +206,11 @@ pub(super) fn print(report: &FitReport, output: &Path, verbose: bool) {
     }
     println!("  {}", report.operating.legend());
     print_outliers(report);
+    print_end(report);
+}
+
+/// The light, the size of the bundle and where the time went.
+fn print_end(report: &FitReport) {
     for line in report.light.iter().flat_map(|light| light.in_words()) {
         println!("  light    {line}");
     }
