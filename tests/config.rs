@@ -48,6 +48,8 @@ min_free_mib = 1
 log_max_mib = 1
 [control]
 socket = "control.sock"
+[trust]
+allow_unsigned = true
 "#,
         text(&bundle::demo())
     );

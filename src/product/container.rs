@@ -1,10 +1,11 @@
 //! The file: header, manifest, 64-byte-aligned sections. Every byte is covered by a digest or a rule,
-//! so every flipped bit and every cut is detected.
+//! so every flipped bit and every cut is detected. If the bundle is signed, its signature covers the same
+//! bytes.
 //!
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
 //!   8  format version   4  little-endian: 3, or 2 for what format 2 can hold
-//!  12  signature scheme 4  0 none, 1 Ed25519 over the manifest bytes
+//!  12  signature scheme 4  0 none, 1 Ed25519 (what is signed: [`signing`])
 //!  16  manifest length  8
 //!  24  file length      8
 //!  32  manifest BLAKE3 32
@@ -17,6 +18,8 @@
 
 use super::earlier::ManifestV1;
 use super::manifest::{DType, Manifest, Section, SectionKind};
+use super::signing;
+use crate::keys::PublicKey;
 use thiserror::Error;
 
 /// First bytes of every bundle. As in PNG, the line ends detect a transfer in text mode.
@@ -30,7 +33,7 @@ const EARLIER_FORMAT: u32 = 2;
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;
 const MAX_SECTIONS: usize = 1024;
-const HEADER: usize = 192;
+pub(super) const HEADER: usize = 192;
 const ALIGN: usize = 64;
 
 /// Why bytes are not a usable bundle.
@@ -79,6 +82,14 @@ pub enum ContainerError {
         /// The scheme.
         scheme: u32,
     },
+    /// The signature is not that of these contents.
+    #[error(
+        "the signature by key {key} does not fit the contents: the bundle was changed after it was signed; get it again from where it was signed"
+    )]
+    Forged {
+        /// The key that the bundle names.
+        key: PublicKey,
+    },
     /// The manifest does not parse.
     #[error("the manifest cannot be read: {message}")]
     Manifest {
@@ -112,13 +123,24 @@ pub enum ContainerError {
 pub enum Signature {
     /// Nobody.
     Unsigned,
-    /// Ed25519. Verification needs the board's trusted keys and is part of the installation.
+    /// Ed25519. The signature of a bundle that was opened is that of its contents; whether the key is
+    /// trusted is a question to [`crate::keys::TrustedKeys`].
     Ed25519 {
         /// The signer's public key.
-        public_key: [u8; 32],
-        /// Signature of the manifest's bytes.
+        public_key: PublicKey,
+        /// The signature.
         signature: Box<[u8; 64]>,
     },
+}
+
+impl Signature {
+    /// The key of the signer; None: nobody signed.
+    pub fn signer(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Unsigned => None,
+            Self::Ed25519 { public_key, .. } => Some(public_key),
+        }
+    }
 }
 
 /// Bytes of one section to be written.
@@ -221,7 +243,7 @@ pub fn write(
         Signature::Ed25519 {
             public_key,
             signature,
-        } => (1, *public_key, signature.clone()),
+        } => (1, public_key.0, signature.clone()),
     };
     out[0..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&format_of(&manifest).to_le_bytes());
@@ -231,9 +253,24 @@ pub fn write(
     out[32..64].copy_from_slice(blake3::hash(&encoded).as_bytes());
     out[64..96].copy_from_slice(&key);
     out[96..160].copy_from_slice(&signed[..]);
-    let digest = *blake3::hash(&out[..160]).as_bytes();
-    out[160..192].copy_from_slice(&digest);
+    seal(&mut out);
     Ok(out)
+}
+
+/// Writes the digest of the header.
+fn seal(bytes: &mut [u8]) {
+    let digest = *blake3::hash(&bytes[..160]).as_bytes();
+    bytes[160..HEADER].copy_from_slice(&digest);
+}
+
+/// `bytes`, a bundle that was read before, with another signature.
+pub(super) fn set_signature(bytes: &mut [u8], key: &PublicKey, sign: impl Fn(&[u8]) -> [u8; 64]) {
+    bytes[12..16].copy_from_slice(&1u32.to_le_bytes());
+    bytes[64..96].copy_from_slice(&key.0);
+    let length = u64::from_le_bytes(array(bytes, 16)) as usize;
+    let signature = sign(&signing::message(bytes, length));
+    bytes[96..160].copy_from_slice(&signature);
+    seal(bytes);
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -316,7 +353,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
     let signature = match scheme {
         0 if bytes[64..160].iter().all(|&b| b == 0) => Signature::Unsigned,
         1 => Signature::Ed25519 {
-            public_key: array(bytes, 64),
+            public_key: PublicKey(array(bytes, 64)),
             signature: Box::new(array(bytes, 96)),
         },
         _ => return Err(ContainerError::Signature { scheme }),
@@ -328,6 +365,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
             what: "the manifest".into(),
         });
     }
+    signing::verify(&signature, bytes, length as usize)?;
     let manifest: Manifest = match format {
         1 => decode::<ManifestV1>(encoded)?.into(),
         _ => decode(encoded)?,

@@ -8,6 +8,7 @@ mod inputs;
 mod manifest;
 mod member;
 mod operating;
+mod signing;
 mod words;
 
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
@@ -21,6 +22,7 @@ pub use manifest::{
 };
 pub use member::MemberData;
 pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
+pub use signing::{check, sign};
 
 use crate::backbone::{GeometryError, SpecError};
 use crate::frame::file::{ImageFileError, decode_frame};

@@ -3,6 +3,7 @@
 use partgate::backbone::{BackboneError, GeometryError};
 use partgate::frame::file::ImageFileError;
 use partgate::inspection::InspectionError;
+use partgate::keys::{KeyFileError, Refusal, TrustedKeysError};
 use partgate::network::NetworkError;
 use partgate::product::{ContainerError, ProductError};
 use std::path::PathBuf;
@@ -30,6 +31,12 @@ pub(crate) enum TrainError {
     Metric(#[from] MetricError),
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    #[error(transparent)]
+    Keys(#[from] TrustedKeysError),
+    #[error("{}: not trusted", path.display())]
+    Refused { path: PathBuf, source: Refusal },
     #[error("the bundle cannot be written")]
     Container(#[from] ContainerError),
     #[error("{}: {problem}", path.display())]

@@ -6,6 +6,7 @@ mod calibrate;
 mod damage;
 pub(crate) mod fit;
 mod risk;
+mod signing;
 mod validate;
 
 use crate::error::TrainError;
@@ -20,7 +21,7 @@ Exit codes:
   1  unexpected failure
   2  the command line is wrong
   3  an image, folder or setting cannot be used
-  4  a bundle cannot be used
+  4  a bundle cannot be used, or `verify` does not trust it
 
 Examples:
   partgate-train fit photos/of/good/parts -o lid.pgp
@@ -30,7 +31,9 @@ Examples:
   partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
   partgate-train benchmark DATA --out figures
   partgate-train ablate DATA/bottle
-  partgate-train damage photos/of/good/parts look --sheet look.png";
+  partgate-train damage photos/of/good/parts look --sheet look.png
+  partgate-train keygen plant-7 && partgate-train sign lid.pgp --key plant-7.secret
+  partgate-train verify lid.pgp --keys .";
 
 /// Fits products from good images only, validates and calibrates them.
 #[derive(Parser)]
@@ -54,6 +57,12 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Damage good images synthetically, to see what training sees
     Damage(damage::DamageArgs),
+    /// Make a key that signs bundles
+    Keygen(signing::KeygenArgs),
+    /// Sign a bundle
+    Sign(signing::SignArgs),
+    /// Say who signed a bundle, and whether a board would trust it
+    Verify(signing::VerifyArgs),
 }
 
 /// Options that every command has.
@@ -186,13 +195,16 @@ pub(crate) fn main() -> ExitCode {
         Command::Benchmark(args) => benchmark::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Damage(args) => damage::run(&args),
+        Command::Keygen(args) => signing::keygen(&args),
+        Command::Sign(args) => signing::sign_bundle(&args),
+        Command::Verify(args) => signing::verify(&args),
     };
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };
     print_error(&error);
     ExitCode::from(match error {
-        TrainError::Product(_) => 4,
+        TrainError::Product(_) | TrainError::Refused { .. } => 4,
         TrainError::Json(_) | TrainError::Container(_) => 1,
         _ => 3,
     })
