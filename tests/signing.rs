@@ -136,8 +136,7 @@ fn sections_and_manifests_and_signatures_of_another_bundle_are_refused() {
                 continue;
             }
             sections[at] = with.clone();
-            let mut bytes =
-                write(of_a.0.clone(), &sections, &Signature::Unsigned).expect("write");
+            let mut bytes = write(of_a.0.clone(), &sections, &Signature::Unsigned).expect("write");
             for signature in [&a, &b] {
                 bytes[12..16].copy_from_slice(&1u32.to_le_bytes());
                 bytes[64..160].copy_from_slice(&signature[64..160]);

@@ -16,6 +16,7 @@ mod memory;
 mod output_folder;
 mod progress;
 mod render;
+mod report;
 mod run;
 mod score;
 mod selftest;
@@ -101,6 +102,7 @@ enum Command {
     Capture(capture::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
+    Report(report::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     Log(log::Arguments),
@@ -263,6 +265,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Capture(arguments) => capture::run(&arguments, &mut out),
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
+        Command::Report(arguments) => report::run(&arguments, &mut out),
         Command::Completions(arguments) => completions::run(&arguments, &mut out),
         Command::Man(arguments) => man::run(&arguments, &mut out),
         Command::Log(arguments) => log::run(&arguments, &mut out),

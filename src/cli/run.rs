@@ -10,9 +10,9 @@ use partgate::config::{CameraSource, LineConfig, ProductPlace, TriggerKind};
 use partgate::frame::Frame;
 use partgate::frame::decode;
 use partgate::inspection::Inspector;
+use partgate::keys::Origin;
 use partgate::line::devices::{LatchedAlarm, Outputs};
 use partgate::network::Threads;
-use partgate::keys::Origin;
 use partgate::product::Product;
 use partgate::record::{
     Drift, Metrics, MetricsServer, ProductLabel, RecordLock, RecordLockError, Recorder, Sampler,
@@ -20,13 +20,13 @@ use partgate::record::{
 use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::keepalive::Keepalive;
-use partgate::store::{Folder, Store};
 use partgate::station::{
     AlarmLatch, End, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
     SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, VisionEnd,
     choose, controller_settings, give_up, inputs, note_restart, open_accepted, outputs,
     safe_outputs, sanity, source, standing_at_start, supervise,
 };
+use partgate::store::{Folder, Store};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// starts it again. SIGTERM and Ctrl-C end both in an orderly way.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle. If the product does not score here as in\nthe fit, the line stays not ready; `selftest` then ends with 5."
+    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle is refused or cannot be used, 5 the product of\na store does not score here as in the fit, and there is no other one. With a bundle file the line\nstays not ready instead; `selftest` then ends with 5."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration

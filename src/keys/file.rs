@@ -128,10 +128,16 @@ impl PublicKeyFile {
         let [name, role, key] = fields(path, PUBLIC, "key")?;
         let (name, role) = (checked_name(path, name)?, checked_role(path, &role)?);
         let Some(key) = PublicKey::from_hex(&key) else {
-            return problem(path, "`key` is not 64 hexadecimal digits; copy the file again");
+            return problem(
+                path,
+                "`key` is not 64 hexadecimal digits; copy the file again",
+            );
         };
         if ed25519_dalek::VerifyingKey::from_bytes(&key.0).map_or(true, |key| key.is_weak()) {
-            return problem(path, "`key` is not an Ed25519 public key; copy the file again");
+            return problem(
+                path,
+                "`key` is not an Ed25519 public key; copy the file again",
+            );
         }
         Ok(Self { name, role, key })
     }
@@ -249,7 +255,10 @@ pub(super) fn short_text(path: &Path, limit: u64) -> Result<String, KeyFileError
     };
     let text: String = read().map_err(failed(path, "reading"))?;
     if text.len() as u64 > limit {
-        return problem(path, format!("longer than {limit} bytes; this is no key file"));
+        return problem(
+            path,
+            format!("longer than {limit} bytes; this is no key file"),
+        );
     }
     Ok(text)
 }
@@ -275,7 +284,12 @@ fn fields(path: &Path, head: &str, last: &str) -> Result<[String; 3], KeyFileErr
         });
         match field {
             Some((at, value)) if found[at].is_none() => found[at] = Some(value),
-            _ => return problem(path, format!("the line `{line}` is not known or there twice")),
+            _ => {
+                return problem(
+                    path,
+                    format!("the line `{line}` is not known or there twice"),
+                );
+            }
         }
     }
     match found {
@@ -289,9 +303,7 @@ fn checked_name(path: &Path, name: String) -> Result<String, KeyFileError> {
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
         return problem(
             path,
-            format!(
-                "the name `{name}` is not 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`"
-            ),
+            format!("the name `{name}` is not 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`"),
         );
     }
     Ok(name)

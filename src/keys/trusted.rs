@@ -218,7 +218,11 @@ impl TrustedKeys {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn judge(&self, signer: Option<&PublicKey>, policy: TrustPolicy) -> Result<Origin, Refusal> {
+    pub fn judge(
+        &self,
+        signer: Option<&PublicKey>,
+        policy: TrustPolicy,
+    ) -> Result<Origin, Refusal> {
         let Some(key) = signer else {
             return if policy.allow_unsigned {
                 Ok(Origin::Unsigned)
@@ -295,10 +299,15 @@ mod tests {
         secret.create(&path).expect("written");
         let again = SecretKeyFile::open(&path).expect("read");
         assert_eq!(again.public(), secret.public());
-        assert!(matches!(secret.create(&path), Err(KeyFileError::Exists { .. })));
+        assert!(matches!(
+            secret.create(&path),
+            Err(KeyFileError::Exists { .. })
+        ));
         let mode = std::os::unix::fs::MetadataExt::mode(&path.metadata().expect("file"));
         assert_eq!(mode & 0o077, 0);
-        let error = PublicKeyFile::open(&path).expect_err("a secret").to_string();
+        let error = PublicKeyFile::open(&path)
+            .expect_err("a secret")
+            .to_string();
         assert!(error.contains("keep it at the desk"), "{error}");
         let public = folder.path().join("a.key");
         secret.public().create(&public).expect("written");
@@ -306,7 +315,11 @@ mod tests {
         let message = b"a bundle";
         let signed = again.sign(message);
         assert!(super::super::verify(&secret.public().key, message, &signed));
-        assert!(!super::super::verify(&secret.public().key, b"another", &signed));
+        assert!(!super::super::verify(
+            &secret.public().key,
+            b"another",
+            &signed
+        ));
     }
 
     #[test]
@@ -314,7 +327,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("x.key");
         let public = key("plant-7", Role::Production).public();
-        let good = format!("partgate public key\nname: a\nrole: test\nkey: {}\n", public.key);
+        let good = format!(
+            "partgate public key\nname: a\nrole: test\nkey: {}\n",
+            public.key
+        );
         for (text, part) in [
             ("", "first line"),
             ("partgate public key\nname: a\nrole: test\n", "missing"),
@@ -322,21 +338,36 @@ mod tests {
             (&good.replace("name: a", "name: a b"), "`a b`"),
             (&good.replace("name: a", "name: a\nname: a"), "twice"),
             (&good.replace("key: ", "key: 0"), "64 hexadecimal"),
-            (&format!("partgate public key\nname: a\nrole: test\nkey: 01{:062}\n", 0), "not an Ed25519"),
+            (
+                &format!(
+                    "partgate public key\nname: a\nrole: test\nkey: 01{:062}\n",
+                    0
+                ),
+                "not an Ed25519",
+            ),
             (&"x".repeat(5000), "longer than"),
         ] {
             std::fs::write(&path, text).expect("write");
-            let error = TrustedKeys::open(folder.path()).expect_err(part).to_string();
+            let error = TrustedKeys::open(folder.path())
+                .expect_err(part)
+                .to_string();
             assert!(error.contains(part) && error.contains("x.key"), "{error}");
         }
         std::fs::write(&path, &good).expect("write");
         std::fs::write(folder.path().join(REVOKED), "# none\n\nnonsense\n").expect("write");
-        let error = TrustedKeys::open(folder.path()).expect_err("list").to_string();
+        let error = TrustedKeys::open(folder.path())
+            .expect_err("list")
+            .to_string();
         assert!(error.contains("revoked:3"), "{error}");
         std::fs::write(folder.path().join(REVOKED), "").expect("write");
-        std::fs::write(folder.path().join("y.key"), good.replace("test", "production"))
-            .expect("write");
-        let error = TrustedKeys::open(folder.path()).expect_err("twice").to_string();
+        std::fs::write(
+            folder.path().join("y.key"),
+            good.replace("test", "production"),
+        )
+        .expect("write");
+        let error = TrustedKeys::open(folder.path())
+            .expect_err("twice")
+            .to_string();
         assert!(error.contains("two names or roles"), "{error}");
     }
 
@@ -369,15 +400,24 @@ mod tests {
             open().judge(Some(&public(&lab)), strict),
             Err(Refusal::TestKey { .. })
         ));
-        let origin = open().judge(Some(&public(&lab)), loose).expect("a test line");
+        let origin = open()
+            .judge(Some(&public(&lab)), loose)
+            .expect("a test line");
         assert_eq!(origin.to_string(), "signed by TEST KEY lab");
         assert_eq!(open().judge(None, strict), Err(Refusal::Unsigned));
         assert_eq!(open().judge(None, loose), Ok(Origin::Unsigned));
         let list = format!("{} lost laptop # 2026\n", public(&old));
         std::fs::write(folder.path().join(REVOKED), list).expect("write");
-        let refused = open().judge(Some(&public(&old)), loose).expect_err("revoked");
-        assert!(refused.to_string().contains("revoked (lost laptop)"), "{refused}");
-        open().judge(Some(&public(&new)), strict).expect("the new key");
+        let refused = open()
+            .judge(Some(&public(&old)), loose)
+            .expect_err("revoked");
+        assert!(
+            refused.to_string().contains("revoked (lost laptop)"),
+            "{refused}"
+        );
+        open()
+            .judge(Some(&public(&new)), strict)
+            .expect("the new key");
         assert_eq!(open().keys().count(), 2);
     }
 }

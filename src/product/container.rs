@@ -5,7 +5,7 @@
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
 //!   8  format version   4  little-endian: 3, or 2 for what format 2 can hold
-//!  12  signature scheme 4  0 none, 1 Ed25519 (what is signed: [`signing`])
+//!  12  signature scheme 4  0 none, 1 Ed25519 (what is signed: `signature.rs`)
 //!  16  manifest length  8
 //!  24  file length      8
 //!  32  manifest BLAKE3 32
@@ -18,7 +18,7 @@
 
 use super::earlier::ManifestV1;
 use super::manifest::{DType, Manifest, Section, SectionKind};
-use super::signing;
+use super::signature::{HEADER, Signature};
 use crate::keys::PublicKey;
 use thiserror::Error;
 
@@ -33,7 +33,6 @@ const EARLIER_FORMAT: u32 = 2;
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;
 const MAX_SECTIONS: usize = 1024;
-pub(super) const HEADER: usize = 192;
 const ALIGN: usize = 64;
 
 /// Why bytes are not a usable bundle.
@@ -116,31 +115,6 @@ pub enum ContainerError {
         /// The limit.
         limit: u64,
     },
-}
-
-/// Who signed the manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// Nobody.
-    Unsigned,
-    /// Ed25519. The signature of a bundle that was opened is that of its contents; whether the key is
-    /// trusted is a question to [`crate::keys::TrustedKeys`].
-    Ed25519 {
-        /// The signer's public key.
-        public_key: PublicKey,
-        /// The signature.
-        signature: Box<[u8; 64]>,
-    },
-}
-
-impl Signature {
-    /// The key of the signer; None: nobody signed.
-    pub fn signer(&self) -> Option<&PublicKey> {
-        match self {
-            Self::Unsigned => None,
-            Self::Ed25519 { public_key, .. } => Some(public_key),
-        }
-    }
 }
 
 /// Bytes of one section to be written.
@@ -268,7 +242,7 @@ pub(super) fn set_signature(bytes: &mut [u8], key: &PublicKey, sign: impl Fn(&[u
     bytes[12..16].copy_from_slice(&1u32.to_le_bytes());
     bytes[64..96].copy_from_slice(&key.0);
     let length = u64::from_le_bytes(array(bytes, 16)) as usize;
-    let signature = sign(&signing::message(bytes, length));
+    let signature = sign(&super::signature::message(bytes, length));
     bytes[96..160].copy_from_slice(&signature);
     seal(bytes);
 }
@@ -365,7 +339,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
             what: "the manifest".into(),
         });
     }
-    signing::verify(&signature, bytes, length as usize)?;
+    if let Some(key) = signature
+        .signer()
+        .filter(|_| !signature.fits(bytes, length as usize))
+    {
+        return Err(ContainerError::Forged { key: *key });
+    }
     let manifest: Manifest = match format {
         1 => decode::<ManifestV1>(encoded)?.into(),
         _ => decode(encoded)?,

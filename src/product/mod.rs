@@ -8,10 +8,11 @@ mod inputs;
 mod manifest;
 mod member;
 mod operating;
+mod signature;
 mod signing;
 mod words;
 
-pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
+pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
 pub use inputs::{Inputs, OtherView};
@@ -22,6 +23,7 @@ pub use manifest::{
 };
 pub use member::MemberData;
 pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
+pub use signature::Signature;
 pub use signing::{check, sign};
 
 use crate::backbone::{GeometryError, SpecError};

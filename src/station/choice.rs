@@ -130,9 +130,15 @@ fn choose_in(config: &LineConfig, settings: &StoreSettings) -> Result<Chosen, Ch
     let mut held = Held::take(folder, PATIENCE).map_err(of_store)?;
     // Each pass gives a product up, and there are two.
     for _ in 0..=Slot::ALL.len() {
-        held.store.note(|trial| trial.starts += 1).map_err(of_store)?;
+        held.store
+            .note(|trial| trial.starts += 1)
+            .map_err(of_store)?;
         let on_trial = held.store.state().trial().copied();
-        let (slot, _) = held.store.state().active().ok_or_else(|| of_store(StoreError::Empty))?;
+        let (slot, _) = held
+            .store
+            .state()
+            .active()
+            .ok_or_else(|| of_store(StoreError::Empty))?;
         let over = match on_trial.and_then(|trial| trial.end(&settings.limits())) {
             Some(TrialEnd::Return(why)) => Some(why),
             // The line confirms while it runs.

@@ -223,7 +223,10 @@ impl<'a> GateThread<'a> {
     /// Whether the line ends here for another product: no part is on its way, or there was no gap for
     /// too long. Parts that are on their way then are rejected.
     fn may_switch(&mut self) -> bool {
-        let wanted = self.watched.switch.is_some_and(|s| s.load(Ordering::Relaxed));
+        let wanted = self
+            .watched
+            .switch
+            .is_some_and(|s| s.load(Ordering::Relaxed));
         if !wanted {
             return false;
         }
@@ -235,7 +238,7 @@ impl<'a> GateThread<'a> {
         }
         self.executor.now = now;
         let detail = format_args!("another product is to run; {under_way} parts under way");
-        self.executor.event(EventKind::Product, "switch", detail);
+        self.executor.event(EventKind::Product, "product", detail);
         true
     }
 
@@ -251,6 +254,16 @@ impl<'a> GateThread<'a> {
             metrics.changed_on_disk(name);
         }
         self.executor.now = clock::now();
+        if self.watched.switch.is_some() {
+            let product = self.executor.observers.product;
+            let [name, digest, origin] = [
+                product.name.as_str(),
+                product.digest.as_str(),
+                product.origin.as_str(),
+            ];
+            let detail = format_args!("{name}, {digest}, {origin}");
+            self.executor.event(EventKind::Product, "product", detail);
+        }
         for name in history.newly_changed.names() {
             let detail = "the line goes on with what it was started with, until it is started anew";
             self.executor.event(EventKind::ChangedOnDisk, name, detail);

@@ -32,7 +32,9 @@ pub enum Unproven {
     #[error("a golden image cannot be read")]
     Golden(#[source] ImageFileError),
     /// The bundle has nothing to prove itself with.
-    #[error("the bundle has no golden images, so nothing can be compared; fit it again with partgate-train")]
+    #[error(
+        "the bundle has no golden images, so nothing can be compared; fit it again with partgate-train"
+    )]
     NoGoldens,
     /// A golden image has another result here.
     #[error("{}", disagreement(.0))]
@@ -139,8 +141,12 @@ pub fn prove(
         return Err(Unproven::Disagrees(goldens));
     }
     let kinds = product.manifest().goldens.iter().map(|golden| golden.kind);
-    let damaged = kinds.zip(&goldens).filter(|(kind, _)| *kind == GoldenKind::Damaged);
-    let rejected = damaged.filter(|(_, golden)| golden.verdict != Verdict::Ok).count();
+    let damaged = kinds
+        .zip(&goldens)
+        .filter(|(kind, _)| *kind == GoldenKind::Damaged);
+    let rejected = damaged
+        .filter(|(_, golden)| golden.verdict != Verdict::Ok)
+        .count();
     if rejected == 0 {
         return Err(Unproven::NoChallenge);
     }
@@ -149,10 +155,18 @@ pub fn prove(
     let budget = line.and_then(LineConfig::inspection_budget);
     let timeout = line.map(|line| line.inference.timeout);
     if let Some(limit) = budget.filter(|&budget| median > budget) {
-        return Err(Unproven::Slow { median, longest, limit });
+        return Err(Unproven::Slow {
+            median,
+            longest,
+            limit,
+        });
     }
     if let Some(limit) = timeout.filter(|&timeout| longest > timeout) {
-        return Err(Unproven::Slow { median, longest, limit });
+        return Err(Unproven::Slow {
+            median,
+            longest,
+            limit,
+        });
     }
     Ok(Proof {
         goldens,

@@ -1,6 +1,7 @@
 //! The history: one entry per step, only ever appended, chained by checksums as the event log is.
 
 use super::disk::Disk;
+use super::head::Head;
 use super::state::{Identity, Slot};
 use crate::record::chain;
 use serde::{Deserialize, Serialize};
@@ -51,17 +52,6 @@ pub struct Entry {
     pub why: Option<String>,
 }
 
-/// How far the history counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// Bytes.
-    pub bytes: u64,
-    /// Entries.
-    pub entries: u64,
-    /// Checksum of the last entry.
-    pub chain: u32,
-}
-
 /// The history as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Records {
@@ -97,8 +87,7 @@ impl Records {
             let end = rest.iter().position(|&b| b == b'\n');
             let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
             let number = records.entries.len() as u64 + 1;
-            let Some((entry, sum)) = entry_of(line, chain, number).filter(|_| end.is_some())
-            else {
+            let Some((entry, sum)) = entry_of(line, chain, number).filter(|_| end.is_some()) else {
                 let fault = format!("entry {number} is damaged");
                 records.fault.get_or_insert(fault);
                 return Ok(records);
@@ -129,7 +118,9 @@ fn entry_of(line: &[u8], before: u32, number: u64) -> Option<(Entry, u32)> {
 pub(super) fn line(head: &Head, mut entry: Entry) -> io::Result<(Vec<u8>, Head)> {
     entry.n = head.entries + 1;
     if let Some(why) = &mut entry.why {
-        let cut = (0..=MAX_WHY.min(why.len())).rev().find(|&at| why.is_char_boundary(at));
+        let cut = (0..=MAX_WHY.min(why.len()))
+            .rev()
+            .find(|&at| why.is_char_boundary(at));
         why.truncate(cut.unwrap_or(0));
     }
     let mut line = serde_json::to_vec(&entry)?;

@@ -12,6 +12,7 @@
 
 mod disk;
 mod folder;
+mod head;
 mod history;
 mod settings;
 mod state;
@@ -93,7 +94,9 @@ pub enum StoreError {
     #[error("no trial runs, so there is nothing to confirm; `partgate store` shows both slots")]
     NoTrial,
     /// Nothing to return to.
-    #[error("the other slot holds no sound product to return to ({0}); install one with `partgate install FILE`")]
+    #[error(
+        "the other slot holds no sound product to return to ({0}); install one with `partgate install FILE`"
+    )]
     NoOther(String),
     /// An older revision than this board had.
     #[error(

@@ -2,7 +2,7 @@
 //! too old.
 
 use super::StoreError;
-use super::history::Head;
+use super::head::Head;
 use super::trial::Trial;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use super::disk::Disk;
+use super::head::Head;
 use super::history::{self, Entry, Event, HISTORY, Records};
 use super::state::{Held, Identity, STATE, STATE_NEW, Slot, SlotState, State};
 use super::trial::Trial;
@@ -165,7 +166,8 @@ impl<D: Disk> Store<D> {
             }
             return Err(error);
         }
-        let why = lower.map(|floor| format!("--allow-downgrade: revision {floor} was confirmed here before"));
+        let why = lower
+            .map(|floor| format!("--allow-downgrade: revision {floor} was confirmed here before"));
         let mut next = self.state.clone();
         next.active = Some(slot);
         *next.place(slot) = Some(Held {
@@ -384,7 +386,7 @@ impl<D: Disk> Store<D> {
                 self.disk.rename(HISTORY, &aside).map_err(failed())?;
             }
             there = None;
-            next.history = history::Head::default();
+            next.history = Head::default();
             let about = Entry {
                 event: Event::HistoryDamaged,
                 slot: None,

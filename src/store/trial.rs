@@ -64,11 +64,16 @@ impl Trial {
             return Some(TrialEnd::Confirm);
         }
         if limits.parts.is_some_and(|n| self.parts >= n) {
-            return back(format!("trial over: {} parts without a confirmation", self.parts));
+            return back(format!(
+                "trial over: {} parts without a confirmation",
+                self.parts
+            ));
         }
         if self.seconds >= limits.time.as_secs() {
             let hours = self.seconds as f64 / 3600.0;
-            return back(format!("trial over: {hours:.1} h of running without a confirmation"));
+            return back(format!(
+                "trial over: {hours:.1} h of running without a confirmation"
+            ));
         }
         None
     }

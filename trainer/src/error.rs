@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::fit::thresholds::ThresholdError;
+use crate::fleet::FleetError;
 use crate::metrics::MetricError;
 
 /// Any failure of the trainer.
@@ -37,6 +38,10 @@ pub(crate) enum TrainError {
     Keys(#[from] TrustedKeysError),
     #[error("{}: not trusted", path.display())]
     Refused { path: PathBuf, source: Refusal },
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    #[error("{failed} of {of} boards: see above")]
+    Boards { failed: usize, of: usize },
     #[error("the bundle cannot be written")]
     Container(#[from] ContainerError),
     #[error("{}: {problem}", path.display())]

@@ -48,10 +48,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Error)]
 enum InstallError {
     #[error("{}: refused", path.display())]
-    Refused {
-        path: PathBuf,
-        source: Box<Refusal>,
-    },
+    Refused { path: PathBuf, source: Box<Refusal> },
     #[error("{}: not activated: {why}", path.display())]
     Unproven { path: PathBuf, why: String },
 }
@@ -170,10 +167,7 @@ fn prove_copy(
             config.inference.threads_here(),
             config.inference.placement(),
         ),
-        None => (
-            arguments.threads.number(),
-            arguments.placement.placement(),
-        ),
+        None => (arguments.threads.number(), arguments.placement.placement()),
     };
     prove(&product, config, threads, placement).map_err(|error| {
         let parity = matches!(error, partgate::station::Unproven::Disagrees(_));

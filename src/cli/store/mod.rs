@@ -74,7 +74,9 @@ pub(crate) struct Allowed {
 
 impl Allowed {
     fn policy(&self, config: Option<&LineConfig>) -> TrustPolicy {
-        let of_line = config.map(|config| config.trust.policy()).unwrap_or_default();
+        let of_line = config
+            .map(|config| config.trust.policy())
+            .unwrap_or_default();
         TrustPolicy {
             allow_unsigned: self.allow_unsigned || of_line.allow_unsigned,
             allow_test_keys: self.allow_test_key || of_line.allow_test_keys,
@@ -122,4 +124,3 @@ fn refused(error: StoreError) -> Failure {
         _ => Failure::input(error),
     }
 }
-

@@ -48,7 +48,9 @@ fn open(place: &Place) -> Result<Store<Folder>, Failure> {
 pub(crate) fn store(arguments: &StoreArguments, out: &mut Out) -> Result<Code, Failure> {
     let store = open(&arguments.place)?;
     let state = store.state();
-    let held = Slot::ALL.into_iter().filter(|slot| state.held(*slot).is_some());
+    let held = Slot::ALL
+        .into_iter()
+        .filter(|slot| state.held(*slot).is_some());
     let mut damage = Vec::new();
     let mut sound = state.active().is_some();
     for slot in held {
@@ -67,7 +69,9 @@ pub(crate) fn store(arguments: &StoreArguments, out: &mut Out) -> Result<Code, F
             out.line(out.paint(line, Colour::Bad))?;
         }
         for (product, floor) in &state.floors {
-            out.line(format_args!("{product}: revisions below {floor} are refused"))?;
+            out.line(format_args!(
+                "{product}: revisions below {floor} are refused"
+            ))?;
         }
         if state.active().is_none() {
             out.line(out.paint(
@@ -134,8 +138,13 @@ fn print_entry(entry: &Entry, out: &mut Out) -> Result<(), Failure> {
         let digest = product.digest.get(..16).unwrap_or_default();
         format!("  {product}, {digest}, {}", product.origin)
     });
-    let slot = entry.slot.map_or_else(String::new, |slot| format!("  slot {slot}"));
-    let why = entry.why.as_ref().map_or_else(String::new, |why| format!("  {why}"));
+    let slot = entry
+        .slot
+        .map_or_else(String::new, |slot| format!("  slot {slot}"));
+    let why = entry
+        .why
+        .as_ref()
+        .map_or_else(String::new, |why| format!("  {why}"));
     out.line(format_args!(
         "{:4}  {}  {event:12}  {}{slot}{product}{why}",
         entry.n, entry.wall, entry.by

@@ -36,7 +36,8 @@ fn steps() -> Vec<(&'static str, Store<SimDisk>, Step)> {
         ("install of what the other slot holds", full(), |s| {
             let (identity, bytes) = product("lid", 1);
             let who = who("anna");
-            s.install(identity, &bytes, true, &who, |_| Ok(())).map(|_| ())
+            s.install(identity, &bytes, true, &who, |_| Ok(()))
+                .map(|_| ())
         }),
         ("refused install", with_one(), refuse),
         ("confirm", with_trial(), |s| s.confirm(None, &who("anna"))),
@@ -44,25 +45,36 @@ fn steps() -> Vec<(&'static str, Store<SimDisk>, Step)> {
             s.rollback(None, &who("anna")).map(|_| ())
         }),
         ("rollback", full(), |s| {
-            s.rollback(Some("scratches pass".into()), &who("anna")).map(|_| ())
+            s.rollback(Some("scratches pass".into()), &who("anna"))
+                .map(|_| ())
         }),
         ("return by itself", with_trial(), |s| {
             s.give_up("crash loop".into(), &who("the line")).map(|_| ())
         }),
-        ("return without another product", {
-            let mut store = opened(SimDisk::default());
-            put(&mut store, 1).expect("installed");
-            store
-        }, |s| match s.give_up("crash loop".into(), &who("the line")) {
-            Err(StoreError::NoOther(_)) => Ok(()),
-            other => other.map(|_| ()),
+        (
+            "return without another product",
+            {
+                let mut store = opened(SimDisk::default());
+                put(&mut store, 1).expect("installed");
+                store
+            },
+            |s| match s.give_up("crash loop".into(), &who("the line")) {
+                Err(StoreError::NoOther(_)) => Ok(()),
+                other => other.map(|_| ()),
+            },
+        ),
+        ("counts of a trial", with_trial(), |s| {
+            s.note(|t| t.parts += 100)
         }),
-        ("counts of a trial", with_trial(), |s| s.note(|t| t.parts += 100)),
-        ("confirm with a damaged history", {
-            let mut store = with_trial().into_disk();
-            store.damage(super::super::history::HISTORY);
-            opened(store)
-        }, |s| s.confirm(None, &who("anna"))),
+        (
+            "confirm with a damaged history",
+            {
+                let mut store = with_trial().into_disk();
+                store.damage(super::super::history::HISTORY);
+                opened(store)
+            },
+            |s| s.confirm(None, &who("anna")),
+        ),
     ]
 }
 
@@ -136,7 +148,11 @@ fn cut_everywhere(name: &str, before: &Store<SimDisk>, step: Step, count: &mut C
         let mut store = opened(disk);
         let outcome = step(&mut store);
         let finished = at == done.calls;
-        assert_eq!(outcome.is_ok(), finished || only_tidies(&done.log[at..]), "{name}, {at}");
+        assert_eq!(
+            outcome.is_ok(),
+            finished || only_tidies(&done.log[at..]),
+            "{name}, {at}"
+        );
         let (disks, tried) = store.into_disk().after_cut();
         count.points += 1;
         count.tried += tried;

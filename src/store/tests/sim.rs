@@ -203,9 +203,7 @@ impl SimDisk {
         self.calls += 1;
         self.log.push(name);
         match self.fault {
-            Some((at, Fault::Cut)) if self.calls > at => {
-                Err(io::Error::other("the power is off"))
-            }
+            Some((at, Fault::Cut)) if self.calls > at => Err(io::Error::other("the power is off")),
             Some((at, Fault::Error(_))) if self.calls == at + 1 => Ok(true),
             _ => Ok(false),
         }
@@ -319,7 +317,11 @@ impl Disk for SimDisk {
     fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
         let fails = self.call(format!("write {name}"))?;
         let (inode, at) = (self.inode(name)?, at as usize);
-        let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
+        let bytes = if fails {
+            &bytes[..bytes.len() / 2]
+        } else {
+            bytes
+        };
         let end = at + bytes.len();
         if end > self.now.inodes[inode].length {
             self.happen(Effect::Length(inode, end));

@@ -30,7 +30,9 @@ fn a_product_goes_from_trial_to_confirmed_and_back() {
         install(&mut store, "lid", 2).expect("the same again"),
         Installed::Already(Slot::B)
     );
-    store.confirm(Some("ran a shift".into()), &who("anna")).expect("confirmed");
+    store
+        .confirm(Some("ran a shift".into()), &who("anna"))
+        .expect("confirmed");
     assert!(matches!(
         store.confirm(None, &who("anna")),
         Err(StoreError::NoTrial)
@@ -69,7 +71,10 @@ fn an_older_revision_is_refused_until_a_person_insists() {
     store.confirm(None, &who("anna")).expect("confirmed");
     let refused = install(&mut store, "lid", 2).expect_err("older");
     let text = refused.to_string();
-    assert!(text.contains("revision 2") && text.contains("revision 3"), "{text}");
+    assert!(
+        text.contains("revision 2") && text.contains("revision 3"),
+        "{text}"
+    );
     install(&mut store, "cap", 1).expect("another product has its own revisions");
     store.confirm(None, &who("anna")).expect("confirmed");
     let (identity, bytes) = product("lid", 2);
@@ -80,7 +85,11 @@ fn an_older_revision_is_refused_until_a_person_insists() {
     // The floor survives the older revision.
     assert_eq!(store.state().floors["lid"], 3);
     let records = store.history().expect("read");
-    let last = records.entries.iter().rev().find(|e| e.event == Event::Installed);
+    let last = records
+        .entries
+        .iter()
+        .rev()
+        .find(|e| e.event == Event::Installed);
     let why = last.and_then(|e| e.why.clone()).expect("said");
     assert!(why.contains("--allow-downgrade"), "{why}");
     let refused = records.entries.iter().find(|e| e.event == Event::Refused);
@@ -97,20 +106,32 @@ fn what_does_not_prove_itself_leaves_everything_as_it_was() {
     assert!(matches!(refused, Err(StoreError::Unproven(_))));
     assert_eq!(store.state().active, before.active);
     assert_eq!((&store.state().a, &store.state().b), (&before.a, &before.b));
-    assert_eq!(store.disk().names().iter().filter(|n| n.starts_with("slot")).count(), 1);
+    assert_eq!(
+        store
+            .disk()
+            .names()
+            .iter()
+            .filter(|n| n.starts_with("slot"))
+            .count(),
+        1
+    );
     assert_eq!(store.history().expect("read").entries.len(), 3);
 }
 
 #[test]
 fn what_was_given_up_is_not_returned_to() {
     let mut store = with_trial();
-    let slot = store.give_up("crash loop".into(), &who("the line")).expect("back");
+    let slot = store
+        .give_up("crash loop".into(), &who("the line"))
+        .expect("back");
     assert_eq!((slot, revision(&store)), (Slot::A, 1));
     let refused = store.rollback(None, &who("anna")).expect_err("bad");
     assert!(refused.to_string().contains("crash loop"), "{refused}");
     // A confirmed product without another one stays, and the caller hears why.
     let before = store.state().clone();
-    store.give_up("failed parity".into(), &who("the line")).expect_err("no other");
+    store
+        .give_up("failed parity".into(), &who("the line"))
+        .expect_err("no other");
     assert_eq!(store.state(), &before);
     // The same product may be tried again: the cause may have been another one.
     install(&mut store, "lid", 2).expect("again");
@@ -120,10 +141,17 @@ fn what_was_given_up_is_not_returned_to() {
 #[test]
 fn damage_in_the_folder_is_said() {
     let mut disk = with_one().into_disk();
-    let name = disk.names().into_iter().find(|n| n.starts_with("slot-a")).map(str::to_owned);
+    let name = disk
+        .names()
+        .into_iter()
+        .find(|n| n.starts_with("slot-a"))
+        .map(str::to_owned);
     disk.damage(&name.expect("a slot"));
     let error = opened(disk).bundle(Slot::A).expect_err("damaged");
-    assert!(error.to_string().contains("slot A: its file is damaged"), "{error}");
+    assert!(
+        error.to_string().contains("slot A: its file is damaged"),
+        "{error}"
+    );
 
     let mut disk = with_one().into_disk();
     disk.damage("state");
@@ -143,7 +171,13 @@ fn damage_in_the_folder_is_said() {
     assert_eq!(records.fault, None);
     assert_eq!(records.entries[0].event, Event::HistoryDamaged);
     assert_eq!(records.entries[1].event, Event::Installed);
-    assert!(store.disk().names().iter().any(|n| n.starts_with("history.damaged-")));
+    assert!(
+        store
+            .disk()
+            .names()
+            .iter()
+            .any(|n| n.starts_with("history.damaged-"))
+    );
 }
 
 #[test]
@@ -155,9 +189,20 @@ fn counts_and_running_time_end_a_trial_and_the_wall_clock_does_not() {
     assert!(!returns(starts(3)) && returns(starts(4)));
     let restarts = |restarts| Trial { restarts, ..trial };
     assert!(!returns(restarts(3)) && returns(restarts(4)));
-    assert!(returns(Trial { parts: 1000, good: 99, ..trial }));
-    assert!(returns(Trial { seconds: 3600, ..trial }));
-    let good = Trial { parts: 1000, good: 100, ..trial };
+    assert!(returns(Trial {
+        parts: 1000,
+        good: 99,
+        ..trial
+    }));
+    assert!(returns(Trial {
+        seconds: 3600,
+        ..trial
+    }));
+    let good = Trial {
+        parts: 1000,
+        good: 100,
+        ..trial
+    };
     assert_eq!(good.end(&LIMITS), Some(TrialEnd::Confirm));
     // A crash loop is one whatever passed before.
     assert!(returns(Trial { starts: 4, ..good }));

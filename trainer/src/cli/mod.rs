@@ -5,6 +5,7 @@ mod benchmark;
 mod calibrate;
 mod damage;
 pub(crate) mod fit;
+mod flash;
 mod risk;
 mod signing;
 mod validate;
@@ -22,6 +23,7 @@ Exit codes:
   2  the command line is wrong
   3  an image, folder or setting cannot be used
   4  a bundle cannot be used, or `verify` does not trust it
+  5  `flash`, `fleet`: a board did not do what it should
 
 Examples:
   partgate-train fit photos/of/good/parts -o lid.pgp
@@ -33,7 +35,10 @@ Examples:
   partgate-train ablate DATA/bottle
   partgate-train damage photos/of/good/parts look --sheet look.png
   partgate-train keygen plant-7 && partgate-train sign lid.pgp --key plant-7.secret
-  partgate-train verify lid.pgp --keys .";
+  partgate-train verify lid.pgp --keys .
+  partgate-train flash anna@board lid.pgp --line /etc/partgate/line.toml --sudo
+  partgate-train flash --fleet fleet.toml lid.pgp --dry-run
+  partgate-train fleet status fleet.toml";
 
 /// Fits products from good images only, validates and calibrates them.
 #[derive(Parser)]
@@ -63,6 +68,10 @@ enum Command {
     Sign(signing::SignArgs),
     /// Say who signed a bundle, and whether a board would trust it
     Verify(signing::VerifyArgs),
+    /// Copy a bundle to a board by ssh and install it there, or to every board of a fleet
+    Flash(flash::FlashArgs),
+    /// Ask the boards of a fleet for their state
+    Fleet(flash::FleetArgs),
 }
 
 /// Options that every command has.
@@ -198,6 +207,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Keygen(args) => signing::keygen(&args),
         Command::Sign(args) => signing::sign_bundle(&args),
         Command::Verify(args) => signing::verify(&args),
+        Command::Flash(args) => flash::flash(&args),
+        Command::Fleet(args) => flash::fleet(&args),
     };
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
@@ -206,6 +217,7 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(match error {
         TrainError::Product(_) | TrainError::Refused { .. } => 4,
         TrainError::Json(_) | TrainError::Container(_) => 1,
+        TrainError::Boards { .. } => 5,
         _ => 3,
     })
 }

@@ -109,7 +109,10 @@ pub(crate) fn keygen(args: &KeygenArgs) -> Result<(), TrainError> {
     if args.json {
         return print_json(&report);
     }
-    println!("{}: the secret key; keep it and a backup of it where only those who sign can read it", report.secret.display());
+    println!(
+        "{}: the secret key; keep it and a backup of it where only those who sign can read it",
+        report.secret.display()
+    );
     println!(
         "{}: the public key, {} role; copy it to {} on every board that takes its products",
         report.public.display(),
