@@ -23,6 +23,8 @@ use thiserror::Error;
 
 /// Inspections that are measured.
 const RUNS: u32 = 20;
+/// The same for a support archive, which must be quick.
+const SUPPORT_RUNS: u32 = 5;
 
 /// Check this machine and a configuration, and show a fix for each problem
 ///
@@ -138,7 +140,7 @@ pub(super) fn support_text(config: &Path) -> String {
     let arguments = Arguments {
         config: Some(config.to_path_buf()),
         report: None,
-        runs: RUNS,
+        runs: SUPPORT_RUNS,
         warm: false,
         trigger_test: None,
         change: 1,
