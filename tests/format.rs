@@ -1,11 +1,13 @@
-//! Bundles of formats 1 to 3 stay readable, field by field (`tests/golden/README.md`).
+//! Bundles of formats 1 to 4 stay readable, field by field (`tests/golden/README.md`).
 
 #![allow(clippy::expect_used, clippy::panic)]
 
 use partgate::backbone::{Precision, Threads};
 use partgate::inspection::Inspector;
-use partgate::product::{DType, FORMAT, GoldenKind, Manifest, Product, SectionKind, Signature};
-use partgate::score::{Border, Measure, NeighbourhoodForm, Rule};
+use partgate::product::{
+    DType, FORMAT, GoldenKind, Manifest, Product, SectionBytes, SectionKind, Signature, write,
+};
+use partgate::score::{Border, Combination, Measure, NeighbourhoodForm, Rule};
 use partgate::size::Size;
 use partgate::verdict::{BoundMethod, Verdict};
 use serde_json::Value;
@@ -15,7 +17,7 @@ fn square(side: usize) -> Size {
     Size::square(side)
 }
 
-const BLAKE3: [(&str, &str); 3] = [
+const BLAKE3: [(&str, &str); 4] = [
     (
         "format-1",
         "761b36d5fbea4cb2c16a2bce7ab8479e9c01973a60d2cde47f509f2ff9ee11ba",
@@ -28,11 +30,16 @@ const BLAKE3: [(&str, &str); 3] = [
         "format-3",
         "7c13ec900a720da731145434b4f996da115061ad723d1cab3e61d81daf76257e",
     ),
+    (
+        "format-4",
+        "62db7ac3b970950f97976eaf4cacf7f788d8e1f27f096658d94a8e3d48754c46",
+    ),
 ];
 /// Scores of the golden images, good and blotched.
-const SCORES: [(&str, [f32; 2]); 2] = [
+const SCORES: [(&str, [f32; 2]); 3] = [
     ("format-2", [0.897_379_2, 1.406_506_5]),
     ("format-3", [0.820_518_85, 1.908_026]),
+    ("format-4", [8.410_894, 18.054_428]),
 ];
 
 fn golden(name: &str) -> PathBuf {
@@ -114,9 +121,9 @@ fn a_picture_that_does_not_hold_the_region_is_never_expected() {
 fn what_the_fields_mean_has_not_moved() {
     let product = open();
     let manifest = product.manifest();
-    assert_eq!(FORMAT, 3);
+    assert_eq!(FORMAT, 4);
     assert_eq!(
-        [1, 2, 3],
+        [1, 2, 3, 4],
         BLAKE3.map(|(name, _)| open_format(name).format())
     );
     assert!(matches!(product.signature(), Signature::Unsigned));
@@ -223,7 +230,7 @@ fn they_inspect_as_they_did() {
 
 #[test]
 fn what_was_read_is_written_again_byte_for_byte() {
-    for name in ["format-2", "format-3"] {
+    for name in ["format-2", "format-3", "format-4"] {
         let product = open_format(name);
         let again = product
             .rewritten(product.manifest().clone())
@@ -247,7 +254,7 @@ fn the_format_follows_from_the_inputs() {
     // As much as another size before the crop, in a further member.
     manifest.others[0].input.resize = Size::new(40, 48);
     let bytes = square_one.rewritten(manifest).expect("bytes");
-    assert_eq!(bytes[8..12], FORMAT.to_le_bytes());
+    assert_eq!(bytes[8..12], 3u32.to_le_bytes());
     let product = Product::from_bytes(bytes, "another size").expect("a bundle");
     assert_eq!(
         product.members()[1].input().resize,
@@ -255,7 +262,12 @@ fn the_format_follows_from_the_inputs() {
         "the sides were exchanged"
     );
     // A file that claims the other format is refused, although its digests are right.
-    for (name, claimed) in [("format-2", 3u32), ("format-3", 2)] {
+    for (name, claimed) in [
+        ("format-2", 3u32),
+        ("format-3", 2),
+        ("format-3", 4),
+        ("format-4", 3),
+    ] {
         let mut bytes = std::fs::read(golden(&format!("{name}.pgp"))).expect("read");
         bytes[8..12].copy_from_slice(&claimed.to_le_bytes());
         let digest = *blake3::hash(&bytes[..160]).as_bytes();
@@ -431,6 +443,82 @@ fn every_part_of_the_golden_bundles_has_a_say_in_their_scores() {
     for name in ["format-2", "format-3"] {
         every_part_has_a_say(&open_format(name));
     }
+}
+
+#[test]
+fn the_gaussians_of_format_4_are_read_as_they_were_written() {
+    let product = open_format("format-4");
+    let manifest = product.manifest();
+    let (first, second) = (&manifest.method, &manifest.others[0].method);
+    assert_eq!(
+        (first.rule, second.rule),
+        (Rule::BankGaussian, Rule::Gaussian)
+    );
+    assert_eq!(first.rule.combination(), Some(Combination::GeometricMean));
+    assert_eq!(second.rule.combination(), Some(Combination::GaussianOnly));
+    assert_eq!(first.density.as_ref().expect("row factors").power, 0.5);
+    let compared = &first.choice.as_ref().expect("a comparison").candidates;
+    assert_eq!(compared[1].rule, Rule::BankGaussian);
+    let of = |kind: SectionKind| -> Vec<(u8, Vec<u64>)> {
+        let sections = manifest.sections.iter().filter(|s| s.kind == kind);
+        sections.map(|s| (s.member, s.shape.clone())).collect()
+    };
+    // Grids of 8 x 8 and 4 x 4 cells in blocks of 2 x 2, 11 values.
+    assert_eq!(
+        of(SectionKind::GaussianMean),
+        [(0, vec![64, 11]), (1, vec![16, 11])]
+    );
+    assert_eq!(
+        of(SectionKind::GaussianFactor),
+        [(0, vec![16, 66]), (1, vec![4, 66])]
+    );
+    assert_eq!(
+        of(SectionKind::GaussianScale),
+        [(0, vec![16, 11]), (1, vec![4, 11])]
+    );
+}
+
+/// The bank has no say under `gaussian`, and both have one under `bank-gaussian`.
+#[test]
+fn what_counts_in_format_4_is_what_the_rules_say() {
+    let product = open_format("format-4");
+    let score_with = |member: u8, kind: SectionKind| {
+        let mut manifest = product.manifest().clone();
+        // The second member alone is seen where the first has a scale beyond any score.
+        manifest.member_scales = match member {
+            0 => vec![1.0, 1e9],
+            _ => vec![1e9, 1.0],
+        };
+        let file = std::fs::read(golden("format-4.pgp")).expect("read");
+        let scores = |doubled: bool| {
+            let sections = manifest.sections.iter().map(|s| {
+                let mut bytes = file[s.offset as usize..][..s.length as usize].to_vec();
+                if doubled && (s.kind, s.member) == (kind, member) {
+                    for value in bytes.as_chunks_mut::<4>().0 {
+                        *value = (f32::from_le_bytes(*value) * 2.0).to_le_bytes();
+                    }
+                }
+                SectionBytes {
+                    kind: s.kind,
+                    member: s.member,
+                    dtype: s.dtype,
+                    shape: s.shape.clone(),
+                    bytes,
+                }
+            });
+            let sections: Vec<SectionBytes> = sections.collect();
+            let bytes = write(manifest.clone(), &sections, &Signature::Unsigned).expect("bytes");
+            let product = Product::from_bytes(bytes, "doubled").expect("a bundle");
+            let mut inspector = Inspector::new(&product, &Threads::default()).expect("usable");
+            let outcomes = inspector.selftest(&product).expect("goldens");
+            outcomes.iter().map(|o| o.score).collect::<Vec<f32>>()
+        };
+        scores(false) != scores(true)
+    };
+    assert!(score_with(0, SectionKind::GaussianScale) && score_with(0, SectionKind::GaussianMean));
+    assert!(score_with(0, SectionKind::Bank) && score_with(0, SectionKind::RowScale));
+    assert!(score_with(1, SectionKind::GaussianScale) && score_with(1, SectionKind::GaussianMean));
+    assert!(!score_with(1, SectionKind::Bank));
 }
 
 #[test]

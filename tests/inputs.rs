@@ -9,10 +9,10 @@ mod command;
 
 use command::{Bench, Ran, field, partgate, text};
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
-use partgate::frame::{PixelFormat, RawFrame};
+use partgate::frame::{Frame, PixelFormat, Pixels, RawFrame};
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
-use partgate::product::{Inputs, Product};
+use partgate::product::{Inputs, Light, LightMeasure, Product};
 use partgate::simulation::part::Renderer;
 use partgate::station::{PartInspector, ProductInspector};
 use std::path::Path;
@@ -173,6 +173,62 @@ fn a_picture_that_lies_another_way_in_its_file_is_not_judged() {
         .map(|l| l["score"].as_f64().expect("score"))
         .collect();
     assert!((scores[0] / scores[1] - 1.0).abs() < 0.05, "{scores:?}");
+}
+
+#[test]
+fn a_picture_in_other_light_is_not_judged() {
+    let bench = Bench::new();
+    let bytes = bundle::with_inputs(&bundle::with_thresholds(1e6, 1e6), &bundle::inputs());
+    let product = Product::from_bytes(bytes, "before").expect("a bundle");
+    let frame = |picture: &RgbImage| {
+        let (w, h) = (picture.width() as usize, picture.height() as usize);
+        Frame::new(w, h, Pixels::Rgb8(picture.as_raw().clone())).expect("a frame")
+    };
+    let seen = LightMeasure::of(&frame(&part(1)));
+    let light = Light {
+        lowest: seen,
+        highest: seen,
+        below: LightMeasure([0.3; 4]),
+        above: LightMeasure([0.3; 4]),
+        trials: Vec::new(),
+    };
+    let sections = vec![light.section().expect("JSON")];
+    let manifest = product.manifest().clone();
+    let bytes = product.rewritten_with(manifest, sections).expect("bytes");
+    let bundle = text(&bench.write("part.pgp", &bytes));
+    let lit = |name: &str, factor: fn(usize, u32, u32) -> f32| {
+        let mut picture = part(1);
+        for (x, y, pixel) in picture.enumerate_pixels_mut() {
+            for (channel, value) in pixel.0.iter_mut().enumerate() {
+                *value = (f32::from(*value) * factor(channel, x, y)).min(255.0) as u8;
+            }
+        }
+        picture
+            .save(folder(&bench, name).join("a.png"))
+            .expect("write");
+    };
+    lit("same", |_, _, _| 0.9);
+    let same = text(&bench.at("same"));
+    partgate(&["score", &bundle, &same, "--gate"]).exits(0);
+    on_the_line(&bundle, &file_frame(&bench.at("same/a.png"))).expect("inspected");
+    lit("dim", |_, _, _| 0.5);
+    lit("warm", |channel, _, _| [1.2, 1.0, 0.8][channel]);
+    lit("lamp", |_, x, _| 1.2 - 0.7 * x as f32 / 320.0);
+    lit("below", |_, _, y| 0.5 + 0.7 * y as f32 / 256.0);
+    for (name, what) in [
+        ("dim", "brightness over full scale"),
+        ("warm", "red over blue"),
+        ("lamp", "left half over right half"),
+        ("below", "upper half over lower half"),
+    ] {
+        refused_everywhere(&bench, &bundle, name, what);
+    }
+    partgate(&["score", &bundle, &text(&bench.at("dim"))])
+        .exits(0)
+        .tells("other light than that of the fit");
+    partgate(&["inspect", &bundle])
+        .exits(0)
+        .tells_anywhere("upper half over lower half");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
-//!   8  format version   4  little-endian: 3, or 2 for what format 2 can hold
+//!   8  format version   4  little-endian: the oldest that can hold the product
 //!  12  signature scheme 4  0 none, 1 Ed25519 (what is signed: `signature.rs`)
 //!  16  manifest length  8
 //!  24  file length      8
@@ -20,15 +20,13 @@ use super::earlier::ManifestV1;
 use super::manifest::{DType, Manifest, Section, SectionKind};
 use super::signature::{HEADER, Signature};
 use crate::keys::PublicKey;
+use crate::score::Rule;
 use thiserror::Error;
 
 /// First bytes of every bundle. As in PNG, the line ends detect a transfer in text mode.
 pub(super) const MAGIC: [u8; 8] = *b"\x89PGP\r\n\x1a\n";
-/// The newest format that this version reads, and the one that it writes if an input is not square or
-/// a section is of a kind that format 2 did not have.
-pub const FORMAT: u32 = 3;
-/// The format before other sizes and the sections of [`SectionKind::is_new`].
-const EARLIER_FORMAT: u32 = 2;
+/// The newest format that this version reads. It writes the oldest one that can hold a product.
+pub const FORMAT: u32 = 4;
 /// Largest file that is opened.
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;
@@ -255,12 +253,10 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 
 /// The oldest format that can hold `manifest`.
 fn format_of(manifest: &Manifest) -> u32 {
-    let new = manifest.sections.iter().any(|s| s.kind.is_new());
-    if manifest.is_square() && !new {
-        EARLIER_FORMAT
-    } else {
-        FORMAT
-    }
+    let kinds = manifest.sections.iter().map(|s| s.kind.since());
+    let rules = manifest.rules().map(Rule::since);
+    let sizes = if manifest.is_square() { 2 } else { 3 };
+    kinds.chain(rules).fold(sizes, u32::max)
 }
 
 /// The format version of a file that was read.

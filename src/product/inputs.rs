@@ -1,6 +1,7 @@
 //! What the pictures of the fit were like, and whether a picture can be one of their kind. One check
 //! for every command that inspects. Bundles from before this section are judged as they were.
 
+use super::light::OtherLight;
 use super::manifest::{DType, Manifest, SectionKind};
 use super::member::Sections;
 use super::{Problem, SectionBytes, other};
@@ -85,6 +86,9 @@ pub enum OtherView {
         /// Of the pictures of the fit.
         fitted: u8,
     },
+    /// In light in which it was not shown that good parts stay good.
+    #[error(transparent)]
+    Light(#[from] OtherLight),
     /// Far darker than every picture of the fit.
     #[error(
         "its brightest 16-bit sample is {found} where the pictures of the fit reach at least {fitted}: the picture is dark, or its samples lie at the right of their 16 bits (Mono10, Mono12) as those of the fit did not; check the camera's format and exposure"

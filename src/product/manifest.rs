@@ -64,6 +64,17 @@ impl Manifest {
         inputs.all(|input| input.resize.is_square() && input.crop.is_square())
     }
 
+    /// Every rule that it names: those of the members, and those that were compared for them.
+    pub(super) fn rules(&self) -> impl Iterator<Item = Rule> {
+        let others = self.others.iter().map(|member| &member.method);
+        std::iter::once(&self.method)
+            .chain(others)
+            .flat_map(|method| {
+                let compared = method.choice.iter().flat_map(|choice| &choice.candidates);
+                std::iter::once(method.rule).chain(compared.map(|candidate| candidate.rule))
+            })
+    }
+
     /// Whether a picture of `width` x `height` can be the view that the product was fitted on. If all
     /// training images had one size: the same size if a region of interest is cut out in pixels, else
     /// the same aspect within 1 % (the picture is squeezed to the input's size, so another aspect is
@@ -358,12 +369,24 @@ pub enum SectionKind {
     FeatureMap,
     /// What the pictures of the fit were like, JSON.
     Inputs,
+    /// Mean features of good parts at each cell.
+    GaussianMean,
+    /// Inverse Cholesky factor of the covariance of each block of cells, lower triangle row by row.
+    GaussianFactor,
+    /// Factor of each row of those triangles.
+    GaussianScale,
+    /// The light in which the product inspects, JSON.
+    Light,
 }
 
 impl SectionKind {
-    /// Whether format 3 brought it.
-    pub(super) fn is_new(self) -> bool {
-        matches!(self, Self::Operating | Self::FeatureMap | Self::Inputs)
+    /// The format that brought it, from format 2 on.
+    pub(super) fn since(self) -> u32 {
+        match self {
+            Self::GaussianMean | Self::GaussianFactor | Self::GaussianScale | Self::Light => 4,
+            Self::Operating | Self::FeatureMap | Self::Inputs => 3,
+            _ => 2,
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::lanes::LANES;
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
-    Condition, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork, PackedBank,
-    PositionMask, Rule, ScoreMap, Search, SightingTable,
+    Condition, Gaussians, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork,
+    PackedBank, PositionMask, Rule, ScoreMap, Search, SightingTable, blocks, triangle,
 };
 use crate::size::Size;
 
@@ -69,6 +69,7 @@ pub struct MemberData {
     place: Option<PositionMask>,
     likelihood: Option<LikelihoodData>,
     row_scale: Option<Vec<f32>>,
+    gaussians: Option<Gaussians>,
     /// Range of the ONNX bytes in the bundle.
     backbone_onnx: std::ops::Range<usize>,
     refinement_onnx: Option<std::ops::Range<usize>>,
@@ -85,7 +86,7 @@ struct LikelihoodData {
 fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let (position, likely) = (method.position.is_some(), method.neighbourhood.is_some());
     let needs = match method.rule {
-        Rule::Patchcore => (false, false, false),
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => (false, false, false),
         Rule::Position => (true, false, false),
         Rule::Neighbourhood => (false, true, false),
         // The sections that the fit used.
@@ -96,8 +97,14 @@ fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let (place, near, seen) = needs;
     let fits = (place || seen) == position
         && near == likely
-        && (method.rule == Rule::Patchcore) != (place || near);
+        && (unconditioned(method.rule) != (place || near))
+        && !(method.rule == Rule::Gaussian && method.density.is_some());
     fits.then_some(needs)
+}
+
+/// Whether a rule lets every row explain every cell.
+fn unconditioned(rule: Rule) -> bool {
+    rule == Rule::Patchcore || rule.combination().is_some()
 }
 
 fn range(section: &Section) -> std::ops::Range<usize> {
@@ -193,6 +200,7 @@ impl<'a> MemberSections<'a> {
         method: &Method,
         (place, likely, seen): (bool, bool, bool),
     ) -> Result<(), Problem> {
+        let gaussian = method.rule.combination().is_some();
         let expected = [
             (SectionKind::PositionMask, place),
             (SectionKind::Neighbourhood, likely),
@@ -201,6 +209,9 @@ impl<'a> MemberSections<'a> {
             (SectionKind::SightingTotals, seen),
             (SectionKind::RowScale, method.density.is_some()),
             (SectionKind::Refinement, method.refinement.is_some()),
+            (SectionKind::GaussianMean, gaussian),
+            (SectionKind::GaussianFactor, gaussian),
+            (SectionKind::GaussianScale, gaussian),
         ];
         for (kind, expected) in expected {
             // Ignoring a section would score by another method than the fitted one.
@@ -292,6 +303,44 @@ impl<'a> MemberSections<'a> {
         Ok(scale)
     }
 
+    /// The Gaussians of the cells.
+    fn gaussians(&self) -> Result<Gaussians, Problem> {
+        let (cells, d, blocks) = (self.cells(), self.dimensions, blocks(self.grid));
+        let of = |kind, dtype, shape: [usize; 2]| {
+            let (section, data) = self.only(kind, dtype)?;
+            if section.shape != shape.map(|side| side as u64) {
+                return other(format!(
+                    "section {kind:?} of shape {:?}; {shape:?} is needed",
+                    section.shape
+                ));
+            }
+            Ok(data)
+        };
+        let mean = of(SectionKind::GaussianMean, DType::F32, [cells, d])?;
+        let factor = of(
+            SectionKind::GaussianFactor,
+            DType::I8,
+            [blocks, triangle(d)],
+        )?;
+        let scale = of(SectionKind::GaussianScale, DType::F32, [blocks, d])?;
+        let mean = numbers(mean, f32::from_le_bytes);
+        let scale = numbers(scale, f32::from_le_bytes);
+        if let Some(at) = mean.iter().position(|v| !v.is_finite()) {
+            return other(format!("mean of cell {} holds {}", at / d, mean[at]));
+        }
+        // A factor of zero would hide every defect in its direction.
+        let sound = |s: &f32| s.is_finite() && *s > 0.0;
+        if let Some(at) = scale.iter().position(|s| !sound(s)) {
+            return other(format!("factor {at} of the Gaussians is {}", scale[at]));
+        }
+        let factor: Vec<i8> = numbers(factor, i8::from_le_bytes);
+        let diagonal = |block: &[i8]| (0..d).all(|row| block[triangle(row) + row] > 0);
+        if !factor.chunks_exact(triangle(d)).all(diagonal) {
+            return other("a Gaussian has no spread in a direction");
+        }
+        Ok(Gaussians::new(self.grid, d, mean, &factor, &scale))
+    }
+
     /// Range of the refinement network's file in the bundle.
     fn refinement(&self, evidence: &RefinementEvidence) -> Result<std::ops::Range<usize>, Problem> {
         if let Some(problem) = evidence.shape.problem() {
@@ -353,6 +402,8 @@ impl MemberData {
             .transpose()?;
         let row_scale = method.density.as_ref();
         let row_scale = row_scale.map(|_| sections.row_scale(rows)).transpose()?;
+        let gaussians = method.rule.combination();
+        let gaussians = gaussians.map(|_| sections.gaussians()).transpose()?;
         let refinement_onnx = method.refinement.as_ref();
         let refinement_onnx = refinement_onnx
             .map(|evidence| sections.refinement(evidence))
@@ -366,6 +417,7 @@ impl MemberData {
             place,
             likelihood,
             row_scale,
+            gaussians,
             backbone_onnx,
             refinement_onnx,
         })
@@ -449,13 +501,18 @@ impl MemberData {
         ignore: Option<&IgnoreMask>,
         threads: &Threads,
     ) -> Result<Search, NetworkError> {
-        Ok(Search::new(
+        let search = Search::new(
             self.bank.clone(),
             self.conditions(bytes, threads)?,
             self.row_scale.clone(),
             ignore.map_or(Vec::new(), |mask| mask.cells().to_vec()),
             self.grid().area(),
-        ))
+        );
+        let gaussians = self.method.rule.combination().zip(self.gaussians.as_ref());
+        Ok(match gaussians {
+            Some((combination, places)) => search.with_gaussians(places.clone(), combination),
+            None => search,
+        })
     }
 
     /// The score map, of `size` pixels.

@@ -5,6 +5,7 @@ mod difference;
 mod earlier;
 mod golden;
 mod inputs;
+mod light;
 mod manifest;
 mod member;
 mod operating;
@@ -16,6 +17,7 @@ pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
 pub use inputs::{Inputs, OtherView};
+pub use light::{Light, LightKind, LightMeasure, LightTrial, OtherLight};
 pub use manifest::{
     AuditEntry, COARSE_SIDE, Candidate, Choice, DType, DensityEvidence, Golden, GoldenKind,
     Manifest, Member, Method, NeighbourhoodEvidence, Parity, PositionEvidence, RefinementEvidence,
@@ -113,6 +115,7 @@ pub struct Product {
     members: Vec<MemberData>,
     ignore: Option<IgnoreMask>,
     inputs: Option<Inputs>,
+    light: Option<Light>,
     operating: Option<Operating>,
 }
 
@@ -188,6 +191,7 @@ impl Product {
         };
         let members = Self::members_of(&sections)?;
         let inputs = inputs::read(&sections)?;
+        let light = light::read(&sections)?;
         let size = manifest.input.size();
         let grid = manifest.backbone.grid(size);
         let masks = |s: &&Section| s.kind == SectionKind::IgnoreMask;
@@ -248,6 +252,7 @@ impl Product {
             members,
             ignore,
             inputs,
+            light,
             operating,
         })
     }
@@ -348,6 +353,11 @@ impl Product {
         self.inputs.as_ref()
     }
 
+    /// The light in which it inspects; None in a bundle from before that was kept.
+    pub fn light(&self) -> Option<&Light> {
+        self.light.as_ref()
+    }
+
     /// Whether a picture of this content, by [`Inputs::content_of`], was one of the fit's. Never in a
     /// bundle from before [`Inputs`].
     pub fn was_fitted_on(&self, content: &[u8; 32]) -> bool {
@@ -379,15 +389,16 @@ impl Product {
     }
 
     /// Checks a picture, read by [`Product::reading`], against those of the fit: size, EXIF
-    /// orientation, depth.
+    /// orientation, depth, light.
     ///
     /// # Errors
     /// [`OtherView`].
     pub fn check_picture(&self, frame: &Frame, said: Said) -> Result<(), OtherView> {
-        self.check_picture_of(frame.width(), frame.height(), said)
+        let light = self.light.as_ref().map(|_| LightMeasure::of(frame));
+        self.check_picture_of(frame.width(), frame.height(), said, light)
     }
 
-    /// As [`Product::check_picture`], of a picture of this size.
+    /// As [`Product::check_picture`], of a picture of this size in this light.
     ///
     /// # Errors
     /// [`OtherView`].
@@ -396,9 +407,14 @@ impl Product {
         width: usize,
         height: usize,
         said: Said,
+        light: Option<LightMeasure>,
     ) -> Result<(), OtherView> {
         self.check_size(width, height)?;
-        self.expected().said(said, self.reading())
+        self.expected().said(said, self.reading())?;
+        if let (Some(accepted), Some(found)) = (&self.light, light) {
+            accepted.check(found)?;
+        }
+        Ok(())
     }
 
     /// The members: one, or up to [`MAX_MEMBERS`] of an ensemble.
@@ -509,21 +525,23 @@ impl Product {
         write(manifest, &self.section_bytes(), &Signature::Unsigned)
     }
 
-    /// As [`Product::rewritten`], with other evidence of the operating points.
+    /// As [`Product::rewritten`], with `changed` in the place of the sections of their kinds, of which
+    /// there is at most one each.
     ///
     /// # Errors
     /// [`ContainerError`] if the result would be over a limit.
     pub fn rewritten_with(
         &self,
         manifest: Manifest,
-        operating: &Operating,
+        changed: Vec<SectionBytes>,
     ) -> Result<Vec<u8>, ContainerError> {
         let mut sections = self.section_bytes();
-        let new = operating.section()?;
-        match sections.iter_mut().find(|s| s.kind == new.kind) {
-            Some(old) => *old = new,
-            // At the end: the manifest's golden images count sections.
-            None => sections.push(new),
+        for new in changed {
+            match sections.iter_mut().find(|s| s.kind == new.kind) {
+                Some(old) => *old = new,
+                // At the end: the manifest's golden images count sections.
+                None => sections.push(new),
+            }
         }
         write(manifest, &sections, &Signature::Unsigned)
     }

@@ -141,8 +141,21 @@ impl Method {
                 ),
             ));
         }
-        if self.rule == Rule::Patchcore {
-            out.push(("rows", "every bank row may explain every place".into()));
+        match self.rule {
+            Rule::Patchcore => {
+                out.push(("rows", "every bank row may explain every place".into()));
+            }
+            Rule::Gaussian => out.push((
+                "gaussian",
+                "distance to what good parts show at the place, in their own spread there; the bank does not count"
+                    .into(),
+            )),
+            Rule::BankGaussian => out.push((
+                "gaussian",
+                "geometric mean of the distance to the bank and of the distance to what good parts show at the place, in their own spread there"
+                    .into(),
+            )),
+            _ => {}
         }
         out.extend(self.position.as_ref().map(|p| ("position", position(p))));
         let near = self.neighbourhood.as_ref();

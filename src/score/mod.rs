@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 mod conditions;
+mod gaussian;
 mod ignore;
 mod linear;
 pub mod map;
@@ -15,6 +16,7 @@ mod search;
 
 pub use aggregate::{Aggregator, Border};
 pub use conditions::{Condition, Likelihood, Measure, SightingTable};
+pub use gaussian::{BLOCK, Combination, Gaussians, blocks, triangle};
 pub use ignore::IgnoreMask;
 pub use linear::LinearMap;
 pub(crate) use map::highest;
@@ -54,6 +56,15 @@ impl Scorer {
         Self {
             search: Search::new(bank, conditions, row_scale, ignored, grid.area()),
             map: ScoreMap::new(grid, size, sigma, ignore),
+        }
+    }
+
+    /// The same with distances to `places` in the score ([`Search::with_gaussians`]).
+    #[must_use]
+    pub fn with_gaussians(self, places: Gaussians, combination: Combination) -> Self {
+        Self {
+            search: self.search.with_gaussians(places, combination),
+            ..self
         }
     }
 

@@ -1,5 +1,6 @@
 //! The scoring rules by name.
 
+use super::gaussian::Combination;
 use serde::{Deserialize, Serialize};
 
 /// Which bank rows may explain a cell (`docs/method.md` has the sources).
@@ -20,6 +21,29 @@ pub enum Rule {
     PniTwoMap,
     /// Thresholds chosen so that few held-out good cells lose the row they really are.
     Coverage,
+    /// Distance to the Gaussian of good parts at the cell's place.
+    Gaussian,
+    /// Geometric mean of the distances to that Gaussian and to the bank.
+    BankGaussian,
+}
+
+impl Rule {
+    /// The format of bundles that brought it, from format 2 on.
+    pub(crate) fn since(self) -> u32 {
+        match self {
+            Rule::Gaussian | Rule::BankGaussian => 4,
+            _ => 2,
+        }
+    }
+
+    /// How distances to Gaussians take part in the score, under a rule that has them.
+    pub fn combination(self) -> Option<Combination> {
+        match self {
+            Rule::Gaussian => Some(Combination::GaussianOnly),
+            Rule::BankGaussian => Some(Combination::GeometricMean),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Rule {
@@ -32,6 +56,8 @@ impl std::fmt::Display for Rule {
             Rule::PniV1 => "pni-v1",
             Rule::PniTwoMap => "pni-two-map",
             Rule::Coverage => "coverage",
+            Rule::Gaussian => "gaussian",
+            Rule::BankGaussian => "bank-gaussian",
         })
     }
 }

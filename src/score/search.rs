@@ -1,6 +1,7 @@
 //! Features to cell scores: the nearest bank row of each cell that the rule allows there.
 
 use super::conditions::Condition;
+use super::gaussian::{Combination, Gaussians};
 use super::nearest::{Neighbour, PackedBank};
 use super::position::PositionMask;
 use crate::network::{NetworkError, Threads};
@@ -17,6 +18,14 @@ pub struct Search {
     neighbours: Vec<Neighbour>,
     cells: Vec<f32>,
     second: Second,
+    gaussian: Option<Gaussian>,
+}
+
+/// What the Gaussians of a rule need.
+struct Gaussian {
+    places: Gaussians,
+    combination: Combination,
+    distances: Vec<f32>,
 }
 
 /// Scratch of the second search: the cells whose nearest row is not allowed there.
@@ -71,6 +80,26 @@ impl Search {
             plain: vec![Neighbour::default(); cells],
             neighbours: vec![Neighbour::default(); cells],
             cells: vec![0.0; cells],
+            gaussian: None,
+        }
+    }
+
+    /// The same with distances to `places` in the score.
+    ///
+    /// # Panics
+    /// If they are for another grid or bank: a programming error, because bundles are checked.
+    #[must_use]
+    pub fn with_gaussians(self, places: Gaussians, combination: Combination) -> Self {
+        let (cells, d) = (self.cells.len(), self.bank.dimensions());
+        let sizes = (places.grid().area(), places.dimensions());
+        assert_eq!(sizes, (cells, d), "Gaussians");
+        Self {
+            gaussian: Some(Gaussian {
+                places,
+                combination,
+                distances: vec![0.0; cells],
+            }),
+            ..self
         }
     }
 
@@ -82,6 +111,26 @@ impl Search {
     /// # Panics
     /// If the buffer has another length: a programming error.
     pub fn run(&mut self, features: &[f32], threads: &Threads) -> Result<(), NetworkError> {
+        let combination = self.gaussian.as_ref().map(|g| g.combination);
+        if combination != Some(Combination::GaussianOnly) {
+            self.search_bank(features, threads)?;
+        }
+        if let Some(gaussian) = &mut self.gaussian {
+            let distances = &mut gaussian.distances;
+            gaussian.places.run(features, threads, distances);
+            for (cell, &distance) in self.cells.iter_mut().zip(distances.iter()) {
+                *cell = match gaussian.combination {
+                    Combination::GaussianOnly => distance,
+                    Combination::GeometricMean => (*cell * distance).sqrt(),
+                };
+            }
+        }
+        super::ignore::clear(&mut self.cells, &self.ignored);
+        Ok(())
+    }
+
+    /// Cell scores by the nearest allowed rows of the bank.
+    fn search_bank(&mut self, features: &[f32], threads: &Threads) -> Result<(), NetworkError> {
         self.bank.nearest(features, None, threads, &mut self.plain);
         self.neighbours.copy_from_slice(&self.plain);
         if self.conditions.is_empty() {
@@ -92,7 +141,6 @@ impl Search {
             self.condition(index, features, threads)?;
             self.add_distances(index, share);
         }
-        super::ignore::clear(&mut self.cells, &self.ignored);
         Ok(())
     }
 

@@ -10,7 +10,9 @@ use partgate::product::{
     RefinementEvidence, SectionBytes, SectionKind, Training, Validation,
 };
 use partgate::refine::RefinementShape;
-use partgate::score::{Border, Measure, NeighbourhoodForm, NeighbourhoodShape, PositionMask, Rule};
+use partgate::score::{
+    Border, Measure, NeighbourhoodForm, NeighbourhoodShape, PositionMask, Rule, blocks, triangle,
+};
 use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
 use proptest::prelude::*;
@@ -67,7 +69,7 @@ pub(crate) struct Varied {
     pub(crate) goldens: usize,
 }
 
-pub(crate) const RULES: [Rule; 7] = [
+pub(crate) const RULES: [Rule; 9] = [
     Rule::Patchcore,
     Rule::Position,
     Rule::Neighbourhood,
@@ -75,6 +77,8 @@ pub(crate) const RULES: [Rule; 7] = [
     Rule::PniV1,
     Rule::PniTwoMap,
     Rule::Coverage,
+    Rule::Gaussian,
+    Rule::BankGaussian,
 ];
 
 pub(crate) fn varied() -> impl Strategy<Value = Varied> {
@@ -171,7 +175,7 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
     let shape = [rows, DIMENSIONS];
     sections.push(section(SectionKind::Bank, member, DType::F32, &shape, bank));
     let [place, near] = match v.rule {
-        Rule::Patchcore => [false, false],
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => [false, false],
         Rule::Position => [true, false],
         Rule::Neighbourhood | Rule::Pni | Rule::PniV1 => [false, true],
         Rule::PniTwoMap => [true, true],
@@ -208,7 +212,33 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
             assignment.collect(),
         ));
     }
-    if v.density {
+    if v.rule.combination().is_some() {
+        let blocks = blocks(size(v).map(|side| side / 8));
+        let mut add = |kind, dtype, shape: [usize; 2], bytes| {
+            sections.push(section(kind, member, dtype, &shape, bytes));
+        };
+        let mean = vec![0; CELLS * DIMENSIONS * 4];
+        let kind = SectionKind::GaussianMean;
+        add(kind, DType::F32, [CELLS, DIMENSIONS], mean);
+        let shape = [blocks, triangle(DIMENSIONS)];
+        let factor = (0..shape[0] * shape[1]).map(|i| 1 + (i % 100) as u8);
+        add(
+            SectionKind::GaussianFactor,
+            DType::I8,
+            shape,
+            factor.collect(),
+        );
+        let shape = [blocks, DIMENSIONS];
+        let scale = (0..shape[0] * shape[1]).flat_map(|i| (1.0 + i as f32).to_le_bytes());
+        add(
+            SectionKind::GaussianScale,
+            DType::F32,
+            shape,
+            scale.collect(),
+        );
+    }
+    let density = v.density && v.rule != Rule::Gaussian;
+    if density {
         let scale = (0..rows).flat_map(|r| (0.5 + r as f32 / 64.0).to_le_bytes());
         let kind = SectionKind::RowScale;
         sections.push(section(kind, member, DType::F32, &[rows], scale.collect()));
@@ -259,7 +289,7 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
             best_temperature: 0.85,
             held_out_images: v.numbers[0],
         }),
-        density: v.density.then_some(DensityEvidence {
+        density: density.then_some(DensityEvidence {
             neighbours: 9,
             power: 0.5,
             factors: [0.5, 2.0],

@@ -265,6 +265,60 @@ fn an_odd_size_is_named_and_another_view_is_not_judged() {
 }
 
 #[test]
+fn other_light_is_unknown_until_calibration_has_seen_good_parts_in_it() {
+    let bench = Bench::new();
+    let set = bench.at("set");
+    data_set(&set, 1, 12, &[Defect::Stain]);
+    let bundle = bench.at("part.pgp");
+    let report = fit(&set, &bundle, &["--json"]).exits(0).json();
+    let trials = report["light"]["trials"].as_array().expect("trials");
+    assert!(trials.iter().any(|t| t["kind"] == "brightness"), "{report}");
+    assert!(trials.iter().all(|t| t["images"].as_u64() <= Some(12)));
+
+    let dim = |from: &Path| {
+        let mut picture = picture(from);
+        for value in picture.iter_mut() {
+            *value /= 6;
+        }
+        picture.save(from).expect("write");
+    };
+    let test = set.join("test/good");
+    dim(&test.join("000.png"));
+    let report = validate(&set, &bundle, &["--json"]).exits(0).json();
+    assert_eq!(report["other_view"], 1);
+    assert!(
+        notes(&report).contains("good/000.png: other light than that of the fit"),
+        "{}",
+        notes(&report)
+    );
+
+    let day = bench.at("day");
+    goods(&day, 2, 500, 6);
+    for i in 0..6 {
+        dim(&day.join(format!("{i:03}.png")));
+    }
+    let new = bench.at("new.pgp");
+    calibrate(&bundle, &day, &new).exits(0);
+    let report = validate(&set, &new, &["--json"]).exits(0).json();
+    assert_eq!(report["other_view"], 0, "{}", notes(&report));
+    let product = opened(&new);
+    let audit = &product.manifest().audit;
+    assert!(
+        audit
+            .last()
+            .expect("an entry")
+            .action
+            .contains("accepted light is wider"),
+        "{audit:?}"
+    );
+    // Only the thresholds move with a budget.
+    let later = bench.at("later.pgp");
+    let (from, to) = (text(&new), text(&later));
+    train(&["calibrate", &from, "--budget", "5%", "-o", &to]).exits(0);
+    assert_eq!(opened(&later).light(), product.light());
+}
+
+#[test]
 fn images_of_a_few_pixels_are_refused_and_long_ones_named() {
     let bench = Bench::new();
     let bundle = bench.at("part.pgp");

@@ -7,7 +7,7 @@ use crate::cli::open;
 use crate::cli::terminal::{Colour, Out};
 use clap::Args;
 use partgate::SHIPPED_BACKBONES;
-use partgate::product::{GoldenKind, Inputs, Manifest, Operating, Product, Signature};
+use partgate::product::{GoldenKind, Inputs, Light, Manifest, Operating, Product, Signature};
 use partgate::verdict::{Bound, BoundMethod};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -44,6 +44,7 @@ struct Report<'a> {
     /// What the pictures of the fit were like, without their digests.
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<Inputs>,
+    light: Option<Light>,
     #[serde(flatten)]
     manifest: &'a Manifest,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +94,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
             inputs,
             manifest,
             operating,
+            light: product.light().cloned(),
         })?;
     } else {
         Text { out }.print(&product, &file)?;
@@ -342,7 +344,11 @@ impl Text<'_> {
         self.row(
             "known",
             format_args!("digests of {} pictures", inputs.digests.len()),
-        )
+        )?;
+        for line in product.light().iter().flat_map(|light| light.in_words()) {
+            self.row("light", line)?;
+        }
+        Ok(())
     }
 
     fn operating(&mut self, product: &Product) -> Result<(), Failure> {

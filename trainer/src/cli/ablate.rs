@@ -21,7 +21,7 @@ use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{MemberData, Product};
-use partgate::score::Rule;
+use partgate::score::{Combination, Rule, triangle};
 use partgate::size::Size;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -98,6 +98,8 @@ fn rules() -> Vec<RuleSpec> {
         Rule::Pni,
         Rule::PniV1,
         Rule::PniTwoMap,
+        Rule::Gaussian,
+        Rule::BankGaussian,
     ]
     .map(RuleSpec::of)
     .to_vec();
@@ -140,7 +142,13 @@ fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainEr
 fn gmac(member: &MemberData) -> f64 {
     let (method, bank) = (member.method(), member.bank());
     let cells = member.backbone().grid(member.input().size()).area();
-    let search = cells * bank.rows() * bank.dimensions();
+    let d = bank.dimensions();
+    let (searched, measured) = match method.rule.combination() {
+        None => (bank.rows() * d, 0),
+        Some(Combination::GaussianOnly) => (0, triangle(d)),
+        Some(Combination::GeometricMean) => (bank.rows() * d, triangle(d)),
+    };
+    let search = cells * (searched + measured);
     let near = method.neighbourhood.as_ref().map(|n| n.shape.gmac());
     let refined = method.refinement.as_ref().map(|r| r.shape.gmac());
     search as f64 / 1e9 + near.unwrap_or(0.0) + refined.unwrap_or(0.0)
@@ -226,8 +234,9 @@ impl Ablation<'_> {
 
     /// The same with [`rules`], and what `auto` takes of its candidates.
     fn rules(&mut self, settings: &Settings) -> Result<Chosen, TrainError> {
-        let candidates = candidates(settings.density, self.goods.paths.len());
         let plan = self.plan(settings)?;
+        let dimensions = plan.file.spec.dimensions();
+        let candidates = candidates(settings, dimensions, self.goods.paths.len());
         let needed = [rules(), candidates.clone()].concat();
         let (study, fitted) = self.fitted(&plan, &needed)?;
         for spec in rules() {

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use clap::Args;
 use partgate::backbone::Threads;
 use partgate::inspection::Inspector;
-use partgate::product::{AuditEntry, Golden, GoldenKind, Operating, Product};
+use partgate::product::{AuditEntry, Golden, GoldenKind, Light, LightMeasure, Operating, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -69,19 +69,23 @@ struct CalibrationReport {
     rejected_by_old: usize,
 }
 
-fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError> {
+/// The score and the light of each picture.
+fn inspected(
+    product: &Product,
+    goods: &GoodImages,
+) -> Result<Vec<(f32, LightMeasure)>, TrainError> {
     let progress = Progress::new("goods", goods.paths.len() as u64);
     let share = goods
         .paths
         .len()
         .div_ceil(rayon::current_num_threads())
         .max(1);
-    let scores: Vec<Vec<f32>> = goods
+    let found: Vec<Vec<(f32, LightMeasure)>> = goods
         .paths
         .par_chunks(share)
         .map(|paths| {
             let mut inspector = Inspector::new(product, &Threads::default())?;
-            let mut scores = Vec::with_capacity(paths.len());
+            let mut found = Vec::with_capacity(paths.len());
             for path in paths {
                 let frame = goods.read(path)?;
                 let inspection = inspector
@@ -90,14 +94,14 @@ fn scores(product: &Product, goods: &GoodImages) -> Result<Vec<f32>, TrainError>
                         path: path.clone(),
                         source,
                     })?;
-                scores.push(inspection.score);
+                found.push((inspection.score, LightMeasure::of(&frame)));
                 progress.advance(1);
             }
-            Ok::<_, TrainError>(scores)
+            Ok::<_, TrainError>(found)
         })
         .collect::<Result<_, _>>()?;
     progress.finish();
-    Ok(scores.concat())
+    Ok(found.concat())
 }
 
 fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thresholds {
@@ -115,6 +119,14 @@ struct Calibrated {
     scores: Vec<f32>,
     /// `None` where the old evidence stays.
     operating: Option<Operating>,
+    /// `None` where the old range stays.
+    light: Option<Light>,
+}
+
+/// The product's light with pictures of `found` in it; `None` where they change nothing.
+fn wider(product: &Product, found: impl Iterator<Item = LightMeasure>) -> Option<Light> {
+    let mut light = product.light()?.clone();
+    light.widen(found).then_some(light)
 }
 
 fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, TrainError> {
@@ -129,7 +141,8 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
                 )));
             }
             let goods = goods.of_another_day(product)?;
-            let scores = scores(product, &goods)?;
+            let found = inspected(product, &goods)?;
+            let scores: Vec<f32> = found.iter().map(|(score, _)| *score).collect();
             if let Some(problem) = without_spread(&scores).filter(|_| !args.force) {
                 return Err(TrainError::Setting(format!(
                     "{problem}; insist with --force"
@@ -140,6 +153,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
             Calibrated {
                 thresholds: thresholds_from(&scores, risk)?,
                 operating: Some(operating(&scores, 0, damaged.unwrap_or_default(), risk)?),
+                light: wider(product, found.into_iter().map(|(_, light)| light)),
                 scores,
             }
         }
@@ -149,6 +163,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
                 thresholds: by_hand(&manifest.thresholds, unknown, args.set_ng, reason),
                 scores: Vec::new(),
                 operating: None,
+                light: None,
             }
         }
         (None, None) => by_budget(args, product)?,
@@ -179,6 +194,7 @@ fn by_budget(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Trai
         thresholds: thresholds_from(goods, risk)?,
         operating: Some(operating(goods, partitions, old.damaged.clone(), risk)?),
         scores: Vec::new(),
+        light: None,
     })
 }
 
@@ -212,10 +228,14 @@ fn audit_entry(args: &CalibrateArgs, old: &Thresholds, new: &Calibrated) -> Audi
         (None, Some(_)) => "for another budget".into(),
         (None, None) => "by hand".into(),
     };
+    let light = match &new.light {
+        Some(_) => ", and the accepted light is wider",
+        None => "",
+    };
     let reason = args.reason.iter().map(|r| format!(": {r}"));
     AuditEntry {
         action: format!(
-            "thresholds UNKNOWN {} -> {}, NG {} -> {} ({origin}){}",
+            "thresholds UNKNOWN {} -> {}, NG {} -> {} ({origin}){light}{}",
             old.unknown.threshold,
             new.thresholds.unknown.threshold,
             old.ng.threshold,
@@ -276,10 +296,14 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     let entry = audit_entry(args, &manifest.thresholds, &new);
     manifest.audit.push(entry);
     manifest.thresholds = new.thresholds.clone();
-    let bytes = match &new.operating {
-        Some(operating) => product.rewritten_with(manifest, operating)?,
-        None => product.rewritten(manifest)?,
-    };
+    let mut changed = Vec::new();
+    if let Some(operating) = &new.operating {
+        changed.push(operating.section()?);
+    }
+    if let Some(light) = &new.light {
+        changed.push(light.section()?);
+    }
+    let bytes = product.rewritten_with(manifest, changed)?;
     write_file(&args.output, &bytes)?;
     let report = CalibrationReport::new(&product, new);
     if args.common.json {

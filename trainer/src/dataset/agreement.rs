@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Why `product` would not judge a picture of these facts.
 fn other_view(product: &Product, facts: &Facts) -> Result<(), OtherView> {
     let [width, height] = facts.size.map(|side| side as usize);
-    product.check_picture_of(width, height, facts.said)
+    product.check_picture_of(width, height, facts.said, Some(facts.light))
 }
 
 /// Refuses pictures with different EXIF orientations, where they are taken as they are stored.
@@ -213,6 +213,8 @@ impl GoodImages {
             ));
         }
         let views = all.filter_map(|i| Some((i, other_view(product, &facts[i]).err()?)));
+        // Other light is what calibration is there for.
+        let views = views.filter(|(_, view)| !matches!(view, OtherView::Light(_)));
         let views: Vec<String> = views
             .map(|(i, view)| format!("{}: {view}", name(i)))
             .collect();

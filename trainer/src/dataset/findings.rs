@@ -2,7 +2,7 @@
 
 use super::pictures::Facts;
 use partgate::frame::Reading;
-use partgate::product::Inputs;
+use partgate::product::{Inputs, LightMeasure};
 
 /// What the images of a fit are like.
 #[derive(Clone, Debug)]
@@ -14,6 +14,11 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
+    /// The light of each picture.
+    pub(crate) fn light(&self) -> Vec<LightMeasure> {
+        self.facts.iter().map(|facts| facts.light).collect()
+    }
+
     /// What a bundle keeps of it. `training` is the training digest; `forced` is what `--force`
     /// overruled.
     pub(crate) fn inputs(

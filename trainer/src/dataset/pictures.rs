@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use partgate::frame::file::read_picture;
 use partgate::frame::{Frame, Pixels, Reading, Said};
-use partgate::product::Inputs;
+use partgate::product::{Inputs, LightMeasure};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub(crate) struct Facts {
     pub(crate) said: Said,
     /// Brightest sample as it is read, on the scale 0 to 65535.
     pub(crate) brightest: u16,
+    pub(crate) light: LightMeasure,
     /// See [`Inputs::content_of`].
     pub(crate) content: [u8; 32],
     /// Grey means over [`SMALL_SIDE`] x [`SMALL_SIDE`] equal parts, 0 to 255.
@@ -44,6 +45,7 @@ impl Facts {
             size: [frame.width() as u32, frame.height() as u32],
             said: picture.said(),
             brightest,
+            light: LightMeasure::of(frame),
             content: Inputs::content_of(frame),
             small: small(frame),
             grain: grain(frame),

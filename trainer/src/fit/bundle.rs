@@ -3,6 +3,7 @@
 
 use super::ensemble::{self, Ensemble};
 use super::golden::golden_frames;
+use super::light::light_of;
 use super::member::{FittedMember, lowest_median_highest};
 use super::operating::{damaged_scores_of, operating};
 use super::sections::{bits, opaque, section};
@@ -14,8 +15,8 @@ use partgate::backbone::Precision;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{
-    self, AuditEntry, DType, Golden, GoldenKind, Manifest, Member, Operating, Parity, Product,
-    SectionBytes, SectionKind, Signature,
+    self, AuditEntry, DType, Golden, GoldenKind, Light, LightTrial, Manifest, Member, Operating,
+    Parity, Product, SectionBytes, SectionKind, Signature,
 };
 use partgate::verdict::Verdict;
 
@@ -126,6 +127,8 @@ pub(crate) struct Bundle {
     /// What `--force` overruled, a sentence each.
     pub(crate) forced: Vec<String>,
     pub(crate) operating: Operating,
+    /// `None` where nothing is known of the pictures' light.
+    pub(crate) light: Option<Light>,
 }
 
 impl Bundle {
@@ -159,6 +162,15 @@ impl Bundle {
         let opened = Product::from_bytes(bare, &settings.name)?;
         add_goldens(images, settings, &opened, &mut manifest, &mut sections)?;
         check_goldens(&manifest, &operating, settings.force, &mut forced)?;
+        if let Some((variation, _)) = settings.features.variation {
+            let copies = settings.features.copies(images.paths.len());
+            manifest.audit.push(AuditEntry {
+                action: format!(
+                    "fitted with {copies} varied copies of each good image in the bank: {variation}"
+                ),
+                unix: settings.created_unix,
+            });
+        }
         for sentence in &forced {
             log::warn!("{sentence}");
             manifest.audit.push(AuditEntry {
@@ -166,11 +178,19 @@ impl Bundle {
                 unix: settings.created_unix,
             });
         }
-        if let Some(survey) = &images.survey {
+        let light = if let Some(survey) = &images.survey {
             let training = &manifest.training.digest;
             let inputs = survey.inputs(images.reading, training, forced.clone());
             sections.push(inputs.section()?);
-        }
+            let trials: Vec<&[LightTrial]> = members.iter().map(|m| &*m.light).collect();
+            let light = light_of(&survey.light(), &trials);
+            if let Some(light) = &light {
+                sections.push(light.section()?);
+            }
+            light
+        } else {
+            None
+        };
         let scores = match &ensemble {
             Some(ensemble) => &ensemble.scores,
             None => &members[0].held_out.scores,
@@ -182,6 +202,7 @@ impl Bundle {
             ensemble,
             forced,
             operating,
+            light,
         })
     }
 }

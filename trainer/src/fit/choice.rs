@@ -12,9 +12,10 @@
 //! differ; and not without a gain that resampling the images confirms.
 
 use super::copies::{DamagedCopy, Harm};
+use super::gaussian::MOST_DIMENSIONS;
 use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, median, shortfall};
 use super::rules::RuleSpec;
-use super::settings::LEAST_IMAGES;
+use super::settings::{LEAST_IMAGES, Settings};
 use super::study::{Partition, Study};
 use super::thresholds::thresholds_from;
 use crate::error::TrainError;
@@ -42,8 +43,10 @@ const RESAMPLE_STREAM: u64 = 6;
 pub(crate) const LOST: f64 = 0.001;
 
 /// What is compared for a product of `images` good images, the plain bank first: each condition, on
-/// distances as they are and in units of the bank's spacing to the power `density`.
-pub(crate) fn candidates(density: f32, images: usize) -> Vec<RuleSpec> {
+/// distances as they are and in units of the bank's spacing to the power of the settings; and the
+/// Gaussians of places, if vectors of `dimensions` values are short enough for them.
+pub(crate) fn candidates(settings: &Settings, dimensions: usize, images: usize) -> Vec<RuleSpec> {
+    let density = settings.density;
     if images < LEAST_IMAGES {
         return vec![RuleSpec::BASELINE];
     }
@@ -60,6 +63,13 @@ pub(crate) fn candidates(density: f32, images: usize) -> Vec<RuleSpec> {
     let mut all = conditions.to_vec();
     if density > 0.0 {
         all.extend(conditions.map(|spec| spec.with_density(density)));
+    }
+    if settings.mapped(dimensions) <= MOST_DIMENSIONS {
+        let both = RuleSpec::of(Rule::BankGaussian);
+        all.extend([RuleSpec::of(Rule::Gaussian), both]);
+        if density > 0.0 {
+            all.push(both.with_density(density));
+        }
     }
     all
 }
@@ -262,7 +272,7 @@ pub(crate) fn choose(
     for (index, &spec) in candidates.iter().enumerate() {
         let partitions = study.partitions(spec);
         let found = comparison.inspect(partitions, spec)?;
-        if index > 0 && (differ || !spec.places()) {
+        if index > 0 && (differ || !spec.rests_on_place()) {
             let plain = if spec.network() {
                 if plain_with_networks.is_none() {
                     plain_with_networks = Some(comparison.inspect(partitions, candidates[0])?);

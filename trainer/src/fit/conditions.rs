@@ -90,7 +90,7 @@ impl Fitter<'_> {
     ) -> Result<RuleConditions, TrainError> {
         let rows = fitted.bank.rows();
         match spec.rule {
-            Rule::Patchcore => Ok(RuleConditions::default()),
+            Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => Ok(RuleConditions::default()),
             Rule::Position => self.by_sightings(fitted, spec),
             Rule::Neighbourhood => Ok(RuleConditions {
                 neighbourhood: Some(published(Measure::Probability, rows, None)),
@@ -222,7 +222,7 @@ impl Fitter<'_> {
             .for_scorer(fitted, spec)?;
         let ignore = self.settings.ignore.as_ref();
         let (grid, size) = (self.features.grid, self.map_size);
-        Ok(Scorer::new(
+        let scorer = Scorer::new(
             fitted.bank.clone(),
             conditions,
             fitted.row_scale(spec)?,
@@ -230,7 +230,11 @@ impl Fitter<'_> {
             (grid, size),
             // As the product's own scorer has it.
             self.sigma * size.mean_side() / self.size.mean_side(),
-        ))
+        );
+        Ok(match spec.rule.combination() {
+            Some(combination) => scorer.with_gaussians(fitted.gaussians(spec)?.load(), combination),
+            None => scorer,
+        })
     }
 
     /// Scores `count` feature maps under `spec`, in parallel; `features(i)` is the i-th.

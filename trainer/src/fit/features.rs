@@ -2,6 +2,7 @@
 
 use super::cache::{Cache, CacheSettings};
 use super::catalogue::BackboneFile;
+use super::variation::Variation;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
@@ -10,9 +11,13 @@ use partgate::frame::Reading;
 use partgate::frame::file::{ImageFileError, decode_picture};
 use partgate::inspection::{InspectionError, check_finite};
 use partgate::score::{Aggregator, Border, LinearMap};
+use partgate::seed::Rng;
 use partgate::size::Size;
 use rayon::prelude::*;
 use std::path::Path;
+
+/// Draws of the varied copies, one stream an image.
+const VARIATION_STREAM: u64 = 1 << 33;
 
 /// Settings of the features.
 #[derive(Clone)]
@@ -22,6 +27,15 @@ pub(crate) struct FeatureSettings {
     pub(crate) border: Border,
     /// Cache of features for later fits; it does not change them.
     pub(crate) cache: Option<CacheSettings>,
+    /// What varied copies of the images vary by, and the seed of their draws; `None` makes none.
+    pub(crate) variation: Option<(Variation, u64)>,
+}
+
+impl FeatureSettings {
+    /// Varied copies of each of `images` images.
+    pub(crate) fn copies(&self, images: usize) -> usize {
+        self.variation.map_or(0, |_| Variation::copies(images))
+    }
 }
 
 /// Computes the features of an image as a board does.
@@ -133,9 +147,11 @@ impl ImageSet {
 
 /// Feature vectors of a set of images.
 pub(crate) struct Features {
-    /// `[images, cells, dimensions]`.
+    /// `[images * (1 + copies), cells, dimensions]`: the images, then the copies of each.
     pub(crate) values: Vec<f32>,
     pub(crate) images: usize,
+    /// Varied copies of each image.
+    pub(crate) copies: usize,
     pub(crate) grid: Size,
     pub(crate) dimensions: usize,
     pub(crate) set: ImageSet,
@@ -155,6 +171,7 @@ impl Features {
             dimensions: values.len() / (images * grid.area()),
             values,
             images,
+            copies: 0,
             grid,
             set: ImageSet {
                 digest: [0; 32],
@@ -164,6 +181,16 @@ impl Features {
             },
             cached: 0,
         }
+    }
+
+    /// `images` with their varied copies.
+    pub(crate) fn with_copies(&self, images: &[usize]) -> Vec<usize> {
+        let copies = |image: usize| {
+            let first = self.images + image * self.copies;
+            first..first + self.copies
+        };
+        let of_all = images.iter().flat_map(|&image| copies(image));
+        images.iter().copied().chain(of_all).collect()
     }
 
     /// Feature vectors of one image, `[cells, dimensions]`.
@@ -284,14 +311,16 @@ pub(crate) fn extract(
         None => None,
     };
     let progress = Progress::new("features", count as u64);
-    let mut values = vec![0.0; count * length];
+    let copies = settings.copies(count);
+    let mut values = vec![0.0; count * (1 + copies) * length];
+    let (originals, varied) = values.split_at_mut(count * length);
     let share = count.div_ceil(rayon::current_num_threads()).max(1);
     let mut workers = vec![first];
     while workers.len() * share < count {
         let next = workers[0].another(settings)?;
         workers.push(next);
     }
-    let facts: Vec<Vec<ImageFacts>> = values
+    let facts: Vec<Vec<ImageFacts>> = originals
         .par_chunks_mut(length * share)
         .zip(images.paths.par_chunks(share))
         .zip(workers.par_iter_mut())
@@ -312,13 +341,59 @@ pub(crate) fn extract(
         log::info!("features of {cached} of {count} images came from the cache");
     }
 
+    if let Some(variation) = settings.variation {
+        extract_copies(&mut workers, images, variation, copies, varied)?;
+    }
     let facts: Vec<ImageFacts> = facts.into_iter().flatten().collect();
     Ok(Features {
         values,
         images: count,
+        copies,
         grid,
         dimensions,
         set: ImageSet::of(&facts),
         cached,
     })
+}
+
+/// Features of `copies` varied copies of each image, `[images, copies, cells, dimensions]`.
+fn extract_copies(
+    workers: &mut [Extractor],
+    images: &GoodImages,
+    (variation, seed): (Variation, u64),
+    copies: usize,
+    out: &mut [f32],
+) -> Result<(), TrainError> {
+    let count = images.paths.len();
+    let length = out.len() / count;
+    let share = count.div_ceil(workers.len()).max(1);
+    let progress = Progress::new("varied copies", count as u64);
+    out.par_chunks_mut(length * share)
+        .zip(images.paths.par_chunks(share))
+        .zip(workers.par_iter_mut())
+        .enumerate()
+        .try_for_each(|(worker, ((out, paths), extractor))| {
+            for (index, (out, path)) in out.chunks_exact_mut(length).zip(paths).enumerate() {
+                let image = (worker * share + index) as u64;
+                let mut rng = Rng::stream(seed, VARIATION_STREAM + image);
+                let frame = images.read(path)?;
+                for out in out.chunks_exact_mut(length / copies) {
+                    let copy = variation.copy(&frame, &mut rng);
+                    let copy = copy.map_err(|source| ImageFileError::Frame {
+                        path: path.clone(),
+                        source,
+                    })?;
+                    extractor
+                        .run(&copy, out)
+                        .map_err(|source| TrainError::Image {
+                            path: path.clone(),
+                            source,
+                        })?;
+                }
+                progress.advance(1);
+            }
+            Ok::<_, TrainError>(())
+        })?;
+    progress.finish();
+    Ok(())
 }

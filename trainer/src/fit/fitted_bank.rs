@@ -4,6 +4,7 @@
 
 use super::density;
 use super::fitter::{ChosenBank, Fitter};
+use super::gaussian::{GaussianModel, GoodCells};
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_table};
 use super::rules::{Calibration, RuleSpec};
@@ -23,6 +24,7 @@ pub(crate) struct Needs {
     places: bool,
     pub(crate) network: bool,
     spacing: bool,
+    gaussian: bool,
 }
 
 impl Needs {
@@ -32,6 +34,7 @@ impl Needs {
             places: specs.iter().any(RuleSpec::places),
             network: specs.iter().any(RuleSpec::network),
             spacing: specs.iter().any(|s| s.density > 0.0),
+            gaussian: specs.iter().any(RuleSpec::gaussian),
         }
     }
 
@@ -85,6 +88,8 @@ pub(crate) struct FittedBank {
     spacing: Option<Vec<f32>>,
     /// `None` where no rule has a condition.
     distribution: Option<Distribution>,
+    /// `None` where no rule needs them.
+    gaussians: Option<GaussianModel>,
 }
 
 impl FittedBank {
@@ -98,6 +103,14 @@ impl FittedBank {
         }
         let spacing = self.spacing.as_ref().ok_or_else(|| missing(spec))?;
         Ok(Some(density::factors(spacing, spec.density)))
+    }
+
+    /// The Gaussians of the places for `spec`.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank was fitted for rules that need none.
+    pub(crate) fn gaussians(&self, spec: RuleSpec) -> Result<&GaussianModel, TrainError> {
+        self.gaussians.as_ref().ok_or_else(|| missing(spec))
     }
 
     /// The distribution coreset for `spec`.
@@ -142,11 +155,19 @@ impl Fitter<'_> {
         let spacing = needs.spacing.then(|| density::spacing(&bank));
         let distribution = (needs.places || needs.network)
             .then(|| self.distribution(&bank, &images, needs, stream, tick));
+        let gaussians = needs.gaussian.then(|| {
+            let cells = GoodCells {
+                features: &self.features,
+                ignored: &self.ignored_cells,
+            };
+            cells.gaussians(&images)
+        });
         FittedBank {
             bank,
             images: images.len(),
             spacing,
             distribution,
+            gaussians,
         }
     }
 

@@ -64,6 +64,12 @@ impl Fitter<'_> {
             .collect()
     }
 
+    /// Indices of the feature vectors that a bank of `images` is chosen from: theirs, and those of their
+    /// varied copies.
+    pub(crate) fn bank_vectors(&self, images: &[usize]) -> Vec<u32> {
+        self.inspected_vectors(&self.features.with_copies(images))
+    }
+
     /// Rows of a bank that is chosen from `vectors` feature vectors.
     pub(crate) fn bank_rows(&self, vectors: usize) -> usize {
         let asked = (vectors as f64 * self.settings.bank_ratio).round() as usize;
@@ -86,7 +92,7 @@ impl Fitter<'_> {
         seed: u64,
         progress: &(dyn Fn(usize) + Sync),
     ) -> ChosenBank {
-        let candidates = self.inspected_vectors(images);
+        let candidates = self.bank_vectors(images);
         let space = match &self.projected {
             Some(projected) => Vectors {
                 values: &projected.values,

@@ -1,6 +1,7 @@
-//! Writes `tests/golden/format-2.pgp`, `format-3.pgp` and their fields anew; see the README beside
+//! Writes `tests/golden/format-2.pgp` to `format-4.pgp` and their fields anew; see the README beside
 //! them for when that is right.
 
+mod gaussians;
 mod tiny;
 
 use super::density;
@@ -138,6 +139,7 @@ fn features(
     Features {
         values,
         images: IMAGES,
+        copies: 0,
         grid,
         dimensions: D,
         set: ImageSet {
@@ -418,7 +420,15 @@ impl NewSections {
     }
 }
 
-fn golden_bundle(inputs: GoldenInputs, new: Option<NewSections>) -> (Manifest, Vec<SectionBytes>) {
+/// What a format brought, beside the inputs.
+#[derive(Default)]
+struct Brought {
+    sections: Option<NewSections>,
+    gaussians: bool,
+}
+
+fn golden_bundle(inputs: GoldenInputs, brought: Brought) -> (Manifest, Vec<SectionBytes>) {
+    let new = brought.sections;
     let mut rng = Rng::new(2);
     let onnx = [backbone(&mut rng), backbone(&mut rng)];
     let channels = TAPS.map(|t| t as u32);
@@ -433,12 +443,20 @@ fn golden_bundle(inputs: GoldenInputs, new: Option<NewSections>) -> (Manifest, V
     let mut sections = Vec::new();
     let map = new.as_ref().map(|new| &new.map);
     let seen = features(&onnx[0], &spec, &manifest.input, Border::Inside, map);
-    manifest.method = first(&seen, &onnx[0], &mut sections, &mut rng);
+    manifest.method = if brought.gaussians {
+        gaussians::first(&seen, &onnx[0], &mut sections)
+    } else {
+        first(&seen, &onnx[0], &mut sections, &mut rng)
+    };
     let seen = features(&onnx[1], &spec, &smaller, Border::Zero, None);
     manifest.others = vec![Member {
         input: smaller,
         backbone: spec,
-        method: second(&seen, &onnx[1], &mut sections),
+        method: if brought.gaussians {
+            gaussians::second(&seen, &onnx[1], &mut sections)
+        } else {
+            second(&seen, &onnx[1], &mut sections)
+        },
     }];
     manifest.member_scales = vec![1.5, 0.75];
     // The left six pixels of the upper twenty rows.
@@ -490,19 +508,32 @@ fn golden_bundle(inputs: GoldenInputs, new: Option<NewSections>) -> (Manifest, V
 #[test]
 #[ignore = "writes tests/golden/format-2.pgp: only when the format itself changes"]
 fn make_the_golden_bundle_of_format_2() {
-    make_golden_bundle("format-2", GoldenInputs::format_2(), None);
+    make_golden_bundle("format-2", GoldenInputs::format_2(), Brought::default());
 }
 
 #[test]
 #[ignore = "writes tests/golden/format-3.pgp: only when the format itself changes"]
 fn make_the_golden_bundle_of_format_3() {
-    let new = Some(NewSections::new());
-    make_golden_bundle("format-3", GoldenInputs::format_3(), new);
+    let brought = Brought {
+        sections: Some(NewSections::new()),
+        gaussians: false,
+    };
+    make_golden_bundle("format-3", GoldenInputs::format_3(), brought);
+}
+
+#[test]
+#[ignore = "writes tests/golden/format-4.pgp: only when the format itself changes"]
+fn make_the_golden_bundle_of_format_4() {
+    let brought = Brought {
+        sections: None,
+        gaussians: true,
+    };
+    make_golden_bundle("format-4", GoldenInputs::format_2(), brought);
 }
 
 /// A bundle with every part of the format that this version can write, and small.
-fn make_golden_bundle(name: &str, inputs: GoldenInputs, new: Option<NewSections>) {
-    let (mut manifest, mut sections) = golden_bundle(inputs, new);
+fn make_golden_bundle(name: &str, inputs: GoldenInputs, brought: Brought) {
+    let (mut manifest, mut sections) = golden_bundle(inputs, brought);
     let bare = write(manifest.clone(), &sections, &Signature::Unsigned).expect("write");
     let product = Product::from_bytes(bare, "golden").expect("a bundle");
     let mut inspector = Inspector::new(&product, &Threads::default()).expect("an inspector");

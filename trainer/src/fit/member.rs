@@ -5,6 +5,7 @@ use super::choice::{Chosen, candidates, choose};
 use super::copies::{CopyId, DamagedCopy, damaged_copies};
 use super::fitted_bank::FittedBank;
 use super::held_out::{HeldOut, damaged_scores};
+use super::light::light_trials;
 use super::plan::MemberPlan;
 use super::refined::{Refined, RefinedScores, refine};
 use super::rules::RuleSpec;
@@ -15,7 +16,7 @@ use super::study::Study;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use partgate::backbone::{BackboneSpec, InputGeometry};
-use partgate::product::{Choice, Method, SectionBytes, Training};
+use partgate::product::{Choice, LightTrial, Method, SectionBytes, Training};
 
 /// Held-out scores of a damaged copy under a member's rule.
 pub(crate) struct ScoredCopy {
@@ -48,6 +49,8 @@ pub(crate) struct FittedMember {
     pub(super) sections: Vec<SectionBytes>,
     /// Scores and thresholds of this member alone.
     pub(crate) held_out: HeldOut,
+    /// What good parts bear of other light; empty where it was not tried.
+    pub(super) light: Vec<LightTrial>,
     /// Painted copies of good images; none where none were made or none could be damaged.
     pub(super) copies: Vec<ScoredCopy>,
 }
@@ -129,7 +132,7 @@ impl FittedMember {
             shift: rule.shift,
             training: Training {
                 images: features.images as u32,
-                cells: fitter.inspected_vectors(&study.images()).len() as u64,
+                cells: fitter.bank_vectors(&study.images()).len() as u64,
                 digest: features.set.digest,
                 seed: fitter.settings.seed,
                 folds: study.first_folds().len() as u32,
@@ -140,6 +143,7 @@ impl FittedMember {
             sections,
             held_out: rule.held_out,
             copies: rule.copies,
+            light: Vec::new(),
         })
     }
 }
@@ -193,7 +197,7 @@ fn chosen_rule(
     }
     let Chosen { spec, mut choice } = choose(
         study,
-        &candidates(settings.density, images.paths.len()),
+        &candidates(settings, study.file.spec.dimensions(), images.paths.len()),
         copies,
     )?;
     let shift = ShiftSensitivity::of(study, images, spec)?;
@@ -218,7 +222,7 @@ pub(crate) fn fit_member(
     let settings = &plan.settings;
     let specs = match settings.rule {
         Some(spec) => vec![spec],
-        None => candidates(settings.density, images.paths.len()),
+        None => candidates(settings, plan.file.spec.dimensions(), images.paths.len()),
     };
     let study = Study::new(images, settings, &plan.file, &specs, seconds)?;
     let (copies, chosen) = timed(&mut seconds.choice, || {
@@ -241,6 +245,10 @@ pub(crate) fn fit_member(
         })
     })?;
     drop(copies);
+    let light = timed(&mut seconds.light, || {
+        light_trials(&study, images, rule.spec)
+    })?;
     let fitted = timed(&mut seconds.bank, || study.whole(&[rule.spec]));
-    FittedMember::new(&study, &fitted, rule)
+    let member = FittedMember::new(&study, &fitted, rule)?;
+    Ok(FittedMember { light, ..member })
 }

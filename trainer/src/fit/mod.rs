@@ -19,8 +19,10 @@ pub(crate) mod fitted_bank;
 mod fitter;
 #[cfg(test)]
 mod format_tests;
+mod gaussian;
 mod golden;
 mod held_out;
+mod light;
 #[cfg(test)]
 mod made_up_products;
 pub(crate) mod member;
@@ -47,6 +49,7 @@ pub(crate) mod size_choice;
 pub(crate) mod study;
 pub(crate) mod thresholds;
 mod training;
+pub(crate) mod variation;
 
 pub(crate) use bundle::{Bundle, without_spread};
 pub(crate) use cache::CacheSettings;

@@ -4,6 +4,7 @@ use super::available::available_mib;
 use super::catalogue::BackboneFile;
 use super::choice::candidates;
 use super::copies::{DAMAGED_IMAGES, EXCHANGED_COPIES, PAINTED_COPIES};
+use super::gaussian::{MOST_DIMENSIONS, section_bytes};
 use super::golden::GOLDEN_AREA;
 use super::plan::MemberPlan;
 use super::rules::RuleSpec;
@@ -56,6 +57,8 @@ struct Sizes {
     places: bool,
     /// Some rule that is fitted needs the neighbourhood network.
     network: bool,
+    /// Bytes of the Gaussians' sections; 0 without them.
+    gaussians: u64,
     entries: u64,
     /// The network in the paper's form; `None` for the edge form, which is small.
     paper: Option<PaperNetworkSize>,
@@ -111,20 +114,26 @@ impl Sizes {
         let input = &settings.features.input;
         input.check(spec.input.multiple_of)?;
         let cells = spec.grid(input.size()).area() as u64;
-        let all = cells * images as u64;
+        let pictures = images * (1 + settings.features.copies(images));
+        let all = cells * pictures as u64;
         let rows = (all as f64 * settings.bank_ratio).ceil() as u64;
         let rules = match settings.rule {
             Some(rule) => vec![rule],
-            None => candidates(settings.density, images),
+            None => candidates(settings, spec.dimensions(), images),
         };
         let rows = rows
             .max(settings.min_bank as u64)
             .min(settings.max_bank as u64)
             .min(all);
         let dimensions: u64 = spec.taps.iter().map(|t| u64::from(t.channels)).sum();
-        let mapped = settings
-            .principal
-            .map_or(dimensions, |p| dimensions.min(p as u64));
+        let mapped = settings.mapped(spec.dimensions()) as u64;
+        let gaussians = rules.iter().any(RuleSpec::gaussian);
+        if gaussians && mapped > MOST_DIMENSIONS as u64 {
+            return Err(TrainError::Setting(format!(
+                "Gaussians of {mapped} values take too much; at most {MOST_DIMENSIONS} can be used, so add --principal 128 or take another --method"
+            )));
+        }
+        let grid = spec.grid(input.size());
         let network = rules.iter().any(RuleSpec::network);
         let paper = match settings.network {
             NetworkForm::Paper { layers, .. } if network => {
@@ -146,6 +155,11 @@ impl Sizes {
             rows,
             places: rules.iter().any(RuleSpec::places),
             network,
+            gaussians: if gaussians {
+                section_bytes(grid, mapped as usize)
+            } else {
+                0
+            },
             entries: settings.entries as u64,
             paper,
         })
@@ -160,7 +174,7 @@ impl Sizes {
         } else {
             0
         };
-        bank + places + self.paper.map_or(0, |paper| paper.bytes)
+        bank + places + self.gaussians + self.paper.map_or(0, |paper| paper.bytes)
     }
 
     /// Rows of D.
@@ -208,6 +222,8 @@ fn memory_bytes(
         work += banks * cells * sizes.entries() * 4;
         work += threads * cells * rows * (8 + 1);
     }
+    // Each bank keeps its own; the sums of products have four bytes where a factor has one.
+    work += (banks + threads * 5) * sizes.gaussians;
     if sizes.network {
         // The logits and their gradients grow with D.
         work += threads * cells * STEP_VALUES.max(16 * sizes.entries()) * 4;

@@ -11,7 +11,8 @@ use super::size_choice::SizeChoice;
 use crate::dataset::GoodImages;
 use partgate::backbone::Rect;
 use partgate::product::{
-    Choice, DensityEvidence, NeighbourhoodEvidence, Operating, PositionEvidence, RefinementEvidence,
+    Choice, DensityEvidence, Light, NeighbourhoodEvidence, Operating, PositionEvidence,
+    RefinementEvidence,
 };
 use partgate::score::Rule;
 use partgate::size::Size;
@@ -64,6 +65,9 @@ pub(crate) struct FitReport {
     pub(crate) baseline_thresholds: Option<Thresholds>,
     /// What budgets of false rejects cost and bring.
     pub(crate) operating: Operating,
+    /// The light in which the product inspects, and what was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) light: Option<Light>,
     /// Held-out score of each image, in the order of their paths.
     pub(crate) held_out_scores: Vec<f32>,
     /// Good images that score far above the others and may be defective.
@@ -93,6 +97,7 @@ impl FittedProduct {
             ensemble,
             forced,
             operating,
+            light,
         } = bundle;
         let first = &members[0];
         let report = FitReport {
@@ -125,6 +130,7 @@ impl FittedProduct {
             thresholds: manifest.thresholds,
             baseline_thresholds: manifest.baseline_thresholds,
             operating,
+            light,
             outliers: outliers(&scores, images),
             held_out_scores: scores,
             bytes: bytes.len(),

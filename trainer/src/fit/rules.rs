@@ -47,13 +47,23 @@ impl RuleSpec {
 
     /// Whether the rule needs sightings of rows at places.
     pub(crate) fn places(&self) -> bool {
-        self.rule != Rule::Patchcore && self.rule != Rule::Neighbourhood
+        !matches!(self.rule, Rule::Patchcore | Rule::Neighbourhood) && !self.gaussian()
+    }
+
+    /// Whether the rule needs a Gaussian of each place.
+    pub(crate) fn gaussian(&self) -> bool {
+        self.rule.combination().is_some()
+    }
+
+    /// Whether the rule rests on what is seen at a place, and on nothing else.
+    pub(crate) fn rests_on_place(&self) -> bool {
+        self.places() || self.rule == Rule::Gaussian
     }
 
     /// Whether the rule needs the neighbourhood network.
     pub(crate) fn network(&self) -> bool {
         match self.rule {
-            Rule::Patchcore | Rule::Position => false,
+            Rule::Patchcore | Rule::Position | Rule::Gaussian | Rule::BankGaussian => false,
             Rule::Coverage => self.near_lost.is_some(),
             Rule::Neighbourhood | Rule::Pni | Rule::PniV1 | Rule::PniTwoMap => true,
         }

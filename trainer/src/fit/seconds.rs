@@ -10,6 +10,8 @@ pub(crate) struct FitSeconds {
     pub(crate) folds: f64,
     pub(crate) choice: f64,
     pub(crate) thresholds: f64,
+    /// Trying other light.
+    pub(crate) light: f64,
     pub(crate) bank: f64,
     /// Combining members, inspection golden images, writing.
     pub(crate) bundle: f64,

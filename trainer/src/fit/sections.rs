@@ -4,6 +4,7 @@ use super::catalogue::BackboneFile;
 use super::conditions::RuleConditions;
 use super::density;
 use super::fitted_bank::{FittedBank, NetworkFile, missing};
+use super::gaussian::GaussianModel;
 use super::refined::Refined;
 use super::rules::{Calibration, RuleSpec};
 use super::study::Study;
@@ -102,6 +103,24 @@ pub(super) fn sighting_sections(seen: &SightingTable) -> [SectionBytes; 2] {
     ]
 }
 
+pub(super) fn gaussian_sections(model: &GaussianModel) -> [SectionBytes; 3] {
+    let (cells, d) = (model.grid.area(), model.dimensions);
+    let blocks = model.scale.len() / d;
+    let factor = model.factor.iter().map(|&v| v.to_le_bytes()[0]).collect();
+    let (mean, scale) = (little_endian(&model.mean), little_endian(&model.scale));
+    let triangle = model.factor.len() / blocks;
+    [
+        section(SectionKind::GaussianMean, DType::F32, &[cells, d], mean),
+        section(
+            SectionKind::GaussianFactor,
+            DType::I8,
+            &[blocks, triangle],
+            factor,
+        ),
+        section(SectionKind::GaussianScale, DType::F32, &[blocks, d], scale),
+    ]
+}
+
 pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
     [
         opaque(SectionKind::Neighbourhood, onnx),
@@ -164,6 +183,9 @@ pub(super) fn member_sections(
         section(SectionKind::FeatureMap, DType::F32, &shape, bytes)
     }));
     sections.extend(conditions.mask.as_ref().map(mask_section));
+    if spec.gaussian() {
+        sections.extend(gaussian_sections(fitted.gaussians(spec)?));
+    }
     let mut neighbourhood = None;
     if let Some(condition) = &conditions.neighbourhood {
         if let Some(seen) = &condition.sightings {

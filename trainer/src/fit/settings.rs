@@ -122,6 +122,11 @@ impl Settings {
             .unwrap_or(self.rule.is_none() && images >= LEAST_IMAGES)
     }
 
+    /// Values of a feature vector as the bank has it, of a backbone that gives `dimensions`.
+    pub(crate) fn mapped(&self, dimensions: usize) -> usize {
+        self.principal.map_or(dimensions, |p| dimensions.min(p))
+    }
+
     /// Dimensions of the projection for vectors of `dimensions`; 0 for none.
     pub(crate) fn projection_for(&self, dimensions: usize) -> usize {
         let usual = if dimensions > PROJECT_ABOVE {

@@ -99,7 +99,7 @@ impl<'a> Study<'a> {
     pub(crate) fn whole(&self, specs: &[RuleSpec]) -> FittedBank {
         let fitter = &self.fitter;
         let all = self.images();
-        let rows = fitter.bank_rows(fitter.inspected_vectors(&all).len());
+        let rows = fitter.bank_rows(fitter.bank_vectors(&all).len());
         let progress = Progress::new("bank", rows as u64);
         let seed = fitter.settings.seed;
         let chosen = fitter.choose_bank(&all, seed, &|done| progress.set(done as u64));
@@ -208,7 +208,8 @@ fn fit_partitions(
     let settings = fitter.settings;
     let n = fitter.features.images;
     let (partitions, folds) = (settings.partitions(n), settings.folds.clamp(2, n));
-    let rows = fitter.bank_rows(n * fitter.features.cells());
+    let (cells, copies) = (fitter.features.cells(), fitter.features.copies);
+    let rows = fitter.bank_rows(n * (1 + copies) * cells);
     let needs = Needs::of(specs);
     let progress = Progress::new("folds", (partitions * folds * rows) as u64);
     let mut chosen = Vec::new();

@@ -7,6 +7,7 @@ use crate::dataset::Asked;
 use crate::error::TrainError;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::{NetworkForm, OtherMember, Settings};
+use crate::fit::variation::Variation;
 use crate::fit::{CacheSettings, FeatureSettings, catalogue};
 use clap::{Args, ValueEnum};
 use input::{Aspect, SizeArgument};
@@ -35,6 +36,11 @@ pub(crate) enum Method {
     PniTwoMap,
     /// Thresholds such that few held-out good cells lose the row they really are
     Coverage,
+    /// Distance to the mean of the place, in the spread that good parts have there: right for
+    /// fixtured parts with 200 good images and more
+    Gaussian,
+    /// Geometric mean of the distances to that and to the bank
+    BankGaussian,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -132,6 +138,11 @@ pub(crate) struct MethodArgs {
     /// board needs the time of all of them for every part
     #[arg(long = "member", value_name = "size=N,backbone=NAME", value_parser = parse_member)]
     members: Vec<OtherMember>,
+    /// What good parts may do, for products of few good images: varied copies of each join the bank.
+    /// Per cent of the side, degrees, per cent of the brightness, each way: shift=2,turn=3,light=10.
+    /// Thresholds are of the pictures as they are; the bundle states it [default: no copies]
+    #[arg(long, value_name = "shift=P,turn=D,light=P")]
+    vary: Option<Variation>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -296,6 +307,11 @@ impl MethodArgs {
         if !(0.0..=2.0).contains(&self.density()) {
             return refused(format!("--density {}: 0 to 2", self.density()));
         }
+        if matches!(self.method, Method::Gaussian) && self.density() > 0.0 {
+            return refused(
+                "--density is of the bank's rows, which do not count under --method gaussian",
+            );
+        }
         Ok(())
     }
 
@@ -398,6 +414,8 @@ impl MethodArgs {
             Method::Pni => RuleSpec::of(Rule::Pni),
             Method::PniV1 => RuleSpec::of(Rule::PniV1),
             Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
+            Method::Gaussian => RuleSpec::of(Rule::Gaussian),
+            Method::BankGaussian => RuleSpec::of(Rule::BankGaussian),
             Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
         };
         Some(spec.with_density(self.density()))
@@ -444,6 +462,7 @@ impl MethodArgs {
                     .cache
                     .clone()
                     .map(|folder| CacheSettings::new(folder, self.cache.cache_limit)),
+                variation: self.vary.map(|variation| (variation, self.seed)),
             },
             backbone: self.backbone.clone(),
             others: self.members.clone(),

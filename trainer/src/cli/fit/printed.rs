@@ -140,8 +140,11 @@ pub(super) fn print(report: &FitReport, output: &Path) {
             );
         }
     }
+    for line in report.light.iter().flat_map(|light| light.in_words()) {
+        println!("  light    {line}");
+    }
     println!(
-        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, folds {:.1}, choice {:.1}, held-out scores and refinement {:.1}, bank {:.1}, bundle {:.1})",
+        "  {} bytes, BLAKE3 {}; {:.1} s (features {:.1}, folds {:.1}, choice {:.1}, held-out scores and refinement {:.1}, other light {:.1}, bank {:.1}, bundle {:.1})",
         report.bytes,
         report.blake3,
         report.seconds.total,
@@ -149,6 +152,7 @@ pub(super) fn print(report: &FitReport, output: &Path) {
         report.seconds.folds,
         report.seconds.choice,
         report.seconds.thresholds,
+        report.seconds.light,
         report.seconds.bank,
         report.seconds.bundle
     );
