@@ -8,7 +8,7 @@ use clap::Args;
 use partgate::frame::Frame;
 use partgate::frame::file::{expand, list, read_picture};
 use partgate::inspection::{Inspection, Inspector};
-use partgate::product::{OtherView, Product};
+use partgate::product::{OtherView, Product, Signature};
 use partgate::verdict::Verdict;
 use partgate::view::{NetworkView, Picture, overlay};
 use serde::ser::SerializeMap;
@@ -27,8 +27,9 @@ use thiserror::Error;
 /// "unknown_threshold", "goods_above", "ms": {"decode", "preprocess", "backbone", "aggregate", "nearest", "map",
 /// "total"}}. A score above `threshold` is NG, above `unknown_threshold` it is UNKNOWN.
 /// `goods_above` is the share of good parts that score as high (bundles since format 3). `total` is
-/// without `decode`. An image that cannot be inspected gives {"path", "error", "verdict":
-/// "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
+/// without `decode`. `origin` is "UNSIGNED" if nobody signed the product, else it is absent. An image
+/// that cannot be inspected gives {"path", "error", "verdict": "UNKNOWN"}. The other images are still
+/// inspected, and the exit code is 3.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  partgate score part.pgp photos/ one.png\n  partgate score part.pgp photos/ --out overlays > scores.jsonl\n  partgate score part.pgp shot.png --gate && echo pass\n\nExit codes: 0 done, 3 an image, a folder or the accelerator cannot be used, 4 the bundle cannot be used,\n6 (with --gate) at least one image is not OK."
@@ -83,6 +84,9 @@ struct Line<'a> {
     ms: Times<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<&'a Path>,
+    /// "UNSIGNED" if nobody signed the product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
 }
 
 /// The picture is of another kind than those of the fit.
@@ -291,6 +295,10 @@ impl Scoring<'_> {
                 inspection,
             },
             overlay: overlay.as_deref(),
+            origin: match self.product.signature() {
+                Signature::Unsigned => Some(Signature::Unsigned.to_string()),
+                Signature::Ed25519 { .. } => None,
+            },
         })
     }
 

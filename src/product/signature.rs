@@ -5,6 +5,7 @@
 //! of every section, so nothing in the file can change under a signature.
 
 use crate::keys::{self, PublicKey};
+use std::fmt;
 
 /// Length of the header, bytes.
 pub(super) const HEADER: usize = 192;
@@ -26,6 +27,16 @@ pub enum Signature {
         /// The signature.
         signature: Box<[u8; 64]>,
     },
+}
+
+impl fmt::Display for Signature {
+    /// For desks, which trust nobody and refuse nobody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned => f.write_str("UNSIGNED"),
+            Self::Ed25519 { public_key, .. } => write!(f, "signed by key {public_key}"),
+        }
+    }
 }
 
 impl Signature {

@@ -116,6 +116,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
         print_json(&report)
     } else {
         println!("layout: {layout}");
+        println!("product: {}", product.signature());
         print(&report);
         Ok(())
     }
