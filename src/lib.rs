@@ -23,11 +23,13 @@
 //! - [`gpio`]: digital inputs and outputs.
 //! - [`record`]: event log, kept images, metrics.
 //! - [`station`]: the running line: threads and the supervisor; connects all rooms.
+//! - [`store`]: which product this board runs: two slots, a state and a history.
 //! - `settings`: keys of TOML files, each declared once by the room that uses it.
 //! - [`simulation`]: everything that is not real: drawn parts, simulated devices, injected faults, a
 //!   production line in virtual time with the same controller.
 //! - [`config`]: the configuration file, which states what is wired to what.
 //! - [`product`]: the bundle with everything that was fitted, checked byte by byte.
+//! - [`keys`]: keys that sign products, and which of them this board trusts.
 //! - [`inspection`]: the whole chain with its times, as the programs call it.
 //! - [`lanes`]: sixteen f32 at a time on any instruction set; the kernels are written with it.
 //! - [`view`]: overlays and pages for people.
@@ -49,6 +51,7 @@ pub mod config;
 pub mod frame;
 pub mod gpio;
 pub mod inspection;
+pub mod keys;
 pub mod lanes;
 pub mod line;
 pub mod network;
@@ -62,6 +65,7 @@ pub(crate) mod settings;
 pub mod simulation;
 pub mod size;
 pub mod station;
+pub mod store;
 pub mod time;
 pub mod verdict;
 pub mod view;

@@ -213,7 +213,7 @@ fn a_camera_of_another_aspect_is_refused_by_the_check() {
         [inference]\ntimeout_ms = 60000\n\
         [lines]\npass = \"line partgate-test-of-a-line\"\n\
         [record]\nfolder = \"record\"\nimages_quota_mib = 1\nmin_free_mib = 1\nlog_max_mib = 1\n\
-        [control]\nsocket = \"control.sock\"\n";
+        [control]\nsocket = \"control.sock\"\n[trust]\nallow_unsigned = true\n";
     let line = folder.path().join("line.toml");
     std::fs::write(&line, config).expect("write");
     for ((width, height), code) in [

@@ -168,18 +168,6 @@ proptest! {
 }
 
 #[test]
-fn a_signature_is_kept() {
-    let (manifest, sections) = synthetic(&everything(Rule::Pni));
-    let signature = Signature::Ed25519 {
-        public_key: [3; 32],
-        signature: Box::new([4; 64]),
-    };
-    let bytes = write(manifest, &sections, &signature).expect("write");
-    let product = Product::from_bytes(bytes, "signed").expect("read");
-    assert_eq!(product.signature(), &signature);
-}
-
-#[test]
 fn every_cut_and_every_changed_byte_of_every_kind_of_section_is_seen() {
     for rule in [Rule::Coverage, Rule::Pni] {
         let (manifest, sections) = synthetic(&everything(rule));

@@ -48,6 +48,8 @@ min_free_mib = 1
 log_max_mib = 1
 [control]
 socket = "control.sock"
+[trust]
+allow_unsigned = true
 "#,
         text(&bundle::demo())
     );
@@ -329,6 +331,49 @@ fn doctor_runs_the_product_and_tells_what_the_machine_lacks() {
             .count(),
         0
     );
+}
+
+#[test]
+fn a_report_packs_what_support_needs_and_no_pictures() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = line(dir.path());
+    let product = text(&bundle::demo());
+    let small = dir.path().join("small.pgp");
+    std::fs::write(&small, bundle::small()).expect("write");
+    change(&file, &product, &text(&small));
+    let kept = dir.path().join("record/images/2026/part-1.png");
+    std::fs::create_dir_all(kept.parent().expect("folder")).expect("folder");
+    std::fs::write(&kept, "a picture").expect("write");
+    std::fs::write(dir.path().join("record/events-00000001.log"), "an entry\n").expect("write");
+    let archive = text(&dir.path().join("support.tar"));
+    let arguments = ["report", &text(&file), "-o", &archive, "--json"];
+    let report = partgate(&arguments).exits(0).json();
+    let files = |report: &Value| -> Vec<String> {
+        let files = report["files"].as_array().expect("files");
+        let names = files.iter().map(|f| f.as_str().expect("a name").to_owned());
+        names.collect()
+    };
+    let found = files(&report);
+    for name in [
+        "doctor.txt",
+        "line.toml",
+        "events.log",
+        "product.json",
+        "missing.txt",
+    ] {
+        assert!(found.iter().any(|f| f == name), "{name} in {found:?}");
+    }
+    assert!(!found.iter().any(|f| f.contains("images")), "{found:?}");
+    // No line runs, so nobody answers.
+    let missing = report["missing"].to_string();
+    assert!(missing.contains("status.json"), "{missing}");
+    let bytes = std::fs::read(&archive).expect("an archive");
+    let holds = |part: &str| bytes.windows(part.len()).any(|w| w == part.as_bytes());
+    assert!(holds("an entry") && holds("test assembly") && holds("UNSIGNED"));
+    assert!(!holds("a picture"));
+    let more = [&arguments[..], &["--images", "1"]].concat();
+    let found = files(&partgate(&more).exits(0).json());
+    assert!(found.contains(&"images/part-1.png".to_owned()), "{found:?}");
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn config_check(bench: &Bench, bundle: &str, camera: &str) -> Ran {
          min_pitch_ms = 1000\n[capture]\nexposure_max_ms = 100\ndelivery_ms = 100\n[gate]\nafter_ms = 60000\n\
          pulse_ms = 40\nejector = \"pass\"\n[inference]\ntimeout_ms = 60000\n\
          [lines]\npass = \"line partgate-test-of-a-line\"\n[record]\nfolder = \"record\"\n\
-         images_quota_mib = 1\nmin_free_mib = 1\nlog_max_mib = 1\n[control]\nsocket = \"control.sock\"\n"
+         images_quota_mib = 1\nmin_free_mib = 1\nlog_max_mib = 1\n[control]\nsocket = \"control.sock\"\n\
+         [trust]\nallow_unsigned = true\n"
     );
     let path = bench.write("line.toml", text.as_bytes());
     partgate(&["config", "check", &path.display().to_string()])

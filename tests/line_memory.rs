@@ -229,6 +229,7 @@ fn from_trigger_to_output_nothing_is_taken() {
         history: partgate::station::History::default(),
         control: None,
         latch: None,
+        switch: None,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = Arc::clone(&stop);

@@ -167,6 +167,7 @@ impl Bench {
             history: History::default(),
             control: None,
             latch: None,
+            switch: None,
         };
         let stop = Arc::new(AtomicBool::new(false));
         let theirs = stop.clone();

@@ -4,7 +4,6 @@ use super::failure::{Code, Failure, causes};
 use super::terminal::{Colour, Out};
 use clap::{Args, Subcommand};
 use partgate::config::{Board, ConfigError, LineConfig, Pin, Problem, example, known_keys};
-use partgate::product::Product;
 use partgate::station::{DeviceSetupError, sanity};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -153,7 +152,7 @@ fn check(arguments: &CheckArguments, out: &mut Out) -> Result<Code, Failure> {
 
 /// A limit of `[sanity]` that the product's own good parts violate: `run` refuses it.
 fn unfit_limits(config: &LineConfig) -> Option<Problem> {
-    let product = Product::open(&config.product).ok()?;
+    let product = config.product.open().ok()?;
     let error = sanity(config, &product).err()?;
     let key = match &error {
         DeviceSetupError::Unfit { key, .. } => format!("sanity.{key}"),

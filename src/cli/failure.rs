@@ -22,6 +22,8 @@ pub(crate) enum Code {
     NotOk = 6,
     /// `doctor`: a check failed.
     Unhealthy = 7,
+    /// Of the vision process only: another product is to run.
+    Switched = 8,
 }
 
 /// Why a command ended early.

@@ -16,11 +16,13 @@ mod memory;
 mod output_folder;
 mod progress;
 mod render;
+mod report;
 mod run;
 mod score;
 mod selftest;
 mod signals;
 mod simulate;
+mod store;
 mod tell;
 mod terminal;
 
@@ -42,7 +44,7 @@ Exit codes:
   2  wrong usage
   3  an input cannot be used: an image, a folder, an output folder, a configuration, a broken log
   4  the bundle cannot be used
-  5  the self-test disagrees, or the bundle has nothing to test with
+  5  the self-test disagrees, or the bundle has nothing to test with (also at `install`)
   6  only with `score --gate`: every image was inspected and at least one is not OK
   7  only with `doctor`: a check failed
 
@@ -92,9 +94,15 @@ enum Command {
     Run(run::Arguments),
     Simulate(simulate::Arguments),
     Tell(tell::Arguments),
+    Install(store::InstallArguments),
+    Confirm(store::ConfirmArguments),
+    Rollback(store::RollbackArguments),
+    Store(store::StoreArguments),
+    History(store::HistoryArguments),
     Capture(capture::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
+    Report(report::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     Log(log::Arguments),
@@ -109,12 +117,15 @@ struct ThreadCount {
 }
 
 impl ThreadCount {
-    fn threads(&self) -> Result<Threads, Failure> {
-        let count = match self.threads {
+    fn number(&self) -> usize {
+        match self.threads {
             Some(n) => usize::from(n),
             None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        Threads::new(count).map_err(Failure::unexpected)
+        }
+    }
+
+    fn threads(&self) -> Result<Threads, Failure> {
+        Threads::new(self.number()).map_err(Failure::unexpected)
     }
 }
 
@@ -246,9 +257,15 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, &mut out),
         Command::Simulate(arguments) => simulate::run(&arguments, &mut out),
         Command::Tell(arguments) => tell::run(&arguments, &mut out),
+        Command::Install(arguments) => store::install(&arguments, &mut out),
+        Command::Confirm(arguments) => store::confirm(&arguments, &mut out),
+        Command::Rollback(arguments) => store::rollback(&arguments, &mut out),
+        Command::Store(arguments) => store::store(&arguments, &mut out),
+        Command::History(arguments) => store::history(&arguments, &mut out),
         Command::Capture(arguments) => capture::run(&arguments, &mut out),
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
+        Command::Report(arguments) => report::run(&arguments, &mut out),
         Command::Completions(arguments) => completions::run(&arguments, &mut out),
         Command::Man(arguments) => man::run(&arguments, &mut out),
         Command::Log(arguments) => log::run(&arguments, &mut out),

@@ -9,13 +9,14 @@ use announcing::Announcer;
 use clap::Args;
 use partgate::capture::v4l2;
 use partgate::clock;
-use partgate::config::{CameraSource, LineConfig, TriggerKind};
+use partgate::config::{CameraSource, LineConfig, ProductPlace, TriggerKind};
 use partgate::frame::Frame;
 use partgate::frame::decode;
 use partgate::inspection::Inspector;
+use partgate::keys::Origin;
 use partgate::line::devices::{LatchedAlarm, Outputs};
 use partgate::network::Threads;
-use partgate::product::{Product, Signature};
+use partgate::product::Product;
 use partgate::record::{
     Drift, Metrics, MetricsServer, ProductLabel, RecordLock, RecordLockError, Recorder, Sampler,
 };
@@ -23,16 +24,17 @@ use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::keepalive::Keepalive;
 use partgate::station::{
-    AlarmLatch, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
-    SealedFilesError, Station, Supervision, SupervisorError, TriggerSource, VisionEnd,
-    controller_settings, inputs, outputs, safe_outputs, sanity, source, standing_at_start,
-    supervise,
+    AlarmLatch, End, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
+    SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, VisionEnd,
+    choose, controller_settings, give_up, inputs, note_restart, open_accepted, outputs,
+    safe_outputs, sanity, source, standing_at_start, supervise,
 };
+use partgate::store::{Folder, Store};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Run a production line: camera, trigger, verdict, ejector
 ///
@@ -42,7 +44,7 @@ use std::sync::atomic::AtomicBool;
 /// starts it again. SIGTERM and Ctrl-C end both in an orderly way.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle. If the product does not score here as in\nthe fit, the line stays not ready; `selftest` then ends with 5."
+    after_help = "Examples:\n  partgate config check line.toml && partgate run line.toml\n  partgate run line.toml -v\n\nExit codes: 0 stopped by a signal, 1 a device failed, or the vision process ended five times before\nthe line was ready, 3 the configuration, 4 the bundle is refused or cannot be used, 5 the product of\na store does not score here as in the fit, and there is no other one. With a bundle file the line\nstays not ready instead; `selftest` then ends with 5."
 )]
 pub(crate) struct Arguments {
     /// The line's configuration
@@ -52,19 +54,26 @@ pub(crate) struct Arguments {
     vision: bool,
 }
 
-/// Exit codes of the vision process if its configuration or its bundle is wrong. Devices can be
-/// there at the next attempt, so their failures are [`Code::Unexpected`].
-const LASTING: [Code; 2] = [Code::Input, Code::Bundle];
+/// Exit codes of the vision process after which a start with the same files would end the same way.
+/// Devices can be there at the next attempt, so their failures are [`Code::Unexpected`].
+const LASTING: [Code; 4] = [Code::Input, Code::Bundle, Code::Parity, Code::Switched];
+/// [`LASTING`] as numbers.
+const LASTING_CODES: [i32; LASTING.len()] = [
+    LASTING[0] as i32,
+    LASTING[1] as i32,
+    LASTING[2] as i32,
+    LASTING[3] as i32,
+];
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_at_signals(&stop)?;
     if arguments.vision {
-        see(arguments, &stop)?;
+        return see(arguments, &stop);
     } else {
         let (mut given, config) =
-            SealedFiles::read(&arguments.config).map_err(|error| match error {
+            SealedFiles::read(&arguments.config, choose).map_err(|error| match error {
                 SealedFilesError::Product(_) => Failure::bundle(error),
                 SealedFilesError::Config(_) => Failure::input(error),
                 _ => Failure::unexpected(error),
@@ -102,7 +111,7 @@ fn hold(
         lease: config.supervisor.lease.into(),
         late: config.supervisor.late.into(),
         restart: config.supervisor.restart.into(),
-        lasting: &[Code::Input as i32, Code::Bundle as i32],
+        lasting: &LASTING_CODES,
     };
     let verbosity = match log::max_level() {
         log::LevelFilter::Off | log::LevelFilter::Error => "-q",
@@ -124,11 +133,74 @@ fn hold(
         command.stdin(link).spawn()
     };
     let mut open_outputs = || -> Result<Box<dyn Outputs>, _> { Ok(outputs(config, &Devices)?) };
-    supervise(settings, given, &mut open_outputs, &mut start, stop).map_err(|error| {
+    let mut ended = |given: &mut SealedFiles, end: End| goes_on(config, given, end);
+    let ran = supervise(
+        settings,
+        given,
+        &mut open_outputs,
+        &mut start,
+        &mut ended,
+        stop,
+    );
+    ran.map_err(|error| {
         let same = |code: &Code| matches!(error, SupervisorError::Lasting(c) if c == *code as i32);
         let code = LASTING.into_iter().find(same).unwrap_or(Code::Unexpected);
         Failure::Error(code, error.into())
     })
+}
+
+/// Whether the line goes on after the vision process ended, with the same product or another one.
+fn goes_on(config: &LineConfig, given: &mut SealedFiles, end: End) -> bool {
+    let ProductPlace::Store(_) = config.product else {
+        return end == End::Restart;
+    };
+    let another = match end {
+        End::Restart if note_restart(config) => true,
+        End::Restart => return true,
+        End::Lasting(code) if code == Code::Switched as i32 => true,
+        End::Lasting(code) => {
+            let why = match code {
+                c if c == Code::Parity as i32 => {
+                    "failed parity: the product does not score here as it did in the fit"
+                }
+                c if c == Code::Bundle as i32 => "failed start: the bundle cannot be used here",
+                _ => "failed start: the product does not fit this line's configuration",
+            };
+            let whose_fault = code != Code::Input as i32 || on_trial(config);
+            whose_fault && given.digest().is_some_and(|d| give_up(config, &d, why))
+        }
+        End::NeverReady(times) => {
+            let why = format!("failed start: never ready in {times} starts in a row");
+            on_trial(config) && given.digest().is_some_and(|d| give_up(config, &d, &why))
+        }
+    };
+    another && renew(config, given)
+}
+
+/// Whether the active product is on trial.
+fn on_trial(config: &LineConfig) -> bool {
+    let ProductPlace::Store(settings) = &config.product else {
+        return false;
+    };
+    let store = Store::open(Folder::new(&settings.folder));
+    store.is_ok_and(|store| store.state().trial().is_some())
+}
+
+/// Puts the product that is active now into the place of the one before.
+fn renew(config: &LineConfig, given: &mut SealedFiles) -> bool {
+    let renewed = choose(config)
+        .map_err(SealedFilesError::from)
+        .and_then(|chosen| given.replace(&chosen).map(|()| chosen));
+    match renewed {
+        Ok(chosen) => {
+            log::warn!("another product: {}", chosen.path.display());
+            true
+        }
+        Err(error) => {
+            super::failure::tell(&error);
+            false
+        }
+    }
 }
 
 /// What the vision process gets from the supervisor.
@@ -169,16 +241,21 @@ fn start_keepalive(config: &LineConfig) -> Result<Keepalive, Failure> {
     Ok(keepalive)
 }
 
-fn open_product(config: &LineConfig, bundle: Vec<u8>) -> Result<Product, Failure> {
-    let name = config.product.display().to_string();
-    let product = Product::from_bytes(bundle, &name).map_err(Failure::bundle)?;
-    if matches!(product.signature(), Signature::Unsigned) {
-        log::warn!(
-            "{}: UNSIGNED: the origin of this product is not proven",
-            product.origin()
-        );
+fn open_product(config: &LineConfig, bundle: Vec<u8>) -> Result<(Product, Origin), Failure> {
+    let (product, origin) = open_accepted(config, bundle).map_err(Failure::bundle)?;
+    let manifest = product.manifest();
+    let text = format!(
+        "{}: {}, revision {}, {origin}",
+        product.origin(),
+        manifest.name,
+        manifest.revision
+    );
+    if origin.is_proven() {
+        log::info!("{text}");
+    } else {
+        log::warn!("{text}: the origin of this product is not proven");
     }
-    Ok(product)
+    Ok((product, origin))
 }
 
 /// The inspector, and whether the product scores here as it did in the fit.
@@ -265,7 +342,7 @@ fn with_checks(
 }
 
 /// The vision process.
-fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
+fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     // The kernel named the process after the link that started it.
     let _ = std::fs::write("/proc/self/comm", "partgate");
     station::ordinary_priority();
@@ -280,12 +357,18 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
     // Before all else, so that systemd and the watchdog wait until the product is loaded.
     let keepalive = start_keepalive(config)?;
     let _alone = record_alone(config)?;
-    let product = open_product(config, bundle)?;
+    let (product, origin) = open_product(config, bundle)?;
     let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
     let (inspector, self_test_passed) = load_inspector(config, &product, &threads)?;
-    let digest = product.digest().to_hex();
-    let label = ProductLabel::new(&product.manifest().name, &digest);
+    // In a store there may be another product, which is better than a line that is never ready.
+    if !self_test_passed && matches!(config.product, ProductPlace::Store(_)) {
+        return Ok(Code::Parity);
+    }
+    let digest = product.digest();
+    let label = ProductLabel::new(&product.manifest().name, &digest.to_hex())
+        .of_origin(&origin.to_string(), origin.is_proven());
     let metrics = Arc::new(station::metrics());
+    let watch = StoreWatch::new(&config.product, &digest, metrics.clone());
     metrics.set_product(label);
     let (recorder, sampler) = recorder(config, &product, &metrics)?;
     let server = metrics_server(config, &metrics)?;
@@ -316,10 +399,14 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         challenge_every: config.challenge.map(|challenge| challenge.every.into()),
         history: history(config, &handover, &latch),
         latch: Some(latch),
+        switch: watch.as_ref().map(StoreWatch::switch),
     };
     let announcer = Announcer::new(config);
     let quiet = log::max_level() < log::LevelFilter::Warn;
     let summary = std::thread::scope(|scope| {
+        if let Some(watch) = watch {
+            scope.spawn(|| watch.run(stop));
+        }
         if !quiet {
             // What it cannot say does not stop a line.
             let say = || announcer.run(&metrics, stop);
@@ -330,7 +417,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         }
         let summary = station.run(stop);
         // Also where the line could not start.
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         summary
     });
     let summary = summary.map_err(Failure::unexpected)?;
@@ -342,7 +429,11 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<(), Failure> {
         summary.counters.rejected_in_all(),
         summary.under_way
     );
-    Ok(())
+    Ok(if summary.switched {
+        Code::Switched
+    } else {
+        Code::Done
+    })
 }
 
 /// What happened before this process started, with the latched alarm.

@@ -14,7 +14,7 @@ use names::Names;
 use partgate::frame::Frame;
 use partgate::frame::file::{expand, list, read_picture};
 use partgate::inspection::{Inspection, Inspector};
-use partgate::product::{OtherView, Product};
+use partgate::product::{OtherView, Product, Signature};
 use partgate::verdict::Verdict;
 use partgate::view::defects::limit;
 use partgate::view::{Ground, defects};
@@ -35,8 +35,9 @@ use written::{Folder, MapFormat};
 /// "score", "verdict"}], "map": {"limit", "cell", "blur", "origin", "pixel"}, "ms": {"decode", "preprocess",
 /// "backbone", "aggregate", "nearest", "map", "total"}}. A score above `threshold` is NG, above
 /// `unknown_threshold` it is UNKNOWN. `goods_above` is the share of good parts that score as high (bundles
-/// since format 3). `total` is without `decode`. An image that cannot be inspected gives {"path", "error",
-/// "verdict": "UNKNOWN"}. The other images are still inspected, and the exit code is 3.
+/// since format 3). `total` is without `decode`. `origin` is "UNSIGNED" if nobody signed the product, else
+/// it is absent. An image that cannot be inspected gives {"path", "error", "verdict": "UNKNOWN"}. The
+/// other images are still inspected, and the exit code is 3.
 ///
 /// `defects` are the connected regions of the score map above `map.limit`, which is `unknown_threshold`, the
 /// highest score first, in pixels of the picture. They show where the map is high and not the outline of
@@ -190,6 +191,10 @@ impl Scoring<'_> {
             threshold: thresholds.ng.threshold,
             unknown_threshold: thresholds.unknown.threshold,
             goods_above: operating.map(|o| o.share_above(inspection.score)),
+            origin: match self.product.signature() {
+                Signature::Unsigned => Some(Signature::Unsigned.to_string()),
+                Signature::Ed25519 { .. } => None,
+            },
         };
         // Nothing of the map is above the limit where the score, its maximum, is not.
         let found = match inspection.verdict {

@@ -29,6 +29,8 @@ pub(crate) struct Arguments {
 #[derive(Serialize)]
 struct Report {
     agrees: bool,
+    /// Who signed the product, or UNSIGNED.
+    origin: String,
     goldens: Vec<GoldenOutcome>,
     bounds: Parity,
     kernels: Kernels,
@@ -51,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     if out.json() {
         out.json_page(&Report {
             agrees,
+            origin: product.signature().to_string(),
             goldens,
             bounds,
             kernels: inspector.kernels(),
@@ -91,6 +94,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     for place in places(&inspector.kernels()) {
         out.line(place)?;
     }
+    out.line(format_args!(
+        "{}: {}",
+        product.origin(),
+        product.signature()
+    ))?;
     out.line(format_args!(
         "bounds: score within {:.1e} relative, map correlation at least {}, verdict equal",
         bounds.score_relative, bounds.map_correlation

@@ -1,12 +1,14 @@
 //! From the settings that were read to the configuration that the program takes.
 
 use super::LineConfig;
+use super::ProductPlace;
 use super::agreement;
 use super::board::Board;
 use super::sections::Settings;
 use super::texts::is_path;
 use crate::capture::settings::{CameraRead, SourceName};
 use crate::settings::{ConfigError, Declared, Problems, Setting, nearest};
+use crate::store::StoreRead;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,7 @@ impl Settings {
         problems: &mut Problems,
     ) -> Option<LineConfig> {
         agreement::check(&self, problems);
+        let product = product_of(&self.product, self.store, problems);
         let board = board(&self.board, file, profile, problems);
         let lines = self.lines.taken(board.as_ref(), problems);
         let board = board?;
@@ -27,7 +30,8 @@ impl Settings {
         watchdog_of(&board, &mut self.supervisor.watchdog, problems);
         Some(LineConfig {
             file: file.to_path_buf(),
-            product: self.product.value?,
+            product: product?,
+            trust: self.trust.taken()?,
             board,
             camera: self.camera.taken()?,
             trigger: self.trigger.taken()?,
@@ -48,6 +52,29 @@ impl Settings {
             control: self.control.taken()?,
             places: BTreeMap::new(),
         })
+    }
+}
+
+/// A bundle file or a store, one of both.
+fn product_of(
+    file: &Setting<PathBuf>,
+    store: StoreRead,
+    problems: &mut Problems,
+) -> Option<ProductPlace> {
+    let place = store.here();
+    match (file.line, place.given) {
+        (None, false) => {
+            let message = "missing; name a bundle, or give the section [store]";
+            problems.note(1, &file.key, message);
+            None
+        }
+        (Some(line), true) => {
+            let message = "the line can run a bundle file or what is active in [store], not both; remove one of them";
+            problems.note(line, &file.key, message);
+            None
+        }
+        (Some(_), false) => file.value.clone().map(ProductPlace::File),
+        (None, true) => store.taken().map(ProductPlace::Store),
     }
 }
 

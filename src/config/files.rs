@@ -1,7 +1,7 @@
 //! Checks whether the files that a configuration names exist and fit: the bundle, and the images
 //! of a source without a camera.
 
-use super::{CameraSource, LineConfig, Problem, V4l2Camera};
+use super::{CameraSource, LineConfig, Problem, ProductPlace, V4l2Camera};
 use crate::capture::recorded::RecordedSource;
 use crate::capture::source::FrameSource;
 use crate::capture::v4l2;
@@ -59,7 +59,7 @@ fn first_unfit(
 struct FileCheck<'a> {
     config: &'a LineConfig,
     /// None if the bundle cannot be opened. Then every size of picture fits.
-    product: Option<Product>,
+    product: Option<&'a Product>,
     problems: Vec<Problem>,
 }
 
@@ -70,21 +70,6 @@ impl FileCheck<'_> {
             key: key.into(),
             message,
         });
-    }
-
-    fn open_product(&mut self) {
-        let path = &self.config.product;
-        match Product::open(path) {
-            Ok(product) => self.product = Some(product),
-            Err(error) => {
-                let cure = if path.exists() {
-                    ""
-                } else {
-                    "; copy the bundle there, or name another: paths are relative to the configuration"
-                };
-                self.note("product", chain(&error) + cure);
-            }
-        }
     }
 
     /// Opens no device: `doctor` does.
@@ -111,7 +96,7 @@ impl FileCheck<'_> {
 
     /// Why the product does not take pictures of this size; None if it does.
     fn unfit_size(&self, width: usize, height: usize) -> Option<String> {
-        let problem = self.product.as_ref()?.check_size(width, height).err()?;
+        let problem = self.product?.check_size(width, height).err()?;
         Some(match problem {
             OtherView::Size { fitted, .. } => format!(
                 "pictures of {width} x {height} are another view than the product's: it was fitted on {fitted}; take pictures of that size, or fit the product on pictures like these"
@@ -124,7 +109,7 @@ impl FileCheck<'_> {
     fn unfit_picture(&self, picture: &Picture) -> Option<String> {
         let frame = &picture.frame;
         self.unfit_size(frame.width(), frame.height()).or_else(|| {
-            let product = self.product.as_ref()?;
+            let product = self.product?;
             let problem = product.check_picture(frame, picture.said()).err()?;
             Some(problem.to_string())
         })
@@ -140,7 +125,7 @@ impl FileCheck<'_> {
             self.note("camera.bits", message.to_owned());
             return;
         }
-        let fitted = self.product.as_ref().map(|product| product.reading().bits);
+        let fitted = self.product.map(|product| product.reading().bits);
         if let Some(fitted) = fitted.filter(|&fitted| fitted != bits) {
             let message = format!(
                 "samples of {bits} bits, but the product was fitted on samples of {fitted}: the same part would be {} as bright; set the camera to that depth, or fit the product on its pictures (--bits {bits})",
@@ -216,7 +201,7 @@ impl FileCheck<'_> {
     }
 
     fn check_images(&mut self, files: &[PathBuf]) {
-        let product = self.product.as_ref();
+        let product = self.product;
         let reading = product.map(Product::reading).unwrap_or_default();
         let fits = |picture: &Picture| self.unfit_picture(picture);
         if let Some(message) = first_unfit(files, reading, &fits) {
@@ -232,17 +217,54 @@ impl FileCheck<'_> {
     }
 }
 
+/// Opens the product and asks whether the line accepts it.
+fn open_product(config: &LineConfig) -> (Option<Product>, Vec<Problem>) {
+    let place = &config.product;
+    let problem = |message: String| Problem {
+        line: config.line_of(place.key()).unwrap_or(1),
+        key: place.key().into(),
+        message,
+    };
+    match place.open() {
+        Ok(product) => {
+            let refused = config.judge(product.signature()).err();
+            let problems = refused.map(|refusal| problem(chain(&*refusal)));
+            (Some(product), problems.into_iter().collect())
+        }
+        Err(error) => {
+            let cure = match place {
+                ProductPlace::File(path) if !path.exists() => {
+                    "; copy the bundle there, or name another: paths are relative to the configuration"
+                }
+                _ => "",
+            };
+            (None, vec![problem(chain(&error) + cure)])
+        }
+    }
+}
+
 impl LineConfig {
-    /// Opens the bundle and checks the size of the frames, the folder of a folder source, whether
-    /// this build has cameras and the accelerator, and whether the product can run there. Returns
-    /// the problems, sorted by line. `doctor` checks the devices.
+    /// Opens the bundle and checks whether the line accepts it, the size of the frames, the folder of
+    /// a folder source, whether this build has cameras and the accelerator, and whether the product
+    /// can run there. Returns the problems, sorted by line. `doctor` checks the devices.
     pub fn check_files(&self) -> Vec<Problem> {
+        let (product, mut problems) = open_product(self);
+        problems.extend(self.check_source(product.as_ref()));
+        problems.sort();
+        problems
+    }
+
+    /// As [`LineConfig::check_files`], of a product that is not the line's yet.
+    pub fn check_product(&self, product: &Product) -> Vec<Problem> {
+        self.check_source(Some(product))
+    }
+
+    fn check_source(&self, product: Option<&Product>) -> Vec<Problem> {
         let mut check = FileCheck {
             config: self,
-            product: None,
+            product,
             problems: Vec::new(),
         };
-        check.open_product();
         check.check_accelerator();
         match &self.camera.source {
             CameraSource::V4l2(camera) => check.check_v4l2(camera),

@@ -10,6 +10,7 @@ mod assembly;
 mod board;
 mod example;
 pub(crate) mod files;
+mod place;
 mod sections;
 mod station;
 mod texts;
@@ -17,20 +18,26 @@ mod warnings;
 mod wiring;
 
 pub use crate::capture::settings::{Camera, CameraSource, Rendered, Timing, V4l2Camera};
+pub use crate::keys::TrustSettings;
 pub use crate::line::gate::ConfirmKind;
 pub use crate::line::settings::{Alarm, Capture, Confirm, Gate, Handshake, Trigger, TriggerKind};
 pub use crate::record::{DriftSettings, Record};
 pub use crate::sanity::SanitySettings;
 pub use crate::settings::{ConfigError, Known, Problem};
+pub use crate::store::StoreSettings;
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, Pin};
 pub use example::{EXAMPLE, example};
+pub use place::{ProductPlace, ProductPlaceError};
 pub use station::{Challenge, Control, Inference, Metrics, Plant, Supervisor};
 pub use texts::Texts;
 pub use wiring::Lines;
 
+use crate::keys::{Origin, TrustedKeys};
+use crate::product::Signature;
 use crate::settings::Document;
 use sections::Settings;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 /// Largest configuration that is read, bytes.
@@ -41,8 +48,10 @@ pub const MAX_FILE: u64 = 1 << 20;
 pub struct LineConfig {
     /// The file, as the caller named it.
     pub file: PathBuf,
-    /// The product bundle.
-    pub product: PathBuf,
+    /// Where the product comes from.
+    pub product: ProductPlace,
+    /// Whose products are accepted.
+    pub trust: TrustSettings,
     /// The board's profile.
     pub board: Board,
     /// Where frames come from.
@@ -121,6 +130,15 @@ impl LineConfig {
             }
             _ => Err(document.problems.into_error(file)),
         }
+    }
+
+    /// Whether the line accepts a product with this signature, by the keys that are trusted now.
+    ///
+    /// # Errors
+    /// A refusal, or why the keys cannot be read.
+    pub fn judge(&self, signature: &Signature) -> Result<Origin, Box<dyn Error + Send + Sync>> {
+        let keys = TrustedKeys::open(&self.trust.keys)?;
+        Ok(keys.judge(signature.signer(), self.trust.policy())?)
     }
 
     /// The line number of `key` (dotted) in the file; None if the key is not in it.

@@ -5,6 +5,7 @@ use super::station::{
 };
 use super::wiring::LinesRead;
 use crate::capture::settings::CameraRead;
+use crate::keys::TrustRead;
 use crate::line::settings::{
     AlarmRead, CaptureRead, ConfirmRead, GateRead, HandshakeRead, TriggerRead,
 };
@@ -12,11 +13,14 @@ use crate::record::{DriftRead, RecordRead};
 use crate::sanity::SanityRead;
 use crate::settings::kind::{path, text};
 use crate::settings::{Absent, Declared, Document, Section, Setting};
+use crate::store::StoreRead;
 use std::path::PathBuf;
 
 /// Every section as it is read.
 pub(super) struct Settings {
     pub(super) product: Setting<PathBuf>,
+    pub(super) store: StoreRead,
+    pub(super) trust: TrustRead,
     pub(super) board: Setting<String>,
     pub(super) camera: CameraRead,
     pub(super) trigger: TriggerRead,
@@ -43,8 +47,15 @@ impl Settings {
         let bundle = path("path of a bundle, relative to this file");
         let profile = text("name of a board profile, or path of one (with a / or .toml)");
         Self {
-            product: document.setting(top, "product", bundle, Absent::Refused),
+            product: document.setting(
+                top,
+                "product",
+                bundle,
+                Absent::Leaves("the product that is active in [store]"),
+            ),
             board: document.setting(top, "board", profile, Absent::Refused),
+            store: Declared::read(document, top),
+            trust: Declared::read(document, top),
             camera: CameraRead::read(document, top),
             trigger: Declared::read(document, top),
             capture: Declared::read(document, top),

@@ -1,10 +1,11 @@
 //! The file: header, manifest, 64-byte-aligned sections. Every byte is covered by a digest or a rule,
-//! so every flipped bit and every cut is detected.
+//! so every flipped bit and every cut is detected. If the bundle is signed, its signature covers the same
+//! bytes.
 //!
 //! ```text
 //!   0  magic            8  89 'P' 'G' 'P' 0d 0a 1a 0a
-//!   8  format version   4  little-endian: 3, or 2 for what format 2 can hold
-//!  12  signature scheme 4  0 none, 1 Ed25519 over the manifest bytes
+//!   8  format version   4  little-endian: the oldest that can hold the product
+//!  12  signature scheme 4  0 none, 1 Ed25519 (what is signed: `signature.rs`)
 //!  16  manifest length  8
 //!  24  file length      8
 //!  32  manifest BLAKE3 32
@@ -17,6 +18,8 @@
 
 use super::earlier::ManifestV1;
 use super::manifest::{DType, Manifest, Section, SectionKind};
+use super::signature::{HEADER, Signature};
+use crate::keys::PublicKey;
 use crate::score::Rule;
 use thiserror::Error;
 
@@ -28,7 +31,6 @@ pub const FORMAT: u32 = 4;
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;
 const MAX_SECTIONS: usize = 1024;
-const HEADER: usize = 192;
 const ALIGN: usize = 64;
 
 /// Why bytes are not a usable bundle.
@@ -77,6 +79,14 @@ pub enum ContainerError {
         /// The scheme.
         scheme: u32,
     },
+    /// The signature is not that of these contents.
+    #[error(
+        "the signature by key {key} does not fit the contents: the bundle was changed after it was signed; get it again from where it was signed"
+    )]
+    Forged {
+        /// The key that the bundle names.
+        key: PublicKey,
+    },
     /// The manifest does not parse.
     #[error("the manifest cannot be read: {message}")]
     Manifest {
@@ -102,20 +112,6 @@ pub enum ContainerError {
         found: u64,
         /// The limit.
         limit: u64,
-    },
-}
-
-/// Who signed the manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// Nobody.
-    Unsigned,
-    /// Ed25519. Verification needs the board's trusted keys and is part of the installation.
-    Ed25519 {
-        /// The signer's public key.
-        public_key: [u8; 32],
-        /// Signature of the manifest's bytes.
-        signature: Box<[u8; 64]>,
     },
 }
 
@@ -219,7 +215,7 @@ pub fn write(
         Signature::Ed25519 {
             public_key,
             signature,
-        } => (1, *public_key, signature.clone()),
+        } => (1, public_key.0, signature.clone()),
     };
     out[0..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&format_of(&manifest).to_le_bytes());
@@ -229,9 +225,24 @@ pub fn write(
     out[32..64].copy_from_slice(blake3::hash(&encoded).as_bytes());
     out[64..96].copy_from_slice(&key);
     out[96..160].copy_from_slice(&signed[..]);
-    let digest = *blake3::hash(&out[..160]).as_bytes();
-    out[160..192].copy_from_slice(&digest);
+    seal(&mut out);
     Ok(out)
+}
+
+/// Writes the digest of the header.
+fn seal(bytes: &mut [u8]) {
+    let digest = *blake3::hash(&bytes[..160]).as_bytes();
+    bytes[160..HEADER].copy_from_slice(&digest);
+}
+
+/// `bytes`, a bundle that was read before, with another signature.
+pub(super) fn set_signature(bytes: &mut [u8], key: &PublicKey, sign: impl Fn(&[u8]) -> [u8; 64]) {
+    bytes[12..16].copy_from_slice(&1u32.to_le_bytes());
+    bytes[64..96].copy_from_slice(&key.0);
+    let length = u64::from_le_bytes(array(bytes, 16)) as usize;
+    let signature = sign(&super::signature::message(bytes, length));
+    bytes[96..160].copy_from_slice(&signature);
+    seal(bytes);
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -312,7 +323,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
     let signature = match scheme {
         0 if bytes[64..160].iter().all(|&b| b == 0) => Signature::Unsigned,
         1 => Signature::Ed25519 {
-            public_key: array(bytes, 64),
+            public_key: PublicKey(array(bytes, 64)),
             signature: Box::new(array(bytes, 96)),
         },
         _ => return Err(ContainerError::Signature { scheme }),
@@ -323,6 +334,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Manifest, Signature), ContainerError
         return Err(ContainerError::Digest {
             what: "the manifest".into(),
         });
+    }
+    if let Some(key) = signature
+        .signer()
+        .filter(|_| !signature.fits(bytes, length as usize))
+    {
+        return Err(ContainerError::Forged { key: *key });
     }
     let manifest: Manifest = match format {
         1 => decode::<ManifestV1>(encoded)?.into(),

@@ -9,9 +9,11 @@ mod light;
 mod manifest;
 mod member;
 mod operating;
+mod signature;
+mod signing;
 mod words;
 
-pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, Signature, write};
+pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
 pub use inputs::{Inputs, OtherView};
@@ -23,6 +25,8 @@ pub use manifest::{
 };
 pub use member::MemberData;
 pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
+pub use signature::Signature;
+pub use signing::{check, sign};
 
 use crate::backbone::{GeometryError, SpecError};
 use crate::frame::file::{ImageFileError, decode_frame};

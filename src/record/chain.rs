@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 pub const MAX_LINE: usize = 8_192;
 
 /// Checksum that a file starts from if no file comes before it.
-pub(super) const START: u32 = 0;
+pub(crate) const START: u32 = 0;
 
 /// Bytes of the tab and the checksum.
 pub(super) const SEAL: usize = 9;
 
 /// The checksum of `json` after an entry with the checksum `before`.
-pub(super) fn checksum(before: u32, json: &[u8]) -> u32 {
+pub(crate) fn checksum(before: u32, json: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&digits(before));
     hasher.update(json);
@@ -44,7 +44,7 @@ pub(super) fn parse_digits(text: &[u8]) -> Option<u32> {
 }
 
 /// Appends checksum and newline to the JSON in `line`. Returns the checksum.
-pub(super) fn seal(before: u32, line: &mut Vec<u8>) -> u32 {
+pub(crate) fn seal(before: u32, line: &mut Vec<u8>) -> u32 {
     let sum = checksum(before, line);
     line.push(b'\t');
     line.extend(digits(sum));
@@ -53,7 +53,7 @@ pub(super) fn seal(before: u32, line: &mut Vec<u8>) -> u32 {
 }
 
 /// JSON and checksum of an entry without its newline; None if the line does not have that form.
-pub(super) fn split(line: &[u8]) -> Option<(&[u8], u32)> {
+pub(crate) fn split(line: &[u8]) -> Option<(&[u8], u32)> {
     let (json, seal) = line.split_at_checked(line.len().checked_sub(SEAL)?)?;
     let sum = parse_digits(seal.strip_prefix(b"\t")?)?;
     json.starts_with(b"{").then_some((json, sum))

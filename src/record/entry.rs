@@ -88,6 +88,10 @@ pub struct ProductLabel {
     pub name: ShortText<48>,
     /// First 16 hexadecimal digits of the bundle's BLAKE3 digest.
     pub digest: ShortText<16>,
+    /// Who signed it, in words; empty if nobody looked.
+    pub origin: ShortText<96>,
+    /// Whether a production key signed it. If not, every entry says where it comes from.
+    pub proven: bool,
 }
 
 impl ProductLabel {
@@ -95,6 +99,8 @@ impl ProductLabel {
     pub const NONE: Self = Self {
         name: ShortText::EMPTY,
         digest: ShortText::EMPTY,
+        origin: ShortText::EMPTY,
+        proven: true,
     };
 
     /// `digest` is hexadecimal; only its beginning is kept.
@@ -102,7 +108,20 @@ impl ProductLabel {
         Self {
             name: ShortText::new(name),
             digest: ShortText::new(digest),
+            ..Self::NONE
         }
+    }
+
+    /// The same product with its origin in words.
+    pub fn of_origin(mut self, origin: &str, proven: bool) -> Self {
+        self.origin = ShortText::new(origin);
+        self.proven = proven;
+        self
+    }
+
+    /// The origin, if it must be shown with every part.
+    pub(super) fn unproven(&self) -> Option<&str> {
+        (!self.proven).then(|| self.origin.as_str())
     }
 }
 

@@ -238,6 +238,11 @@ impl Metrics {
         &self.latencies[which as usize]
     }
 
+    /// The product that is loaded.
+    pub fn product(&self) -> ProductLabel {
+        *self.product.read().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// Sets the product that is loaded. It takes a lock that only the page takes too, so the gate
     /// thread must not call it.
     pub fn set_product(&self, product: ProductLabel) {
@@ -278,15 +283,22 @@ impl Metrics {
 
     /// Version, product and READY.
     fn write_state(&self, page: &mut Page) {
-        let product = *self.product.read().unwrap_or_else(|e| e.into_inner());
+        let product = self.product();
         page.head("build_info", "gauge", "The program's version.");
         page.value("build_info", &[("version", crate::VERSION)], 1);
         page.head("product_info", "gauge", "The product that inspects.");
         let labels = [
             ("name", product.name.as_str()),
             ("digest", product.digest.as_str()),
+            ("origin", product.origin.as_str()),
         ];
         page.value("product_info", &labels, 1);
+        page.head(
+            "product_unproven",
+            "gauge",
+            "1 while the product is UNSIGNED or signed by a test key.",
+        );
+        page.value("product_unproven", &[], u64::from(!product.proven));
         page.head("ready", "gauge", "1 while a new trigger can be served.");
         page.value("ready", &[], self.ready.load(Relaxed));
     }

@@ -5,7 +5,7 @@
 //! the disk is full or slow or the folder is missing, entries and images are lost and counted, but
 //! the gate loses no time.
 
-mod chain;
+pub(crate) mod chain;
 mod challenge;
 mod counter;
 mod drift;

@@ -44,6 +44,8 @@ struct PartLine<'a> {
     product: &'a str,
     digest: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a Path>,
 }
 
@@ -120,6 +122,7 @@ impl Recorder {
             latency_us: &entry.latencies,
             product: entry.product.name.as_str(),
             digest: entry.product.digest.as_str(),
+            origin: entry.product.unproven(),
             image,
         };
         self.log.append(&line, now);

@@ -375,6 +375,7 @@ impl ControlQueues<'_> {
 
     fn status(&self) -> serde_json::Value {
         let metrics = &self.metrics;
+        let product = metrics.product();
         let rejected: serde_json::Map<_, _> = Reason::ALL
             .into_iter()
             .map(|r| (r.name().to_string(), metrics.rejected(r).into()))
@@ -383,6 +384,11 @@ impl ControlQueues<'_> {
             "ok": true,
             "pid": std::process::id(),
             "ready": metrics.ready(),
+            "product": {
+                "name": product.name.as_str(),
+                "digest": product.digest.as_str(),
+                "origin": product.origin.as_str(),
+            },
             "faults": metrics.faults().collect::<Vec<_>>(),
             "alarms": metrics.alarms().collect::<Vec<_>>(),
             "restarts": metrics.restarts.get(),

@@ -39,6 +39,9 @@ const OUTPUTS_AGAIN: Duration = Duration::from_millis(5);
 /// Longest sleep. It bounds the delay of a request to stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
+/// How long a gap between two parts is waited for before another product runs.
+const LONGEST_GAP_WAIT: Duration = Duration::from_millis(10_000);
+
 /// The gate thread's ends of all queues.
 pub(super) struct GateQueues<'a> {
     pub(super) arrivals: Consumer<'a, Arrival>,
@@ -63,6 +66,8 @@ pub(super) struct Watched<'a> {
     pub(super) record_lost: &'a AtomicBool,
     /// Whether the line must not run while the event log cannot be written.
     pub(super) record_required: bool,
+    /// Another product is to run.
+    pub(super) switch: Option<&'a AtomicBool>,
 }
 
 /// The threads that hang.
@@ -82,6 +87,8 @@ enum Ending {
     Orphaned,
     /// The machine slept.
     Suspended,
+    /// Another product is to run.
+    Switched,
 }
 
 /// The thread's state.
@@ -108,6 +115,8 @@ pub(super) struct GateThread<'a> {
     /// stopped.
     excused_until: Instant,
     suspension: Suspension,
+    /// Until when a gap between two parts is waited for, once another product is to run.
+    gap_until: Option<Instant>,
     /// READY as systemd knows it.
     announced: Option<bool>,
     /// The counters that the metrics already contain.
@@ -161,13 +170,15 @@ impl<'a> GateThread<'a> {
             due_here: now,
             excused_until: now,
             suspension: Suspension::watch(),
+            gap_until: None,
             announced: None,
             stated: Counters::default(),
         })
     }
 
-    /// Runs until `stop`. Afterwards READY and PASS are off.
-    pub(super) fn run(&mut self, stop: &AtomicBool) {
+    /// Runs until `stop`, or until another product is to run: then it is true. Afterwards READY and
+    /// PASS are off.
+    pub(super) fn run(&mut self, stop: &AtomicBool) -> bool {
         for output in Output::ALL {
             let level = self.controller.level(output);
             self.executor.set(output, level, None);
@@ -180,6 +191,9 @@ impl<'a> GateThread<'a> {
             }
             if self.executor.orphaned {
                 break Ending::Orphaned;
+            }
+            if self.may_switch() {
+                break Ending::Switched;
             }
             if self.suspension.lasted() > SLEPT {
                 log::error!(
@@ -203,6 +217,29 @@ impl<'a> GateThread<'a> {
             }
         };
         self.end(ending);
+        ending == Ending::Switched
+    }
+
+    /// Whether the line ends here for another product: no part is on its way, or there was no gap for
+    /// too long. Parts that are on their way then are rejected.
+    fn may_switch(&mut self) -> bool {
+        let wanted = self
+            .watched
+            .switch
+            .is_some_and(|s| s.load(Ordering::Relaxed));
+        if !wanted {
+            return false;
+        }
+        let now = clock::now();
+        let until = *self.gap_until.get_or_insert(now.after(LONGEST_GAP_WAIT));
+        let under_way = self.controller.under_way();
+        if under_way > 0 && now < until {
+            return false;
+        }
+        self.executor.now = now;
+        let detail = format_args!("another product is to run; {under_way} parts under way");
+        self.executor.event(EventKind::Product, "product", detail);
+        true
     }
 
     /// Reports what happened before this process started.
@@ -217,6 +254,16 @@ impl<'a> GateThread<'a> {
             metrics.changed_on_disk(name);
         }
         self.executor.now = clock::now();
+        if self.watched.switch.is_some() {
+            let product = self.executor.observers.product;
+            let [name, digest, origin] = [
+                product.name.as_str(),
+                product.digest.as_str(),
+                product.origin.as_str(),
+            ];
+            let detail = format_args!("{name}, {digest}, {origin}");
+            self.executor.event(EventKind::Product, "product", detail);
+        }
         for name in history.newly_changed.names() {
             let detail = "the line goes on with what it was started with, until it is started anew";
             self.executor.event(EventKind::ChangedOnDisk, name, detail);

@@ -27,6 +27,7 @@
 mod activity;
 mod camera;
 mod challenge;
+mod choice;
 mod control;
 mod devices;
 mod executor;
@@ -38,13 +39,16 @@ pub mod keepalive;
 mod latch;
 mod link;
 mod priority;
+mod proof;
 mod queues;
 mod recording;
 mod sealed_files;
+mod store_watch;
 mod supervisor;
 mod trigger_test;
 mod triggers;
 
+pub use choice::{ChoiceError, Chosen, choose, give_up, note_restart, open_accepted};
 pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{
     DeviceSetupError, SimulatedDevices, controller_settings, inputs, outputs, safe_outputs, sanity,
@@ -55,8 +59,10 @@ pub use inspector::{Inspected, InspectorError, PartInspector, ProductInspector};
 pub use latch::{AlarmLatch, standing_at_start};
 pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
+pub use proof::{Proof, Unproven, prove};
 pub use sealed_files::{Changes, Received, SealedFiles, SealedFilesError};
-pub use supervisor::{START_LIMIT, Supervision, SupervisorError, supervise};
+pub use store_watch::StoreWatch;
+pub use supervisor::{End, START_LIMIT, Supervision, SupervisorError, supervise};
 pub use trigger_test::{
     Round, Seen, Spread, Suggestion, TriggerTest, TriggerTestError, TriggerTested, trigger_test,
 };
@@ -169,6 +175,9 @@ pub struct Station {
     pub control: Option<PathBuf>,
     /// Keeps the latched alarm after this process ends; None: it is not kept.
     pub latch: Option<AlarmLatch>,
+    /// When it becomes true, the line ends between two parts, because another product is to run;
+    /// None: it never does.
+    pub switch: Option<Arc<AtomicBool>>,
 }
 
 /// Why a line cannot run.
@@ -206,6 +215,8 @@ pub struct Summary {
     pub under_way: u64,
     /// Frames for which there was no room.
     pub frames_without_room: u64,
+    /// Whether it ended for another product ([`Station::switch`]).
+    pub switched: bool,
 }
 
 impl Station {
@@ -274,24 +285,34 @@ impl Station {
                 late: self.late,
                 record_lost: &shared.record_lost,
                 record_required: self.record_required,
+                switch: self.switch.as_deref(),
             };
             let outputs = self.outputs;
             let mut gate =
                 GateThread::new(settings, outputs, ends.gate, observers, watched, history)?;
-            gate.run(stop);
+            let switched = gate.run(stop);
             let frames_without_room = shared.no_room.load(Ordering::Relaxed);
-            Ok(Summary::of(gate.controller(), frames_without_room))
+            Ok(Summary::of(
+                gate.controller(),
+                frames_without_room,
+                switched,
+            ))
         })
     }
 }
 
 impl Summary {
-    fn of(controller: &Controller<(RawFrame, Instant)>, frames_without_room: u64) -> Self {
+    fn of(
+        controller: &Controller<(RawFrame, Instant)>,
+        frames_without_room: u64,
+        switched: bool,
+    ) -> Self {
         Self {
             counters: *controller.counters(),
             frames: *controller.frames(),
             under_way: controller.under_way() as u64,
             frames_without_room,
+            switched,
         }
     }
 }

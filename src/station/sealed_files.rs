@@ -2,8 +2,8 @@
 //! supervisor reads them once and passes them to every vision process. So a later change on the
 //! disk has no effect until the line is started again.
 
+use super::choice::{ChoiceError, Chosen};
 use crate::config::{ConfigError, LineConfig, Texts};
-use crate::product::{Product, ProductError};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +20,7 @@ pub enum SealedFilesError {
     Config(#[from] ConfigError),
     /// The bundle cannot be used.
     #[error(transparent)]
-    Product(#[from] ProductError),
+    Product(#[from] ChoiceError),
     /// The system keeps no copy in memory.
     #[error("{}: no copy of it can be kept in memory for the vision process", path.display())]
     Kept {
@@ -142,6 +142,11 @@ impl Kept {
     }
 }
 
+fn bundle(chosen: &Chosen) -> Result<Kept, SealedFilesError> {
+    // A change between the reading and this is noticed at the next look.
+    Kept::new(BUNDLE, &chosen.path, &chosen.bytes, None)
+}
+
 /// The files that a line was started with.
 #[derive(Debug)]
 pub struct SealedFiles {
@@ -149,11 +154,14 @@ pub struct SealedFiles {
 }
 
 impl SealedFiles {
-    /// Reads `file` and the files that it names, once.
+    /// Reads `file` and the files that it names, once. `choose` reads the bundle.
     ///
     /// # Errors
     /// [`SealedFilesError`].
-    pub fn read(file: &Path) -> Result<(Self, LineConfig), SealedFilesError> {
+    pub fn read(
+        file: &Path,
+        choose: impl FnOnce(&LineConfig) -> Result<Chosen, ChoiceError>,
+    ) -> Result<(Self, LineConfig), SealedFilesError> {
         // The metadata are read before the file, so a change in between is found later.
         let at = seen(file);
         let texts = Texts::read(file)?;
@@ -163,10 +171,26 @@ impl SealedFiles {
             let kept = Kept::new(BOARD, path, profile.as_bytes(), None)?;
             files.push(kept);
         }
-        let at = seen(&config.product);
-        let bundle = Product::read(&config.product)?;
-        files.push(Kept::new(BUNDLE, &config.product, &bundle, at)?);
+        // The bundle last: `choose` may count a start.
+        files.push(bundle(&choose(&config)?)?);
         Ok((Self { files }, config))
+    }
+
+    /// Puts another bundle into the place of the one before.
+    ///
+    /// # Errors
+    /// [`SealedFilesError::Kept`].
+    pub fn replace(&mut self, chosen: &Chosen) -> Result<(), SealedFilesError> {
+        let new = bundle(chosen)?;
+        self.files.retain(|kept| kept.which != BUNDLE);
+        self.files.push(new);
+        Ok(())
+    }
+
+    /// BLAKE3 of the bundle.
+    pub fn digest(&self) -> Option<blake3::Hash> {
+        let bundle = self.files.iter().find(|kept| kept.which == BUNDLE)?;
+        Some(bundle.digest)
     }
 
     #[cfg(test)]

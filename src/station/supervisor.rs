@@ -97,6 +97,32 @@ pub enum SupervisorError {
     Lasting(i32),
 }
 
+/// How a vision process ended that nobody asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In a way that another start can cure.
+    Restart,
+    /// With an exit code of [`Supervision::lasting`].
+    Lasting(i32),
+    /// For the last of so many times in a row before the line was ready.
+    NeverReady(u32),
+}
+
+impl End {
+    /// Goes on after an end that another start can cure, with the files as they are.
+    pub fn only_restarts(_: &mut SealedFiles, end: Self) -> bool {
+        end == Self::Restart
+    }
+
+    fn error(self) -> Option<SupervisorError> {
+        match self {
+            Self::Restart => None,
+            Self::Lasting(code) => Some(SupervisorError::Lasting(code)),
+            Self::NeverReady(times) => Some(SupervisorError::NeverReady(times)),
+        }
+    }
+}
+
 /// Number of ends in a row without READY after which the supervisor gives up.
 const HOPELESS: u32 = 5;
 
@@ -167,7 +193,9 @@ impl Incidents {
     }
 }
 
-/// Holds the outputs and keeps a vision process running until `stop`.
+/// Holds the outputs and keeps a vision process running until `stop`. `ended` is asked after each end
+/// that nobody asked for: it may put other files into the place of those that the line was started
+/// with, and says whether to go on.
 ///
 /// # Errors
 /// [`SupervisorError`].
@@ -176,6 +204,7 @@ pub fn supervise(
     given: &mut SealedFiles,
     open_outputs: &mut dyn FnMut() -> Result<Box<dyn Outputs>, DeviceError>,
     start: &mut dyn FnMut(Stdio) -> std::io::Result<Child>,
+    ended: &mut dyn FnMut(&mut SealedFiles, End) -> bool,
     stop: &AtomicBool,
 ) -> Result<(), SupervisorError> {
     let mut outputs = open_outputs().map_err(SupervisorError::Outputs)?;
@@ -222,12 +251,19 @@ pub fn supervise(
             break;
         }
         let code = status.ok().and_then(|s| s.code());
-        if let Some(code) = code.filter(|c| settings.lasting.contains(c)) {
-            return Err(SupervisorError::Lasting(code));
-        }
         hopeless = if life.ready { 0 } else { hopeless + 1 };
-        if hopeless >= HOPELESS {
-            return Err(SupervisorError::NeverReady(hopeless));
+        let end = match code.filter(|c| settings.lasting.contains(c)) {
+            Some(code) => End::Lasting(code),
+            None if hopeless >= HOPELESS => End::NeverReady(hopeless),
+            None => End::Restart,
+        };
+        if !ended(given, end) {
+            // Without an error of its own, this start was as good as any.
+            let error = end.error().unwrap_or(SupervisorError::NeverReady(hopeless));
+            return Err(error);
+        }
+        if end != End::Restart {
+            hopeless = 0;
         }
         let lost = matches!(&life.why, Some((EndedBy::Outputs, _)));
         if lost || safe.is_err() {
@@ -239,7 +275,10 @@ pub fn supervise(
         }
         pause(settings.restart, stop);
         let ended_by = life.why.map_or(EndedBy::Itself, |(by, _)| by);
-        memory.started_again(clock::now(), ended_by);
+        // Another product is no sign of a fault.
+        if end == End::Restart {
+            memory.started_again(clock::now(), ended_by);
+        }
     }
     Ok(())
 }

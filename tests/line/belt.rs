@@ -118,6 +118,8 @@ pub(crate) fn small_line() -> Plant {
 
 /// The sections that complete the belt's configuration.
 pub(crate) const ANY_LINES: &str = r#"
+[trust]
+allow_unsigned = true
 [lines]
 trigger = "line trigger"
 ready = "line ready"
@@ -145,7 +147,7 @@ impl Truth {
         let mut camera = source(&config, &Devices).expect("camera");
         camera.open().expect("camera");
         let flash = camera.flash().expect("exposes on command");
-        let product = Product::open(&config.product).expect("product");
+        let product = config.product.open().expect("product");
         let threads = Threads::new(1).expect("threads");
         let inspector = Inspector::new(&product, &threads).expect("inspector");
         Self {

@@ -95,7 +95,12 @@ impl Plant {
         } else {
             "[record]\nfolder = \"record\"\nmin_free_mib = 0\n"
         };
-        let whole = format!("{config}\n[lines]\n{trigger}{common}{record}");
+        let trust = if config.contains("[trust]") {
+            ""
+        } else {
+            "[trust]\nallow_unsigned = true\n"
+        };
+        let whole = format!("{config}\n[lines]\n{trigger}{common}{record}{trust}");
         std::fs::write(plant.at("line.toml"), whole).expect("configuration");
         // Not a line's first start, which would wait for an acknowledgement.
         std::fs::create_dir_all(plant.at("record")).expect("folder");

@@ -3,12 +3,14 @@
 use partgate::backbone::{BackboneError, GeometryError};
 use partgate::frame::file::ImageFileError;
 use partgate::inspection::InspectionError;
+use partgate::keys::{KeyFileError, Refusal, TrustedKeysError};
 use partgate::network::NetworkError;
 use partgate::product::{ContainerError, ProductError};
 use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::fit::thresholds::ThresholdError;
+use crate::fleet::FleetError;
 use crate::metrics::MetricError;
 
 /// Any failure of the trainer.
@@ -30,6 +32,16 @@ pub(crate) enum TrainError {
     Metric(#[from] MetricError),
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    #[error(transparent)]
+    Keys(#[from] TrustedKeysError),
+    #[error("{}: not trusted", path.display())]
+    Refused { path: PathBuf, source: Refusal },
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    #[error("{failed} of {of} boards: see above")]
+    Boards { failed: usize, of: usize },
     #[error("the bundle cannot be written")]
     Container(#[from] ContainerError),
     #[error("{}: {problem}", path.display())]

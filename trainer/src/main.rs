@@ -10,6 +10,7 @@ mod dataset;
 mod error;
 mod export;
 mod fit;
+mod fleet;
 mod metrics;
 mod png;
 mod progress;

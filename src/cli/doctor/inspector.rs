@@ -5,11 +5,11 @@ use super::finding::{Finding, Findings};
 use crate::cli::failure::causes;
 use crate::cli::places;
 use crate::cli::progress::Progress;
-use partgate::config::{CameraSource, LineConfig};
+use partgate::config::{CameraSource, LineConfig, ProductPlace};
 use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::{Accelerator, KernelReport, Threads};
-use partgate::product::{Product, Signature};
+use partgate::product::Product;
 use partgate::station::sanity;
 use std::error::Error;
 use std::time::Duration;
@@ -23,14 +23,19 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
 
 /// Opens the configured product.
 fn open(config: &LineConfig, findings: &mut Findings) -> Option<Product> {
-    let file = config.product.display();
-    match Product::open(&config.product) {
+    match config.product.open() {
         Ok(product) => Some(product),
         Err(error) => {
             findings.push(Finding::failed(
                 "product",
                 one_line(&error),
-                format!("copy the bundle to {file} again, or set `product`"),
+                match &config.product {
+                    ProductPlace::File(file) => format!(
+                        "copy the bundle to {} again, or set `product`",
+                        file.display()
+                    ),
+                    ProductPlace::Store(_) => "`partgate install FILE`".into(),
+                },
             ));
             None
         }
@@ -88,7 +93,7 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     let Some(product) = open(config, findings) else {
         return;
     };
-    findings.push(opened(&product));
+    findings.push(opened(config, &product));
     findings.extend(size(config, &product));
     findings.push(pictures(config, &product));
     let Some(mut inspector) = load(config, &product, findings) else {
@@ -120,7 +125,7 @@ pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
     }
 }
 
-fn opened(product: &Product) -> Finding {
+fn opened(config: &LineConfig, product: &Product) -> Finding {
     let check = "product";
     let manifest = product.manifest();
     let found = format!(
@@ -130,14 +135,14 @@ fn opened(product: &Product) -> Finding {
         manifest.revision,
         manifest.goldens.len()
     );
-    match product.signature() {
-        Signature::Unsigned => Finding::warning(
+    match config.judge(product.signature()) {
+        Err(refusal) => Finding::failed(check, found, one_line(&*refusal)),
+        Ok(origin) if origin.is_proven() => Finding::ok(check, format!("{found}, {origin}")),
+        Ok(origin) => Finding::warning(
             check,
-            format!("{found}, UNSIGNED"),
-            "its origin is not proven; this version cannot sign yet",
+            format!("{found}, {origin}"),
+            "its origin is not proven; sign it with a production key (`partgate-train sign`)",
         ),
-        // Which keys are trusted is decided at install.
-        Signature::Ed25519 { .. } => Finding::ok(check, format!("{found}, signed")),
     }
 }
 

@@ -21,6 +21,11 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// Inspections that are measured.
+const RUNS: u32 = 20;
+/// The same for a support archive, which must be quick.
+const SUPPORT_RUNS: u32 = 5;
+
 /// Check this machine and a configuration, and show a fix for each problem
 ///
 /// Checks clock, priorities and processor speed. With a configuration it also checks the devices,
@@ -47,7 +52,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Number of inspections that are measured
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = RUNS, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
     /// Only fill the cache of a GPU's compiled kernels
     #[arg(long, requires = "config", conflicts_with_all = ["report", "runs", "trigger_test"])]
@@ -128,6 +133,23 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         }
     }
     Ok(code)
+}
+
+/// The report for support on this machine and a configuration.
+pub(super) fn support_text(config: &Path) -> String {
+    let arguments = Arguments {
+        config: Some(config.to_path_buf()),
+        report: None,
+        runs: SUPPORT_RUNS,
+        warm: false,
+        trigger_test: None,
+        change: 1,
+    };
+    let root = Path::new("/");
+    let mut findings = Findings::new();
+    let line = configuration(config, &mut findings);
+    all(root, &arguments, line.as_ref(), &mut findings);
+    report::text(root, Some(config), &findings)
 }
 
 /// Every check.

@@ -56,8 +56,7 @@ pub(super) fn signature(product: &Product) -> String {
     match product.signature() {
         Signature::Unsigned => "unsigned".into(),
         Signature::Ed25519 { public_key, .. } => {
-            let key: String = public_key.iter().map(|b| format!("{b:02x}")).collect();
-            format!("ed25519, key {key}, not verified")
+            format!("signed by key {public_key}; whether it is trusted, a board's keys decide")
         }
     }
 }

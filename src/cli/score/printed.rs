@@ -117,13 +117,18 @@ pub(super) struct Line<'a> {
     ms: Times<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<&'a Path>,
+    /// "UNSIGNED" if nobody signed the product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
 }
 
-/// The scores of an image.
+/// The scores of an image, and what they rest on.
 pub(super) struct Scores {
     pub(super) threshold: f32,
     pub(super) unknown_threshold: f32,
     pub(super) goods_above: Option<f64>,
+    /// "UNSIGNED" if nobody signed the product.
+    pub(super) origin: Option<String>,
 }
 
 impl<'a> Line<'a> {
@@ -146,6 +151,7 @@ impl<'a> Line<'a> {
             map,
             ms,
             overlay,
+            origin: scores.origin.clone(),
         }
     }
 }

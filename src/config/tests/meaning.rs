@@ -8,7 +8,7 @@ use crate::time::{Duration, Span};
 #[test]
 fn the_example_means_what_it_says() {
     let config = parse(EXAMPLE).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(config.product, Path::new("lid.pgp"));
+    assert_eq!(config.product, ProductPlace::File("lid.pgp".into()));
     assert_eq!(config.gate.after(), Span::Time(Duration::from_millis(400)));
     assert_eq!(config.gate.min_off(), Span::Time(Duration::from_millis(10)));
     assert_eq!(config.gate.ejector, Ejector::Pass);
@@ -93,6 +93,7 @@ fn the_rate_of_rejects_is_rounded_towards_the_alarm() {
 #[test]
 fn paths_are_relative_to_the_file() {
     let config = LineConfig::parse(EXAMPLE, Path::new("/etc/partgate/line.toml")).expect("valid");
-    assert_eq!(config.product, Path::new("/etc/partgate/lid.pgp"));
+    let product = ProductPlace::File("/etc/partgate/lid.pgp".into());
+    assert_eq!(config.product, product);
     assert_eq!(config.record.folder, Path::new("/var/lib/partgate/record"));
 }

@@ -173,9 +173,9 @@ fn an_empty_file_misses_what_has_no_default() {
         .into_iter()
         .filter(|k| k.absent == "required")
         .count();
-    // In addition one for each of the gate's two distances, and one for a way to acknowledge
+    // In addition one for the product, for each of the gate's two distances, and for a way to acknowledge
     // alarms.
-    assert_eq!(keys.len(), required + 3, "{keys:?}");
+    assert_eq!(keys.len(), required + 4, "{keys:?}");
 }
 
 #[test]

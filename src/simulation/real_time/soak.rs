@@ -327,6 +327,7 @@ impl Plant<'_> {
             history: crate::station::History::default(),
             control: None,
             latch: None,
+            switch: None,
         };
         Ok(Life {
             running: Running::start(station)?,

@@ -149,6 +149,7 @@ pub fn try_line(
         history: crate::station::History::default(),
         control: None,
         latch: None,
+        switch: None,
     })?;
     let limit = clock::now().after(READY_WITHIN);
     while !view.level(Output::Ready) && running.runs() && clock::now() < limit {

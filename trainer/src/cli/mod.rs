@@ -5,8 +5,10 @@ mod benchmark;
 mod calibrate;
 mod damage;
 pub(crate) mod fit;
+mod flash;
 mod layout;
 mod risk;
+mod signing;
 mod validate;
 
 use crate::error::TrainError;
@@ -21,7 +23,8 @@ Exit codes:
   1  unexpected failure
   2  the command line is wrong
   3  an image, folder or setting cannot be used
-  4  a bundle cannot be used
+  4  a bundle cannot be used, or `verify` does not trust it
+  5  `flash`, `fleet`: a board did not do what it should
 
 Examples:
   partgate-train fit photos/of/good/parts -o lid.pgp
@@ -31,7 +34,12 @@ Examples:
   partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
   partgate-train benchmark DATA --out figures
   partgate-train ablate DATA/bottle
-  partgate-train damage photos/of/good/parts look --sheet look.png";
+  partgate-train damage photos/of/good/parts look --sheet look.png
+  partgate-train keygen plant-7 && partgate-train sign lid.pgp --key plant-7.secret
+  partgate-train verify lid.pgp --keys .
+  partgate-train flash anna@board lid.pgp --line /etc/partgate/line.toml --sudo
+  partgate-train flash --fleet fleet.toml lid.pgp --dry-run
+  partgate-train fleet status fleet.toml";
 
 /// Fits products from good images only, validates and calibrates them.
 #[derive(Parser)]
@@ -55,6 +63,16 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Damage good images synthetically, to see what training sees
     Damage(damage::DamageArgs),
+    /// Make a key that signs bundles
+    Keygen(signing::KeygenArgs),
+    /// Sign a bundle
+    Sign(signing::SignArgs),
+    /// Say who signed a bundle, and whether a board would trust it
+    Verify(signing::VerifyArgs),
+    /// Copy a bundle to a board by ssh and install it there, or to every board of a fleet
+    Flash(flash::FlashArgs),
+    /// Ask the boards of a fleet for their state
+    Fleet(flash::FleetArgs),
 }
 
 /// Options that every command has.
@@ -187,14 +205,20 @@ pub(crate) fn main() -> ExitCode {
         Command::Benchmark(args) => benchmark::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Damage(args) => damage::run(&args),
+        Command::Keygen(args) => signing::keygen(&args),
+        Command::Sign(args) => signing::sign_bundle(&args),
+        Command::Verify(args) => signing::verify(&args),
+        Command::Flash(args) => flash::flash(&args),
+        Command::Fleet(args) => flash::fleet(&args),
     };
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };
     print_error(&error);
     ExitCode::from(match error {
-        TrainError::Product(_) => 4,
+        TrainError::Product(_) | TrainError::Refused { .. } => 4,
         TrainError::Json(_) | TrainError::Container(_) => 1,
+        TrainError::Boards { .. } => 5,
         _ => 3,
     })
 }

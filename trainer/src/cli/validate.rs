@@ -156,6 +156,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<(), TrainError> {
     if args.common.json {
         print_json(&report)
     } else {
+        println!("product: {}", product.signature());
         print(&report);
         Ok(())
     }

@@ -153,7 +153,7 @@ fn identity(product: &Product) -> Cell {
     Cell::Titled(
         manifest.name.clone(),
         format!(
-            "revision {}{}; {} bytes, BLAKE3 {}; {}",
+            "revision {}{}; {} bytes, BLAKE3 {}; {}; {}",
             manifest.revision,
             if manifest.part_number.is_empty() {
                 String::new()
@@ -162,6 +162,7 @@ fn identity(product: &Product) -> Cell {
             },
             product.size(),
             product.digest().to_hex(),
+            product.signature(),
             manifest.tool_version
         ),
     )

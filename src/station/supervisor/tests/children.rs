@@ -84,6 +84,7 @@ fn supervised(
             &mut SealedFiles::nothing(),
             &mut open,
             &mut start,
+            &mut End::only_restarts,
             &stop,
         )
     });
@@ -281,10 +282,24 @@ fn what_cannot_be_opened_or_started_is_not_supervised() {
     let mut given = SealedFiles::nothing();
     let mut none = || -> Result<Box<dyn Outputs>, DeviceError> { Err("no such chip".into()) };
     let mut start = |_| -> std::io::Result<Child> { Err(std::io::Error::other("no memory")) };
-    let failed = supervise(PATIENT, &mut given, &mut none, &mut start, &stop);
+    let failed = supervise(
+        PATIENT,
+        &mut given,
+        &mut none,
+        &mut start,
+        &mut End::only_restarts,
+        &stop,
+    );
     assert!(matches!(failed, Err(SupervisorError::Outputs(_))));
     let mut some =
         || -> Result<Box<dyn Outputs>, DeviceError> { Ok(Box::new(SimulatedOutputs::new(8)?.0)) };
-    let failed = supervise(PATIENT, &mut given, &mut some, &mut start, &stop);
+    let failed = supervise(
+        PATIENT,
+        &mut given,
+        &mut some,
+        &mut start,
+        &mut End::only_restarts,
+        &stop,
+    );
     assert!(matches!(failed, Err(SupervisorError::Start(_))));
 }

@@ -1,0 +1,83 @@
+//! Where a line's product comes from: a file, or the store.
+
+use crate::product::{Product, ProductError};
+use crate::store::{Folder, Store, StoreError, StoreSettings};
+use std::fmt;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Where a line's product comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProductPlace {
+    /// A bundle file.
+    File(PathBuf),
+    /// What is active in a store.
+    Store(StoreSettings),
+}
+
+/// Why a line has no product.
+#[derive(Debug, Error)]
+pub enum ProductPlaceError {
+    /// The bundle cannot be used.
+    #[error(transparent)]
+    Product(#[from] ProductError),
+    /// The store has none.
+    #[error("{}: no product", folder.display())]
+    Store {
+        /// Folder of the store.
+        folder: PathBuf,
+        /// The cause.
+        source: StoreError,
+    },
+}
+
+impl ProductPlace {
+    /// The bundle's bytes as they are now, and their file. Of a store the digest is checked too.
+    ///
+    /// # Errors
+    /// [`ProductPlaceError`].
+    pub fn read(&self) -> Result<(PathBuf, Vec<u8>), ProductPlaceError> {
+        match self {
+            Self::File(path) => Ok((path.clone(), Product::read(path)?)),
+            Self::Store(settings) => {
+                let folder = &settings.folder;
+                let read = || {
+                    let store = Store::open(Folder::new(folder))?;
+                    let (slot, _) = store.state().active().ok_or(StoreError::Empty)?;
+                    let file = store.state().file(slot).unwrap_or_default();
+                    Ok((folder.join(file), store.bundle(slot)?))
+                };
+                read().map_err(|source| ProductPlaceError::Store {
+                    folder: folder.clone(),
+                    source,
+                })
+            }
+        }
+    }
+
+    /// The product as it is now.
+    ///
+    /// # Errors
+    /// [`ProductPlaceError`].
+    pub fn open(&self) -> Result<Product, ProductPlaceError> {
+        let (path, bytes) = self.read()?;
+        Ok(Product::from_bytes(bytes, &path.display().to_string())?)
+    }
+
+    /// The key of the configuration that names it.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::File(_) => "product",
+            Self::Store(_) => "store.folder",
+        }
+    }
+}
+
+impl fmt::Display for ProductPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Store(settings) => write!(f, "store {}", settings.folder.display()),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `[store]`: where a line's product comes from.
+
+use super::trial::TrialLimits;
+use crate::settings::kind::{hours, path, whole};
+use crate::settings::section;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const MOST_PARTS: u64 = 1_000_000_000;
+
+section! {
+    /// `[store]`: the line runs what is active in a store.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct StoreSettings, read as StoreRead in "store" {
+        /// The folder of the store.
+        folder: PathBuf = "folder", path("a folder"), default "/var/lib/partgate";
+        /// Passed parts after which a product on trial is confirmed.
+        confirm_after: u64 = "confirm_after_parts", whole(1..=MOST_PARTS, "parts"),
+            optional "only a person confirms";
+        /// Parts without a confirmation after which the board returns to the other product.
+        trial_parts: u64 = "trial_parts", whole(1..=MOST_PARTS, "parts"), optional "no limit";
+        /// Running time without a confirmation after which the board returns to the other product.
+        trial_time: Duration = "trial_hours", hours(0.01..=744.0), default 24;
+        /// Starts in a row without a ready line after which the board returns.
+        trial_starts: u32 = "trial_starts", whole(1..=100, "starts"), default 3;
+        /// Restarts of the vision process in a trial after which the board returns.
+        trial_restarts: u32 = "trial_restarts", whole(1..=100, "restarts"), default 3;
+    }
+}
+
+impl StoreSettings {
+    /// What ends a trial.
+    pub fn limits(&self) -> TrialLimits {
+        TrialLimits {
+            confirm_after: self.confirm_after,
+            parts: self.trial_parts,
+            time: self.trial_time,
+            starts: self.trial_starts,
+            restarts: self.trial_restarts,
+        }
+    }
+}
