@@ -13,7 +13,6 @@ use partgate::config::LineConfig;
 use partgate::frame::RawFrame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
-use partgate::product::Product;
 use partgate::seed::Rng;
 use partgate::simulation::Devices;
 use partgate::station::{Inspected, PartInspector, ProductInspector, source};
