@@ -401,25 +401,7 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
         latch: Some(latch),
         switch: watch.as_ref().map(StoreWatch::switch),
     };
-    let announcer = Announcer::new(config);
-    let quiet = log::max_level() < log::LevelFilter::Warn;
-    let summary = std::thread::scope(|scope| {
-        if let Some(watch) = watch {
-            scope.spawn(|| watch.run(stop));
-        }
-        if !quiet {
-            // What it cannot say does not stop a line.
-            let say = || announcer.run(&metrics, stop);
-            let named = std::thread::Builder::new().name("announcing".into());
-            if let Err(error) = named.spawn_scoped(scope, say) {
-                log::warn!("nothing will say when the line is ready: {error}");
-            }
-        }
-        let summary = station.run(stop);
-        // Also where the line could not start.
-        stop.store(true, Ordering::Relaxed);
-        summary
-    });
+    let summary = run_station(config, station, watch, &metrics, stop);
     let summary = summary.map_err(Failure::unexpected)?;
     drop(server);
     log::info!(
@@ -433,6 +415,40 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
         Code::Switched
     } else {
         Code::Done
+    })
+}
+
+/// Runs the station, beside it what watches the store and what tells a person.
+fn run_station(
+    config: &LineConfig,
+    station: Station,
+    watch: Option<StoreWatch>,
+    metrics: &Metrics,
+    stop: &AtomicBool,
+) -> Result<station::Summary, station::StationError> {
+    let announcer = Announcer::new(config);
+    let quiet = log::max_level() < log::LevelFilter::Warn;
+    std::thread::scope(|scope| {
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        if let Some(watch) = watch {
+            let watching = thread("store").spawn_scoped(scope, || watch.run(stop));
+            if let Err(error) = watching {
+                log::error!(
+                    "nothing watches the store: no trial ends by itself, and another product is run only after a restart: {error}"
+                );
+            }
+        }
+        if !quiet {
+            // What it cannot say does not stop a line.
+            let say = || announcer.run(metrics, stop);
+            if let Err(error) = thread("announcing").spawn_scoped(scope, say) {
+                log::warn!("nothing will say when the line is ready: {error}");
+            }
+        }
+        let summary = station.run(stop);
+        // Also where the line could not start.
+        stop.store(true, Ordering::Relaxed);
+        summary
     })
 }
 
