@@ -149,17 +149,17 @@ fn a_switch_comes_between_two_parts_and_each_part_has_one_product() {
         clock::sleep(Duration::from_millis(400));
     }
     // The last part is still on its way: it keeps its product.
-    let second = board.install(4);
     let switched = clock::now().0;
+    let second = board.install(4);
     await_product(&running, &second);
-    let off = board.plant.await_change("ready", false, 0);
+    let off = board.plant.await_change("ready", false, switched);
     let on = board.plant.await_change("ready", true, off);
     println!("READY was off for {} ms", (on - off) / 1_000_000);
     // Wait until what was on the belt is rejected.
     board.plant.await_change("reject", false, on);
-    for _ in 0..4 {
+    for _ in 0..5 {
         board.plant.trigger();
-        clock::sleep(Duration::from_millis(400));
+        clock::sleep(Duration::from_millis(800));
     }
     // The parts reach the ejector two seconds after the sensor, and then they are counted.
     let confirmed = |state: &Value| state["b"]["state"] == "confirmed";
@@ -174,12 +174,12 @@ fn a_switch_comes_between_two_parts_and_each_part_has_one_product() {
         why.contains("good parts") && last["by"] == "the line",
         "{last}"
     );
-    clock::sleep(Duration::from_millis(1000));
+    clock::sleep(Duration::from_millis(3000));
     running.signal(Signal::TERM);
     running.await_end();
     let parts = parts(&board.plant);
     let digests: Vec<&str> = parts.iter().filter_map(|p| p["digest"].as_str()).collect();
-    assert_eq!(digests.len(), 7);
+    assert_eq!(digests.len(), 8);
     assert!(digests[..3].iter().all(|d| *d == first), "{digests:?}");
     assert!(digests[3..].iter().all(|d| *d == second), "{digests:?}");
     let passed = parts.iter().filter(|p| p["decision"] == "passed").count();

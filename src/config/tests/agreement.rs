@@ -236,7 +236,7 @@ fn the_ejector_is_wired_as_the_file_says_it_works() {
 #[test]
 fn a_key_that_does_nothing_is_an_error() {
     refuses(
-        &[("# folder = ", "folder = ")],
+        &[("# folder = \"parts", "folder = \"parts")],
         "folder = \"parts",
         "camera.folder",
         &["\"folder\""],
