@@ -179,7 +179,7 @@ fn every_command_shows_width_and_height() {
         .stdout;
     assert!(printed.contains("input.crop"), "{printed}");
 
-    // The overlay has the size of the input.
+    // The overlay has the aspect of the picture.
     let picture = folder.path().join("part.png");
     bundle::save(&Renderer::new(1).good(1), &picture);
     let out = text(&folder.path().join("overlays"));
@@ -188,7 +188,7 @@ fn every_command_shows_width_and_height() {
         .lines()[0];
     let overlay = field(line, "overlay").as_str().expect("overlay");
     let overlay = image::open(Path::new(overlay)).expect("picture");
-    assert_eq!((overlay.width(), overlay.height()), (96, 64));
+    assert_eq!((overlay.width(), overlay.height()), (320, 256));
 }
 
 /// A line whose camera gives pictures of another size or aspect is not started.

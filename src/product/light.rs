@@ -96,15 +96,20 @@ fn measure(
     }
     let mean = |sum: u64, count: u64| sum as f64 / (count.max(1) as f64 * full);
     let ratio = |a: f64, b: f64| ((a + BLACK) / (b + BLACK)).log2() as f32;
+    // A picture of one column has no left half.
+    let balance = |a: (u64, u64), b: (u64, u64)| match (a.1, b.1) {
+        (0, _) | (_, 0) => 0.0,
+        _ => ratio(mean(a.0, 3 * a.1), mean(b.0, 3 * b.1)),
+    };
     let points = (across * down) as u64;
     let [red, green, blue] = channels.map(|sum| mean(sum, points));
-    let [left, right, upper, lower] = halves.map(|(sum, count)| mean(sum, 3 * count));
+    let [left, right, upper, lower] = halves;
     let brightness = ((red + green + blue) / 3.0).max(BLACK / 256.0).log2() as f32;
     LightMeasure([
         brightness,
         ratio(red, blue),
-        ratio(left, right),
-        ratio(upper, lower),
+        balance(left, right),
+        balance(upper, lower),
     ])
 }
 

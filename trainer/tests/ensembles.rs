@@ -123,10 +123,11 @@ fn threads_and_cache_change_no_byte_of_an_ensemble() {
 
 /// What each member keeps is what it would keep as a product of its own.
 /// Sections that belong to the product and not to a member.
-const OF_ALL: [SectionKind; 3] = [
+const OF_ALL: [SectionKind; 4] = [
     SectionKind::GoldenImage,
     SectionKind::Operating,
     SectionKind::Inputs,
+    SectionKind::Light,
 ];
 
 #[test]

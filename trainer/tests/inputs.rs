@@ -476,7 +476,7 @@ fn a_test_set_is_read_as_its_names_say() {
         .tells("directly here (000.png)");
     changed(&|set| std::fs::remove_dir_all(set.join("test/good")).expect("remove"))
         .exits(3)
-        .tells("no good images: here is stain (2 images)");
+        .tells("no good images: here is stain: 2");
     changed(&|set| {
         let image = picture(&set.join("test/stain/000.png"));
         image.save(set.join("test/stain/000.bmp")).expect("write");
