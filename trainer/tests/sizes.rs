@@ -63,7 +63,7 @@ fn every_rule_inspects_at_the_given_width_and_height_as_it_was_fitted() {
             Size::new(160, 96)
         };
         let manifest = product.manifest();
-        assert_eq!((manifest.input.size(), product.format()), (size, 3));
+        assert_eq!((manifest.input.size(), product.format()), (size, 4));
         // The blur goes with the side of the square of as many pixels.
         let sigma = manifest.method.sigma * 60.0;
         assert!((sigma * sigma - size.area() as f32).abs() < 1.0, "{sigma}");
@@ -250,5 +250,5 @@ fn both_sides_alike_are_one_number() {
     };
     let one = bytes("1", &["--size", "128"]);
     assert!(one == bytes("2", &["--size", "128x128", "--crop", "128x128"]));
-    assert_eq!(one[8..12], 3u32.to_le_bytes());
+    assert_eq!(one[8..12], 4u32.to_le_bytes());
 }

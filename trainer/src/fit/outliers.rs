@@ -115,10 +115,12 @@ fn hidden(lonely: &[Lonely], known: &[Outlier], images: &GoodImages) -> Vec<Outl
     let lost = |l: &Lonely| l.without_share / l.with_all.max(f32::MIN_POSITIVE);
     let losses: Vec<f32> = lonely.iter().map(lost).collect();
     let ((middle, limit), (_, most)) = (middle_and_limit(&without), middle_and_limit(&losses));
+    let is_known = |index: usize| known.iter().any(|outlier| outlier.index == index);
     let fits = |(index, l): &(usize, &Lonely)| {
-        l.without_share > limit
-            && lost(l) > most
-            && known.iter().all(|outlier| outlier.index != *index)
+        let (high, hides) = (l.without_share > limit, lost(l) > most);
+        // The two that explain each other best, of which one stands out by itself.
+        let mutual = is_known(l.other) && lonely[l.other].other == *index;
+        !is_known(*index) && ((high && hides) || (mutual && (high || hides)))
     };
     let name = |index: usize| images.paths.get(index).map(|path| images.relative(path));
     let found = lonely.iter().enumerate().filter(fits);
