@@ -1,8 +1,10 @@
 //! Ties the binary to its inputs: checks the shipped backbones against their manifest, writes
-//! their digests and the versions that reports name, and embeds the board profiles.
+//! their digests and the versions that reports name, packs the built-in product, and embeds the board
+//! profiles.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 fn fail(message: &str) -> ! {
@@ -45,10 +47,19 @@ fn board_profiles() -> Result<String, std::io::Error> {
     Ok(table)
 }
 
+/// Writes `from` to `to`, deflated: a sixth of the built-in product.
+fn packed(from: &str, to: &Path) -> Result<(), std::io::Error> {
+    let file = std::fs::File::create(to)?;
+    let mut packing = flate2::write::ZlibEncoder::new(file, flate2::Compression::best());
+    packing.write_all(&std::fs::read(from)?)?;
+    packing.finish()?.sync_all()
+}
+
 fn main() {
     println!("cargo::rerun-if-changed=models");
     println!("cargo::rerun-if-changed=Cargo.lock");
     println!("cargo::rerun-if-changed=board/profiles");
+    println!("cargo::rerun-if-changed=calibration/demo.pgp");
     let text = std::fs::read_to_string("models/manifest.json")
         .unwrap_or_else(|e| fail(&format!("models/manifest.json cannot be read: {e}")));
     let manifest: serde_json::Value = serde_json::from_str(&text)
@@ -84,6 +95,13 @@ fn main() {
     let out = std::env::var("OUT_DIR").unwrap_or_else(|e| fail(&format!("OUT_DIR: {e}")));
     if let Err(e) = std::fs::write(Path::new(&out).join("shipped_backbones.rs"), table) {
         fail(&format!("{out}: {e}"));
+    }
+
+    if let Err(e) = packed(
+        "calibration/demo.pgp",
+        &Path::new(&out).join("demo.pgp.zlib"),
+    ) {
+        fail(&format!("calibration/demo.pgp cannot be packed: {e}"));
     }
 
     let profiles = board_profiles().unwrap_or_else(|e| fail(&format!("board/profiles: {e}")));

@@ -2,6 +2,7 @@
 //! here.
 
 mod bench;
+mod built_in;
 mod capture;
 mod completions;
 mod config;

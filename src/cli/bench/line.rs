@@ -1,7 +1,7 @@
 //! `partgate bench --line`: how many parts per second the running line inspects here, and how
 //! exact it is.
 
-use super::super::demo::PRODUCT;
+use super::super::built_in;
 use super::super::failure::{Code, Failure};
 use super::super::progress::Progress;
 use super::super::terminal::{Colour, Out};
@@ -65,8 +65,7 @@ pub(super) fn run(
 ) -> Result<Code, Failure> {
     let product = match bundle {
         Some(path) => open(path)?,
-        None => Product::from_bytes(PRODUCT.to_vec(), "the built-in product")
-            .map_err(Failure::bundle)?,
+        None => built_in::product()?,
     };
     let threads = match arguments.threads.threads {
         Some(_) => arguments.threads.threads()?,

@@ -5,7 +5,7 @@ mod page;
 use super::failure::{Code, Failure};
 use super::output_folder::{self, OutputError};
 use super::terminal::{Colour, Out};
-use super::{ThreadCount, load, ms};
+use super::{ThreadCount, built_in, load, ms};
 use clap::Args;
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{Inspection, Inspector};
@@ -17,9 +17,6 @@ use partgate::verdict::Verdict;
 use partgate::view::{NetworkView, Picture, overlay};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// Fitted on rendered good parts by the recipe in `calibration/`.
-pub(super) const PRODUCT: &[u8] = include_bytes!("../../../calibration/demo.pgp");
 
 /// The fit uses parts below this number, the demonstration those from it on. So no part is shown
 /// that is in the bank.
@@ -270,8 +267,7 @@ fn inspect(
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let folder = Folder::make(&arguments.out)?;
     let threads = arguments.threads.threads()?;
-    let product =
-        Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
+    let product = built_in::product()?;
     let mut inspector = load(&product, &threads, Placement::default())?;
     let manifest = product.manifest();
     let mut painter = Painter {

@@ -1,7 +1,7 @@
 //! `partgate simulate --real-time`: the threads of a running line in real time, under faults.
 
 use super::counted::{Counted, faults, injected, listed, proved, reasons, tell_unverified};
-use crate::cli::demo::PRODUCT;
+use crate::cli::built_in;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::load;
 use crate::cli::memory::rss_bytes;
@@ -174,8 +174,7 @@ fn inspector(quick: bool, pictures: &[Picture]) -> Result<(Box<dyn PartInspector
     if quick {
         return Ok((Box::new(ComparingInspector::new(pictures.into())), 1.0));
     }
-    let product =
-        Product::from_bytes(PRODUCT.to_vec(), "the built-in product").map_err(Failure::bundle)?;
+    let product = built_in::product()?;
     // One processor is left to camera and gate, as on a real line.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = Threads::new((processors - 1).max(1)).map_err(Failure::unexpected)?;

@@ -2,7 +2,7 @@
 
 mod drawn;
 
-use super::description::{ExitForm, Layer, Operation, Unrounded, Value};
+use super::description::{Convolution, ExitForm, Layer, Operation, Pads, Unrounded, Value};
 use super::kernels::Kernel;
 use super::plan::Plan;
 use super::run::Buffers;
@@ -38,42 +38,72 @@ fn saturated(value: f32, layer: &Layer) -> u8 {
     whole.max(f64::from(layer.low)).min(f64::from(layer.high)) as u8
 }
 
+/// Steps from the zero point, `[channels, rows, columns]` with zeros around each channel.
+struct Steps {
+    of: Vec<i32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Steps {
+    fn new(bytes: &[u8], shape: Shape, pads: Pads, zero_point: u8) -> Self {
+        let rows = shape.rows + pads.top + pads.bottom;
+        let columns = shape.columns + pads.left + pads.right;
+        let mut of = vec![0; shape.channels * rows * columns];
+        for (number, row) in bytes.chunks_exact(shape.columns).enumerate() {
+            let (c, y) = (number / shape.rows, number % shape.rows);
+            let to = (c * rows + pads.top + y) * columns + pads.left;
+            for (step, &byte) in of[to..].iter_mut().zip(row) {
+                *step = i32::from(byte) - i32::from(zero_point);
+            }
+        }
+        Self { of, rows, columns }
+    }
+
+    fn sum(&self, k: &Convolution, (c, y, x): (usize, usize, usize)) -> i64 {
+        let g = &k.geometry;
+        let kernel = g.rows * g.columns;
+        let weights = &k.weights[c * k.inputs_a_group * kernel..][..k.inputs_a_group * kernel];
+        let mut sum = i64::from(k.bias[c]);
+        for (i, taps) in weights.chunks_exact(kernel).enumerate() {
+            let channel = if k.groups > 1 { c } else { i };
+            for (r, taps) in taps.chunks_exact(g.columns).enumerate() {
+                let row = channel * self.rows + y * g.row_stride + r;
+                let steps = &self.of[row * self.columns + x * g.column_stride..];
+                for (&step, &weight) in steps.iter().zip(taps) {
+                    sum += i64::from(step * i32::from(weight));
+                }
+            }
+        }
+        sum
+    }
+}
+
 /// The layer by definition, on `[channels, rows, columns]`.
 fn naive(net: &Net, number: usize, values: &[Vec<u8>]) -> Vec<u8> {
     let layer = &net.description.layers[number];
     let shape = net.shapes[number + 1];
-    let mut out = Vec::new();
+    let steps = match &layer.operation {
+        Operation::Convolution(k) => {
+            let zero_point = net.lattice(k.input).zero_point;
+            let pads = k.geometry.pads;
+            Some(Steps::new(
+                &values[k.input],
+                net.shapes[k.input],
+                pads,
+                zero_point,
+            ))
+        }
+        _ => None,
+    };
+    let mut out = Vec::with_capacity(shape.channels * shape.rows * shape.columns);
     for c in 0..shape.channels {
         for y in 0..shape.rows {
             for x in 0..shape.columns {
                 let byte = match &layer.operation {
                     Operation::Convolution(k) => {
                         let from = net.lattice(k.input);
-                        let g = &k.geometry;
-                        let mut sum = i64::from(k.bias[c]);
-                        for i in 0..k.inputs_a_group {
-                            let channel = if k.groups > 1 { c } else { i };
-                            for r in 0..g.rows {
-                                for s in 0..g.columns {
-                                    let (row, column) = (
-                                        (y * g.row_stride + r) as isize - g.pads.top as isize,
-                                        (x * g.column_stride + s) as isize - g.pads.left as isize,
-                                    );
-                                    let byte = at(
-                                        &values[k.input],
-                                        net.shapes[k.input],
-                                        channel,
-                                        row,
-                                        column,
-                                    );
-                                    let byte = byte.unwrap_or(from.zero_point);
-                                    let w = k.weights
-                                        [((c * k.inputs_a_group + i) * g.rows + r) * g.columns + s];
-                                    sum += i64::from(w)
-                                        * (i64::from(byte) - i64::from(from.zero_point));
-                                }
-                            }
-                        }
+                        let sum = steps.as_ref().map_or(0, |s| s.sum(k, (c, y, x)));
                         let factor = from.scale * k.scales[c] / layer.lattice.scale;
                         saturated(sum as i32 as f32 * factor, layer)
                     }
