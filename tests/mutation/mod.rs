@@ -1,16 +1,24 @@
 //! Mutated input: valid files are changed at random and given to a reader, which must neither panic
 //! nor hang nor take more memory than stated.
 //!
-//! This is no coverage-guided fuzzing: nothing is measured of which code ran. What a reader accepts is
-//! changed further, checksums are made right again where a format has them, and so mutations get past
-//! the first check. The same seed gives the same inputs.
+//! What a reader accepts is changed further, checksums are made right again where a format has them, and
+//! so mutations get past the first check. The same seed gives the same inputs.
 //!
-//! `PARTGATE_MUTATIONS` is the number of executions per target, `PARTGATE_MUTATION_SEED` another start.
+//! Built by `board/fuzz.sh` the readers are instrumented: then the inputs that ran new code are changed
+//! further, accepted or not. The smallest of them are in `tests/mutation/corpus`, and every run starts
+//! from them too.
+//!
+//! `PARTGATE_MUTATIONS` is the number of executions per target, `PARTGATE_MUTATION_SECONDS` ends a target
+//! sooner, `PARTGATE_MUTATION_SEED` is another start, `PARTGATE_MUTATION_CORPUS` a folder that the
+//! smallest inputs which together run all that was run are written to.
 
 // Each test crate uses its own part of this.
 #![allow(dead_code)]
 // The counting allocator must implement an unsafe trait; it forwards to the system's.
 #![allow(unsafe_code)]
+
+#[cfg(partgate_coverage)]
+mod coverage;
 
 use partgate::seed::Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -96,6 +104,9 @@ pub(crate) struct Summary {
     pub(crate) longest: Duration,
     /// Where others' code panicked, with the number of times.
     pub(crate) foreign: std::collections::BTreeMap<String, u64>,
+    /// Edges of instrumented code that ran, and inputs that ran new ones.
+    pub(crate) edges: usize,
+    pub(crate) kept: usize,
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -103,7 +114,9 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Inputs beside the seeds that mutations start from, at most.
-const POOL: usize = 64;
+const POOL: usize = if cfg!(partgate_coverage) { 8192 } else { 64 };
+/// Inputs of a target in the corpus, at most, and the bytes of each.
+const CORPUS: (usize, usize) = (48, 4096);
 /// An input does not grow beyond this.
 const LARGEST: usize = 8 << 20;
 
@@ -150,6 +163,7 @@ pub(crate) fn run(
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let executions = setting("PARTGATE_MUTATIONS").unwrap_or(target.executions);
     let seed = setting("PARTGATE_MUTATION_SEED").unwrap_or(1);
+    let most_time = setting("PARTGATE_MUTATION_SECONDS").map_or(Duration::MAX, Duration::from_secs);
     // Other tests of this program keep their messages.
     let usual = Arc::new(std::panic::take_hook());
     let others = Arc::clone(&usual);
@@ -173,30 +187,52 @@ pub(crate) fn run(
             target,
             pool: Vec::new(),
             summary: Summary::default(),
+            #[cfg(partgate_coverage)]
+            seen: coverage::Seen::new(),
         };
-        let mut outcome = Ok(());
-        for number in 0..executions {
+        let begin = |number| {
             watchdog.number.store(number, Relaxed);
             let now = started.elapsed().as_millis() as u64;
             watchdog.since.store(now.max(1), Relaxed);
-            outcome = all.one(&mut Rng::stream(seed, number), &seal, &work);
-            if outcome.is_err() {
+        };
+        let mut outcome = Ok(());
+        let known = target.seeds.iter().cloned().chain(corpus(target.name));
+        for input in known.collect::<Vec<_>>() {
+            begin(0);
+            outcome = outcome.and_then(|()| all.inspect(input, &work));
+        }
+        for number in 0..executions {
+            if outcome.is_err() || started.elapsed() > most_time {
                 break;
             }
+            begin(number);
+            let input = all.mutated(&mut Rng::stream(seed, number), &seal);
+            outcome = all.inspect(input, &work);
+        }
+        #[cfg(partgate_coverage)]
+        if let (Ok(()), Some(folder)) = (&outcome, std::env::var_os("PARTGATE_MUTATION_CORPUS")) {
+            begin(executions);
+            all.keep(&std::path::Path::new(&folder).join(target.name), &work);
         }
         watchdog.done.store(true, Relaxed);
-        outcome.map(|()| all.summary)
+        outcome.map(|()| all.finished())
     });
     std::panic::set_hook(Box::new(move |info| usual(info)));
     match outcome {
         Ok(summary) => {
             println!(
-                "{}: {} executions, {} accepted, at most {} KiB and {:?}{}",
+                "{}: {} executions in {:.0?}, {} accepted, at most {} KiB and {:?}{}{}",
                 target.name,
                 summary.executions,
+                started.elapsed(),
                 summary.accepted,
                 summary.peak_bytes / 1024,
                 summary.longest,
+                if cfg!(partgate_coverage) {
+                    format!("; {} edges by {} inputs", summary.edges, summary.kept)
+                } else {
+                    String::new()
+                },
                 if summary.foreign.is_empty() {
                     String::new()
                 } else {
@@ -217,22 +253,47 @@ pub(crate) fn run(
     }
 }
 
+/// Inputs of the corpus in the repository for a target, in the order of their names.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    // Relative to the crate, which is this one or the trainer.
+    let folder = |root: &str| {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(root)
+            .join("tests/mutation/corpus")
+            .join(name)
+    };
+    let entries = ["", ".."].map(|root| std::fs::read_dir(folder(root)));
+    let mut paths: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+        .collect()
+}
+
 struct Mutations<'a> {
     target: &'a Target<'a>,
     pool: Vec<Vec<u8>>,
     summary: Summary,
+    #[cfg(partgate_coverage)]
+    seen: coverage::Seen,
 }
 
 impl Mutations<'_> {
-    fn one(
-        &mut self,
-        rng: &mut Rng,
-        seal: &impl Fn(&mut Vec<u8>, &mut Rng),
-        work: &impl Fn(&[u8]) -> bool,
-    ) -> Result<(), (String, Vec<u8>)> {
+    fn mutated(&self, rng: &mut Rng, seal: &impl Fn(&mut Vec<u8>, &mut Rng)) -> Vec<u8> {
         let target = self.target;
         let seeds = target.seeds.len();
-        let pick = |rng: &mut Rng| rng.below(seeds + self.pool.len());
+        let pick = |rng: &mut Rng| match self.pool.len() {
+            // What was found last leads on most often.
+            n if n > 64 && rng.below(2) == 0 => seeds + n - 1 - rng.below(64),
+            n => rng.below(seeds + n),
+        };
         let source = |index: usize| match index.checked_sub(seeds) {
             None => &target.seeds[index],
             Some(pooled) => &self.pool[pooled],
@@ -246,13 +307,27 @@ impl Mutations<'_> {
         }
         input.truncate(LARGEST);
         seal(&mut input, rng);
+        input
+    }
+
+    /// Gives `input` to the reader.
+    fn inspect(
+        &mut self,
+        input: Vec<u8>,
+        work: &impl Fn(&[u8]) -> bool,
+    ) -> Result<(), (String, Vec<u8>)> {
+        let target = self.target;
         let before = LIVE.get();
         PEAK.set(before);
+        #[cfg(partgate_coverage)]
+        self.seen.start();
         let started = Instant::now();
         AT_WORK.set(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&input)));
         AT_WORK.set(false);
         let took = started.elapsed();
+        #[cfg(partgate_coverage)]
+        let news = self.seen.learn();
         let peak = usize::try_from(PEAK.get() - before).unwrap_or(0);
         let summary = &mut self.summary;
         summary.executions += 1;
@@ -281,16 +356,51 @@ impl Mutations<'_> {
                 input,
             ));
         }
+        summary.accepted += u64::from(valid);
+        #[cfg(partgate_coverage)]
+        let valid = news;
         if valid {
-            summary.accepted += 1;
+            summary.kept += 1;
             if self.pool.len() < POOL {
                 self.pool.push(input);
             } else {
-                let slot = rng.below(POOL);
+                let slot = summary.kept % POOL;
                 self.pool[slot] = input;
             }
         }
         Ok(())
+    }
+
+    #[cfg(not(partgate_coverage))]
+    fn finished(self) -> Summary {
+        self.summary
+    }
+
+    #[cfg(partgate_coverage)]
+    fn finished(mut self) -> Summary {
+        self.summary.edges = self.seen.edges();
+        self.summary
+    }
+
+    /// Writes the smallest inputs that together ran all that was run, as far as the corpus may hold them.
+    #[cfg(partgate_coverage)]
+    fn keep(&self, folder: &std::path::Path, work: &impl Fn(&[u8]) -> bool) {
+        let mut pool: Vec<&[u8]> = self.pool.iter().map(Vec::as_slice).collect();
+        pool.sort_by_key(|input| (input.len(), *input));
+        let mut seen = coverage::Seen::new();
+        std::fs::create_dir_all(folder).expect("folder of the corpus");
+        let mut kept = 0;
+        for input in pool.into_iter().take_while(|i| i.len() <= CORPUS.1) {
+            seen.start();
+            AT_WORK.set(true);
+            let _ = catch_unwind(AssertUnwindSafe(|| work(input)));
+            AT_WORK.set(false);
+            if seen.learn() && kept < CORPUS.0 {
+                kept += 1;
+                let name = blake3::hash(input).to_hex()[..16].to_string();
+                std::fs::write(folder.join(name), input).expect("input of the corpus");
+            }
+        }
     }
 }
 
