@@ -6,7 +6,7 @@ use crate::frame::file::ImageFileError;
 use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads, all_finite};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
-use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, highest};
+use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, mean_of_highest};
 use crate::size::Size;
 use crate::verdict::{Thresholds, Verdict};
 use serde::Serialize;
@@ -167,7 +167,8 @@ impl Pipeline {
         let grid = spec.grid(size);
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
         Ok(Self {
-            preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std),
+            preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std)
+                .with_background(product.background()),
             backbone: Backbone::load_placed(
                 product.onnx_of(member),
                 spec,
@@ -270,6 +271,8 @@ pub struct Inspector {
     scales: Vec<f32>,
     /// The mean map of an ensemble.
     mean: Vec<f32>,
+    /// Highest pixels of that map whose mean is the score.
+    top: usize,
     thresholds: Thresholds,
     threads: Threads,
 }
@@ -304,6 +307,7 @@ impl Inspector {
             pipelines,
             scales: manifest.member_scales.clone(),
             mean: vec![0.0; mean],
+            top: product.top_pixels(),
             thresholds: manifest.thresholds.clone(),
             threads: threads.clone(),
         })
@@ -338,7 +342,7 @@ impl Inspector {
         }
         if self.pipelines.len() > 1 {
             let maps = self.pipelines.iter_mut().map(|p| p.map.pixels());
-            score = average(maps, &self.scales, &mut self.mean);
+            score = average(maps, &self.scales, &mut self.mean, self.top);
             done(Stage::Map);
         }
         Ok(Inspection {
@@ -436,7 +440,7 @@ impl Inspector {
 }
 
 /// The map of an ensemble: writes the mean of the members' `maps`, each divided by its scale, and
-/// returns the image score, the maximum of the mean. A NaN in any of them stays in the result. The
+/// returns the image score, the maximum of the mean or the mean of its `top` highest pixels. A NaN in any of them stays in the result. The
 /// trainer inspects held-out parts with it, as a board inspects a part.
 ///
 /// # Panics
@@ -445,6 +449,7 @@ pub fn average<'a>(
     maps: impl ExactSizeIterator<Item = &'a [f32]>,
     scales: &[f32],
     mean: &mut [f32],
+    top: usize,
 ) -> f32 {
     assert_eq!(maps.len(), scales.len(), "scales");
     let share = 1.0 / scales.len() as f32;
@@ -456,7 +461,7 @@ pub fn average<'a>(
             *sum = before + factor * value;
         }
     }
-    highest(mean)
+    mean_of_highest(mean, top, &mut Vec::new())
 }
 
 #[cfg(test)]
@@ -467,8 +472,10 @@ mod tests {
     fn members_count_alike_whatever_their_units() {
         let (a, b) = ([2.0f32, 4.0, 0.0], [100.0f32, 0.0, 300.0]);
         let mut mean = [7.0; 3];
-        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean);
+        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean, 1);
         assert_eq!((mean, score), ([1.0, 1.0, 1.5], 1.5));
+        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean, 2);
+        assert_eq!(score, 1.25);
     }
 
     #[test]
@@ -476,7 +483,7 @@ mod tests {
         let (a, b) = ([1.0f32, 1.0], [f32::NAN, 1.0]);
         let mut mean = [0.0; 2];
         for maps in [[&a[..], &b], [&b, &a]] {
-            assert!(average(maps.into_iter(), &[1.0; 2], &mut mean).is_nan());
+            assert!(average(maps.into_iter(), &[1.0; 2], &mut mean, 1).is_nan());
         }
     }
 }

@@ -169,7 +169,7 @@ proptest! {
 
 #[test]
 fn every_cut_and_every_changed_byte_of_every_kind_of_section_is_seen() {
-    for rule in [Rule::Coverage, Rule::Pni] {
+    for rule in [Rule::Coverage, Rule::Pni, Rule::NPad] {
         let (manifest, sections) = synthetic(&everything(rule));
         let whole = write(manifest, &sections, &Signature::Unsigned).expect("write");
         Product::from_bytes(whole.clone(), "whole").expect("whole");

@@ -1,6 +1,8 @@
 //! The data of one member of a product, checked: bank, conditions, networks. An ordinary product has
 //! one member, an ensemble up to three.
 
+mod scoring;
+
 use super::manifest::{
     DType, Manifest, Method, NeighbourhoodEvidence, RefinementEvidence, Section, SectionKind,
 };
@@ -11,9 +13,10 @@ use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
     Condition, Gaussians, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork,
-    PackedBank, PositionMask, Rule, ScoreMap, Search, SightingTable, blocks, triangle,
+    PackedBank, PositionMask, Rule, ScoreMap, Scoring, Search, SightingTable, blocks, triangle,
 };
 use crate::size::Size;
+use scoring::Means;
 
 /// Access to a bundle whose section table was checked against its bytes.
 #[derive(Clone, Copy)]
@@ -70,6 +73,7 @@ pub struct MemberData {
     likelihood: Option<LikelihoodData>,
     row_scale: Option<Vec<f32>>,
     gaussians: Option<Gaussians>,
+    means: Means,
     /// Range of the ONNX bytes in the bundle.
     backbone_onnx: std::ops::Range<usize>,
     refinement_onnx: Option<std::ops::Range<usize>>,
@@ -86,7 +90,7 @@ struct LikelihoodData {
 fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let (position, likely) = (method.position.is_some(), method.neighbourhood.is_some());
     let needs = match method.rule {
-        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => (false, false, false),
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad => (false, false, false),
         Rule::Position => (true, false, false),
         Rule::Neighbourhood => (false, true, false),
         // The sections that the fit used.
@@ -104,7 +108,7 @@ fn needs(method: &Method) -> Option<(bool, bool, bool)> {
 
 /// Whether a rule lets every row explain every cell.
 fn unconditioned(rule: Rule) -> bool {
-    rule == Rule::Patchcore || rule.combination().is_some()
+    matches!(rule, Rule::Patchcore | Rule::NPad) || rule.combination().is_some()
 }
 
 fn range(section: &Section) -> std::ops::Range<usize> {
@@ -139,6 +143,10 @@ impl<'a> MemberSections<'a> {
         self.bundle.only(kind, self.member, dtype)
     }
 
+    fn has(&self, kind: SectionKind) -> bool {
+        self.bundle.find(kind, self.member).is_some()
+    }
+
     fn cells(&self) -> usize {
         self.grid.area()
     }
@@ -149,11 +157,7 @@ impl<'a> MemberSections<'a> {
 
     /// The map before the bank, if there is one; [`MemberSections::dimensions`] are the backbone's.
     fn feature_map(&self) -> Result<Option<LinearMap>, Problem> {
-        if self
-            .bundle
-            .find(SectionKind::FeatureMap, self.member)
-            .is_none()
-        {
+        if !self.has(SectionKind::FeatureMap) {
             return Ok(None);
         }
         let (section, data) = self.only(SectionKind::FeatureMap, DType::F32)?;
@@ -215,7 +219,7 @@ impl<'a> MemberSections<'a> {
         ];
         for (kind, expected) in expected {
             // Ignoring a section would score by another method than the fitted one.
-            if self.bundle.find(kind, self.member).is_some() != expected {
+            if self.has(kind) != expected {
                 return other(format!(
                     "section {kind:?} and the method `{}` disagree",
                     method.rule
@@ -404,6 +408,7 @@ impl MemberData {
         let row_scale = row_scale.map(|_| sections.row_scale(rows)).transpose()?;
         let gaussians = method.rule.combination();
         let gaussians = gaussians.map(|_| sections.gaussians()).transpose()?;
+        let means = sections.means(method, rows)?;
         let refinement_onnx = method.refinement.as_ref();
         let refinement_onnx = refinement_onnx
             .map(|evidence| sections.refinement(evidence))
@@ -418,6 +423,7 @@ impl MemberData {
             likelihood,
             row_scale,
             gaussians,
+            means,
             backbone_onnx,
             refinement_onnx,
         })
@@ -451,6 +457,11 @@ impl MemberData {
     /// The position mask, if the rule has one.
     pub fn place(&self) -> Option<&PositionMask> {
         self.place.as_ref()
+    }
+
+    /// What follows the search for the nearest row.
+    pub fn scoring(&self) -> &Scoring {
+        &self.means.scoring
     }
 
     /// Factors of the bank's rows, if distances are scaled.
@@ -508,10 +519,15 @@ impl MemberData {
             ignore.map_or(Vec::new(), |mask| mask.cells().to_vec()),
             self.grid().area(),
         );
-        let gaussians = self.method.rule.combination().zip(self.gaussians.as_ref());
-        Ok(match gaussians {
-            Some((combination, places)) => search.with_gaussians(places.clone(), combination),
+        let search = match &self.means.neighbours {
+            Some(neighbours) => search.with_neighbours(neighbours.clone()),
             None => search,
+        };
+        let gaussians = self.method.rule.combination().zip(self.gaussians.as_ref());
+        Ok(match (gaussians, &self.means.places) {
+            (Some((combination, places)), _) => search.with_gaussians(places.clone(), combination),
+            (None, Some(places)) => search.with_places(places.clone()),
+            (None, None) => search,
         })
     }
 
@@ -519,7 +535,8 @@ impl MemberData {
     pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, size: Size) -> ScoreMap {
         // The blur is given in this member's own pixels.
         let sigma = self.method.sigma * size.mean_side() / self.input.size().mean_side();
-        ScoreMap::new(self.grid(), size, sigma, ignore)
+        let top = self.means.scoring.top_pixels as usize;
+        ScoreMap::new(self.grid(), size, sigma, ignore).with_top(top)
     }
 
     #[cfg(test)]

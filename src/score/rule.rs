@@ -25,6 +25,9 @@ pub enum Rule {
     Gaussian,
     /// Geometric mean of the distances to that Gaussian and to the bank.
     BankGaussian,
+    /// Geometric mean of the distances to the nearest of the distributions around the place and to the
+    /// bank.
+    NPad,
 }
 
 impl Rule {
@@ -32,11 +35,12 @@ impl Rule {
     pub(crate) fn since(self) -> u32 {
         match self {
             Rule::Gaussian | Rule::BankGaussian => 4,
+            Rule::NPad => 5,
             _ => 2,
         }
     }
 
-    /// How distances to Gaussians take part in the score, under a rule that has them.
+    /// How distances to Gaussians of blocks take part in the score, under a rule that has them.
     pub fn combination(self) -> Option<Combination> {
         match self {
             Rule::Gaussian => Some(Combination::GaussianOnly),
@@ -58,6 +62,7 @@ impl std::fmt::Display for Rule {
             Rule::Coverage => "coverage",
             Rule::Gaussian => "gaussian",
             Rule::BankGaussian => "bank-gaussian",
+            Rule::NPad => "n-pad",
         })
     }
 }

@@ -11,7 +11,8 @@ use partgate::product::{
 };
 use partgate::refine::RefinementShape;
 use partgate::score::{
-    Border, Measure, NeighbourhoodForm, NeighbourhoodShape, PositionMask, Rule, blocks, triangle,
+    Border, Measure, NPadForm, NeighbourhoodForm, NeighbourhoodShape, PlaceWeights, PositionMask,
+    Rule, Scoring, blocks, triangle,
 };
 use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
@@ -69,7 +70,7 @@ pub(crate) struct Varied {
     pub(crate) goldens: usize,
 }
 
-pub(crate) const RULES: [Rule; 9] = [
+pub(crate) const RULES: [Rule; 10] = [
     Rule::Patchcore,
     Rule::Position,
     Rule::Neighbourhood,
@@ -79,6 +80,7 @@ pub(crate) const RULES: [Rule; 9] = [
     Rule::Coverage,
     Rule::Gaussian,
     Rule::BankGaussian,
+    Rule::NPad,
 ];
 
 pub(crate) fn varied() -> impl Strategy<Value = Varied> {
@@ -175,7 +177,7 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
     let shape = [rows, DIMENSIONS];
     sections.push(section(SectionKind::Bank, member, DType::F32, &shape, bank));
     let [place, near] = match v.rule {
-        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => [false, false],
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad => [false, false],
         Rule::Position => [true, false],
         Rule::Neighbourhood | Rule::Pni | Rule::PniV1 => [false, true],
         Rule::PniTwoMap => [true, true],
@@ -236,6 +238,9 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
             shape,
             scale.collect(),
         );
+    }
+    if v.rule == Rule::NPad {
+        n_pad(member, rows, sections);
     }
     let density = v.density && v.rule != Rule::Gaussian;
     if density {
@@ -314,6 +319,40 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
             candidates: vec![candidate(Rule::Patchcore, 0.5), candidate(v.rule, 0.75)],
             reason: v.text.clone(),
         }),
+    }
+}
+
+/// What rule `n-pad` has with means over two rows and three pixels.
+fn n_pad(member: u8, rows: usize, sections: &mut Vec<SectionBytes>) {
+    let form = NPadForm {
+        window: 3,
+        reach: 5,
+        weights: PlaceWeights::Equal,
+    };
+    let scoring = Scoring {
+        neighbours: 2,
+        top_pixels: 3,
+        n_pad: Some(form),
+    };
+    let json = serde_json::to_vec(&scoring).expect("JSON");
+    let kind = SectionKind::Scoring;
+    sections.push(section(kind, member, DType::Bytes, &[json.len()], json));
+    let next = (0..rows).flat_map(|row| (((row + 1) % rows) as u32).to_le_bytes());
+    let kind = SectionKind::RowNeighbours;
+    sections.push(section(
+        kind,
+        member,
+        DType::U32,
+        &[rows, 1],
+        next.collect(),
+    ));
+    for (kind, width) in [
+        (SectionKind::NPadMean, DIMENSIONS),
+        (SectionKind::NPadFactor, triangle(DIMENSIONS)),
+    ] {
+        let values = (0..CELLS * width).flat_map(|i| (1.0 + i as f32).to_le_bytes());
+        let shape = [CELLS, width];
+        sections.push(section(kind, member, DType::F32, &shape, values.collect()));
     }
 }
 

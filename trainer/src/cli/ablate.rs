@@ -22,7 +22,7 @@ use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{MemberData, Product};
-use partgate::score::{Combination, Rule, triangle};
+use partgate::score::{Combination, NPadForm, PlaceWeights, Rule, triangle};
 use partgate::size::Size;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -113,6 +113,10 @@ fn rules() -> Vec<RuleSpec> {
     rules.extend(shares.map(|lost| RuleSpec::coverage(Some(lost), None)));
     rules.extend(shares.map(|lost| RuleSpec::coverage(None, Some(lost))));
     rules.push(RuleSpec::coverage(Some(LOST), Some(LOST)));
+    rules.extend(
+        [(3, 1), (9, 1), (1, 100), (1, 1000)]
+            .map(|(rows, pixels)| RuleSpec::BASELINE.with_means(rows, pixels)),
+    );
     rules.extend([0.5, 1.0].map(|power| RuleSpec::BASELINE.with_density(power)));
     for condition in [
         RuleSpec::coverage(Some(LOST), None),
@@ -123,6 +127,13 @@ fn rules() -> Vec<RuleSpec> {
     }
     rules
 }
+
+/// N-pad, in a study of its own: a covariance per cell takes much memory in every fold.
+const N_PAD: RuleSpec = RuleSpec::n_pad(NPadForm {
+    window: 3,
+    reach: 3,
+    weights: PlaceWeights::Bhattacharyya,
+});
 
 /// Median milliseconds of `a` and `b` on the same frames, in turns.
 fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainError> {
@@ -154,7 +165,13 @@ fn gmac(member: &MemberData) -> f64 {
         Some(Combination::GaussianOnly) => (0, triangle(d)),
         Some(Combination::GeometricMean) => (bank.rows() * d, triangle(d)),
     };
-    let search = cells * (searched + measured);
+    let scoring = member.scoring();
+    let averaged = (scoring.neighbours as usize - 1) * d;
+    // Without what the grid's edges cut off.
+    let around = scoring
+        .n_pad
+        .map_or(0, |form| (form.reach * form.reach) as usize);
+    let search = cells * (searched + measured + averaged + around * triangle(d));
     let near = method.neighbourhood.as_ref().map(|n| n.shape.gmac());
     let refined = method.refinement.as_ref().map(|r| r.shape.gmac());
     search as f64 / 1e9 + near.unwrap_or(0.0) + refined.unwrap_or(0.0)
@@ -262,6 +279,19 @@ impl Ablation<'_> {
             chosen: spec.to_string(),
             reason: choice.reason,
         })
+    }
+
+    /// [`N_PAD`], and a warning in its place where it takes more than there is.
+    fn n_pad(&mut self, settings: &Settings) -> Result<(), TrainError> {
+        let mut settings = settings.clone();
+        settings.rule = Some(N_PAD);
+        match self.study(&settings, &[N_PAD], |spec| spec.to_string()) {
+            Err(error @ (TrainError::Memory { .. } | TrainError::Setting(_))) => {
+                log::warn!("no line for {N_PAD}: {error}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// The plain bank of the first study, and one of each of `others`: alone, then all together.
@@ -399,7 +429,7 @@ fn timed_frames(goods: &GoodImages, tests: &[TestImage]) -> Result<Vec<Frame>, T
 /// Settings of `ablate`: without golden images, which nobody looks at here.
 fn settings(args: &AblateArgs, goods: &GoodImages) -> Result<Settings, TrainError> {
     let mut settings = args.method.settings_of_a_size("ablation")?;
-    args.method.keep_aspect(&mut settings, goods)?;
+    args.method.adapt_input(&mut settings, goods)?;
     settings.goldens = 0;
     Ok(settings)
 }
@@ -474,7 +504,9 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         ablation.study(&settings, &[RuleSpec::BASELINE], |spec| spec.to_string())?;
         None
     } else {
-        Some(ablation.rules(&settings)?)
+        let chosen = ablation.rules(&settings)?;
+        ablation.n_pad(&settings)?;
+        Some(chosen)
     };
     if !args.rules_only {
         changes(&mut ablation, &settings)?;

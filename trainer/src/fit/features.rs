@@ -6,7 +6,7 @@ use super::variation::Variation;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
-use partgate::backbone::{Backbone, InputGeometry, Preprocessor, Threads};
+use partgate::backbone::{Backbone, Background, InputGeometry, Preprocessor, Threads};
 use partgate::frame::Reading;
 use partgate::frame::file::{ImageFileError, decode_picture};
 use partgate::inspection::{InspectionError, check_finite};
@@ -25,6 +25,8 @@ pub(crate) struct FeatureSettings {
     pub(crate) input: InputGeometry,
     pub(crate) patch: usize,
     pub(crate) border: Border,
+    /// What is done to the background of pictures.
+    pub(crate) background: Option<Background>,
     /// Cache of features for later fits; it does not change them.
     pub(crate) cache: Option<CacheSettings>,
     /// What varied copies of the images vary by, and the seed of their draws; `None` makes none.
@@ -64,7 +66,8 @@ impl Extractor {
                 settings.input.clone(),
                 spec.input.mean,
                 spec.input.std,
-            ),
+            )
+            .with_background(settings.background.as_ref()),
             aggregator: Aggregator::new(grid, channels, settings.patch, settings.border),
             backbone,
             mapped: None,
@@ -248,7 +251,12 @@ fn dependencies(
         processor().as_bytes(),
         blake3::hash(&file.onnx).as_bytes(),
         &serde_json::to_vec(&file.spec)?,
-        &serde_json::to_vec(&(&settings.input, settings.patch, settings.border))?,
+        &serde_json::to_vec(&(
+            &settings.input,
+            settings.patch,
+            settings.border,
+            &settings.background,
+        ))?,
         format!("{reading:?}").as_bytes(),
     ]
     .map(blake3::hash);

@@ -64,7 +64,7 @@ pub(crate) fn refine(
     let tick = || progress.advance(1);
     let refined = training.held_out(study, &samples, &tick)?;
     let images = held_out_images(&samples, &refined, goods, copies.len());
-    let mut image_score = image_score(study)?;
+    let mut image_score = image_score(study, spec)?;
     let chosen = choose_weight(&images, &mut image_score)?;
     if chosen.weight <= 0.0 {
         progress.finish();
@@ -229,11 +229,13 @@ impl RefinementTraining {
 }
 
 /// Cell scores to the image score, by the scorer that boards have.
-fn image_score(study: &Study<'_>) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
+fn image_score(study: &Study<'_>, spec: RuleSpec) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
     // Any bank will do: only the map is drawn.
     let any = &study.first_folds()[0].fitted;
-    let mut scorer = study
-        .fitter
-        .scorer(any, RuleSpec::BASELINE, &study.calibration)?;
+    let mut scorer = study.fitter.scorer(
+        any,
+        RuleSpec::BASELINE.with_means(1, spec.top_pixels),
+        &study.calibration,
+    )?;
     Ok(move |cells: &[f32]| scorer.map.score(cells))
 }

@@ -9,7 +9,6 @@ use super::coreset::{Vectors, project};
 use super::features::{Extractor, extract};
 use super::fitted_bank::{FittedBank, Needs};
 use super::fitter::{Fitter, ProjectedFeatures};
-use super::principal::principal_map;
 use super::rules::{Calibration, RuleSpec};
 use super::seconds::{FitSeconds, timed};
 use super::settings::Settings;
@@ -144,15 +143,17 @@ fn prepare<'a>(
             "the ignore mask covers the whole picture; nothing would be inspected".into(),
         ));
     }
-    let principal = settings
-        .principal
-        .map(|directions| principal_map(&features, &ignored_cells, directions, settings.seed));
-    let features = match &principal {
-        Some(principal) => principal.of(features),
+    let taps: Vec<usize> = file.spec.taps.iter().map(|t| t.channels as usize).collect();
+    let map = settings
+        .reduction
+        .filter(|reduction| reduction.shortens(features.dimensions))
+        .map(|reduction| reduction.fit(&features, &ignored_cells, &taps, settings.seed));
+    let features = match &map {
+        Some(map) => map.of(features),
         None => features,
     };
-    let map = principal.as_ref().map(|p| p.map.clone());
-    let extractor = Extractor::new(file, &settings.features)?.mapped(map);
+    let linear = map.as_ref().map(|map| map.map.clone());
+    let extractor = Extractor::new(file, &settings.features)?.mapped(linear);
     let projection = settings.projection_for(features.dimensions);
     let fitter = Fitter {
         settings,
@@ -167,7 +168,7 @@ fn prepare<'a>(
             }
         }),
         features,
-        principal,
+        map,
         ignored_cells,
         size,
         map_size,

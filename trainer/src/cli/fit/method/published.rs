@@ -1,0 +1,189 @@
+//! The options of published methods that stand beside the project's own: means, banks of centroids,
+//! shorter vectors, N-pad.
+
+use super::preset::Preset;
+use super::{Method, MethodArgs, refused};
+use crate::error::TrainError;
+use crate::fit::background::BackgroundRequest;
+use crate::fit::reduction::Reduction;
+use crate::fit::rules::RuleSpec;
+use crate::fit::settings::BankKind;
+use clap::{Args, ValueEnum};
+use partgate::score::{MOST_NEIGHBOURS, MOST_REACH, NPadForm, PlaceWeights, Rule};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum BankName {
+    /// Feature vectors of good parts that cover all others (k-centre greedy)
+    Coreset,
+    /// Means of clusters of them (k-means)
+    Kmeans,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightsName {
+    /// By how alike the distributions of two places are
+    Bhattacharyya,
+    /// All alike
+    Equal,
+}
+
+/// Parts of published methods, for comparison.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PublishedArgs {
+    /// Take every setting of a published method. They need a wide network (--backbone FILE.onnx) and a
+    /// host. `benchmark` prints the published figures beside
+    #[arg(long, value_enum, conflicts_with_all = [
+        "method", "size", "aspect", "crop", "patch", "sigma", "bank_ratio", "min_bank", "max_bank",
+        "principal", "projection", "window", "sightings", "density", "ring", "entries", "network",
+        "network_width", "network_layers", "neighbours", "top_pixels", "bank", "channels", "average",
+        "pad_window", "pad_reach", "pad_weights",
+    ])]
+    pub(super) preset: Option<Preset>,
+    /// A cell's distance is the mean of those to the nearest row and to that row's nearest rows in the
+    /// bank, N rows in all
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    neighbours: u32,
+    /// The image score is the mean of the N highest pixels of the map
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) top_pixels: u32,
+    /// What the bank's rows are
+    #[arg(long, value_enum, default_value = "coreset")]
+    pub(super) bank: BankName,
+    /// Keep the N channels of the features that are not zero in most of the good parts' cells; 0 keeps
+    /// all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) channels: usize,
+    /// Reduce features to N means of neighbouring channels; 0 leaves them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) average: usize,
+    /// What is done to the background before the network sees a picture: `learnt` (its colours are learnt
+    /// from good images with a part on a plain background), or levels of the foreground (grey=90..255,
+    /// or red=, green=, blue=). Then opening=1, closing=2 (radius in pixels of the input), filter=median
+    /// or mean, radius=4. It is part of the bundle and runs on the board [default: nothing]
+    #[arg(long, value_name = "learnt|LEVELS,...")]
+    background: Option<BackgroundRequest>,
+    /// Under n-pad: side of the square of places that a distribution is made from, cells, odd
+    #[arg(long, value_name = "CELLS", default_value_t = 3)]
+    pad_window: u32,
+    /// Under n-pad: side of the square of places to which a cell is compared, cells, odd
+    #[arg(long, value_name = "CELLS", default_value_t = 3)]
+    pad_reach: u32,
+    /// Under n-pad: weights of the places in a distribution
+    #[arg(long, value_enum, default_value = "bhattacharyya")]
+    pad_weights: WeightsName,
+}
+
+impl MethodArgs {
+    pub(super) fn check_published(&self) -> Result<(), TrainError> {
+        let own = &self.published;
+        if !(1..=MOST_NEIGHBOURS).contains(&own.neighbours) {
+            return refused(format!(
+                "--neighbours {}: 1 to {MOST_NEIGHBOURS} rows",
+                own.neighbours
+            ));
+        }
+        if own.top_pixels == 0 || u64::from(own.top_pixels) > self.size().area() as u64 {
+            return refused(format!(
+                "--top-pixels {}: 1 to the {} pixels of the map",
+                own.top_pixels,
+                self.size().area()
+            ));
+        }
+        for (name, side) in [("window", own.pad_window), ("reach", own.pad_reach)] {
+            if side % 2 == 0 || side > MOST_REACH {
+                return refused(format!(
+                    "--pad-{name} {side}: an odd number of cells up to {MOST_REACH}"
+                ));
+            }
+        }
+        let means = own.neighbours > 1 || own.top_pixels > 1;
+        if means && matches!(self.method, Method::Auto) {
+            return refused(
+                "--neighbours and --top-pixels go with a rule that --method names: `auto` compares rules without them",
+            );
+        }
+        if own.neighbours > 1 && matches!(self.method, Method::Gaussian) {
+            return refused(
+                "--neighbours is of the bank's rows, which do not count under --method gaussian",
+            );
+        }
+        self.check_bank_kind()?;
+        self.check_reduction()
+    }
+
+    fn check_bank_kind(&self) -> Result<(), TrainError> {
+        let told_by_rows = !matches!(
+            self.method,
+            Method::Patchcore | Method::Gaussian | Method::BankGaussian | Method::NPad
+        );
+        if self.bank_kind() == BankKind::Centroids && told_by_rows {
+            return refused(
+                "--bank kmeans: conditions tell cells by the first rows of a coreset, and centroids have no such order; name --method patchcore, n-pad or bank-gaussian",
+            );
+        }
+        Ok(())
+    }
+
+    fn check_reduction(&self) -> Result<(), TrainError> {
+        let own = &self.published;
+        let given = [
+            ("--principal", self.principal),
+            ("--channels", own.channels),
+            ("--average", own.average),
+        ];
+        if let Some((name, count)) = given.iter().find(|(_, count)| *count > 4096) {
+            return refused(format!("{name} {count}: at most 4096 values"));
+        }
+        let named: Vec<&str> = given
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, _)| *name)
+            .collect();
+        if named.len() > 1 {
+            return refused(format!(
+                "{}: one map makes features shorter; give one of them",
+                named.join(" with ")
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn background(&self) -> Option<&BackgroundRequest> {
+        self.published.background.as_ref()
+    }
+
+    pub(super) fn bank_kind(&self) -> BankKind {
+        match self.published.bank {
+            BankName::Coreset => BankKind::Coreset,
+            BankName::Kmeans => BankKind::Centroids,
+        }
+    }
+
+    pub(super) fn reduction(&self) -> Option<Reduction> {
+        let own = &self.published;
+        match (self.principal, own.channels, own.average) {
+            (0, 0, 0) => None,
+            (n, 0, 0) => Some(Reduction::Principal(n)),
+            (_, n, 0) => Some(Reduction::Channels(n)),
+            (_, _, n) => Some(Reduction::Average(n)),
+        }
+    }
+
+    /// `spec` with the means that the options name, and the form of n-pad.
+    pub(super) fn with_published(&self, spec: RuleSpec) -> RuleSpec {
+        let own = &self.published;
+        let spec = match spec.rule {
+            Rule::NPad => RuleSpec::n_pad(NPadForm {
+                window: own.pad_window,
+                reach: own.pad_reach,
+                weights: match own.pad_weights {
+                    WeightsName::Bhattacharyya => PlaceWeights::Bhattacharyya,
+                    WeightsName::Equal => PlaceWeights::Equal,
+                },
+            })
+            .with_density(spec.density),
+            _ => spec,
+        };
+        spec.with_means(own.neighbours, own.top_pixels)
+    }
+}

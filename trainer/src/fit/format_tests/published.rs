@@ -1,0 +1,73 @@
+//! The members of the golden bundle of format 5: published methods, and a background.
+
+use super::super::density::nearest_rows;
+use super::super::made_up_products::method;
+use super::super::n_pad::distributions;
+use super::super::rules::RuleSpec;
+use super::super::sections::{n_pad_sections, opaque, row_neighbours_section};
+use super::{Features, IMAGES, common, fitted};
+use partgate::backbone::{Background, BackgroundFilter, Foreground};
+use partgate::network::Precision;
+use partgate::product::{Method, SectionBytes, SectionKind, background_section};
+use partgate::score::{NPadForm, PlaceWeights, Rule};
+
+const TOP_PIXELS: u32 = 20;
+
+fn scoring(spec: RuleSpec) -> SectionBytes {
+    let json = serde_json::to_vec(&spec.scoring()).expect("JSON");
+    opaque(SectionKind::Scoring, &json)
+}
+
+pub(super) fn background() -> Background {
+    Background {
+        // The blotch of the golden image is red enough.
+        foreground: Foreground::Range {
+            low: [60.0, 0.0, 0.0],
+            high: [255.0; 3],
+        },
+        opening: 1,
+        closing: 2,
+        filter: BackgroundFilter::Median,
+        radius: 1,
+    }
+}
+
+/// N-pad with means over rows and pixels, for the first member, and the background of both.
+pub(super) fn first(
+    features: &Features,
+    backbone: &[u8],
+    sections: &mut Vec<SectionBytes>,
+) -> Method {
+    let fitted = fitted(features, 24, 8, Precision::Int8);
+    sections.extend(common(0, backbone, &fitted));
+    let form = NPadForm {
+        window: 9,
+        reach: 15,
+        weights: PlaceWeights::Bhattacharyya,
+    };
+    let images: Vec<usize> = (0..IMAGES).collect();
+    let ignored = vec![false; features.cells()];
+    let model = distributions(features, &ignored, &images, form);
+    sections.push(scoring(RuleSpec::n_pad(form).with_means(3, TOP_PIXELS)));
+    let near = nearest_rows(&fitted.bank, 2);
+    let rows: Vec<u32> = near.iter().flatten().map(|&(_, row)| row as u32).collect();
+    sections.push(row_neighbours_section(&rows, 2));
+    sections.extend(n_pad_sections(&model));
+    sections.push(background_section(&background()).expect("a section"));
+    method(Rule::NPad)
+}
+
+/// The plain bank with a mean over pixels, for the second.
+pub(super) fn second(
+    features: &Features,
+    backbone: &[u8],
+    sections: &mut Vec<SectionBytes>,
+) -> Method {
+    let fitted = fitted(features, 16, 8, Precision::Int8);
+    sections.extend(common(1, backbone, &fitted));
+    sections.push(SectionBytes {
+        member: 1,
+        ..scoring(RuleSpec::BASELINE.with_means(1, TOP_PIXELS))
+    });
+    method(Rule::Patchcore)
+}
