@@ -229,6 +229,9 @@ impl Pipeline {
         if let Some(network) = networks.find_map(Condition::network) {
             network.require_integers()?;
         }
+        if let Some(network) = self.search.glancing() {
+            network.require_integers()?;
+        }
         if let Some(refiner) = &self.refiner {
             refiner.require_integers()?;
         }

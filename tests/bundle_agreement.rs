@@ -439,6 +439,35 @@ fn means_distributions_and_backgrounds_that_do_not_fit_are_refused_and_named() {
             assert!(text.contains(name), "{what}: `{name}` is not in: {text}");
         }
     }
+    let cases: &[(&str, Edit<'_>, &[&str])] = &[
+        (
+            "the networks are gone",
+            &gone(SectionKind::Glancing),
+            &["Glancing"],
+        ),
+        (
+            "the patch is as wide as its surroundings",
+            &text(
+                scoring,
+                r#"{"glancing":{"weight":0.8,"window":3,"hole":3,"channels":[1,1,1,1]}}"#,
+            ),
+            &["Scoring", "networks"],
+        ),
+        (
+            "the bank counts in rows",
+            &text(
+                scoring,
+                r#"{"neighbours":2,"glancing":{"weight":0.8,"window":5,"hole":3,"channels":[1,1,1,1]}}"#,
+            ),
+            &["`glancing`", "does not count"],
+        ),
+    ];
+    for (what, edit, names) in cases {
+        let text = complaint(Rule::Glancing, what, *edit);
+        for name in *names {
+            assert!(text.contains(name), "{what}: `{name}` is not in: {text}");
+        }
+    }
     let (manifest, mut sections) = synthetic(&everything(Rule::NPad));
     background(0, sound)(&mut manifest.clone(), &mut sections);
     let bytes = write(manifest, &sections, &Signature::Unsigned).expect("write");

@@ -8,7 +8,8 @@ use partgate::product::{
     DType, FORMAT, GoldenKind, Manifest, Product, SectionBytes, SectionKind, Signature, write,
 };
 use partgate::score::{
-    Border, Combination, Measure, NPadForm, NeighbourhoodForm, PlaceWeights, Rule, Scoring,
+    Border, Combination, GlancingForm, Interpolation, Measure, NPadForm, NeighbourhoodForm,
+    PlaceWeights, Rule, Scoring,
 };
 use partgate::size::Size;
 use partgate::verdict::{BoundMethod, Verdict};
@@ -38,7 +39,7 @@ const BLAKE3: [(&str, &str); 5] = [
     ),
     (
         "format-5",
-        "b074064b96ede26308508cace0adb1f7fef1bc73ca1c39603735c655780cc304",
+        "c038fba9dacc0b8045ec5d41bde543fa720437d087dbac6822a0e644be9fd06f",
     ),
 ];
 /// Scores of the golden images, good and blotched.
@@ -46,7 +47,7 @@ const SCORES: [(&str, [f32; 2]); 4] = [
     ("format-2", [0.897_379_2, 1.406_506_5]),
     ("format-3", [0.820_518_85, 1.908_026]),
     ("format-4", [8.410_894, 18.054_428]),
-    ("format-5", [1.700_118_7, 2.622_258_7]),
+    ("format-5", [1.710_557_3, 2.668_583_2]),
 ];
 
 fn golden(name: &str) -> PathBuf {
@@ -538,20 +539,34 @@ fn the_means_and_the_background_of_format_5_are_read_as_they_were_written() {
     };
     assert_eq!(
         (first.method().rule, second.method().rule),
-        (Rule::NPad, Rule::Patchcore)
+        (Rule::NPad, Rule::Glancing)
     );
     let form = NPadForm {
         window: 9,
         reach: 15,
         weights: PlaceWeights::Bhattacharyya,
     };
-    let scoring = |neighbours, n_pad| Scoring {
-        neighbours,
+    let n_pad = Scoring {
+        neighbours: 3,
         top_pixels: 20,
-        n_pad,
+        n_pad: Some(form),
+        glancing: None,
+        interpolation: Interpolation::Bilinear,
     };
-    assert_eq!(*first.scoring(), scoring(3, Some(form)));
-    assert_eq!(*second.scoring(), scoring(1, None));
+    let networks = GlancingForm {
+        weight: 0.75,
+        window: 3,
+        hole: 1,
+        channels: [4, 6, 3, 5],
+    };
+    let glancing = Scoring {
+        neighbours: 1,
+        top_pixels: 20,
+        n_pad: None,
+        glancing: Some(networks),
+        interpolation: Interpolation::InverseDistance,
+    };
+    assert_eq!((first.scoring(), second.scoring()), (&n_pad, &glancing));
     assert_eq!(product.top_pixels(), 20);
     let background = product.background().expect("a background");
     let range = Foreground::Range {
@@ -570,6 +585,7 @@ fn the_means_and_the_background_of_format_5_are_read_as_they_were_written() {
     assert_eq!(of(SectionKind::RowNeighbours), (0, vec![24, 2]));
     assert_eq!(of(SectionKind::NPadMean), (0, vec![64, 11]));
     assert_eq!(of(SectionKind::NPadFactor), (0, vec![64, 66]));
+    assert_eq!(of(SectionKind::Glancing).0, 1);
 }
 
 /// Each section of format 5 changes what is scored.
@@ -636,6 +652,8 @@ fn what_counts_in_format_5_is_what_the_sections_say() {
     for (kind, from, to) in [
         (scoring, r#""top_pixels":20"#, r#""top_pixels":21"#),
         (scoring, r#""reach":15"#, r#""reach":1"#),
+        (scoring, r#""weight":0.75"#, r#""weight":0.5"#),
+        (scoring, "inverse-distance", "bilinear"),
         (background, r#""radius":1"#, r#""radius":5"#),
         (background, "median", "mean"),
         (background, "60.0", "200.0"),

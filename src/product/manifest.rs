@@ -387,6 +387,8 @@ pub enum SectionKind {
     NPadFactor,
     /// What is done to the background of a picture before the network sees it, JSON.
     Background,
+    /// ONNX file of the networks of rule `glancing`.
+    Glancing,
 }
 
 impl SectionKind {
@@ -397,7 +399,8 @@ impl SectionKind {
             | Self::RowNeighbours
             | Self::NPadMean
             | Self::NPadFactor
-            | Self::Background => 5,
+            | Self::Background
+            | Self::Glancing => 5,
             Self::GaussianMean | Self::GaussianFactor | Self::GaussianScale | Self::Light => 4,
             Self::Operating | Self::FeatureMap | Self::Inputs => 3,
             _ => 2,

@@ -12,8 +12,9 @@ use crate::lanes::LANES;
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
-    Condition, Gaussians, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork,
-    PackedBank, PositionMask, Rule, ScoreMap, Scoring, Search, SightingTable, blocks, triangle,
+    Condition, Gaussians, GlancingNetwork, IgnoreMask, Likelihood, LinearMap, Measure,
+    NeighbourhoodNetwork, PackedBank, PositionMask, Rule, ScoreMap, Scoring, Search, SightingTable,
+    blocks, triangle,
 };
 use crate::size::Size;
 use scoring::Means;
@@ -90,7 +91,9 @@ struct LikelihoodData {
 fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let (position, likely) = (method.position.is_some(), method.neighbourhood.is_some());
     let needs = match method.rule {
-        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad => (false, false, false),
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad | Rule::Glancing => {
+            (false, false, false)
+        }
         Rule::Position => (true, false, false),
         Rule::Neighbourhood => (false, true, false),
         // The sections that the fit used.
@@ -102,13 +105,18 @@ fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let fits = (place || seen) == position
         && near == likely
         && (unconditioned(method.rule) != (place || near))
-        && !(method.rule == Rule::Gaussian && method.density.is_some());
+        && !(without_bank(method.rule) && method.density.is_some());
     fits.then_some(needs)
 }
 
 /// Whether a rule lets every row explain every cell.
 fn unconditioned(rule: Rule) -> bool {
-    matches!(rule, Rule::Patchcore | Rule::NPad) || rule.combination().is_some()
+    matches!(rule, Rule::Patchcore | Rule::NPad | Rule::Glancing) || rule.combination().is_some()
+}
+
+/// Whether the bank does not count under a rule.
+fn without_bank(rule: Rule) -> bool {
+    matches!(rule, Rule::Gaussian | Rule::Glancing)
 }
 
 fn range(section: &Section) -> std::ops::Range<usize> {
@@ -527,7 +535,15 @@ impl MemberData {
         Ok(match (gaussians, &self.means.places) {
             (Some((combination, places)), _) => search.with_gaussians(places.clone(), combination),
             (None, Some(places)) => search.with_places(places.clone()),
-            (None, None) => search,
+            (None, None) => match &self.means.glancing {
+                Some((range, weight)) => {
+                    let (grid, d) = (self.grid(), self.bank.dimensions());
+                    let onnx = &bytes[range.clone()];
+                    let network = GlancingNetwork::load(onnx, grid, d, *weight, threads)?;
+                    search.with_glancing(network)
+                }
+                None => search,
+            },
         })
     }
 
@@ -535,8 +551,10 @@ impl MemberData {
     pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, size: Size) -> ScoreMap {
         // The blur is given in this member's own pixels.
         let sigma = self.method.sigma * size.mean_side() / self.input.size().mean_side();
-        let top = self.means.scoring.top_pixels as usize;
-        ScoreMap::new(self.grid(), size, sigma, ignore).with_top(top)
+        let scoring = &self.means.scoring;
+        ScoreMap::new(self.grid(), size, sigma, ignore)
+            .with_top(scoring.top_pixels as usize)
+            .with_interpolation(scoring.interpolation)
     }
 
     #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Cell distances to a score map at the network's resolution: bilinear upsampling, then a Gaussian.
 //! Both are linear and separable, so together they are `A S A^T` with one banded `A`.
 
+mod inverse_distance;
+
 use super::ignore::{IgnoreMask, clear};
+use super::scoring::Interpolation;
 use crate::size::Size;
+use inverse_distance::InverseDistance;
 use std::ops::Range;
 
 /// Bilinear upsampling and Gaussian blur from a feature grid to a map.
@@ -261,6 +265,8 @@ pub struct ScoreMap {
     top: usize,
     /// Room to sort them; empty for one.
     sorted: Vec<f32>,
+    /// What draws the map instead of the operator.
+    inverse: Option<Box<InverseDistance>>,
 }
 
 impl ScoreMap {
@@ -275,7 +281,21 @@ impl ScoreMap {
             drawn: true,
             top: 1,
             sorted: Vec::new(),
+            inverse: None,
         }
+    }
+
+    /// The same with another way between cells.
+    #[must_use]
+    pub fn with_interpolation(self, interpolation: Interpolation) -> Self {
+        let inverse = match interpolation {
+            Interpolation::Bilinear => None,
+            Interpolation::InverseDistance => {
+                let (grid, size) = (self.operator.grid, self.operator.size);
+                Some(Box::new(InverseDistance::new(grid, size, self.sigma)))
+            }
+        };
+        Self { inverse, ..self }
     }
 
     /// The same with the mean of the `pixels` highest pixels as the image score. Ignored pixels count
@@ -302,7 +322,7 @@ impl ScoreMap {
             clear(&mut self.cells, ignore.cells());
         }
         self.drawn = false;
-        if self.top > 1 {
+        if self.top > 1 || self.inverse.is_some() {
             self.pixels();
             return mean_of_highest(&self.map, self.top, &mut self.sorted);
         }
@@ -323,7 +343,10 @@ impl ScoreMap {
     /// The map of the cells that were taken last, `[height, width]`.
     pub fn pixels(&mut self) -> &[f32] {
         if !std::mem::replace(&mut self.drawn, true) {
-            self.operator.run(&self.cells, &mut self.map);
+            match &mut self.inverse {
+                Some(inverse) => inverse.run(&self.cells, &mut self.map),
+                None => self.operator.run(&self.cells, &mut self.map),
+            }
             if let Some(ignore) = &self.ignore {
                 clear(&mut self.map, ignore.pixels());
             }

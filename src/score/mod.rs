@@ -5,6 +5,7 @@
 pub mod aggregate;
 mod conditions;
 mod gaussian;
+mod glancing;
 mod ignore;
 mod linear;
 pub mod map;
@@ -19,6 +20,7 @@ mod search;
 pub use aggregate::{Aggregator, Border};
 pub use conditions::{Condition, Likelihood, Measure, SightingTable};
 pub use gaussian::{BLOCK, Combination, Gaussians, blocks, triangle};
+pub use glancing::{GlancingForm, GlancingNetwork};
 pub use ignore::IgnoreMask;
 pub use linear::LinearMap;
 pub(crate) use map::mean_of_highest;
@@ -28,7 +30,9 @@ pub use nearest::{Neighbour, PackedBank};
 pub use neighbourhood::{NeighbourhoodForm, NeighbourhoodNetwork, NeighbourhoodShape};
 pub use position::{MaskError, PositionMask};
 pub use rule::Rule;
-pub use scoring::{MOST_NEIGHBOURS, MOST_REACH, NPadForm, PlaceWeights, RowNeighbours, Scoring};
+pub use scoring::{
+    Interpolation, MOST_NEIGHBOURS, MOST_REACH, NPadForm, PlaceWeights, RowNeighbours, Scoring,
+};
 pub use search::Search;
 
 use crate::network::{NetworkError, Threads};
@@ -78,6 +82,16 @@ impl Scorer {
     pub fn with_places(self, places: PlaceDistributions) -> Self {
         Self {
             search: self.search.with_places(places),
+            ..self
+        }
+    }
+
+    /// The same with the scores of `network` in the place of distances to the bank
+    /// ([`Search::with_glancing`]).
+    #[must_use]
+    pub fn with_glancing(self, network: GlancingNetwork) -> Self {
+        Self {
+            search: self.search.with_glancing(network),
             ..self
         }
     }

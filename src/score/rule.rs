@@ -28,6 +28,8 @@ pub enum Rule {
     /// Geometric mean of the distances to the nearest of the distributions around the place and to the
     /// bank.
     NPad,
+    /// What networks give that compare a cell with its surroundings.
+    Glancing,
 }
 
 impl Rule {
@@ -35,7 +37,7 @@ impl Rule {
     pub(crate) fn since(self) -> u32 {
         match self {
             Rule::Gaussian | Rule::BankGaussian => 4,
-            Rule::NPad => 5,
+            Rule::NPad | Rule::Glancing => 5,
             _ => 2,
         }
     }
@@ -63,6 +65,7 @@ impl std::fmt::Display for Rule {
             Rule::Gaussian => "gaussian",
             Rule::BankGaussian => "bank-gaussian",
             Rule::NPad => "n-pad",
+            Rule::Glancing => "glancing",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What a rule may add between the nearest row and the image score: a mean over rows of the bank, and a
 //! mean over pixels of the map. Published methods have them; both are off by default.
 
+use super::glancing::GlancingForm;
 use super::nearest::{Neighbour, PackedBank, distance};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,29 @@ pub struct Scoring {
     /// How the distributions of rule `n-pad` were made and are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_pad: Option<NPadForm>,
+    /// The networks of rule `glancing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glancing: Option<GlancingForm>,
+    /// How the map is drawn between cells.
+    #[serde(default, skip_serializing_if = "Interpolation::is_bilinear")]
+    pub interpolation: Interpolation,
+}
+
+/// How a map is drawn between the middles of cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// Linear down and across.
+    #[default]
+    Bilinear,
+    /// The four cells around, each weighted by one over its distance.
+    InverseDistance,
+}
+
+impl Interpolation {
+    fn is_bilinear(&self) -> bool {
+        *self == Self::Bilinear
+    }
 }
 
 fn one() -> u32 {
@@ -38,6 +62,8 @@ impl Default for Scoring {
             neighbours: 1,
             top_pixels: 1,
             n_pad: None,
+            glancing: None,
+            interpolation: Interpolation::Bilinear,
         }
     }
 }
@@ -86,6 +112,9 @@ impl Scoring {
         if !(1..=MOST_TOP_PIXELS).contains(&self.top_pixels) {
             return Some(format!("a mean over {} pixels of the map", self.top_pixels));
         }
+        if let Some(problem) = self.glancing.as_ref().and_then(GlancingForm::problem) {
+            return Some(problem);
+        }
         let side = |side: u32| side % 2 == 1 && side <= MOST_REACH;
         self.n_pad
             .filter(|form| !side(form.window) || !side(form.reach))
@@ -112,6 +141,21 @@ impl Scoring {
                     "distributions over {0} x {0} places, {1}; the nearest of those within {2} x {2} places counts",
                     form.window, form.weights, form.reach
                 ),
+            ));
+        }
+        if let Some(form) = &self.glancing {
+            out.push((
+                "networks",
+                format!(
+                    "{0} x {0} cells without the middle {1} x {1} tell the code of the cell; {2} of the score is the difference, the rest is what looks distorted",
+                    form.window, form.hole, form.weight
+                ),
+            ));
+        }
+        if self.interpolation == Interpolation::InverseDistance {
+            out.push((
+                "between cells",
+                "the four cells around, each weighted by one over its distance".into(),
             ));
         }
         if self.neighbours > 1 {
@@ -219,6 +263,7 @@ mod tests {
             neighbours,
             top_pixels,
             n_pad,
+            ..Scoring::default()
         };
         assert_eq!(Scoring::default().problem(), None);
         assert_eq!(scoring(9, 100, Some(form(3, 1))).problem(), None);

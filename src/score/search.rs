@@ -2,6 +2,7 @@
 
 use super::conditions::Condition;
 use super::gaussian::{Combination, Gaussians};
+use super::glancing::GlancingNetwork;
 use super::n_pad::PlaceDistributions;
 use super::nearest::{Neighbour, PackedBank};
 use super::position::PositionMask;
@@ -25,10 +26,11 @@ pub struct Search {
     gaussian: Option<Gaussian>,
 }
 
-/// Distributions of places, in either form.
+/// What gives cells a score beside the bank: distributions of places in either form, or networks.
 enum Places {
     Blocks(Gaussians),
     Around(PlaceDistributions),
+    Glancing(Box<GlancingNetwork>),
 }
 
 /// What the Gaussians of a rule need.
@@ -116,6 +118,25 @@ impl Search {
         self.with(Places::Around(places), sizes, Combination::GeometricMean)
     }
 
+    /// The same with the scores of `network` in the place of the distances to the bank.
+    ///
+    /// # Panics
+    /// If it is for another grid or bank: a programming error, because bundles are checked.
+    #[must_use]
+    pub fn with_glancing(self, network: GlancingNetwork) -> Self {
+        let sizes = (network.grid().area(), network.dimensions());
+        let places = Places::Glancing(Box::new(network));
+        self.with(places, sizes, Combination::GaussianOnly)
+    }
+
+    /// The networks of rule `glancing`, under it.
+    pub(crate) fn glancing(&self) -> Option<&GlancingNetwork> {
+        match self.gaussian.as_ref().map(|g| &g.places) {
+            Some(Places::Glancing(network)) => Some(network),
+            _ => None,
+        }
+    }
+
     fn with(self, places: Places, sizes: (usize, usize), combination: Combination) -> Self {
         let (cells, d) = (self.cells.len(), self.bank.dimensions());
         assert_eq!(sizes, (cells, d), "Gaussians");
@@ -157,9 +178,10 @@ impl Search {
         }
         if let Some(gaussian) = &mut self.gaussian {
             let distances = &mut gaussian.distances;
-            match &gaussian.places {
+            match &mut gaussian.places {
                 Places::Blocks(places) => places.run(features, threads, distances),
                 Places::Around(places) => places.run(features, threads, distances),
+                Places::Glancing(network) => network.run(features, distances)?,
             }
             for (cell, &distance) in self.cells.iter_mut().zip(distances.iter()) {
                 *cell = match gaussian.combination {

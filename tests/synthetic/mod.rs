@@ -11,8 +11,8 @@ use partgate::product::{
 };
 use partgate::refine::RefinementShape;
 use partgate::score::{
-    Border, Measure, NPadForm, NeighbourhoodForm, NeighbourhoodShape, PlaceWeights, PositionMask,
-    Rule, Scoring, blocks, triangle,
+    Border, GlancingForm, Interpolation, Measure, NPadForm, NeighbourhoodForm, NeighbourhoodShape,
+    PlaceWeights, PositionMask, Rule, Scoring, blocks, triangle,
 };
 use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
@@ -70,7 +70,7 @@ pub(crate) struct Varied {
     pub(crate) goldens: usize,
 }
 
-pub(crate) const RULES: [Rule; 10] = [
+pub(crate) const RULES: [Rule; 11] = [
     Rule::Patchcore,
     Rule::Position,
     Rule::Neighbourhood,
@@ -81,6 +81,7 @@ pub(crate) const RULES: [Rule; 10] = [
     Rule::Gaussian,
     Rule::BankGaussian,
     Rule::NPad,
+    Rule::Glancing,
 ];
 
 pub(crate) fn varied() -> impl Strategy<Value = Varied> {
@@ -177,7 +178,9 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
     let shape = [rows, DIMENSIONS];
     sections.push(section(SectionKind::Bank, member, DType::F32, &shape, bank));
     let [place, near] = match v.rule {
-        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad => [false, false],
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad | Rule::Glancing => {
+            [false, false]
+        }
         Rule::Position => [true, false],
         Rule::Neighbourhood | Rule::Pni | Rule::PniV1 => [false, true],
         Rule::PniTwoMap => [true, true],
@@ -242,7 +245,10 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
     if v.rule == Rule::NPad {
         n_pad(member, rows, sections);
     }
-    let density = v.density && v.rule != Rule::Gaussian;
+    if v.rule == Rule::Glancing {
+        glancing(member, sections);
+    }
+    let density = v.density && !matches!(v.rule, Rule::Gaussian | Rule::Glancing);
     if density {
         let scale = (0..rows).flat_map(|r| (0.5 + r as f32 / 64.0).to_le_bytes());
         let kind = SectionKind::RowScale;
@@ -333,6 +339,7 @@ fn n_pad(member: u8, rows: usize, sections: &mut Vec<SectionBytes>) {
         neighbours: 2,
         top_pixels: 3,
         n_pad: Some(form),
+        ..Scoring::default()
     };
     let json = serde_json::to_vec(&scoring).expect("JSON");
     let kind = SectionKind::Scoring;
@@ -353,6 +360,28 @@ fn n_pad(member: u8, rows: usize, sections: &mut Vec<SectionBytes>) {
         let values = (0..CELLS * width).flat_map(|i| (1.0 + i as f32).to_le_bytes());
         let shape = [CELLS, width];
         sections.push(section(kind, member, DType::F32, &shape, values.collect()));
+    }
+}
+
+/// What rule `glancing` has; no networks, because opening does not check them.
+fn glancing(member: u8, sections: &mut Vec<SectionBytes>) {
+    let scoring = Scoring {
+        glancing: Some(GlancingForm {
+            weight: 0.8,
+            window: 5,
+            hole: 3,
+            channels: [2, 3, 4, 5],
+        }),
+        interpolation: Interpolation::InverseDistance,
+        ..Scoring::default()
+    };
+    let json = serde_json::to_vec(&scoring).expect("JSON");
+    for (kind, bytes) in [
+        (SectionKind::Scoring, json),
+        (SectionKind::Glancing, b"no ONNX at all".to_vec()),
+    ] {
+        let shape = [bytes.len()];
+        sections.push(section(kind, member, DType::Bytes, &shape, bytes));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sections of a member's means and of rule `n-pad` (format 5).
 
-use super::{MemberSections, numbers};
+use super::{MemberSections, numbers, range, without_bank};
 use crate::product::manifest::{DType, Method, SectionKind};
 use crate::product::{Problem, other};
 use crate::score::{PlaceDistributions, RowNeighbours, Rule, Scoring, triangle};
@@ -11,13 +11,22 @@ pub(super) struct Means {
     pub(super) scoring: Scoring,
     pub(super) neighbours: Option<RowNeighbours>,
     pub(super) places: Option<PlaceDistributions>,
+    /// Range of the networks' file in the bundle, and the weight of the inconsistency.
+    pub(super) glancing: Option<(std::ops::Range<usize>, f32)>,
 }
 
 impl MemberSections<'_> {
     /// Reads them for a bank of `rows` rows.
     pub(super) fn means(&self, method: &Method, rows: usize) -> Result<Means, Problem> {
         let scoring = self.scoring()?;
-        if scoring.n_pad.is_some() != (method.rule == Rule::NPad) {
+        let formed = [
+            (scoring.n_pad.is_some(), Rule::NPad),
+            (scoring.glancing.is_some(), Rule::Glancing),
+        ];
+        if formed
+            .iter()
+            .any(|(form, rule)| *form != (method.rule == *rule))
+        {
             return other(format!(
                 "section {:?} and the method `{}` disagree",
                 SectionKind::Scoring,
@@ -25,13 +34,17 @@ impl MemberSections<'_> {
             ));
         }
         let averaged = scoring.neighbours > 1;
-        if averaged && method.rule == Rule::Gaussian {
-            return other("a mean over rows of the bank, which does not count under `gaussian`");
+        if averaged && without_bank(method.rule) {
+            return other(format!(
+                "a mean over rows of the bank, which does not count under `{}`",
+                method.rule
+            ));
         }
         for (kind, expected) in [
             (SectionKind::RowNeighbours, averaged),
             (SectionKind::NPadMean, scoring.n_pad.is_some()),
             (SectionKind::NPadFactor, scoring.n_pad.is_some()),
+            (SectionKind::Glancing, scoring.glancing.is_some()),
         ] {
             if self.has(kind) != expected {
                 return other(format!("section {kind:?} and the scoring disagree"));
@@ -39,10 +52,15 @@ impl MemberSections<'_> {
         }
         let neighbours = averaged.then(|| self.row_neighbours(scoring.neighbours as usize, rows));
         let places = scoring.n_pad.map(|form| self.places(form.reach as usize));
+        let glancing = scoring.glancing.map(|form| {
+            let (section, _) = self.only(SectionKind::Glancing, DType::Bytes)?;
+            Ok::<_, Problem>((range(section), form.weight))
+        });
         Ok(Means {
             scoring,
             neighbours: neighbours.transpose()?,
             places: places.transpose()?,
+            glancing: glancing.transpose()?,
         })
     }
 

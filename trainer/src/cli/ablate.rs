@@ -9,6 +9,7 @@ use crate::error::TrainError;
 use crate::fit::choice::{self, LOST, candidates, choose};
 use crate::fit::copies::damaged_copies;
 use crate::fit::fitted_bank::FittedBank;
+use crate::fit::glancing;
 use crate::fit::member::{FittedMember, MemberRule};
 use crate::fit::plan::MemberPlan;
 use crate::fit::rules::RuleSpec;
@@ -22,7 +23,7 @@ use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{MemberData, Product};
-use partgate::score::{Combination, NPadForm, PlaceWeights, Rule, triangle};
+use partgate::score::{Combination, GlancingForm, NPadForm, PlaceWeights, Rule, triangle};
 use partgate::size::Size;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -135,6 +136,14 @@ const N_PAD: RuleSpec = RuleSpec::n_pad(NPadForm {
     weights: PlaceWeights::Bhattacharyya,
 });
 
+/// Glancing at the Patch, as the options give it by themselves.
+const GLANCING: RuleSpec = RuleSpec::glancing(GlancingForm {
+    weight: glancing::WEIGHT,
+    window: 9,
+    hole: 3,
+    channels: glancing::CHANNELS,
+});
+
 /// Median milliseconds of `a` and `b` on the same frames, in turns.
 fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainError> {
     let one = Threads::default();
@@ -171,7 +180,10 @@ fn gmac(member: &MemberData) -> f64 {
     let around = scoring
         .n_pad
         .map_or(0, |form| (form.reach * form.reach) as usize);
-    let search = cells * (searched + measured + averaged + around * triangle(d));
+    let search = match &scoring.glancing {
+        Some(form) => cells * form.multiplications(d) as usize,
+        None => cells * (searched + measured + averaged + around * triangle(d)),
+    };
     let near = method.neighbourhood.as_ref().map(|n| n.shape.gmac());
     let refined = method.refinement.as_ref().map(|r| r.shape.gmac());
     search as f64 / 1e9 + near.unwrap_or(0.0) + refined.unwrap_or(0.0)
@@ -281,13 +293,14 @@ impl Ablation<'_> {
         })
     }
 
-    /// [`N_PAD`], and a warning in its place where it takes more than there is.
-    fn n_pad(&mut self, settings: &Settings) -> Result<(), TrainError> {
+    /// A rule for hosts in a study of its own, and a warning in its place where it takes more than there
+    /// is.
+    fn host_rule(&mut self, settings: &Settings, spec: RuleSpec) -> Result<(), TrainError> {
         let mut settings = settings.clone();
-        settings.rule = Some(N_PAD);
-        match self.study(&settings, &[N_PAD], |spec| spec.to_string()) {
+        settings.rule = Some(spec);
+        match self.study(&settings, &[spec], |spec| spec.to_string()) {
             Err(error @ (TrainError::Memory { .. } | TrainError::Setting(_))) => {
-                log::warn!("no line for {N_PAD}: {error}");
+                log::warn!("no line for {spec}: {error}");
                 Ok(())
             }
             other => other,
@@ -505,7 +518,9 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         None
     } else {
         let chosen = ablation.rules(&settings)?;
-        ablation.n_pad(&settings)?;
+        for spec in [N_PAD, GLANCING] {
+            ablation.host_rule(&settings, spec)?;
+        }
         Some(chosen)
     };
     if !args.rules_only {

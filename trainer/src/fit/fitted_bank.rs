@@ -5,6 +5,7 @@
 use super::density::{self, nearest_rows};
 use super::fitter::{ChosenBank, Fitter};
 use super::gaussian::{GaussianModel, GoodCells};
+use super::glancing::{GlancingModel, GlancingShape};
 use super::n_pad::{self, NPadModel};
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_table};
@@ -14,10 +15,13 @@ use super::training::Learning;
 use crate::error::TrainError;
 use partgate::backbone::Precision;
 use partgate::network::Threads;
-use partgate::score::{NPadForm, Neighbour, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank};
+use partgate::score::{
+    GlancingForm, NPadForm, Neighbour, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank,
+};
 
 /// Streams of the networks' initial weights and batches; each fold adds its number.
 const NETWORK_STREAM: u64 = 16;
+const GLANCING_STREAM: u64 = 1 << 34;
 
 /// What the rules of a fit need beside the bank.
 #[derive(Clone, Copy)]
@@ -29,6 +33,7 @@ pub(crate) struct Needs {
     /// Most rows of a mean.
     neighbours: u32,
     n_pad: Option<NPadForm>,
+    pub(crate) glancing: Option<GlancingForm>,
 }
 
 impl Needs {
@@ -41,13 +46,15 @@ impl Needs {
             gaussian: specs.iter().any(RuleSpec::gaussian),
             neighbours: specs.iter().map(|s| s.neighbours).max().unwrap_or(1),
             n_pad: specs.iter().find_map(|s| s.n_pad),
+            glancing: specs.iter().find_map(|s| s.glancing),
         }
     }
 
-    /// The same without the neighbourhood network.
+    /// The same without what is trained.
     pub(crate) fn without_network(self) -> Self {
         Self {
             network: false,
+            glancing: None,
             ..self
         }
     }
@@ -102,6 +109,14 @@ pub(crate) struct FittedBank {
     near_rows: Vec<Vec<u32>>,
     /// `None` where no rule needs it.
     n_pad: Option<NPadModel>,
+    /// `None` where no rule needs it.
+    glancing: Option<GlancingFile>,
+}
+
+/// The trained networks of rule `glancing` as their file.
+struct GlancingFile {
+    form: GlancingForm,
+    onnx: Vec<u8>,
 }
 
 impl FittedBank {
@@ -159,6 +174,16 @@ impl FittedBank {
             .as_ref()
             .filter(fits)
             .ok_or_else(|| missing(spec))
+    }
+
+    /// The file of the networks of rule `glancing` for `spec`.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank was fitted for another rule.
+    pub(crate) fn glancing(&self, spec: RuleSpec) -> Result<&[u8], TrainError> {
+        let fits = |file: &&GlancingFile| Some(file.form) == spec.glancing;
+        let file = self.glancing.as_ref().filter(fits);
+        file.map(|file| &*file.onnx).ok_or_else(|| missing(spec))
     }
 
     /// The distribution coreset for `spec`.
@@ -227,7 +252,11 @@ impl Fitter<'_> {
             let images = self.features.with_copies(&images);
             n_pad::distributions(&self.features, &self.ignored_cells, &images, form)
         });
+        let glancing = needs
+            .glancing
+            .map(|form| self.glancing(&images, form, stream, tick));
         FittedBank {
+            glancing,
             near_rows,
             n_pad,
             bank,
@@ -315,6 +344,32 @@ impl Fitter<'_> {
         NetworkFile {
             onnx: model.onnx(self.precision == Precision::Int8),
             shape,
+        }
+    }
+
+    /// Trains the networks of rule `glancing` on `images`.
+    fn glancing(
+        &self,
+        images: &[usize],
+        form: GlancingForm,
+        stream: u64,
+        tick: &(dyn Fn() + Sync),
+    ) -> GlancingFile {
+        let shape = GlancingShape {
+            grid: self.features.grid,
+            dimensions: self.features.dimensions,
+            form,
+        };
+        let learning = Learning {
+            steps: self.settings.network_steps,
+            rate: 3e-3,
+            seed: self.settings.seed,
+            stream: GLANCING_STREAM + stream,
+        };
+        let model = GlancingModel::train(&self.features, images, shape, &learning, tick);
+        GlancingFile {
+            form,
+            onnx: model.onnx(),
         }
     }
 

@@ -24,6 +24,7 @@ mod fitter;
 #[cfg(test)]
 mod format_tests;
 mod gaussian;
+pub(crate) mod glancing;
 mod golden;
 mod held_out;
 mod light;

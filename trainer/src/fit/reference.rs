@@ -13,6 +13,12 @@ impl Reference {
         Self(serde_json::from_str(text).expect("reference values"))
     }
 
+    /// Of `glancing.py`.
+    pub(super) fn glancing() -> Self {
+        let text = include_str!("../../tests/reference/glancing.json");
+        Self(serde_json::from_str(text).expect("reference values"))
+    }
+
     pub(super) fn value(&self, name: &str) -> &Value {
         let value = &self.0[name];
         assert!(!value.is_null(), "no {name} in the reference");

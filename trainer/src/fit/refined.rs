@@ -232,10 +232,8 @@ impl RefinementTraining {
 fn image_score(study: &Study<'_>, spec: RuleSpec) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
     // Any bank will do: only the map is drawn.
     let any = &study.first_folds()[0].fitted;
-    let mut scorer = study.fitter.scorer(
-        any,
-        RuleSpec::BASELINE.with_means(1, spec.top_pixels),
-        &study.calibration,
-    )?;
+    let mut scorer = study
+        .fitter
+        .scorer(any, spec.map_alone(), &study.calibration)?;
     Ok(move |cells: &[f32]| scorer.map.score(cells))
 }

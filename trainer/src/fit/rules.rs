@@ -1,6 +1,6 @@
 //! Rules with their settings, and the held-out figures that thresholds of `coverage` come from.
 
-use partgate::score::{NPadForm, Rule, Scoring};
+use partgate::score::{GlancingForm, Interpolation, NPadForm, Rule, Scoring};
 use serde::Serialize;
 
 /// A scoring rule with its settings.
@@ -19,6 +19,10 @@ pub(crate) struct RuleSpec {
     pub(crate) top_pixels: u32,
     /// Under `n-pad`.
     pub(crate) n_pad: Option<NPadForm>,
+    /// Under `glancing`.
+    pub(crate) glancing: Option<GlancingForm>,
+    /// How the map is drawn between cells.
+    pub(crate) interpolation: Interpolation,
 }
 
 impl RuleSpec {
@@ -31,6 +35,8 @@ impl RuleSpec {
             neighbours: 1,
             top_pixels: 1,
             n_pad: None,
+            glancing: None,
+            interpolation: Interpolation::Bilinear,
         }
     }
 
@@ -61,6 +67,24 @@ impl RuleSpec {
         }
     }
 
+    /// Glancing at the Patch in this form.
+    pub(crate) const fn glancing(form: GlancingForm) -> Self {
+        Self {
+            glancing: Some(form),
+            interpolation: Interpolation::InverseDistance,
+            ..Self::of(Rule::Glancing)
+        }
+    }
+
+    /// The plain bank with this rule's way from cells to the image score.
+    pub(crate) const fn map_alone(self) -> Self {
+        Self {
+            top_pixels: self.top_pixels,
+            interpolation: self.interpolation,
+            ..Self::BASELINE
+        }
+    }
+
     /// The same with a distance averaged over `neighbours` rows, and the image score over `top_pixels`
     /// pixels.
     pub(crate) const fn with_means(self, neighbours: u32, top_pixels: u32) -> Self {
@@ -77,6 +101,8 @@ impl RuleSpec {
             neighbours: self.neighbours,
             top_pixels: self.top_pixels,
             n_pad: self.n_pad,
+            glancing: self.glancing,
+            interpolation: self.interpolation,
         }
     }
 
@@ -84,7 +110,7 @@ impl RuleSpec {
     pub(crate) fn places(&self) -> bool {
         !matches!(
             self.rule,
-            Rule::Patchcore | Rule::Neighbourhood | Rule::NPad
+            Rule::Patchcore | Rule::Neighbourhood | Rule::NPad | Rule::Glancing
         ) && !self.gaussian()
     }
 
@@ -93,12 +119,20 @@ impl RuleSpec {
         self.rule.combination().is_some()
     }
 
+    /// Whether networks are trained for the rule, in every fold.
+    pub(crate) fn trained(&self) -> bool {
+        self.network() || self.glancing.is_some()
+    }
+
     /// Whether the rule needs the neighbourhood network.
     pub(crate) fn network(&self) -> bool {
         match self.rule {
-            Rule::Patchcore | Rule::Position | Rule::Gaussian | Rule::BankGaussian | Rule::NPad => {
-                false
-            }
+            Rule::Patchcore
+            | Rule::Position
+            | Rule::Gaussian
+            | Rule::BankGaussian
+            | Rule::NPad
+            | Rule::Glancing => false,
             Rule::Coverage => self.near_lost.is_some(),
             Rule::Neighbourhood | Rule::Pni | Rule::PniV1 | Rule::PniTwoMap => true,
         }
@@ -113,6 +147,9 @@ impl std::fmt::Display for RuleSpec {
         }
         if let Some(form) = &self.n_pad {
             write!(f, ", {0} x {0} places, {1}", form.window, form.weights)?;
+        }
+        if let Some(form) = &self.glancing {
+            write!(f, ", {0} x {0} cells around", form.window)?;
         }
         if self.neighbours > 1 {
             write!(f, ", mean of {} rows", self.neighbours)?;

@@ -154,6 +154,9 @@ fn scoring_sections(fitted: &FittedBank, spec: RuleSpec) -> Result<Vec<SectionBy
     if spec.n_pad.is_some() {
         sections.extend(n_pad_sections(fitted.n_pad(spec)?));
     }
+    if spec.glancing.is_some() {
+        sections.push(opaque(SectionKind::Glancing, fitted.glancing(spec)?));
+    }
     Ok(sections)
 }
 

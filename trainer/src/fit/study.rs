@@ -76,7 +76,7 @@ impl<'a> Study<'a> {
     /// The partitions that have what `spec` needs. Neighbourhood networks take most of the time of a
     /// fit, so only the first partition has them.
     pub(crate) fn partitions(&self, spec: RuleSpec) -> &[Partition] {
-        let count = if spec.network() {
+        let count = if spec.trained() {
             1
         } else {
             self.partitions.len()
@@ -111,13 +111,17 @@ impl<'a> Study<'a> {
     }
 }
 
-/// Training steps of one neighbourhood network; 0 where no rule needs one.
+/// Training steps of the networks of one bank; 0 where no rule needs any.
 fn training_steps(fitter: &Fitter<'_>, needs: Needs) -> usize {
-    if needs.network {
-        fitter.settings.network_steps
+    let steps = fitter.settings.network_steps;
+    let neighbourhood = if needs.network { steps } else { 0 };
+    // Local-Net first, then Global-Net with the judge.
+    let glancing = if needs.glancing.is_some() {
+        2 * steps
     } else {
         0
-    }
+    };
+    neighbourhood + glancing
 }
 
 /// Features of all images and what fitting on them needs.

@@ -47,6 +47,9 @@ pub(crate) enum Method {
     /// Geometric mean of the distance to the bank and the smallest one to distributions of the places
     /// around (N-pad): a published method for comparison, for a host
     NPad,
+    /// How far a cell is from what networks tell by the cells around it, and how distorted it looks
+    /// (Glancing at the Patch): a published method for comparison, for a host
+    Glancing,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -313,9 +316,9 @@ impl MethodArgs {
         if !(0.0..=2.0).contains(&self.density()) {
             return refused(format!("--density {}: 0 to 2", self.density()));
         }
-        if matches!(self.method, Method::Gaussian) && self.density() > 0.0 {
+        if matches!(self.method, Method::Gaussian | Method::Glancing) && self.density() > 0.0 {
             return refused(
-                "--density is of the bank's rows, which do not count under --method gaussian",
+                "--density is of the bank's rows, which do not count under --method gaussian and glancing",
             );
         }
         Ok(())
@@ -423,6 +426,7 @@ impl MethodArgs {
             Method::Gaussian => RuleSpec::of(Rule::Gaussian),
             Method::BankGaussian => RuleSpec::of(Rule::BankGaussian),
             Method::NPad => RuleSpec::of(Rule::NPad),
+            Method::Glancing => RuleSpec::of(Rule::Glancing),
             Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
         };
         Some(self.with_published(spec.with_density(self.density())))

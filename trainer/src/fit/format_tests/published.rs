@@ -1,15 +1,17 @@
 //! The members of the golden bundle of format 5: published methods, and a background.
 
 use super::super::density::nearest_rows;
+use super::super::glancing::{GlancingModel, GlancingShape};
 use super::super::made_up_products::method;
 use super::super::n_pad::distributions;
 use super::super::rules::RuleSpec;
 use super::super::sections::{n_pad_sections, opaque, row_neighbours_section};
+use super::super::training::Learning;
 use super::{Features, IMAGES, common, fitted};
 use partgate::backbone::{Background, BackgroundFilter, Foreground};
 use partgate::network::Precision;
 use partgate::product::{Method, SectionBytes, SectionKind, background_section};
-use partgate::score::{NPadForm, PlaceWeights, Rule};
+use partgate::score::{GlancingForm, NPadForm, PlaceWeights, Rule};
 
 const TOP_PIXELS: u32 = 20;
 
@@ -57,7 +59,7 @@ pub(super) fn first(
     method(Rule::NPad)
 }
 
-/// The plain bank with a mean over pixels, for the second.
+/// Glancing at the Patch with a mean over pixels, for the second.
 pub(super) fn second(
     features: &Features,
     backbone: &[u8],
@@ -65,9 +67,32 @@ pub(super) fn second(
 ) -> Method {
     let fitted = fitted(features, 16, 8, Precision::Int8);
     sections.extend(common(1, backbone, &fitted));
-    sections.push(SectionBytes {
+    let form = GlancingForm {
+        weight: 0.75,
+        window: 3,
+        hole: 1,
+        channels: [4, 6, 3, 5],
+    };
+    let shape = GlancingShape {
+        grid: features.grid,
+        dimensions: features.dimensions,
+        form,
+    };
+    let learning = Learning {
+        steps: 60,
+        rate: 1e-2,
+        seed: 7,
+        stream: 1,
+    };
+    let images: Vec<usize> = (0..IMAGES).collect();
+    let model = GlancingModel::train(features, &images, shape, &learning, &|| ());
+    let of_second = [
+        scoring(RuleSpec::glancing(form).with_means(1, TOP_PIXELS)),
+        opaque(SectionKind::Glancing, &model.onnx()),
+    ];
+    sections.extend(of_second.map(|section| SectionBytes {
         member: 1,
-        ..scoring(RuleSpec::BASELINE.with_means(1, TOP_PIXELS))
-    });
-    method(Rule::Patchcore)
+        ..section
+    }));
+    method(Rule::Glancing)
 }

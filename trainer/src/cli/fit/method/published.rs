@@ -5,11 +5,14 @@ use super::preset::Preset;
 use super::{Method, MethodArgs, refused};
 use crate::error::TrainError;
 use crate::fit::background::BackgroundRequest;
+use crate::fit::glancing;
 use crate::fit::reduction::Reduction;
 use crate::fit::rules::RuleSpec;
 use crate::fit::settings::BankKind;
 use clap::{Args, ValueEnum};
-use partgate::score::{MOST_NEIGHBOURS, MOST_REACH, NPadForm, PlaceWeights, Rule};
+use partgate::score::{
+    GlancingForm, Interpolation, MOST_NEIGHBOURS, MOST_REACH, NPadForm, PlaceWeights, Rule,
+};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum BankName {
@@ -27,6 +30,14 @@ enum WeightsName {
     Equal,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InterpolationName {
+    /// Linear down and across
+    Bilinear,
+    /// The four cells around, each weighted by one over its distance
+    InverseDistance,
+}
+
 /// Parts of published methods, for comparison.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PublishedArgs {
@@ -36,7 +47,7 @@ pub(super) struct PublishedArgs {
         "method", "size", "aspect", "crop", "patch", "sigma", "bank_ratio", "min_bank", "max_bank",
         "principal", "projection", "window", "sightings", "density", "ring", "entries", "network",
         "network_width", "network_layers", "neighbours", "top_pixels", "bank", "channels", "average",
-        "pad_window", "pad_reach", "pad_weights",
+        "pad_window", "pad_reach", "pad_weights", "interpolation", "hole",
     ])]
     pub(super) preset: Option<Preset>,
     /// A cell's distance is the mean of those to the nearest row and to that row's nearest rows in the
@@ -46,6 +57,14 @@ pub(super) struct PublishedArgs {
     /// The image score is the mean of the N highest pixels of the map
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) top_pixels: u32,
+    /// How the map is drawn between the middles of cells [default: inverse-distance with glancing, else
+    /// bilinear]
+    #[arg(long, value_enum)]
+    interpolation: Option<InterpolationName>,
+    /// Under glancing: side of the patch that its surroundings do not show, cells, odd; --ring is the
+    /// side of the surroundings
+    #[arg(long, value_name = "CELLS", default_value_t = 3)]
+    hole: u32,
     /// What the bank's rows are
     #[arg(long, value_enum, default_value = "coreset")]
     pub(super) bank: BankName,
@@ -96,25 +115,55 @@ impl MethodArgs {
                 ));
             }
         }
-        let means = own.neighbours > 1 || own.top_pixels > 1;
+        self.check_glancing()?;
+        let means = own.neighbours > 1 || own.top_pixels > 1 || own.interpolation.is_some();
         if means && matches!(self.method, Method::Auto) {
             return refused(
-                "--neighbours and --top-pixels go with a rule that --method names: `auto` compares rules without them",
+                "--neighbours, --top-pixels and --interpolation go with a rule that --method names: `auto` compares rules without them",
             );
         }
-        if own.neighbours > 1 && matches!(self.method, Method::Gaussian) {
+        if own.neighbours > 1 && matches!(self.method, Method::Gaussian | Method::Glancing) {
             return refused(
-                "--neighbours is of the bank's rows, which do not count under --method gaussian",
+                "--neighbours is of the bank's rows, which do not count under --method gaussian and glancing",
             );
         }
         self.check_bank_kind()?;
         self.check_reduction()
     }
 
+    /// Side of the surroundings under glancing, cells.
+    fn surroundings(&self) -> u32 {
+        self.ring.map_or(9, |ring| ring as u32)
+    }
+
+    fn check_glancing(&self) -> Result<(), TrainError> {
+        let hole = self.published.hole;
+        if !matches!(self.method, Method::Glancing) {
+            return Ok(());
+        }
+        if hole % 2 == 0 || hole >= self.surroundings() {
+            return refused(format!(
+                "--hole {hole}: an odd number of cells below the {} of --ring",
+                self.surroundings()
+            ));
+        }
+        let least = self.crop.unwrap_or(self.size()).shorter() / 8;
+        if least <= hole as usize {
+            return refused(format!(
+                "--hole {hole}: the grid has {least} cells at its shorter side, and more than the patch must be seen"
+            ));
+        }
+        Ok(())
+    }
+
     fn check_bank_kind(&self) -> Result<(), TrainError> {
         let told_by_rows = !matches!(
             self.method,
-            Method::Patchcore | Method::Gaussian | Method::BankGaussian | Method::NPad
+            Method::Patchcore
+                | Method::Gaussian
+                | Method::BankGaussian
+                | Method::NPad
+                | Method::Glancing
         );
         if self.bank_kind() == BankKind::Centroids && told_by_rows {
             return refused(
@@ -182,7 +231,21 @@ impl MethodArgs {
                 },
             })
             .with_density(spec.density),
+            Rule::Glancing => RuleSpec::glancing(GlancingForm {
+                weight: glancing::WEIGHT,
+                window: self.surroundings(),
+                hole: own.hole,
+                channels: glancing::CHANNELS,
+            }),
             _ => spec,
+        };
+        let spec = RuleSpec {
+            interpolation: match own.interpolation {
+                Some(InterpolationName::Bilinear) => Interpolation::Bilinear,
+                Some(InterpolationName::InverseDistance) => Interpolation::InverseDistance,
+                None => spec.interpolation,
+            },
+            ..spec
         };
         spec.with_means(own.neighbours, own.top_pixels)
     }
