@@ -21,7 +21,7 @@ use partgate::score::{
 
 /// Streams of the networks' initial weights and batches; each fold adds its number.
 const NETWORK_STREAM: u64 = 16;
-const GLANCING_STREAM: u64 = 1 << 34;
+const GLANCING_STREAM: u64 = 1 << 35;
 
 /// What the rules of a fit need beside the bank.
 #[derive(Clone, Copy)]

@@ -133,7 +133,11 @@ fn patterned(images: usize, grid: Size, rng: &mut Rng) -> Vec<f32> {
         for cell in 0..grid.area() {
             let kind = (cell % grid.width + cell / grid.width) % 2;
             out.extend((0..4).map(|k| {
-                let level = if (k + kind) % 2 == 0 { 2.0 } else { -2.0 };
+                let level = if (k + kind).is_multiple_of(2) {
+                    2.0
+                } else {
+                    -2.0
+                };
                 level + 0.2 * rng.gaussian()
             }));
         }

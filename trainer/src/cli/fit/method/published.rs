@@ -109,7 +109,7 @@ impl MethodArgs {
             ));
         }
         for (name, side) in [("window", own.pad_window), ("reach", own.pad_reach)] {
-            if side % 2 == 0 || side > MOST_REACH {
+            if side.is_multiple_of(2) || side > MOST_REACH {
                 return refused(format!(
                     "--pad-{name} {side}: an odd number of cells up to {MOST_REACH}"
                 ));
@@ -141,7 +141,7 @@ impl MethodArgs {
         if !matches!(self.method, Method::Glancing) {
             return Ok(());
         }
-        if hole % 2 == 0 || hole >= self.surroundings() {
+        if hole.is_multiple_of(2) || hole >= self.surroundings() {
             return refused(format!(
                 "--hole {hole}: an odd number of cells below the {} of --ring",
                 self.surroundings()
