@@ -1,5 +1,7 @@
 //! The inspector of a product: frame in; score, map and verdict out, with the time of each stage.
 
+mod encoder;
+
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
 use crate::frame::file::ImageFileError;
@@ -9,6 +11,7 @@ use crate::refine::Refiner;
 use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, mean_of_highest};
 use crate::size::Size;
 use crate::verdict::{Thresholds, Verdict};
+use encoder::Encoder;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -152,6 +155,8 @@ struct Pipeline {
     features: Vec<f32>,
     search: Search,
     refiner: Option<Refiner>,
+    /// What the refiner sees in the place of the features.
+    encoder: Option<Encoder>,
     map: ScoreMap,
 }
 
@@ -184,6 +189,7 @@ impl Pipeline {
             features: vec![0.0; grid.area() * member.bank().dimensions()],
             search: product.search(member, threads)?,
             refiner: product.refiner(member, threads)?,
+            encoder: Encoder::of(product, member, threads)?,
             map: product.score_map(member),
         })
     }
@@ -215,7 +221,11 @@ impl Pipeline {
         self.search.run(&self.features, threads)?;
         done(Stage::Nearest);
         if let Some(refiner) = &mut self.refiner {
-            refiner.run(&self.features, self.search.cell_scores_mut())?;
+            let seen = match &mut self.encoder {
+                Some(encoder) => encoder.run(frame)?,
+                None => &self.features,
+            };
+            refiner.run(seen, self.search.cell_scores_mut())?;
             done(Stage::Refine);
         }
         let score = self.map.score(self.search.cell_scores());
@@ -231,6 +241,9 @@ impl Pipeline {
         }
         if let Some(network) = self.search.glancing() {
             network.require_integers()?;
+        }
+        if let Some(encoder) = &self.encoder {
+            encoder.require_integers()?;
         }
         if let Some(refiner) = &self.refiner {
             refiner.require_integers()?;

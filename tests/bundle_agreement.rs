@@ -345,6 +345,11 @@ fn means_distributions_and_backgrounds_that_do_not_fit_are_refused_and_named() {
             sections.push(section(kind, member, DType::Bytes, &shape, json.into()));
         }
     };
+    let encoder = |kind: SectionKind, text: &'static str| {
+        move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
+            sections.push(section(kind, 0, DType::Bytes, &[text.len()], text.into()));
+        }
+    };
     let gone = |kind: SectionKind| {
         move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
             find(sections, kind).kind = SectionKind::GoldenImage;
@@ -416,6 +421,16 @@ fn means_distributions_and_backgrounds_that_do_not_fit_are_refused_and_named() {
             "a direction has no spread",
             &number(SectionKind::NPadFactor, 0, zero),
             &["no spread"],
+        ),
+        (
+            "an encoder has no description",
+            &encoder(SectionKind::RefinementEncoder, "no ONNX"),
+            &["RefinementEncoderSpec"],
+        ),
+        (
+            "the description of an encoder is none",
+            &encoder(SectionKind::RefinementEncoderSpec, "{}"),
+            &["RefinementEncoderSpec"],
         ),
         (
             "a background changes nothing",

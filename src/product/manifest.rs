@@ -389,6 +389,10 @@ pub enum SectionKind {
     Background,
     /// ONNX file of the networks of rule `glancing`.
     Glancing,
+    /// ONNX file of the network whose features the refinement takes instead of the backbone's.
+    RefinementEncoder,
+    /// Its description, JSON.
+    RefinementEncoderSpec,
 }
 
 impl SectionKind {
@@ -400,7 +404,9 @@ impl SectionKind {
             | Self::NPadMean
             | Self::NPadFactor
             | Self::Background
-            | Self::Glancing => 5,
+            | Self::Glancing
+            | Self::RefinementEncoder
+            | Self::RefinementEncoderSpec => 5,
             Self::GaussianMean | Self::GaussianFactor | Self::GaussianScale | Self::Light => 4,
             Self::Operating | Self::FeatureMap | Self::Inputs => 3,
             _ => 2,

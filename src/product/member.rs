@@ -1,6 +1,7 @@
 //! The data of one member of a product, checked: bank, conditions, networks. An ordinary product has
 //! one member, an ensemble up to three.
 
+mod encoder;
 mod scoring;
 
 use super::manifest::{
@@ -17,6 +18,7 @@ use crate::score::{
     blocks, triangle,
 };
 use crate::size::Size;
+use encoder::EncoderData;
 use scoring::Means;
 
 /// Access to a bundle whose section table was checked against its bytes.
@@ -78,6 +80,7 @@ pub struct MemberData {
     /// Range of the ONNX bytes in the bundle.
     backbone_onnx: std::ops::Range<usize>,
     refinement_onnx: Option<std::ops::Range<usize>>,
+    encoder: Option<EncoderData>,
 }
 
 struct LikelihoodData {
@@ -353,13 +356,17 @@ impl<'a> MemberSections<'a> {
         Ok(Gaussians::new(self.grid, d, mean, &factor, &scale))
     }
 
-    /// Range of the refinement network's file in the bundle.
-    fn refinement(&self, evidence: &RefinementEvidence) -> Result<std::ops::Range<usize>, Problem> {
+    /// Range of the file in the bundle of the refinement network over features of `dimensions` values.
+    fn refinement(
+        &self,
+        evidence: &RefinementEvidence,
+        dimensions: usize,
+    ) -> Result<std::ops::Range<usize>, Problem> {
         if let Some(problem) = evidence.shape.problem() {
             return other(problem);
         }
-        let fits = evidence.shape.grid == self.grid
-            && evidence.shape.dimensions as usize == self.dimensions;
+        let fits =
+            evidence.shape.grid == self.grid && evidence.shape.dimensions as usize == dimensions;
         let sound = evidence.scale > 0.0
             && evidence.scale.is_finite()
             && (0.0..=1.0).contains(&evidence.weight);
@@ -417,9 +424,12 @@ impl MemberData {
         let gaussians = method.rule.combination();
         let gaussians = gaussians.map(|_| sections.gaussians()).transpose()?;
         let means = sections.means(method, rows)?;
-        let refinement_onnx = method.refinement.as_ref();
-        let refinement_onnx = refinement_onnx
-            .map(|evidence| sections.refinement(evidence))
+        let refined = method.refinement.as_ref();
+        let encoder = sections.encoder(refined, input.size())?;
+        let seen = encoder.as_ref().map(|encoder| encoder.spec.dimensions());
+        let seen = seen.unwrap_or(sections.dimensions);
+        let refinement_onnx = refined
+            .map(|evidence| sections.refinement(evidence, seen))
             .transpose()?;
         Ok(Self {
             input: input.clone(),
@@ -434,6 +444,7 @@ impl MemberData {
             means,
             backbone_onnx,
             refinement_onnx,
+            encoder,
         })
     }
 

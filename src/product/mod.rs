@@ -30,7 +30,7 @@ pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
 pub use signature::Signature;
 pub use signing::{check, sign};
 
-use crate::backbone::{Background, GeometryError, SpecError};
+use crate::backbone::{BackboneSpec, Background, GeometryError, SpecError};
 use crate::frame::file::{ImageFileError, decode_frame};
 use crate::frame::{Frame, Reading, Said};
 use crate::network::{NetworkError, Threads};
@@ -451,6 +451,14 @@ impl Product {
     /// ONNX bytes of a member's backbone.
     pub(crate) fn onnx_of(&self, member: &MemberData) -> &[u8] {
         &self.bytes[member.backbone_range()]
+    }
+
+    /// Description and ONNX bytes of a member's encoder, if it has one.
+    pub(crate) fn encoder_of<'a>(
+        &'a self,
+        member: &'a MemberData,
+    ) -> Option<(&'a BackboneSpec, &'a [u8])> {
+        Some((member.encoder()?, &self.bytes[member.encoder_range()?]))
     }
 
     /// The search for the cell scores under `member`'s rule.

@@ -78,6 +78,33 @@ fn glancing_travels_in_the_bundle_and_is_the_same_every_time() {
     assert_selftest(&product, 4);
 }
 
+/// An encoder of the user's own: the refinement takes its features on the board as in the fit.
+#[test]
+fn an_encoder_of_the_refinement_travels_in_the_bundle() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 12);
+    let bundle = bench.at("part.pgp");
+    let refine = ["--method", "patchcore", "--refine", "on"];
+    let encoder = ["--refine-encoder", "efficientnet-lite0-f32"];
+    let all = [&refine[..], &encoder, &ONE_SPLIT, &SHORT].concat();
+    fit(&bench.at("parts"), &bundle, &all).exits(0);
+    let product = opened(&bundle);
+    let member = &product.members()[0];
+    // Damaged copies may ask for no refinement; then there is nothing to encode for.
+    assert_eq!(
+        member.encoder().map(|spec| spec.name.as_str()),
+        member
+            .method()
+            .refinement
+            .as_ref()
+            .map(|_| "efficientnet-lite0-f32")
+    );
+    assert_selftest(&product, 4);
+    fit_with(&bench.at("parts"), &bench.at("x.pgp"), &encoder)
+        .exits(3)
+        .tells("--refine on");
+}
+
 /// What a background changes is what the board sees: the same fit without it scores otherwise.
 #[test]
 fn a_learnt_background_is_part_of_the_product() {

@@ -228,6 +228,9 @@ impl Text<'_> {
                 format_args!("{} values from {} by a linear map", map.to(), map.from()),
             )?;
         }
+        if let Some(encoder) = product.members()[0].encoder_in_words() {
+            self.row("encoder", encoder)?;
+        }
         let scoring = product.members()[0].scoring().in_words();
         for (name, sentence) in m.method.in_words().into_iter().chain(scoring) {
             self.row(name, sentence)?;
@@ -269,6 +272,9 @@ impl Text<'_> {
                     member.bank().dimensions()
                 ),
             )?;
+            if let Some(encoder) = member.encoder_in_words() {
+                self.row("encoder", encoder)?;
+            }
             let scoring = member.scoring().in_words();
             for (name, sentence) in method.in_words().into_iter().chain(scoring) {
                 self.row(name, sentence)?;

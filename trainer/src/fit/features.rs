@@ -48,6 +48,8 @@ pub(crate) struct Extractor {
     /// The product's map, with the backbone's features before it; `None` where there is none or it
     /// is not known yet.
     mapped: Option<(LinearMap, Vec<f32>)>,
+    /// Another network that looks at the same pictures.
+    encoder: Option<Box<Extractor>>,
 }
 
 impl Extractor {
@@ -71,6 +73,7 @@ impl Extractor {
             aggregator: Aggregator::new(grid, channels, settings.patch, settings.border),
             backbone,
             mapped: None,
+            encoder: None,
         }
     }
 
@@ -81,9 +84,36 @@ impl Extractor {
         self
     }
 
+    /// The same with another network beside it.
+    pub(crate) fn with_encoder(self, encoder: Option<Self>) -> Self {
+        Self {
+            encoder: encoder.map(Box::new),
+            ..self
+        }
+    }
+
+    /// What the network beside it gives for a picture, `[cells, dimensions]`; nothing without one.
+    pub(crate) fn encode(
+        &mut self,
+        frame: &partgate::frame::Frame,
+    ) -> Result<Vec<f32>, InspectionError> {
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(Vec::new());
+        };
+        let mut out = vec![0.0; encoder.grid().area() * encoder.dimensions()];
+        encoder.run(frame, &mut out)?;
+        Ok(out)
+    }
+
     pub(crate) fn another(&self, settings: &FeatureSettings) -> Result<Self, TrainError> {
         let map = self.mapped.as_ref().map(|(map, _)| map.clone());
-        Ok(Self::around(self.backbone.another()?, settings).mapped(map))
+        let encoder = self.encoder.as_ref();
+        let encoder = encoder
+            .map(|encoder| encoder.another(settings))
+            .transpose()?;
+        Ok(Self::around(self.backbone.another()?, settings)
+            .mapped(map)
+            .with_encoder(encoder))
     }
 
     /// `out` becomes `[cells, dimensions]`.

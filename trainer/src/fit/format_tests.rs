@@ -419,7 +419,7 @@ fn golden_bundle(inputs: GoldenInputs, brought: Brought) -> (Manifest, Vec<Secti
     manifest.method = match brought.rules {
         Rules::Conditions => first(&seen, &onnx[0], &mut sections, &mut rng),
         Rules::Gaussians => gaussians::first(&seen, &onnx[0], &mut sections),
-        Rules::Published => published::first(&seen, &onnx[0], &mut sections),
+        Rules::Published => published::first(&seen, &onnx[0], &spec, &mut sections),
     };
     let seen = features(&onnx[1], &spec, &smaller, Border::Zero, None, ground);
     manifest.others = vec![Member {

@@ -269,6 +269,11 @@ fn memory_bytes(
     if settings.refines(images) {
         // Scores, changed shares and refined scores of every good image, in each partition.
         work += all * 12 * settings.partitions(images) as u64;
+        if let Some(name) = &settings.refine_encoder {
+            let encoder = settings.encoder(name, file)?;
+            let values = cells * encoder.spec.dimensions() as u64;
+            work += (images as u64 + copies(images)) * values * 4 + encoder.onnx.len() as u64;
+        }
     }
     work += copies(images) * cells * (dimensions + 2) * 4;
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
@@ -348,6 +353,9 @@ pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u
     for plan in settings.members()? {
         let sizes = Sizes::new(&plan.file, &plan.settings, images.paths.len())?;
         members += plan.file.onnx.len() as u64 + sizes.sections() + SMALL_SECTIONS;
+        if let Some(name) = &plan.settings.refine_encoder {
+            members += plan.settings.encoder(name, &plan.file)?.onnx.len() as u64;
+        }
     }
     let shrunk = settings.features.input.roi.is_none();
     let largest = images

@@ -172,6 +172,15 @@ pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes
     ]
 }
 
+/// The network whose features a refinement takes.
+pub(super) fn encoder_sections(file: &BackboneFile) -> Result<[SectionBytes; 2], TrainError> {
+    let spec = serde_json::to_vec(&file.spec)?;
+    Ok([
+        opaque(SectionKind::RefinementEncoder, &file.onnx),
+        opaque(SectionKind::RefinementEncoderSpec, &spec),
+    ])
+}
+
 /// What the manifest states of the condition by neighbourhood; `None` for rules without one.
 fn neighbourhood_evidence(
     conditions: &RuleConditions,
@@ -249,6 +258,9 @@ pub(super) fn member_sections(
     }
     if let Some(refined) = taken.refined {
         sections.push(opaque(SectionKind::Refinement, &refined.onnx));
+        if let Some(encoder) = &study.encoder {
+            sections.extend(encoder_sections(&encoder.file)?);
+        }
     }
     let method = Method {
         rule: spec.rule,

@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     /// Whether to train a refinement network and let damaged copies decide its weight; `None` does so
     /// where the rule is chosen too.
     pub(crate) refine: Option<bool>,
+    /// A network whose features the refinement takes instead of the backbone's.
+    pub(crate) refine_encoder: Option<String>,
     /// Rows of the distribution coreset at most.
     pub(crate) entries: usize,
     pub(crate) network: NetworkForm,

@@ -6,7 +6,7 @@
 
 use super::catalogue::BackboneFile;
 use super::coreset::{Vectors, project};
-use super::features::{Extractor, extract};
+use super::features::{Extractor, Features, extract};
 use super::fitted_bank::{FittedBank, Needs};
 use super::fitter::{Fitter, ProjectedFeatures};
 use super::rules::{Calibration, RuleSpec};
@@ -22,6 +22,38 @@ use rayon::prelude::*;
 const FOLD_STREAM: u64 = 3;
 /// Splits after the first draw their order and the start of their banks from here on.
 const PARTITION_STREAM: u64 = 1 << 32;
+
+/// The good images as the encoder of the refinement sees them.
+pub(crate) struct EncodedImages {
+    pub(crate) file: BackboneFile,
+    pub(crate) features: Features,
+}
+
+impl EncodedImages {
+    /// By the encoder of `settings`, which must have the grid of the backbone `file`; `None` where there
+    /// is none, or nothing is refined.
+    fn of(
+        images: &GoodImages,
+        settings: &Settings,
+        file: &BackboneFile,
+    ) -> Result<Option<Self>, TrainError> {
+        let Some(name) = &settings.refine_encoder else {
+            return Ok(None);
+        };
+        if !settings.refines(images.paths.len()) {
+            return Ok(None);
+        }
+        let encoder = settings.encoder(name, file)?;
+        let mut wanted = settings.features.clone();
+        // Varied copies join the bank, which it has nothing to do with.
+        wanted.variation = None;
+        let features = extract(&encoder, &wanted, images)?;
+        Ok(Some(Self {
+            file: encoder,
+            features,
+        }))
+    }
+}
 
 /// A bank, and the images that it was fitted without.
 pub(crate) struct Fold {
@@ -47,6 +79,8 @@ pub(crate) struct Study<'a> {
     pub(crate) file: &'a BackboneFile,
     pub(crate) fitter: Fitter<'a>,
     pub(crate) extractor: Extractor,
+    /// `None` where the refinement takes the backbone's features.
+    pub(crate) encoder: Option<EncodedImages>,
     /// At least one.
     partitions: Vec<Partition>,
     pub(crate) calibration: Calibration,
@@ -61,13 +95,21 @@ impl<'a> Study<'a> {
         specs: &[RuleSpec],
         seconds: &mut FitSeconds,
     ) -> Result<Self, TrainError> {
-        let (fitter, extractor) = timed(&mut seconds.features, || prepare(images, settings, file))?;
+        let (fitter, extractor, encoder) = timed(&mut seconds.features, || {
+            let encoder = EncodedImages::of(images, settings, file)?;
+            let (fitter, extractor) = prepare(images, settings, file)?;
+            let beside = encoder
+                .as_ref()
+                .map(|e| Extractor::new(&e.file, &settings.features));
+            Ok::<_, TrainError>((fitter, extractor.with_encoder(beside.transpose()?), encoder))
+        })?;
         let (partitions, calibration) =
             timed(&mut seconds.folds, || fit_partitions(&fitter, specs))?;
         Ok(Self {
             file,
             fitter,
             extractor,
+            encoder,
             partitions,
             calibration,
         })

@@ -489,6 +489,7 @@ impl MethodArgs {
             rule: self.rule(),
             density: self.density(),
             refine: self.refine.map(|switch| matches!(switch, Switch::On)),
+            refine_encoder: self.refine_encoder().cloned(),
             ring: self.ring,
             entries: self.entries(),
             network: self.network(),

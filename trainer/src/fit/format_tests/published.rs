@@ -1,17 +1,22 @@
 //! The members of the golden bundle of format 5: published methods, and a background.
 
+use super::super::catalogue::BackboneFile;
 use super::super::density::nearest_rows;
 use super::super::glancing::{GlancingModel, GlancingShape};
 use super::super::made_up_products::method;
 use super::super::n_pad::distributions;
 use super::super::rules::RuleSpec;
-use super::super::sections::{n_pad_sections, opaque, row_neighbours_section};
+use super::super::sections::{encoder_sections, n_pad_sections, opaque, row_neighbours_section};
 use super::super::training::Learning;
-use super::{Features, IMAGES, common, fitted};
-use partgate::backbone::{Background, BackgroundFilter, Foreground};
+use super::{D, Features, IMAGES, common, fitted, refinement, tiny};
+use partgate::backbone::{BackboneSpec, Background, BackgroundFilter, Foreground};
 use partgate::network::Precision;
-use partgate::product::{Method, SectionBytes, SectionKind, background_section};
+use partgate::product::{
+    Method, RefinementEvidence, SectionBytes, SectionKind, background_section,
+};
+use partgate::refine::RefinementShape;
 use partgate::score::{GlancingForm, NPadForm, PlaceWeights, Rule};
+use partgate::seed::Rng;
 
 const TOP_PIXELS: u32 = 20;
 
@@ -38,6 +43,7 @@ pub(super) fn background() -> Background {
 pub(super) fn first(
     features: &Features,
     backbone: &[u8],
+    spec: &BackboneSpec,
     sections: &mut Vec<SectionBytes>,
 ) -> Method {
     let fitted = fitted(features, 24, 8, Precision::Int8);
@@ -56,7 +62,36 @@ pub(super) fn first(
     sections.push(row_neighbours_section(&rows, 2));
     sections.extend(n_pad_sections(&model));
     sections.push(background_section(&background()).expect("a section"));
-    method(Rule::NPad)
+    let mut rng = Rng::new(11);
+    let shape = RefinementShape {
+        grid: features.grid,
+        dimensions: D as u32,
+        channels: 4,
+        blocks: 2,
+        precision: Precision::F32,
+    };
+    let onnx = refinement(shape, &mut rng);
+    sections.push(opaque(SectionKind::Refinement, &onnx));
+    // Another network than the backbone, of the same sizes.
+    let encoder = BackboneFile {
+        spec: BackboneSpec {
+            name: "tiny encoder".into(),
+            ..spec.clone()
+        },
+        onnx: tiny::backbone(&mut rng).into(),
+    };
+    sections.extend(encoder_sections(&encoder).expect("sections"));
+    Method {
+        refinement: Some(RefinementEvidence {
+            shape,
+            scale: 1.25,
+            weight: 0.375,
+            separation: [0.625, 0.6875],
+            caught: [0.28125, 0.34375],
+            held_out_images: 12,
+        }),
+        ..method(Rule::NPad)
+    }
 }
 
 /// Glancing at the Patch with a mean over pixels, for the second.

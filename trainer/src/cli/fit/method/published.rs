@@ -2,7 +2,7 @@
 //! shorter vectors, N-pad.
 
 use super::preset::Preset;
-use super::{Method, MethodArgs, refused};
+use super::{Method, MethodArgs, Switch, refused};
 use crate::error::TrainError;
 use crate::fit::background::BackgroundRequest;
 use crate::fit::glancing;
@@ -57,6 +57,10 @@ pub(super) struct PublishedArgs {
     /// The image score is the mean of the N highest pixels of the map
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) top_pixels: u32,
+    /// With --refine on: a network whose features the refinement network takes instead of the backbone's,
+    /// by name or FILE.onnx with its FILE.onnx.json. A board runs it for every part
+    #[arg(long, value_name = "NAME")]
+    refine_encoder: Option<String>,
     /// How the map is drawn between the middles of cells [default: inverse-distance with glancing, else
     /// bilinear]
     #[arg(long, value_enum)]
@@ -116,6 +120,9 @@ impl MethodArgs {
             }
         }
         self.check_glancing()?;
+        if own.refine_encoder.is_some() && !matches!(self.refine, Some(Switch::On)) {
+            return refused("--refine-encoder: say --refine on as well, or leave it out");
+        }
         let means = own.neighbours > 1 || own.top_pixels > 1 || own.interpolation.is_some();
         if means && matches!(self.method, Method::Auto) {
             return refused(
@@ -199,6 +206,10 @@ impl MethodArgs {
 
     pub(super) fn background(&self) -> Option<&BackgroundRequest> {
         self.published.background.as_ref()
+    }
+
+    pub(super) fn refine_encoder(&self) -> Option<&String> {
+        self.published.refine_encoder.as_ref()
     }
 
     pub(super) fn bank_kind(&self) -> BankKind {
