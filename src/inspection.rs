@@ -1,14 +1,17 @@
 //! The inspector of a product: frame in; score, map and verdict out, with the time of each stage.
 
+mod encoder;
+
 use crate::backbone::{Backbone, BackboneError, GeometryError, Preprocessor};
 use crate::frame::Frame;
 use crate::frame::file::ImageFileError;
 use crate::network::{KernelReport, NetworkError, Placement, StepCost, Threads, all_finite};
 use crate::product::{self, GoldenOutcome, MemberData, Product};
 use crate::refine::Refiner;
-use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, highest};
+use crate::score::{Aggregator, Condition, LinearMap, ScoreMap, Search, mean_of_highest};
 use crate::size::Size;
 use crate::verdict::{Thresholds, Verdict};
+use encoder::Encoder;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -152,6 +155,8 @@ struct Pipeline {
     features: Vec<f32>,
     search: Search,
     refiner: Option<Refiner>,
+    /// What the refiner sees in the place of the features.
+    encoder: Option<Encoder>,
     map: ScoreMap,
 }
 
@@ -167,7 +172,8 @@ impl Pipeline {
         let grid = spec.grid(size);
         let channels = [0, 1].map(|i| spec.taps[i].channels as usize);
         Ok(Self {
-            preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std),
+            preprocessor: Preprocessor::new(input.clone(), spec.input.mean, spec.input.std)
+                .with_background(product.background()),
             backbone: Backbone::load_placed(
                 product.onnx_of(member),
                 spec,
@@ -183,6 +189,7 @@ impl Pipeline {
             features: vec![0.0; grid.area() * member.bank().dimensions()],
             search: product.search(member, threads)?,
             refiner: product.refiner(member, threads)?,
+            encoder: Encoder::of(product, member, threads)?,
             map: product.score_map(member),
         })
     }
@@ -214,7 +221,11 @@ impl Pipeline {
         self.search.run(&self.features, threads)?;
         done(Stage::Nearest);
         if let Some(refiner) = &mut self.refiner {
-            refiner.run(&self.features, self.search.cell_scores_mut())?;
+            let seen = match &mut self.encoder {
+                Some(encoder) => encoder.run(frame)?,
+                None => &self.features,
+            };
+            refiner.run(seen, self.search.cell_scores_mut())?;
             done(Stage::Refine);
         }
         let score = self.map.score(self.search.cell_scores());
@@ -227,6 +238,12 @@ impl Pipeline {
         let mut networks = self.search.conditions().iter();
         if let Some(network) = networks.find_map(Condition::network) {
             network.require_integers()?;
+        }
+        if let Some(network) = self.search.glancing() {
+            network.require_integers()?;
+        }
+        if let Some(encoder) = &self.encoder {
+            encoder.require_integers()?;
         }
         if let Some(refiner) = &self.refiner {
             refiner.require_integers()?;
@@ -270,6 +287,8 @@ pub struct Inspector {
     scales: Vec<f32>,
     /// The mean map of an ensemble.
     mean: Vec<f32>,
+    /// Highest pixels of that map whose mean is the score.
+    top: usize,
     thresholds: Thresholds,
     threads: Threads,
 }
@@ -304,6 +323,7 @@ impl Inspector {
             pipelines,
             scales: manifest.member_scales.clone(),
             mean: vec![0.0; mean],
+            top: product.top_pixels(),
             thresholds: manifest.thresholds.clone(),
             threads: threads.clone(),
         })
@@ -338,7 +358,7 @@ impl Inspector {
         }
         if self.pipelines.len() > 1 {
             let maps = self.pipelines.iter_mut().map(|p| p.map.pixels());
-            score = average(maps, &self.scales, &mut self.mean);
+            score = average(maps, &self.scales, &mut self.mean, self.top);
             done(Stage::Map);
         }
         Ok(Inspection {
@@ -436,7 +456,7 @@ impl Inspector {
 }
 
 /// The map of an ensemble: writes the mean of the members' `maps`, each divided by its scale, and
-/// returns the image score, the maximum of the mean. A NaN in any of them stays in the result. The
+/// returns the image score, the maximum of the mean or the mean of its `top` highest pixels. A NaN in any of them stays in the result. The
 /// trainer inspects held-out parts with it, as a board inspects a part.
 ///
 /// # Panics
@@ -445,6 +465,7 @@ pub fn average<'a>(
     maps: impl ExactSizeIterator<Item = &'a [f32]>,
     scales: &[f32],
     mean: &mut [f32],
+    top: usize,
 ) -> f32 {
     assert_eq!(maps.len(), scales.len(), "scales");
     let share = 1.0 / scales.len() as f32;
@@ -456,7 +477,7 @@ pub fn average<'a>(
             *sum = before + factor * value;
         }
     }
-    highest(mean)
+    mean_of_highest(mean, top, &mut Vec::new())
 }
 
 #[cfg(test)]
@@ -467,8 +488,10 @@ mod tests {
     fn members_count_alike_whatever_their_units() {
         let (a, b) = ([2.0f32, 4.0, 0.0], [100.0f32, 0.0, 300.0]);
         let mut mean = [7.0; 3];
-        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean);
+        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean, 1);
         assert_eq!((mean, score), ([1.0, 1.0, 1.5], 1.5));
+        let score = average([&a[..], &b].into_iter(), &[2.0, 100.0], &mut mean, 2);
+        assert_eq!(score, 1.25);
     }
 
     #[test]
@@ -476,7 +499,7 @@ mod tests {
         let (a, b) = ([1.0f32, 1.0], [f32::NAN, 1.0]);
         let mut mean = [0.0; 2];
         for maps in [[&a[..], &b], [&b, &a]] {
-            assert!(average(maps.into_iter(), &[1.0; 2], &mut mean).is_nan());
+            assert!(average(maps.into_iter(), &[1.0; 2], &mut mean, 1).is_nan());
         }
     }
 }

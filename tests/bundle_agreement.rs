@@ -5,7 +5,7 @@
 mod synthetic;
 
 use partgate::product::{
-    Manifest, NeighbourhoodEvidence, Product, RefinementEvidence, SectionBytes, SectionKind,
+    DType, Manifest, NeighbourhoodEvidence, Product, RefinementEvidence, SectionBytes, SectionKind,
     Signature, write,
 };
 use partgate::score::{Measure, Rule};
@@ -326,4 +326,167 @@ fn sightings_that_do_not_fit_are_refused_and_named() {
         });
         assert!(text.contains(&format!("{kind:?}")), "{text}");
     }
+}
+
+/// The sections of format 5: what follows the search, the distributions of places, the background.
+#[test]
+fn means_distributions_and_backgrounds_that_do_not_fit_are_refused_and_named() {
+    let text = |kind: SectionKind, json: &'static str| {
+        move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
+            let section = find(sections, kind);
+            section.bytes = json.into();
+            section.shape = vec![json.len() as u64];
+        }
+    };
+    let background = |member: u8, json: &'static str| {
+        move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
+            let kind = SectionKind::Background;
+            let shape = [json.len()];
+            sections.push(section(kind, member, DType::Bytes, &shape, json.into()));
+        }
+    };
+    let encoder = |kind: SectionKind, text: &'static str| {
+        move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
+            sections.push(section(kind, 0, DType::Bytes, &[text.len()], text.into()));
+        }
+    };
+    let gone = |kind: SectionKind| {
+        move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
+            find(sections, kind).kind = SectionKind::GoldenImage;
+        }
+    };
+    let number = |kind: SectionKind, at: usize, value: [u8; 4]| {
+        move |_: &mut Manifest, sections: &mut Vec<SectionBytes>| {
+            find(sections, kind).bytes[4 * at..][..4].copy_from_slice(&value);
+        }
+    };
+    let (nan, zero) = (f32::NAN.to_le_bytes(), [0; 4]);
+    let scoring = SectionKind::Scoring;
+    let sound = r#"{"foreground":{"range":{"low":[0,0,0],"high":[9,9,9]}},"opening":0,"closing":0,"filter":"mean","radius":2}"#;
+    let wrong = r#"{"foreground":{"range":{"low":[0,0,0],"high":[9,9,9]}},"opening":0,"closing":0,"filter":"mean","radius":0}"#;
+    let cases: &[(&str, Edit<'_>, &[&str])] = &[
+        ("n-pad has no form", &gone(scoring), &["Scoring", "`n-pad`"]),
+        (
+            "the form is of no rule",
+            &|m, _| m.method.rule = Rule::Patchcore,
+            &["Scoring", "`patchcore`"],
+        ),
+        (
+            "a field is not known",
+            &text(scoring, r#"{"more":1}"#),
+            &["Scoring", "more"],
+        ),
+        (
+            "a mean is over nothing",
+            &text(scoring, r#"{"neighbours":0}"#),
+            &["Scoring", "0 rows"],
+        ),
+        (
+            "a square is even",
+            &text(
+                scoring,
+                r#"{"neighbours":2,"top_pixels":3,"n_pad":{"window":2,"reach":5,"weights":"equal"}}"#,
+            ),
+            &["squares", "odd"],
+        ),
+        (
+            "members disagree about the image score",
+            &text(
+                scoring,
+                r#"{"neighbours":2,"top_pixels":4,"n_pad":{"window":3,"reach":5,"weights":"equal"}}"#,
+            ),
+            &["different numbers of pixels"],
+        ),
+        (
+            "the neighbours are gone",
+            &gone(SectionKind::RowNeighbours),
+            &["RowNeighbours"],
+        ),
+        (
+            "a neighbour is beyond the bank",
+            &number(SectionKind::RowNeighbours, 3, 20u32.to_le_bytes()),
+            &["row 20", "bank of 20"],
+        ),
+        (
+            "the distributions are gone",
+            &gone(SectionKind::NPadFactor),
+            &["NPadFactor"],
+        ),
+        (
+            "a mean is no number",
+            &number(SectionKind::NPadMean, 7, nan),
+            &["NPadMean", "cell 1"],
+        ),
+        (
+            "a direction has no spread",
+            &number(SectionKind::NPadFactor, 0, zero),
+            &["no spread"],
+        ),
+        (
+            "an encoder has no description",
+            &encoder(SectionKind::RefinementEncoder, "no ONNX"),
+            &["RefinementEncoderSpec"],
+        ),
+        (
+            "the description of an encoder is none",
+            &encoder(SectionKind::RefinementEncoderSpec, "{}"),
+            &["RefinementEncoderSpec"],
+        ),
+        (
+            "a background changes nothing",
+            &background(0, wrong),
+            &["Background", "radius 0"],
+        ),
+        (
+            "a background is of the second member",
+            &background(1, sound),
+            &["Background", "all members"],
+        ),
+        (
+            "a background is no JSON",
+            &background(0, "grey"),
+            &["Background"],
+        ),
+    ];
+    for (what, edit, names) in cases {
+        let text = complaint(Rule::NPad, what, *edit);
+        for name in *names {
+            assert!(text.contains(name), "{what}: `{name}` is not in: {text}");
+        }
+    }
+    let cases: &[(&str, Edit<'_>, &[&str])] = &[
+        (
+            "the networks are gone",
+            &gone(SectionKind::Glancing),
+            &["Glancing"],
+        ),
+        (
+            "the patch is as wide as its surroundings",
+            &text(
+                scoring,
+                r#"{"glancing":{"weight":0.8,"window":3,"hole":3,"channels":[1,1,1,1]}}"#,
+            ),
+            &["Scoring", "networks"],
+        ),
+        (
+            "the bank counts in rows",
+            &text(
+                scoring,
+                r#"{"neighbours":2,"glancing":{"weight":0.8,"window":5,"hole":3,"channels":[1,1,1,1]}}"#,
+            ),
+            &["`glancing`", "does not count"],
+        ),
+    ];
+    for (what, edit, names) in cases {
+        let text = complaint(Rule::Glancing, what, *edit);
+        for name in *names {
+            assert!(text.contains(name), "{what}: `{name}` is not in: {text}");
+        }
+    }
+    let (manifest, mut sections) = synthetic(&everything(Rule::NPad));
+    background(0, sound)(&mut manifest.clone(), &mut sections);
+    let bytes = write(manifest, &sections, &Signature::Unsigned).expect("write");
+    let product = Product::from_bytes(bytes, "sound").expect("a bundle");
+    assert_eq!(product.format(), 5);
+    assert_eq!(product.background().expect("a background").radius, 2);
 }

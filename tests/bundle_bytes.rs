@@ -152,7 +152,7 @@ proptest! {
         prop_assert_eq!(product.members().len(), 1 + v.others);
         for member in product.members() {
             prop_assert_eq!(member.method().neighbourhood.is_some(), near);
-            let scaled = v.density && v.rule != Rule::Gaussian;
+            let scaled = v.density && !matches!(v.rule, Rule::Gaussian | Rule::Glancing);
             prop_assert_eq!(member.row_scale().is_some(), scaled);
         }
         prop_assert_eq!(product.signature(), &Signature::Unsigned);
@@ -169,7 +169,7 @@ proptest! {
 
 #[test]
 fn every_cut_and_every_changed_byte_of_every_kind_of_section_is_seen() {
-    for rule in [Rule::Coverage, Rule::Pni] {
+    for rule in [Rule::Coverage, Rule::Pni, Rule::NPad, Rule::Glancing] {
         let (manifest, sections) = synthetic(&everything(rule));
         let whole = write(manifest, &sections, &Signature::Unsigned).expect("write");
         Product::from_bytes(whole.clone(), "whole").expect("whole");

@@ -1,13 +1,16 @@
-//! Bundles of formats 1 to 4 stay readable, field by field (`tests/golden/README.md`).
+//! Bundles of formats 1 to 5 stay readable, field by field (`tests/golden/README.md`).
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-use partgate::backbone::{Precision, Threads};
+use partgate::backbone::{BackgroundFilter, Foreground, Precision, Threads};
 use partgate::inspection::Inspector;
 use partgate::product::{
     DType, FORMAT, GoldenKind, Manifest, Product, SectionBytes, SectionKind, Signature, write,
 };
-use partgate::score::{Border, Combination, Measure, NeighbourhoodForm, Rule};
+use partgate::score::{
+    Border, Combination, GlancingForm, Interpolation, Measure, NPadForm, NeighbourhoodForm,
+    PlaceWeights, Rule, Scoring,
+};
 use partgate::size::Size;
 use partgate::verdict::{BoundMethod, Verdict};
 use serde_json::Value;
@@ -17,7 +20,7 @@ fn square(side: usize) -> Size {
     Size::square(side)
 }
 
-const BLAKE3: [(&str, &str); 4] = [
+const BLAKE3: [(&str, &str); 5] = [
     (
         "format-1",
         "761b36d5fbea4cb2c16a2bce7ab8479e9c01973a60d2cde47f509f2ff9ee11ba",
@@ -34,12 +37,17 @@ const BLAKE3: [(&str, &str); 4] = [
         "format-4",
         "62db7ac3b970950f97976eaf4cacf7f788d8e1f27f096658d94a8e3d48754c46",
     ),
+    (
+        "format-5",
+        "d6ec1471e2eeea7e23c50c6a7b1466a8629dd63851992bf96137891e86840ff0",
+    ),
 ];
 /// Scores of the golden images, good and blotched.
-const SCORES: [(&str, [f32; 2]); 3] = [
+const SCORES: [(&str, [f32; 2]); 4] = [
     ("format-2", [0.897_379_2, 1.406_506_5]),
     ("format-3", [0.820_518_85, 1.908_026]),
     ("format-4", [8.410_894, 18.054_428]),
+    ("format-5", [1.724_812_2, 2.683_875_3]),
 ];
 
 fn golden(name: &str) -> PathBuf {
@@ -121,9 +129,9 @@ fn a_picture_that_does_not_hold_the_region_is_never_expected() {
 fn what_the_fields_mean_has_not_moved() {
     let product = open();
     let manifest = product.manifest();
-    assert_eq!(FORMAT, 4);
+    assert_eq!(FORMAT, 5);
     assert_eq!(
-        [1, 2, 3, 4],
+        [1, 2, 3, 4, 5],
         BLAKE3.map(|(name, _)| open_format(name).format())
     );
     assert!(matches!(product.signature(), Signature::Unsigned));
@@ -230,7 +238,7 @@ fn they_inspect_as_they_did() {
 
 #[test]
 fn what_was_read_is_written_again_byte_for_byte() {
-    for name in ["format-2", "format-3", "format-4"] {
+    for name in ["format-2", "format-3", "format-4", "format-5"] {
         let product = open_format(name);
         let again = product
             .rewritten(product.manifest().clone())
@@ -267,6 +275,8 @@ fn the_format_follows_from_the_inputs() {
         ("format-3", 2),
         ("format-3", 4),
         ("format-4", 3),
+        ("format-4", 5),
+        ("format-5", 4),
     ] {
         let mut bytes = std::fs::read(golden(&format!("{name}.pgp"))).expect("read");
         bytes[8..12].copy_from_slice(&claimed.to_le_bytes());
@@ -519,6 +529,144 @@ fn what_counts_in_format_4_is_what_the_rules_say() {
     assert!(score_with(0, SectionKind::Bank) && score_with(0, SectionKind::RowScale));
     assert!(score_with(1, SectionKind::GaussianScale) && score_with(1, SectionKind::GaussianMean));
     assert!(!score_with(1, SectionKind::Bank));
+}
+
+#[test]
+fn the_means_and_the_background_of_format_5_are_read_as_they_were_written() {
+    let product = open_format("format-5");
+    let [first, second] = product.members() else {
+        panic!("two members");
+    };
+    assert_eq!(
+        (first.method().rule, second.method().rule),
+        (Rule::NPad, Rule::Glancing)
+    );
+    let form = NPadForm {
+        window: 9,
+        reach: 15,
+        weights: PlaceWeights::Bhattacharyya,
+    };
+    let n_pad = Scoring {
+        neighbours: 3,
+        top_pixels: 20,
+        n_pad: Some(form),
+        glancing: None,
+        interpolation: Interpolation::Bilinear,
+    };
+    let networks = GlancingForm {
+        weight: 0.75,
+        window: 3,
+        hole: 1,
+        channels: [4, 6, 3, 5],
+    };
+    let glancing = Scoring {
+        neighbours: 1,
+        top_pixels: 20,
+        n_pad: None,
+        glancing: Some(networks),
+        interpolation: Interpolation::InverseDistance,
+    };
+    assert_eq!((first.scoring(), second.scoring()), (&n_pad, &glancing));
+    assert_eq!(product.top_pixels(), 20);
+    let background = product.background().expect("a background");
+    let range = Foreground::Range {
+        low: [60.0, 0.0, 0.0],
+        high: [255.0; 3],
+    };
+    assert_eq!(background.foreground, range);
+    assert_eq!((background.opening, background.closing), (1, 2));
+    assert_eq!(background.filter, BackgroundFilter::Median);
+    assert_eq!(background.radius, 1);
+    let of = |kind: SectionKind| {
+        let mut sections = product.manifest().sections.iter();
+        let section = sections.find(|s| s.kind == kind).expect("such a section");
+        (section.member, section.shape.clone())
+    };
+    assert_eq!(of(SectionKind::RowNeighbours), (0, vec![24, 2]));
+    assert_eq!(of(SectionKind::NPadMean), (0, vec![64, 11]));
+    assert_eq!(of(SectionKind::NPadFactor), (0, vec![64, 66]));
+    assert_eq!(of(SectionKind::Glancing).0, 1);
+    let encoder = first.encoder().expect("an encoder");
+    assert_eq!(
+        (encoder.name.as_str(), encoder.dimensions()),
+        ("tiny encoder", 11)
+    );
+    assert_eq!(of(SectionKind::RefinementEncoder).0, 0);
+}
+
+/// Each section of format 5 changes what is scored.
+#[test]
+fn what_counts_in_format_5_is_what_the_sections_say() {
+    let product = open_format("format-5");
+    let file = std::fs::read(golden("format-5.pgp")).expect("read");
+    let scores = |change: &dyn Fn(SectionKind, u8, &mut Vec<u8>)| -> Vec<f32> {
+        let manifest = product.manifest();
+        let sections = manifest.sections.iter().map(|s| {
+            let mut bytes = file[s.offset as usize..][..s.length as usize].to_vec();
+            change(s.kind, s.member, &mut bytes);
+            let shape = match s.dtype {
+                DType::Bytes => vec![bytes.len() as u64],
+                _ => s.shape.clone(),
+            };
+            SectionBytes {
+                kind: s.kind,
+                member: s.member,
+                dtype: s.dtype,
+                shape,
+                bytes,
+            }
+        });
+        let sections: Vec<SectionBytes> = sections.collect();
+        let bytes = write(manifest.clone(), &sections, &Signature::Unsigned).expect("bytes");
+        let product = Product::from_bytes(bytes, "changed").expect("a bundle");
+        let mut inspector = Inspector::new(&product, &Threads::default()).expect("usable");
+        let outcomes = inspector.selftest(&product).expect("goldens");
+        outcomes.iter().map(|o| o.score).collect()
+    };
+    let before = scores(&|_, _, _| ());
+    let doubled = |kind: SectionKind| {
+        scores(&|of, _, bytes| {
+            if of == kind {
+                for value in bytes.as_chunks_mut::<4>().0 {
+                    *value = (f32::from_le_bytes(*value) * 2.0).to_le_bytes();
+                }
+            }
+        })
+    };
+    for kind in [
+        SectionKind::NPadMean,
+        SectionKind::NPadFactor,
+        SectionKind::Bank,
+    ] {
+        assert_ne!(doubled(kind), before, "{kind:?}");
+    }
+    let without_neighbours = scores(&|of, _, bytes| {
+        if of == SectionKind::RowNeighbours {
+            bytes.fill(0);
+        }
+    });
+    assert_ne!(without_neighbours, before);
+    let replaced = |kind: SectionKind, from: &str, to: &str| {
+        scores(&|of, _, bytes| {
+            if of == kind {
+                let text = String::from_utf8(bytes.clone()).expect("JSON");
+                *bytes = text.replace(from, to).into_bytes();
+            }
+        })
+    };
+    let (scoring, background) = (SectionKind::Scoring, SectionKind::Background);
+    for (kind, from, to) in [
+        (scoring, r#""top_pixels":20"#, r#""top_pixels":21"#),
+        (scoring, r#""reach":15"#, r#""reach":1"#),
+        (scoring, r#""weight":0.75"#, r#""weight":0.5"#),
+        (scoring, "inverse-distance", "bilinear"),
+        (background, r#""radius":1"#, r#""radius":5"#),
+        (background, "median", "mean"),
+        (background, "60.0", "200.0"),
+        (SectionKind::RefinementEncoderSpec, "120.0", "60.0"),
+    ] {
+        assert_ne!(replaced(kind, from, to), before, "{from}");
+    }
 }
 
 #[test]

@@ -3,11 +3,15 @@
 //! Input `[1, 3, height, width]` f32, normalised; output two taps, `[channels, height / stride,
 //! width / stride]` each, channel-major.
 
+mod background;
 pub mod preprocess;
 mod spec;
 
 pub use crate::network::{
     KernelReport, NetworkError, Placement, Precision, QuantisedError, Threads,
+};
+pub use background::{
+    Background, BackgroundFilter, BackgroundRemover, Foreground, MOST_COLOURS, MOST_RADIUS,
 };
 pub use preprocess::{GeometryError, InputGeometry, Preprocessor, Rect};
 pub use spec::{BackboneSpec, InputSpec, SpecError, TapSpec};

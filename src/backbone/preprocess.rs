@@ -5,6 +5,7 @@
 //! numbers. Everything is f32 with additions and multiplications in a fixed order: the same bits on
 //! every processor.
 
+use super::background::{Background, BackgroundRemover};
 use crate::frame::{Frame, Pixels};
 use crate::network::Bytes;
 use crate::size::Size;
@@ -208,6 +209,8 @@ pub struct Preprocessor {
     row: Vec<f32>,
     /// A row of the result, three channels per pixel, before it is normalised.
     line: Vec<f32>,
+    /// What is done to the whole result before it is normalised, with room for it.
+    remover: Option<(BackgroundRemover, Vec<f32>)>,
 }
 
 /// Values of a line that are finished together: whole vectors, and whole pixels.
@@ -217,6 +220,15 @@ const BATCH: usize = 48;
 trait Sink {
     /// Line `y`: `values`, three per pixel, become `value * scale + offset`.
     fn line(&mut self, y: usize, values: &[f32], scale: &[f32; BATCH], offset: &[f32; BATCH]);
+}
+
+/// `[height, width, 3]`, as they are.
+struct Whole<'a>(&'a mut [f32]);
+
+impl Sink for Whole<'_> {
+    fn line(&mut self, y: usize, values: &[f32], _: &[f32; BATCH], _: &[f32; BATCH]) {
+        self.0[y * values.len()..][..values.len()].copy_from_slice(values);
+    }
 }
 
 /// `[3, height, width]`.
@@ -284,6 +296,21 @@ impl Preprocessor {
             horizontal: Taps::default(),
             row: Vec::new(),
             line: Vec::new(),
+            remover: None,
+        }
+    }
+
+    /// The same with the background changed as `background` says, if it does.
+    #[must_use]
+    pub fn with_background(self, background: Option<&Background>) -> Self {
+        let size = self.geometry.size();
+        let remover = |background: &Background| {
+            let room = vec![0.0; 3 * size.area()];
+            (BackgroundRemover::new(background.clone(), size), room)
+        };
+        Self {
+            remover: background.map(remover),
+            ..self
         }
     }
 
@@ -325,7 +352,33 @@ impl Preprocessor {
         self.fill(frame, Rounded(out, bytes))
     }
 
-    fn fill(&mut self, frame: &Frame, out: impl Sink) -> Result<(), GeometryError> {
+    fn fill(&mut self, frame: &Frame, mut out: impl Sink) -> Result<(), GeometryError> {
+        // Out of its place while the picture is made.
+        let Some((mut remover, mut whole)) = self.remover.take() else {
+            return self.resized(frame, out);
+        };
+        let outcome = self.resized(frame, Whole(&mut whole));
+        if outcome.is_ok() {
+            remover.run(&mut whole);
+            let (scale, offset) = self.factors();
+            let line = 3 * self.geometry.size().width;
+            for (y, values) in whole.chunks_exact(line).enumerate() {
+                out.line(y, values, &scale, &offset);
+            }
+        }
+        self.remover = Some((remover, whole));
+        outcome
+    }
+
+    /// Factors and offsets of a batch of values.
+    fn factors(&self) -> ([f32; BATCH], [f32; BATCH]) {
+        (
+            std::array::from_fn(|i| self.scale[i % 3]),
+            std::array::from_fn(|i| self.offset[i % 3]),
+        )
+    }
+
+    fn resized(&mut self, frame: &Frame, out: impl Sink) -> Result<(), GeometryError> {
         let size = self.geometry.size();
         let (width, height) = (frame.width(), frame.height());
         let roi = self.geometry.roi.unwrap_or(Rect {
@@ -372,8 +425,7 @@ impl Preprocessor {
         let size = self.geometry.size();
         let (x0, y0) = (roi.x as usize, roi.y as usize);
         let row_len = roi.width as usize * C;
-        let scale = std::array::from_fn(|i| self.scale[i % 3]);
-        let offset = std::array::from_fn(|i| self.offset[i % 3]);
+        let (scale, offset) = self.factors();
         for oy in 0..size.height {
             let first = self.vertical.first[oy] as usize;
             let weights = &self.vertical.weights[oy * self.vertical.span..][..self.vertical.span];

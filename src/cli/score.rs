@@ -196,7 +196,8 @@ impl Scoring<'_> {
                 Signature::Ed25519 { .. } => None,
             },
         };
-        // Nothing of the map is above the limit where the score, its maximum, is not.
+        // A part that is OK has no defect, also where its score is a mean of pixels that are above the
+        // limit and others that are not.
         let found = match inspection.verdict {
             Verdict::Ok => Vec::new(),
             _ => defects(self.inspector.map(), size, &thresholds, &ground),

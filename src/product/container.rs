@@ -26,7 +26,7 @@ use thiserror::Error;
 /// First bytes of every bundle. As in PNG, the line ends detect a transfer in text mode.
 pub(super) const MAGIC: [u8; 8] = *b"\x89PGP\r\n\x1a\n";
 /// The newest format that this version reads. It writes the oldest one that can hold a product.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// Largest file that is opened.
 pub const MAX_FILE: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 8 << 20;

@@ -377,12 +377,36 @@ pub enum SectionKind {
     GaussianScale,
     /// The light in which the product inspects, JSON.
     Light,
+    /// Means over rows and pixels, and the form of rule `n-pad`, JSON.
+    Scoring,
+    /// Nearest other rows of each row of the bank.
+    RowNeighbours,
+    /// Mean of the distribution of each cell, under `n-pad`.
+    NPadMean,
+    /// Inverse Cholesky factor of its covariance, lower triangle row by row.
+    NPadFactor,
+    /// What is done to the background of a picture before the network sees it, JSON.
+    Background,
+    /// ONNX file of the networks of rule `glancing`.
+    Glancing,
+    /// ONNX file of the network whose features the refinement takes instead of the backbone's.
+    RefinementEncoder,
+    /// Its description, JSON.
+    RefinementEncoderSpec,
 }
 
 impl SectionKind {
     /// The format that brought it, from format 2 on.
     pub(super) fn since(self) -> u32 {
         match self {
+            Self::Scoring
+            | Self::RowNeighbours
+            | Self::NPadMean
+            | Self::NPadFactor
+            | Self::Background
+            | Self::Glancing
+            | Self::RefinementEncoder
+            | Self::RefinementEncoderSpec => 5,
             Self::GaussianMean | Self::GaussianFactor | Self::GaussianScale | Self::Light => 4,
             Self::Operating | Self::FeatureMap | Self::Inputs => 3,
             _ => 2,

@@ -1,6 +1,9 @@
 //! The data of one member of a product, checked: bank, conditions, networks. An ordinary product has
 //! one member, an ensemble up to three.
 
+mod encoder;
+mod scoring;
+
 use super::manifest::{
     DType, Manifest, Method, NeighbourhoodEvidence, RefinementEvidence, Section, SectionKind,
 };
@@ -10,10 +13,13 @@ use crate::lanes::LANES;
 use crate::network::{NetworkError, Threads};
 use crate::refine::Refiner;
 use crate::score::{
-    Condition, Gaussians, IgnoreMask, Likelihood, LinearMap, Measure, NeighbourhoodNetwork,
-    PackedBank, PositionMask, Rule, ScoreMap, Search, SightingTable, blocks, triangle,
+    Condition, Gaussians, GlancingNetwork, IgnoreMask, Likelihood, LinearMap, Measure,
+    NeighbourhoodNetwork, PackedBank, PositionMask, Rule, ScoreMap, Scoring, Search, SightingTable,
+    blocks, triangle,
 };
 use crate::size::Size;
+use encoder::EncoderData;
+use scoring::Means;
 
 /// Access to a bundle whose section table was checked against its bytes.
 #[derive(Clone, Copy)]
@@ -70,9 +76,11 @@ pub struct MemberData {
     likelihood: Option<LikelihoodData>,
     row_scale: Option<Vec<f32>>,
     gaussians: Option<Gaussians>,
+    means: Means,
     /// Range of the ONNX bytes in the bundle.
     backbone_onnx: std::ops::Range<usize>,
     refinement_onnx: Option<std::ops::Range<usize>>,
+    encoder: Option<EncoderData>,
 }
 
 struct LikelihoodData {
@@ -86,7 +94,9 @@ struct LikelihoodData {
 fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let (position, likely) = (method.position.is_some(), method.neighbourhood.is_some());
     let needs = match method.rule {
-        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => (false, false, false),
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad | Rule::Glancing => {
+            (false, false, false)
+        }
         Rule::Position => (true, false, false),
         Rule::Neighbourhood => (false, true, false),
         // The sections that the fit used.
@@ -98,13 +108,18 @@ fn needs(method: &Method) -> Option<(bool, bool, bool)> {
     let fits = (place || seen) == position
         && near == likely
         && (unconditioned(method.rule) != (place || near))
-        && !(method.rule == Rule::Gaussian && method.density.is_some());
+        && !(without_bank(method.rule) && method.density.is_some());
     fits.then_some(needs)
 }
 
 /// Whether a rule lets every row explain every cell.
 fn unconditioned(rule: Rule) -> bool {
-    rule == Rule::Patchcore || rule.combination().is_some()
+    matches!(rule, Rule::Patchcore | Rule::NPad | Rule::Glancing) || rule.combination().is_some()
+}
+
+/// Whether the bank does not count under a rule.
+fn without_bank(rule: Rule) -> bool {
+    matches!(rule, Rule::Gaussian | Rule::Glancing)
 }
 
 fn range(section: &Section) -> std::ops::Range<usize> {
@@ -139,6 +154,10 @@ impl<'a> MemberSections<'a> {
         self.bundle.only(kind, self.member, dtype)
     }
 
+    fn has(&self, kind: SectionKind) -> bool {
+        self.bundle.find(kind, self.member).is_some()
+    }
+
     fn cells(&self) -> usize {
         self.grid.area()
     }
@@ -149,11 +168,7 @@ impl<'a> MemberSections<'a> {
 
     /// The map before the bank, if there is one; [`MemberSections::dimensions`] are the backbone's.
     fn feature_map(&self) -> Result<Option<LinearMap>, Problem> {
-        if self
-            .bundle
-            .find(SectionKind::FeatureMap, self.member)
-            .is_none()
-        {
+        if !self.has(SectionKind::FeatureMap) {
             return Ok(None);
         }
         let (section, data) = self.only(SectionKind::FeatureMap, DType::F32)?;
@@ -215,7 +230,7 @@ impl<'a> MemberSections<'a> {
         ];
         for (kind, expected) in expected {
             // Ignoring a section would score by another method than the fitted one.
-            if self.bundle.find(kind, self.member).is_some() != expected {
+            if self.has(kind) != expected {
                 return other(format!(
                     "section {kind:?} and the method `{}` disagree",
                     method.rule
@@ -341,13 +356,17 @@ impl<'a> MemberSections<'a> {
         Ok(Gaussians::new(self.grid, d, mean, &factor, &scale))
     }
 
-    /// Range of the refinement network's file in the bundle.
-    fn refinement(&self, evidence: &RefinementEvidence) -> Result<std::ops::Range<usize>, Problem> {
+    /// Range of the file in the bundle of the refinement network over features of `dimensions` values.
+    fn refinement(
+        &self,
+        evidence: &RefinementEvidence,
+        dimensions: usize,
+    ) -> Result<std::ops::Range<usize>, Problem> {
         if let Some(problem) = evidence.shape.problem() {
             return other(problem);
         }
-        let fits = evidence.shape.grid == self.grid
-            && evidence.shape.dimensions as usize == self.dimensions;
+        let fits =
+            evidence.shape.grid == self.grid && evidence.shape.dimensions as usize == dimensions;
         let sound = evidence.scale > 0.0
             && evidence.scale.is_finite()
             && (0.0..=1.0).contains(&evidence.weight);
@@ -404,9 +423,13 @@ impl MemberData {
         let row_scale = row_scale.map(|_| sections.row_scale(rows)).transpose()?;
         let gaussians = method.rule.combination();
         let gaussians = gaussians.map(|_| sections.gaussians()).transpose()?;
-        let refinement_onnx = method.refinement.as_ref();
-        let refinement_onnx = refinement_onnx
-            .map(|evidence| sections.refinement(evidence))
+        let means = sections.means(method, rows)?;
+        let refined = method.refinement.as_ref();
+        let encoder = sections.encoder(refined, input.size())?;
+        let seen = encoder.as_ref().map(|encoder| encoder.spec.dimensions());
+        let seen = seen.unwrap_or(sections.dimensions);
+        let refinement_onnx = refined
+            .map(|evidence| sections.refinement(evidence, seen))
             .transpose()?;
         Ok(Self {
             input: input.clone(),
@@ -418,8 +441,10 @@ impl MemberData {
             likelihood,
             row_scale,
             gaussians,
+            means,
             backbone_onnx,
             refinement_onnx,
+            encoder,
         })
     }
 
@@ -451,6 +476,11 @@ impl MemberData {
     /// The position mask, if the rule has one.
     pub fn place(&self) -> Option<&PositionMask> {
         self.place.as_ref()
+    }
+
+    /// What follows the search for the nearest row.
+    pub fn scoring(&self) -> &Scoring {
+        &self.means.scoring
     }
 
     /// Factors of the bank's rows, if distances are scaled.
@@ -508,10 +538,23 @@ impl MemberData {
             ignore.map_or(Vec::new(), |mask| mask.cells().to_vec()),
             self.grid().area(),
         );
-        let gaussians = self.method.rule.combination().zip(self.gaussians.as_ref());
-        Ok(match gaussians {
-            Some((combination, places)) => search.with_gaussians(places.clone(), combination),
+        let search = match &self.means.neighbours {
+            Some(neighbours) => search.with_neighbours(neighbours.clone()),
             None => search,
+        };
+        let gaussians = self.method.rule.combination().zip(self.gaussians.as_ref());
+        Ok(match (gaussians, &self.means.places) {
+            (Some((combination, places)), _) => search.with_gaussians(places.clone(), combination),
+            (None, Some(places)) => search.with_places(places.clone()),
+            (None, None) => match &self.means.glancing {
+                Some((range, weight)) => {
+                    let (grid, d) = (self.grid(), self.bank.dimensions());
+                    let onnx = &bytes[range.clone()];
+                    let network = GlancingNetwork::load(onnx, grid, d, *weight, threads)?;
+                    search.with_glancing(network)
+                }
+                None => search,
+            },
         })
     }
 
@@ -519,7 +562,10 @@ impl MemberData {
     pub(super) fn score_map(&self, ignore: Option<IgnoreMask>, size: Size) -> ScoreMap {
         // The blur is given in this member's own pixels.
         let sigma = self.method.sigma * size.mean_side() / self.input.size().mean_side();
+        let scoring = &self.means.scoring;
         ScoreMap::new(self.grid(), size, sigma, ignore)
+            .with_top(scoring.top_pixels as usize)
+            .with_interpolation(scoring.interpolation)
     }
 
     #[cfg(test)]

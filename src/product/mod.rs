@@ -1,5 +1,6 @@
 //! The product bundle `NAME.pgp`: everything needed to inspect one kind of part, in one file.
 
+mod background;
 mod container;
 mod difference;
 mod earlier;
@@ -13,6 +14,7 @@ mod signature;
 mod signing;
 mod words;
 
+pub use background::background_section;
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
@@ -28,7 +30,7 @@ pub use operating::{BudgetPoint, DamagedScore, Operating, SizeClass};
 pub use signature::Signature;
 pub use signing::{check, sign};
 
-use crate::backbone::{GeometryError, SpecError};
+use crate::backbone::{BackboneSpec, Background, GeometryError, SpecError};
 use crate::frame::file::{ImageFileError, decode_frame};
 use crate::frame::{Frame, Reading, Said};
 use crate::network::{NetworkError, Threads};
@@ -116,6 +118,7 @@ pub struct Product {
     ignore: Option<IgnoreMask>,
     inputs: Option<Inputs>,
     light: Option<Light>,
+    background: Option<Background>,
     operating: Option<Operating>,
 }
 
@@ -192,6 +195,7 @@ impl Product {
         let members = Self::members_of(&sections)?;
         let inputs = inputs::read(&sections)?;
         let light = light::read(&sections)?;
+        let background = background::read(&sections)?;
         let size = manifest.input.size();
         let grid = manifest.backbone.grid(size);
         let masks = |s: &&Section| s.kind == SectionKind::IgnoreMask;
@@ -253,6 +257,7 @@ impl Product {
             ignore,
             inputs,
             light,
+            background,
             operating,
         })
     }
@@ -306,10 +311,16 @@ impl Product {
         if manifest.member_scales.len() != scales || !manifest.member_scales.iter().all(sound) {
             return other("the scales of the ensemble's members are not one positive number each");
         }
-        all.into_iter()
+        let members: Vec<MemberData> = all
+            .into_iter()
             .zip(0..)
             .map(|(member, index)| MemberData::assemble(*sections, index, member))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        let top = |member: &MemberData| member.scoring().top_pixels;
+        if members.iter().any(|member| top(member) != top(&members[0])) {
+            return other("the members' image scores are means over different numbers of pixels");
+        }
+        Ok(members)
     }
 
     /// The file's path, or the name given.
@@ -356,6 +367,11 @@ impl Product {
     /// The light in which it inspects; None in a bundle from before that was kept.
     pub fn light(&self) -> Option<&Light> {
         self.light.as_ref()
+    }
+
+    /// What is done to the background of a picture, if anything is.
+    pub fn background(&self) -> Option<&Background> {
+        self.background.as_ref()
     }
 
     /// Whether a picture of this content, by [`Inputs::content_of`], was one of the fit's. Never in a
@@ -417,6 +433,11 @@ impl Product {
         Ok(())
     }
 
+    /// Highest pixels of the map whose mean is the image score; 1 for its maximum.
+    pub fn top_pixels(&self) -> usize {
+        self.members[0].scoring().top_pixels as usize
+    }
+
     /// The members: one, or up to [`MAX_MEMBERS`] of an ensemble.
     pub fn members(&self) -> &[MemberData] {
         &self.members
@@ -430,6 +451,14 @@ impl Product {
     /// ONNX bytes of a member's backbone.
     pub(crate) fn onnx_of(&self, member: &MemberData) -> &[u8] {
         &self.bytes[member.backbone_range()]
+    }
+
+    /// Description and ONNX bytes of a member's encoder, if it has one.
+    pub(crate) fn encoder_of<'a>(
+        &'a self,
+        member: &'a MemberData,
+    ) -> Option<(&'a BackboneSpec, &'a [u8])> {
+        Some((member.encoder()?, &self.bytes[member.encoder_range()?]))
     }
 
     /// The search for the cell scores under `member`'s rule.

@@ -208,6 +208,16 @@ impl Method {
                 "geometric mean of the distance to the bank and of the distance to what good parts show at the place, in their own spread there"
                     .into(),
             )),
+            Rule::Glancing => out.push((
+                "glancing",
+                "how far the cell is from what its surroundings say, and how distorted it looks; the bank does not count"
+                    .into(),
+            )),
+            Rule::NPad => out.push((
+                "distributions",
+                "geometric mean of the distance to the bank and of the smallest distance to what good parts show at the places around, each in its own spread"
+                    .into(),
+            )),
             _ => {}
         }
         out.extend(self.position.as_ref().map(|p| ("position", position(p))));

@@ -1,8 +1,12 @@
 //! Cell distances to a score map at the network's resolution: bilinear upsampling, then a Gaussian.
 //! Both are linear and separable, so together they are `A S A^T` with one banded `A`.
 
+mod inverse_distance;
+
 use super::ignore::{IgnoreMask, clear};
+use super::scoring::Interpolation;
 use crate::size::Size;
+use inverse_distance::InverseDistance;
 use std::ops::Range;
 
 /// Bilinear upsampling and Gaussian blur from a feature grid to a map.
@@ -257,6 +261,12 @@ pub struct ScoreMap {
     cells: Vec<f32>,
     map: Vec<f32>,
     drawn: bool,
+    /// Highest pixels whose mean is the image score.
+    top: usize,
+    /// Room to sort them; empty for one.
+    sorted: Vec<f32>,
+    /// What draws the map instead of the operator.
+    inverse: Option<Box<InverseDistance>>,
 }
 
 impl ScoreMap {
@@ -269,11 +279,40 @@ impl ScoreMap {
             cells: vec![0.0; grid.area()],
             map: vec![0.0; size.area()],
             drawn: true,
+            top: 1,
+            sorted: Vec::new(),
+            inverse: None,
+        }
+    }
+
+    /// The same with another way between cells.
+    #[must_use]
+    pub fn with_interpolation(self, interpolation: Interpolation) -> Self {
+        let inverse = match interpolation {
+            Interpolation::Bilinear => None,
+            Interpolation::InverseDistance => {
+                let (grid, size) = (self.operator.grid, self.operator.size);
+                Some(Box::new(InverseDistance::new(grid, size, self.sigma)))
+            }
+        };
+        Self { inverse, ..self }
+    }
+
+    /// The same with the mean of the `pixels` highest pixels as the image score. Ignored pixels count
+    /// as 0.
+    #[must_use]
+    pub fn with_top(self, pixels: usize) -> Self {
+        let top = pixels.clamp(1, self.map.len());
+        let room = if top > 1 { self.map.len() } else { 0 };
+        Self {
+            top,
+            sorted: Vec::with_capacity(room),
+            ..self
         }
     }
 
     /// Takes `cells`, `[rows, columns]`, and returns the image score: the maximum of their map outside
-    /// ignored pixels. The map is not drawn. NaN if a cell that counts is NaN.
+    /// ignored pixels, for which the map is not drawn, or the mean of the highest ones. NaN if a cell that counts is NaN.
     ///
     /// # Panics
     /// If the buffer has another length: a programming error.
@@ -283,6 +322,10 @@ impl ScoreMap {
             clear(&mut self.cells, ignore.cells());
         }
         self.drawn = false;
+        if self.top > 1 || self.inverse.is_some() {
+            self.pixels();
+            return mean_of_highest(&self.map, self.top, &mut self.sorted);
+        }
         let ignored = self.ignore.as_ref().map_or(&[][..], |i| i.pixels());
         let maximum = self.operator.maximum(&self.cells, ignored);
         maximum.unwrap_or_else(|| highest(self.pixels()))
@@ -300,7 +343,10 @@ impl ScoreMap {
     /// The map of the cells that were taken last, `[height, width]`.
     pub fn pixels(&mut self) -> &[f32] {
         if !std::mem::replace(&mut self.drawn, true) {
-            self.operator.run(&self.cells, &mut self.map);
+            match &mut self.inverse {
+                Some(inverse) => inverse.run(&self.cells, &mut self.map),
+                None => self.operator.run(&self.cells, &mut self.map),
+            }
             if let Some(ignore) = &self.ignore {
                 clear(&mut self.map, ignore.pixels());
             }
@@ -310,7 +356,7 @@ impl ScoreMap {
 }
 
 /// The maximum; NaN if any value is NaN, which `f32::max` would hide.
-pub(crate) fn highest(map: &[f32]) -> f32 {
+fn highest(map: &[f32]) -> f32 {
     let mut high = f32::NEG_INFINITY;
     let mut broken = false;
     for &v in map {
@@ -320,10 +366,52 @@ pub(crate) fn highest(map: &[f32]) -> f32 {
     if broken { f32::NAN } else { high }
 }
 
+/// The mean of the `count` highest values; NaN if any value is NaN. `sorted` is room for them.
+pub(crate) fn mean_of_highest(map: &[f32], count: usize, sorted: &mut Vec<f32>) -> f32 {
+    let count = count.clamp(1, map.len());
+    if count == 1 {
+        return highest(map);
+    }
+    if map.iter().any(|v| v.is_nan()) {
+        return f32::NAN;
+    }
+    sorted.clear();
+    sorted.extend_from_slice(map);
+    let descending = |a: &f32, b: &f32| b.total_cmp(a);
+    sorted.select_nth_unstable_by(count - 1, descending);
+    sorted.truncate(count);
+    // One order, whatever the selection left.
+    sorted.sort_unstable_by(descending);
+    let sum: f64 = sorted.iter().map(|&v| f64::from(v)).sum();
+    (sum / count as f64) as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::seed::Rng;
+
+    #[test]
+    fn the_mean_of_the_highest_pixels_can_be_the_score() {
+        let grid = Size::new(3, 2);
+        let size = grid.map(|cells| 8 * cells);
+        let cells = [1.0, 5.0, 2.0, 0.5, 0.25, 3.0];
+        let mut plain = ScoreMap::new(grid, size, 1.0, None);
+        let highest = plain.score(&cells);
+        let mut all = plain.pixels().to_vec();
+        all.sort_by(|a, b| b.total_cmp(a));
+        for top in [1, 2, 10, 384, 1000] {
+            let mut map = ScoreMap::new(grid, size, 1.0, None).with_top(top);
+            let score = map.score(&cells);
+            let top = top.min(384);
+            let right = all[..top].iter().map(|&v| f64::from(v)).sum::<f64>() / top as f64;
+            assert!((f64::from(score) - right).abs() < 1e-6, "{top}");
+            assert!(score <= highest && (top > 1 || score == highest));
+            let mut broken = cells;
+            broken[4] = f32::NAN;
+            assert!(map.score(&broken).is_nan());
+        }
+    }
 
     /// Upsample, then blur, each written out.
     fn reference(cells: &[f32], grid: Size, size: Size, sigma: f64) -> Vec<f64> {

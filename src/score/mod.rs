@@ -5,26 +5,34 @@
 pub mod aggregate;
 mod conditions;
 mod gaussian;
+mod glancing;
 mod ignore;
 mod linear;
 pub mod map;
+mod n_pad;
 pub mod nearest;
 mod neighbourhood;
 pub mod position;
 mod rule;
+mod scoring;
 mod search;
 
 pub use aggregate::{Aggregator, Border};
 pub use conditions::{Condition, Likelihood, Measure, SightingTable};
 pub use gaussian::{BLOCK, Combination, Gaussians, blocks, triangle};
+pub use glancing::{GlancingForm, GlancingNetwork};
 pub use ignore::IgnoreMask;
 pub use linear::LinearMap;
-pub(crate) use map::highest;
+pub(crate) use map::mean_of_highest;
 pub use map::{MapOperator, ScoreMap};
+pub use n_pad::{PlaceDistributions, around};
 pub use nearest::{Neighbour, PackedBank};
 pub use neighbourhood::{NeighbourhoodForm, NeighbourhoodNetwork, NeighbourhoodShape};
 pub use position::{MaskError, PositionMask};
 pub use rule::Rule;
+pub use scoring::{
+    Interpolation, MOST_NEIGHBOURS, MOST_REACH, NPadForm, PlaceWeights, RowNeighbours, Scoring,
+};
 pub use search::Search;
 
 use crate::network::{NetworkError, Threads};
@@ -65,6 +73,39 @@ impl Scorer {
         Self {
             search: self.search.with_gaussians(places, combination),
             ..self
+        }
+    }
+
+    /// The same with distances to the distributions of `places` in the score
+    /// ([`Search::with_places`]).
+    #[must_use]
+    pub fn with_places(self, places: PlaceDistributions) -> Self {
+        Self {
+            search: self.search.with_places(places),
+            ..self
+        }
+    }
+
+    /// The same with the scores of `network` in the place of distances to the bank
+    /// ([`Search::with_glancing`]).
+    #[must_use]
+    pub fn with_glancing(self, network: GlancingNetwork) -> Self {
+        Self {
+            search: self.search.with_glancing(network),
+            ..self
+        }
+    }
+
+    /// The same with means over rows ([`Search::with_neighbours`]), if there are `neighbours`, and over
+    /// `top_pixels` pixels ([`ScoreMap::with_top`]).
+    #[must_use]
+    pub fn with_means(self, neighbours: Option<RowNeighbours>, top_pixels: usize) -> Self {
+        Self {
+            search: match neighbours {
+                Some(neighbours) => self.search.with_neighbours(neighbours),
+                None => self.search,
+            },
+            map: self.map.with_top(top_pixels),
         }
     }
 

@@ -25,6 +25,11 @@ pub enum Rule {
     Gaussian,
     /// Geometric mean of the distances to that Gaussian and to the bank.
     BankGaussian,
+    /// Geometric mean of the distances to the nearest of the distributions around the place and to the
+    /// bank.
+    NPad,
+    /// What networks give that compare a cell with its surroundings.
+    Glancing,
 }
 
 impl Rule {
@@ -32,11 +37,12 @@ impl Rule {
     pub(crate) fn since(self) -> u32 {
         match self {
             Rule::Gaussian | Rule::BankGaussian => 4,
+            Rule::NPad | Rule::Glancing => 5,
             _ => 2,
         }
     }
 
-    /// How distances to Gaussians take part in the score, under a rule that has them.
+    /// How distances to Gaussians of blocks take part in the score, under a rule that has them.
     pub fn combination(self) -> Option<Combination> {
         match self {
             Rule::Gaussian => Some(Combination::GaussianOnly),
@@ -58,6 +64,8 @@ impl std::fmt::Display for Rule {
             Rule::Coverage => "coverage",
             Rule::Gaussian => "gaussian",
             Rule::BankGaussian => "bank-gaussian",
+            Rule::NPad => "n-pad",
+            Rule::Glancing => "glancing",
         })
     }
 }

@@ -2,8 +2,11 @@
 
 use super::conditions::Condition;
 use super::gaussian::{Combination, Gaussians};
+use super::glancing::GlancingNetwork;
+use super::n_pad::PlaceDistributions;
 use super::nearest::{Neighbour, PackedBank};
 use super::position::PositionMask;
+use super::scoring::RowNeighbours;
 use crate::network::{NetworkError, Threads};
 
 /// Finds the nearest allowed row of every cell. It has all buffers: a search takes no memory after the
@@ -12,6 +15,8 @@ pub struct Search {
     bank: PackedBank,
     conditions: Vec<Condition>,
     row_scale: Option<Vec<f32>>,
+    /// For means over rows.
+    row_neighbours: Option<RowNeighbours>,
     /// Cells that do not count; empty if all count.
     ignored: Vec<bool>,
     plain: Vec<Neighbour>,
@@ -21,9 +26,16 @@ pub struct Search {
     gaussian: Option<Gaussian>,
 }
 
+/// What gives cells a score beside the bank: distributions of places in either form, or networks.
+enum Places {
+    Blocks(Gaussians),
+    Around(PlaceDistributions),
+    Glancing(Box<GlancingNetwork>),
+}
+
 /// What the Gaussians of a rule need.
 struct Gaussian {
-    places: Gaussians,
+    places: Places,
     combination: Combination,
     distances: Vec<f32>,
 }
@@ -76,6 +88,7 @@ impl Search {
             bank,
             conditions,
             row_scale,
+            row_neighbours: None,
             ignored,
             plain: vec![Neighbour::default(); cells],
             neighbours: vec![Neighbour::default(); cells],
@@ -90,8 +103,42 @@ impl Search {
     /// If they are for another grid or bank: a programming error, because bundles are checked.
     #[must_use]
     pub fn with_gaussians(self, places: Gaussians, combination: Combination) -> Self {
-        let (cells, d) = (self.cells.len(), self.bank.dimensions());
         let sizes = (places.grid().area(), places.dimensions());
+        self.with(Places::Blocks(places), sizes, combination)
+    }
+
+    /// The same with the geometric mean of a cell's distance and the one to the distributions of
+    /// `places`.
+    ///
+    /// # Panics
+    /// If they are for another grid or bank: a programming error, because bundles are checked.
+    #[must_use]
+    pub fn with_places(self, places: PlaceDistributions) -> Self {
+        let sizes = (places.grid().area(), places.dimensions());
+        self.with(Places::Around(places), sizes, Combination::GeometricMean)
+    }
+
+    /// The same with the scores of `network` in the place of the distances to the bank.
+    ///
+    /// # Panics
+    /// If it is for another grid or bank: a programming error, because bundles are checked.
+    #[must_use]
+    pub fn with_glancing(self, network: GlancingNetwork) -> Self {
+        let sizes = (network.grid().area(), network.dimensions());
+        let places = Places::Glancing(Box::new(network));
+        self.with(places, sizes, Combination::GaussianOnly)
+    }
+
+    /// The networks of rule `glancing`, under it.
+    pub(crate) fn glancing(&self) -> Option<&GlancingNetwork> {
+        match self.gaussian.as_ref().map(|g| &g.places) {
+            Some(Places::Glancing(network)) => Some(network),
+            _ => None,
+        }
+    }
+
+    fn with(self, places: Places, sizes: (usize, usize), combination: Combination) -> Self {
+        let (cells, d) = (self.cells.len(), self.bank.dimensions());
         assert_eq!(sizes, (cells, d), "Gaussians");
         Self {
             gaussian: Some(Gaussian {
@@ -99,6 +146,20 @@ impl Search {
                 combination,
                 distances: vec![0.0; cells],
             }),
+            ..self
+        }
+    }
+
+    /// The same with the mean of the distances to a row and to its `neighbours` in the place of the
+    /// distance to the row.
+    ///
+    /// # Panics
+    /// If they are of another bank: a programming error, because bundles are checked.
+    #[must_use]
+    pub fn with_neighbours(self, neighbours: RowNeighbours) -> Self {
+        assert_eq!(neighbours.len(), self.bank.rows(), "neighbours of rows");
+        Self {
+            row_neighbours: Some(neighbours),
             ..self
         }
     }
@@ -117,7 +178,11 @@ impl Search {
         }
         if let Some(gaussian) = &mut self.gaussian {
             let distances = &mut gaussian.distances;
-            gaussian.places.run(features, threads, distances);
+            match &mut gaussian.places {
+                Places::Blocks(places) => places.run(features, threads, distances),
+                Places::Around(places) => places.run(features, threads, distances),
+                Places::Glancing(network) => network.run(features, distances)?,
+            }
             for (cell, &distance) in self.cells.iter_mut().zip(distances.iter()) {
                 *cell = match gaussian.combination {
                     Combination::GaussianOnly => distance,
@@ -134,12 +199,12 @@ impl Search {
         self.bank.nearest(features, None, threads, &mut self.plain);
         self.neighbours.copy_from_slice(&self.plain);
         if self.conditions.is_empty() {
-            self.add_distances(0, 1.0);
+            self.add_distances(0, 1.0, features);
         }
         let share = 1.0 / self.conditions.len() as f32;
         for index in 0..self.conditions.len() {
             self.condition(index, features, threads)?;
-            self.add_distances(index, share);
+            self.add_distances(index, share, features);
         }
         Ok(())
     }
@@ -192,14 +257,21 @@ impl Search {
 
     /// Adds `share` of the distances of condition `index`; the first condition starts from 0. A
     /// condition never lowers a cell's score, whatever the factors of the two rows are.
-    fn add_distances(&mut self, index: usize, share: f32) {
-        let scaled = |neighbour: &Neighbour| match &self.row_scale {
-            Some(scale) => scale[neighbour.row as usize] * neighbour.distance,
-            None => neighbour.distance,
+    fn add_distances(&mut self, index: usize, share: f32, features: &[f32]) {
+        let (bank, factors) = (&self.bank, self.row_scale.as_deref());
+        let scaled = |neighbour: &Neighbour, vector: &[f32]| match &self.row_neighbours {
+            Some(around) => around.mean(bank, factors, vector, neighbour),
+            None => match factors {
+                Some(scale) => scale[neighbour.row as usize] * neighbour.distance,
+                None => neighbour.distance,
+            },
         };
         let pairs = self.plain.iter().zip(&self.neighbours);
-        for (cell, (plain, allowed)) in self.cells.iter_mut().zip(pairs) {
-            let (plain, allowed) = (scaled(plain), scaled(allowed));
+        let vectors = features.chunks_exact(bank.dimensions());
+        for ((cell, (plain, allowed)), vector) in self.cells.iter_mut().zip(pairs).zip(vectors) {
+            let same = plain == allowed;
+            let plain = scaled(plain, vector);
+            let allowed = if same { plain } else { scaled(allowed, vector) };
             // A NaN on either side stays a NaN.
             let value = if allowed < plain { plain } else { allowed };
             let before = if index == 0 { 0.0 } else { *cell };

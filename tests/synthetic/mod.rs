@@ -11,7 +11,8 @@ use partgate::product::{
 };
 use partgate::refine::RefinementShape;
 use partgate::score::{
-    Border, Measure, NeighbourhoodForm, NeighbourhoodShape, PositionMask, Rule, blocks, triangle,
+    Border, GlancingForm, Interpolation, Measure, NPadForm, NeighbourhoodForm, NeighbourhoodShape,
+    PlaceWeights, PositionMask, Rule, Scoring, blocks, triangle,
 };
 use partgate::size::Size;
 use partgate::verdict::{Bound, BoundMethod, Thresholds, Verdict};
@@ -69,7 +70,7 @@ pub(crate) struct Varied {
     pub(crate) goldens: usize,
 }
 
-pub(crate) const RULES: [Rule; 9] = [
+pub(crate) const RULES: [Rule; 11] = [
     Rule::Patchcore,
     Rule::Position,
     Rule::Neighbourhood,
@@ -79,6 +80,8 @@ pub(crate) const RULES: [Rule; 9] = [
     Rule::Coverage,
     Rule::Gaussian,
     Rule::BankGaussian,
+    Rule::NPad,
+    Rule::Glancing,
 ];
 
 pub(crate) fn varied() -> impl Strategy<Value = Varied> {
@@ -175,7 +178,9 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
     let shape = [rows, DIMENSIONS];
     sections.push(section(SectionKind::Bank, member, DType::F32, &shape, bank));
     let [place, near] = match v.rule {
-        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => [false, false],
+        Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad | Rule::Glancing => {
+            [false, false]
+        }
         Rule::Position => [true, false],
         Rule::Neighbourhood | Rule::Pni | Rule::PniV1 => [false, true],
         Rule::PniTwoMap => [true, true],
@@ -237,7 +242,13 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
             scale.collect(),
         );
     }
-    let density = v.density && v.rule != Rule::Gaussian;
+    if v.rule == Rule::NPad {
+        n_pad(member, rows, sections);
+    }
+    if v.rule == Rule::Glancing {
+        glancing(member, sections);
+    }
+    let density = v.density && !matches!(v.rule, Rule::Gaussian | Rule::Glancing);
     if density {
         let scale = (0..rows).flat_map(|r| (0.5 + r as f32 / 64.0).to_le_bytes());
         let kind = SectionKind::RowScale;
@@ -314,6 +325,63 @@ pub(crate) fn method(v: &Varied, member: u8, sections: &mut Vec<SectionBytes>) -
             candidates: vec![candidate(Rule::Patchcore, 0.5), candidate(v.rule, 0.75)],
             reason: v.text.clone(),
         }),
+    }
+}
+
+/// What rule `n-pad` has with means over two rows and three pixels.
+fn n_pad(member: u8, rows: usize, sections: &mut Vec<SectionBytes>) {
+    let form = NPadForm {
+        window: 3,
+        reach: 5,
+        weights: PlaceWeights::Equal,
+    };
+    let scoring = Scoring {
+        neighbours: 2,
+        top_pixels: 3,
+        n_pad: Some(form),
+        ..Scoring::default()
+    };
+    let json = serde_json::to_vec(&scoring).expect("JSON");
+    let kind = SectionKind::Scoring;
+    sections.push(section(kind, member, DType::Bytes, &[json.len()], json));
+    let next = (0..rows).flat_map(|row| (((row + 1) % rows) as u32).to_le_bytes());
+    let kind = SectionKind::RowNeighbours;
+    sections.push(section(
+        kind,
+        member,
+        DType::U32,
+        &[rows, 1],
+        next.collect(),
+    ));
+    for (kind, width) in [
+        (SectionKind::NPadMean, DIMENSIONS),
+        (SectionKind::NPadFactor, triangle(DIMENSIONS)),
+    ] {
+        let values = (0..CELLS * width).flat_map(|i| (1.0 + i as f32).to_le_bytes());
+        let shape = [CELLS, width];
+        sections.push(section(kind, member, DType::F32, &shape, values.collect()));
+    }
+}
+
+/// What rule `glancing` has; no networks, because opening does not check them.
+fn glancing(member: u8, sections: &mut Vec<SectionBytes>) {
+    let scoring = Scoring {
+        glancing: Some(GlancingForm {
+            weight: 0.8,
+            window: 5,
+            hole: 3,
+            channels: [2, 3, 4, 5],
+        }),
+        interpolation: Interpolation::InverseDistance,
+        ..Scoring::default()
+    };
+    let json = serde_json::to_vec(&scoring).expect("JSON");
+    for (kind, bytes) in [
+        (SectionKind::Scoring, json),
+        (SectionKind::Glancing, b"no ONNX at all".to_vec()),
+    ] {
+        let shape = [bytes.len()];
+        sections.push(section(kind, member, DType::Bytes, &shape, bytes));
     }
 }
 

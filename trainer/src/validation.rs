@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use partgate::backbone::Threads;
 use partgate::frame::file::read_picture;
 use partgate::inspection::Inspector;
-use partgate::product::{Manifest, Product};
+use partgate::product::{Manifest, Product, SectionKind};
 use partgate::score::{Rule, Scorer};
 use partgate::verdict::{Thresholds, Verdict};
 use rayon::prelude::*;
@@ -448,6 +448,10 @@ pub(crate) fn is_plain(manifest: &Manifest) -> bool {
         && method.density.is_none()
         && method.refinement.is_none()
         && manifest.others.is_empty()
+        && !manifest
+            .sections
+            .iter()
+            .any(|s| s.kind == SectionKind::Scoring)
 }
 
 /// All images inspected, with the pixels of those that have ground truth.

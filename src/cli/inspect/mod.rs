@@ -219,17 +219,20 @@ impl Text<'_> {
                 percent(m.method.bank_ratio)
             ),
         )?;
+        if let Some(background) = product.background() {
+            self.row("background", background.in_words())?;
+        }
         if let Some(map) = product.members()[0].feature_map() {
             self.row(
                 "features",
-                format_args!(
-                    "the {} principal directions of {} values",
-                    map.to(),
-                    map.from()
-                ),
+                format_args!("{} values from {} by a linear map", map.to(), map.from()),
             )?;
         }
-        for (name, sentence) in m.method.in_words() {
+        if let Some(encoder) = product.members()[0].encoder_in_words() {
+            self.row("encoder", encoder)?;
+        }
+        let scoring = product.members()[0].scoring().in_words();
+        for (name, sentence) in m.method.in_words().into_iter().chain(scoring) {
             self.row(name, sentence)?;
         }
         self.row(
@@ -269,7 +272,11 @@ impl Text<'_> {
                     member.bank().dimensions()
                 ),
             )?;
-            for (name, sentence) in method.in_words() {
+            if let Some(encoder) = member.encoder_in_words() {
+                self.row("encoder", encoder)?;
+            }
+            let scoring = member.scoring().in_words();
+            for (name, sentence) in method.in_words().into_iter().chain(scoring) {
                 self.row(name, sentence)?;
             }
             self.row("map", format_args!("divided by {scale}"))?;

@@ -9,6 +9,7 @@ use crate::error::TrainError;
 use crate::fit::choice::{self, LOST, candidates, choose};
 use crate::fit::copies::damaged_copies;
 use crate::fit::fitted_bank::FittedBank;
+use crate::fit::glancing;
 use crate::fit::member::{FittedMember, MemberRule};
 use crate::fit::plan::MemberPlan;
 use crate::fit::rules::RuleSpec;
@@ -22,7 +23,7 @@ use partgate::frame::Frame;
 use partgate::inspection::Inspector;
 use partgate::network::Threads;
 use partgate::product::{MemberData, Product};
-use partgate::score::{Combination, Rule, triangle};
+use partgate::score::{Combination, GlancingForm, NPadForm, PlaceWeights, Rule, triangle};
 use partgate::size::Size;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -113,6 +114,10 @@ fn rules() -> Vec<RuleSpec> {
     rules.extend(shares.map(|lost| RuleSpec::coverage(Some(lost), None)));
     rules.extend(shares.map(|lost| RuleSpec::coverage(None, Some(lost))));
     rules.push(RuleSpec::coverage(Some(LOST), Some(LOST)));
+    rules.extend(
+        [(3, 1), (9, 1), (1, 100), (1, 1000)]
+            .map(|(rows, pixels)| RuleSpec::BASELINE.with_means(rows, pixels)),
+    );
     rules.extend([0.5, 1.0].map(|power| RuleSpec::BASELINE.with_density(power)));
     for condition in [
         RuleSpec::coverage(Some(LOST), None),
@@ -123,6 +128,21 @@ fn rules() -> Vec<RuleSpec> {
     }
     rules
 }
+
+/// N-pad, in a study of its own: a covariance per cell takes much memory in every fold.
+const N_PAD: RuleSpec = RuleSpec::n_pad(NPadForm {
+    window: 3,
+    reach: 3,
+    weights: PlaceWeights::Bhattacharyya,
+});
+
+/// Glancing at the Patch, as the options give it by themselves.
+const GLANCING: RuleSpec = RuleSpec::glancing(GlancingForm {
+    weight: glancing::WEIGHT,
+    window: 9,
+    hole: 3,
+    channels: glancing::CHANNELS,
+});
 
 /// Median milliseconds of `a` and `b` on the same frames, in turns.
 fn timed(a: &Product, b: &Product, frames: &[Frame]) -> Result<[f64; 2], TrainError> {
@@ -154,7 +174,16 @@ fn gmac(member: &MemberData) -> f64 {
         Some(Combination::GaussianOnly) => (0, triangle(d)),
         Some(Combination::GeometricMean) => (bank.rows() * d, triangle(d)),
     };
-    let search = cells * (searched + measured);
+    let scoring = member.scoring();
+    let averaged = (scoring.neighbours as usize - 1) * d;
+    // Without what the grid's edges cut off.
+    let around = scoring
+        .n_pad
+        .map_or(0, |form| (form.reach * form.reach) as usize);
+    let search = match &scoring.glancing {
+        Some(form) => cells * form.multiplications(d) as usize,
+        None => cells * (searched + measured + averaged + around * triangle(d)),
+    };
     let near = method.neighbourhood.as_ref().map(|n| n.shape.gmac());
     let refined = method.refinement.as_ref().map(|r| r.shape.gmac());
     search as f64 / 1e9 + near.unwrap_or(0.0) + refined.unwrap_or(0.0)
@@ -262,6 +291,20 @@ impl Ablation<'_> {
             chosen: spec.to_string(),
             reason: choice.reason,
         })
+    }
+
+    /// A rule for hosts in a study of its own, and a warning in its place where it takes more than there
+    /// is.
+    fn host_rule(&mut self, settings: &Settings, spec: RuleSpec) -> Result<(), TrainError> {
+        let mut settings = settings.clone();
+        settings.rule = Some(spec);
+        match self.study(&settings, &[spec], |spec| spec.to_string()) {
+            Err(error @ (TrainError::Memory { .. } | TrainError::Setting(_))) => {
+                log::warn!("no line for {spec}: {error}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// The plain bank of the first study, and one of each of `others`: alone, then all together.
@@ -399,7 +442,7 @@ fn timed_frames(goods: &GoodImages, tests: &[TestImage]) -> Result<Vec<Frame>, T
 /// Settings of `ablate`: without golden images, which nobody looks at here.
 fn settings(args: &AblateArgs, goods: &GoodImages) -> Result<Settings, TrainError> {
     let mut settings = args.method.settings_of_a_size("ablation")?;
-    args.method.keep_aspect(&mut settings, goods)?;
+    args.method.adapt_input(&mut settings, goods)?;
     settings.goldens = 0;
     Ok(settings)
 }
@@ -474,7 +517,11 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
         ablation.study(&settings, &[RuleSpec::BASELINE], |spec| spec.to_string())?;
         None
     } else {
-        Some(ablation.rules(&settings)?)
+        let chosen = ablation.rules(&settings)?;
+        for spec in [N_PAD, GLANCING] {
+            ablation.host_rule(&settings, spec)?;
+        }
+        Some(chosen)
     };
     if !args.rules_only {
         changes(&mut ablation, &settings)?;

@@ -186,7 +186,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<(), TrainError> {
     let images = images.surveyed(args.method.asked(given))?;
     let part = part_region(&images)?;
     settings.features.input.roi = region(args, part.as_ref())?;
-    args.method.keep_aspect(&mut settings, &images)?;
+    args.method.adapt_input(&mut settings, &images)?;
     let few = images.paths.len() < LEAST_IMAGES;
     let size = if args.method.auto_size() && few {
         log::warn!(

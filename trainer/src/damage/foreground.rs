@@ -228,6 +228,15 @@ pub(super) fn part(cells: &Cells) -> Option<Vec<bool>> {
     (PART.contains(&share) && 3 * plain > 2 * size && !ragged).then_some(part)
 }
 
+/// Colours of the background around the part, shares of full scale; `None` when the border is no plain
+/// background.
+pub(crate) fn background_colours(frame: &Frame) -> Option<Vec<Colour>> {
+    let cells = Cells::of(Picture::new(frame));
+    let part = part(&cells)?;
+    let outside = cells.means.iter().zip(&part).filter(|(_, part)| !**part);
+    Some(outside.map(|(colour, _)| *colour).collect())
+}
+
 /// The box around the part, in pixels; `None` when the border is no plain background.
 pub(crate) fn part_box(frame: &Frame) -> Option<Rect> {
     let cells = Cells::of(Picture::new(frame));

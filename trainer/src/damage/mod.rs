@@ -20,7 +20,7 @@ mod shapes;
 mod tests;
 
 pub(crate) use fills::Fill;
-pub(crate) use foreground::part_box;
+pub(crate) use foreground::{background_colours, part_box};
 pub(crate) use golden_marks::damaged;
 
 use draws::{log_uniform, one_of};

@@ -140,6 +140,31 @@ impl Graph {
         self.node("Add", &[input, &constant], vec![])
     }
 
+    /// Multiplies by `values`, `[1, channels, rows, columns]` with broadcasting.
+    pub(crate) fn times_constant(&mut self, input: &str, dims: &[usize], values: &[f32]) -> String {
+        let constant = self.constant(floats(&self.fresh("factor"), dims, values));
+        self.node("Mul", &[input, &constant], vec![])
+    }
+
+    /// The difference of two values of one shape.
+    pub(crate) fn difference(&mut self, left: &str, right: &str) -> String {
+        self.node("Sub", &[left, right], vec![])
+    }
+
+    /// The product of two values of one shape.
+    pub(crate) fn product(&mut self, left: &str, right: &str) -> String {
+        self.node("Mul", &[left, right], vec![])
+    }
+
+    /// The channels of one after those of the other.
+    pub(crate) fn stacked(&mut self, first: &str, second: &str) -> String {
+        self.node("Concat", &[first, second], vec![int("axis", 1)])
+    }
+
+    pub(crate) fn sigmoid(&mut self, input: &str) -> String {
+        self.node("Sigmoid", &[input], vec![])
+    }
+
     /// The sum of two values of one shape.
     pub(crate) fn add(&mut self, left: &str, right: &str) -> String {
         self.node("Add", &[left, right], vec![])

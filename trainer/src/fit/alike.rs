@@ -6,6 +6,7 @@
 //! its explanation with the other. The plain distances count, whatever the product's rule is.
 
 use super::fitter::Fitter;
+use super::settings::BankKind;
 use super::study::{Fold, Study};
 use partgate::network::Threads;
 use partgate::score::{IgnoreMask, Neighbour, PackedBank, ScoreMap};
@@ -32,7 +33,8 @@ pub(crate) struct Lonely {
 /// Every image without each share; `None` for a few images.
 pub(crate) fn lonely(study: &Study<'_>) -> Option<Vec<Lonely>> {
     let images = study.fitter.features.images;
-    if images < LEAST {
+    // A centroid is of many images.
+    if images < LEAST || study.fitter.settings.bank == BankKind::Centroids {
         return None;
     }
     let mut found: Vec<(usize, Lonely)> = Vec::with_capacity(images);

@@ -36,7 +36,10 @@ fn parity(precision: Precision) -> Parity {
 }
 
 /// The sections of a product, without golden images.
-fn sections(settings: &Settings, members: &[FittedMember]) -> Vec<SectionBytes> {
+fn sections(
+    settings: &Settings,
+    members: &[FittedMember],
+) -> Result<Vec<SectionBytes>, TrainError> {
     let mut sections = Vec::new();
     for (index, member) in (0..).zip(members) {
         sections.extend(member.sections.iter().map(|section| SectionBytes {
@@ -53,7 +56,10 @@ fn sections(settings: &Settings, members: &[FittedMember]) -> Vec<SectionBytes> 
             bits(pixels),
         ));
     }
-    sections
+    if let Some(background) = &settings.features.background {
+        sections.push(product::background_section(background)?);
+    }
+    Ok(sections)
 }
 
 /// The manifest of a product, without golden images. Without `ensemble` several members have scales
@@ -138,7 +144,7 @@ impl Bundle {
         settings: &Settings,
         members: &[FittedMember],
     ) -> Result<Self, TrainError> {
-        let mut sections = sections(settings, members);
+        let mut sections = sections(settings, members)?;
         let written = |manifest: &Manifest, sections: &[SectionBytes]| {
             product::write(manifest.clone(), sections, &Signature::Unsigned)
         };

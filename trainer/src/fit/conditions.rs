@@ -8,7 +8,8 @@ use crate::error::TrainError;
 use partgate::network::Threads;
 use partgate::product::PositionEvidence;
 use partgate::score::{
-    Condition, IgnoreMask, Likelihood, Measure, PositionMask, Rule, Scorer, SightingTable,
+    Condition, GlancingNetwork, IgnoreMask, Likelihood, Measure, PositionMask, RowNeighbours, Rule,
+    Scorer, SightingTable,
 };
 use rayon::prelude::*;
 
@@ -90,7 +91,9 @@ impl Fitter<'_> {
     ) -> Result<RuleConditions, TrainError> {
         let rows = fitted.bank.rows();
         match spec.rule {
-            Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian => Ok(RuleConditions::default()),
+            Rule::Patchcore | Rule::Gaussian | Rule::BankGaussian | Rule::NPad | Rule::Glancing => {
+                Ok(RuleConditions::default())
+            }
             Rule::Position => self.by_sightings(fitted, spec),
             Rule::Neighbourhood => Ok(RuleConditions {
                 neighbourhood: Some(published(Measure::Probability, rows, None)),
@@ -231,10 +234,35 @@ impl Fitter<'_> {
             // As the product's own scorer has it.
             self.sigma * size.mean_side() / self.size.mean_side(),
         );
+        let neighbours = fitted.row_neighbours(spec)?;
+        let neighbours = neighbours.map(|n| RowNeighbours::new(n, spec.neighbours as usize - 1));
+        let mut scorer = scorer.with_means(neighbours, spec.top_pixels as usize);
+        scorer.map = scorer.map.with_interpolation(spec.interpolation);
         Ok(match spec.rule.combination() {
             Some(combination) => scorer.with_gaussians(fitted.gaussians(spec)?.load(), combination),
+            None if spec.glancing.is_some() => {
+                scorer.with_glancing(self.glancing_network(fitted, spec)?)
+            }
+            None if spec.n_pad.is_some() => scorer.with_places(fitted.n_pad(spec)?.load()),
             None => scorer,
         })
+    }
+
+    fn glancing_network(
+        &self,
+        fitted: &FittedBank,
+        spec: RuleSpec,
+    ) -> Result<GlancingNetwork, TrainError> {
+        let (grid, d) = (self.features.grid, self.features.dimensions);
+        let weight = spec.glancing.map_or(1.0, |form| form.weight);
+        let onnx = fitted.glancing(spec)?;
+        Ok(GlancingNetwork::load(
+            onnx,
+            grid,
+            d,
+            weight,
+            &Threads::default(),
+        )?)
     }
 
     /// Scores `count` feature maps under `spec`, in parallel; `features(i)` is the i-th.

@@ -60,6 +60,8 @@ pub(crate) struct DamagedCopy {
     pub(crate) id: CopyId,
     /// `[cells, dimensions]`.
     pub(crate) features: Vec<f32>,
+    /// What the encoder of the refinement gives; empty without one, and for exchanged features.
+    pub(crate) encoded: Vec<f32>,
     /// Share of changed pixels in each cell, `[cells]`.
     pub(crate) changed: Vec<f32>,
     /// Side of a square as large as what was changed, pixels of the picture; 0 for exchanged features.
@@ -254,6 +256,7 @@ fn copies_of(
                 number,
             },
             features: exchanged.features,
+            encoded: Vec::new(),
             changed: exchanged.changed,
             side: 0.0,
         }));
@@ -285,8 +288,9 @@ fn painted_copy(
         return Ok(None);
     }
     let mut features = vec![0.0; fitter.features.cells() * fitter.features.dimensions];
-    extractor
+    let encoded = extractor
         .run(&damaged.frame, &mut features)
+        .and_then(|()| extractor.encode(&damaged.frame))
         .map_err(|source| TrainError::Image {
             path: images.paths[id.image].clone(),
             source,
@@ -295,6 +299,7 @@ fn painted_copy(
     Ok(Some(DamagedCopy {
         id,
         features,
+        encoded,
         changed,
         side: (pixels as f32).sqrt(),
     }))

@@ -71,6 +71,7 @@ impl Separations {
 struct MemberMaps {
     maps: Vec<ScoreMap>,
     mean: Vec<f32>,
+    top: usize,
 }
 
 impl MemberMaps {
@@ -80,6 +81,7 @@ impl MemberMaps {
         Self {
             maps: members.map(|member| product.score_map(member)).collect(),
             mean: vec![0.0; size.area()],
+            top: product.top_pixels(),
         }
     }
 
@@ -101,6 +103,7 @@ impl MemberMaps {
                 self.maps.iter_mut().map(|map| map.pixels()),
                 scales,
                 &mut self.mean,
+                self.top,
             )
         });
         mean(scores.collect())

@@ -6,7 +6,7 @@ use super::variation::Variation;
 use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::progress::Progress;
-use partgate::backbone::{Backbone, InputGeometry, Preprocessor, Threads};
+use partgate::backbone::{Backbone, Background, InputGeometry, Preprocessor, Threads};
 use partgate::frame::Reading;
 use partgate::frame::file::{ImageFileError, decode_picture};
 use partgate::inspection::{InspectionError, check_finite};
@@ -25,6 +25,8 @@ pub(crate) struct FeatureSettings {
     pub(crate) input: InputGeometry,
     pub(crate) patch: usize,
     pub(crate) border: Border,
+    /// What is done to the background of pictures.
+    pub(crate) background: Option<Background>,
     /// Cache of features for later fits; it does not change them.
     pub(crate) cache: Option<CacheSettings>,
     /// What varied copies of the images vary by, and the seed of their draws; `None` makes none.
@@ -46,6 +48,8 @@ pub(crate) struct Extractor {
     /// The product's map, with the backbone's features before it; `None` where there is none or it
     /// is not known yet.
     mapped: Option<(LinearMap, Vec<f32>)>,
+    /// Another network that looks at the same pictures.
+    encoder: Option<Box<Extractor>>,
 }
 
 impl Extractor {
@@ -64,10 +68,12 @@ impl Extractor {
                 settings.input.clone(),
                 spec.input.mean,
                 spec.input.std,
-            ),
+            )
+            .with_background(settings.background.as_ref()),
             aggregator: Aggregator::new(grid, channels, settings.patch, settings.border),
             backbone,
             mapped: None,
+            encoder: None,
         }
     }
 
@@ -78,9 +84,36 @@ impl Extractor {
         self
     }
 
+    /// The same with another network beside it.
+    pub(crate) fn with_encoder(self, encoder: Option<Self>) -> Self {
+        Self {
+            encoder: encoder.map(Box::new),
+            ..self
+        }
+    }
+
+    /// What the network beside it gives for a picture, `[cells, dimensions]`; nothing without one.
+    pub(crate) fn encode(
+        &mut self,
+        frame: &partgate::frame::Frame,
+    ) -> Result<Vec<f32>, InspectionError> {
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(Vec::new());
+        };
+        let mut out = vec![0.0; encoder.grid().area() * encoder.dimensions()];
+        encoder.run(frame, &mut out)?;
+        Ok(out)
+    }
+
     pub(crate) fn another(&self, settings: &FeatureSettings) -> Result<Self, TrainError> {
         let map = self.mapped.as_ref().map(|(map, _)| map.clone());
-        Ok(Self::around(self.backbone.another()?, settings).mapped(map))
+        let encoder = self.encoder.as_ref();
+        let encoder = encoder
+            .map(|encoder| encoder.another(settings))
+            .transpose()?;
+        Ok(Self::around(self.backbone.another()?, settings)
+            .mapped(map)
+            .with_encoder(encoder))
     }
 
     /// `out` becomes `[cells, dimensions]`.
@@ -248,7 +281,12 @@ fn dependencies(
         processor().as_bytes(),
         blake3::hash(&file.onnx).as_bytes(),
         &serde_json::to_vec(&file.spec)?,
-        &serde_json::to_vec(&(&settings.input, settings.patch, settings.border))?,
+        &serde_json::to_vec(&(
+            &settings.input,
+            settings.patch,
+            settings.border,
+            &settings.background,
+        ))?,
         format!("{reading:?}").as_bytes(),
     ]
     .map(blake3::hash);

@@ -2,9 +2,11 @@
 //! models by place and by neighbourhood. It is fitted once on all images for the product, and once
 //! a fold without the fold's images for held-out scores.
 
-use super::density;
+use super::density::{self, nearest_rows};
 use super::fitter::{ChosenBank, Fitter};
 use super::gaussian::{GaussianModel, GoodCells};
+use super::glancing::{GlancingModel, GlancingShape};
+use super::n_pad::{self, NPadModel};
 use super::neighbourhood::NeighbourhoodModel;
 use super::position::{Sightings, place_table};
 use super::rules::{Calibration, RuleSpec};
@@ -13,10 +15,13 @@ use super::training::Learning;
 use crate::error::TrainError;
 use partgate::backbone::Precision;
 use partgate::network::Threads;
-use partgate::score::{Neighbour, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank};
+use partgate::score::{
+    GlancingForm, NPadForm, Neighbour, NeighbourhoodNetwork, NeighbourhoodShape, PackedBank,
+};
 
 /// Streams of the networks' initial weights and batches; each fold adds its number.
 const NETWORK_STREAM: u64 = 16;
+const GLANCING_STREAM: u64 = 1 << 35;
 
 /// What the rules of a fit need beside the bank.
 #[derive(Clone, Copy)]
@@ -25,6 +30,10 @@ pub(crate) struct Needs {
     pub(crate) network: bool,
     spacing: bool,
     gaussian: bool,
+    /// Most rows of a mean.
+    neighbours: u32,
+    n_pad: Option<NPadForm>,
+    pub(crate) glancing: Option<GlancingForm>,
 }
 
 impl Needs {
@@ -35,13 +44,17 @@ impl Needs {
             network: specs.iter().any(RuleSpec::network),
             spacing: specs.iter().any(|s| s.density > 0.0),
             gaussian: specs.iter().any(RuleSpec::gaussian),
+            neighbours: specs.iter().map(|s| s.neighbours).max().unwrap_or(1),
+            n_pad: specs.iter().find_map(|s| s.n_pad),
+            glancing: specs.iter().find_map(|s| s.glancing),
         }
     }
 
-    /// The same without the neighbourhood network.
+    /// The same without what is trained.
     pub(crate) fn without_network(self) -> Self {
         Self {
             network: false,
+            glancing: None,
             ..self
         }
     }
@@ -92,6 +105,18 @@ pub(crate) struct FittedBank {
     distribution: Option<Distribution>,
     /// `None` where no rule needs them.
     gaussians: Option<GaussianModel>,
+    /// Nearest other rows of each row; empty where no rule needs them.
+    near_rows: Vec<Vec<u32>>,
+    /// `None` where no rule needs it.
+    n_pad: Option<NPadModel>,
+    /// `None` where no rule needs it.
+    glancing: Option<GlancingFile>,
+}
+
+/// The trained networks of rule `glancing` as their file.
+struct GlancingFile {
+    form: GlancingForm,
+    onnx: Vec<u8>,
 }
 
 impl FittedBank {
@@ -113,6 +138,52 @@ impl FittedBank {
     /// [`TrainError::Setting`] where the bank was fitted for rules that need none.
     pub(crate) fn gaussians(&self, spec: RuleSpec) -> Result<&GaussianModel, TrainError> {
         self.gaussians.as_ref().ok_or_else(|| missing(spec))
+    }
+
+    /// Nearest other rows of each row for `spec`, `[rows, neighbours - 1]`; `None` where it averages none.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank has too few rows, or was fitted for rules that need none.
+    pub(crate) fn row_neighbours(&self, spec: RuleSpec) -> Result<Option<Vec<u32>>, TrainError> {
+        let count = spec.neighbours as usize - 1;
+        if count == 0 {
+            return Ok(None);
+        }
+        if self.bank.rows() <= count {
+            return Err(TrainError::Setting(format!(
+                "--neighbours {}: the bank has {} rows; take fewer neighbours or a larger --min-bank",
+                spec.neighbours,
+                self.bank.rows()
+            )));
+        }
+        let near = self.near_rows.iter().map(|near| near.get(..count));
+        let table: Option<Vec<&[u32]>> = near.collect();
+        let table = table
+            .filter(|t| !t.is_empty())
+            .ok_or_else(|| missing(spec))?;
+        Ok(Some(table.concat()))
+    }
+
+    /// The distributions of the places for `spec`.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank was fitted for another rule.
+    pub(crate) fn n_pad(&self, spec: RuleSpec) -> Result<&NPadModel, TrainError> {
+        let fits = |model: &&NPadModel| Some(model.form) == spec.n_pad;
+        self.n_pad
+            .as_ref()
+            .filter(fits)
+            .ok_or_else(|| missing(spec))
+    }
+
+    /// The file of the networks of rule `glancing` for `spec`.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where the bank was fitted for another rule.
+    pub(crate) fn glancing(&self, spec: RuleSpec) -> Result<&[u8], TrainError> {
+        let fits = |file: &&GlancingFile| Some(file.form) == spec.glancing;
+        let file = self.glancing.as_ref().filter(fits);
+        file.map(|file| &*file.onnx).ok_or_else(|| missing(spec))
     }
 
     /// The distribution coreset for `spec`.
@@ -168,7 +239,26 @@ impl Fitter<'_> {
             };
             cells.gaussians(&images)
         });
+        let near_rows = if needs.neighbours > 1 {
+            let count = (needs.neighbours as usize - 1).min(bank.rows() - 1);
+            let near = nearest_rows(&bank, count);
+            let numbers = |near: Vec<(f32, usize)>| near.iter().map(|n| n.1 as u32).collect();
+            near.into_iter().map(numbers).collect()
+        } else {
+            Vec::new()
+        };
+        let n_pad = needs.n_pad.map(|form| {
+            // Shifted copies are what makes a place bear a part that lies otherwise.
+            let images = self.features.with_copies(&images);
+            n_pad::distributions(&self.features, &self.ignored_cells, &images, form)
+        });
+        let glancing = needs
+            .glancing
+            .map(|form| self.glancing(&images, form, stream, tick));
         FittedBank {
+            glancing,
+            near_rows,
+            n_pad,
             bank,
             origins,
             images: images.len(),
@@ -254,6 +344,32 @@ impl Fitter<'_> {
         NetworkFile {
             onnx: model.onnx(self.precision == Precision::Int8),
             shape,
+        }
+    }
+
+    /// Trains the networks of rule `glancing` on `images`.
+    fn glancing(
+        &self,
+        images: &[usize],
+        form: GlancingForm,
+        stream: u64,
+        tick: &(dyn Fn() + Sync),
+    ) -> GlancingFile {
+        let shape = GlancingShape {
+            grid: self.features.grid,
+            dimensions: self.features.dimensions,
+            form,
+        };
+        let learning = Learning {
+            steps: self.settings.network_steps,
+            rate: 3e-3,
+            seed: self.settings.seed,
+            stream: GLANCING_STREAM + stream,
+        };
+        let model = GlancingModel::train(&self.features, images, shape, &learning, tick);
+        GlancingFile {
+            form,
+            onnx: model.onnx(),
         }
     }
 

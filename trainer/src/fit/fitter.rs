@@ -1,10 +1,11 @@
 //! What every bank of a fit shares: settings, features of all images, and the choice of rows.
 
+use super::centroids::{Centroids, k_means};
 use super::coreset::{Vectors, k_centre_greedy};
 use super::features::Features;
 use super::position::default_window;
-use super::principal::PrincipalMap;
-use super::settings::Settings;
+use super::reduction::FeatureMap;
+use super::settings::{BankKind, Settings};
 use partgate::backbone::Precision;
 use partgate::network::Threads;
 use partgate::score::{Neighbour, PackedBank};
@@ -24,7 +25,7 @@ pub(crate) struct Fitter<'a> {
     /// After the map, if there is one.
     pub(crate) features: Features,
     /// The map of the backbone's features.
-    pub(crate) principal: Option<PrincipalMap>,
+    pub(crate) map: Option<FeatureMap>,
     pub(crate) projected: Option<ProjectedFeatures>,
     pub(crate) ignored_cells: Vec<bool>,
     /// Of the network's input, pixels.
@@ -39,7 +40,7 @@ pub(crate) struct Fitter<'a> {
 /// A bank as chosen from some of the images, before it is conditioned.
 pub(crate) struct ChosenBank {
     pub(crate) bank: PackedBank,
-    /// The image that each row comes from.
+    /// The image that each row comes from, or that shows what is nearest to it.
     pub(crate) origins: Vec<u32>,
     /// The images, ascending.
     pub(crate) images: Vec<usize>,
@@ -103,14 +104,23 @@ impl Fitter<'_> {
             None => self.full(),
         };
         let rows = self.bank_rows(candidates.len());
+        let cells = self.features.cells() as u32;
+        if self.settings.bank == BankKind::Centroids {
+            let Centroids { values, nearest } =
+                k_means(self.full(), &candidates, rows, seed, progress);
+            return ChosenBank {
+                origins: nearest.iter().map(|&row| row / cells).collect(),
+                bank: PackedBank::new(values, self.features.dimensions),
+                images: images.to_vec(),
+            };
+        }
         let chosen = k_centre_greedy(space, &candidates, rows, seed, progress);
         let values = chosen
             .iter()
             .flat_map(|&row| self.full().row(row).iter().copied())
             .collect();
-        let cells = self.features.cells();
         ChosenBank {
-            origins: chosen.iter().map(|&row| row / cells as u32).collect(),
+            origins: chosen.iter().map(|&row| row / cells).collect(),
             bank: PackedBank::new(values, self.features.dimensions),
             images: images.to_vec(),
         }

@@ -175,10 +175,10 @@ fn add_products(products: &mut [f32], deviations: &[f32], d: usize) {
     }
 }
 
-/// The inverse of the Cholesky factor of a covariance; both are lower triangles, row by row.
-fn inverse_factor(mut covariance: Vec<f64>, d: usize) -> Vec<f64> {
-    // In place: the factor.
-    let factor = &mut covariance;
+/// The Cholesky factor of a covariance; both are lower triangles, row by row.
+pub(super) fn cholesky(covariance: Vec<f64>, d: usize) -> Vec<f64> {
+    // In place.
+    let mut factor = covariance;
     for i in 0..d {
         let (above, row) = factor.split_at_mut(triangle(i));
         for j in 0..i {
@@ -190,6 +190,12 @@ fn inverse_factor(mut covariance: Vec<f64>, d: usize) -> Vec<f64> {
         // The floor keeps it above 0; rounding must not take it away.
         row[i] = (row[i] - squares).max(1e-12).sqrt();
     }
+    factor
+}
+
+/// The inverse of the Cholesky factor of a covariance; both are lower triangles, row by row.
+pub(super) fn inverse_factor(covariance: Vec<f64>, d: usize) -> Vec<f64> {
+    let factor = cholesky(covariance, d);
     let mut inverse = vec![0.0; triangle(d)];
     for i in 0..d {
         let row = &factor[triangle(i)..][..=i];

@@ -129,7 +129,7 @@ impl FittedMember {
             method,
             bank_rows: fitted.bank.rows(),
             dimensions: features.dimensions,
-            variance_kept: fitter.principal.as_ref().map(|p| p.variance_kept),
+            variance_kept: fitter.map.as_ref().and_then(|map| map.variance_kept),
             image_sizes: features.set.sizes,
             cached_images: features.cached,
             shift: rule.shift,

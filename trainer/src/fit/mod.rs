@@ -6,9 +6,11 @@
 mod alike;
 pub(crate) mod aspect;
 mod available;
+pub(crate) mod background;
 mod bundle;
 mod cache;
 pub(crate) mod catalogue;
+mod centroids;
 pub(crate) mod choice;
 mod conditions;
 pub(crate) mod copies;
@@ -22,12 +24,14 @@ mod fitter;
 #[cfg(test)]
 mod format_tests;
 mod gaussian;
+pub(crate) mod glancing;
 mod golden;
 mod held_out;
 mod light;
 #[cfg(test)]
 mod made_up_products;
 pub(crate) mod member;
+mod n_pad;
 mod needs;
 mod neighbourhood;
 pub(crate) mod operating;
@@ -36,6 +40,9 @@ mod pairwise;
 pub(crate) mod plan;
 mod position;
 mod principal;
+pub(crate) mod reduction;
+#[cfg(test)]
+mod reference;
 mod refined;
 mod refinement;
 pub(crate) mod region;

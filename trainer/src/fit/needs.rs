@@ -6,6 +6,7 @@ use super::choice::candidates;
 use super::copies::{DAMAGED_IMAGES, EXCHANGED_COPIES, PAINTED_COPIES};
 use super::gaussian::{MOST_DIMENSIONS, section_bytes};
 use super::golden::GOLDEN_AREA;
+use super::n_pad;
 use super::plan::MemberPlan;
 use super::rules::RuleSpec;
 use super::settings::{NetworkForm, Settings};
@@ -59,6 +60,8 @@ struct Sizes {
     network: bool,
     /// Bytes of the Gaussians' sections; 0 without them.
     gaussians: u64,
+    /// Bytes of the sections of rule `n-pad`; 0 without it.
+    n_pad: u64,
     entries: u64,
     /// The network in the paper's form; `None` for the edge form, which is small.
     paper: Option<PaperNetworkSize>,
@@ -134,6 +137,7 @@ impl Sizes {
             )));
         }
         let grid = spec.grid(input.size());
+        let n_pad = n_pad_bytes(&rules, grid, mapped as usize)?;
         let network = rules.iter().any(RuleSpec::network);
         let paper = match settings.network {
             NetworkForm::Paper { layers, .. } if network => {
@@ -147,7 +151,7 @@ impl Sizes {
             }
             _ => None,
         };
-        Ok(Self {
+        let sizes = Self {
             cells,
             all,
             dimensions,
@@ -160,9 +164,18 @@ impl Sizes {
             } else {
                 0
             },
+            n_pad,
             entries: settings.entries as u64,
             paper,
-        })
+        };
+        if sizes.sections() > MAX_FILE {
+            return Err(TrainError::Setting(format!(
+                "a bank of {rows} rows of {mapped} values with what belongs to it takes {} MiB, and a bundle holds {} MiB at most; take a smaller --bank-ratio or --max-bank",
+                sizes.sections() / MIB,
+                MAX_FILE / MIB
+            )));
+        }
+        Ok(sizes)
     }
 
     /// Bytes of a bundle's sections for the bank and for the places of its rows.
@@ -174,13 +187,30 @@ impl Sizes {
         } else {
             0
         };
-        bank + places + self.gaussians + self.paper.map_or(0, |paper| paper.bytes)
+        bank + places + self.gaussians + self.n_pad + self.paper.map_or(0, |paper| paper.bytes)
     }
 
     /// Rows of D.
     fn entries(&self) -> u64 {
         self.rows.min(self.entries)
     }
+}
+
+/// Bytes of the sections of rule `n-pad`, if one of `rules` is that.
+fn n_pad_bytes(rules: &[RuleSpec], grid: Size, dimensions: usize) -> Result<u64, TrainError> {
+    if rules.iter().all(|rule| rule.n_pad.is_none()) {
+        return Ok(0);
+    }
+    let bytes = n_pad::section_bytes(grid, dimensions);
+    if bytes > MAX_FILE {
+        return Err(TrainError::Setting(format!(
+            "--method n-pad: a covariance of {dimensions} values at each of {} cells takes {} MiB, and a bundle holds {} MiB at most; take fewer values with --channels 100, or a smaller --size",
+            grid.area(),
+            bytes / MIB,
+            MAX_FILE / MIB
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Damaged and moved copies at most.
@@ -224,6 +254,8 @@ fn memory_bytes(
     }
     // Each bank keeps its own; the sums of products have four bytes where a factor has one.
     work += (banks + threads * 5) * sizes.gaussians;
+    // The moments and the distributions have eight bytes while they are made.
+    work += (banks + threads * 4) * sizes.n_pad;
     if sizes.network {
         // The logits and their gradients grow with D.
         work += threads * cells * STEP_VALUES.max(16 * sizes.entries()) * 4;
@@ -237,6 +269,11 @@ fn memory_bytes(
     if settings.refines(images) {
         // Scores, changed shares and refined scores of every good image, in each partition.
         work += all * 12 * settings.partitions(images) as u64;
+        if let Some(name) = &settings.refine_encoder {
+            let encoder = settings.encoder(name, file)?;
+            let values = cells * encoder.spec.dimensions() as u64;
+            work += (images as u64 + copies(images)) * values * 4 + encoder.onnx.len() as u64;
+        }
     }
     work += copies(images) * cells * (dimensions + 2) * 4;
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
@@ -316,6 +353,9 @@ pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u
     for plan in settings.members()? {
         let sizes = Sizes::new(&plan.file, &plan.settings, images.paths.len())?;
         members += plan.file.onnx.len() as u64 + sizes.sections() + SMALL_SECTIONS;
+        if let Some(name) = &plan.settings.refine_encoder {
+            members += plan.settings.encoder(name, &plan.file)?.onnx.len() as u64;
+        }
     }
     let shrunk = settings.features.input.roi.is_none();
     let largest = images

@@ -88,7 +88,7 @@ pub(crate) struct NeighbourhoodModel {
 }
 
 /// Mean and standard deviation of each channel over the cells of `images`.
-fn statistics(features: &Features, images: &[usize]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn statistics(features: &Features, images: &[usize]) -> (Vec<f32>, Vec<f32>) {
     let d = features.dimensions;
     let (mut sum, mut square) = (vec![0.0f64; d], vec![0.0f64; d]);
     for &image in images {

@@ -66,6 +66,28 @@ impl OtherMember {
 }
 
 impl Settings {
+    /// The network `name` as the encoder of the refinement beside `backbone`.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] where it cannot look at the same cells.
+    pub(crate) fn encoder(
+        &self,
+        name: &str,
+        backbone: &BackboneFile,
+    ) -> Result<BackboneFile, TrainError> {
+        let encoder = checked(catalogue::backbone(name)?)?;
+        let input = &self.features.input;
+        input.check(encoder.spec.input.multiple_of)?;
+        let size = input.size();
+        if encoder.spec.grid(size) != backbone.spec.grid(size) {
+            return Err(TrainError::Setting(format!(
+                "--refine-encoder {name}: its cells have {} pixels, those of the backbone {}; both must be the same",
+                encoder.spec.taps[0].stride, backbone.spec.taps[0].stride
+            )));
+        }
+        Ok(encoder)
+    }
+
     /// The plan of each member, the first member first.
     ///
     /// # Errors

@@ -5,7 +5,6 @@
 //! scaled: whitening ruins thresholds (docs/method.md).
 
 use super::features::Features;
-use partgate::score::LinearMap;
 use partgate::seed::Rng;
 use rayon::prelude::*;
 
@@ -15,13 +14,14 @@ const VECTORS: usize = 100_000;
 const STEPS: usize = 60;
 const STREAM: u64 = 7;
 
-/// The map to the `directions` leading principal directions of the inspected cells.
-pub(crate) fn principal_map(
+/// The `directions` leading principal directions of the inspected cells, `[from, to]`, and the share of
+/// the features' variance in them.
+pub(crate) fn principal_weights(
     features: &Features,
     ignored: &[bool],
     directions: usize,
     seed: u64,
-) -> PrincipalMap {
+) -> (Vec<f32>, f64) {
     let d = features.dimensions;
     let directions = directions.min(d);
     let covariance = covariance(features, ignored);
@@ -43,39 +43,7 @@ pub(crate) fn principal_map(
             weights[row * directions + column] = value as f32;
         }
     }
-    PrincipalMap {
-        variance_kept: if all > 0.0 { kept / all } else { 1.0 },
-        map: LinearMap::new(&weights, d),
-        weights,
-    }
-}
-
-/// A map to principal directions.
-#[derive(Clone)]
-pub(crate) struct PrincipalMap {
-    pub(crate) map: LinearMap,
-    /// `[from, to]`.
-    pub(crate) weights: Vec<f32>,
-    /// Share of the features' variance in its directions.
-    pub(crate) variance_kept: f64,
-}
-
-impl PrincipalMap {
-    /// The features under the map.
-    pub(crate) fn of(&self, features: Features) -> Features {
-        let (from, to) = (self.map.from(), self.map.to());
-        let cells = features.cells();
-        let mut values = vec![0.0; features.values.len() / from * to];
-        values
-            .par_chunks_mut(cells * to)
-            .zip(features.values.par_chunks(cells * from))
-            .for_each(|(out, image)| self.map.run(image, out));
-        Features {
-            values,
-            dimensions: to,
-            ..features
-        }
-    }
+    (weights, if all > 0.0 { kept / all } else { 1.0 })
 }
 
 /// Covariance of the inspected cells' features, `[d, d]`.
@@ -159,6 +127,7 @@ fn orthonormalise(basis: &mut [Vec<f64>]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reduction::Reduction;
     use super::*;
     use partgate::size::Size;
 
@@ -193,8 +162,9 @@ mod tests {
     fn the_directions_are_those_in_which_the_features_vary() {
         let (features, directions) = made_up(3);
         let ignored = vec![false; 100];
-        let found = principal_map(&features, &ignored, 3, 0);
-        assert!(found.variance_kept > 0.999, "{}", found.variance_kept);
+        let found = Reduction::Principal(3).fit(&features, &ignored, &[], 0);
+        let kept = found.variance_kept.expect("a share");
+        assert!(kept > 0.999, "{kept}");
         // Each of the true directions lies in the span of the found ones.
         for direction in directions {
             let inside: f64 = (0..3)
@@ -214,7 +184,7 @@ mod tests {
     fn all_directions_keep_every_distance() {
         let (features, _) = made_up(4);
         let before: Vec<f32> = features.values[..12].to_vec();
-        let found = principal_map(&features, &[false; 100], 99, 0);
+        let found = Reduction::Principal(99).fit(&features, &[false; 100], &[], 0);
         let mapped = found.of(features);
         assert_eq!(mapped.dimensions, 6);
         let distance = |v: &[f32]| -> f32 {
@@ -228,8 +198,8 @@ mod tests {
     #[test]
     fn features_without_variance_have_directions_too() {
         let features = Features::made_up(vec![2.0; 2 * 9 * 4], 2, Size::square(3));
-        let found = principal_map(&features, &[false; 9], 2, 0);
+        let found = Reduction::Principal(2).fit(&features, &[false; 9], &[], 0);
         assert!(found.weights.iter().all(|w| w.is_finite()));
-        assert_eq!(found.variance_kept, 1.0);
+        assert_eq!(found.variance_kept, Some(1.0));
     }
 }

@@ -2,6 +2,7 @@
 //! ask for, and the held-out scores that thresholds then come from.
 
 use super::copies::DamagedCopy;
+use super::features::Features;
 use super::held_out::{HeldOut, damaged_scores};
 use super::refinement::{
     self, HeldOutCells, HeldOutImage, RATE, RefinementModel, STEPS, Sample, WeightChoice,
@@ -64,7 +65,7 @@ pub(crate) fn refine(
     let tick = || progress.advance(1);
     let refined = training.held_out(study, &samples, &tick)?;
     let images = held_out_images(&samples, &refined, goods, copies.len());
-    let mut image_score = image_score(study)?;
+    let mut image_score = image_score(study, spec)?;
     let chosen = choose_weight(&images, &mut image_score)?;
     if chosen.weight <= 0.0 {
         progress.finish();
@@ -120,19 +121,24 @@ fn samples<'s>(
     spec: RuleSpec,
 ) -> Result<Vec<Sample<'s>>, TrainError> {
     let features = &study.fitter.features;
+    let seen = seen_by_refinement(study);
     let damaged = damaged_scores(study, study.partitions(spec), copies, spec)?;
     let mut samples = Vec::new();
     for (goods, damaged) in held_out.cells.iter().zip(damaged.into_cells()) {
         let goods = goods.iter().enumerate();
         samples.extend(goods.map(|(image, scores)| Sample {
-            features: features.image(image),
+            features: seen.image(image),
             scores: scores.clone(),
             changed: vec![0.0; features.cells()],
             group: image,
         }));
         let damaged = damaged.into_iter().zip(copies);
         samples.extend(damaged.map(|(scores, copy)| Sample {
-            features: &copy.features,
+            features: if study.encoder.is_some() {
+                &copy.encoded
+            } else {
+                &copy.features
+            },
             scores,
             changed: copy.changed.clone(),
             group: copy.id.image,
@@ -163,6 +169,14 @@ fn held_out_images<'s>(
         .collect()
 }
 
+/// What the refinement sees of the good images: the encoder's features, or those of the backbone.
+fn seen_by_refinement<'s>(study: &'s Study<'_>) -> &'s Features {
+    match &study.encoder {
+        Some(encoder) => &encoder.features,
+        None => &study.fitter.features,
+    }
+}
+
 /// Settings of the training of a product's refinement.
 struct RefinementTraining {
     shape: RefinementShape,
@@ -173,7 +187,7 @@ struct RefinementTraining {
 
 impl RefinementTraining {
     fn new(study: &Study<'_>, held_out: &HeldOut) -> Self {
-        let (fitter, features) = (&study.fitter, &study.fitter.features);
+        let (fitter, features) = (&study.fitter, seen_by_refinement(study));
         Self {
             shape: default_shape(features.grid, features.dimensions as u32, fitter.precision),
             scale: scale_of(&held_out.scores),
@@ -229,11 +243,11 @@ impl RefinementTraining {
 }
 
 /// Cell scores to the image score, by the scorer that boards have.
-fn image_score(study: &Study<'_>) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
+fn image_score(study: &Study<'_>, spec: RuleSpec) -> Result<impl FnMut(&[f32]) -> f32, TrainError> {
     // Any bank will do: only the map is drawn.
     let any = &study.first_folds()[0].fitted;
     let mut scorer = study
         .fitter
-        .scorer(any, RuleSpec::BASELINE, &study.calibration)?;
+        .scorer(any, spec.map_alone(), &study.calibration)?;
     Ok(move |cells: &[f32]| scorer.map.score(cells))
 }

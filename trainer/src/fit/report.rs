@@ -5,6 +5,7 @@ use super::ensemble::{Ensemble, Separation, Separations};
 use super::member::FittedMember;
 use super::outliers::{Outlier, OutlierCost, closest, cost, outliers};
 use super::region::PartBox;
+use super::rules::RuleSpec;
 use super::seconds::FitSeconds;
 use super::settings::Settings;
 use super::shift::ShiftSensitivity;
@@ -159,7 +160,7 @@ impl FittedProduct {
             region: manifest.input.roi,
             variance_kept: first.variance_kept,
             rule: first.spec.rule,
-            method: manifest.method.in_words(),
+            method: in_words(&manifest.method, first.spec),
             choice_summary: summary(&manifest.method),
             position: manifest.method.position,
             neighbourhood: manifest.method.neighbourhood,
@@ -228,6 +229,12 @@ pub(crate) struct MemberReport {
     pub(crate) separation: Option<Separation>,
 }
 
+/// A member's method with what follows the search.
+fn in_words(method: &Method, spec: RuleSpec) -> Vec<(&'static str, String)> {
+    let words = method.in_words().into_iter();
+    words.chain(spec.scoring().in_words()).collect()
+}
+
 impl EnsembleReport {
     fn new(members: &[FittedMember], ensemble: Ensemble) -> Self {
         let separations = ensemble.separations;
@@ -241,7 +248,7 @@ impl EnsembleReport {
                     bank_rows: member.bank_rows,
                     dimensions: member.dimensions,
                     cached_images: member.cached_images,
-                    method: member.method.in_words(),
+                    method: in_words(&member.method, member.spec),
                     scale,
                     thresholds: member.held_out.thresholds.clone(),
                     separation: separations.as_ref().map(|s| s.members[index].clone()),

@@ -1,6 +1,6 @@
 //! Rules with their settings, and the held-out figures that thresholds of `coverage` come from.
 
-use partgate::score::Rule;
+use partgate::score::{GlancingForm, Interpolation, NPadForm, Rule, Scoring};
 use serde::Serialize;
 
 /// A scoring rule with its settings.
@@ -13,6 +13,16 @@ pub(crate) struct RuleSpec {
     pub(crate) near_lost: Option<f64>,
     /// Power of the rows' spacing in the scale of distances; 0 leaves them.
     pub(crate) density: f32,
+    /// Rows of the bank over which a distance is averaged; 1 for the nearest alone.
+    pub(crate) neighbours: u32,
+    /// Highest pixels of the map whose mean is the image score; 1 for its maximum.
+    pub(crate) top_pixels: u32,
+    /// Under `n-pad`.
+    pub(crate) n_pad: Option<NPadForm>,
+    /// Under `glancing`.
+    pub(crate) glancing: Option<GlancingForm>,
+    /// How the map is drawn between cells.
+    pub(crate) interpolation: Interpolation,
 }
 
 impl RuleSpec {
@@ -22,15 +32,19 @@ impl RuleSpec {
             place_lost: None,
             near_lost: None,
             density: 0.0,
+            neighbours: 1,
+            top_pixels: 1,
+            n_pad: None,
+            glancing: None,
+            interpolation: Interpolation::Bilinear,
         }
     }
 
     pub(crate) const fn coverage(place_lost: Option<f64>, near_lost: Option<f64>) -> Self {
         Self {
-            rule: Rule::Coverage,
             place_lost,
             near_lost,
-            density: 0.0,
+            ..Self::of(Rule::Coverage)
         }
     }
 
@@ -45,9 +59,59 @@ impl RuleSpec {
         }
     }
 
+    /// N-pad in this form.
+    pub(crate) const fn n_pad(form: NPadForm) -> Self {
+        Self {
+            n_pad: Some(form),
+            ..Self::of(Rule::NPad)
+        }
+    }
+
+    /// Glancing at the Patch in this form.
+    pub(crate) const fn glancing(form: GlancingForm) -> Self {
+        Self {
+            glancing: Some(form),
+            interpolation: Interpolation::InverseDistance,
+            ..Self::of(Rule::Glancing)
+        }
+    }
+
+    /// The plain bank with this rule's way from cells to the image score.
+    pub(crate) const fn map_alone(self) -> Self {
+        Self {
+            top_pixels: self.top_pixels,
+            interpolation: self.interpolation,
+            ..Self::BASELINE
+        }
+    }
+
+    /// The same with a distance averaged over `neighbours` rows, and the image score over `top_pixels`
+    /// pixels.
+    pub(crate) const fn with_means(self, neighbours: u32, top_pixels: u32) -> Self {
+        Self {
+            neighbours,
+            top_pixels,
+            ..self
+        }
+    }
+
+    /// What follows the search, as a bundle states it.
+    pub(crate) fn scoring(&self) -> Scoring {
+        Scoring {
+            neighbours: self.neighbours,
+            top_pixels: self.top_pixels,
+            n_pad: self.n_pad,
+            glancing: self.glancing,
+            interpolation: self.interpolation,
+        }
+    }
+
     /// Whether the rule needs sightings of rows at places.
     pub(crate) fn places(&self) -> bool {
-        !matches!(self.rule, Rule::Patchcore | Rule::Neighbourhood) && !self.gaussian()
+        !matches!(
+            self.rule,
+            Rule::Patchcore | Rule::Neighbourhood | Rule::NPad | Rule::Glancing
+        ) && !self.gaussian()
     }
 
     /// Whether the rule needs a Gaussian of each place.
@@ -55,10 +119,20 @@ impl RuleSpec {
         self.rule.combination().is_some()
     }
 
+    /// Whether networks are trained for the rule, in every fold.
+    pub(crate) fn trained(&self) -> bool {
+        self.network() || self.glancing.is_some()
+    }
+
     /// Whether the rule needs the neighbourhood network.
     pub(crate) fn network(&self) -> bool {
         match self.rule {
-            Rule::Patchcore | Rule::Position | Rule::Gaussian | Rule::BankGaussian => false,
+            Rule::Patchcore
+            | Rule::Position
+            | Rule::Gaussian
+            | Rule::BankGaussian
+            | Rule::NPad
+            | Rule::Glancing => false,
             Rule::Coverage => self.near_lost.is_some(),
             Rule::Neighbourhood | Rule::Pni | Rule::PniV1 | Rule::PniTwoMap => true,
         }
@@ -70,6 +144,18 @@ impl std::fmt::Display for RuleSpec {
         write!(f, "{}", self.rule)?;
         if self.density > 0.0 {
             write!(f, ", spacing^{}", self.density)?;
+        }
+        if let Some(form) = &self.n_pad {
+            write!(f, ", {0} x {0} places, {1}", form.window, form.weights)?;
+        }
+        if let Some(form) = &self.glancing {
+            write!(f, ", {0} x {0} cells around", form.window)?;
+        }
+        if self.neighbours > 1 {
+            write!(f, ", mean of {} rows", self.neighbours)?;
+        }
+        if self.top_pixels > 1 {
+            write!(f, ", mean of {} pixels", self.top_pixels)?;
         }
         let percent = |share: f64| format!("{} %", share * 100.0);
         match (self.place_lost, self.near_lost) {

@@ -5,6 +5,7 @@ use super::conditions::RuleConditions;
 use super::density;
 use super::fitted_bank::{FittedBank, NetworkFile, missing};
 use super::gaussian::GaussianModel;
+use super::n_pad::NPadModel;
 use super::refined::Refined;
 use super::rules::{Calibration, RuleSpec};
 use super::study::Study;
@@ -121,6 +122,44 @@ pub(super) fn gaussian_sections(model: &GaussianModel) -> [SectionBytes; 3] {
     ]
 }
 
+pub(super) fn n_pad_sections(model: &NPadModel) -> [SectionBytes; 2] {
+    let (cells, d) = (model.grid.area(), model.dimensions);
+    let triangle = model.factor.len() / cells;
+    let of =
+        |kind, width, values| section(kind, DType::F32, &[cells, width], little_endian(values));
+    [
+        of(SectionKind::NPadMean, d, &model.mean),
+        of(SectionKind::NPadFactor, triangle, &model.factor),
+    ]
+}
+
+pub(super) fn row_neighbours_section(rows: &[u32], per_row: usize) -> SectionBytes {
+    let bytes = rows.iter().flat_map(|row| row.to_le_bytes()).collect();
+    let shape = [rows.len() / per_row, per_row];
+    section(SectionKind::RowNeighbours, DType::U32, &shape, bytes)
+}
+
+/// What follows the search under `spec`, in a product that has more than the usual.
+fn scoring_sections(fitted: &FittedBank, spec: RuleSpec) -> Result<Vec<SectionBytes>, TrainError> {
+    let scoring = spec.scoring();
+    let mut sections = Vec::new();
+    if !scoring.is_usual() {
+        let json = serde_json::to_vec(&scoring)?;
+        sections.push(opaque(SectionKind::Scoring, &json));
+    }
+    if let Some(rows) = fitted.row_neighbours(spec)? {
+        let per_row = spec.neighbours as usize - 1;
+        sections.push(row_neighbours_section(&rows, per_row));
+    }
+    if spec.n_pad.is_some() {
+        sections.extend(n_pad_sections(fitted.n_pad(spec)?));
+    }
+    if spec.glancing.is_some() {
+        sections.push(opaque(SectionKind::Glancing, fitted.glancing(spec)?));
+    }
+    Ok(sections)
+}
+
 pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
     [
         opaque(SectionKind::Neighbourhood, onnx),
@@ -131,6 +170,15 @@ pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes
             bytes_u16(assignment),
         ),
     ]
+}
+
+/// The network whose features a refinement takes.
+pub(super) fn encoder_sections(file: &BackboneFile) -> Result<[SectionBytes; 2], TrainError> {
+    let spec = serde_json::to_vec(&file.spec)?;
+    Ok([
+        opaque(SectionKind::RefinementEncoder, &file.onnx),
+        opaque(SectionKind::RefinementEncoderSpec, &spec),
+    ])
 }
 
 /// What the manifest states of the condition by neighbourhood; `None` for rules without one.
@@ -177,15 +225,16 @@ pub(super) fn member_sections(
     let (settings, features) = (fitter.settings, &fitter.features);
     let conditions = fitter.conditions(fitted, spec, calibration)?;
     let mut sections = Vec::from(bank_sections(study.file, fitted));
-    sections.extend(fitter.principal.as_ref().map(|principal| {
-        let shape = [principal.map.from(), principal.map.to()];
-        let bytes = little_endian(&principal.weights);
+    sections.extend(fitter.map.as_ref().map(|map| {
+        let shape = [map.map.from(), map.map.to()];
+        let bytes = little_endian(&map.weights);
         section(SectionKind::FeatureMap, DType::F32, &shape, bytes)
     }));
     sections.extend(conditions.mask.as_ref().map(mask_section));
     if spec.gaussian() {
         sections.extend(gaussian_sections(fitted.gaussians(spec)?));
     }
+    sections.extend(scoring_sections(fitted, spec)?);
     let mut neighbourhood = None;
     if let Some(condition) = &conditions.neighbourhood {
         if let Some(seen) = &condition.sightings {
@@ -209,6 +258,9 @@ pub(super) fn member_sections(
     }
     if let Some(refined) = taken.refined {
         sections.push(opaque(SectionKind::Refinement, &refined.onnx));
+        if let Some(encoder) = &study.encoder {
+            sections.extend(encoder_sections(&encoder.file)?);
+        }
     }
     let method = Method {
         rule: spec.rule,

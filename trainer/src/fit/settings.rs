@@ -2,6 +2,7 @@
 
 use super::features::FeatureSettings;
 use super::position::default_window;
+use super::reduction::Reduction;
 use super::rules::RuleSpec;
 use super::thresholds::Risk;
 use partgate::backbone::Precision;
@@ -26,6 +27,15 @@ pub(crate) enum NetworkForm {
         /// Layers in all.
         layers: usize,
     },
+}
+
+/// What the rows of a bank are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BankKind {
+    /// Feature vectors of good parts that cover all others (k-centre greedy).
+    Coreset,
+    /// Means of clusters of them (k-means).
+    Centroids,
 }
 
 /// A further member of an ensemble. It takes what is not set here from the first member, and sees
@@ -71,6 +81,8 @@ pub(crate) struct Settings {
     /// Whether to train a refinement network and let damaged copies decide its weight; `None` does so
     /// where the rule is chosen too.
     pub(crate) refine: Option<bool>,
+    /// A network whose features the refinement takes instead of the backbone's.
+    pub(crate) refine_encoder: Option<String>,
     /// Rows of the distribution coreset at most.
     pub(crate) entries: usize,
     pub(crate) network: NetworkForm,
@@ -81,8 +93,10 @@ pub(crate) struct Settings {
     pub(crate) bank_ratio: f64,
     pub(crate) min_bank: usize,
     pub(crate) max_bank: usize,
-    /// Principal directions that features are reduced to; `None` leaves them.
-    pub(crate) principal: Option<usize>,
+    /// How feature vectors are made shorter; `None` leaves them.
+    pub(crate) reduction: Option<Reduction>,
+    /// What the rows of the bank are.
+    pub(crate) bank: BankKind,
     /// Dimensions of the random projection for the coreset; `None` decides by feature length.
     pub(crate) projection: Option<usize>,
     /// Side of the sighting window, cells; `None` takes the published one in proportion.
@@ -126,7 +140,7 @@ impl Settings {
 
     /// Values of a feature vector as the bank has it, of a backbone that gives `dimensions`.
     pub(crate) fn mapped(&self, dimensions: usize) -> usize {
-        self.principal.map_or(dimensions, |p| dimensions.min(p))
+        self.reduction.map_or(dimensions, |r| r.of(dimensions))
     }
 
     /// Dimensions of the projection for vectors of `dimensions`; 0 for none.

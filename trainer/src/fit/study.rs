@@ -6,10 +6,9 @@
 
 use super::catalogue::BackboneFile;
 use super::coreset::{Vectors, project};
-use super::features::{Extractor, extract};
+use super::features::{Extractor, Features, extract};
 use super::fitted_bank::{FittedBank, Needs};
 use super::fitter::{Fitter, ProjectedFeatures};
-use super::principal::principal_map;
 use super::rules::{Calibration, RuleSpec};
 use super::seconds::{FitSeconds, timed};
 use super::settings::Settings;
@@ -23,6 +22,38 @@ use rayon::prelude::*;
 const FOLD_STREAM: u64 = 3;
 /// Splits after the first draw their order and the start of their banks from here on.
 const PARTITION_STREAM: u64 = 1 << 32;
+
+/// The good images as the encoder of the refinement sees them.
+pub(crate) struct EncodedImages {
+    pub(crate) file: BackboneFile,
+    pub(crate) features: Features,
+}
+
+impl EncodedImages {
+    /// By the encoder of `settings`, which must have the grid of the backbone `file`; `None` where there
+    /// is none, or nothing is refined.
+    fn of(
+        images: &GoodImages,
+        settings: &Settings,
+        file: &BackboneFile,
+    ) -> Result<Option<Self>, TrainError> {
+        let Some(name) = &settings.refine_encoder else {
+            return Ok(None);
+        };
+        if !settings.refines(images.paths.len()) {
+            return Ok(None);
+        }
+        let encoder = settings.encoder(name, file)?;
+        let mut wanted = settings.features.clone();
+        // Varied copies join the bank, which it has nothing to do with.
+        wanted.variation = None;
+        let features = extract(&encoder, &wanted, images)?;
+        Ok(Some(Self {
+            file: encoder,
+            features,
+        }))
+    }
+}
 
 /// A bank, and the images that it was fitted without.
 pub(crate) struct Fold {
@@ -48,6 +79,8 @@ pub(crate) struct Study<'a> {
     pub(crate) file: &'a BackboneFile,
     pub(crate) fitter: Fitter<'a>,
     pub(crate) extractor: Extractor,
+    /// `None` where the refinement takes the backbone's features.
+    pub(crate) encoder: Option<EncodedImages>,
     /// At least one.
     partitions: Vec<Partition>,
     pub(crate) calibration: Calibration,
@@ -62,13 +95,21 @@ impl<'a> Study<'a> {
         specs: &[RuleSpec],
         seconds: &mut FitSeconds,
     ) -> Result<Self, TrainError> {
-        let (fitter, extractor) = timed(&mut seconds.features, || prepare(images, settings, file))?;
+        let (fitter, extractor, encoder) = timed(&mut seconds.features, || {
+            let encoder = EncodedImages::of(images, settings, file)?;
+            let (fitter, extractor) = prepare(images, settings, file)?;
+            let beside = encoder
+                .as_ref()
+                .map(|e| Extractor::new(&e.file, &settings.features));
+            Ok::<_, TrainError>((fitter, extractor.with_encoder(beside.transpose()?), encoder))
+        })?;
         let (partitions, calibration) =
             timed(&mut seconds.folds, || fit_partitions(&fitter, specs))?;
         Ok(Self {
             file,
             fitter,
             extractor,
+            encoder,
             partitions,
             calibration,
         })
@@ -77,7 +118,7 @@ impl<'a> Study<'a> {
     /// The partitions that have what `spec` needs. Neighbourhood networks take most of the time of a
     /// fit, so only the first partition has them.
     pub(crate) fn partitions(&self, spec: RuleSpec) -> &[Partition] {
-        let count = if spec.network() {
+        let count = if spec.trained() {
             1
         } else {
             self.partitions.len()
@@ -112,13 +153,17 @@ impl<'a> Study<'a> {
     }
 }
 
-/// Training steps of one neighbourhood network; 0 where no rule needs one.
+/// Training steps of the networks of one bank; 0 where no rule needs any.
 fn training_steps(fitter: &Fitter<'_>, needs: Needs) -> usize {
-    if needs.network {
-        fitter.settings.network_steps
+    let steps = fitter.settings.network_steps;
+    let neighbourhood = if needs.network { steps } else { 0 };
+    // Local-Net first, then Global-Net with the judge.
+    let glancing = if needs.glancing.is_some() {
+        2 * steps
     } else {
         0
-    }
+    };
+    neighbourhood + glancing
 }
 
 /// Features of all images and what fitting on them needs.
@@ -144,15 +189,17 @@ fn prepare<'a>(
             "the ignore mask covers the whole picture; nothing would be inspected".into(),
         ));
     }
-    let principal = settings
-        .principal
-        .map(|directions| principal_map(&features, &ignored_cells, directions, settings.seed));
-    let features = match &principal {
-        Some(principal) => principal.of(features),
+    let taps: Vec<usize> = file.spec.taps.iter().map(|t| t.channels as usize).collect();
+    let map = settings
+        .reduction
+        .filter(|reduction| reduction.shortens(features.dimensions))
+        .map(|reduction| reduction.fit(&features, &ignored_cells, &taps, settings.seed));
+    let features = match &map {
+        Some(map) => map.of(features),
         None => features,
     };
-    let map = principal.as_ref().map(|p| p.map.clone());
-    let extractor = Extractor::new(file, &settings.features)?.mapped(map);
+    let linear = map.as_ref().map(|map| map.map.clone());
+    let extractor = Extractor::new(file, &settings.features)?.mapped(linear);
     let projection = settings.projection_for(features.dimensions);
     let fitter = Fitter {
         settings,
@@ -167,7 +214,7 @@ fn prepare<'a>(
             }
         }),
         features,
-        principal,
+        map,
         ignored_cells,
         size,
         map_size,

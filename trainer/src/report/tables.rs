@@ -2,7 +2,7 @@
 
 use crate::budgets::counted;
 use crate::validation::{Figures, KindFigures, Measure, ValidationReport, percent};
-use partgate::product::{Manifest, MemberData, Method, Product, Training};
+use partgate::product::{Manifest, MemberData, Product, Training};
 use partgate::verdict::Bound;
 use partgate::view::Cell;
 
@@ -128,7 +128,7 @@ pub(super) fn facts(product: &Product) -> Vec<Vec<Cell>> {
                 format!("{}", manifest.backbone.precision),
             ),
         ),
-        ("Rule", rule(&manifest.method)),
+        ("Rule", rule(&product.members()[0])),
         ("Bank", bank(product)),
     ];
     let others = product.members().iter().zip(&manifest.member_scales);
@@ -168,8 +168,10 @@ fn identity(product: &Product) -> Cell {
     )
 }
 
-fn rule(method: &Method) -> Cell {
+fn rule(member: &MemberData) -> Cell {
+    let method = member.method();
     let words = method.in_words().into_iter();
+    let words = words.chain(member.scoring().in_words());
     let words: Vec<String> = words.map(|(name, s)| format!("{name}: {s}")).collect();
     Cell::Titled(method.rule.to_string(), words.join("; "))
 }
@@ -191,7 +193,8 @@ fn bank(product: &Product) -> Cell {
 /// A further member of an ensemble.
 fn member(member: &MemberData, scale: f32, first_scale: f32) -> Cell {
     let (backbone, words) = (member.backbone(), member.method().in_words());
-    let words = words.into_iter().map(|(name, s)| format!("; {name}: {s}"));
+    let words = words.into_iter().chain(member.scoring().in_words());
+    let words = words.map(|(name, s)| format!("; {name}: {s}"));
     Cell::Titled(
         format!(
             "{} at {} pixels, rule {}",

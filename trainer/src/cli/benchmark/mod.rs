@@ -351,6 +351,7 @@ pub(crate) fn run(args: &BenchmarkArgs) -> Result<(), TrainError> {
     let sets = data_sets(&names);
     let mut notes = notes(&records, outcome.failed.len());
     notes.extend(cautions(&sets));
+    notes.extend(args.method.preset_note());
     let published: Vec<Published> = sets.iter().map(|known| known.set.published()).collect();
     if text {
         let [images, seconds] = [String::new(), String::new()];

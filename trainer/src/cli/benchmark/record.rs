@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
         // Figures are wanted of such a product too; it is noted.
         settings.force = true;
         let goods = goods.surveyed(self.method.asked(None))?;
-        self.method.keep_aspect(&mut settings, &goods)?;
+        self.method.adapt_input(&mut settings, &goods)?;
         let FittedProduct {
             bytes,
             report: fitted,

@@ -1,6 +1,8 @@
 //! Options of the method, which `fit`, `benchmark` and `ablate` share.
 
 mod input;
+mod preset;
+mod published;
 
 use crate::cli::risk::RiskArgs;
 use crate::dataset::Asked;
@@ -15,6 +17,7 @@ use partgate::backbone::{InputGeometry, Rect};
 use partgate::frame::RIGHT_ALIGNED;
 use partgate::score::{Border, Rule};
 use partgate::size::{Size, SizeError};
+use published::PublishedArgs;
 use std::path::PathBuf;
 
 /// Scoring rules by their names on the command line.
@@ -41,6 +44,12 @@ pub(crate) enum Method {
     Gaussian,
     /// Geometric mean of the distances to that and to the bank
     BankGaussian,
+    /// Geometric mean of the distance to the bank and the smallest one to distributions of the places
+    /// around (N-pad): a published method for comparison, for a host
+    NPad,
+    /// How far a cell is from what networks tell by the cells around it, and how distorted it looks
+    /// (Glancing at the Patch): a published method for comparison, for a host
+    Glancing,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -221,6 +230,8 @@ pub(crate) struct MethodArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     partitions: Option<u64>,
     #[command(flatten)]
+    published: PublishedArgs,
+    #[command(flatten)]
     pictures: PictureArgs,
     #[command(flatten)]
     cache: CacheArgs,
@@ -282,7 +293,8 @@ impl MethodArgs {
         self.check_bank()?;
         self.check_sightings()?;
         self.check_network()?;
-        self.check_coverage()
+        self.check_coverage()?;
+        self.check_published()
     }
 
     fn check_bank(&self) -> Result<(), TrainError> {
@@ -298,18 +310,15 @@ impl MethodArgs {
         if self.projection.is_some_and(|p| p > 4096) {
             return refused("--projection: at most 4096 dimensions");
         }
-        if self.principal > 4096 {
-            return refused("--principal: at most 4096 directions");
-        }
         if self.max_bank == 0 {
             return refused("--max-bank 0: a bank needs rows");
         }
         if !(0.0..=2.0).contains(&self.density()) {
             return refused(format!("--density {}: 0 to 2", self.density()));
         }
-        if matches!(self.method, Method::Gaussian) && self.density() > 0.0 {
+        if matches!(self.method, Method::Gaussian | Method::Glancing) && self.density() > 0.0 {
             return refused(
-                "--density is of the bank's rows, which do not count under --method gaussian",
+                "--density is of the bank's rows, which do not count under --method gaussian and glancing",
             );
         }
         Ok(())
@@ -416,9 +425,11 @@ impl MethodArgs {
             Method::PniTwoMap => RuleSpec::of(Rule::PniTwoMap),
             Method::Gaussian => RuleSpec::of(Rule::Gaussian),
             Method::BankGaussian => RuleSpec::of(Rule::BankGaussian),
+            Method::NPad => RuleSpec::of(Rule::NPad),
+            Method::Glancing => RuleSpec::of(Rule::Glancing),
             Method::Coverage => RuleSpec::coverage(share(self.place_lost), share(self.near_lost)),
         };
-        Some(spec.with_density(self.density()))
+        Some(self.with_published(spec.with_density(self.density())))
     }
 
     /// As [`MethodArgs::settings`], for commands that do not choose a size.
@@ -440,6 +451,13 @@ impl MethodArgs {
 
     /// Settings for a product called `name`.
     pub(crate) fn settings(&self, name: &str) -> Result<Settings, TrainError> {
+        if let Some(note) = self.preset_note() {
+            log::info!("{note}");
+        }
+        self.with_preset().own_settings(name)
+    }
+
+    fn own_settings(&self, name: &str) -> Result<Settings, TrainError> {
         self.check()?;
         Ok(Settings {
             name: name.into(),
@@ -462,6 +480,7 @@ impl MethodArgs {
                     .cache
                     .clone()
                     .map(|folder| CacheSettings::new(folder, self.cache.cache_limit)),
+                background: None,
                 variation: self.vary.map(|variation| (variation, self.seed)),
             },
             backbone: self.backbone.clone(),
@@ -470,6 +489,7 @@ impl MethodArgs {
             rule: self.rule(),
             density: self.density(),
             refine: self.refine.map(|switch| matches!(switch, Switch::On)),
+            refine_encoder: self.refine_encoder().cloned(),
             ring: self.ring,
             entries: self.entries(),
             network: self.network(),
@@ -478,7 +498,8 @@ impl MethodArgs {
             bank_ratio: self.bank_ratio,
             min_bank: self.min_bank,
             max_bank: self.max_bank,
-            principal: (self.principal > 0).then_some(self.principal),
+            reduction: self.reduction(),
+            bank: self.bank_kind(),
             projection: self.projection,
             window: self.window,
             sightings: self.sightings,

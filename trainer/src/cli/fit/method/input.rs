@@ -64,16 +64,26 @@ impl MethodArgs {
         Ok(())
     }
 
+    /// What of the input good images decide: the aspect, and the background's colours.
+    pub(crate) fn adapt_input(
+        &self,
+        settings: &mut Settings,
+        images: &GoodImages,
+    ) -> Result<(), TrainError> {
+        if let Some(request) = self.background() {
+            let background = request.learn(images)?;
+            log::info!("background: {}", background.in_words());
+            settings.features.background = Some(background);
+        }
+        self.keep_aspect(settings, images)
+    }
+
     /// Gives `settings`, whose region of interest is known, the input that `images` ask for under
     /// --aspect keep; does nothing without.
     ///
     /// # Errors
     /// [`TrainError::Setting`] where no usable size has their aspect.
-    pub(crate) fn keep_aspect(
-        &self,
-        settings: &mut Settings,
-        images: &GoodImages,
-    ) -> Result<(), TrainError> {
+    fn keep_aspect(&self, settings: &mut Settings, images: &GoodImages) -> Result<(), TrainError> {
         if self.aspect == Aspect::Keep {
             let spec = catalogue::backbone(&settings.backbone)?.spec;
             let multiple_of = spec.input.multiple_of.max(1) as usize;
