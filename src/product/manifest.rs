@@ -343,7 +343,7 @@ pub enum SectionKind {
     Refinement,
     /// Bank rows.
     Bank,
-    /// Scales of an int8 bank.
+    /// Scale of each row of a bank of bytes.
     BankScales,
     /// Radius of each distribution-coreset cell.
     CellRadii,
@@ -399,7 +399,8 @@ impl SectionKind {
     /// The format that brought it, from format 2 on.
     pub(super) fn since(self) -> u32 {
         match self {
-            Self::Scoring
+            Self::BankScales
+            | Self::Scoring
             | Self::RowNeighbours
             | Self::NPadMean
             | Self::NPadFactor

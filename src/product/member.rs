@@ -1,6 +1,7 @@
 //! The data of one member of a product, checked: bank, conditions, networks. An ordinary product has
 //! one member, an ensemble up to three.
 
+mod bank;
 mod encoder;
 mod scoring;
 
@@ -189,25 +190,6 @@ impl<'a> MemberSections<'a> {
         Ok(Some(LinearMap::new(&weights, self.dimensions)))
     }
 
-    fn bank(&self) -> Result<PackedBank, Problem> {
-        let dimensions = self.dimensions;
-        let (section, data) = self.only(SectionKind::Bank, DType::F32)?;
-        if section.shape.len() != 2
-            || section.shape[0] == 0
-            || section.shape[1] != dimensions as u64
-        {
-            return other(format!(
-                "bank of shape {:?}; rows of {dimensions} are needed",
-                section.shape
-            ));
-        }
-        let values = numbers(data, f32::from_le_bytes);
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return other(format!("bank row {} holds {}", at / dimensions, values[at]));
-        }
-        Ok(PackedBank::new(values, dimensions))
-    }
-
     /// Refuses a section that is missing, and one that the method does not use. The three flags are
     /// those of [`needs`].
     fn check_kinds(
@@ -217,6 +199,7 @@ impl<'a> MemberSections<'a> {
     ) -> Result<(), Problem> {
         let gaussian = method.rule.combination().is_some();
         let expected = [
+            (SectionKind::BankScales, self.bank_type() == DType::I8),
             (SectionKind::PositionMask, place),
             (SectionKind::Neighbourhood, likely),
             (SectionKind::Assignment, likely),

@@ -1,6 +1,7 @@
 //! The product bundle `NAME.pgp`: everything needed to inspect one kind of part, in one file.
 
 mod background;
+mod bank;
 mod container;
 mod difference;
 mod earlier;
@@ -15,6 +16,7 @@ mod signing;
 mod words;
 
 pub use background::background_section;
+pub use bank::BankBytes;
 pub use container::{ContainerError, FORMAT, MAX_FILE, SectionBytes, write};
 pub use difference::{Difference, difference};
 pub use golden::{GoldenOutcome, coarse, compare};
@@ -281,11 +283,7 @@ impl Product {
                 manifest.others.len() + 1
             ));
         }
-        for kind in [
-            SectionKind::BankScales,
-            SectionKind::CellRadii,
-            SectionKind::MapConstants,
-        ] {
+        for kind in [SectionKind::CellRadii, SectionKind::MapConstants] {
             // Reserved names: ignoring such a section would score by another method than the fitted
             // one.
             if manifest.sections.iter().any(|s| s.kind == kind) {

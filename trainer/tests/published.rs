@@ -58,6 +58,30 @@ fn n_pad_with_all_its_parts_is_one_bundle_for_any_number_of_threads() {
 }
 
 #[test]
+fn a_bank_of_bytes_is_smaller_and_inspects_as_the_fit_did() {
+    let bench = Bench::new();
+    goods(&bench.at("parts"), 1, 0, 8);
+    let fitted = |run: &str, more: &[&str]| {
+        let bundle = bench.at(run).join("part.pgp");
+        let plain = ["--method", "patchcore"];
+        let all = [&plain[..], &ONE_SPLIT, &SHORT, more].concat();
+        fit(&bench.at("parts"), &bundle, &all).exits(0);
+        (std::fs::metadata(&bundle).expect("bundle").len(), bundle)
+    };
+    let (floats, first) = fitted("1", &[]);
+    let (bytes, second) = fitted("2", &["--bank-type", "int8"]);
+    let (before, after) = (opened(&first), opened(&second));
+    let rows = before.bank().rows() as u64;
+    assert_eq!(rows, after.bank().rows() as u64);
+    let saved = rows * (3 * before.bank().dimensions() as u64 - 4);
+    assert!(floats - bytes >= saved - 256, "{floats} {bytes}");
+    assert_selftest(&after, 4);
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() < 0.05;
+    let (a, b) = (before.bank().values(), after.bank().values());
+    assert!(a != b && a.iter().zip(b).all(near));
+}
+
+#[test]
 fn glancing_travels_in_the_bundle_and_is_the_same_every_time() {
     let bench = Bench::new();
     goods(&bench.at("parts"), 1, 0, 8);

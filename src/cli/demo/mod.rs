@@ -10,7 +10,6 @@ use clap::Args;
 use partgate::frame::{Frame, Pixels};
 use partgate::inspection::{Inspection, Inspector};
 use partgate::network::Placement;
-use partgate::product::Product;
 use partgate::seed::Rng;
 use partgate::simulation::part::{Defect, RenderedPart, Renderer};
 use partgate::verdict::Verdict;

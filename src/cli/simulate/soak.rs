@@ -9,7 +9,6 @@ use crate::cli::terminal::Out;
 use partgate::frame::Frame;
 use partgate::frame::decode;
 use partgate::network::{Placement, Threads};
-use partgate::product::Product;
 use partgate::record::{ImageOptions, LogOptions, Quantiles, RecordOptions, Recorder};
 use partgate::simulation::{
     ComparingInspector, Kind, Picture, Soak, SoakOutcome, rendered_pictures, soak,

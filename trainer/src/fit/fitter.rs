@@ -8,6 +8,7 @@ use super::reduction::FeatureMap;
 use super::settings::{BankKind, Settings};
 use partgate::backbone::Precision;
 use partgate::network::Threads;
+use partgate::product::BankBytes;
 use partgate::score::{Neighbour, PackedBank};
 use partgate::size::Size;
 use rayon::prelude::*;
@@ -110,7 +111,7 @@ impl Fitter<'_> {
                 k_means(self.full(), &candidates, rows, seed, progress);
             return ChosenBank {
                 origins: nearest.iter().map(|&row| row / cells).collect(),
-                bank: PackedBank::new(values, self.features.dimensions),
+                bank: self.as_stored(values),
                 images: images.to_vec(),
             };
         }
@@ -121,9 +122,19 @@ impl Fitter<'_> {
             .collect();
         ChosenBank {
             origins: chosen.iter().map(|&row| row / cells).collect(),
-            bank: PackedBank::new(values, self.features.dimensions),
+            bank: self.as_stored(values),
             images: images.to_vec(),
         }
+    }
+
+    /// The bank of `rows` as the product will hold it.
+    fn as_stored(&self, rows: Vec<f32>) -> PackedBank {
+        let dimensions = self.features.dimensions;
+        let stored = match self.settings.bank_in_bytes {
+            true => BankBytes::of(&rows, dimensions).rows(),
+            false => rows,
+        };
+        PackedBank::new(stored, dimensions)
     }
 
     /// Nearest row of `bank` for every cell of `images`, in their order.

@@ -12,7 +12,8 @@ use super::study::Study;
 use crate::error::TrainError;
 use partgate::lanes::LANES;
 use partgate::product::{
-    Choice, DType, DensityEvidence, Method, NeighbourhoodEvidence, SectionBytes, SectionKind,
+    BankBytes, Choice, DType, DensityEvidence, Method, NeighbourhoodEvidence, SectionBytes,
+    SectionKind,
 };
 use partgate::score::{PositionMask, SightingTable};
 
@@ -68,16 +69,30 @@ pub(super) fn opaque(kind: SectionKind, bytes: &[u8]) -> SectionBytes {
     section(kind, DType::Bytes, &[bytes.len()], bytes.to_vec())
 }
 
-fn bank_sections(file: &BackboneFile, fitted: &FittedBank) -> [SectionBytes; 2] {
+/// The backbone and the bank; `in_bytes` are the rows that were rounded to bytes when they were chosen.
+fn bank_sections(file: &BackboneFile, fitted: &FittedBank, in_bytes: bool) -> Vec<SectionBytes> {
     let bank = &fitted.bank;
-    [
-        opaque(SectionKind::Backbone, &file.onnx),
-        section(
-            SectionKind::Bank,
-            DType::F32,
-            &[bank.rows(), bank.dimensions()],
-            little_endian(bank.values()),
-        ),
+    let shape = [bank.rows(), bank.dimensions()];
+    let backbone = opaque(SectionKind::Backbone, &file.onnx);
+    if !in_bytes {
+        let rows = little_endian(bank.values());
+        return vec![
+            backbone,
+            section(SectionKind::Bank, DType::F32, &shape, rows),
+        ];
+    }
+    let BankBytes { values, scales } = BankBytes::of(bank.values(), bank.dimensions());
+    let rows = values.iter().map(|v| v.to_le_bytes()[0]).collect();
+    let scales = section(
+        SectionKind::BankScales,
+        DType::F32,
+        &shape[..1],
+        little_endian(&scales),
+    );
+    vec![
+        backbone,
+        section(SectionKind::Bank, DType::I8, &shape, rows),
+        scales,
     ]
 }
 
@@ -224,7 +239,7 @@ pub(super) fn member_sections(
     let (fitter, calibration, spec) = (&study.fitter, &study.calibration, taken.spec);
     let (settings, features) = (fitter.settings, &fitter.features);
     let conditions = fitter.conditions(fitted, spec, calibration)?;
-    let mut sections = Vec::from(bank_sections(study.file, fitted));
+    let mut sections = bank_sections(study.file, fitted, settings.bank_in_bytes);
     sections.extend(fitter.map.as_ref().map(|map| {
         let shape = [map.map.from(), map.map.to()];
         let bytes = little_endian(&map.weights);

@@ -93,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) bank_ratio: f64,
     pub(crate) min_bank: usize,
     pub(crate) max_bank: usize,
+    /// Whether the rows of the bank are rounded to bytes with a scale per row.
+    pub(crate) bank_in_bytes: bool,
     /// How feature vectors are made shorter; `None` leaves them.
     pub(crate) reduction: Option<Reduction>,
     /// What the rows of the bank are.

@@ -72,6 +72,12 @@ enum BorderName {
     Inside,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BankType {
+    F32,
+    Int8,
+}
+
 /// Where features are kept between fits.
 #[derive(Args, Clone)]
 struct CacheArgs {
@@ -173,6 +179,10 @@ pub(crate) struct MethodArgs {
     /// Most bank rows; the time a board needs per image grows with it
     #[arg(long, value_name = "ROWS", default_value_t = 4000)]
     max_bank: usize,
+    /// Store bank rows as floats, or as bytes with a scale per row: a quarter of the file. Rows are
+    /// rounded before anything else is fitted, so scores on the board are those of the fit
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    bank_type: BankType,
     /// Reduce features to their N leading principal directions over the good parts before the bank; 0
     /// leaves them
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -498,6 +508,7 @@ impl MethodArgs {
             bank_ratio: self.bank_ratio,
             min_bank: self.min_bank,
             max_bank: self.max_bank,
+            bank_in_bytes: self.bank_type == BankType::Int8,
             reduction: self.reduction(),
             bank: self.bank_kind(),
             projection: self.projection,
