@@ -168,10 +168,11 @@ impl Sizes {
             entries: settings.entries as u64,
             paper,
         };
-        if sizes.sections() > MAX_FILE {
+        let bank = rows * mapped * 4;
+        if bank > MAX_FILE {
             return Err(TrainError::Setting(format!(
-                "a bank of {rows} rows of {mapped} values with what belongs to it takes {} MiB, and a bundle holds {} MiB at most; take a smaller --bank-ratio or --max-bank",
-                sizes.sections() / MIB,
+                "a bank of {rows} rows of {mapped} values takes {} MiB, and a bundle holds {} MiB at most; take a smaller --bank-ratio or --max-bank",
+                bank / MIB,
                 MAX_FILE / MIB
             )));
         }

@@ -105,7 +105,8 @@ impl MethodArgs {
                 own.neighbours
             ));
         }
-        if own.top_pixels == 0 || u64::from(own.top_pixels) > self.size().area() as u64 {
+        let beyond = own.top_pixels as usize > self.size().area().max(1);
+        if own.top_pixels == 0 || beyond {
             return refused(format!(
                 "--top-pixels {}: 1 to the {} pixels of the map",
                 own.top_pixels,
