@@ -516,6 +516,11 @@ impl Product {
         decode_frame(data, &name)
     }
 
+    /// The bytes of the first member's section of this kind; of several the first.
+    pub fn section(&self, kind: SectionKind) -> Option<&[u8]> {
+        self.sections().find(kind, 0).map(|(_, data)| data)
+    }
+
     /// The same product with another manifest (for example new thresholds). Sections are copied byte
     /// for byte; the signature is dropped because it does not fit any more.
     ///

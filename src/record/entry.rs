@@ -313,13 +313,15 @@ pub enum EventKind {
     ChallengeVoid,
     /// Another product was loaded.
     Product,
+    /// A person said what a part really is.
+    Marked,
     /// Anything else that is worth an entry.
     Note,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 18] = [
+    pub const ALL: [EventKind; 19] = [
         EventKind::Start,
         EventKind::Stop,
         EventKind::Ready,
@@ -337,6 +339,7 @@ impl EventKind {
         EventKind::ChallengeFailed,
         EventKind::ChallengeVoid,
         EventKind::Product,
+        EventKind::Marked,
         EventKind::Note,
     ];
 
@@ -360,6 +363,7 @@ impl EventKind {
             EventKind::ChallengeFailed => "challenge_failed",
             EventKind::ChallengeVoid => "challenge_void",
             EventKind::Product => "product",
+            EventKind::Marked => "marked",
             EventKind::Note => "note",
         }
     }

@@ -5,6 +5,7 @@
 
 use super::entry::PartEntry;
 use super::kept::{Index, Name};
+use super::marks::{self, Mark, MarkError};
 use super::wall::Utc;
 use crate::frame::{Frame, Pixels};
 use crate::frame::{PixelFormat, RawFrame};
@@ -235,6 +236,15 @@ impl Images {
         }
     }
 
+    /// Keeps the newest image of this part until a person takes it away. Returns its path below the
+    /// folder of the record.
+    pub fn mark(&mut self, mark: &Mark) -> Result<PathBuf, MarkError> {
+        let name = self.index.newest_of(mark.part);
+        let name = name.ok_or(MarkError::NoPicture(mark.part))?;
+        let (folder, least) = (&self.options.folder, self.options.min_free_bytes);
+        marks::put(folder, &name, mark.kind, least)
+    }
+
     /// To be called a few times per second. Adds images of earlier runs to the index, and removes
     /// images over the quota.
     pub fn tick(&mut self) {
@@ -365,7 +375,7 @@ pub fn encode_png(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
 
 /// Bytes that this program can use on the disk of `folder`, also if the folder does not exist yet.
 /// None if the system does not report it.
-fn free_bytes(folder: &Path) -> Option<u64> {
+pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|p| p.exists())?;
     let there = if there.as_os_str().is_empty() {
         Path::new(".")

@@ -15,6 +15,7 @@ mod images;
 mod kept;
 mod lock;
 mod log;
+mod marks;
 mod metrics;
 mod reader;
 mod recorder;
@@ -35,6 +36,7 @@ pub use images::{
     Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler, encode_png, file_ending,
 };
 pub use lock::{RecordLock, RecordLockError};
+pub use marks::{Mark, MarkError, MarkKind};
 pub use metrics::Metrics;
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};

@@ -4,13 +4,14 @@ use super::drift::{Drift, DriftChange};
 use super::entry::{EventEntry, EventKind, Latencies, PartEntry, ShortText};
 use super::images::{Decode, ImageOptions, Images, Kept};
 use super::log::{EventLog, LogOptions};
+use super::marks::{Mark, MarkError};
 use super::metrics::Metrics;
 use super::wall::Utc;
 use crate::frame::RawFrame;
 use crate::line::gate::PartVerdict;
 use crate::time::{Duration, Instant};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -144,6 +145,21 @@ impl Recorder {
             self.log.sync(now);
         }
         self.show();
+    }
+
+    /// Keeps the picture of a marked part, and notes the mark. Returns the picture's path below the
+    /// folder of the record.
+    ///
+    /// # Errors
+    /// [`MarkError`]; then nothing is noted.
+    pub fn mark(&mut self, mark: &Mark, now: Instant) -> Result<PathBuf, MarkError> {
+        let path = self.images.mark(mark)?;
+        let subject = ShortText::<32>::of(format_args!("part {}", mark.part));
+        let said = mark.said.as_str();
+        let words = format_args!("{}: {}; {said}", mark.kind.name(), path.display());
+        let entry = EventEntry::new(EventKind::Marked, subject.as_str(), words, now);
+        self.event(&entry, now);
+        Ok(path)
     }
 
     /// Counts entries that were lost because the queue to this thread was full.

@@ -21,7 +21,7 @@ pub use ignore::IgnoreMask;
 pub use linear::LinearMap;
 pub(crate) use map::highest;
 pub use map::{MapOperator, ScoreMap};
-pub use nearest::{Neighbour, PackedBank};
+pub use nearest::{Neighbour, PackedBank, distance};
 pub use neighbourhood::{NeighbourhoodForm, NeighbourhoodNetwork, NeighbourhoodShape};
 pub use position::{MaskError, PositionMask};
 pub use rule::Rule;

@@ -79,7 +79,7 @@ use crate::time::{Duration, Instant};
 use activity::ThreadActivity;
 use camera::{CameraQueues, CameraSettings};
 use challenge::Challenge;
-use control::{Control, ControlQueues};
+use control::{Control, ControlQueues, MarkAnswer, MarkRequest, Marks};
 use executor::Observers;
 use gate_thread::{GateQueues, GateThread, Watched};
 use heapless::spsc::{Consumer, Producer};
@@ -263,7 +263,8 @@ impl Station {
             threads.trigger(self.triggers, settings.level_every, ends.trigger)?;
             if let Some(control) = &control {
                 let late = settings.gate.late_output;
-                threads.control(control, self.socket_triggers, late, ends.control)?;
+                let triggers = self.socket_triggers;
+                threads.control(control, triggers, late, ends.control, ends.marks)?;
             }
 
             priority::real_time(priority::GATE);
@@ -355,6 +356,8 @@ struct RecorderEnds<'a> {
     items: Consumer<'a, RecordItem>,
     pictures: Consumer<'a, Picture>,
     free: Producer<'a, RawFrame>,
+    marks: Consumer<'a, MarkRequest>,
+    marked: Producer<'a, MarkAnswer>,
 }
 
 struct InspectorEnds<'a> {
@@ -376,6 +379,7 @@ struct QueueEnds<'a> {
     camera: CameraEnds<'a>,
     trigger: Producer<'a, Arrival>,
     control: Producer<'a, ControlRequest>,
+    marks: Marks<'a>,
     gate: GateQueues<'a>,
 }
 
@@ -388,6 +392,8 @@ impl<'a> QueueEnds<'a> {
         let (words_in, words_out) = queues.words.split();
         let (items_in, items_out) = queues.items.split();
         let (pictures_in, pictures_out) = queues.pictures.split();
+        let (marks_in, marks_out) = queues.marks.split();
+        let (marked_in, marked_out) = queues.marked.split();
         let (free_gate_in, free_gate_out) = queues.free_gate.split();
         let (free_inspector_in, free_inspector_out) = queues.free_inspector.split();
         let (free_recorder_in, free_recorder_out) = queues.free_recorder.split();
@@ -396,6 +402,8 @@ impl<'a> QueueEnds<'a> {
                 items: items_out,
                 pictures: pictures_out,
                 free: free_recorder_in,
+                marks: marks_out,
+                marked: marked_in,
             },
             inspector: InspectorEnds {
                 jobs: jobs_out,
@@ -409,6 +417,7 @@ impl<'a> QueueEnds<'a> {
             },
             trigger: arrivals_in,
             control: words_in,
+            marks: Marks::new(marks_in, marked_out),
             gate: GateQueues {
                 arrivals: arrivals_out,
                 camera: camera_out,
@@ -442,6 +451,8 @@ impl<'scope> Threads<'scope, '_> {
             items: ends.items,
             pictures: ends.pictures,
             free: ends.free,
+            marks: ends.marks,
+            marked: ends.marked,
             lost: &shared.entries_lost,
             latch,
             alarm: &shared.alarm,
@@ -531,6 +542,7 @@ impl<'scope> Threads<'scope, '_> {
         triggers: bool,
         late: Duration,
         words: Producer<'scope, ControlRequest>,
+        marks: Marks<'scope>,
     ) -> Result<Thread, StationError> {
         let (shared, stop) = (self.shared, self.stop);
         let ends = ControlQueues {
@@ -538,6 +550,7 @@ impl<'scope> Threads<'scope, '_> {
             gate: self.gate.clone(),
             flash: &shared.flash,
             metrics: shared.metrics.clone(),
+            marks,
             triggers,
             late,
             last: Instant(0),

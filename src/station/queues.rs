@@ -1,6 +1,7 @@
 //! Queues between the threads of a running line: fixed capacity, one writer and one reader each,
 //! without locks.
 
+use super::control::{MarkAnswer, MarkRequest};
 use super::inspector::{Inspected, InspectorError};
 use crate::frame::RawFrame;
 use crate::line::devices::{DeviceError, Edge};
@@ -88,6 +89,8 @@ pub(super) struct Queues {
     pub(super) words: Queue<ControlRequest, 128>,
     pub(super) items: Queue<RecordItem, 2048>,
     pub(super) pictures: Queue<Picture, 8>,
+    pub(super) marks: Queue<MarkRequest, 8>,
+    pub(super) marked: Queue<MarkAnswer, 8>,
     /// Free frames, from each thread at which the way of a frame can end.
     pub(super) free_gate: Queue<RawFrame, 32>,
     pub(super) free_inspector: Queue<RawFrame, 32>,

@@ -59,6 +59,12 @@ impl Place {
             },
         }
     }
+
+    /// The store, which nobody else changes until both values are dropped.
+    fn take(&self) -> Result<(Store<Folder>, StoreLock), Failure> {
+        let config = self.config()?;
+        take(&self.folder(config.as_ref())?)
+    }
 }
 
 /// What a command accepts besides production keys.
@@ -94,13 +100,16 @@ pub(crate) struct By {
 
 impl By {
     fn who(&self) -> Who {
-        let user = || {
-            let names = ["SUDO_USER", "USER", "LOGNAME"];
-            names.into_iter().find_map(|name| std::env::var(name).ok())
-        };
-        let number = || format!("user {}", rustix_uid());
-        Who::now(self.by.clone().or_else(user).unwrap_or_else(number))
+        Who::now(user(self.by.as_ref()))
     }
+}
+
+/// The name that was given, or that of the user.
+pub(crate) fn user(given: Option<&String>) -> String {
+    let names = ["SUDO_USER", "USER", "LOGNAME"];
+    let user = || names.into_iter().find_map(|name| std::env::var(name).ok());
+    let number = || format!("user {}", rustix_uid());
+    given.cloned().or_else(user).unwrap_or_else(number)
 }
 
 /// The user's number; the program asks the kernel, because a name can be anything.

@@ -1,6 +1,5 @@
 //! A fitted member as sections of a bundle, with the method that its manifest states.
 
-use super::catalogue::BackboneFile;
 use super::conditions::RuleConditions;
 use super::density;
 use super::fitted_bank::{FittedBank, NetworkFile, missing};
@@ -13,7 +12,7 @@ use partgate::lanes::LANES;
 use partgate::product::{
     Choice, DType, DensityEvidence, Method, NeighbourhoodEvidence, SectionBytes, SectionKind,
 };
-use partgate::score::{PositionMask, SightingTable};
+use partgate::score::{PackedBank, PositionMask, SightingTable};
 
 /// Sections of one member, as those of a first member, and its method.
 pub(super) struct MemberSections {
@@ -67,17 +66,22 @@ pub(super) fn opaque(kind: SectionKind, bytes: &[u8]) -> SectionBytes {
     section(kind, DType::Bytes, &[bytes.len()], bytes.to_vec())
 }
 
-fn bank_sections(file: &BackboneFile, fitted: &FittedBank) -> [SectionBytes; 2] {
-    let bank = &fitted.bank;
-    [
-        opaque(SectionKind::Backbone, &file.onnx),
-        section(
-            SectionKind::Bank,
-            DType::F32,
-            &[bank.rows(), bank.dimensions()],
-            little_endian(bank.values()),
-        ),
-    ]
+pub(super) fn bank_section(bank: &PackedBank) -> SectionBytes {
+    section(
+        SectionKind::Bank,
+        DType::F32,
+        &[bank.rows(), bank.dimensions()],
+        little_endian(bank.values()),
+    )
+}
+
+pub(super) fn row_scale_section(factors: &[f32]) -> SectionBytes {
+    section(
+        SectionKind::RowScale,
+        DType::F32,
+        &[factors.len()],
+        little_endian(factors),
+    )
 }
 
 pub(super) fn mask_section(mask: &PositionMask) -> SectionBytes {
@@ -121,15 +125,19 @@ pub(super) fn gaussian_sections(model: &GaussianModel) -> [SectionBytes; 3] {
     ]
 }
 
+pub(super) fn assignment_section(assignment: &[u16]) -> SectionBytes {
+    section(
+        SectionKind::Assignment,
+        DType::U16,
+        &[assignment.len()],
+        bytes_u16(assignment),
+    )
+}
+
 pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
     [
         opaque(SectionKind::Neighbourhood, onnx),
-        section(
-            SectionKind::Assignment,
-            DType::U16,
-            &[assignment.len()],
-            bytes_u16(assignment),
-        ),
+        assignment_section(assignment),
     ]
 }
 
@@ -156,10 +164,10 @@ fn neighbourhood_evidence(
     })
 }
 
-fn density_evidence(factors: &[f32], spec: RuleSpec) -> DensityEvidence {
+pub(super) fn density_evidence(factors: &[f32], power: f32) -> DensityEvidence {
     DensityEvidence {
         neighbours: density::NEIGHBOURS as u32,
-        power: spec.density,
+        power,
         factors: [
             factors.iter().copied().fold(f32::INFINITY, f32::min),
             factors.iter().copied().fold(0.0, f32::max),
@@ -176,7 +184,10 @@ pub(super) fn member_sections(
     let (fitter, calibration, spec) = (&study.fitter, &study.calibration, taken.spec);
     let (settings, features) = (fitter.settings, &fitter.features);
     let conditions = fitter.conditions(fitted, spec, calibration)?;
-    let mut sections = Vec::from(bank_sections(study.file, fitted));
+    let mut sections = vec![
+        opaque(SectionKind::Backbone, &study.file.onnx),
+        bank_section(&fitted.bank),
+    ];
     sections.extend(fitter.principal.as_ref().map(|principal| {
         let shape = [principal.map.from(), principal.map.to()];
         let bytes = little_endian(&principal.weights);
@@ -199,13 +210,8 @@ pub(super) fn member_sections(
     }
     let mut density = None;
     if let Some(factors) = fitted.row_scale(spec)? {
-        sections.push(section(
-            SectionKind::RowScale,
-            DType::F32,
-            &[factors.len()],
-            little_endian(&factors),
-        ));
-        density = Some(density_evidence(&factors, spec));
+        sections.push(row_scale_section(&factors));
+        density = Some(density_evidence(&factors, spec.density));
     }
     if let Some(refined) = taken.refined {
         sections.push(opaque(SectionKind::Refinement, &refined.onnx));
