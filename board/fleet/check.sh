@@ -5,6 +5,7 @@
 #
 #   board/fleet/check.sh                  builds the release programs
 #   board/fleet/check.sh --programs DIR   takes partgate and partgate-train from there
+#   board/fleet/check.sh --product FILE   takes this bundle instead of a fit
 #
 # One board refuses on purpose and must stay as it was. One connection is cut in the middle of the copy,
 # one is silent as after a pulled cable, and one copy is interrupted here. All must go on where they
@@ -20,10 +21,11 @@ fail() {
     exit 1
 }
 
-programs=""
+programs="" product=""
 while [ $# -gt 0 ]; do
     case $1 in
         --programs) programs=$(realpath -e "${2:-}") || fail "--programs: no such folder" ; shift 2 ;;
+        --product) product=$(realpath -e "${2:-}") || fail "--product: no such file" ; shift 2 ;;
         *) fail "unknown argument $1; the head of this file has the usage" ;;
     esac
 done
@@ -53,15 +55,18 @@ trainer() {
     timeout 100 "$programs/partgate-train" "$@"
 }
 
-# The product: its bank is large.
-echo "product: a fit of rendered parts"
-timeout 60 "$programs/partgate" render "$work/set" --seed 1 --train 20 --test 0 --per-defect 0 --quiet >/dev/null
 trainer keygen plant-7 --out "$work" >/dev/null
-trainer fit "$work/set" -o "$work/lid.pgp" --name lid --method patchcore --size 256 \
-    --bank-ratio 0.9 --min-bank 8000 --max-bank 16000 --goldens 1 --seed 1 >"$work/fit.txt" 2>&1 || {
-    cat "$work/fit.txt" >&2
-    fail "the fit failed"
-}
+if [ -n "$product" ]; then
+    cp "$product" "$work/lid.pgp"
+else
+    echo "product: a fit of rendered parts, large by its Gaussians"
+    timeout 60 "$programs/partgate" render "$work/set" --seed 1 --train 16 --test 0 --per-defect 0 --quiet >/dev/null
+    trainer fit "$work/set" -o "$work/lid.pgp" --name lid --method bank-gaussian --size 384 \
+        --max-bank 512 --folds 2 --goldens 8 --seed 1 >"$work/fit.txt" 2>&1 || {
+        cat "$work/fit.txt" >&2
+        fail "the fit failed"
+    }
+fi
 trainer sign "$work/lid.pgp" --key "$work/plant-7.secret" --revision 1 >/dev/null
 product=$work/lid.pgp
 bytes=$(stat -c %s "$product")

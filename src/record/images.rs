@@ -4,6 +4,7 @@
 //! depends on it.
 
 use super::entry::PartEntry;
+use super::free_bytes::free_bytes;
 use super::kept::{Index, Name};
 use super::marks::{self, Mark, MarkError};
 use super::wall::Utc;
@@ -371,19 +372,6 @@ pub fn encode_png(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
         Pixels::Gray16(v) => encoder.write_image(&native(v), width, height, L16),
         Pixels::Rgb16(v) => encoder.write_image(&native(v), width, height, Rgb16),
     }
-}
-
-/// Bytes that this program can use on the disk of `folder`, also if the folder does not exist yet.
-/// None if the system does not report it.
-pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
-    let there = folder.ancestors().find(|p| p.exists())?;
-    let there = if there.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        there
-    };
-    let stat = rustix::fs::statvfs(there).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Writes the whole file or nothing: it is written under another name first. Returns the name that

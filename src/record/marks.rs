@@ -2,7 +2,7 @@
 //! until a person takes it away.
 
 use super::entry::ShortText;
-use super::images::free_bytes;
+use super::free_bytes::free_bytes;
 use super::kept::Name;
 use std::fs;
 use std::io::{self, ErrorKind};

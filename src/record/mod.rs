@@ -10,6 +10,7 @@ mod challenge;
 mod counter;
 mod drift;
 mod entry;
+mod free_bytes;
 mod histogram;
 mod images;
 mod kept;

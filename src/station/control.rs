@@ -8,7 +8,7 @@
 
 mod marks;
 
-pub(super) use marks::{MarkAnswer, MarkRequest, Marks};
+pub(super) use marks::Marks;
 
 use super::activity;
 use super::queues::ControlRequest;
@@ -495,6 +495,7 @@ pub fn ask(path: &Path, command: &str) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::station::queues::{MarkAnswer, MarkRequest};
 
     fn marks_of<'a>(
         requests: &'a mut heapless::spsc::Queue<MarkRequest, 8>,

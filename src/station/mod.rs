@@ -79,12 +79,15 @@ use crate::time::{Duration, Instant};
 use activity::ThreadActivity;
 use camera::{CameraQueues, CameraSettings};
 use challenge::Challenge;
-use control::{Control, ControlQueues, MarkAnswer, MarkRequest, Marks};
+use control::{Control, ControlQueues, Marks};
 use executor::Observers;
 use gate_thread::{GateQueues, GateThread, Watched};
 use heapless::spsc::{Consumer, Producer};
 use inference::InspectorQueues;
-use queues::{Answer, Arrival, ControlRequest, FromCamera, Job, Picture, Queues, RecordItem};
+use queues::{
+    Answer, Arrival, ControlRequest, FromCamera, Job, MarkAnswer, MarkRequest, Picture, Queues,
+    RecordItem,
+};
 use recording::RecorderQueues;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

@@ -1,12 +1,11 @@
 //! Queues between the threads of a running line: fixed capacity, one writer and one reader each,
 //! without locks.
 
-use super::control::{MarkAnswer, MarkRequest};
 use super::inspector::{Inspected, InspectorError};
 use crate::frame::RawFrame;
 use crate::line::devices::{DeviceError, Edge};
 use crate::line::gate::{Fault, PartId};
-use crate::record::{EventEntry, PartEntry};
+use crate::record::{EventEntry, Mark, PartEntry, ShortText};
 use crate::time::{Duration, Instant};
 use heapless::spsc::Queue;
 
@@ -77,6 +76,20 @@ pub(super) enum RecordItem {
 pub(super) struct Picture {
     pub(super) part: PartId,
     pub(super) frame: RawFrame,
+}
+
+/// A mark on its way to the recorder, with the number by which its answer is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MarkRequest {
+    pub(super) number: u64,
+    pub(super) mark: Mark,
+}
+
+/// What the recorder did: the picture's path, or why there is none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MarkAnswer {
+    pub(super) number: u64,
+    pub(super) outcome: Result<ShortText<96>, ShortText<224>>,
 }
 
 /// All queues. They live as long as the line.

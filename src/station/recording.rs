@@ -1,9 +1,8 @@
 //! The recorder thread. It can be slow and the disk can be full: no other thread waits for it.
 
 use super::activity::ActivityStamp;
-use super::control::{MarkAnswer, MarkRequest};
 use super::latch::AlarmLatch;
-use super::queues::{Picture, RecordItem};
+use super::queues::{MarkAnswer, MarkRequest, Picture, RecordItem};
 use crate::clock;
 use crate::frame::RawFrame;
 use crate::line::devices::LatchedAlarm;

@@ -144,10 +144,8 @@ fn heals(more: &[&str]) {
 fn rejected_good_parts_pass_afterwards_under_each_rule() {
     heals(&[]);
     heals(&["--density", "1"]);
-    for rule in ["position", "bank-gaussian"] {
-        heals(&["--method", rule]);
-    }
-    for rule in ["neighbourhood", "pni", "pni-two-map", "coverage"] {
+    heals(&["--method", "bank-gaussian"]);
+    for rule in ["pni", "pni-two-map", "coverage"] {
         heals(&[&["--method", rule], &SHORT[..]].concat());
     }
 }
@@ -165,9 +163,6 @@ fn what_the_bundle_cannot_answer_is_refused() {
 #[test]
 fn a_marked_defect_that_passes_is_refused_and_says_what_it_would_cost() {
     let shop = Shop::new(&[]);
-    // The stickers are taken for defects too, as somebody might who has not looked.
-    let text = shop.at("good");
-    shop.amend(&["--defects", &text]).exits(2);
     let other = shop.bench.at("passing");
     stickers(&other, 300, 1);
     let (old, goods) = (shop.at("old.pgp"), shop.at("good"));

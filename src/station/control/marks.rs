@@ -3,26 +3,13 @@
 
 use super::error;
 use crate::record::{Mark, MarkKind, ShortText};
+use crate::station::queues::{MarkAnswer, MarkRequest};
 use heapless::Deque;
 use heapless::spsc::{Consumer, Producer};
 use serde_json::{Value, json};
 
 /// Answers that wait for somebody who asks.
 const HELD: usize = 8;
-
-/// A mark on its way to the recorder, with the number by which its answer is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::station) struct MarkRequest {
-    pub(in crate::station) number: u64,
-    pub(in crate::station) mark: Mark,
-}
-
-/// What the recorder did: the picture's path, or why there is none.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::station) struct MarkAnswer {
-    pub(in crate::station) number: u64,
-    pub(in crate::station) outcome: Result<ShortText<96>, ShortText<224>>,
-}
 
 /// The control thread's side of the marks.
 pub(in crate::station) struct Marks<'a> {
