@@ -341,6 +341,25 @@ fn with_checks(
     Ok(inspector)
 }
 
+/// The product in logs and metrics. Lets `inspector` take the threshold that was set on this board:
+/// after the golden images, whose verdicts are those of the product's own.
+fn labelled(
+    product: &Product,
+    origin: &Origin,
+    unknown: Option<f32>,
+    inspector: &mut Inspector,
+) -> ProductLabel {
+    let manifest = product.manifest();
+    let label = ProductLabel::new(&manifest.name, &product.digest().to_hex())
+        .of_origin(&origin.to_string(), origin.is_proven());
+    let Some(unknown) = unknown else {
+        return label;
+    };
+    inspector.set_thresholds(manifest.thresholds.with_unknown(unknown));
+    log::warn!("UNKNOWN above {unknown}, as set on this board");
+    label.with_threshold(unknown)
+}
+
 /// The vision process.
 fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     // The kernel named the process after the link that started it.
@@ -359,20 +378,19 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     let _alone = record_alone(config)?;
     let (product, origin) = open_product(config, bundle)?;
     let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
-    let (inspector, self_test_passed) = load_inspector(config, &product, &threads)?;
+    let (mut inspector, self_test_passed) = load_inspector(config, &product, &threads)?;
     // In a store there may be another product, which is better than a line that is never ready.
     if !self_test_passed && matches!(config.product, ProductPlace::Store(_)) {
         return Ok(Code::Parity);
     }
     let digest = product.digest();
-    let label = ProductLabel::new(&product.manifest().name, &digest.to_hex())
-        .of_origin(&origin.to_string(), origin.is_proven());
+    let label = labelled(&product, &origin, handover.unknown, &mut inspector);
     let metrics = Arc::new(station::metrics());
-    let watch = StoreWatch::new(&config.product, &digest, metrics.clone());
+    let watch = StoreWatch::new(&config.product, &digest, handover.unknown, metrics.clone());
     metrics.set_product(label);
     let (recorder, sampler) = recorder(config, &product, &metrics)?;
     let server = metrics_server(config, &metrics)?;
-    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let ng_threshold = inspector.thresholds().ng.threshold;
     let triggers = trigger_source(config)?;
     let inspector = with_checks(config, product, inspector)?;
     let latch = AlarmLatch::new(&config.record.folder);

@@ -47,6 +47,8 @@ struct PartLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a Path>,
 }
 
@@ -124,6 +126,7 @@ impl Recorder {
             product: entry.product.name.as_str(),
             digest: entry.product.digest.as_str(),
             origin: entry.product.unproven(),
+            set: entry.product.set_threshold(),
             image,
         };
         self.log.append(&line, now);

@@ -397,6 +397,7 @@ impl ControlQueues<'_> {
                 "name": product.name.as_str(),
                 "digest": product.digest.as_str(),
                 "origin": product.origin.as_str(),
+                "set": product.set_threshold(),
             },
             "faults": metrics.faults().collect::<Vec<_>>(),
             "alarms": metrics.alarms().collect::<Vec<_>>(),

@@ -18,6 +18,8 @@ const NOTE: Duration = Duration::from_millis(10_000);
 pub struct StoreWatch {
     settings: StoreSettings,
     digest: String,
+    /// The UNKNOWN threshold that was set on this board.
+    unknown: Option<f32>,
     metrics: Arc<Metrics>,
     switch: Arc<AtomicBool>,
     /// What the metrics showed when the counts last went to the disk.
@@ -37,13 +39,19 @@ struct Counts {
 
 impl StoreWatch {
     /// For a line with this product; None if it does not run what is in a store.
-    pub fn new(place: &ProductPlace, digest: &blake3::Hash, metrics: Arc<Metrics>) -> Option<Self> {
+    pub fn new(
+        place: &ProductPlace,
+        digest: &blake3::Hash,
+        unknown: Option<f32>,
+        metrics: Arc<Metrics>,
+    ) -> Option<Self> {
         let ProductPlace::Store(settings) = place else {
             return None;
         };
         Some(Self {
             settings: settings.clone(),
             digest: digest.to_hex().to_string(),
+            unknown,
             metrics,
             switch: Arc::new(AtomicBool::new(false)),
             noted: Counts::default(),
@@ -102,8 +110,9 @@ impl StoreWatch {
     }
 
     fn is_ours(&self, state: &State) -> bool {
-        let active = state.active();
-        active.is_some_and(|(_, held)| held.identity.digest == self.digest)
+        state.active().is_some_and(|(_, held)| {
+            held.identity.digest == self.digest && held.unknown == self.unknown
+        })
     }
 
     fn counts(&self) -> Counts {

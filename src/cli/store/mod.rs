@@ -1,12 +1,14 @@
-//! The commands on the store: `install`, `confirm`, `rollback`, `store`, `history`.
+//! The commands on the store: `install`, `confirm`, `rollback`, `threshold`, `store`, `history`.
 
 mod install;
 mod show;
+mod threshold;
 mod trial;
 
 pub(super) use install::Arguments as InstallArguments;
 pub(super) use install::run as install;
 pub(super) use show::{HistoryArguments, StoreArguments, history, store};
+pub(super) use threshold::{ThresholdArguments, threshold};
 pub(super) use trial::{ConfirmArguments, RollbackArguments, confirm, rollback};
 
 use super::failure::Failure;
