@@ -422,7 +422,7 @@ mod tests {
     fn what_the_gate_makes_is_copied() {
         copied::<PartEntry>();
         copied::<EventEntry>();
-        assert!(size_of::<PartEntry>() <= 320, "{}", size_of::<PartEntry>());
+        assert!(size_of::<PartEntry>() <= 336, "{}", size_of::<PartEntry>());
         assert!(size_of::<EventEntry>() <= 320);
     }
 
