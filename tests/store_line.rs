@@ -408,3 +408,30 @@ fn a_threshold_is_set_and_restored_within_what_the_bundle_allows() {
         .exits(3)
         .tells("only members of the group no-such-group");
 }
+
+#[test]
+fn a_product_on_trial_that_is_too_slow_for_its_line_is_given_up_at_the_start() {
+    let board = Board::new("");
+    let first = board.install(3);
+    board.confirm();
+    board.smuggle(&revision(4, &board.key));
+    // The gate leaves 1 ms: another line than the one that it was installed for.
+    let file = board.plant.at("line.toml");
+    let config = std::fs::read_to_string(&file).expect("read");
+    let quick = config.replace("after_ms = 2000", "after_ms = 261");
+    assert_ne!(quick, config);
+    std::fs::write(&file, quick).expect("write");
+    let running = board.plant.start();
+    let returned = board.await_event("returned");
+    assert!(
+        returned["why"].as_str().expect("said").contains("too slow"),
+        "{returned}"
+    );
+    // A confirmed one runs, and says so.
+    await_product(&running, &first);
+    running.stop();
+    let printed = board.plant.printed();
+    let said = printed.matches("too slow for this line: a part takes");
+    assert_eq!(said.count(), 2, "{printed}");
+    assert!(printed.contains("parts with a late verdict are rejected"));
+}

@@ -25,9 +25,9 @@ use partgate::station;
 use partgate::station::keepalive::Keepalive;
 use partgate::station::{
     AlarmLatch, End, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
-    SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, VisionEnd,
-    choose, controller_settings, give_up, inputs, note_restart, open_accepted, outputs,
-    safe_outputs, sanity, source, standing_at_start, supervise,
+    SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, Unproven,
+    VisionEnd, choose, controller_settings, give_up, in_time, inputs, note_restart, open_accepted,
+    outputs, safe_outputs, sanity, source, standing_at_start, supervise,
 };
 use partgate::store::{Folder, Store};
 use std::os::unix::process::CommandExt;
@@ -164,7 +164,9 @@ fn goes_on(config: &LineConfig, given: &mut SealedFiles, end: End) -> bool {
                     "failed parity: the product does not score here as it did in the fit"
                 }
                 c if c == Code::Bundle as i32 => "failed start: the bundle cannot be used here",
-                _ => "failed start: the product does not fit this line's configuration",
+                _ => {
+                    "failed start: the product does not fit this line's configuration or is too slow for it"
+                }
             };
             let whose_fault = code != Code::Input as i32 || on_trial(config);
             whose_fault && given.digest().is_some_and(|d| give_up(config, &d, why))
@@ -341,6 +343,30 @@ fn with_checks(
     Ok(inspector)
 }
 
+/// Whether the line starts with a product as fast as it is here. One on trial must be in time. Another
+/// one runs: parts whose verdict is late are rejected, and the alarm on rejects is raised.
+fn in_time_here(
+    config: &LineConfig,
+    product: &Product,
+    inspector: &mut Inspector,
+) -> Result<bool, Failure> {
+    let slow = match in_time(product, config, inspector) {
+        Ok(()) => return Ok(true),
+        Err(slow @ Unproven::Slow { .. }) => slow,
+        Err(other) => return Err(Failure::bundle(other)),
+    };
+    let trial = on_trial(config);
+    if trial {
+        log::error!("{}: {slow}", product.origin());
+    } else {
+        log::warn!(
+            "{}: {slow}; parts with a late verdict are rejected",
+            product.origin()
+        );
+    }
+    Ok(!trial)
+}
+
 /// The product in logs and metrics. Lets `inspector` take the threshold that was set on this board:
 /// after the golden images, whose verdicts are those of the product's own.
 fn labelled(
@@ -382,6 +408,9 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     // In a store there may be another product, which is better than a line that is never ready.
     if !self_test_passed && matches!(config.product, ProductPlace::Store(_)) {
         return Ok(Code::Parity);
+    }
+    if !in_time_here(config, &product, &mut inspector)? {
+        return Ok(Code::Input);
     }
     let digest = product.digest();
     let label = labelled(&product, &origin, handover.unknown, &mut inspector);

@@ -59,7 +59,7 @@ pub use inspector::{Inspected, InspectorError, PartInspector, ProductInspector};
 pub use latch::{AlarmLatch, standing_at_start};
 pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
-pub use proof::{Proof, Unproven, prove};
+pub use proof::{Proof, Unproven, in_time, prove};
 pub use sealed_files::{Changes, Received, SealedFiles, SealedFilesError};
 pub use store_watch::StoreWatch;
 pub use supervisor::{End, START_LIMIT, Supervision, SupervisorError, supervise};
