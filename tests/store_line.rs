@@ -435,3 +435,39 @@ fn a_product_on_trial_that_is_too_slow_for_its_line_is_given_up_at_the_start() {
     assert_eq!(said.count(), 2, "{printed}");
     assert!(printed.contains("parts with a late verdict are rejected"));
 }
+
+#[test]
+fn the_boards_own_health_check_decides_about_a_trial() {
+    let board = Board::new("health = \"health\"\nconfirm_after_parts = 1");
+    let script = |text: &str| {
+        let file = board.plant.at("health");
+        std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("write");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, mode).expect("mode");
+    };
+    // Well, but not at once: a good part alone does not confirm.
+    script("while [ ! -e well ]; do sleep 0.1; done");
+    let first = board.install(3);
+    let running = board.plant.start();
+    running.await_clear();
+    await_product(&running, &first);
+    board.plant.trigger();
+    running.await_status("a part", |s| s["passed"] == 1);
+    clock::sleep(Duration::from_millis(1500));
+    assert_eq!(board.state()["a"]["state"], "trial");
+    std::fs::write(board.plant.at("well"), b"").expect("write");
+    board.await_event("confirmed");
+    // Not well with the next one.
+    script("echo the PLC does not answer >&2; exit 7");
+    let second = board.install(4);
+    let returned = board.await_event("returned");
+    let why = returned["why"].as_str().expect("said");
+    assert!(
+        why.contains("health") && why.ends_with("ended with 7"),
+        "{returned}"
+    );
+    assert_eq!(returned["digest"].as_str().expect("a digest")[..16], second);
+    await_product(&running, &first);
+    running.stop();
+    assert!(board.plant.printed().contains("the PLC does not answer"));
+}

@@ -33,6 +33,7 @@ mod devices;
 mod executor;
 mod gate_thread;
 mod handover;
+mod health;
 mod inference;
 mod inspector;
 pub mod keepalive;

@@ -23,6 +23,8 @@ section! {
         trial_time: Duration = "trial_hours", hours(0.01..=744.0), default 24;
         /// Starts in a row without a ready line after which the board returns.
         trial_starts: u32 = "trial_starts", whole(1..=100, "starts"), default 3;
+        /// A program that says by its exit code whether the board is well with a product on trial.
+        health: PathBuf = "health", path("a program"), optional "no other check";
         /// The group whose members may set a threshold on this board.
         threshold_group: String = "threshold_group", text("the name of a group"),
             optional "whoever may write into the store";
