@@ -311,6 +311,17 @@ fn with_evidence(low: f32, key: &SecretKeyFile) -> Vec<u8> {
     sign(bytes.expect("written"), key).expect("signed")
 }
 
+/// With a group in the configuration only its members set a threshold.
+fn only_members_may(board: &Board, set_to: &str) {
+    let config = std::fs::read_to_string(board.plant.at("line.toml")).expect("read");
+    let config = config.replace("[store]", "[store]\nthreshold_group = \"no-such-group\"");
+    std::fs::write(board.plant.at("line.toml"), config).expect("write");
+    board
+        .threshold(&["set", set_to, "--reason", "a try"])
+        .exits(3)
+        .tells("only members of the group no-such-group");
+}
+
 #[test]
 fn a_threshold_is_set_and_restored_within_what_the_bundle_allows() {
     let board = Board::new("");
@@ -399,14 +410,7 @@ fn a_threshold_is_set_and_restored_within_what_the_bundle_allows() {
             .ends_with("scratches pass")
     );
     assert_eq!(last[1]["event"], "threshold-restored");
-    // Only members of the group.
-    let config = std::fs::read_to_string(board.plant.at("line.toml")).expect("read");
-    let config = config.replace("[store]", "[store]\nthreshold_group = \"no-such-group\"");
-    std::fs::write(board.plant.at("line.toml"), config).expect("write");
-    board
-        .threshold(&["set", &set_to, "--reason", "a try"])
-        .exits(3)
-        .tells("only members of the group no-such-group");
+    only_members_may(&board, &set_to);
 }
 
 #[test]
