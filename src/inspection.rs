@@ -397,7 +397,12 @@ impl Inspector {
         &self.pipelines[0].features
     }
 
-    /// The product's thresholds.
+    /// Takes other thresholds from now on.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    /// The thresholds that it inspects by.
     pub fn thresholds(&self) -> &Thresholds {
         &self.thresholds
     }

@@ -121,6 +121,21 @@ impl Thresholds {
         }
     }
 
+    /// The same with another lower threshold, which a board sets. A score above it is not OK; NG begins
+    /// no lower than that.
+    #[must_use]
+    pub fn with_unknown(&self, unknown: f32) -> Self {
+        let note = |which: &str| format!("{which} as set on this board");
+        Self {
+            unknown: Bound::by_hand(unknown, note("UNKNOWN")),
+            ng: if self.ng.threshold < unknown {
+                Bound::by_hand(unknown, note("NG"))
+            } else {
+                self.ng.clone()
+            },
+        }
+    }
+
     /// The verdict for `score`. A score that is not a finite number is UNKNOWN, never OK.
     pub fn verdict(&self, score: f32) -> Verdict {
         if !score.is_finite() {
@@ -158,6 +173,16 @@ mod tests {
             let verdict = t.verdict(score);
             prop_assert_eq!(verdict == Verdict::Ok, score.is_finite() && score <= a.min(b));
             prop_assert_eq!(verdict == Verdict::Ng, score.is_finite() && score > a.max(b));
+        }
+    }
+
+    #[test]
+    fn a_threshold_of_a_board_keeps_the_order() {
+        let t = thresholds(1.0, 2.0);
+        for (unknown, ng) in [(0.5, 2.0), (2.0, 2.0), (3.0, 3.0)] {
+            let set = t.with_unknown(unknown);
+            assert!(set.check().is_ok());
+            assert_eq!((set.unknown.threshold, set.ng.threshold), (unknown, ng));
         }
     }
 

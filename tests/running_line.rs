@@ -9,6 +9,8 @@ mod alarms;
 mod bundle;
 mod command;
 mod line;
+#[path = "running_line/marks.rs"]
+mod marks;
 
 use alarms::kill_vision;
 use command::{Ran, program, text};

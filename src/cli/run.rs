@@ -25,9 +25,9 @@ use partgate::station;
 use partgate::station::keepalive::Keepalive;
 use partgate::station::{
     AlarmLatch, End, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
-    SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, VisionEnd,
-    choose, controller_settings, give_up, inputs, note_restart, open_accepted, outputs,
-    safe_outputs, sanity, source, standing_at_start, supervise,
+    SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, Unproven,
+    VisionEnd, choose, controller_settings, give_up, in_time, inputs, note_restart, open_accepted,
+    outputs, safe_outputs, sanity, source, standing_at_start, supervise,
 };
 use partgate::store::{Folder, Store};
 use std::os::unix::process::CommandExt;
@@ -164,7 +164,9 @@ fn goes_on(config: &LineConfig, given: &mut SealedFiles, end: End) -> bool {
                     "failed parity: the product does not score here as it did in the fit"
                 }
                 c if c == Code::Bundle as i32 => "failed start: the bundle cannot be used here",
-                _ => "failed start: the product does not fit this line's configuration",
+                _ => {
+                    "failed start: the product does not fit this line's configuration or is too slow for it"
+                }
             };
             let whose_fault = code != Code::Input as i32 || on_trial(config);
             whose_fault && given.digest().is_some_and(|d| give_up(config, &d, why))
@@ -341,6 +343,49 @@ fn with_checks(
     Ok(inspector)
 }
 
+/// Whether the line starts with a product as fast as it is here. One on trial must be in time. Another
+/// one runs: parts whose verdict is late are rejected, and the alarm on rejects is raised.
+fn in_time_here(
+    config: &LineConfig,
+    product: &Product,
+    inspector: &mut Inspector,
+) -> Result<bool, Failure> {
+    let slow = match in_time(product, config, inspector) {
+        Ok(()) => return Ok(true),
+        Err(slow @ Unproven::Slow { .. }) => slow,
+        Err(other) => return Err(Failure::bundle(other)),
+    };
+    let trial = on_trial(config);
+    if trial {
+        log::error!("{}: {slow}", product.origin());
+    } else {
+        log::warn!(
+            "{}: {slow}; parts with a late verdict are rejected",
+            product.origin()
+        );
+    }
+    Ok(!trial)
+}
+
+/// The product in logs and metrics. Lets `inspector` take the threshold that was set on this board:
+/// after the golden images, whose verdicts are those of the product's own.
+fn labelled(
+    product: &Product,
+    origin: &Origin,
+    unknown: Option<f32>,
+    inspector: &mut Inspector,
+) -> ProductLabel {
+    let manifest = product.manifest();
+    let label = ProductLabel::new(&manifest.name, &product.digest().to_hex())
+        .of_origin(&origin.to_string(), origin.is_proven());
+    let Some(unknown) = unknown else {
+        return label;
+    };
+    inspector.set_thresholds(manifest.thresholds.with_unknown(unknown));
+    log::warn!("UNKNOWN above {unknown}, as set on this board");
+    label.with_threshold(unknown)
+}
+
 /// The vision process.
 fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     // The kernel named the process after the link that started it.
@@ -359,20 +404,22 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     let _alone = record_alone(config)?;
     let (product, origin) = open_product(config, bundle)?;
     let threads = Threads::new(config.inference.threads_here()).map_err(Failure::unexpected)?;
-    let (inspector, self_test_passed) = load_inspector(config, &product, &threads)?;
+    let (mut inspector, self_test_passed) = load_inspector(config, &product, &threads)?;
     // In a store there may be another product, which is better than a line that is never ready.
     if !self_test_passed && matches!(config.product, ProductPlace::Store(_)) {
         return Ok(Code::Parity);
     }
+    if !in_time_here(config, &product, &mut inspector)? {
+        return Ok(Code::Input);
+    }
     let digest = product.digest();
-    let label = ProductLabel::new(&product.manifest().name, &digest.to_hex())
-        .of_origin(&origin.to_string(), origin.is_proven());
+    let label = labelled(&product, &origin, handover.unknown, &mut inspector);
     let metrics = Arc::new(station::metrics());
-    let watch = StoreWatch::new(&config.product, &digest, metrics.clone());
+    let watch = StoreWatch::new(&config.product, &digest, handover.unknown, metrics.clone());
     metrics.set_product(label);
     let (recorder, sampler) = recorder(config, &product, &metrics)?;
     let server = metrics_server(config, &metrics)?;
-    let ng_threshold = product.manifest().thresholds.ng.threshold;
+    let ng_threshold = inspector.thresholds().ng.threshold;
     let triggers = trigger_source(config)?;
     let inspector = with_checks(config, product, inspector)?;
     let latch = AlarmLatch::new(&config.record.folder);

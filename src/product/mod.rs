@@ -284,8 +284,7 @@ impl Product {
             ));
         }
         for kind in [SectionKind::CellRadii, SectionKind::MapConstants] {
-            // Reserved names: ignoring such a section would score by another method than the fitted
-            // one.
+            // Reserved names: ignoring one would score by another method than the fitted one.
             if manifest.sections.iter().any(|s| s.kind == kind) {
                 return other(format!(
                     "section {kind:?} is not in this version of partgate"
@@ -541,6 +540,11 @@ impl Product {
             .get(golden.section as usize)
             .map_or(&[][..], |s| self.sections().data(s));
         decode_frame(data, &name)
+    }
+
+    /// The bytes of the first member's section of this kind; of several the first.
+    pub fn section(&self, kind: SectionKind) -> Option<&[u8]> {
+        self.sections().find(kind, 0).map(|(_, data)| data)
     }
 
     /// The same product with another manifest (for example new thresholds). Sections are copied byte

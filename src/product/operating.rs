@@ -72,6 +72,14 @@ impl Operating {
         (self.goods.len() - below + 1) as f64 / (self.goods.len() + 1) as f64
     }
 
+    /// The lowest and the highest threshold of all budgets: what a board may set.
+    pub fn limits(&self) -> Option<[f32; 2]> {
+        let all = || self.points.iter().map(|point| point.threshold);
+        let lowest = all().min_by(f32::total_cmp)?;
+        let highest = all().max_by(f32::total_cmp)?;
+        (lowest > 0.0).then_some([lowest, highest])
+    }
+
     /// The sizes of damage that there are, ascending.
     pub fn sizes(&self) -> Vec<SizeClass> {
         let classes = EDGES.windows(2).map(|edge| {

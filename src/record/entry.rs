@@ -11,7 +11,7 @@ use std::time::SystemTime;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShortText<const N: usize> {
     bytes: [u8; N],
-    length: usize,
+    length: u16,
 }
 
 impl<const N: usize> ShortText<N> {
@@ -37,19 +37,19 @@ impl<const N: usize> ShortText<N> {
     }
 
     fn push(&mut self, text: &str) -> bool {
-        let room = N - self.length;
-        let mut take = text.len().min(room);
+        let from = usize::from(self.length);
+        let mut take = text.len().min(N.min(u16::MAX.into()) - from);
         while !text.is_char_boundary(take) {
             take -= 1;
         }
-        self.bytes[self.length..self.length + take].copy_from_slice(&text.as_bytes()[..take]);
-        self.length += take;
+        self.bytes[from..from + take].copy_from_slice(&text.as_bytes()[..take]);
+        self.length += take as u16;
         take == text.len()
     }
 
     /// The text as written so far.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        std::str::from_utf8(&self.bytes[..self.length.into()]).unwrap_or_default()
     }
 
     /// Whether the text is empty.
@@ -92,6 +92,8 @@ pub struct ProductLabel {
     pub origin: ShortText<96>,
     /// Whether a production key signed it. If not, every entry says where it comes from.
     pub proven: bool,
+    /// The threshold that a person has set on this board, in words; empty if it is the product's own.
+    pub set: ShortText<32>,
 }
 
 impl ProductLabel {
@@ -101,6 +103,7 @@ impl ProductLabel {
         digest: ShortText::EMPTY,
         origin: ShortText::EMPTY,
         proven: true,
+        set: ShortText::EMPTY,
     };
 
     /// `digest` is hexadecimal; only its beginning is kept.
@@ -117,6 +120,17 @@ impl ProductLabel {
         self.origin = ShortText::new(origin);
         self.proven = proven;
         self
+    }
+
+    /// The same product with a threshold that was set on this board.
+    pub fn with_threshold(mut self, unknown: f32) -> Self {
+        self.set = ShortText::of(format_args!("UNKNOWN above {unknown}"));
+        self
+    }
+
+    /// The threshold that was set on this board, if one was.
+    pub fn set_threshold(&self) -> Option<&str> {
+        (!self.set.is_empty()).then(|| self.set.as_str())
     }
 
     /// The origin, if it must be shown with every part.
@@ -313,13 +327,15 @@ pub enum EventKind {
     ChallengeVoid,
     /// Another product was loaded.
     Product,
+    /// A person said what a part really is.
+    Marked,
     /// Anything else that is worth an entry.
     Note,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 18] = [
+    pub const ALL: [EventKind; 19] = [
         EventKind::Start,
         EventKind::Stop,
         EventKind::Ready,
@@ -337,6 +353,7 @@ impl EventKind {
         EventKind::ChallengeFailed,
         EventKind::ChallengeVoid,
         EventKind::Product,
+        EventKind::Marked,
         EventKind::Note,
     ];
 
@@ -360,6 +377,7 @@ impl EventKind {
             EventKind::ChallengeFailed => "challenge_failed",
             EventKind::ChallengeVoid => "challenge_void",
             EventKind::Product => "product",
+            EventKind::Marked => "marked",
             EventKind::Note => "note",
         }
     }
@@ -404,7 +422,7 @@ mod tests {
     fn what_the_gate_makes_is_copied() {
         copied::<PartEntry>();
         copied::<EventEntry>();
-        assert!(size_of::<PartEntry>() <= 320, "{}", size_of::<PartEntry>());
+        assert!(size_of::<PartEntry>() <= 336, "{}", size_of::<PartEntry>());
         assert!(size_of::<EventEntry>() <= 320);
     }
 

@@ -4,7 +4,9 @@
 //! depends on it.
 
 use super::entry::PartEntry;
+use super::free_bytes::free_bytes;
 use super::kept::{Index, Name};
+use super::marks::{self, Mark, MarkError};
 use super::wall::Utc;
 use crate::frame::{Frame, Pixels};
 use crate::frame::{PixelFormat, RawFrame};
@@ -235,6 +237,15 @@ impl Images {
         }
     }
 
+    /// Keeps the newest image of this part until a person takes it away. Returns its path below the
+    /// folder of the record.
+    pub fn mark(&mut self, mark: &Mark) -> Result<PathBuf, MarkError> {
+        let name = self.index.newest_of(mark.part);
+        let name = name.ok_or(MarkError::NoPicture(mark.part))?;
+        let (folder, least) = (&self.options.folder, self.options.min_free_bytes);
+        marks::put(folder, &name, mark.kind, least)
+    }
+
     /// To be called a few times per second. Adds images of earlier runs to the index, and removes
     /// images over the quota.
     pub fn tick(&mut self) {
@@ -361,19 +372,6 @@ pub fn encode_png(frame: &Frame, into: &mut Vec<u8>) -> Result<(), ImageError> {
         Pixels::Gray16(v) => encoder.write_image(&native(v), width, height, L16),
         Pixels::Rgb16(v) => encoder.write_image(&native(v), width, height, Rgb16),
     }
-}
-
-/// Bytes that this program can use on the disk of `folder`, also if the folder does not exist yet.
-/// None if the system does not report it.
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let there = folder.ancestors().find(|p| p.exists())?;
-    let there = if there.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        there
-    };
-    let stat = rustix::fs::statvfs(there).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Writes the whole file or nothing: it is written under another name first. Returns the name that

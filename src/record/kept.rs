@@ -52,6 +52,11 @@ impl Name {
         Path::new(&self.day()).join(self.file())
     }
 
+    /// The day and the file in one name, for a folder without days.
+    pub(super) fn flat(&self) -> String {
+        format!("{}_{}", self.day(), self.file())
+    }
+
     fn file(&self) -> String {
         let ms = self.wall.millis_of_day();
         let (s, ms) = (ms / 1000, ms % 1000);
@@ -175,6 +180,12 @@ impl Index {
         let bytes = Self::on_disk(length);
         let before = self.of(&name).insert(name, bytes).unwrap_or(0);
         self.bytes = self.bytes + bytes - before;
+    }
+
+    /// The newest image of the part with this number. Numbers begin anew with every start of a line.
+    pub(super) fn newest_of(&self, part: u64) -> Option<Name> {
+        let all = self.passed.keys().chain(self.rejected.keys());
+        all.filter(|name| name.part == part).max().copied()
     }
 
     /// Removes the oldest image of a passed part. If there is none and `rejects` is true, it

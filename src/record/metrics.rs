@@ -291,6 +291,7 @@ impl Metrics {
             ("name", product.name.as_str()),
             ("digest", product.digest.as_str()),
             ("origin", product.origin.as_str()),
+            ("set", product.set.as_str()),
         ];
         page.value("product_info", &labels, 1);
         page.head(
@@ -299,6 +300,13 @@ impl Metrics {
             "1 while the product is UNSIGNED or signed by a test key.",
         );
         page.value("product_unproven", &[], u64::from(!product.proven));
+        page.head(
+            "product_threshold_set",
+            "gauge",
+            "1 while a threshold of this board counts instead of the product's own.",
+        );
+        let set = product.set_threshold().is_some();
+        page.value("product_threshold_set", &[], u64::from(set));
         page.head("ready", "gauge", "1 while a new trigger can be served.");
         page.value("ready", &[], self.ready.load(Relaxed));
     }

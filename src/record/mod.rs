@@ -10,11 +10,13 @@ mod challenge;
 mod counter;
 mod drift;
 mod entry;
+mod free_bytes;
 mod histogram;
 mod images;
 mod kept;
 mod lock;
 mod log;
+mod marks;
 mod metrics;
 mod reader;
 mod recorder;
@@ -35,6 +37,7 @@ pub use images::{
     Decode, Dropped, ImageCounts, ImageOptions, Images, Kept, Sampler, encode_png, file_ending,
 };
 pub use lock::{RecordLock, RecordLockError};
+pub use marks::{Mark, MarkError, MarkKind};
 pub use metrics::Metrics;
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};

@@ -4,13 +4,14 @@ use super::drift::{Drift, DriftChange};
 use super::entry::{EventEntry, EventKind, Latencies, PartEntry, ShortText};
 use super::images::{Decode, ImageOptions, Images, Kept};
 use super::log::{EventLog, LogOptions};
+use super::marks::{Mark, MarkError};
 use super::metrics::Metrics;
 use super::wall::Utc;
 use crate::frame::RawFrame;
 use crate::line::gate::PartVerdict;
 use crate::time::{Duration, Instant};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -45,6 +46,8 @@ struct PartLine<'a> {
     digest: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a Path>,
 }
@@ -123,6 +126,7 @@ impl Recorder {
             product: entry.product.name.as_str(),
             digest: entry.product.digest.as_str(),
             origin: entry.product.unproven(),
+            set: entry.product.set_threshold(),
             image,
         };
         self.log.append(&line, now);
@@ -144,6 +148,21 @@ impl Recorder {
             self.log.sync(now);
         }
         self.show();
+    }
+
+    /// Keeps the picture of a marked part, and notes the mark. Returns the picture's path below the
+    /// folder of the record.
+    ///
+    /// # Errors
+    /// [`MarkError`]; then nothing is noted.
+    pub fn mark(&mut self, mark: &Mark, now: Instant) -> Result<PathBuf, MarkError> {
+        let path = self.images.mark(mark)?;
+        let subject = ShortText::<32>::of(format_args!("part {}", mark.part));
+        let said = mark.said.as_str();
+        let words = format_args!("{}: {}; {said}", mark.kind.name(), path.display());
+        let entry = EventEntry::new(EventKind::Marked, subject.as_str(), words, now);
+        self.event(&entry, now);
+        Ok(path)
     }
 
     /// Counts entries that were lost because the queue to this thread was full.

@@ -26,7 +26,7 @@ pub use linear::LinearMap;
 pub(crate) use map::mean_of_highest;
 pub use map::{MapOperator, ScoreMap};
 pub use n_pad::{PlaceDistributions, around};
-pub use nearest::{Neighbour, PackedBank};
+pub use nearest::{Neighbour, PackedBank, distance};
 pub use neighbourhood::{NeighbourhoodForm, NeighbourhoodNetwork, NeighbourhoodShape};
 pub use position::{MaskError, PositionMask};
 pub use rule::Rule;

@@ -58,6 +58,8 @@ pub struct Chosen {
     pub path: PathBuf,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// The UNKNOWN threshold that was set on this board; None: its own.
+    pub unknown: Option<f32>,
 }
 
 /// A store that nobody else changes meanwhile.
@@ -109,6 +111,7 @@ pub fn choose(config: &LineConfig) -> Result<Chosen, ChoiceError> {
             Ok(Chosen {
                 path: path.clone(),
                 bytes,
+                unknown: None,
             })
         }
         ProductPlace::Store(settings) => choose_in(config, settings),
@@ -134,11 +137,12 @@ fn choose_in(config: &LineConfig, settings: &StoreSettings) -> Result<Chosen, Ch
             .note(|trial| trial.starts += 1)
             .map_err(of_store)?;
         let on_trial = held.store.state().trial().copied();
-        let (slot, _) = held
+        let (slot, active) = held
             .store
             .state()
             .active()
             .ok_or_else(|| of_store(StoreError::Empty))?;
+        let unknown = active.unknown;
         let over = match on_trial.and_then(|trial| trial.end(&settings.limits())) {
             Some(TrialEnd::Return(why)) => Some(why),
             // The line confirms while it runs.
@@ -154,6 +158,7 @@ fn choose_in(config: &LineConfig, settings: &StoreSettings) -> Result<Chosen, Ch
                         return Ok(Chosen {
                             path: folder.join(file),
                             bytes,
+                            unknown,
                         });
                     }
                     // Whose products are accepted is a question of the configuration. A confirmed

@@ -1,10 +1,14 @@
 //! The control socket: one command per text line, one line of JSON as answer.
 //!
-//! The commands are `status`, `trigger`, `acknowledge` and `challenge`. `trigger` can carry the
+//! The commands are `status`, `trigger`, `acknowledge`, `challenge`, `mark` and `marked`. `trigger` can carry the
 //! part's time, CLOCK_MONOTONIC in nanoseconds. A command without a time gets the time of its
 //! arrival. If it waited because this program was not run in time, its part was there at some
 //! unknown time of that wait, so all parts of that time are rejected. Everybody who can write to
 //! the socket's file can command the line.
+
+mod marks;
+
+pub(super) use marks::Marks;
 
 use super::activity;
 use super::queues::ControlRequest;
@@ -126,6 +130,7 @@ pub(super) struct ControlQueues<'a> {
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) marks: Marks<'a>,
     /// Whether triggers can come from here.
     pub(super) triggers: bool,
     /// If a command can have waited longer than this plus [`LOOK`], its time of arrival is not the
@@ -300,10 +305,14 @@ impl ControlQueues<'_> {
                 ),
             },
             "status" => self.status(),
-            _ if command.starts_with("trigger ") => {
-                self.trigger(command.split_once(' ').map(|c| c.1), not_before)
-            }
-            _ => error("unknown command; known are status, trigger, acknowledge, challenge"),
+            _ => match command.split_once(' ') {
+                Some(("trigger", at)) => self.trigger(Some(at), not_before),
+                Some(("mark", words)) => self.marks.mark(words),
+                Some(("marked", number)) => self.marks.marked(number),
+                _ => error(
+                    "unknown command; known are status, trigger, acknowledge, challenge, mark",
+                ),
+            },
         }
     }
 
@@ -388,6 +397,7 @@ impl ControlQueues<'_> {
                 "name": product.name.as_str(),
                 "digest": product.digest.as_str(),
                 "origin": product.origin.as_str(),
+                "set": product.set_threshold(),
             },
             "faults": metrics.faults().collect::<Vec<_>>(),
             "alarms": metrics.alarms().collect::<Vec<_>>(),
@@ -486,17 +496,28 @@ pub fn ask(path: &Path, command: &str) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::station::queues::{MarkAnswer, MarkRequest};
+
+    fn marks_of<'a>(
+        requests: &'a mut heapless::spsc::Queue<MarkRequest, 8>,
+        answers: &'a mut heapless::spsc::Queue<MarkAnswer, 8>,
+    ) -> Marks<'a> {
+        Marks::new(requests.split().0, answers.split().1)
+    }
 
     #[test]
     fn a_word_without_a_time_is_taken_as_lost_where_it_may_have_waited_for_this_thread_alone() {
         let mut queue: heapless::spsc::Queue<ControlRequest, 8> = heapless::spsc::Queue::new();
         let (words, mut received) = queue.split();
         let (flash, alive) = (SharedFlash::new(None), activity::ThreadActivity::new());
+        let (mut requests, mut answers) = (Default::default(), Default::default());
+        let marks = marks_of(&mut requests, &mut answers);
         let mut ends = ControlQueues {
             words,
             gate: std::thread::current(),
             flash: &flash,
             metrics: Arc::new(crate::station::metrics()),
+            marks,
             triggers: true,
             late: Duration::from_millis(100),
             last: Instant(0),

@@ -256,12 +256,13 @@ impl<'a> GateThread<'a> {
         self.executor.now = clock::now();
         if self.watched.switch.is_some() {
             let product = self.executor.observers.product;
-            let [name, digest, origin] = [
+            let [name, digest, origin, set] = [
                 product.name.as_str(),
                 product.digest.as_str(),
                 product.origin.as_str(),
+                product.set_threshold().unwrap_or("its own thresholds"),
             ];
-            let detail = format_args!("{name}, {digest}, {origin}");
+            let detail = format_args!("{name}, {digest}, {origin}, {set}");
             self.executor.event(EventKind::Product, "product", detail);
         }
         for name in history.newly_changed.names() {

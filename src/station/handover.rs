@@ -50,7 +50,7 @@ impl EndedBy {
 }
 
 /// What a vision process gets from the supervisor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Handover {
     /// Restarts of the vision process since the line was started.
     pub restarts: u32,
@@ -66,6 +66,8 @@ pub struct Handover {
     pub changed: Changes,
     /// Those of them that no vision process knows yet.
     pub newly_changed: Changes,
+    /// The UNKNOWN threshold that was set on this board; None: the product's own.
+    pub unknown: Option<f32>,
     /// Whether the board's profile is among the descriptors.
     pub with_board: bool,
     /// For each output, its request (the first is 0) and its bit there.
@@ -90,6 +92,8 @@ impl Handover {
         bytes[8..12].copy_from_slice(&self.restarts.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.restarts_within_hour.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.late.to_le_bytes());
+        // A threshold is above 0.
+        bytes[20..24].copy_from_slice(&self.unknown.unwrap_or(0.0).to_le_bytes());
         for (at, place) in self.places.iter().enumerate() {
             let (request, bit) = place.unwrap_or((NOT_KNOWN, 0));
             bytes[24 + 2 * at] = request;
@@ -117,6 +121,11 @@ impl Handover {
             restarts: number(8),
             restarts_within_hour: number(12),
             late: number(16),
+            unknown: match f32::from_bits(number(20)) {
+                0.0 => None,
+                unknown if unknown.is_finite() && unknown > 0.0 => Some(unknown),
+                _ => return None,
+            },
             ended_by: *EndedBy::ALL.get(usize::from(bytes[2]))?,
             alarm: match bytes[3] {
                 NOT_KNOWN => None,
@@ -149,6 +158,7 @@ mod tests {
             alarm: Some(LatchedAlarm::Restarts),
             changed,
             newly_changed: Changes::default(),
+            unknown: Some(2.5),
             with_board: true,
             places,
         };

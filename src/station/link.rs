@@ -269,7 +269,9 @@ impl SupervisorEnd {
         let bytes = handover.encode();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        let fits = descriptors.len() <= DESCRIPTORS;
+        let message = SendAncillaryMessage::ScmRights(descriptors);
+        if !descriptors.is_empty() && !(fits && control.push(message)) {
             return Err(std::io::Error::other(
                 "the output lines lie on more GPIO chips than can be handed over",
             ));

@@ -33,6 +33,7 @@ mod devices;
 mod executor;
 mod gate_thread;
 mod handover;
+mod health;
 mod inference;
 mod inspector;
 pub mod keepalive;
@@ -59,7 +60,7 @@ pub use inspector::{Inspected, InspectorError, PartInspector, ProductInspector};
 pub use latch::{AlarmLatch, standing_at_start};
 pub use link::{LinkError, LinkedOutputs, SupervisorEnd, VisionEnd, pair as link_pair};
 pub use priority::{LINES as HIGHEST_PRIORITY, hold_memory, ordinary as ordinary_priority};
-pub use proof::{Proof, Unproven, prove};
+pub use proof::{Proof, Unproven, in_time, prove};
 pub use sealed_files::{Changes, Received, SealedFiles, SealedFilesError};
 pub use store_watch::StoreWatch;
 pub use supervisor::{End, START_LIMIT, Supervision, SupervisorError, supervise};
@@ -79,12 +80,15 @@ use crate::time::{Duration, Instant};
 use activity::ThreadActivity;
 use camera::{CameraQueues, CameraSettings};
 use challenge::Challenge;
-use control::{Control, ControlQueues};
+use control::{Control, ControlQueues, Marks};
 use executor::Observers;
 use gate_thread::{GateQueues, GateThread, Watched};
 use heapless::spsc::{Consumer, Producer};
 use inference::InspectorQueues;
-use queues::{Answer, Arrival, ControlRequest, FromCamera, Job, Picture, Queues, RecordItem};
+use queues::{
+    Answer, Arrival, ControlRequest, FromCamera, Job, MarkAnswer, MarkRequest, Picture, Queues,
+    RecordItem,
+};
 use recording::RecorderQueues;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -263,7 +267,8 @@ impl Station {
             threads.trigger(self.triggers, settings.level_every, ends.trigger)?;
             if let Some(control) = &control {
                 let late = settings.gate.late_output;
-                threads.control(control, self.socket_triggers, late, ends.control)?;
+                let triggers = self.socket_triggers;
+                threads.control(control, triggers, late, ends.control, ends.marks)?;
             }
 
             priority::real_time(priority::GATE);
@@ -355,6 +360,8 @@ struct RecorderEnds<'a> {
     items: Consumer<'a, RecordItem>,
     pictures: Consumer<'a, Picture>,
     free: Producer<'a, RawFrame>,
+    marks: Consumer<'a, MarkRequest>,
+    marked: Producer<'a, MarkAnswer>,
 }
 
 struct InspectorEnds<'a> {
@@ -376,6 +383,7 @@ struct QueueEnds<'a> {
     camera: CameraEnds<'a>,
     trigger: Producer<'a, Arrival>,
     control: Producer<'a, ControlRequest>,
+    marks: Marks<'a>,
     gate: GateQueues<'a>,
 }
 
@@ -388,6 +396,8 @@ impl<'a> QueueEnds<'a> {
         let (words_in, words_out) = queues.words.split();
         let (items_in, items_out) = queues.items.split();
         let (pictures_in, pictures_out) = queues.pictures.split();
+        let (marks_in, marks_out) = queues.marks.split();
+        let (marked_in, marked_out) = queues.marked.split();
         let (free_gate_in, free_gate_out) = queues.free_gate.split();
         let (free_inspector_in, free_inspector_out) = queues.free_inspector.split();
         let (free_recorder_in, free_recorder_out) = queues.free_recorder.split();
@@ -396,6 +406,8 @@ impl<'a> QueueEnds<'a> {
                 items: items_out,
                 pictures: pictures_out,
                 free: free_recorder_in,
+                marks: marks_out,
+                marked: marked_in,
             },
             inspector: InspectorEnds {
                 jobs: jobs_out,
@@ -409,6 +421,7 @@ impl<'a> QueueEnds<'a> {
             },
             trigger: arrivals_in,
             control: words_in,
+            marks: Marks::new(marks_in, marked_out),
             gate: GateQueues {
                 arrivals: arrivals_out,
                 camera: camera_out,
@@ -442,6 +455,8 @@ impl<'scope> Threads<'scope, '_> {
             items: ends.items,
             pictures: ends.pictures,
             free: ends.free,
+            marks: ends.marks,
+            marked: ends.marked,
             lost: &shared.entries_lost,
             latch,
             alarm: &shared.alarm,
@@ -531,6 +546,7 @@ impl<'scope> Threads<'scope, '_> {
         triggers: bool,
         late: Duration,
         words: Producer<'scope, ControlRequest>,
+        marks: Marks<'scope>,
     ) -> Result<Thread, StationError> {
         let (shared, stop) = (self.shared, self.stop);
         let ends = ControlQueues {
@@ -538,6 +554,7 @@ impl<'scope> Threads<'scope, '_> {
             gate: self.gate.clone(),
             flash: &shared.flash,
             metrics: shared.metrics.clone(),
+            marks,
             triggers,
             late,
             last: Instant(0),

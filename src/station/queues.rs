@@ -5,7 +5,7 @@ use super::inspector::{Inspected, InspectorError};
 use crate::frame::RawFrame;
 use crate::line::devices::{DeviceError, Edge};
 use crate::line::gate::{Fault, PartId};
-use crate::record::{EventEntry, PartEntry};
+use crate::record::{EventEntry, Mark, PartEntry, ShortText};
 use crate::time::{Duration, Instant};
 use heapless::spsc::Queue;
 
@@ -78,6 +78,20 @@ pub(super) struct Picture {
     pub(super) frame: RawFrame,
 }
 
+/// A mark on its way to the recorder, with the number by which its answer is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MarkRequest {
+    pub(super) number: u64,
+    pub(super) mark: Mark,
+}
+
+/// What the recorder did: the picture's path, or why there is none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MarkAnswer {
+    pub(super) number: u64,
+    pub(super) outcome: Result<ShortText<96>, ShortText<224>>,
+}
+
 /// All queues. They live as long as the line.
 #[derive(Default)]
 pub(super) struct Queues {
@@ -88,6 +102,8 @@ pub(super) struct Queues {
     pub(super) words: Queue<ControlRequest, 128>,
     pub(super) items: Queue<RecordItem, 2048>,
     pub(super) pictures: Queue<Picture, 8>,
+    pub(super) marks: Queue<MarkRequest, 8>,
+    pub(super) marked: Queue<MarkAnswer, 8>,
     /// Free frames, from each thread at which the way of a frame can end.
     pub(super) free_gate: Queue<RawFrame, 32>,
     pub(super) free_inspector: Queue<RawFrame, 32>,

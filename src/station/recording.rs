@@ -2,11 +2,11 @@
 
 use super::activity::ActivityStamp;
 use super::latch::AlarmLatch;
-use super::queues::{Picture, RecordItem};
+use super::queues::{MarkAnswer, MarkRequest, Picture, RecordItem};
 use crate::clock;
 use crate::frame::RawFrame;
 use crate::line::devices::LatchedAlarm;
-use crate::record::{EventEntry, EventKind, Metrics, PartEntry, Recorder};
+use crate::record::{EventEntry, EventKind, Metrics, PartEntry, Recorder, ShortText};
 use crate::time::{Duration, Instant};
 use heapless::Deque;
 use heapless::spsc::{Consumer, Producer};
@@ -27,6 +27,8 @@ pub(super) struct RecorderQueues<'a> {
     pub(super) items: Consumer<'a, RecordItem>,
     pub(super) pictures: Consumer<'a, Picture>,
     pub(super) free: Producer<'a, RawFrame>,
+    pub(super) marks: Consumer<'a, MarkRequest>,
+    pub(super) marked: Producer<'a, MarkAnswer>,
     /// Number of entries for which the queue had no room.
     pub(super) lost: &'a AtomicU64,
     /// Keeps the latched alarm after this process ends.
@@ -62,6 +64,9 @@ pub(super) fn run(recorder: Option<Recorder>, ends: RecorderQueues<'_>, stop: &A
         let now = clock::now();
         let idle = !thread.write_next(now);
         thread.keep_alarm(idle);
+        if idle {
+            thread.mark(now);
+        }
         if now.since(thread.looked) >= LOOK || (idle && stopping) {
             thread.look(now);
         }
@@ -132,6 +137,22 @@ impl RecorderThread<'_> {
             }
         }
         true
+    }
+
+    /// Keeps the picture of a part that a person has marked.
+    fn mark(&mut self, now: Instant) {
+        let Some(MarkRequest { number, mark }) = self.ends.marks.dequeue() else {
+            return;
+        };
+        let outcome = match &mut self.recorder {
+            None => Err(ShortText::new("this line keeps no record")),
+            Some(recorder) => match recorder.mark(&mark, now) {
+                Ok(path) => Ok(ShortText::of(path.display())),
+                Err(error) => Err(ShortText::of(error)),
+            },
+        };
+        // Nobody may ask for it.
+        let _ = self.ends.marked.enqueue(MarkAnswer { number, outcome });
     }
 
     /// Writes a changed alarm to its file, after the few waiting entries, because a sync that must

@@ -151,6 +151,8 @@ fn bundle(chosen: &Chosen) -> Result<Kept, SealedFilesError> {
 #[derive(Debug)]
 pub struct SealedFiles {
     files: Vec<Kept>,
+    /// The UNKNOWN threshold that was set on this board.
+    unknown: Option<f32>,
 }
 
 impl SealedFiles {
@@ -172,8 +174,10 @@ impl SealedFiles {
             files.push(kept);
         }
         // The bundle last: `choose` may count a start.
-        files.push(bundle(&choose(&config)?)?);
-        Ok((Self { files }, config))
+        let chosen = choose(&config)?;
+        files.push(bundle(&chosen)?);
+        let unknown = chosen.unknown;
+        Ok((Self { files, unknown }, config))
     }
 
     /// Puts another bundle into the place of the one before.
@@ -184,6 +188,7 @@ impl SealedFiles {
         let new = bundle(chosen)?;
         self.files.retain(|kept| kept.which != BUNDLE);
         self.files.push(new);
+        self.unknown = chosen.unknown;
         Ok(())
     }
 
@@ -195,12 +200,19 @@ impl SealedFiles {
 
     #[cfg(test)]
     pub(super) fn nothing() -> Self {
-        Self { files: Vec::new() }
+        Self {
+            files: Vec::new(),
+            unknown: None,
+        }
     }
 
     /// Copies that nobody can change. [`Received::new`] takes them in this order.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.files.iter().map(|kept| kept.sealed.as_fd())
+    }
+
+    pub(super) fn unknown(&self) -> Option<f32> {
+        self.unknown
     }
 
     pub(super) fn with_board(&self) -> bool {

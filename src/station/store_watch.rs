@@ -1,6 +1,7 @@
 //! Watches the store while the line runs: what a product on trial has done, and whether another
 //! product is to run. It runs on a thread of its own, because it waits for the disk.
 
+use super::health::Health;
 use crate::clock;
 use crate::config::{ProductPlace, StoreSettings};
 use crate::record::Metrics;
@@ -18,6 +19,8 @@ const NOTE: Duration = Duration::from_millis(10_000);
 pub struct StoreWatch {
     settings: StoreSettings,
     digest: String,
+    /// The UNKNOWN threshold that was set on this board.
+    unknown: Option<f32>,
     metrics: Arc<Metrics>,
     switch: Arc<AtomicBool>,
     /// What the metrics showed when the counts last went to the disk.
@@ -25,6 +28,10 @@ pub struct StoreWatch {
     noted_at: Instant,
     /// Whether the line was ready with this product.
     was_ready: bool,
+    /// The program that is asked; None: nobody is.
+    health: Option<Health>,
+    /// Whether it has said that the board is well.
+    healthy: bool,
     /// The last error that was logged.
     stated: Option<String>,
 }
@@ -37,13 +44,22 @@ struct Counts {
 
 impl StoreWatch {
     /// For a line with this product; None if it does not run what is in a store.
-    pub fn new(place: &ProductPlace, digest: &blake3::Hash, metrics: Arc<Metrics>) -> Option<Self> {
+    pub fn new(
+        place: &ProductPlace,
+        digest: &blake3::Hash,
+        unknown: Option<f32>,
+        metrics: Arc<Metrics>,
+    ) -> Option<Self> {
         let ProductPlace::Store(settings) = place else {
             return None;
         };
+        let health = settings.health.as_deref().map(Health::new);
         Some(Self {
+            healthy: health.is_none(),
+            health,
             settings: settings.clone(),
             digest: digest.to_hex().to_string(),
+            unknown,
             metrics,
             switch: Arc::new(AtomicBool::new(false)),
             noted: Counts::default(),
@@ -94,16 +110,50 @@ impl StoreWatch {
         };
         let newly_ready = !self.was_ready && self.metrics.ready();
         let due = clock::now().since(self.noted_at) >= NOTE;
-        if newly_ready || due || self.so_far(trial).end(&self.settings.limits()).is_some() {
+        if newly_ready || due || self.end(&self.so_far(trial)).is_some() {
             self.was_ready |= newly_ready;
             self.note()?;
         }
+        self.ask_health(store.state())?;
         Ok(false)
     }
 
+    /// How the trial ends now. Nothing is confirmed before the board is known to be well.
+    fn end(&self, trial: &Trial) -> Option<TrialEnd> {
+        let end = trial.end(&self.settings.limits());
+        end.filter(|end| self.healthy || *end != TrialEnd::Confirm)
+    }
+
+    /// Asks whether the board is well, once the line is ready, and gives the product up if not.
+    fn ask_health(&mut self, state: &State) -> Result<(), StoreError> {
+        let (Some(health), Some((slot, held))) = (&mut self.health, state.active()) else {
+            return Ok(());
+        };
+        if self.healthy || !self.was_ready {
+            return Ok(());
+        }
+        let why = match health.look(slot, &held.identity) {
+            None => return Ok(()),
+            Some(Ok(())) => {
+                self.healthy = true;
+                return Ok(());
+            }
+            Some(Err(why)) => why,
+        };
+        let folder = &self.settings.folder;
+        let _lock = StoreLock::take(folder, std::time::Duration::ZERO)?;
+        let mut store = Store::open(Folder::new(folder))?;
+        if !self.is_ours(store.state()) || store.state().trial().is_none() {
+            return Ok(());
+        }
+        log::error!("{}: the product is given up: {why}", folder.display());
+        store.give_up(why, &Who::now("the line")).map(|_| ())
+    }
+
     fn is_ours(&self, state: &State) -> bool {
-        let active = state.active();
-        active.is_some_and(|(_, held)| held.identity.digest == self.digest)
+        state.active().is_some_and(|(_, held)| {
+            held.identity.digest == self.digest && held.unknown == self.unknown
+        })
     }
 
     fn counts(&self) -> Counts {
@@ -146,7 +196,7 @@ impl StoreWatch {
         self.noted_at = clock::now();
         self.noted = counts;
         let who = Who::now("the line");
-        match so_far.end(&self.settings.limits()) {
+        match self.end(&so_far) {
             Some(TrialEnd::Confirm) => {
                 let why = format!("{} good parts", so_far.good);
                 log::info!("{}: the product is confirmed: {why}", folder.display());

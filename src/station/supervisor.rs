@@ -307,6 +307,7 @@ fn hand_over(
         alarm: memory.alarm,
         changed,
         newly_changed,
+        unknown: given.unknown(),
         with_board: given.with_board(),
         places,
     };

@@ -26,6 +26,10 @@ pub enum Event {
     RolledBack,
     /// The board went back to the other product by itself.
     Returned,
+    /// A person set another threshold, within what the bundle allows.
+    ThresholdSet,
+    /// A person took that back: the product's own threshold counts.
+    ThresholdRestored,
     /// Entries before this one were damaged; they are in another file.
     HistoryDamaged,
 }

@@ -1,7 +1,7 @@
 //! `[store]`: where a line's product comes from.
 
 use super::trial::TrialLimits;
-use crate::settings::kind::{hours, path, whole};
+use crate::settings::kind::{hours, path, text, whole};
 use crate::settings::section;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,11 @@ section! {
         trial_time: Duration = "trial_hours", hours(0.01..=744.0), default 24;
         /// Starts in a row without a ready line after which the board returns.
         trial_starts: u32 = "trial_starts", whole(1..=100, "starts"), default 3;
+        /// A program that says by its exit code whether the board is well with a product on trial.
+        health: PathBuf = "health", path("a program"), optional "no other check";
+        /// The group whose members may set a threshold on this board.
+        threshold_group: String = "threshold_group", text("the name of a group"),
+            optional "whoever may write into the store";
         /// Restarts of the vision process in a trial after which the board returns.
         trial_restarts: u32 = "trial_restarts", whole(1..=100, "restarts"), default 3;
     }

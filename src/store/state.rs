@@ -94,7 +94,7 @@ pub enum SlotState {
 }
 
 /// The product in a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     /// Which product.
     #[serde(flatten)]
@@ -102,10 +102,13 @@ pub struct Held {
     /// What became of it.
     #[serde(flatten)]
     pub state: SlotState,
+    /// The UNKNOWN threshold that a person has set on this board; None: the product's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<f32>,
 }
 
 /// Everything that the store knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
     format: u32,
@@ -210,6 +213,10 @@ impl State {
         let slots = [&state.a, &state.b];
         if !slots.into_iter().flatten().all(hexadecimal) {
             return Err(bad("a digest in it is none"));
+        }
+        let sound = |held: &Held| held.unknown.is_none_or(|u| u.is_finite() && u > 0.0);
+        if !slots.into_iter().flatten().all(sound) {
+            return Err(bad("a threshold in it is none"));
         }
         if state.active.is_some() && state.active().is_none() {
             return Err(bad("the active slot is empty"));

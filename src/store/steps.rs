@@ -173,6 +173,7 @@ impl<D: Disk> Store<D> {
         *next.place(slot) = Some(Held {
             identity: identity.clone(),
             state: SlotState::Trial(Trial::default()),
+            unknown: None,
         });
         let entry = entry(Event::Installed, Some(slot), Some(identity), why, who);
         self.commit(next, Some(entry))?;
@@ -229,16 +230,48 @@ impl<D: Disk> Store<D> {
         else {
             return Err(StoreError::NoTrial);
         };
-        let identity = held.identity.clone();
+        let (identity, unknown) = (held.identity.clone(), held.unknown);
         let mut next = self.state.clone();
         let floor = next.floors.entry(identity.product.clone()).or_default();
         *floor = identity.revision.max(*floor);
         *next.place(slot) = Some(Held {
             identity: identity.clone(),
             state: SlotState::Confirmed,
+            unknown,
         });
         let entry = entry(Event::Confirmed, Some(slot), Some(identity), why, who);
         self.commit(next, Some(entry))
+    }
+
+    /// A person sets the UNKNOWN threshold of the active product on this board; None: its own counts
+    /// again. Whether the product allows it is the caller's question. False: it is so already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_threshold(
+        &mut self,
+        unknown: Option<f32>,
+        why: String,
+        who: &Who,
+    ) -> Result<bool, StoreError> {
+        let Some((slot, held)) = self.state.active() else {
+            return Err(StoreError::Empty);
+        };
+        if held.unknown == unknown {
+            return Ok(false);
+        }
+        let mut changed = held.clone();
+        changed.unknown = unknown;
+        let identity = changed.identity.clone();
+        let mut next = self.state.clone();
+        *next.place(slot) = Some(changed);
+        let event = match unknown {
+            Some(_) => Event::ThresholdSet,
+            None => Event::ThresholdRestored,
+        };
+        let entry = entry(event, Some(slot), Some(identity), Some(why), who);
+        self.commit(next, Some(entry))?;
+        Ok(true)
     }
 
     /// A person goes back to the other product. A product on trial is given up by this.
@@ -273,6 +306,7 @@ impl<D: Disk> Store<D> {
                     state: SlotState::Bad {
                         reason: why.clone(),
                     },
+                    unknown: None,
                 });
                 let entry = entry(Event::Returned, Some(slot), Some(identity), Some(why), who);
                 self.commit(next, Some(entry))?;
@@ -313,6 +347,7 @@ impl<D: Disk> Store<D> {
             *next.place(from) = Some(Held {
                 identity: left.identity.clone(),
                 state: SlotState::Bad { reason },
+                unknown: None,
             });
         }
         let entry = entry(event, Some(to), Some(left.identity), why, who);

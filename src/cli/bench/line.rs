@@ -48,6 +48,8 @@ struct Alone {
 #[derive(Serialize)]
 struct Report {
     product: String,
+    /// Who signed it, or UNSIGNED.
+    origin: String,
     threads: usize,
     seconds: u64,
     judging_alone: Alone,
@@ -77,6 +79,7 @@ pub(super) fn run(
     };
     let inspector = load(&product, &threads, arguments.placement.placement())?;
     let name = product.origin().to_string();
+    let origin = product.signature().to_string();
     let pictures = pictures(&product)?;
     if pictures.is_empty() {
         return Err(Failure::input(NoImage { bundle: name }));
@@ -110,6 +113,7 @@ pub(super) fn run(
     let highest = kept.last().map(|r| r.parts_per_second);
     let report = Report {
         product: name,
+        origin,
         threads: threads.count(),
         seconds: arguments.seconds,
         judging_alone: Alone {
@@ -202,6 +206,7 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
             jitter.join(" ")
         ))?;
     }
+    out.line(&report.origin)?;
     match report.highest_parts_per_second {
         Some(rate) => out.line(format_args!(
             "highest part rate at which nothing was late: {rate:.2} per second"

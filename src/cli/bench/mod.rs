@@ -36,7 +36,7 @@ use thiserror::Error;
 /// whether anything is late.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side\n(a number for a square, else {width,height}); others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image or the accelerator cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
+    after_help = "Examples:\n  partgate bench part.pgp\n  partgate bench part.pgp --threads 1 --runs 500 --json\n  partgate bench part.pgp --threads 1 --layers\n  partgate bench --line part.pgp --seconds 20\n\nJSON: origin, stages.NAME.{p50_ms,p90_ms,p99_ms,max_ms}, total.{...}, frames_per_second, peak_rss_bytes,\nstart_ms, kernels, runs, warmup, threads, bank_rows, side\n(a number for a square, else {width,height}); others, if there are further members,\nwhose times are in the stages; layers, with --layers: kernel, peak_products_per_second,\nsteps[].{nodes,microseconds,products,products_per_second,share_of_peak}. The stage `decode` is there only with --image\nand is not part of `total`.\nJSON with --line: origin, rates[].{parts_per_second,parts,late,passed,rejected,judging,trigger_to_verdict,\ntrigger_to_output,output_jitter}, each time {count,p50_us,p99_us,p999_us,max_us};\nhighest_parts_per_second, judging_alone, gate_ms, threads.\n\nExit codes: 0 done, 3 the image or the accelerator cannot be used, 4 the bundle cannot be used, or runs in floats with\n--require-integers."
 )]
 pub(crate) struct Arguments {
     /// The product bundle [with --line: default: the built-in product]
@@ -106,6 +106,8 @@ impl Percentiles {
 #[derive(Serialize)]
 struct Report {
     bundle: PathBuf,
+    /// Who signed the product, or UNSIGNED.
+    origin: String,
     stages: BTreeMap<&'static str, Percentiles>,
     total: Percentiles,
     frames_per_second: f64,
@@ -234,6 +236,7 @@ pub(crate) fn run(arguments: &Arguments, started: Instant, out: &mut Out) -> Res
     };
     let report = Report {
         bundle: bundle.clone(),
+        origin: product.signature().to_string(),
         total,
         frames_per_second: f64::from(arguments.runs) / inspection.as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes(),
@@ -283,6 +286,7 @@ fn print(
         report.threads,
         report.runs
     ))?;
+    out.line(&report.origin)?;
     let header = format!(
         "{:12}  {:>9}  {:>9}  {:>9}  {:>9}",
         "stage (ms)", "p50", "p90", "p99", "max"

@@ -104,6 +104,8 @@ struct Summary {
 #[derive(Serialize)]
 struct Report<'a> {
     product: &'a str,
+    /// Who signed it, or UNSIGNED.
+    origin: String,
     revision: u32,
     seed: u64,
     threads: usize,
@@ -275,9 +277,10 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     };
     if !out.json() {
         out.line(format_args!(
-            "{} parts of the product `{}`: NG above {:.3}, UNKNOWN above {:.3}",
+            "{} parts of the product `{}`, {}: NG above {:.3}, UNKNOWN above {:.3}",
             arguments.parts,
             manifest.name,
+            product.signature(),
             manifest.thresholds.ng.threshold,
             manifest.thresholds.unknown.threshold
         ))?;
@@ -316,12 +319,13 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     }
 
     let summary = Summary::of(&inspected);
-    let html = page::build(manifest, &inspected, &summary, threads.count());
+    let html = page::build(&product, &inspected, &summary, threads.count());
     output_folder::write(&painter.folder.page, html.as_bytes())?;
     let page = &painter.folder.page;
     if out.json() {
         out.json_page(&Report {
             product: &manifest.name,
+            origin: product.signature().to_string(),
             revision: manifest.revision,
             seed: arguments.seed,
             threads: threads.count(),

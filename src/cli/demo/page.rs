@@ -1,7 +1,7 @@
 //! The page of the demonstration.
 
 use super::{Inspected, Outcome, Summary};
-use partgate::product::Manifest;
+use partgate::product::{Manifest, Product};
 use partgate::verdict::Verdict;
 use partgate::view::{Badge, Cell, Figure, Page, ScoreBar, Tone};
 
@@ -59,17 +59,18 @@ fn row(inspected: &Inspected, manifest: &Manifest, top: f32) -> Vec<Cell> {
 
 /// Builds the page.
 pub(super) fn build(
-    manifest: &Manifest,
+    product: &Product,
     inspected: &[Inspected],
     summary: &Summary,
     threads: usize,
 ) -> String {
+    let manifest = product.manifest();
     let mistakes = |count: usize| if count == 0 { Tone::Good } else { Tone::Alarm };
     let mut page = Page::new("partgate demo");
     page.paragraph(&format!(
-        "{} rendered parts of the product \u{201c}{}\u{201d} (revision {}), {} of them good, inspected by a bank fitted on {} other good parts. \
+        "{} rendered parts of the product \u{201c}{}\u{201d} (revision {}, {}), {} of them good, inspected by a bank fitted on {} other good parts. \
          The fit has seen no defective part, only good ones and synthetic damage on copies of them.",
-        summary.parts, manifest.name, manifest.revision, summary.good, manifest.training.images
+        summary.parts, manifest.name, manifest.revision, product.signature(), summary.good, manifest.training.images
     ));
     page.figures(&[
         Figure::new("Parts", summary.parts.to_string()),

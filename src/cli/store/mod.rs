@@ -1,12 +1,14 @@
-//! The commands on the store: `install`, `confirm`, `rollback`, `store`, `history`.
+//! The commands on the store: `install`, `confirm`, `rollback`, `threshold`, `store`, `history`.
 
 mod install;
 mod show;
+mod threshold;
 mod trial;
 
 pub(super) use install::Arguments as InstallArguments;
 pub(super) use install::run as install;
 pub(super) use show::{HistoryArguments, StoreArguments, history, store};
+pub(super) use threshold::{ThresholdArguments, threshold};
 pub(super) use trial::{ConfirmArguments, RollbackArguments, confirm, rollback};
 
 use super::failure::Failure;
@@ -59,6 +61,12 @@ impl Place {
             },
         }
     }
+
+    /// The store, which nobody else changes until both values are dropped.
+    fn take(&self) -> Result<(Store<Folder>, StoreLock), Failure> {
+        let config = self.config()?;
+        take(&self.folder(config.as_ref())?)
+    }
 }
 
 /// What a command accepts besides production keys.
@@ -94,13 +102,16 @@ pub(crate) struct By {
 
 impl By {
     fn who(&self) -> Who {
-        let user = || {
-            let names = ["SUDO_USER", "USER", "LOGNAME"];
-            names.into_iter().find_map(|name| std::env::var(name).ok())
-        };
-        let number = || format!("user {}", rustix_uid());
-        Who::now(self.by.clone().or_else(user).unwrap_or_else(number))
+        Who::now(user(self.by.as_ref()))
     }
+}
+
+/// The name that was given, or that of the user.
+pub(crate) fn user(given: Option<&String>) -> String {
+    let names = ["SUDO_USER", "USER", "LOGNAME"];
+    let user = || names.into_iter().find_map(|name| std::env::var(name).ok());
+    let number = || format!("user {}", rustix_uid());
+    given.cloned().or_else(user).unwrap_or_else(number)
 }
 
 /// The user's number; the program asks the kernel, because a name can be anything.

@@ -85,7 +85,12 @@ pub(crate) fn store(arguments: &StoreArguments, out: &mut Out) -> Result<Code, F
 
 fn print_slot(state: &State, slot: Slot, out: &mut Out) -> Result<(), Failure> {
     let mark = if state.active == Some(slot) { "*" } else { " " };
-    let Some(Held { identity, state }) = state.held(slot) else {
+    let Some(Held {
+        identity,
+        state,
+        unknown,
+    }) = state.held(slot)
+    else {
         return out.line(format_args!("{mark} {slot}  empty"));
     };
     let (word, colour) = match state {
@@ -98,7 +103,12 @@ fn print_slot(state: &State, slot: Slot, out: &mut Out) -> Result<(), Failure> {
     out.line(format_args!(
         "{mark} {slot}  {identity}, {digest}, {}: {word}",
         identity.origin
-    ))
+    ))?;
+    if let Some(unknown) = unknown {
+        let words = format_args!("     UNKNOWN above {unknown}, as set on this board");
+        out.line(out.paint(words, Colour::Unsure))?;
+    }
+    Ok(())
 }
 
 fn on_trial(trial: &Trial) -> String {

@@ -1,7 +1,7 @@
 //! `partgate confirm` and `partgate rollback`: a person ends a trial.
 
 use super::super::terminal::Out;
-use super::{By, Place, refused, take};
+use super::{By, Place, refused};
 use crate::cli::failure::{Code, Failure};
 use clap::Args;
 use partgate::store::State;
@@ -41,9 +41,7 @@ pub(crate) struct RollbackArguments {
 
 /// Runs `confirm`.
 pub(crate) fn confirm(arguments: &ConfirmArguments, out: &mut Out) -> Result<Code, Failure> {
-    let config = arguments.place.config()?;
-    let folder = arguments.place.folder(config.as_ref())?;
-    let (mut store, _lock) = take(&folder)?;
+    let (mut store, _lock) = arguments.place.take()?;
     store
         .confirm(arguments.reason.clone(), &arguments.by.who())
         .map_err(refused)?;
@@ -52,9 +50,7 @@ pub(crate) fn confirm(arguments: &ConfirmArguments, out: &mut Out) -> Result<Cod
 
 /// Runs `rollback`.
 pub(crate) fn rollback(arguments: &RollbackArguments, out: &mut Out) -> Result<Code, Failure> {
-    let config = arguments.place.config()?;
-    let folder = arguments.place.folder(config.as_ref())?;
-    let (mut store, _lock) = take(&folder)?;
+    let (mut store, _lock) = arguments.place.take()?;
     store
         .rollback(arguments.reason.clone(), &arguments.by.who())
         .map_err(refused)?;

@@ -41,6 +41,24 @@ fn steps() -> Vec<(&'static str, Store<SimDisk>, Step)> {
         }),
         ("refused install", with_one(), refuse),
         ("confirm", with_trial(), |s| s.confirm(None, &who("anna"))),
+        ("threshold set", full(), |s| {
+            s.set_threshold(Some(2.5), "scratches pass".into(), &who("anna"))
+                .map(|_| ())
+        }),
+        (
+            "threshold restored",
+            {
+                let mut store = full();
+                store
+                    .set_threshold(Some(2.5), "scratches pass".into(), &who("anna"))
+                    .expect("set");
+                store
+            },
+            |s| {
+                s.set_threshold(None, "too many rejects".into(), &who("anna"))
+                    .map(|_| ())
+            },
+        ),
         ("rollback of a trial", with_trial(), |s| {
             s.rollback(None, &who("anna")).map(|_| ())
         }),

@@ -1,22 +1,19 @@
 //! `partgate-train calibrate`: thresholds from goods of another day, or by hand, with a trail.
 
+use super::another_day::{another_day, inspect_goldens, wider};
 use super::fit::bound_line;
-use super::layout::{LayoutArgs, print_layout};
+use super::inspected::inspected;
+use super::layout::LayoutArgs;
 use super::risk::RiskArgs;
 use super::{Common, check_writable, print_json, write_file};
-use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::member::lowest_median_highest;
 use crate::fit::operating::operating;
 use crate::fit::thresholds::thresholds_from;
 use crate::fit::without_spread;
-use crate::progress::Progress;
 use clap::Args;
-use partgate::backbone::Threads;
-use partgate::inspection::Inspector;
-use partgate::product::{AuditEntry, Golden, GoldenKind, Light, LightMeasure, Operating, Product};
+use partgate::product::{AuditEntry, Light, Operating, Product};
 use partgate::verdict::{Bound, Thresholds, Verdict};
-use rayon::prelude::*;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -75,41 +72,6 @@ struct CalibrationReport {
     rejected_by_old: usize,
 }
 
-/// The score and the light of each picture.
-fn inspected(
-    product: &Product,
-    goods: &GoodImages,
-) -> Result<Vec<(f32, LightMeasure)>, TrainError> {
-    let progress = Progress::new("goods", goods.paths.len() as u64);
-    let share = goods
-        .paths
-        .len()
-        .div_ceil(rayon::current_num_threads())
-        .max(1);
-    let found: Vec<Vec<(f32, LightMeasure)>> = goods
-        .paths
-        .par_chunks(share)
-        .map(|paths| {
-            let mut inspector = Inspector::new(product, &Threads::default())?;
-            let mut found = Vec::with_capacity(paths.len());
-            for path in paths {
-                let frame = goods.read(path)?;
-                let inspection = inspector
-                    .inspect(&frame)
-                    .map_err(|source| TrainError::Image {
-                        path: path.clone(),
-                        source,
-                    })?;
-                found.push((inspection.score, LightMeasure::of(&frame)));
-                progress.advance(1);
-            }
-            Ok::<_, TrainError>(found)
-        })
-        .collect::<Result<_, _>>()?;
-    progress.finish();
-    Ok(found.concat())
-}
-
 fn by_hand(old: &Thresholds, unknown: f32, ng: Option<f32>, reason: &str) -> Thresholds {
     let bound = |threshold| Bound::by_hand(threshold, format!("Set by hand: {reason}"));
     let ng = ng.unwrap_or(old.ng.threshold.max(unknown));
@@ -131,27 +93,13 @@ struct Calibrated {
     light: Option<Light>,
 }
 
-/// The product's light with pictures of `found` in it; `None` where they change nothing.
-fn wider(product: &Product, found: impl Iterator<Item = LightMeasure>) -> Option<Light> {
-    let mut light = product.light()?.clone();
-    light.widen(found).then_some(light)
-}
-
 fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, TrainError> {
     let manifest = product.manifest();
     let found = match (&args.goods, args.set_unknown) {
         (Some(dir), _) => {
-            let (goods, layout) = args.layout.source(dir)?.goods()?;
-            print_layout(&layout, args.common.json);
-            if crate::fit::digest_of(&goods)? == manifest.training.digest {
-                return Err(TrainError::Setting(format!(
-                    "{}: these are the images of the fit; they are in the bank, so their scores say nothing about new parts. Take good images of another day",
-                    dir.display()
-                )));
-            }
-            let goods = goods.of_another_day(product)?;
-            let found = inspected(product, &goods)?;
-            let scores: Vec<f32> = found.iter().map(|(score, _)| *score).collect();
+            let (goods, layout) = another_day(dir, args.layout, product, args.common.json)?;
+            let found = inspected(product, &goods.paths, "goods", false)?;
+            let scores: Vec<f32> = found.iter().map(|image| image.score).collect();
             if let Some(problem) = without_spread(&scores).filter(|_| !args.force) {
                 return Err(TrainError::Setting(format!(
                     "{problem}; insist with --force"
@@ -163,7 +111,7 @@ fn calibrated(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Tra
                 thresholds: thresholds_from(&scores, risk)?,
                 layout: Some(layout),
                 operating: Some(operating(&scores, 0, damaged.unwrap_or_default(), risk)?),
-                light: wider(product, found.into_iter().map(|(_, light)| light)),
+                light: wider(product, found.iter().map(|image| image.light)),
                 scores,
             }
         }
@@ -208,30 +156,6 @@ fn by_budget(args: &CalibrateArgs, product: &Product) -> Result<Calibrated, Trai
         scores: Vec::new(),
         light: None,
     })
-}
-
-/// Inspects the golden images anew: their scores stay. Without `force` it refuses thresholds under
-/// which no damaged golden image is rejected any more.
-fn inspect_goldens(
-    goldens: &mut [Golden],
-    new: &Thresholds,
-    force: bool,
-) -> Result<(), TrainError> {
-    let caught = |goldens: &[Golden]| {
-        let mut damaged = goldens.iter().filter(|g| g.kind == GoldenKind::Damaged);
-        damaged.any(|g| g.verdict != Verdict::Ok)
-    };
-    let caught_before = caught(goldens);
-    for golden in goldens.iter_mut() {
-        golden.verdict = new.verdict(golden.score);
-    }
-    if caught_before && !caught(goldens) && !force {
-        return Err(TrainError::Setting(format!(
-            "with an UNKNOWN threshold of {} none of the synthetically damaged golden images is rejected any more; look at the goods with the highest scores, or insist with --force",
-            new.unknown.threshold
-        )));
-    }
-    Ok(())
 }
 
 fn audit_entry(args: &CalibrateArgs, old: &Thresholds, new: &Calibrated) -> AuditEntry {
@@ -306,7 +230,12 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), TrainError> {
     check_writable(&args.output)?;
     let new = calibrated(args, &product)?;
     let mut manifest = product.manifest().clone();
-    inspect_goldens(&mut manifest.goldens, &new.thresholds, args.force)?;
+    let problem = inspect_goldens(&mut manifest.goldens, &new.thresholds);
+    if let Some(problem) = problem.filter(|_| !args.force) {
+        return Err(TrainError::Setting(format!(
+            "{problem}, or insist with --force"
+        )));
+    }
     // They come from other images than the new ones, so a comparison is not fair any more.
     manifest.baseline_thresholds = None;
     let entry = audit_entry(args, &manifest.thresholds, &new);

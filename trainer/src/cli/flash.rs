@@ -2,14 +2,13 @@
 
 use super::print_json;
 use crate::error::TrainError;
-use crate::fleet::{FlashError, Fleet, FleetBoard, Parcel, Ssh, Target};
+use crate::fleet::{FlashError, Fleet, FleetBoard, Parcel, Ssh, Target, in_parallel};
 use clap::{Args, Subcommand};
 use partgate::causes::causes;
 use partgate::product::{Product, check};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -197,31 +196,9 @@ fn all(jobs: &[Job], parallel: usize, remote: &Remote, parcel: &Parcel<'_>) -> V
     let failed = AtomicBool::new(false);
     let canaries = jobs.iter().take_while(|job| job.canary).count();
     let (first, rest) = jobs.split_at(canaries);
-    let mut outcomes: Vec<Outcome> = first
-        .iter()
-        .map(|job| one(job, remote, parcel, &failed))
-        .collect();
-    let next = Mutex::new(rest.iter().enumerate());
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..parallel.min(rest.len()) {
-            scope.spawn(|| {
-                loop {
-                    let job = next.lock().map_or(None, |mut next| next.next());
-                    let Some((at, job)) = job else {
-                        return;
-                    };
-                    let outcome = one(job, remote, parcel, &failed);
-                    if let Ok(mut done) = done.lock() {
-                        done.push((at, outcome));
-                    }
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_default();
-    done.sort_by_key(|(at, _)| *at);
-    outcomes.extend(done.into_iter().map(|(_, outcome)| outcome));
+    let flash = |job: &Job| one(job, remote, parcel, &failed);
+    let mut outcomes = in_parallel(first, 1, flash);
+    outcomes.extend(in_parallel(rest, parallel, flash));
     outcomes
 }
 
@@ -285,31 +262,29 @@ pub(crate) fn fleet(args: &FleetArgs) -> Result<(), TrainError> {
     let ssh = Ssh {
         program: remote.ssh.clone(),
     };
+    let asked = in_parallel(&fleet.boards, fleet.parallel, |board| {
+        fleet.target(board).status(&ssh)
+    });
+    let width = fleet.boards.iter().map(|b| b.name.len()).max().unwrap_or(0);
     let mut silent = 0;
     let mut all = Vec::new();
-    let width = fleet.boards.iter().map(|b| b.name.len()).max().unwrap_or(0);
-    for board in &fleet.boards {
-        match fleet.target(board).status(&ssh) {
+    for (board, answer) in fleet.boards.iter().zip(asked) {
+        let name = &board.name;
+        let words = match answer {
             Ok(status) => {
-                if !remote.json {
-                    println!(
-                        "{:width$}  {}  {}  {}",
-                        board.name,
-                        status.version,
-                        status.active(),
-                        status.running()
-                    );
-                }
-                all.push(serde_json::json!({"board": board.name, "status": status}));
+                let words = [status.version.clone(), status.active(), status.running()];
+                all.push(serde_json::json!({"board": name, "status": status}));
+                words.join("  ")
             }
             Err(error) => {
                 silent += 1;
                 let why = causes(&error).join(": ");
-                if !remote.json {
-                    println!("{:width$}  {why}", board.name);
-                }
-                all.push(serde_json::json!({"board": board.name, "why": why}));
+                all.push(serde_json::json!({"board": name, "why": why}));
+                why
             }
+        };
+        if !remote.json {
+            println!("{name:width$}  {words}");
         }
     }
     if remote.json {

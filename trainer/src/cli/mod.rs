@@ -1,11 +1,14 @@
 //! Command line only: arguments to calls, results to text or JSON.
 
 mod ablate;
+mod amend;
+mod another_day;
 mod benchmark;
 mod calibrate;
 mod damage;
 pub(crate) mod fit;
 mod flash;
+mod inspected;
 mod layout;
 mod risk;
 mod signing;
@@ -32,6 +35,7 @@ Examples:
   partgate-train fit DATA/bottle -o bottle.pgp --member size=320
   partgate-train validate DATA/bottle --bundle bottle.pgp --report bottle.html
   partgate-train calibrate lid.pgp --goods photos/of/another/day -o lid-2.pgp
+  partgate-train amend lid.pgp --goods marked/good --defects marked/defect -o lid-2.pgp
   partgate-train benchmark DATA --out figures
   partgate-train ablate DATA/bottle
   partgate-train damage photos/of/good/parts look --sheet look.png
@@ -57,6 +61,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Re-derive a bundle's thresholds from good images of another day, or set them by hand
     Calibrate(calibrate::CalibrateArgs),
+    /// Add good images to a finished product without the images of its fit
+    Amend(amend::AmendArgs),
     /// Fit and validate every category of a data set and print the table
     Benchmark(benchmark::BenchmarkArgs),
     /// Fit and validate with every rule and a few other settings, and print the table
@@ -202,6 +208,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Fit(args) => fit::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Amend(args) => amend::run(&args),
         Command::Benchmark(args) => benchmark::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Damage(args) => damage::run(&args),

@@ -4,6 +4,7 @@
 //! -> ensemble -> bundle`; each step imports only from steps before it.
 
 mod alike;
+pub(crate) mod amend;
 pub(crate) mod aspect;
 mod available;
 pub(crate) mod background;

@@ -1,6 +1,5 @@
 //! A fitted member as sections of a bundle, with the method that its manifest states.
 
-use super::catalogue::BackboneFile;
 use super::conditions::RuleConditions;
 use super::density;
 use super::fitted_bank::{FittedBank, NetworkFile, missing};
@@ -15,7 +14,7 @@ use partgate::product::{
     BankBytes, Choice, DType, DensityEvidence, Method, NeighbourhoodEvidence, SectionBytes,
     SectionKind,
 };
-use partgate::score::{PositionMask, SightingTable};
+use partgate::score::{PackedBank, PositionMask, SightingTable};
 
 /// Sections of one member, as those of a first member, and its method.
 pub(super) struct MemberSections {
@@ -69,31 +68,29 @@ pub(super) fn opaque(kind: SectionKind, bytes: &[u8]) -> SectionBytes {
     section(kind, DType::Bytes, &[bytes.len()], bytes.to_vec())
 }
 
-/// The backbone and the bank; `in_bytes` are the rows that were rounded to bytes when they were chosen.
-fn bank_sections(file: &BackboneFile, fitted: &FittedBank, in_bytes: bool) -> Vec<SectionBytes> {
-    let bank = &fitted.bank;
+/// The bank; `in_bytes` are rows that were rounded to bytes when they were chosen.
+pub(super) fn bank_sections(bank: &PackedBank, in_bytes: bool) -> Vec<SectionBytes> {
     let shape = [bank.rows(), bank.dimensions()];
-    let backbone = opaque(SectionKind::Backbone, &file.onnx);
     if !in_bytes {
         let rows = little_endian(bank.values());
-        return vec![
-            backbone,
-            section(SectionKind::Bank, DType::F32, &shape, rows),
-        ];
+        return vec![section(SectionKind::Bank, DType::F32, &shape, rows)];
     }
     let BankBytes { values, scales } = BankBytes::of(bank.values(), bank.dimensions());
     let rows = values.iter().map(|v| v.to_le_bytes()[0]).collect();
-    let scales = section(
-        SectionKind::BankScales,
-        DType::F32,
-        &shape[..1],
-        little_endian(&scales),
-    );
+    let scales = little_endian(&scales);
     vec![
-        backbone,
         section(SectionKind::Bank, DType::I8, &shape, rows),
-        scales,
+        section(SectionKind::BankScales, DType::F32, &shape[..1], scales),
     ]
+}
+
+pub(super) fn row_scale_section(factors: &[f32]) -> SectionBytes {
+    section(
+        SectionKind::RowScale,
+        DType::F32,
+        &[factors.len()],
+        little_endian(factors),
+    )
 }
 
 pub(super) fn mask_section(mask: &PositionMask) -> SectionBytes {
@@ -175,15 +172,19 @@ fn scoring_sections(fitted: &FittedBank, spec: RuleSpec) -> Result<Vec<SectionBy
     Ok(sections)
 }
 
+pub(super) fn assignment_section(assignment: &[u16]) -> SectionBytes {
+    section(
+        SectionKind::Assignment,
+        DType::U16,
+        &[assignment.len()],
+        bytes_u16(assignment),
+    )
+}
+
 pub(super) fn network_sections(onnx: &[u8], assignment: &[u16]) -> [SectionBytes; 2] {
     [
         opaque(SectionKind::Neighbourhood, onnx),
-        section(
-            SectionKind::Assignment,
-            DType::U16,
-            &[assignment.len()],
-            bytes_u16(assignment),
-        ),
+        assignment_section(assignment),
     ]
 }
 
@@ -219,10 +220,10 @@ fn neighbourhood_evidence(
     })
 }
 
-fn density_evidence(factors: &[f32], spec: RuleSpec) -> DensityEvidence {
+pub(super) fn density_evidence(factors: &[f32], power: f32) -> DensityEvidence {
     DensityEvidence {
         neighbours: density::NEIGHBOURS as u32,
-        power: spec.density,
+        power,
         factors: [
             factors.iter().copied().fold(f32::INFINITY, f32::min),
             factors.iter().copied().fold(0.0, f32::max),
@@ -239,7 +240,8 @@ pub(super) fn member_sections(
     let (fitter, calibration, spec) = (&study.fitter, &study.calibration, taken.spec);
     let (settings, features) = (fitter.settings, &fitter.features);
     let conditions = fitter.conditions(fitted, spec, calibration)?;
-    let mut sections = bank_sections(study.file, fitted, settings.bank_in_bytes);
+    let mut sections = vec![opaque(SectionKind::Backbone, &study.file.onnx)];
+    sections.extend(bank_sections(&fitted.bank, settings.bank_in_bytes));
     sections.extend(fitter.map.as_ref().map(|map| {
         let shape = [map.map.from(), map.map.to()];
         let bytes = little_endian(&map.weights);
@@ -263,13 +265,8 @@ pub(super) fn member_sections(
     }
     let mut density = None;
     if let Some(factors) = fitted.row_scale(spec)? {
-        sections.push(section(
-            SectionKind::RowScale,
-            DType::F32,
-            &[factors.len()],
-            little_endian(&factors),
-        ));
-        density = Some(density_evidence(&factors, spec));
+        sections.push(row_scale_section(&factors));
+        density = Some(density_evidence(&factors, spec.density));
     }
     if let Some(refined) = taken.refined {
         sections.push(opaque(SectionKind::Refinement, &refined.onnx));

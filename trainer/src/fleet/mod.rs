@@ -3,16 +3,21 @@
 //! Nothing runs on a board for this but `sh`, `cat`, `wc`, `rm` and `partgate`.
 
 mod file;
+mod parallel;
 mod ssh;
 
 pub(crate) use file::{Fleet, FleetBoard, FleetError};
+pub(crate) use parallel::in_parallel;
 pub(crate) use ssh::{Ssh, SshError};
 
 use serde_json::Value;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Copies that are tried if the connection breaks. Each one goes on where the one before ended.
 const COPIES: usize = 3;
+/// Time for a network to come back before the next copy.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a board did not get a product.
 #[derive(Debug, Error)]
@@ -108,40 +113,54 @@ impl Target {
         name: &str,
         step: &mut dyn FnMut(String),
     ) -> Result<(), FlashError> {
-        let whole = parcel.bytes.len() as u64;
+        let mut copy = 1;
+        loop {
+            let copied = self.copy_rest(ssh, parcel, name, step);
+            match copied {
+                Err(FlashError::Ssh(SshError::Connection { said, .. })) if copy < COPIES => {
+                    step(format!("the connection broke: {said}"));
+                }
+                Err(FlashError::Copy { .. }) if copy < COPIES => {}
+                other => return other,
+            }
+            copy += 1;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Asks how much is there, and sends the rest.
+    fn copy_rest(
+        &self,
+        ssh: &Ssh,
+        parcel: &Parcel<'_>,
+        name: &str,
+        step: &mut dyn FnMut(String),
+    ) -> Result<(), FlashError> {
+        let expected = parcel.bytes.len() as u64;
         let size = format!("wc -c < {name} 2>/dev/null || echo 0");
-        let there = |ssh: &Ssh| -> Result<u64, FlashError> {
+        let there = || -> Result<u64, FlashError> {
             let answer = ssh.run(&self.host, &size, &[])?;
             let text = answer.stdout.trim();
             text.parse()
                 .map_err(|_| FlashError::Answer(text.to_owned()))
         };
-        let mut found = there(ssh)?;
-        for copy in 1..=COPIES {
-            if found > whole {
-                ssh.run(&self.host, &format!("rm -f {name}"), &[])?;
-                found = 0;
-            }
-            let rest = &parcel.bytes[found as usize..];
-            step(match found {
-                0 => format!("copies {whole} bytes"),
-                _ => format!("goes on with the copy at byte {found} of {whole}"),
-            });
-            let copied = ssh.run(&self.host, &format!("cat >> {name}"), rest);
-            if let Err(error) = copied
-                && copy == COPIES
-            {
-                return Err(error.into());
-            }
-            found = there(ssh)?;
-            if found == whole {
-                return Ok(());
-            }
+        let mut found = there()?;
+        if found > expected {
+            ssh.run(&self.host, &format!("rm -f {name}"), &[])?;
+            found = 0;
         }
-        Err(FlashError::Copy {
-            found,
-            expected: whole,
-        })
+        step(match found {
+            0 => format!("copies {expected} bytes"),
+            _ => format!("goes on with the copy at byte {found} of {expected}"),
+        });
+        let rest = parcel.bytes.get(found as usize..).unwrap_or_default();
+        ssh.run(&self.host, &format!("cat >> {name}"), rest)?;
+        found = there()?;
+        if found == expected {
+            Ok(())
+        } else {
+            Err(FlashError::Copy { found, expected })
+        }
     }
 
     /// Program, store and line of a board, as far as it answers.

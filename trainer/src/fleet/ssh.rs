@@ -4,6 +4,14 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use thiserror::Error;
 
+/// Options of every call. Nobody is asked for a password: several boards are asked at once. A board that
+/// is silent for 30 s is given up, because a pulled cable ends no connection.
+const OPTIONS: [&str; 4] = [
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+];
 /// ssh's own exit code for its own failures.
 const SSH_FAILED: i32 = 255;
 
@@ -67,9 +75,9 @@ impl Ssh {
             program: self.program.clone(),
             source,
         };
-        // Nobody is asked for a password: several boards are asked at once.
         let mut child = Command::new(&self.program)
-            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-T", "--"])
+            .args(OPTIONS.iter().flat_map(|option| ["-o", option]))
+            .args(["-T", "--"])
             .args([host, command])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
