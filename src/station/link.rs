@@ -271,7 +271,8 @@ impl SupervisorEnd {
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fits = descriptors.len() <= DESCRIPTORS;
         let message = SendAncillaryMessage::ScmRights(descriptors);
-        if !descriptors.is_empty() && !(fits && control.push(message)) {
+        let handed = descriptors.is_empty() || (fits && control.push(message));
+        if !handed {
             return Err(std::io::Error::other(
                 "the output lines lie on more GPIO chips than can be handed over",
             ));

@@ -1,5 +1,6 @@
 //! A fitted member as sections of a bundle, with the method that its manifest states.
 
+use super::catalogue::BackboneFile;
 use super::conditions::RuleConditions;
 use super::density;
 use super::fitted_bank::{FittedBank, NetworkFile, missing};
