@@ -206,7 +206,7 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
             jitter.join(" ")
         ))?;
     }
-    out.line(&report.origin)?;
+    out.line(format_args!("product: {}", report.origin))?;
     match report.highest_parts_per_second {
         Some(rate) => out.line(format_args!(
             "highest part rate at which nothing was late: {rate:.2} per second"

@@ -286,7 +286,7 @@ fn print(
         report.threads,
         report.runs
     ))?;
-    out.line(&report.origin)?;
+    out.line(format_args!("product            {}", report.origin))?;
     let header = format!(
         "{:12}  {:>9}  {:>9}  {:>9}  {:>9}",
         "stage (ms)", "p50", "p90", "p99", "max"
