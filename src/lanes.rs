@@ -7,6 +7,9 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
 use std::sync::OnceLock;
 
 /// Lanes of a vector; bits of an allowed-rows word.
@@ -19,6 +22,8 @@ pub enum Kernel {
     Avx512,
     /// x86-64 with AVX2 and FMA: two registers per vector.
     Avx2,
+    /// aarch64, where NEON is always there: four registers per vector.
+    Neon,
     /// Plain arrays, as the compiler translates them.
     Portable,
 }
@@ -37,6 +42,8 @@ impl Kernel {
                 found.push(Kernel::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        found.push(Kernel::Neon);
         found.push(Kernel::Portable);
         found
     }
@@ -52,6 +59,7 @@ impl Kernel {
         match self {
             Kernel::Avx512 => "f32 avx512",
             Kernel::Avx2 => "f32 avx2+fma",
+            Kernel::Neon => "f32 neon",
             Kernel::Portable => "f32 portable",
         }
     }
@@ -103,9 +111,10 @@ pub trait Task {
     fn run<L: Lanes, const CELLS: usize>(self) -> Self::Output;
 }
 
-/// Accumulators that fit beside the operands: 12 of 32 registers, 6 x 2 of 16.
+/// Accumulators that fit beside the operands: 12 of 32 registers, 6 x 2 of 16, 6 x 4 of 32.
 const CELLS_AVX512: usize = 12;
 const CELLS_AVX2: usize = 6;
+const CELLS_NEON: usize = 6;
 const CELLS_PORTABLE: usize = 4;
 
 /// Most accumulators that any kernel uses.
@@ -116,6 +125,7 @@ pub fn cells(kernel: Kernel) -> usize {
     match kernel {
         Kernel::Avx512 => CELLS_AVX512,
         Kernel::Avx2 => CELLS_AVX2,
+        Kernel::Neon => CELLS_NEON,
         Kernel::Portable => CELLS_PORTABLE,
     }
 }
@@ -137,6 +147,8 @@ pub fn run<T: Task>(kernel: Kernel, task: T) -> T::Output {
         // SAFETY: `available` detected the set.
         #[cfg(target_arch = "x86_64")]
         Kernel::Avx2 => unsafe { x86::avx2(task) },
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Neon => task.run::<[std::arch::aarch64::float32x4_t; 4], CELLS_NEON>(),
         _ => task.run::<[f32; LANES], CELLS_PORTABLE>(),
     }
 }
