@@ -66,8 +66,13 @@ impl Shop {
     }
 
     fn amend(&self, more: &[&str]) -> Ran {
+        self.amend_against("defect", more)
+    }
+
+    /// With the defects of this folder.
+    fn amend_against(&self, defects: &str, more: &[&str]) -> Ran {
         let (old, goods) = (self.at("old.pgp"), self.at("good"));
-        let (defects, new) = (self.at("defect"), self.at("new.pgp"));
+        let (defects, new) = (self.at(defects), self.at("new.pgp"));
         let words = [
             "amend",
             &*old,
@@ -165,24 +170,15 @@ fn a_marked_defect_that_passes_is_refused_and_says_what_it_would_cost() {
     let shop = Shop::new(&[]);
     let other = shop.bench.at("passing");
     stickers(&other, 300, 1);
-    let (old, goods) = (shop.at("old.pgp"), shop.at("good"));
-    let (defects, new) = (shop.at("passing"), shop.at("new.pgp"));
-    let amend = [
-        "amend",
-        &*old,
-        "--goods",
-        &*goods,
-        "--defects",
-        &*defects,
-        "-o",
-        &*new,
-    ];
-    let refused = train(&amend).exits(3).tells("Nothing is written");
+    let refused = shop
+        .amend_against("passing", &[])
+        .exits(3)
+        .tells("Nothing is written");
     assert!(!shop.bench.at("new.pgp").exists());
     // It names the threshold that would reject it.
     let (_, rest) = refused.stderr.split_once("--unknown ").expect("named");
     let threshold = rest.split(':').next().expect("a number");
-    let ran = train(&[&amend[..], &["--unknown", threshold, "--json"]].concat());
+    let ran = shop.amend_against("passing", &["--unknown", threshold, "--json"]);
     // With so low a threshold a good golden image may be rejected; then that is said.
     if ran.code == Some(0) {
         let report = ran.json();
@@ -190,20 +186,11 @@ fn a_marked_defect_that_passes_is_refused_and_says_what_it_would_cost() {
     } else {
         ran.exits(3).tells("golden image");
     }
-    let ran = train(&[&amend[..], &["--unknown", "1e9"]].concat());
+    let ran = shop.amend_against("passing", &["--unknown", "1e9"]);
     ran.exits(3).tells("below the present threshold");
     // The same picture as good and as defective.
-    let words = [
-        "amend",
-        &*old,
-        "--goods",
-        &*goods,
-        "--defects",
-        &*goods,
-        "-o",
-        &*new,
-    ];
-    train(&words).exits(3).tells("is it good or defective?");
+    let ran = shop.amend_against("good", &[]);
+    ran.exits(3).tells("is it good or defective?");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `--preset`: every setting of a published method at once, for a host.
 
 use super::input::SizeArgument;
-use super::published::BankName;
 use super::{Method, MethodArgs, NetworkName};
 use crate::fit::catalogue;
 use clap::ValueEnum;
@@ -88,7 +87,7 @@ impl MethodArgs {
                 args.sigma = Some(8.0);
                 (args.bank_ratio, args.max_bank) = (0.01, 1000);
                 args.published.channels = 100;
-                args.published.bank = BankName::Kmeans;
+                args.published.of_centroids();
                 args.published.top_pixels = 100;
                 args.vary = args.vary.or_else(|| "shift=1".parse().ok());
             }

@@ -15,7 +15,7 @@ use partgate::score::{
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum BankName {
+enum BankName {
     /// Feature vectors of good parts that cover all others (k-centre greedy)
     Coreset,
     /// Means of clusters of them (k-means)
@@ -71,7 +71,7 @@ pub(super) struct PublishedArgs {
     hole: u32,
     /// What the bank's rows are
     #[arg(long, value_enum, default_value = "coreset")]
-    pub(super) bank: BankName,
+    bank: BankName,
     /// Keep the N channels of the features that are not zero in most of the good parts' cells; 0 keeps
     /// all
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -94,6 +94,13 @@ pub(super) struct PublishedArgs {
     /// Under n-pad: weights of the places in a distribution
     #[arg(long, value_enum, default_value = "bhattacharyya")]
     pad_weights: WeightsName,
+}
+
+impl PublishedArgs {
+    /// Makes the bank one of centroids.
+    pub(super) fn of_centroids(&mut self) {
+        self.bank = BankName::Kmeans;
+    }
 }
 
 impl MethodArgs {
