@@ -160,6 +160,17 @@ struct Pipeline {
     map: ScoreMap,
 }
 
+/// The search where `placement` wants it.
+fn placed(search: Search, placement: Placement) -> Result<Search, NetworkError> {
+    #[cfg(feature = "cuda")]
+    if placement.accelerator == crate::network::Accelerator::Cuda {
+        return search.on_device();
+    }
+    // Without the feature the backbone was refused before.
+    let Placement { accelerator: _, .. } = placement;
+    Ok(search)
+}
+
 impl Pipeline {
     fn new(
         product: &Product,
@@ -187,7 +198,7 @@ impl Pipeline {
                 (features, map.clone())
             }),
             features: vec![0.0; grid.area() * member.bank().dimensions()],
-            search: product.search(member, threads)?,
+            search: placed(product.search(member, threads)?, placement)?,
             refiner: product.refiner(member, threads)?,
             encoder: Encoder::of(product, member, threads)?,
             map: product.score_map(member),
@@ -302,8 +313,8 @@ impl Inspector {
         Self::placed(product, threads, Placement::default())
     }
 
-    /// As [`Inspector::new`], with the backbones where `placement` wants them. The other networks and
-    /// the search stay on the CPU.
+    /// As [`Inspector::new`], with the backbones and the search where `placement` wants them. The other
+    /// networks stay on the CPU.
     ///
     /// # Errors
     /// [`InspectionError`] if a network cannot be loaded, or the accelerator cannot be used here.
@@ -415,7 +426,7 @@ impl Inspector {
             neighbourhood: first.neighbourhood,
             refinement: first.refinement,
             others: self.pipelines[1..].iter().map(Pipeline::kernels).collect(),
-            nearest: self.pipelines[0].search.bank().kernels(),
+            nearest: self.pipelines[0].search.kernels(),
         }
     }
 

@@ -68,7 +68,7 @@ fn section_kind(field: &str, a: &Product, b: &Product) -> String {
         let of = |product: &'_ Product| product.manifest().sections.get(i).map(|s| s.kind);
         of(a).or_else(|| of(b))
     });
-    section.map_or(String::new(), |kind| format!(" ({kind:?})"))
+    section.map_or(String::new(), |kind| format!(" ({kind})"))
 }
 
 /// Runs the command.

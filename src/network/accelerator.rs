@@ -4,7 +4,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
-/// What runs the backbone.
+/// What runs the backbone, and searches the bank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
@@ -15,7 +15,7 @@ pub enum Accelerator {
     Cuda,
 }
 
-/// Where the backbone runs. The other networks and the search always run on the CPU.
+/// Where the backbone and the search of the bank run. The other networks always run on the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// What runs it.

@@ -16,6 +16,8 @@ mod threads;
 pub use accelerator::{
     Accelerator, AcceleratorError, CpuNode, DeviceReport, Found, Need, Placement,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::DeviceSearch;
 pub(crate) use finite::all_finite;
 pub use integer::{
     Bytes, Kernel, KernelError, Refusal, StepCost, peak_products, peak_search_products,

@@ -31,15 +31,15 @@ pub(super) fn read(sections: &Sections<'_>) -> Result<Option<Background>, Proble
         // In another member it would have no effect.
         _ => {
             return other(format!(
-                "section {kind:?} must be there once, for all members"
+                "section `{kind}` must be there once, for all members"
             ));
         }
     }
     let (_, data) = sections.only(kind, 0, DType::Bytes)?;
     let background: Background = serde_json::from_slice(data)
-        .map_err(|e| Problem::Other(format!("section {kind:?}: {e}")))?;
+        .map_err(|e| Problem::Other(format!("section `{kind}`: {e}")))?;
     match background.problem() {
-        Some(problem) => other(format!("section {kind:?}: {problem}")),
+        Some(problem) => other(format!("section `{kind}`: {problem}")),
         None => Ok(Some(background)),
     }
 }

@@ -94,7 +94,7 @@ pub enum ContainerError {
         message: String,
     },
     /// The place or shape of a section is impossible.
-    #[error("section {index} ({kind:?}): {problem}")]
+    #[error("section {index} ({kind}): {problem}")]
     Section {
         /// Index in the manifest.
         index: usize,
@@ -405,7 +405,7 @@ fn check_sections(
         end = start + section.length as usize;
         if blake3::hash(&bytes[start..end]).as_bytes() != &section.blake3 {
             return Err(ContainerError::Digest {
-                what: format!("section {index} ({:?})", section.kind),
+                what: format!("section {index} ({})", section.kind),
             });
         }
     }

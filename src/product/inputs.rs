@@ -210,10 +210,10 @@ pub(super) fn read(sections: &Sections<'_>) -> Result<Option<Inputs>, Problem> {
     }
     let (_, data) = sections.only(SectionKind::Inputs, 0, DType::Bytes)?;
     if count > 1 {
-        return other(format!("{count} sections {:?}", SectionKind::Inputs));
+        return other(format!("{count} sections `{}`", SectionKind::Inputs));
     }
     let inputs: Inputs = serde_json::from_slice(data)
-        .map_err(|e| Problem::Other(format!("section {:?}: {e}", SectionKind::Inputs)))?;
+        .map_err(|e| Problem::Other(format!("section `{}`: {e}", SectionKind::Inputs)))?;
     if !inputs.sound() {
         return other("the sizes or depth of the fitted pictures are not sound");
     }

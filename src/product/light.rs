@@ -261,7 +261,7 @@ pub(super) fn read(sections: &Sections<'_>) -> Result<Option<Light>, Problem> {
     }
     let (_, data) = sections.only(SectionKind::Light, 0, DType::Bytes)?;
     let light: Light = serde_json::from_slice(data)
-        .map_err(|e| Problem::Other(format!("section {:?}: {e}", SectionKind::Light)))?;
+        .map_err(|e| Problem::Other(format!("section `{}`: {e}", SectionKind::Light)))?;
     if !light.sound() {
         return other("the light of the fitted pictures is not sound");
     }

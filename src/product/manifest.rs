@@ -7,6 +7,7 @@ use crate::refine::RefinementShape;
 use crate::score::{Border, Measure, NeighbourhoodShape, Rule};
 use crate::verdict::{Thresholds, Verdict};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Everything about a product except the sections' bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -393,6 +394,19 @@ pub enum SectionKind {
     RefinementEncoder,
     /// Its description, JSON.
     RefinementEncoderSpec,
+}
+
+/// As in the manifest's JSON.
+impl fmt::Display for SectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, c) in format!("{self:?}").chars().enumerate() {
+            if i > 0 && c.is_ascii_uppercase() {
+                f.write_str("-")?;
+            }
+            write!(f, "{}", c.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
 }
 
 impl SectionKind {

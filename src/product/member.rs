@@ -54,10 +54,10 @@ impl<'a> Sections<'a> {
         match self.find(kind, member) {
             Some((section, data)) if count == 1 && section.dtype == dtype => Ok((section, data)),
             Some((section, _)) if count == 1 => other(format!(
-                "section {kind:?} is {:?}; this version reads {dtype:?}",
+                "section `{kind}` is {:?}; this version reads {dtype:?}",
                 section.dtype
             )),
-            _ => other(format!("{count} sections {kind:?}, but one is needed")),
+            _ => other(format!("{count} sections `{kind}`, but one is needed")),
         }
     }
 }
@@ -215,7 +215,7 @@ impl<'a> MemberSections<'a> {
             // Ignoring a section would score by another method than the fitted one.
             if self.has(kind) != expected {
                 return other(format!(
-                    "section {kind:?} and the method `{}` disagree",
+                    "section `{kind}` and the method `{}` disagree",
                     method.rule
                 ));
             }
@@ -308,7 +308,7 @@ impl<'a> MemberSections<'a> {
             let (section, data) = self.only(kind, dtype)?;
             if section.shape != shape.map(|side| side as u64) {
                 return other(format!(
-                    "section {kind:?} of shape {:?}; {shape:?} is needed",
+                    "section `{kind}` of shape {:?}; {shape:?} is needed",
                     section.shape
                 ));
             }

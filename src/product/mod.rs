@@ -287,7 +287,7 @@ impl Product {
             // Reserved names: ignoring one would score by another method than the fitted one.
             if manifest.sections.iter().any(|s| s.kind == kind) {
                 return other(format!(
-                    "section {kind:?} is not in this version of partgate"
+                    "section `{kind}` is not in this version of partgate"
                 ));
             }
         }
@@ -299,7 +299,7 @@ impl Product {
         let stray = |s: &&Section| usize::from(s.member) >= all.len();
         if let Some(section) = manifest.sections.iter().find(stray) {
             return other(format!(
-                "section {:?} belongs to member {}, which is not there",
+                "section `{}` belongs to member {}, which is not there",
                 section.kind, section.member
             ));
         }

@@ -42,7 +42,12 @@ impl RefinementShape {
             && (1..=8192).contains(&self.dimensions)
             && (1..=4096).contains(&self.channels)
             && (1..=64).contains(&self.blocks);
-        (!sane).then(|| format!("a refinement network of {self:?}"))
+        (!sane).then(|| {
+            format!(
+                "a refinement network for {} x {} cells of {} values, with {} blocks of {} channels",
+                self.grid.width, self.grid.height, self.dimensions, self.blocks, self.channels
+            )
+        })
     }
 }
 

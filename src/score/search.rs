@@ -13,6 +13,7 @@ use crate::network::{NetworkError, Threads};
 /// first image, apart from what the neighbourhood network takes.
 pub struct Search {
     bank: PackedBank,
+    device: Option<OnDevice>,
     conditions: Vec<Condition>,
     row_scale: Option<Vec<f32>>,
     /// For means over rows.
@@ -25,6 +26,18 @@ pub struct Search {
     second: Second,
     gaussian: Option<Gaussian>,
 }
+
+/// The bank on a GPU.
+#[cfg(feature = "cuda")]
+struct OnDevice {
+    search: crate::network::DeviceSearch,
+    /// Of the last search.
+    rows: Vec<u32>,
+}
+
+/// A build without the feature has none.
+#[cfg(not(feature = "cuda"))]
+enum OnDevice {}
 
 /// What gives cells a score beside the bank: distributions of places in either form, or networks.
 enum Places {
@@ -86,6 +99,7 @@ impl Search {
                 column: Vec::new(),
             },
             bank,
+            device: None,
             conditions,
             row_scale,
             row_neighbours: None,
@@ -95,6 +109,22 @@ impl Search {
             cells: vec![0.0; cells],
             gaussian: None,
         }
+    }
+
+    /// The same with the bank on the GPU. The winners and the distances are those of the CPU.
+    ///
+    /// # Errors
+    /// [`NetworkError::Accelerator`] where the GPU cannot be used or has no memory left.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_device(self) -> Result<Self, NetworkError> {
+        let cells = self.cells.len();
+        let (values, starts) = (self.bank.values(), self.bank.starts());
+        let search = crate::network::DeviceSearch::new(values, starts, cells)?;
+        let device = Some(OnDevice {
+            search,
+            rows: vec![0; cells],
+        });
+        Ok(Self { device, ..self })
     }
 
     /// The same with distances to `places` in the score.
@@ -196,7 +226,8 @@ impl Search {
 
     /// Cell scores by the nearest allowed rows of the bank.
     fn search_bank(&mut self, features: &[f32], threads: &Threads) -> Result<(), NetworkError> {
-        self.bank.nearest(features, None, threads, &mut self.plain);
+        let (bank, device) = (&self.bank, &mut self.device);
+        nearest(bank, device, features, None, threads, &mut self.plain)?;
         self.neighbours.copy_from_slice(&self.plain);
         if self.conditions.is_empty() {
             self.add_distances(0, 1.0, features);
@@ -239,12 +270,14 @@ impl Search {
         second
             .found
             .resize(second.cells.len(), Neighbour::default());
-        self.bank.nearest(
+        nearest(
+            &self.bank,
+            &mut self.device,
             &second.features,
             Some(&second.allowed),
             threads,
             &mut second.found,
-        );
+        )?;
         for (&cell, &found) in second.cells.iter().zip(&second.found) {
             let cell = cell as usize;
             self.neighbours[cell] = found;
@@ -299,6 +332,14 @@ impl Search {
         self.second.cells.len()
     }
 
+    /// What searches the bank, for reports.
+    pub fn kernels(&self) -> String {
+        match self.device {
+            Some(_) => "f32 on the GPU".into(),
+            None => self.bank.kernels(),
+        }
+    }
+
     /// The bank's rows.
     pub fn bank(&self) -> &PackedBank {
         &self.bank
@@ -307,5 +348,53 @@ impl Search {
     /// What a row must satisfy to explain a cell, under the rule.
     pub fn conditions(&self) -> &[Condition] {
         &self.conditions
+    }
+}
+
+/// The nearest allowed row of every cell, where the bank is.
+fn nearest(
+    bank: &PackedBank,
+    device: &mut Option<OnDevice>,
+    features: &[f32],
+    mask: Option<&PositionMask>,
+    threads: &Threads,
+    out: &mut [Neighbour],
+) -> Result<(), NetworkError> {
+    match device {
+        Some(device) => device.nearest(bank, features, mask, out),
+        None => {
+            bank.nearest(features, mask, threads, out);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl OnDevice {
+    fn nearest(
+        &mut self,
+        bank: &PackedBank,
+        features: &[f32],
+        mask: Option<&PositionMask>,
+        out: &mut [Neighbour],
+    ) -> Result<(), NetworkError> {
+        let rows = &mut self.rows[..out.len()];
+        let words = mask.map(PositionMask::all_words);
+        self.search.winners(features, words, rows)?;
+        bank.explained(features, rows, out);
+        Ok(())
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+impl OnDevice {
+    fn nearest(
+        &mut self,
+        _: &PackedBank,
+        _: &[f32],
+        _: Option<&PositionMask>,
+        _: &mut [Neighbour],
+    ) -> Result<(), NetworkError> {
+        match *self {}
     }
 }

@@ -23,8 +23,15 @@ pub(super) fn real_time(priority: u8) {
     let value = ThreadPriorityValue::try_from(priority);
     let set = value.map_err(|e| e.to_string()).and_then(|value| {
         let priority = ThreadPriority::Crossplatform(value);
-        set_thread_priority_and_policy(thread_native_id(), priority, policy)
-            .map_err(|e| format!("{e:?}"))
+        set_thread_priority_and_policy(thread_native_id(), priority, policy).map_err(|error| {
+            match error {
+                // Its own text gives the number alone.
+                thread_priority::Error::OS(number) => {
+                    std::io::Error::from_raw_os_error(number).to_string()
+                }
+                other => other.to_string(),
+            }
+        })
     });
     if let Err(error) = set
         && !TOLD.swap(true, Ordering::Relaxed)

@@ -445,8 +445,8 @@ impl Text<'_> {
                 digest.get(..16).unwrap_or_default()
             );
             let label = match s.member {
-                0 => format!("{:?}", s.kind),
-                further => format!("{:?} {}", s.kind, u32::from(further) + 1),
+                0 => s.kind.to_string(),
+                further => format!("{} {}", s.kind, u32::from(further) + 1),
             };
             self.row(&label, line)?;
         }

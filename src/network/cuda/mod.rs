@@ -6,10 +6,12 @@
 //! while a part is inspected.
 
 mod needs;
+mod search;
 #[cfg(test)]
 mod tests;
 
 pub(super) use needs::{device, needs, not_placed};
+pub(crate) use search::DeviceSearch;
 
 use super::accelerator::{CpuNode, DeviceReport};
 use std::sync::Arc;

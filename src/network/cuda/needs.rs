@@ -73,7 +73,7 @@ fn found(text: String) -> Found {
     Found { text, advice: None }
 }
 
-fn missing(found: impl Into<String>, fix: impl std::fmt::Display) -> AcceleratorError {
+pub(super) fn missing(found: impl Into<String>, fix: impl std::fmt::Display) -> AcceleratorError {
     AcceleratorError::Missing {
         found: found.into().replace('\n', " "),
         fix: format!("{fix}, {OR_CPU}"),
@@ -223,6 +223,14 @@ fn compiler_version(text: &str) -> Option<(u32, u32)> {
     let (numbers, _) = after.split_once('}')?;
     let (major, minor) = numbers.split_once(',')?;
     Some((major.trim().parse().ok()?, minor.trim().parse().ok()?))
+}
+
+/// Whether NVRTC is there, which needs no GPU.
+#[cfg(test)]
+#[allow(unsafe_code)]
+pub(super) fn has_compiler() -> bool {
+    // SAFETY: it only opens the library.
+    unsafe { cudarc::nvrtc::sys::is_culib_present() }
 }
 
 /// What NVRTC makes of `source`, as text.

@@ -40,6 +40,17 @@ pub(crate) struct Shape {
     pub(crate) columns: usize,
 }
 
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            channels,
+            rows,
+            columns,
+        } = self;
+        write!(f, "{channels} channels of {rows} x {columns}")
+    }
+}
+
 impl Shape {
     fn check(self) -> Result<Self, String> {
         let sides = [self.channels, self.rows, self.columns];
@@ -49,7 +60,7 @@ impl Shape {
         {
             Ok(self)
         } else {
-            Err(format!("a value of {sides:?} (channels, rows, columns)"))
+            Err(format!("a value of {self}"))
         }
     }
 }
@@ -72,7 +83,17 @@ impl Geometry {
             && (1..=MOST_SIDE).contains(&self.column_stride)
             && p.top.max(p.bottom) < self.rows
             && p.left.max(p.right) < self.columns;
-        let problem = || format!("window {self:?} does not fit {input:?}");
+        let problem = || {
+            format!(
+                "a window of {} x {} with strides {} and {} does not fit {} x {} values",
+                self.rows,
+                self.columns,
+                self.row_stride,
+                self.column_stride,
+                input.rows,
+                input.columns
+            )
+        };
         if !sane {
             return Err(problem());
         }
@@ -169,7 +190,7 @@ fn layer_shape(layer: &Layer, shapes: &[Shape], lattices: &[Lattice]) -> Result<
         Operation::Convolution(c) => c.check(shapes[c.input], lattices[c.input], layer.lattice),
         Operation::Add { left, right } => {
             if shapes[*left] != shapes[*right] {
-                return Err(format!("adds {:?} and {:?}", shapes[*left], shapes[*right]));
+                return Err(format!("adds {} and {}", shapes[*left], shapes[*right]));
             }
             for side in [left, right] {
                 let ratio = lattices[*side].scale / layer.lattice.scale;

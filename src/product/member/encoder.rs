@@ -30,11 +30,12 @@ impl MemberSections<'_> {
             return Ok(None);
         }
         if evidence.is_none() {
-            return other(format!("section {file:?} without a refinement"));
+            return other(format!("section `{file}` without a refinement"));
         }
-        let (_, json) = self.only(spec, DType::Bytes)?;
+        let kind = spec;
+        let (_, json) = self.only(kind, DType::Bytes)?;
         let spec: BackboneSpec = serde_json::from_slice(json)
-            .map_err(|e| Problem::Other(format!("section {spec:?}: {e}")))?;
+            .map_err(|e| Problem::Other(format!("section `{kind}`: {e}")))?;
         spec.check()?;
         let multiple_of = spec.input.multiple_of as usize;
         let fits = [size.width, size.height]

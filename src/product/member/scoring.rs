@@ -28,7 +28,7 @@ impl MemberSections<'_> {
             .any(|(form, rule)| *form != (method.rule == *rule))
         {
             return other(format!(
-                "section {:?} and the method `{}` disagree",
+                "section `{}` and the method `{}` disagree",
                 SectionKind::Scoring,
                 method.rule
             ));
@@ -47,7 +47,7 @@ impl MemberSections<'_> {
             (SectionKind::Glancing, scoring.glancing.is_some()),
         ] {
             if self.has(kind) != expected {
-                return other(format!("section {kind:?} and the scoring disagree"));
+                return other(format!("section `{kind}` and the scoring disagree"));
             }
         }
         let neighbours = averaged.then(|| self.row_neighbours(scoring.neighbours as usize, rows));
@@ -70,9 +70,9 @@ impl MemberSections<'_> {
         }
         let (_, data) = self.only(SectionKind::Scoring, DType::Bytes)?;
         let scoring: Scoring = serde_json::from_slice(data)
-            .map_err(|e| Problem::Other(format!("section {:?}: {e}", SectionKind::Scoring)))?;
+            .map_err(|e| Problem::Other(format!("section `{}`: {e}", SectionKind::Scoring)))?;
         match scoring.problem() {
-            Some(problem) => other(format!("section {:?}: {problem}", SectionKind::Scoring)),
+            Some(problem) => other(format!("section `{}`: {problem}", SectionKind::Scoring)),
             None => Ok(scoring),
         }
     }
@@ -101,14 +101,14 @@ impl MemberSections<'_> {
             let (section, data) = self.only(kind, DType::F32)?;
             if section.shape != [cells as u64, width as u64] {
                 return other(format!(
-                    "section {kind:?} of shape {:?}; [{cells}, {width}] is needed",
+                    "section `{kind}` of shape {:?}; [{cells}, {width}] is needed",
                     section.shape
                 ));
             }
             let values: Vec<f32> = numbers(data, f32::from_le_bytes);
             match values.iter().position(|v| !v.is_finite()) {
                 Some(at) => other(format!(
-                    "section {kind:?}: value {} of cell {} is {}",
+                    "section `{kind}`: value {} of cell {} is {}",
                     at % width,
                     at / width,
                     values[at]

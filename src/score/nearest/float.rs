@@ -17,6 +17,12 @@ pub(super) struct Panels {
 }
 
 impl Panels {
+    /// What each row's value starts at, with the padding.
+    #[cfg(feature = "cuda")]
+    pub(super) fn starts(&self) -> &[f32] {
+        &self.start
+    }
+
     pub(super) fn new(values: &[f32], dimensions: usize) -> Self {
         let count = (values.len() / dimensions).div_ceil(LANES);
         let mut panels = vec![0.0; count * dimensions * LANES];

@@ -99,6 +99,30 @@ impl PackedBank {
         &self.values
     }
 
+    /// What each row's value starts at, before its products are added.
+    #[cfg(feature = "cuda")]
+    pub(super) fn starts(&self) -> &[f32] {
+        &self.float.starts()[..self.rows]
+    }
+
+    /// Cells `features`, `[cells, dimensions]`, are explained by `rows`, which a search elsewhere found.
+    #[cfg(feature = "cuda")]
+    pub(super) fn explained(&self, features: &[f32], rows: &[u32], out: &mut [Neighbour]) {
+        let vectors = features.chunks_exact(self.dimensions);
+        for ((vector, &row), to) in vectors.zip(rows).zip(out) {
+            *to = self.neighbour(vector, row);
+        }
+    }
+
+    fn neighbour(&self, vector: &[f32], row: u32) -> Neighbour {
+        let d = self.dimensions;
+        let entry = &self.values[row as usize * d..][..d];
+        Neighbour {
+            row,
+            distance: distance(vector, entry),
+        }
+    }
+
     /// Finds the nearest allowed row for every cell of `features`, `[cells, dimensions]`. With a
     /// `mask`, cell `i` may use the rows that `mask` allows at `i`.
     ///
@@ -254,12 +278,7 @@ impl Ask<'_> {
     /// Cell `cell` is explained by `row`.
     fn neighbour(&self, cell: usize, row: u32) -> Neighbour {
         let d = self.bank.dimensions;
-        let vector = &self.features[cell * d..][..d];
-        let entry = &self.bank.values[row as usize * d..][..d];
-        Neighbour {
-            row,
-            distance: distance(vector, entry),
-        }
+        self.bank.neighbour(&self.features[cell * d..][..d], row)
     }
 }
 

@@ -313,7 +313,7 @@ impl Joining<'_> {
 
     fn section(&self, kind: SectionKind) -> Result<&[u8], TrainError> {
         self.product.section(kind).ok_or_else(|| {
-            TrainError::Setting(format!("{}: no section {kind:?}", self.product.origin()))
+            TrainError::Setting(format!("{}: no section `{kind}`", self.product.origin()))
         })
     }
 }
