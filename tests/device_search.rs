@@ -74,7 +74,9 @@ fn program(folder: &Path) -> Option<PathBuf> {
     std::fs::copy(kernel, folder.join("search.cu")).expect("search.cu");
     let built = Command::new("g++")
         .current_dir(folder)
-        .args(["-std=c++20", "-O2", "-ffp-contract=off", "-pthread"])
+        .args(["-std=c++20", "-O1", "-ffp-contract=off", "-pthread"])
+        .arg("-fsanitize=address,undefined")
+        .arg("-fno-sanitize-recover=all")
         .args(["host.cpp", "-o", "host"])
         .output();
     let Ok(built) = built else {
@@ -118,6 +120,11 @@ impl Case {
         for _ in 0..rng.below(rows) {
             let (from, to) = (rng.below(rows), rng.below(rows));
             values.copy_within(from * d..(from + 1) * d, to * d);
+            if rng.below(2) == 0 {
+                // Which of the two is nearer, rounding decides.
+                let k = to * d + rng.below(d);
+                values[k] = values[k].next_up();
+            }
         }
         let mut features: Vec<f32> = (0..cells * d).map(|_| number(&mut rng)).collect();
         for odd in [f32::NAN, f32::INFINITY] {
@@ -170,8 +177,10 @@ impl Case {
         bytes.extend(of_mask.iter().flat_map(|w| w.to_le_bytes()));
         let (from, to) = (program.with_extension("in"), program.with_extension("out"));
         std::fs::write(&from, bytes).expect("input");
-        let ran = Command::new(program).args([&from, &to]).status();
-        assert!(ran.expect("the kernel runs").success());
+        let ran = Command::new(program).args([&from, &to]).output();
+        let ran = ran.expect("the kernel runs");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{said}");
         let results = std::fs::read(&to).expect("results");
         let (numbers, _) = results.as_chunks::<4>();
         let (values, found) = numbers.split_at(slices * cells);
@@ -205,7 +214,7 @@ fn the_kernel_finds_the_rows_of_the_cpu() {
         return;
     };
     let (mut masked, mut odd) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..24 {
         let case = Case::drawn(seed);
         masked += usize::from(case.mask.is_some());
         odd += usize::from(case.features.iter().any(|v| !v.is_finite()));
@@ -213,5 +222,5 @@ fn the_kernel_finds_the_rows_of_the_cpu() {
         let found = case.on_kernel(&program, slices);
         assert_eq!(found, case.on_cpu(), "seed {seed}");
     }
-    assert!(masked > 5 && odd > 5, "{masked} masked, {odd} odd");
+    assert!(masked > 3 && odd > 3, "{masked} masked, {odd} odd");
 }
