@@ -112,7 +112,7 @@ impl Case {
         let d = 1 + rng.below(70);
         let (rows, cells) = (1 + rng.below(300), 1 + rng.below(150));
         let whole = rng.below(2) == 0;
-        let mut number = |rng: &mut Rng| match whole {
+        let number = |rng: &mut Rng| match whole {
             true => rng.below(3) as f32 - 1.0,
             false => rng.gaussian(),
         };

@@ -14,6 +14,9 @@ const VARIABLE: &str = "PARTGATE_KERNEL";
 pub enum Kernel {
     /// Whatever the compiler makes of arrays.
     Portable,
+    /// x86-64 with SSE4.1.
+    #[cfg(target_arch = "x86_64")]
+    Sse41,
     /// x86-64 with AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -65,6 +68,9 @@ impl Kernel {
                 }
                 found.push(Kernel::Avx2);
             }
+            if is_x86_feature_detected!("sse4.1") {
+                found.push(Kernel::Sse41);
+            }
         }
         #[cfg(target_arch = "aarch64")]
         {
@@ -83,6 +89,8 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Kernel::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Sse41 => "sse4.1",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -122,7 +130,7 @@ impl Kernel {
         match self {
             Kernel::Portable => 0,
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 | Kernel::AvxVnni | Kernel::Avx512Vnni => 0,
+            Kernel::Sse41 | Kernel::Avx2 | Kernel::AvxVnni | Kernel::Avx512Vnni => 0,
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => 0,
             #[cfg(target_arch = "aarch64")]
@@ -134,6 +142,8 @@ impl Kernel {
     pub(crate) fn weight_bytes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Kernel::Sse41 => super::sse41::WEIGHTS,
+            #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => super::avx2::WEIGHTS,
             _ => BLOCK,
         }
@@ -143,17 +153,22 @@ impl Kernel {
     pub(crate) fn laid_out(self, weights: Blocks) -> Blocks {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => {
-                let of = weights.bytes();
-                let mut laid_out = Blocks::filled(of.len() / BLOCK * super::avx2::WEIGHTS, 0);
-                let to = laid_out.bytes_mut().chunks_exact_mut(super::avx2::WEIGHTS);
-                for (block, to) in of.chunks_exact(BLOCK).zip(to) {
-                    super::avx2::lay_out(block, to);
-                }
-                laid_out
-            }
+            Kernel::Sse41 => self.each(&weights, super::sse41::lay_out),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => self.each(&weights, super::avx2::lay_out),
             _ => weights,
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn each(self, weights: &Blocks, lay_out: fn(&[u8], &mut [u8])) -> Blocks {
+        let (of, size) = (weights.bytes(), self.weight_bytes());
+        let mut laid_out = Blocks::filled(of.len() / BLOCK * size, 0);
+        let to = laid_out.bytes_mut().chunks_exact_mut(size);
+        for (block, to) in of.chunks_exact(BLOCK).zip(to) {
+            lay_out(block, to);
+        }
+        laid_out
     }
 }
 

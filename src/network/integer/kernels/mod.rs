@@ -31,7 +31,13 @@ mod neon_sets;
 mod portable;
 mod products;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod sse41;
+#[cfg(target_arch = "x86_64")]
+mod sse41_narrow;
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod xmm;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -75,6 +81,8 @@ macro_rules! compiled {
 }
 
 #[cfg(target_arch = "x86_64")]
+compiled!(on_sse41, sse41::Sse41, "sse4.1", 1, 1, 1);
+#[cfg(target_arch = "x86_64")]
 compiled!(on_avx2, avx2::Avx2, "avx2", 1, 1, 1);
 #[cfg(target_arch = "x86_64")]
 compiled!(on_avxvnni, avxvnni::AvxVnni, "avx2,avxvnni", 1, 1, 1);
@@ -100,6 +108,8 @@ impl Kernel {
         unsafe {
             match self {
                 Kernel::Portable => rows::dense::<portable::Portable, 1, 1>(dense, rows, output),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Sse41 => on_sse41::dense(dense, rows, output),
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx2 => on_avx2::dense(dense, rows, output),
                 #[cfg(target_arch = "x86_64")]
@@ -129,6 +139,8 @@ impl Kernel {
                 Kernel::Portable => {
                     rows::block::<portable::Portable, 1, 1, 1>(block, rows, output, scratch);
                 }
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Sse41 => on_sse41::block(block, rows, output, scratch),
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx2 => on_avx2::block(block, rows, output, scratch),
                 #[cfg(target_arch = "x86_64")]

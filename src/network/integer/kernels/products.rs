@@ -149,6 +149,17 @@ macro_rules! compiled {
 }
 
 #[cfg(target_arch = "x86_64")]
+compiled!(on_sse41, super::sse41::Sse41, "sse4.1", 2, 1, false);
+#[cfg(target_arch = "x86_64")]
+compiled!(
+    on_sse41_narrow,
+    super::sse41_narrow::Sse41Narrow,
+    "sse4.1",
+    2,
+    1,
+    false
+);
+#[cfg(target_arch = "x86_64")]
 compiled!(on_avx2, super::avx2::Avx2, "avx2", 4, 1, false);
 #[cfg(target_arch = "x86_64")]
 compiled!(
@@ -196,7 +207,7 @@ impl Kernel {
         match self {
             Kernel::Portable => false,
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 | Kernel::AvxVnni | Kernel::Avx512Vnni => true,
+            Kernel::Sse41 | Kernel::Avx2 | Kernel::AvxVnni | Kernel::Avx512Vnni => true,
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => false,
             #[cfg(target_arch = "aarch64")]
@@ -208,7 +219,7 @@ impl Kernel {
     pub(crate) fn narrow(self) -> Narrow {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => super::avx2_narrow::NARROW,
+            Kernel::Sse41 | Kernel::Avx2 => super::avx2_narrow::NARROW,
             _ => Narrow {
                 byte: u8::MAX,
                 four: None,
@@ -222,6 +233,9 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel is chosen only where it was detected.
+            Kernel::Sse41 => unsafe { on_sse41_narrow(task) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
             Kernel::Avx2 => unsafe { on_avx2_narrow(task) },
             _ => self.run(task),
         }
@@ -233,6 +247,8 @@ impl Kernel {
         unsafe {
             match self {
                 Kernel::Portable => task.run::<Of<Portable, 4, 1, false>>(),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Sse41 => on_sse41(task),
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx2 => on_avx2(task),
                 #[cfg(target_arch = "x86_64")]

@@ -10,7 +10,7 @@ pub(super) type Pair = [__m256i; 2];
 /// Four pixels of sixteen bytes in the order of pixels, from the order of channels, and back.
 ///
 /// # Safety
-/// The processor has AVX2.
+/// The processor has SSE2.
 #[inline(always)]
 pub(super) unsafe fn transposed(words: [__m128i; QUAD]) -> [__m128i; QUAD] {
     unsafe {
