@@ -134,7 +134,7 @@ impl ThreadCount {
 /// What runs the backbone of a command that inspects.
 #[derive(Debug, Args)]
 struct PlacementOptions {
-    /// What runs the backbone [default: cpu]; the other networks and the search run on the CPU
+    /// What runs the backbone and the search [default: cpu]; the other networks run on the CPU
     #[arg(long, value_name = "NAME")]
     accelerator: Option<AcceleratorName>,
     /// With --accelerator: nodes of the backbone that it does not have may run on the CPU

@@ -33,10 +33,10 @@ use written::{Folder, MapFormat};
 /// An inspected image gives {"path", "score", "verdict": "OK" | "NG" | "UNKNOWN", "threshold",
 /// "unknown_threshold", "goods_above", "defects": [{"box": [x, y, width, height], "area", "peak": [x, y],
 /// "score", "verdict"}], "map": {"limit", "cell", "blur", "origin", "pixel"}, "ms": {"decode", "preprocess",
-/// "backbone", "aggregate", "nearest", "map", "total"}}. A score above `threshold` is NG, above
+/// "backbone", "aggregate", "nearest", "refine", "map", "total"}}. A score above `threshold` is NG, above
 /// `unknown_threshold` it is UNKNOWN. `goods_above` is the share of good parts that score as high (bundles
-/// since format 3). `total` is without `decode`. `origin` is "UNSIGNED" if nobody signed the product, else
-/// it is absent. An image that cannot be inspected gives {"path", "error", "verdict": "UNKNOWN"}. The
+/// since format 3). `refine` is there if the product has a refinement network. `total` is without `decode`.
+/// `origin` is "UNSIGNED" if nobody signed the product, else it is absent. An image that cannot be inspected gives {"path", "error", "verdict": "UNKNOWN"}. The
 /// other images are still inspected, and the exit code is 3.
 ///
 /// `defects` are the connected regions of the score map above `map.limit`, which is `unknown_threshold`, the
