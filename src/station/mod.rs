@@ -25,6 +25,7 @@
 //! - `devices`: makes devices from a configuration.
 
 mod activity;
+mod asked;
 mod camera;
 mod challenge;
 mod choice;
@@ -49,7 +50,10 @@ mod supervisor;
 mod trigger_test;
 mod triggers;
 
-pub use choice::{ChoiceError, Chosen, choose, give_up, note_restart, open_accepted};
+pub use asked::{AskedProduct, AskedWhy};
+pub use choice::{
+    ChoiceError, Chosen, choose, fall_back, give_up, note_restart, on_trial, open_accepted,
+};
 pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{
     DeviceSetupError, SimulatedDevices, controller_settings, inputs, outputs, safe_outputs, sanity,
@@ -74,6 +78,7 @@ use crate::frame::RawFrame;
 use crate::line::controller::{Controller, ControllerSettings, FrameCounters};
 use crate::line::devices::{Inputs, LatchedAlarm, Outputs};
 use crate::line::gate::{Counters, Fault, PartId, SettingsError};
+use crate::line::recipe::{RecipeInputs, RecipeRules};
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
 use crate::station::keepalive::Keepalive;
 use crate::time::{Duration, Instant};
@@ -96,7 +101,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Scope, Thread};
 use std::time::SystemTime;
 use thiserror::Error;
-use triggers::{SharedFlash, TriggerQueues};
+use triggers::{RecipeWatch, SharedFlash, TriggerQueues};
 
 /// Where triggers come from.
 pub enum TriggerSource {
@@ -182,6 +187,10 @@ pub struct Station {
     /// When it becomes true, the line ends between two parts, because another product is to run;
     /// None: it never does.
     pub switch: Option<Arc<AtomicBool>>,
+    /// Which product is asked for.
+    pub asked: Arc<AskedProduct>,
+    /// The inputs that ask for a product; None: there are none.
+    pub recipe: Option<(RecipeRules, RecipeInputs)>,
 }
 
 /// Why a line cannot run.
@@ -236,7 +245,10 @@ impl Station {
         self.metrics.challenge.set_passed_at(history.challenge);
         let age = self.metrics.challenge.age(SystemTime::now());
         let challenge = Challenge::new(self.challenge_every, age.map(Into::into), clock::now());
-        let shared = Shared::new(self.source.flash(), self.metrics);
+        if self.recipe.is_some() {
+            self.asked.hold_until_read();
+        }
+        let shared = Shared::new(self.source.flash(), self.metrics, self.asked);
         let control = self.control.as_deref().map(Control::bind).transpose()?;
         let keeps_ok = move |part| self.sampler.is_some_and(|s| s.takes(part));
 
@@ -264,7 +276,12 @@ impl Station {
                 on_trigger: self.camera_wired || shared.flashes,
             };
             threads.camera(self.source, camera, ends.camera)?;
-            threads.trigger(self.triggers, settings.level_every, ends.trigger)?;
+            threads.trigger(
+                self.triggers,
+                settings.level_every,
+                self.recipe,
+                ends.trigger,
+            )?;
             if let Some(control) = &control {
                 let late = settings.gate.late_output;
                 let triggers = self.socket_triggers;
@@ -291,6 +308,7 @@ impl Station {
                 record_lost: &shared.record_lost,
                 record_required: self.record_required,
                 switch: self.switch.as_deref(),
+                asked: &shared.asked,
             };
             let outputs = self.outputs;
             let mut gate =
@@ -326,6 +344,7 @@ impl Summary {
 struct Shared {
     alive: ThreadActivity,
     metrics: Arc<Metrics>,
+    asked: Arc<AskedProduct>,
     flash: SharedFlash,
     /// The source exposes on command.
     flashes: bool,
@@ -340,10 +359,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(flash: Option<Box<dyn Flash>>, metrics: Arc<Metrics>) -> Self {
+    fn new(flash: Option<Box<dyn Flash>>, metrics: Arc<Metrics>, asked: Arc<AskedProduct>) -> Self {
         Self {
             alive: ThreadActivity::new(),
             metrics,
+            asked,
             flashes: flash.is_some(),
             flash: Mutex::new(flash),
             no_room: AtomicU64::new(0),
@@ -517,6 +537,7 @@ impl<'scope> Threads<'scope, '_> {
         &self,
         source: TriggerSource,
         level_every: Option<Duration>,
+        recipe: Option<(RecipeRules, RecipeInputs)>,
         out: Producer<'scope, Arrival>,
     ) -> Result<Thread, StationError> {
         let (shared, stop) = (self.shared, self.stop);
@@ -527,6 +548,11 @@ impl<'scope> Threads<'scope, '_> {
             alive: &shared.alive.trigger,
             known: None,
             doubted: false,
+            recipe: recipe.map(|(rules, inputs)| RecipeWatch {
+                inputs,
+                wires: rules.wires,
+                asked: shared.asked.clone(),
+            }),
         };
         let (inputs, every) = match source {
             TriggerSource::Inputs(inputs) => (Some(inputs), None),
@@ -554,6 +580,7 @@ impl<'scope> Threads<'scope, '_> {
             gate: self.gate.clone(),
             flash: &shared.flash,
             metrics: shared.metrics.clone(),
+            asked: shared.asked.clone(),
             marks,
             triggers,
             late,
