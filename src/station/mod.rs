@@ -42,6 +42,7 @@ mod latch;
 mod link;
 mod priority;
 mod proof;
+mod queue_ends;
 mod queues;
 mod recording;
 mod sealed_files;
@@ -87,13 +88,11 @@ use camera::{CameraQueues, CameraSettings};
 use challenge::Challenge;
 use control::{Control, ControlQueues, Marks};
 use executor::Observers;
-use gate_thread::{GateQueues, GateThread, Watched};
-use heapless::spsc::{Consumer, Producer};
+use gate_thread::{GateThread, Watched};
+use heapless::spsc::Producer;
 use inference::InspectorQueues;
-use queues::{
-    Answer, Arrival, ControlRequest, FromCamera, Job, MarkAnswer, MarkRequest, Picture, Queues,
-    RecordItem,
-};
+use queue_ends::{CameraEnds, InspectorEnds, QueueEnds, RecorderEnds};
+use queues::{Arrival, ControlRequest, Queues};
 use recording::RecorderQueues;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -372,85 +371,6 @@ impl Shared {
             // Not the number of an alarm: the recorder waits until the gate has reported the
             // latched one.
             alarm: AtomicU8::new(u8::MAX),
-        }
-    }
-}
-
-struct RecorderEnds<'a> {
-    items: Consumer<'a, RecordItem>,
-    pictures: Consumer<'a, Picture>,
-    free: Producer<'a, RawFrame>,
-    marks: Consumer<'a, MarkRequest>,
-    marked: Producer<'a, MarkAnswer>,
-}
-
-struct InspectorEnds<'a> {
-    jobs: Consumer<'a, Job>,
-    answers: Producer<'a, Answer>,
-    pictures: Producer<'a, Picture>,
-    free: Producer<'a, RawFrame>,
-}
-
-struct CameraEnds<'a> {
-    out: Producer<'a, FromCamera>,
-    free: [Consumer<'a, RawFrame>; 3],
-}
-
-/// The ends of all queues, by the thread that takes them.
-struct QueueEnds<'a> {
-    recorder: RecorderEnds<'a>,
-    inspector: InspectorEnds<'a>,
-    camera: CameraEnds<'a>,
-    trigger: Producer<'a, Arrival>,
-    control: Producer<'a, ControlRequest>,
-    marks: Marks<'a>,
-    gate: GateQueues<'a>,
-}
-
-impl<'a> QueueEnds<'a> {
-    fn split(queues: &'a mut Queues) -> Self {
-        let (arrivals_in, arrivals_out) = queues.arrivals.split();
-        let (camera_in, camera_out) = queues.camera.split();
-        let (jobs_in, jobs_out) = queues.jobs.split();
-        let (answers_in, answers_out) = queues.answers.split();
-        let (words_in, words_out) = queues.words.split();
-        let (items_in, items_out) = queues.items.split();
-        let (pictures_in, pictures_out) = queues.pictures.split();
-        let (marks_in, marks_out) = queues.marks.split();
-        let (marked_in, marked_out) = queues.marked.split();
-        let (free_gate_in, free_gate_out) = queues.free_gate.split();
-        let (free_inspector_in, free_inspector_out) = queues.free_inspector.split();
-        let (free_recorder_in, free_recorder_out) = queues.free_recorder.split();
-        Self {
-            recorder: RecorderEnds {
-                items: items_out,
-                pictures: pictures_out,
-                free: free_recorder_in,
-                marks: marks_out,
-                marked: marked_in,
-            },
-            inspector: InspectorEnds {
-                jobs: jobs_out,
-                answers: answers_in,
-                pictures: pictures_in,
-                free: free_inspector_in,
-            },
-            camera: CameraEnds {
-                out: camera_in,
-                free: [free_gate_out, free_inspector_out, free_recorder_out],
-            },
-            trigger: arrivals_in,
-            control: words_in,
-            marks: Marks::new(marks_in, marked_out),
-            gate: GateQueues {
-                arrivals: arrivals_out,
-                camera: camera_out,
-                answers: answers_out,
-                words: words_out,
-                jobs: jobs_in,
-                items: items_in,
-                free: free_gate_in,
-            },
         }
     }
 }

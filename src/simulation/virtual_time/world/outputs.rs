@@ -48,6 +48,9 @@ impl World {
                 format!("{} {}", output.name(), if on { "on" } else { "off" })
             });
         }
+        if output == Output::Ready {
+            self.ready_changes(on);
+        }
         if output == Output::Ready && self.line.stops {
             let then = now + self.line.reaction;
             self.at(then, Event::Belt(on));
