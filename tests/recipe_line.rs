@@ -394,8 +394,9 @@ fn recipe_inputs_choose_while_parts_flow_and_nothing_else_passes() {
         board.install("cap");
         await_line(&running, "cap", runs("cap"));
         settle();
-        // What does not prove itself: the line returns, and passes nothing until it is asked for what
+        // What does not prove itself, and has no other slot to return to: the line returns, and passes nothing until it is asked for what
         // runs.
+        std::fs::remove_dir_all(board.plant.at("store/products/base")).expect("removed");
         board.smuggle("base");
         plc.show(2);
         await_why(&running, "could not start");
@@ -465,6 +466,8 @@ fn a_strobe_is_answered_or_the_line_waits() {
             let acknowledged = |status: &Value| status["asked"]["acknowledged"] == true;
             let status = await_line(&running, "acknowledged", acknowledged);
             plc.show(STROBE_OFF);
+            // As a PLC must: the answer to this strobe is not the answer to the next one.
+            await_line(&running, "strobe off", |status| status["asked"]["acknowledged"] == false);
             status
         };
         assert_eq!(ask(2)["product"]["name"], "base");

@@ -59,6 +59,8 @@ pub(super) struct Products {
     /// What the PLC shows at the inputs.
     shown: u8,
     inputs: RecipeInputs,
+    /// Which other product the inputs ask for.
+    wanted: Option<u8>,
     /// A read of the inputs is on its way.
     reading: bool,
     /// A wish of the inputs is on its way to the store.
@@ -87,6 +89,7 @@ impl Products {
             revisions: [1; 3],
             shown: 1,
             inputs: RecipeInputs::new(RULES, 1, false, Instant(0)),
+            wanted: None,
             reading: false,
             serving: false,
             held_since: None,
@@ -186,6 +189,7 @@ impl World {
         };
         let asked = self.products.inputs.see(Some(reading), Instant(now));
         self.hold(asked.hold);
+        self.products.wanted = asked.wanted;
         if asked.acknowledged {
             self.products.refused = None;
         }
@@ -217,10 +221,12 @@ impl World {
     /// The thread that watches the store does what the inputs ask for.
     pub(super) fn serve(&mut self, life: u64) {
         self.products.serving = false;
-        let wanted = self.products.shown;
+        let Some(wanted) = self.products.wanted else {
+            return;
+        };
         let sound = (1..=FAILS).contains(&wanted);
         let again = self.products.refused == Some(wanted);
-        if life != self.vision.life || wanted == self.products.loaded.number {
+        if life != self.vision.life {
             return;
         }
         if !sound || again {
@@ -260,7 +266,8 @@ impl World {
         let Some(until) = self.products.gap_until else {
             return false;
         };
-        if under_way > 0 && self.now < until {
+        let held = self.products.held_since.is_some();
+        if under_way > 0 && self.now < until && !held {
             return false;
         }
         self.products.gap_until = None;
@@ -294,6 +301,7 @@ impl World {
         let (number, now) = (products.loaded.number, Instant(self.now));
         products.inputs = RecipeInputs::new(RULES, number, false, now);
         products.held_since = None;
+        products.wanted = None;
         true
     }
 
