@@ -185,7 +185,7 @@ fn a_person_chooses_and_what_cannot_start_is_left_with_nothing_passing() {
     // One that does not prove itself at the start.
     board.smuggle("cap");
     board.choose("cap").exits(1).tells("could not start");
-    let left = await_line(&running, "back", |status| held(status));
+    let left = await_line(&running, "back", held);
     assert_eq!(left["product"]["name"], "base");
     let why = left["asked"]["why"].as_str().expect("said");
     assert!(why.contains("could not start"), "{left:#}");
@@ -467,7 +467,9 @@ fn a_strobe_is_answered_or_the_line_waits() {
             let status = await_line(&running, "acknowledged", acknowledged);
             plc.show(STROBE_OFF);
             // As a PLC must: the answer to this strobe is not the answer to the next one.
-            await_line(&running, "strobe off", |status| status["asked"]["acknowledged"] == false);
+            await_line(&running, "strobe off", |status| {
+                status["asked"]["acknowledged"] == false
+            });
             status
         };
         assert_eq!(ask(2)["product"]["name"], "base");

@@ -83,7 +83,7 @@ fn product_of(
         (Some(_), false) => file.value.clone().map(ProductPlace::File),
         (None, true) => store.taken().map(|settings| {
             let products = settings.products(by_inputs);
-            ProductPlace::Store(StorePlace { settings, products })
+            ProductPlace::Store(Box::new(StorePlace { settings, products }))
         }),
     }
 }

@@ -12,7 +12,7 @@ pub enum ProductPlace {
     /// A bundle file.
     File(PathBuf),
     /// What is active in a store.
-    Store(StorePlace),
+    Store(Box<StorePlace>),
 }
 
 /// A store, or several.

@@ -225,7 +225,7 @@ fn choose_in(
 fn store_of(config: &LineConfig) -> Option<Result<(&StorePlace, Current), StoreError>> {
     match &config.product {
         ProductPlace::File(_) => None,
-        ProductPlace::Store(place) => Some(place.products.current().map(|now| (place, now))),
+        ProductPlace::Store(place) => Some(place.products.current().map(|now| (&**place, now))),
     }
 }
 

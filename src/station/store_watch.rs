@@ -77,7 +77,7 @@ impl StoreWatch {
         Some(Self {
             healthy: health.is_none(),
             health,
-            place: place.clone(),
+            place: (**place).clone(),
             folder,
             wishes,
             digest: digest.to_hex().to_string(),
