@@ -45,6 +45,8 @@ enum ChooseError {
         "this store holds one product, so there is nothing to choose; several are named in store.products of a line's configuration"
     )]
     OneProduct,
+    #[error("--product: the product to choose is named without it, as in `partgate choose lid`")]
+    Twice,
     #[error("--wait: no control.socket in this configuration")]
     NoSocket,
     #[error(
@@ -67,6 +69,9 @@ enum ChooseError {
 pub(crate) fn choose(arguments: &ChooseArguments, out: &mut Out) -> Result<Code, Failure> {
     let config = arguments.place.config()?;
     let products = arguments.place.products(config.as_ref())?;
+    if arguments.place.product.is_some() {
+        return Err(Failure::input(ChooseError::Twice));
+    }
     if !products.several() {
         return Err(Failure::input(ChooseError::OneProduct));
     }
