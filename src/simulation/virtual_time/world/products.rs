@@ -5,7 +5,7 @@
 //! installed, and the number 5 has no product.
 
 use super::{Delivery, Event, World};
-use crate::line::gate::{Fault, Output, PartVerdict};
+use crate::line::gate::{Ejector, Fault, Output, PartVerdict};
 use crate::line::recipe::{Reading, RecipeInputs, RecipeRules, Wires};
 use crate::simulation::faults::Kind;
 use crate::simulation::virtual_time::line::MS;
@@ -73,6 +73,8 @@ pub(super) struct Products {
     off_since: Option<u64>,
     /// When READY last went off.
     ready_off: u64,
+    /// When PASS last went on.
+    pub(super) pass_on: u64,
 }
 
 impl Products {
@@ -96,6 +98,7 @@ impl Products {
             gap_until: None,
             off_since: None,
             ready_off: 0,
+            pass_on: 0,
         }
     }
 
@@ -341,13 +344,17 @@ impl World {
         }
     }
 
-    /// A part passes that the product `by` found OK: whether the gate knew, when the part was at its
-    /// gate, that another product is asked for.
+    /// A part passes that the product `by` found OK: whether the gate knew, when it let the part pass,
+    /// that another product is asked for. A pulse that has begun is not cut short.
     pub(super) fn passes_another_product(&self, by: Option<Digest>, gate_at: u64) -> bool {
-        let held = self
-            .products
-            .held_since
-            .is_some_and(|at| at + TOLD < gate_at);
+        // The pulse of a part begins at most its length before the part is at its gate.
+        let begins = gate_at.saturating_sub(self.line.pulse);
+        let let_pass = match self.line.ejector {
+            Ejector::Pass => begins.max(self.products.pass_on),
+            Ejector::Reject => begins,
+        };
+        let held = self.products.held_since;
+        let held = held.is_some_and(|at| at + TOLD < let_pass);
         held && by.is_some() && self.has_products()
     }
 }
