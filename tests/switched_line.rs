@@ -29,7 +29,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// READY is off for no longer than this in a switch, on a machine that builds and tests beside it. Pauses
+/// READY is off for no longer than this in a switch, and a start's inspections, on a machine that builds
+/// and tests beside it. Pauses
 /// of the machine itself do not count: they are measured beside the line.
 const OFF_BOUND_MS: f64 = 10_000.0;
 /// A sleep of [`NAP`] that lasts longer by this is a pause of the machine.
@@ -365,7 +366,10 @@ fn each_part_is_judged_by_one_product_while_products_are_switched() {
     let switches = installs + rollbacks;
     assert_eq!(switches, most);
     assert!(off.len() >= switches, "{} times off", off.len());
-    assert!(percentile(&off, 100.0) < OFF_BOUND_MS, "{off:?}");
+    // A start inspects several pictures, which takes long where one inspection does.
+    let bound = OFF_BOUND_MS + 5.0 * belt.after as f64 / 1e6;
+    assert!(percentile(&off, 100.0) < bound, "{bound} {off:?}");
+    assert!(percentile(&off, 50.0) < OFF_BOUND_MS, "{off:?}");
     assert!(
         came.disputed * 10 > came.parts,
         "the products hardly differ"
