@@ -230,6 +230,8 @@ fn from_trigger_to_output_nothing_is_taken() {
         control: None,
         latch: None,
         switch: None,
+        asked: Default::default(),
+        recipe: None,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = Arc::clone(&stop);

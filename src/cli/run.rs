@@ -15,6 +15,7 @@ use partgate::frame::decode;
 use partgate::inspection::Inspector;
 use partgate::keys::Origin;
 use partgate::line::devices::{LatchedAlarm, Outputs};
+use partgate::line::recipe::{RecipeInputs, RecipeRules};
 use partgate::network::Threads;
 use partgate::product::Product;
 use partgate::record::{
@@ -24,12 +25,12 @@ use partgate::simulation::Devices;
 use partgate::station;
 use partgate::station::keepalive::Keepalive;
 use partgate::station::{
-    AlarmLatch, End, Handover, History, LinkedOutputs, ProductInspector, Received, SealedFiles,
-    SealedFilesError, Station, StoreWatch, Supervision, SupervisorError, TriggerSource, Unproven,
-    VisionEnd, choose, controller_settings, give_up, in_time, inputs, note_restart, open_accepted,
-    outputs, safe_outputs, sanity, source, standing_at_start, supervise,
+    AlarmLatch, AskedProduct, End, Handover, History, LinkedOutputs, ProductInspector, Received,
+    SealedFiles, SealedFilesError, Station, StoreWatch, Supervision, SupervisorError,
+    TriggerSource, Unproven, VisionEnd, choose, controller_settings, fall_back, give_up, in_time,
+    inputs, note_restart, on_trial, open_accepted, outputs, safe_outputs, sanity, source,
+    standing_at_start, supervise,
 };
-use partgate::store::{Folder, Store};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -169,23 +170,16 @@ fn goes_on(config: &LineConfig, given: &mut SealedFiles, end: End) -> bool {
                 }
             };
             let whose_fault = code != Code::Input as i32 || on_trial(config);
-            whose_fault && given.digest().is_some_and(|d| give_up(config, &d, why))
+            (whose_fault && given.digest().is_some_and(|d| give_up(config, &d, why)))
+                || fall_back(config, why)
         }
         End::NeverReady(times) => {
             let why = format!("failed start: never ready in {times} starts in a row");
-            on_trial(config) && given.digest().is_some_and(|d| give_up(config, &d, &why))
+            (on_trial(config) && given.digest().is_some_and(|d| give_up(config, &d, &why)))
+                || fall_back(config, &why)
         }
     };
     another && renew(config, given)
-}
-
-/// Whether the active product is on trial.
-fn on_trial(config: &LineConfig) -> bool {
-    let ProductPlace::Store(settings) = &config.product else {
-        return false;
-    };
-    let store = Store::open(Folder::new(&settings.folder));
-    store.is_ok_and(|store| store.state().trial().is_some())
 }
 
 /// Puts the product that is active now into the place of the one before.
@@ -415,7 +409,12 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
     let digest = product.digest();
     let label = labelled(&product, &origin, handover.unknown, &mut inspector);
     let metrics = Arc::new(station::metrics());
-    let watch = StoreWatch::new(&config.product, &digest, handover.unknown, metrics.clone());
+    let asked = Arc::new(AskedProduct::default());
+    let name = product.manifest().name.clone();
+    let recipe = recipe(config, &name, &asked)?;
+    let unknown = handover.unknown;
+    let (shown, wishes) = (metrics.clone(), asked.clone());
+    let watch = StoreWatch::new(&config.product, &name, &digest, unknown, shown, wishes);
     metrics.set_product(label);
     let (recorder, sampler) = recorder(config, &product, &metrics)?;
     let server = metrics_server(config, &metrics)?;
@@ -447,6 +446,8 @@ fn see(arguments: &Arguments, stop: &AtomicBool) -> Result<Code, Failure> {
         history: history(config, &handover, &latch),
         latch: Some(latch),
         switch: watch.as_ref().map(StoreWatch::switch),
+        asked,
+        recipe,
     };
     let summary = run_station(config, station, watch, &metrics, stop);
     let summary = summary.map_err(Failure::unexpected)?;
@@ -497,6 +498,28 @@ fn run_station(
         stop.store(true, Ordering::Relaxed);
         summary
     })
+}
+
+/// The recipe inputs of a line that has them. Also where nobody has asked yet for what runs, no part
+/// passes.
+fn recipe(
+    config: &LineConfig,
+    name: &str,
+    asked: &AskedProduct,
+) -> Result<Option<(RecipeRules, RecipeInputs)>, Failure> {
+    let Some(products) = config.products() else {
+        return Ok(None);
+    };
+    let unserved = products.unserved().map_err(Failure::input)?;
+    let Some(rules) = config.recipe_rules() else {
+        asked.hold_by_choice(unserved);
+        return Ok(None);
+    };
+    let loaded = products.number_of(name).unwrap_or(0);
+    Ok(Some((
+        rules,
+        RecipeInputs::new(rules, loaded, unserved, clock::now()),
+    )))
 }
 
 /// What happened before this process started, with the latched alarm.

@@ -4,6 +4,7 @@
 mod around;
 
 use super::TriggerKind;
+use super::recipe;
 use super::sections::Settings;
 use crate::capture::settings::{CameraRead, SourceName};
 use crate::line::controller::MAX_PARTS;
@@ -29,6 +30,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     pulse(settings, problems);
     accelerator(settings, problems);
     around::check(settings, problems);
+    recipe::check(settings, problems);
 }
 
 /// Notes a key that is in the file but has no effect with the other values.

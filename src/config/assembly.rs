@@ -1,11 +1,11 @@
 //! From the settings that were read to the configuration that the program takes.
 
 use super::LineConfig;
-use super::ProductPlace;
-use super::agreement;
 use super::board::Board;
 use super::sections::Settings;
 use super::texts::is_path;
+use super::{ProductPlace, StorePlace};
+use super::{agreement, recipe};
 use crate::capture::settings::{CameraRead, SourceName};
 use crate::settings::{ConfigError, Declared, Problems, Setting, nearest};
 use crate::store::StoreRead;
@@ -22,7 +22,12 @@ impl Settings {
         problems: &mut Problems,
     ) -> Option<LineConfig> {
         agreement::check(&self, problems);
-        let product = product_of(&self.product, self.store, problems);
+        let product = product_of(
+            &self.product,
+            self.store,
+            recipe::chooses(&self.lines),
+            problems,
+        );
         let board = board(&self.board, file, profile, problems);
         let lines = self.lines.taken(board.as_ref(), problems);
         let board = board?;
@@ -31,6 +36,7 @@ impl Settings {
         Some(LineConfig {
             file: file.to_path_buf(),
             product: product?,
+            recipe: self.recipe.taken()?,
             trust: self.trust.taken()?,
             board,
             camera: self.camera.taken()?,
@@ -59,6 +65,7 @@ impl Settings {
 fn product_of(
     file: &Setting<PathBuf>,
     store: StoreRead,
+    by_inputs: bool,
     problems: &mut Problems,
 ) -> Option<ProductPlace> {
     let place = store.here();
@@ -74,7 +81,10 @@ fn product_of(
             None
         }
         (Some(_), false) => file.value.clone().map(ProductPlace::File),
-        (None, true) => store.taken().map(ProductPlace::Store),
+        (None, true) => store.taken().map(|settings| {
+            let products = settings.products(by_inputs);
+            ProductPlace::Store(Box::new(StorePlace { settings, products }))
+        }),
     }
 }
 

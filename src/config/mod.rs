@@ -11,6 +11,7 @@ mod board;
 mod example;
 pub(crate) mod files;
 mod place;
+mod recipe;
 mod sections;
 mod station;
 mod texts;
@@ -24,10 +25,10 @@ pub use crate::line::settings::{Alarm, Capture, Confirm, Gate, Handshake, Trigge
 pub use crate::record::{DriftSettings, Record};
 pub use crate::sanity::SanitySettings;
 pub use crate::settings::{ConfigError, Known, Problem};
-pub use crate::store::StoreSettings;
+pub use crate::store::{RecipeSettings, StoreSettings};
 pub use board::{Bias, Board, Direction, Drive, LineSpec, NoLine, Pin};
 pub use example::{EXAMPLE, example};
-pub use place::{ProductPlace, ProductPlaceError};
+pub use place::{ProductPlace, ProductPlaceError, StorePlace};
 pub use station::{Challenge, Control, Inference, Metrics, Plant, Supervisor};
 pub use texts::Texts;
 pub use wiring::Lines;
@@ -52,6 +53,8 @@ pub struct LineConfig {
     pub product: ProductPlace,
     /// Whose products are accepted.
     pub trust: TrustSettings,
+    /// The inputs that choose the product.
+    pub recipe: RecipeSettings,
     /// The board's profile.
     pub board: Board,
     /// Where frames come from.

@@ -1,7 +1,7 @@
 //! Where a line's product comes from: a file, or the store.
 
 use crate::product::{Product, ProductError};
-use crate::store::{Folder, Store, StoreError, StoreSettings};
+use crate::store::{Folder, Products, Store, StoreError, StoreSettings};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -12,7 +12,16 @@ pub enum ProductPlace {
     /// A bundle file.
     File(PathBuf),
     /// What is active in a store.
-    Store(StoreSettings),
+    Store(Box<StorePlace>),
+}
+
+/// A store, or several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorePlace {
+    /// The section `[store]`.
+    pub settings: StoreSettings,
+    /// The products of the line.
+    pub products: Products,
 }
 
 /// Why a line has no product.
@@ -39,16 +48,16 @@ impl ProductPlace {
     pub fn read(&self) -> Result<(PathBuf, Vec<u8>), ProductPlaceError> {
         match self {
             Self::File(path) => Ok((path.clone(), Product::read(path)?)),
-            Self::Store(settings) => {
-                let folder = &settings.folder;
+            Self::Store(place) => {
                 let read = || {
-                    let store = Store::open(Folder::new(folder))?;
+                    let folder = place.products.current()?.folder;
+                    let store = Store::open(Folder::new(&folder))?;
                     let (slot, _) = store.state().active().ok_or(StoreError::Empty)?;
                     let file = store.state().file(slot).unwrap_or_default();
                     Ok((folder.join(file), store.bundle(slot)?))
                 };
                 read().map_err(|source| ProductPlaceError::Store {
-                    folder: folder.clone(),
+                    folder: place.settings.folder.clone(),
                     source,
                 })
             }
@@ -77,7 +86,7 @@ impl fmt::Display for ProductPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Store(settings) => write!(f, "store {}", settings.folder.display()),
+            Self::Store(place) => write!(f, "store {}", place.settings.folder.display()),
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::record::{DriftRead, RecordRead};
 use crate::sanity::SanityRead;
 use crate::settings::kind::{path, text};
 use crate::settings::{Absent, Declared, Document, Section, Setting};
-use crate::store::StoreRead;
+use crate::store::{RecipeRead, StoreRead};
 use std::path::PathBuf;
 
 /// Every section as it is read.
 pub(super) struct Settings {
     pub(super) product: Setting<PathBuf>,
     pub(super) store: StoreRead,
+    pub(super) recipe: RecipeRead,
     pub(super) trust: TrustRead,
     pub(super) board: Setting<String>,
     pub(super) camera: CameraRead,
@@ -55,6 +56,7 @@ impl Settings {
             ),
             board: document.setting(top, "board", profile, Absent::Refused),
             store: Declared::read(document, top),
+            recipe: Declared::read(document, top),
             trust: Declared::read(document, top),
             camera: CameraRead::read(document, top),
             trigger: Declared::read(document, top),

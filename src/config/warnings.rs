@@ -44,6 +44,12 @@ impl LineConfig {
                 ),
             );
         }
+        if self.recipe_rules().is_some_and(|rules| !rules.wires.parity) {
+            note(
+                "lines.recipe_1",
+                "without lines.recipe_parity a broken or short-circuited wire can ask for another product of this line".into(),
+            );
+        }
         if let Some(left) = self.inspection_budget() {
             let alarmed = self.alarm.consecutive_rejects > 0;
             if !alarmed && self.inference.timeout > left {

@@ -22,17 +22,38 @@ pub enum Input {
     Confirm,
     /// A person acknowledges an alarm.
     Acknowledge,
+    /// Asks for a product by its number: 1, 2, 4, 8 and 16 in binary.
+    Recipe1,
+    /// As [`Input::Recipe1`].
+    Recipe2,
+    /// As [`Input::Recipe1`].
+    Recipe4,
+    /// As [`Input::Recipe1`].
+    Recipe8,
+    /// As [`Input::Recipe1`].
+    Recipe16,
+    /// Makes the number of recipe inputs that are on odd.
+    RecipeParity,
+    /// The number of the recipe counts while this is on.
+    RecipeStrobe,
 }
 
 impl Input {
     /// All inputs.
-    pub const ALL: [Input; 6] = [
+    pub const ALL: [Input; 13] = [
         Input::Trigger,
         Input::Encoder,
         Input::EncoderB,
         Input::Index,
         Input::Confirm,
         Input::Acknowledge,
+        Input::Recipe1,
+        Input::Recipe2,
+        Input::Recipe4,
+        Input::Recipe8,
+        Input::Recipe16,
+        Input::RecipeParity,
+        Input::RecipeStrobe,
     ];
 
     /// Name in configurations, logs and metrics.
@@ -44,7 +65,28 @@ impl Input {
             Input::Index => "index",
             Input::Confirm => "confirm",
             Input::Acknowledge => "acknowledge",
+            Input::Recipe1 => "recipe_1",
+            Input::Recipe2 => "recipe_2",
+            Input::Recipe4 => "recipe_4",
+            Input::Recipe8 => "recipe_8",
+            Input::Recipe16 => "recipe_16",
+            Input::RecipeParity => "recipe_parity",
+            Input::RecipeStrobe => "recipe_strobe",
         }
+    }
+
+    /// Whether it is one of those that ask for a product. Their levels matter, not their edges.
+    pub const fn is_recipe(self) -> bool {
+        matches!(
+            self,
+            Input::Recipe1
+                | Input::Recipe2
+                | Input::Recipe4
+                | Input::Recipe8
+                | Input::Recipe16
+                | Input::RecipeParity
+                | Input::RecipeStrobe
+        )
     }
 }
 

@@ -105,6 +105,7 @@ pub const SAFE_ORDER: [Output; Output::ALL.len()] = [
     Output::Ready,
     Output::Reject,
     Output::Fault,
+    Output::RecipeAck,
     Output::ResultValid,
     Output::Ok,
     Output::TriggerAck,

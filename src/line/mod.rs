@@ -6,6 +6,7 @@
 //! - [`controller`]: gate, pairing and the inspector's queue in one; also pure.
 //! - [`lease`]: the process that sets the outputs, and how two processes notice that the other is
 //!   late.
+//! - [`recipe`]: which product the recipe inputs ask for.
 //! - [`devices`]: what the line needs from the outside world.
 
 pub mod controller;
@@ -14,4 +15,5 @@ pub mod gate;
 pub mod lease;
 pub mod pairing;
 pub mod quadrature;
+pub mod recipe;
 pub mod settings;

@@ -7,6 +7,7 @@ use super::histogram::{Histogram, LIMITS_US};
 use super::images::{Dropped, ImageCounts};
 use super::log::LogCounts;
 use crate::line::gate::Reason;
+use serde::Serialize;
 use std::fmt::Write;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -105,6 +106,18 @@ pub struct Metrics {
     images_removed: Counter,
     images_bytes: Gauge,
     product: RwLock<ProductLabel>,
+    products: RwLock<Vec<KnownProduct>>,
+}
+
+/// One of several products of a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KnownProduct {
+    /// Its name.
+    pub name: String,
+    /// Its recipe number.
+    pub number: u8,
+    /// Whether it is installed.
+    pub installed: bool,
 }
 
 impl Metrics {
@@ -145,6 +158,7 @@ impl Metrics {
             images_removed: Counter::default(),
             images_bytes: Gauge::default(),
             product: RwLock::new(ProductLabel::NONE),
+            products: RwLock::default(),
         }
     }
 
@@ -250,6 +264,17 @@ impl Metrics {
         *self.product.write().unwrap_or_else(|e| e.into_inner()) = product;
     }
 
+    /// The products of a line with several.
+    pub fn products(&self) -> Vec<KnownProduct> {
+        let products = self.products.read();
+        products.unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Sets the products of a line with several. As [`Metrics::set_product`].
+    pub fn set_products(&self, products: Vec<KnownProduct>) {
+        *self.products.write().unwrap_or_else(|e| e.into_inner()) = products;
+    }
+
     pub(super) fn show_log(&self, counts: LogCounts) {
         self.log_lines.show(counts.written);
         self.log_lost.show(counts.lost);
@@ -307,6 +332,19 @@ impl Metrics {
         );
         let set = product.set_threshold().is_some();
         page.value("product_threshold_set", &[], u64::from(set));
+        let products = self.products();
+        if !products.is_empty() {
+            page.head(
+                "product_installed",
+                "gauge",
+                "1 for each of several products that is installed.",
+            );
+        }
+        for known in &products {
+            let number = known.number.to_string();
+            let labels = [("name", known.name.as_str()), ("number", number.as_str())];
+            page.value("product_installed", &labels, u64::from(known.installed));
+        }
         page.head("ready", "gauge", "1 while a new trigger can be served.");
         page.value("ready", &[], self.ready.load(Relaxed));
     }

@@ -38,7 +38,7 @@ pub use images::{
 };
 pub use lock::{RecordLock, RecordLockError};
 pub use marks::{Mark, MarkError, MarkKind};
-pub use metrics::Metrics;
+pub use metrics::{KnownProduct, Metrics};
 pub use reader::{LogCheck, LogFault, LogLine, LogReader};
 pub use recorder::{RecordOptions, Recorder};
 pub use server::{MetricsServer, ServeError};

@@ -97,6 +97,16 @@ pub struct Outcome {
     /// Parts that passed the ejector without an OK verdict on their own frame, although a program
     /// could have known and acted. Must be 0.
     pub passed_unverified: u64,
+    /// Switches to another product.
+    pub switches: u64,
+    /// Wishes for a product that were refused.
+    pub refused_switches: u64,
+    /// Parts that two products judged. Must be 0.
+    pub judged_by_two: u64,
+    /// Parts that passed although the gate knew that another product is asked for. Must be 0.
+    pub passed_another: u64,
+    /// How long READY was off for a switch, ns.
+    pub ready_off: Times,
     /// The number, on its line, of the first part in `passed_unverified`.
     pub first_failure: Option<u64>,
     /// Parts that passed without an OK of their own, if the plant proves that no program could have
@@ -168,6 +178,11 @@ impl Outcome {
         self.physical += other.physical;
         self.passed_physically += other.passed_physically;
         self.passed_unverified += other.passed_unverified;
+        self.switches += other.switches;
+        self.refused_switches += other.refused_switches;
+        self.judged_by_two += other.judged_by_two;
+        self.passed_another += other.passed_another;
+        self.ready_off.merge(&other.ready_off);
         self.incidents += other.incidents;
         self.repeated_frames += other.repeated_frames;
         for (sums, counts) in self.beyond.iter_mut().zip(&other.beyond) {
@@ -183,6 +198,11 @@ impl Outcome {
         self.lateness.merge(&other.lateness);
         self.most_tracked = self.most_tracked.max(other.most_tracked);
         self.virtual_ns += other.virtual_ns;
+    }
+
+    /// Parts that must not have passed, or that two products judged.
+    pub fn wrong(&self) -> u64 {
+        self.passed_unverified + self.passed_another + self.judged_by_two
     }
 
     /// Whether every part and every trigger is accounted for, exactly.

@@ -3,10 +3,10 @@
 //! A product on trial that cannot start is given up, and the line starts with the other one. Only
 //! counts decide, never the wall clock.
 
-use crate::config::{LineConfig, ProductPlace, ProductPlaceError, StoreSettings};
+use crate::config::{LineConfig, ProductPlace, ProductPlaceError, StorePlace, StoreSettings};
 use crate::keys::Origin;
 use crate::product::{self, Product};
-use crate::store::{Folder, Slot, Store, StoreError, StoreLock, TrialEnd, Who};
+use crate::store::{Current, Folder, Slot, Store, StoreError, StoreLock, TrialEnd, Who};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,7 +114,7 @@ pub fn choose(config: &LineConfig) -> Result<Chosen, ChoiceError> {
                 unknown: None,
             })
         }
-        ProductPlace::Store(settings) => choose_in(config, settings),
+        ProductPlace::Store(place) => choose_among(config, place),
     }
 }
 
@@ -124,8 +124,39 @@ fn judged(config: &LineConfig, bytes: &[u8]) -> Result<Origin, Box<dyn Error + S
     config.judge(&signature)
 }
 
-fn choose_in(config: &LineConfig, settings: &StoreSettings) -> Result<Chosen, ChoiceError> {
-    let folder = &settings.folder;
+/// The chosen one of several products. If it cannot start, the one before, with which no part passes
+/// until somebody chooses.
+fn choose_among(config: &LineConfig, place: &StorePlace) -> Result<Chosen, ChoiceError> {
+    let of_store = |source| ChoiceError::Store {
+        folder: place.settings.folder.clone(),
+        source,
+    };
+    loop {
+        let current = place.products.current().map_err(of_store)?;
+        let error = match choose_in(config, &place.settings, &current) {
+            Ok(chosen) => return Ok(chosen),
+            Err(error) => error,
+        };
+        let why = crate::causes::causes(&error).join(": ");
+        // It has none before after this, so that this ends.
+        match place.products.fall_back(&why, &Who::now(LINE)) {
+            Ok(Some(before)) => log::error!("{why}; the line returns to {before}, and waits"),
+            Ok(None) => return Err(error),
+            Err(other) => {
+                log::error!("{}", crate::causes::causes(&other).join(": "));
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The product in one store.
+fn choose_in(
+    config: &LineConfig,
+    settings: &StoreSettings,
+    current: &Current,
+) -> Result<Chosen, ChoiceError> {
+    let folder = &current.folder;
     let of_store = |source| ChoiceError::Store {
         folder: folder.clone(),
         source,
@@ -142,6 +173,16 @@ fn choose_in(config: &LineConfig, settings: &StoreSettings) -> Result<Chosen, Ch
             .state()
             .active()
             .ok_or_else(|| of_store(StoreError::Empty))?;
+        if let Some(wanted) = current
+            .name
+            .as_ref()
+            .filter(|n| **n != active.identity.product)
+        {
+            return Err(of_store(StoreError::OtherName {
+                wanted: wanted.clone(),
+                held: active.identity.product.clone(),
+            }));
+        }
         let unknown = active.unknown;
         let over = match on_trial.and_then(|trial| trial.end(&settings.limits())) {
             Some(TrialEnd::Return(why)) => Some(why),
@@ -180,16 +221,31 @@ fn choose_in(config: &LineConfig, settings: &StoreSettings) -> Result<Chosen, Ch
     Err(of_store(StoreError::Empty))
 }
 
+/// The store of the product that runs; None: the line runs a file.
+fn store_of(config: &LineConfig) -> Option<Result<(&StorePlace, Current), StoreError>> {
+    match &config.product {
+        ProductPlace::File(_) => None,
+        ProductPlace::Store(place) => Some(place.products.current().map(|now| (&**place, now))),
+    }
+}
+
+/// False, and says why.
+fn failed(error: &StoreError) -> bool {
+    log::error!("{}", crate::causes::causes(error).join(": "));
+    false
+}
+
 /// Gives up the product that could not start and has this digest. False: the store cannot help, or the
 /// line runs a file.
 ///
 /// A confirmed product is given up only if there is another one.
 pub fn give_up(config: &LineConfig, digest: &blake3::Hash, why: &str) -> bool {
-    let ProductPlace::Store(settings) = &config.product else {
+    let Some(current) = store_of(config) else {
         return false;
     };
     let given_up = || {
-        let mut held = Held::take(&settings.folder, PATIENCE)?;
+        let (_, current) = current?;
+        let mut held = Held::take(&current.folder, PATIENCE)?;
         let active = held.store.state().active();
         if active.is_none_or(|(_, held)| held.identity.digest != digest.to_hex().as_str()) {
             // Somebody has switched meanwhile.
@@ -197,31 +253,51 @@ pub fn give_up(config: &LineConfig, digest: &blake3::Hash, why: &str) -> bool {
         }
         held.give_up(why).map(|_| true)
     };
-    given_up().unwrap_or_else(|error: StoreError| {
-        log::error!("{}", crate::causes::causes(&error).join(": "));
-        false
-    })
+    given_up().unwrap_or_else(|error: StoreError| failed(&error))
+}
+
+/// Returns from the chosen one of several products to the one before, because it could not start. No
+/// part passes with that until somebody chooses. False: there is none.
+pub fn fall_back(config: &LineConfig, why: &str) -> bool {
+    let Some(products) = config.products() else {
+        return false;
+    };
+    match products.fall_back(why, &Who::now(LINE)) {
+        Ok(Some(before)) => {
+            log::error!("{why}; the line returns to {before}, and waits until somebody chooses");
+            true
+        }
+        Ok(None) => false,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Whether the product that runs is on trial.
+pub fn on_trial(config: &LineConfig) -> bool {
+    let Some(Ok((_, current))) = store_of(config) else {
+        return false;
+    };
+    let store = Store::open(Folder::new(&current.folder));
+    store.is_ok_and(|store| store.state().trial().is_some())
 }
 
 /// Counts a restart of the vision process in a trial. True: the trial is over by this, and another
 /// product is to run.
 pub fn note_restart(config: &LineConfig) -> bool {
-    let ProductPlace::Store(settings) = &config.product else {
+    let Some(current) = store_of(config) else {
         return false;
     };
     let noted = || {
-        let mut held = Held::take(&settings.folder, PATIENCE)?;
+        let (place, current) = current?;
+        let mut held = Held::take(&current.folder, PATIENCE)?;
         held.store.note(|trial| trial.restarts += 1)?;
         let trial = held.store.state().trial().copied();
-        match trial.and_then(|trial| trial.end(&settings.limits())) {
+        match trial.and_then(|trial| trial.end(&place.settings.limits())) {
             Some(TrialEnd::Return(why)) => held.give_up(&why).map(|_| true),
             _ => Ok(false),
         }
     };
-    noted().unwrap_or_else(|error: StoreError| {
-        log::error!("{}", crate::causes::causes(&error).join(": "));
-        false
-    })
+    noted().unwrap_or_else(|error: StoreError| failed(&error))
 }
 
 /// The product in `bytes`, and where it comes from, by the keys that are trusted now.

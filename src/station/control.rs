@@ -11,6 +11,7 @@ mod marks;
 pub(super) use marks::Marks;
 
 use super::activity;
+use super::asked::{AskedProduct, AskedWhy};
 use super::queues::ControlRequest;
 use super::triggers::{SharedFlash, fire};
 use crate::clock;
@@ -130,6 +131,7 @@ pub(super) struct ControlQueues<'a> {
     pub(super) gate: Thread,
     pub(super) flash: &'a SharedFlash,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) asked: Arc<AskedProduct>,
     pub(super) marks: Marks<'a>,
     /// Whether triggers can come from here.
     pub(super) triggers: bool,
@@ -399,6 +401,8 @@ impl ControlQueues<'_> {
                 "origin": product.origin.as_str(),
                 "set": product.set_threshold(),
             },
+            "products": metrics.products(),
+            "asked": self.asked_product(),
             "faults": metrics.faults().collect::<Vec<_>>(),
             "alarms": metrics.alarms().collect::<Vec<_>>(),
             "restarts": metrics.restarts.get(),
@@ -424,6 +428,16 @@ impl ControlQueues<'_> {
             "frames_stale": metrics.frames_stale.get(),
             "frames_damaged": metrics.frames_damaged.get(),
             "score": metrics.score.get(),
+        })
+    }
+
+    /// Whether what is asked for runs, on a line with several products.
+    fn asked_product(&self) -> serde_json::Value {
+        let why = self.asked.why();
+        serde_json::json!({
+            "number": self.asked.number(),
+            "acknowledged": self.asked.acknowledged(),
+            "why": (why != AskedWhy::Nothing).then(|| why.words()),
         })
     }
 
@@ -517,6 +531,7 @@ mod tests {
             gate: std::thread::current(),
             flash: &flash,
             metrics: Arc::new(crate::station::metrics()),
+            asked: Arc::default(),
             marks,
             triggers: true,
             late: Duration::from_millis(100),

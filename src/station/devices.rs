@@ -239,6 +239,8 @@ pub fn inputs(
                 Input::Trigger => true,
                 Input::Encoder | Input::EncoderB => config.lines.input(Input::EncoderB).is_some(),
                 Input::Index | Input::Confirm | Input::Acknowledge => false,
+                // Their edges only say when to read the levels.
+                _ => true,
             },
         });
     }

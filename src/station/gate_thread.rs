@@ -9,6 +9,7 @@ mod incoming;
 
 use super::History;
 use super::activity::{ActivityStamp, ThreadActivity};
+use super::asked::{AskedProduct, AskedWhy};
 use super::executor::{Executor, Observers};
 use super::queues::{Answer, Arrival, ControlRequest, FromCamera, Job, RecordItem};
 use crate::clock::{self, Suspension};
@@ -68,6 +69,8 @@ pub(super) struct Watched<'a> {
     pub(super) record_required: bool,
     /// Another product is to run.
     pub(super) switch: Option<&'a AtomicBool>,
+    /// Which product is asked for.
+    pub(super) asked: &'a AskedProduct,
 }
 
 /// The threads that hang.
@@ -105,6 +108,9 @@ pub(super) struct GateThread<'a> {
     inputs_failed: bool,
     hung: HungThreads,
     record_lost: bool,
+    /// What was last told about the product that is asked for: whether it lets no part pass, whether
+    /// the PLC may rely on it, the number, and why.
+    asked_for: (bool, bool, u8, AskedWhy),
     /// The supervisor's answer is overdue.
     overdue: bool,
     asked: bool,
@@ -164,6 +170,7 @@ impl<'a> GateThread<'a> {
             inputs_failed: false,
             hung: HungThreads::default(),
             record_lost: false,
+            asked_for: Default::default(),
             overdue: false,
             asked: false,
             ask_again: Instant::MAX,
@@ -203,6 +210,7 @@ impl<'a> GateThread<'a> {
             }
             self.look_at_the_clock();
             self.watch_the_supervisor();
+            self.watch_what_is_asked();
             self.take_what_came();
             self.watch_the_threads();
             self.watch_the_record();
@@ -233,7 +241,8 @@ impl<'a> GateThread<'a> {
         let now = clock::now();
         let until = *self.gap_until.get_or_insert(now.after(LONGEST_GAP_WAIT));
         let under_way = self.controller.under_way();
-        if under_way > 0 && now < until {
+        // Parts that are held back already lose nothing by a switch at once.
+        if under_way > 0 && now < until && !self.watched.asked.holds() {
             return false;
         }
         self.executor.now = now;
@@ -366,6 +375,7 @@ impl<'a> GateThread<'a> {
                 // A part that can pass later sets PASS again.
                 Output::Pass => false,
                 Output::RecordLost => self.record_lost,
+                Output::RecipeAck => self.asked_for.1,
                 Output::Heartbeat if self.executor.hung => continue,
                 output => self.controller.level(output),
             };
@@ -484,6 +494,34 @@ impl<'a> GateThread<'a> {
             self.act(|c, now, executor| {
                 c.fault(Fault::Record, lost, now, &mut |x| executor.carry_out(x));
             });
+        }
+    }
+
+    /// No part passes while another product is asked for than the one that runs.
+    fn watch_what_is_asked(&mut self) {
+        let asked = self.watched.asked;
+        let (holds, why) = (asked.holds(), asked.why());
+        let acknowledged = asked.acknowledged() && !holds;
+        let now = (holds, acknowledged, asked.number(), why);
+        let before = std::mem::replace(&mut self.asked_for, now);
+        if now == before {
+            return;
+        }
+        if holds != before.0 {
+            self.act(|c, now, executor| {
+                let fault = Fault::AskedProduct;
+                c.fault(fault, holds, now, &mut |x| executor.carry_out(x));
+            });
+        }
+        if acknowledged != before.1 {
+            self.executor.set(Output::RecipeAck, acknowledged, None);
+        }
+        // Inputs that change are no news until it is clear what they ask for.
+        if why != AskedWhy::Settling && (why, now.2) != (before.3, before.2) {
+            self.executor.now = clock::now();
+            let number = now.2;
+            let detail = format_args!("number {number}: {why}");
+            self.executor.event(EventKind::Product, "asked", detail);
         }
     }
 

@@ -25,6 +25,7 @@
 //! - `devices`: makes devices from a configuration.
 
 mod activity;
+mod asked;
 mod camera;
 mod challenge;
 mod choice;
@@ -41,6 +42,7 @@ mod latch;
 mod link;
 mod priority;
 mod proof;
+mod queue_ends;
 mod queues;
 mod recording;
 mod sealed_files;
@@ -49,7 +51,10 @@ mod supervisor;
 mod trigger_test;
 mod triggers;
 
-pub use choice::{ChoiceError, Chosen, choose, give_up, note_restart, open_accepted};
+pub use asked::{AskedProduct, AskedWhy};
+pub use choice::{
+    ChoiceError, Chosen, choose, fall_back, give_up, note_restart, on_trial, open_accepted,
+};
 pub use control::{ControlError, ask, ensure_alone};
 pub use devices::{
     DeviceSetupError, SimulatedDevices, controller_settings, inputs, outputs, safe_outputs, sanity,
@@ -74,6 +79,7 @@ use crate::frame::RawFrame;
 use crate::line::controller::{Controller, ControllerSettings, FrameCounters};
 use crate::line::devices::{Inputs, LatchedAlarm, Outputs};
 use crate::line::gate::{Counters, Fault, PartId, SettingsError};
+use crate::line::recipe::{RecipeInputs, RecipeRules};
 use crate::record::{Metrics, ProductLabel, Recorder, Sampler};
 use crate::station::keepalive::Keepalive;
 use crate::time::{Duration, Instant};
@@ -82,13 +88,11 @@ use camera::{CameraQueues, CameraSettings};
 use challenge::Challenge;
 use control::{Control, ControlQueues, Marks};
 use executor::Observers;
-use gate_thread::{GateQueues, GateThread, Watched};
-use heapless::spsc::{Consumer, Producer};
+use gate_thread::{GateThread, Watched};
+use heapless::spsc::Producer;
 use inference::InspectorQueues;
-use queues::{
-    Answer, Arrival, ControlRequest, FromCamera, Job, MarkAnswer, MarkRequest, Picture, Queues,
-    RecordItem,
-};
+use queue_ends::{CameraEnds, InspectorEnds, QueueEnds, RecorderEnds};
+use queues::{Arrival, ControlRequest, Queues};
 use recording::RecorderQueues;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -96,7 +100,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Scope, Thread};
 use std::time::SystemTime;
 use thiserror::Error;
-use triggers::{SharedFlash, TriggerQueues};
+use triggers::{RecipeWatch, SharedFlash, TriggerQueues};
 
 /// Where triggers come from.
 pub enum TriggerSource {
@@ -182,6 +186,10 @@ pub struct Station {
     /// When it becomes true, the line ends between two parts, because another product is to run;
     /// None: it never does.
     pub switch: Option<Arc<AtomicBool>>,
+    /// Which product is asked for.
+    pub asked: Arc<AskedProduct>,
+    /// The inputs that ask for a product; None: there are none.
+    pub recipe: Option<(RecipeRules, RecipeInputs)>,
 }
 
 /// Why a line cannot run.
@@ -236,7 +244,10 @@ impl Station {
         self.metrics.challenge.set_passed_at(history.challenge);
         let age = self.metrics.challenge.age(SystemTime::now());
         let challenge = Challenge::new(self.challenge_every, age.map(Into::into), clock::now());
-        let shared = Shared::new(self.source.flash(), self.metrics);
+        if self.recipe.is_some() {
+            self.asked.hold_until_read();
+        }
+        let shared = Shared::new(self.source.flash(), self.metrics, self.asked);
         let control = self.control.as_deref().map(Control::bind).transpose()?;
         let keeps_ok = move |part| self.sampler.is_some_and(|s| s.takes(part));
 
@@ -264,7 +275,12 @@ impl Station {
                 on_trigger: self.camera_wired || shared.flashes,
             };
             threads.camera(self.source, camera, ends.camera)?;
-            threads.trigger(self.triggers, settings.level_every, ends.trigger)?;
+            threads.trigger(
+                self.triggers,
+                settings.level_every,
+                self.recipe,
+                ends.trigger,
+            )?;
             if let Some(control) = &control {
                 let late = settings.gate.late_output;
                 let triggers = self.socket_triggers;
@@ -291,6 +307,7 @@ impl Station {
                 record_lost: &shared.record_lost,
                 record_required: self.record_required,
                 switch: self.switch.as_deref(),
+                asked: &shared.asked,
             };
             let outputs = self.outputs;
             let mut gate =
@@ -326,6 +343,7 @@ impl Summary {
 struct Shared {
     alive: ThreadActivity,
     metrics: Arc<Metrics>,
+    asked: Arc<AskedProduct>,
     flash: SharedFlash,
     /// The source exposes on command.
     flashes: bool,
@@ -340,10 +358,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(flash: Option<Box<dyn Flash>>, metrics: Arc<Metrics>) -> Self {
+    fn new(flash: Option<Box<dyn Flash>>, metrics: Arc<Metrics>, asked: Arc<AskedProduct>) -> Self {
         Self {
             alive: ThreadActivity::new(),
             metrics,
+            asked,
             flashes: flash.is_some(),
             flash: Mutex::new(flash),
             no_room: AtomicU64::new(0),
@@ -352,85 +371,6 @@ impl Shared {
             // Not the number of an alarm: the recorder waits until the gate has reported the
             // latched one.
             alarm: AtomicU8::new(u8::MAX),
-        }
-    }
-}
-
-struct RecorderEnds<'a> {
-    items: Consumer<'a, RecordItem>,
-    pictures: Consumer<'a, Picture>,
-    free: Producer<'a, RawFrame>,
-    marks: Consumer<'a, MarkRequest>,
-    marked: Producer<'a, MarkAnswer>,
-}
-
-struct InspectorEnds<'a> {
-    jobs: Consumer<'a, Job>,
-    answers: Producer<'a, Answer>,
-    pictures: Producer<'a, Picture>,
-    free: Producer<'a, RawFrame>,
-}
-
-struct CameraEnds<'a> {
-    out: Producer<'a, FromCamera>,
-    free: [Consumer<'a, RawFrame>; 3],
-}
-
-/// The ends of all queues, by the thread that takes them.
-struct QueueEnds<'a> {
-    recorder: RecorderEnds<'a>,
-    inspector: InspectorEnds<'a>,
-    camera: CameraEnds<'a>,
-    trigger: Producer<'a, Arrival>,
-    control: Producer<'a, ControlRequest>,
-    marks: Marks<'a>,
-    gate: GateQueues<'a>,
-}
-
-impl<'a> QueueEnds<'a> {
-    fn split(queues: &'a mut Queues) -> Self {
-        let (arrivals_in, arrivals_out) = queues.arrivals.split();
-        let (camera_in, camera_out) = queues.camera.split();
-        let (jobs_in, jobs_out) = queues.jobs.split();
-        let (answers_in, answers_out) = queues.answers.split();
-        let (words_in, words_out) = queues.words.split();
-        let (items_in, items_out) = queues.items.split();
-        let (pictures_in, pictures_out) = queues.pictures.split();
-        let (marks_in, marks_out) = queues.marks.split();
-        let (marked_in, marked_out) = queues.marked.split();
-        let (free_gate_in, free_gate_out) = queues.free_gate.split();
-        let (free_inspector_in, free_inspector_out) = queues.free_inspector.split();
-        let (free_recorder_in, free_recorder_out) = queues.free_recorder.split();
-        Self {
-            recorder: RecorderEnds {
-                items: items_out,
-                pictures: pictures_out,
-                free: free_recorder_in,
-                marks: marks_out,
-                marked: marked_in,
-            },
-            inspector: InspectorEnds {
-                jobs: jobs_out,
-                answers: answers_in,
-                pictures: pictures_in,
-                free: free_inspector_in,
-            },
-            camera: CameraEnds {
-                out: camera_in,
-                free: [free_gate_out, free_inspector_out, free_recorder_out],
-            },
-            trigger: arrivals_in,
-            control: words_in,
-            marks: Marks::new(marks_in, marked_out),
-            gate: GateQueues {
-                arrivals: arrivals_out,
-                camera: camera_out,
-                answers: answers_out,
-                words: words_out,
-                jobs: jobs_in,
-                items: items_in,
-                free: free_gate_in,
-            },
         }
     }
 }
@@ -517,6 +457,7 @@ impl<'scope> Threads<'scope, '_> {
         &self,
         source: TriggerSource,
         level_every: Option<Duration>,
+        recipe: Option<(RecipeRules, RecipeInputs)>,
         out: Producer<'scope, Arrival>,
     ) -> Result<Thread, StationError> {
         let (shared, stop) = (self.shared, self.stop);
@@ -527,6 +468,11 @@ impl<'scope> Threads<'scope, '_> {
             alive: &shared.alive.trigger,
             known: None,
             doubted: false,
+            recipe: recipe.map(|(rules, inputs)| RecipeWatch {
+                inputs,
+                wires: rules.wires,
+                asked: shared.asked.clone(),
+            }),
         };
         let (inputs, every) = match source {
             TriggerSource::Inputs(inputs) => (Some(inputs), None),
@@ -554,6 +500,7 @@ impl<'scope> Threads<'scope, '_> {
             gate: self.gate.clone(),
             flash: &shared.flash,
             metrics: shared.metrics.clone(),
+            asked: shared.asked.clone(),
             marks,
             triggers,
             late,

@@ -1,23 +1,33 @@
 //! Watches the store while the line runs: what a product on trial has done, and whether another
 //! product is to run. It runs on a thread of its own, because it waits for the disk.
 
+use super::asked::{AskedProduct, AskedWhy};
 use super::health::Health;
 use crate::clock;
-use crate::config::{ProductPlace, StoreSettings};
-use crate::record::Metrics;
-use crate::store::{Folder, State, Store, StoreError, StoreLock, Trial, TrialEnd, Who};
+use crate::config::{ProductPlace, StorePlace};
+use crate::record::{KnownProduct, Metrics};
+use crate::store::{
+    Folder, Products, Refused, State, Store, StoreError, StoreLock, Trial, TrialEnd, Who,
+};
 use crate::time::{Duration, Instant};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often the state is read.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the list of several products is read.
+const SHOW: Duration = Duration::from_millis(5_000);
 /// How often the counts of a trial go to the disk.
 const NOTE: Duration = Duration::from_millis(10_000);
 
 /// The watch over one product in one store.
 pub struct StoreWatch {
-    settings: StoreSettings,
+    place: StorePlace,
+    /// The store of this product.
+    folder: PathBuf,
+    /// What the recipe inputs ask for; None: the line has one product.
+    wishes: Option<Wishes>,
     digest: String,
     /// The UNKNOWN threshold that was set on this board.
     unknown: Option<f32>,
@@ -43,21 +53,33 @@ struct Counts {
 }
 
 impl StoreWatch {
-    /// For a line with this product; None if it does not run what is in a store.
+    /// For a line with the product called `name`; None if it does not run what is in a store.
     pub fn new(
         place: &ProductPlace,
+        name: &str,
         digest: &blake3::Hash,
         unknown: Option<f32>,
         metrics: Arc<Metrics>,
+        asked: Arc<AskedProduct>,
     ) -> Option<Self> {
-        let ProductPlace::Store(settings) = place else {
+        let ProductPlace::Store(place) = place else {
             return None;
         };
-        let health = settings.health.as_deref().map(Health::new);
+        let products = &place.products;
+        let folder = match products.several() {
+            true => products.store_of(name).ok()?,
+            false => products.folder().to_path_buf(),
+        };
+        let wishes = products
+            .several()
+            .then(|| Wishes::new(name, products, asked));
+        let health = place.settings.health.as_deref().map(Health::new);
         Some(Self {
             healthy: health.is_none(),
             health,
-            settings: settings.clone(),
+            place: (**place).clone(),
+            folder,
+            wishes,
             digest: digest.to_hex().to_string(),
             unknown,
             metrics,
@@ -88,7 +110,7 @@ impl StoreWatch {
                 Err(error) => {
                     let text = crate::causes::causes(&error).join(": ");
                     if self.stated.as_ref() != Some(&text) {
-                        log::error!("{}: {text}", self.settings.folder.display());
+                        log::error!("{}: {text}", self.folder.display());
                         self.stated = Some(text);
                     }
                 }
@@ -101,12 +123,21 @@ impl StoreWatch {
 
     /// Whether another product is to run.
     fn look(&mut self) -> Result<bool, StoreError> {
-        let store = Store::open(Folder::new(&self.settings.folder))?;
-        if !self.is_ours(store.state()) {
+        let store = Store::open(Folder::new(&self.folder))?;
+        let switched = self.wishes.as_ref().is_some_and(Wishes::is_another_chosen);
+        if switched || !self.is_ours(store.state()) {
             return Ok(true);
         }
+        if let Some(wishes) = &mut self.wishes {
+            wishes.show(&self.metrics);
+        }
+        self.watch_trial(&store)?;
+        self.wishes.as_mut().map_or(Ok(false), Wishes::serve)
+    }
+
+    fn watch_trial(&mut self, store: &Store<Folder>) -> Result<(), StoreError> {
         let Some(trial) = store.state().trial() else {
-            return Ok(false);
+            return Ok(());
         };
         let newly_ready = !self.was_ready && self.metrics.ready();
         let due = clock::now().since(self.noted_at) >= NOTE;
@@ -114,13 +145,12 @@ impl StoreWatch {
             self.was_ready |= newly_ready;
             self.note()?;
         }
-        self.ask_health(store.state())?;
-        Ok(false)
+        self.ask_health(store.state())
     }
 
     /// How the trial ends now. Nothing is confirmed before the board is known to be well.
     fn end(&self, trial: &Trial) -> Option<TrialEnd> {
-        let end = trial.end(&self.settings.limits());
+        let end = trial.end(&self.place.settings.limits());
         end.filter(|end| self.healthy || *end != TrialEnd::Confirm)
     }
 
@@ -140,7 +170,7 @@ impl StoreWatch {
             }
             Some(Err(why)) => why,
         };
-        let folder = &self.settings.folder;
+        let folder = &self.folder;
         let _lock = StoreLock::take(folder, std::time::Duration::ZERO)?;
         let mut store = Store::open(Folder::new(folder))?;
         if !self.is_ours(store.state()) || store.state().trial().is_none() {
@@ -181,7 +211,7 @@ impl StoreWatch {
 
     /// Brings the counts to the disk, and ends the trial if they say so.
     fn note(&mut self) -> Result<(), StoreError> {
-        let folder = &self.settings.folder;
+        let folder = &self.folder;
         let _lock = StoreLock::take(folder, std::time::Duration::ZERO)?;
         let mut store = Store::open(Folder::new(folder))?;
         if !self.is_ours(store.state()) {
@@ -208,5 +238,97 @@ impl StoreWatch {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// What is asked for on a line with several products.
+struct Wishes {
+    /// The product that runs.
+    name: String,
+    products: Products,
+    asked: Arc<AskedProduct>,
+    /// The product that was asked for before this process began and could not start. It is not tried
+    /// again for the same request.
+    refused: Option<Refused>,
+    /// When the metrics got the list of products.
+    shown_at: Option<Instant>,
+}
+
+impl Wishes {
+    fn new(name: &str, products: &Products, asked: Arc<AskedProduct>) -> Self {
+        let choice = products.choice().ok().flatten();
+        Self {
+            name: name.to_owned(),
+            products: products.clone(),
+            asked,
+            refused: choice.and_then(|choice| choice.refused),
+            shown_at: None,
+        }
+    }
+
+    /// Whether another product was chosen. If the choice cannot be read, the line goes on.
+    fn is_another_chosen(&self) -> bool {
+        let current = self.products.current();
+        current.is_ok_and(|current| current.name.as_ref() != Some(&self.name))
+    }
+
+    /// Which products are there, for the metrics.
+    fn show(&mut self, metrics: &Metrics) {
+        let now = clock::now();
+        if self.shown_at.is_some_and(|at| now.since(at) < SHOW) {
+            return;
+        }
+        self.shown_at = Some(now);
+        let known = self.products.names().map(|name| KnownProduct {
+            name: name.to_owned(),
+            number: self.products.number_of(name).unwrap_or(0),
+            installed: self
+                .products
+                .state_of(name)
+                .is_ok_and(|s| s.active().is_some()),
+        });
+        metrics.set_products(known.collect());
+    }
+
+    /// Does what was asked for. True: another product is to run.
+    fn serve(&mut self) -> Result<bool, StoreError> {
+        let who = Who::now("the recipe inputs");
+        if !self.products.by_inputs() {
+            let unserved = self.products.unserved()?;
+            self.asked.hold_by_choice(unserved);
+            let why = match &self.refused {
+                Some(_) if unserved => AskedWhy::Failed,
+                _ => AskedWhy::Nothing,
+            };
+            self.asked.store_says(why);
+            return Ok(false);
+        }
+        if self.asked.acknowledged() {
+            self.products.note_unserved(&self.name, false, &who)?;
+        } else if self.asked.is_unserved() {
+            self.products.note_unserved(&self.name, true, &who)?;
+        }
+        if self.asked.is_over() {
+            self.refused = None;
+        }
+        let Some(wanted) = self.products.numbered(self.asked.wanted()) else {
+            return Ok(false);
+        };
+        if let Some(refused) = &self.refused {
+            let state = self.products.state_of(wanted).ok();
+            let digest = state.and_then(|s| Some(s.active()?.1.identity.digest.clone()));
+            if refused.product == wanted && refused.digest == digest {
+                self.asked.store_says(AskedWhy::Failed);
+                return Ok(false);
+            }
+            self.refused = None;
+        }
+        let chosen = self.products.choose_by_inputs(wanted, &who);
+        let why = match &chosen {
+            Ok(()) => AskedWhy::Nothing,
+            Err(_) => AskedWhy::NotInstalled,
+        };
+        self.asked.store_says(why);
+        chosen.map(|()| true)
     }
 }

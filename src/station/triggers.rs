@@ -1,17 +1,22 @@
 //! The trigger thread: waits for edges, or makes triggers by the clock.
 
 use super::activity::ActivityStamp;
+use super::asked::AskedProduct;
 use super::queues::{Arrival, describe};
 use crate::capture::source::Flash;
 use crate::clock;
 use crate::line::devices::{Edge, Input, Inputs};
+use crate::line::recipe::{Reading, RecipeInputs, Wires};
 use crate::time::{Duration, Instant};
 use heapless::spsc::Producer;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 
 const WAIT: Duration = Duration::from_millis(50);
+
+/// How often the recipe inputs are read.
+const RECIPE_LOOK: Duration = Duration::from_millis(10);
 
 /// The exposure on command, shared by the trigger thread and the control socket.
 pub(super) type SharedFlash = Mutex<Option<Box<dyn Flash>>>;
@@ -22,6 +27,29 @@ pub(super) fn fire(flash: &SharedFlash, at: Instant) {
     let mut flash = flash.lock().unwrap_or_else(|e| e.into_inner());
     if let Some(flash) = flash.as_mut() {
         flash.fire(at);
+    }
+}
+
+/// The recipe inputs and what is told of them.
+pub(super) struct RecipeWatch {
+    pub(super) inputs: RecipeInputs,
+    pub(super) wires: Wires,
+    pub(super) asked: Arc<AskedProduct>,
+}
+
+impl RecipeWatch {
+    /// Reads the inputs. A device that is gone reports its error at the next wait for an edge.
+    fn look(&mut self, inputs: &mut Option<Box<dyn Inputs>>, gate: &Thread) {
+        let reading = inputs.as_mut().and_then(|inputs| {
+            Reading::take(self.wires, |input| inputs.level(input).ok().flatten())
+        });
+        let asked = self.inputs.see(reading, clock::now());
+        let number = reading.map_or(0, |reading| reading.number);
+        let idle = reading.is_some_and(|reading| !reading.strobe);
+        let unserved = self.inputs.unserved();
+        if self.asked.see(number, idle, asked, unserved) {
+            gate.unpark();
+        }
     }
 }
 
@@ -36,6 +64,8 @@ pub(super) struct TriggerQueues<'a> {
     pub(super) known: Option<bool>,
     /// A reading of the level differed from it.
     pub(super) doubted: bool,
+    /// The inputs that ask for a product; None: there are none.
+    pub(super) recipe: Option<RecipeWatch>,
 }
 
 impl TriggerQueues<'_> {
@@ -92,11 +122,17 @@ pub(super) fn run(
 ) {
     let mut failed = false;
     let mut next = every.map(|every| clock::now().after(every));
+    let mut recipe_at = match ends.recipe {
+        Some(_) => Instant(0),
+        None => Instant::MAX,
+    };
     let mut level_at = level_every.map_or(Instant::MAX, |every| clock::now().after(every));
     while !stop.load(Ordering::Relaxed) {
         ends.alive.stamp();
         let wait = next.map_or(WAIT, |next| clock::until(next).min(WAIT));
-        let wait = wait.min(clock::until(level_at));
+        let wait = wait
+            .min(clock::until(level_at))
+            .min(clock::until(recipe_at));
         let came = match &mut inputs {
             Some(inputs) => inputs.wait(wait),
             None => {
@@ -110,7 +146,12 @@ pub(super) fn run(
                     ends.hand_over(Arrival::Inputs(false), stop);
                 }
                 if let Some(edge) = edge {
-                    ends.see(edge, stop);
+                    if edge.input.is_recipe() {
+                        // Its level is read at once.
+                        recipe_at = Instant(0);
+                    } else {
+                        ends.see(edge, stop);
+                    }
                 } else if clock::now() >= level_at
                     && let Some(every) = level_every
                 {
@@ -125,6 +166,12 @@ pub(super) fn run(
                 }
                 clock::sleep(wait);
             }
+        }
+        if clock::now() >= recipe_at
+            && let Some(recipe) = &mut ends.recipe
+        {
+            recipe_at = clock::now().after(RECIPE_LOOK);
+            recipe.look(&mut inputs, &ends.gate);
         }
         if let (Some(at), Some(every)) = (next, every)
             && clock::now() >= at

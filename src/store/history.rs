@@ -30,6 +30,8 @@ pub enum Event {
     ThresholdSet,
     /// A person took that back: the product's own threshold counts.
     ThresholdRestored,
+    /// A person chose this one of several products to run.
+    Chosen,
     /// Entries before this one were damaged; they are in another file.
     HistoryDamaged,
 }

@@ -10,20 +10,25 @@
 //! 3. The state is written beside the old one and renamed over it. This is the moment of the switch.
 //! 4. A file is removed only when the state on the disk does not name it any more.
 
+mod choice;
 mod disk;
 mod folder;
 mod head;
 mod history;
+mod products;
+mod sealed;
 mod settings;
 mod state;
 mod steps;
 mod trial;
 
+pub use choice::{Choice, Refused};
 pub use disk::Disk;
 pub use folder::{Folder, StoreLock};
 pub use history::{Entry, Event, Records};
-pub(crate) use settings::StoreRead;
-pub use settings::StoreSettings;
+pub use products::{Chooser, Current, Products, is_store_name};
+pub(crate) use settings::{RecipeRead, StoreRead};
+pub use settings::{RecipeSettings, StoreSettings};
 pub use state::{Held, Identity, Slot, SlotState, State};
 pub use steps::{Installed, Store, Who};
 pub use trial::{Trial, TrialEnd, TrialLimits};
@@ -76,6 +81,45 @@ pub enum StoreError {
         slot: Slot,
         /// What is wrong.
         problem: String,
+    },
+    /// The choice cannot be read.
+    #[error(
+        "the file that says which product is chosen is damaged ({0}); choose one with `partgate choose NAME`"
+    )]
+    Choice(String),
+    /// Several products are installed, and nobody has chosen.
+    #[error(
+        "several products are installed, and nobody has chosen one; choose with `partgate choose NAME`"
+    )]
+    NotChosen,
+    /// A name that the line's configuration does not have.
+    #[error(
+        "{name:?} is no product of this line, which has {known}; add it to store.products of the line's configuration"
+    )]
+    UnknownProduct {
+        /// The name.
+        name: String,
+        /// The names that the line has.
+        known: String,
+    },
+    /// The product has no active slot.
+    #[error("{0} is not installed here; install it with `partgate install FILE`")]
+    NotInstalled(String),
+    /// The configuration names the product.
+    #[error(
+        "the line's configuration says that {0} runs (store.product); change it there and restart the line, or remove the key"
+    )]
+    Fixed(String),
+    /// The recipe inputs choose.
+    #[error("the recipe inputs of the line choose its product; ask for it at the PLC")]
+    ByInputs,
+    /// The store holds another product than its name says.
+    #[error("the store of {wanted} holds the product {held}; install {wanted} again")]
+    OtherName {
+        /// Name of the store.
+        wanted: String,
+        /// Name in the manifest.
+        held: String,
     },
     /// No product is active.
     #[error("no product is active; install one with `partgate install FILE`")]

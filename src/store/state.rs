@@ -3,6 +3,7 @@
 
 use super::StoreError;
 use super::head::Head;
+use super::sealed;
 use super::trial::Trial;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -181,23 +182,13 @@ impl State {
         Some(slot.file(&self.held(slot)?.identity.digest))
     }
 
-    /// JSON, a tab, the BLAKE3 of the JSON, a newline.
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let json = serde_json::to_string(self).map_err(|e| StoreError::State(e.to_string()))?;
-        let digest = blake3::hash(json.as_bytes()).to_hex();
-        Ok(format!("{json}\t{digest}\n").into_bytes())
+        sealed::seal(self).map_err(|e| StoreError::State(e.to_string()))
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let bad = |problem: &str| StoreError::State(problem.to_owned());
-        let text = std::str::from_utf8(bytes).map_err(|_| bad("it is no text"))?;
-        let (json, digest) = text
-            .strip_suffix('\n')
-            .and_then(|line| line.rsplit_once('\t'))
-            .ok_or_else(|| bad("it is cut"))?;
-        if blake3::hash(json.as_bytes()).to_hex().as_str() != digest {
-            return Err(bad("its digest does not match"));
-        }
+        let json = sealed::open(bytes).map_err(bad)?;
         let state: Self =
             serde_json::from_str(json).map_err(|e| StoreError::State(e.to_string()))?;
         if state.format != FORMAT {

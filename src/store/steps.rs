@@ -274,6 +274,19 @@ impl<D: Disk> Store<D> {
         Ok(true)
     }
 
+    /// Notes that a person chose this product, of several, to run from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chosen(&mut self, why: Option<String>, who: &Who) -> Result<(), StoreError> {
+        let Some((slot, held)) = self.state.active() else {
+            return Err(StoreError::Empty);
+        };
+        let identity = held.identity.clone();
+        let entry = entry(Event::Chosen, Some(slot), Some(identity), why, who);
+        self.commit(self.state.clone(), Some(entry))
+    }
+
     /// A person goes back to the other product. A product on trial is given up by this.
     ///
     /// # Errors

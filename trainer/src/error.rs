@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::fit::thresholds::ThresholdError;
 use crate::fleet::FleetError;
 use crate::metrics::MetricError;
+use crate::oms::OmsError;
 
 /// Any failure of the trainer.
 #[derive(Debug, Error)]
@@ -38,6 +39,10 @@ pub(crate) enum TrainError {
     Keys(#[from] TrustedKeysError),
     #[error("{}: not trusted", path.display())]
     Refused { path: PathBuf, source: Refusal },
+    #[error(transparent)]
+    DetachedKey(#[from] OmsError),
+    #[error("{}: the detached signature does not hold", path.display())]
+    Detached { path: PathBuf, source: OmsError },
     #[error(transparent)]
     Fleet(#[from] FleetError),
     #[error("{failed} of {of} boards: see above")]

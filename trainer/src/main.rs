@@ -12,6 +12,7 @@ mod export;
 mod fit;
 mod fleet;
 mod metrics;
+mod oms;
 mod png;
 mod progress;
 mod report;

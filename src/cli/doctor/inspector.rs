@@ -88,8 +88,55 @@ pub(super) fn warm(config: &LineConfig, findings: &mut Findings) {
     }
 }
 
+/// Whether each of several products is installed.
+fn each_product(config: &LineConfig, findings: &mut Findings) {
+    let Some(products) = config.products().filter(|products| products.several()) else {
+        return;
+    };
+    let check = "products";
+    let current = products.current();
+    let runs = current
+        .as_ref()
+        .ok()
+        .and_then(|current| current.name.as_deref());
+    for name in products.names() {
+        let number = products.number_of(name).unwrap_or(0);
+        let found = format!("{number}: {name}");
+        let running = if runs == Some(name) {
+            ", which runs"
+        } else {
+            ""
+        };
+        findings.push(match products.whole(name) {
+            Ok(identity) => Finding::ok(
+                check,
+                format!("{found}, revision {}{running}", identity.revision),
+            ),
+            Err(error) => Finding::warning(
+                check,
+                format!("{found}{running}: {}", one_line(&error)),
+                "`partgate install FILE --line CONFIG`, before somebody asks for it",
+            ),
+        });
+    }
+    match products.unserved() {
+        Ok(true) => findings.push(Finding::warning(
+            check,
+            "something else was asked for than what runs, so that no part passes",
+            "`partgate choose NAME --line CONFIG`, or ask at the recipe inputs",
+        )),
+        Ok(false) => {}
+        Err(error) => findings.push(Finding::failed(
+            check,
+            one_line(&error),
+            "`partgate choose NAME --line CONFIG`",
+        )),
+    }
+}
+
 /// Opens the configured product, inspects its golden images, and measures `runs` inspections.
 pub(super) fn check(config: &LineConfig, runs: u32, findings: &mut Findings) {
+    each_product(config, findings);
     let Some(product) = open(config, findings) else {
         return;
     };

@@ -9,6 +9,7 @@ use archive::Archive;
 use clap::Args;
 use partgate::config::{LineConfig, ProductPlace};
 use partgate::station::ask;
+use partgate::store::Products;
 use serde::Serialize;
 use std::error::Error;
 use std::fs::File;
@@ -163,15 +164,31 @@ fn of_line<W: Write>(config: &LineConfig, images: usize, report: &mut Report<W>)
         report.add("metrics.txt", metrics(address).map_err(Into::into))?;
     }
     report.add("product.json", product(config))?;
-    if let ProductPlace::Store(settings) = &config.product {
-        for name in ["state", "history"] {
-            let file = read(&settings.folder.join(name), MOST);
-            report.add(&format!("store/{name}"), file)?;
-        }
+    if let ProductPlace::Store(place) = &config.product {
+        of_store(&place.products, report)?;
     }
     for path in newest(&record.join("images"), |_| true, images) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         report.add(&format!("images/{name}"), read(&path, MOST))?;
+    }
+    Ok(())
+}
+
+/// State and history of each product's store.
+fn of_store<W: Write>(products: &Products, report: &mut Report<W>) -> io::Result<()> {
+    let mut folders = vec![("store".to_owned(), products.folder().to_path_buf())];
+    if products.several() {
+        let chosen = read(&products.folder().join("chosen"), MOST);
+        report.add("store/chosen", chosen)?;
+        let stores = products
+            .names()
+            .filter_map(|name| Some((format!("store/{name}"), products.store_of(name).ok()?)));
+        folders = stores.collect();
+    }
+    for (label, folder) in folders {
+        for name in ["state", "history"] {
+            report.add(&format!("{label}/{name}"), read(&folder.join(name), MOST))?;
+        }
     }
     Ok(())
 }

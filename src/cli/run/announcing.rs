@@ -28,6 +28,9 @@ fn awaited(fault: &str) -> &str {
         }
         "supervisor" => "the supervisor, which does not answer",
         "record" => "the event log, which cannot be written",
+        "asked_product" => {
+            "somebody who asks for the product that runs, or for another one that can start (`partgate choose`, or the recipe inputs)"
+        }
         "confirm" => "a person: a part was not confirmed at the ejector",
         other => other,
     }

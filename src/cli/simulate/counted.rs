@@ -15,6 +15,10 @@ pub(super) type Counted = BTreeMap<&'static str, u64>;
 pub(super) enum SimulationFailed {
     #[error("{0} parts passed without an OK verdict of their own")]
     Passed(u64),
+    #[error(
+        "{another} parts passed while another product was asked for, {two} were judged by two products"
+    )]
+    Products { another: u64, two: u64 },
     #[error("the counters do not balance")]
     Unbalanced,
     #[error(transparent)]
@@ -59,6 +63,15 @@ pub(super) fn proved(passed_unverified: u64, balance_exact: bool) -> Result<Code
         return Err(Failure::unexpected(SimulationFailed::Unbalanced));
     }
     Ok(Code::Done)
+}
+
+/// Fails unless each part was judged by one product, and passed with the one that was asked for.
+pub(super) fn by_one_product(another: u64, two: u64) -> Result<(), Failure> {
+    if another + two > 0 {
+        let wrong = SimulationFailed::Products { another, two };
+        return Err(Failure::unexpected(wrong));
+    }
+    Ok(())
 }
 
 /// All names with a count above 0, in one text line.

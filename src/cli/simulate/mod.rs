@@ -8,7 +8,9 @@ use super::failure::{Code, Failure};
 use super::ms;
 use super::terminal::{Colour, Out};
 use clap::Args;
-use counted::{Counted, faults, injected, listed, proved, reasons, tell_unverified};
+use counted::{
+    Counted, by_one_product, faults, injected, listed, proved, reasons, tell_unverified,
+};
 use partgate::simulation::{Case, Kind, Outcome, Times, classes};
 use search::{Found, Plan, search};
 use serde::Serialize;
@@ -36,7 +38,7 @@ use std::time::{Duration, Instant};
 /// built-in product, for the given time. It has no process death.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 200000 --seed 1 --seeds 1000 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n  partgate simulate --hours 8 --keep failed.txt\n  partgate simulate --replay 'line=7 parts=300 faults=lost_trigger'\n  partgate simulate --real-time 30m --seed 1\n\nJSON: parts, passed, rejected, passed_unverified, beyond_knowledge.{pass,reject}.KIND, balance_exact,\ngood_thrown_out, injected.KIND, faults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us,\noutput_lateness.{...}, lines, failures, seconds, virtual_hours.\n\nExit codes: 0 done, 1 something passed unverified, the counters do not balance, or a line never\nrecovered."
+    after_help = "Examples:\n  partgate simulate\n  partgate simulate --parts 200000 --seed 1 --seeds 1000 --faults all --json\n  partgate simulate --faults lost_frame,process_death\n  partgate simulate --hours 8 --keep failed.txt\n  partgate simulate --replay 'line=7 parts=300 faults=lost_trigger'\n  partgate simulate --real-time 30m --seed 1\n\nJSON: parts, passed, rejected, passed_unverified, beyond_knowledge.{pass,reject}.KIND, balance_exact,\ngood_thrown_out, injected.KIND, faults.KIND, reasons.KIND, trigger_to_output.{p50,p99,p999,max}_us,\noutput_lateness.{...}, lines, failures, seconds, virtual_hours, switches, refused_switches,\njudged_by_two, passed_another, ready_off_for_switch.{...}.\n\nExit codes: 0 done, 1 something passed unverified, two products judged a part, the counters do not\nbalance, or a line never recovered."
 )]
 pub(crate) struct Arguments {
     /// Parts per seed
@@ -163,6 +165,11 @@ struct Report {
     trigger_to_output: Quantiles,
     output_lateness: Quantiles,
     late_outputs: u64,
+    switches: u64,
+    refused_switches: u64,
+    judged_by_two: u64,
+    passed_another: u64,
+    ready_off_for_switch: Quantiles,
     most_tracked: u64,
     lines: Vec<ClassReport>,
     failures: Vec<FailureReport>,
@@ -208,6 +215,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
     found.stuck.map_or(Ok(()), |stuck| {
         Err(Failure::unexpected(counted::SimulationFailed::Stuck(stuck)))
     })?;
+    by_one_product(report.passed_another, report.judged_by_two)?;
     proved(report.passed_unverified, report.balance_exact)
 }
 
@@ -252,6 +260,11 @@ fn report(seed: u64, found: &Found, took: Duration) -> Report {
         trigger_to_output: (&all.trigger_to_output).into(),
         output_lateness: (&all.lateness).into(),
         late_outputs: all.counters.late_outputs,
+        switches: all.switches,
+        refused_switches: all.refused_switches,
+        judged_by_two: all.judged_by_two,
+        passed_another: all.passed_another,
+        ready_off_for_switch: (&all.ready_off).into(),
         most_tracked: all.most_tracked,
         lines,
         failures: found
@@ -287,6 +300,8 @@ fn replay(case: &Case, out: &mut Out) -> Result<Code, Failure> {
             "configuration": case.configuration(),
             "trace": case.trace(3),
             "passed_unverified": outcome.passed_unverified,
+            "judged_by_two": outcome.judged_by_two,
+            "passed_another": outcome.passed_another,
             "balance_exact": outcome.balances(),
             "beyond_knowledge": {"pass": beyond(&outcome, 0), "reject": beyond(&outcome, 1)},
         }))?;
@@ -294,6 +309,7 @@ fn replay(case: &Case, out: &mut Out) -> Result<Code, Failure> {
         tell_unverified(outcome.passed_unverified, out)?;
     }
     out.finish()?;
+    by_one_product(outcome.passed_another, outcome.judged_by_two)?;
     proved(outcome.passed_unverified, outcome.balances())
 }
 
@@ -338,6 +354,19 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Failure> {
         "ejector switched after its schedule (virtual): p50 {:.0} us, p99 {:.0}, p99.9 {:.0}, max {:.0}",
         lateness.p50_us, lateness.p99_us, lateness.p999_us, lateness.max_us
     ))?;
+    if report.switches > 0 {
+        let off = &report.ready_off_for_switch;
+        out.line(format_args!(
+            "{} switches to another product, {} wishes refused; {} parts judged by two, {} passed while another was asked for; READY off (virtual): p50 {:.0} ms, p99 {:.0}, max {:.0}",
+            report.switches,
+            report.refused_switches,
+            report.judged_by_two,
+            report.passed_another,
+            off.p50_us / 1e3,
+            off.p99_us / 1e3,
+            off.max_us / 1e3
+        ))?;
+    }
     for failure in &report.failures {
         out.line("")?;
         out.line(out.paint(

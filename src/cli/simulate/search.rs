@@ -96,7 +96,7 @@ fn run_all(cases: &[Case], found: &mut Found, plan: &Plan<'_>) -> Result<(), Fai
     for (index, result) in results {
         let fails = match result {
             Ok((class, outcome)) => {
-                let fails = outcome.passed_unverified > 0 || !outcome.balances();
+                let fails = outcome.wrong() > 0 || !outcome.balances();
                 if let Some((lines, all)) = found.classes.get_mut(class) {
                     *lines += 1;
                     all.merge(&outcome);

@@ -49,6 +49,8 @@ pub(crate) struct Arguments {
 enum InstallError {
     #[error("{}: refused", path.display())]
     Refused { path: PathBuf, source: Box<Refusal> },
+    #[error("--product {wanted}: the bundle holds the product {found}")]
+    Other { wanted: String, found: String },
     #[error("{}: not activated: {why}", path.display())]
     Unproven { path: PathBuf, why: String },
 }
@@ -68,10 +70,20 @@ struct Report {
 pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure> {
     let config = arguments.place.config()?;
     let config = config.as_ref();
-    let folder = arguments.place.folder(config)?;
+    let products = arguments.place.products(config)?;
     let bytes = Product::read(&arguments.bundle).map_err(Failure::bundle)?;
     let who = arguments.by.who();
     let (mut identity, judged) = identify(arguments, config, &bytes)?;
+    let folder = match (products.several(), &arguments.place.product) {
+        (true, Some(other)) if *other != identity.product => {
+            return Err(Failure::input(InstallError::Other {
+                wanted: other.clone(),
+                found: identity.product,
+            }));
+        }
+        (true, _) => products.store_of(&identity.product).map_err(refused)?,
+        (false, _) => arguments.place.folder_among(&products)?,
+    };
     let (mut store, _lock) = take(&folder)?;
     match judged {
         Ok(origin) => identity.origin = origin.to_string(),
@@ -111,6 +123,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Code, Failure>
         }
         Err(other) => return Err(refused(other)),
     };
+    products
+        .choose_first(&identity.product, &who)
+        .map_err(refused)?;
     let report = Report {
         identity,
         slot,

@@ -1,10 +1,12 @@
-//! The commands on the store: `install`, `confirm`, `rollback`, `threshold`, `store`, `history`.
+//! The commands on the store: `install`, `choose`, `confirm`, `rollback`, `threshold`, `store`, `history`.
 
+mod choose;
 mod install;
 mod show;
 mod threshold;
 mod trial;
 
+pub(super) use choose::{ChooseArguments, choose};
 pub(super) use install::Arguments as InstallArguments;
 pub(super) use install::run as install;
 pub(super) use show::{HistoryArguments, StoreArguments, history, store};
@@ -15,7 +17,7 @@ use super::failure::Failure;
 use clap::Args;
 use partgate::config::{LineConfig, ProductPlace};
 use partgate::keys::TrustPolicy;
-use partgate::store::{self, Folder, Store, StoreError, StoreLock, Who};
+use partgate::store::{self, Folder, Products, Store, StoreError, StoreLock, Who};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -33,6 +35,10 @@ pub(crate) struct Place {
     /// Folder of the store [default: /var/lib/partgate]
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// On a line with several products: which one is meant [default: the one that runs; with
+    /// `install` the one in the bundle]
+    #[arg(long, value_name = "NAME")]
+    product: Option<String>,
 }
 
 #[derive(Debug, Error)]
@@ -41,6 +47,10 @@ enum PlaceError {
         "{}: this line runs a bundle file (`product = ...`), not a store; replace that by the section [store], or name a folder with --store", .0.display()
     )]
     NoStore(PathBuf),
+    #[error(
+        "--product: this store holds one product; several are named in the key store.products of a line's configuration (--line)"
+    )]
+    OneProduct,
 }
 
 impl Place {
@@ -49,16 +59,31 @@ impl Place {
         self.line.as_ref().map(open).transpose()
     }
 
-    fn folder(&self, config: Option<&LineConfig>) -> Result<PathBuf, Failure> {
+    /// The products of the line, or those that are in the folder.
+    fn products(&self, config: Option<&LineConfig>) -> Result<Products, Failure> {
+        let found = |folder: &Path| Products::found(folder).map_err(refused);
         match (&self.store, config) {
-            (Some(folder), _) => Ok(folder.clone()),
-            (None, None) => Ok(store::FOLDER.into()),
+            (Some(folder), _) => found(folder),
+            (None, None) => found(Path::new(store::FOLDER)),
             (None, Some(config)) => match &config.product {
-                ProductPlace::Store(settings) => Ok(settings.folder.clone()),
+                ProductPlace::Store(place) => Ok(place.products.clone()),
                 ProductPlace::File(_) => {
                     Err(Failure::input(PlaceError::NoStore(config.file.clone())))
                 }
             },
+        }
+    }
+
+    /// The folder of the store that is meant.
+    fn folder(&self, config: Option<&LineConfig>) -> Result<PathBuf, Failure> {
+        self.folder_among(&self.products(config)?)
+    }
+
+    fn folder_among(&self, products: &Products) -> Result<PathBuf, Failure> {
+        match &self.product {
+            Some(name) if products.several() => products.store_of(name).map_err(refused),
+            Some(_) => Err(Failure::input(PlaceError::OneProduct)),
+            None => Ok(products.current().map_err(refused)?.folder),
         }
     }
 

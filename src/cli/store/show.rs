@@ -4,7 +4,9 @@ use super::super::terminal::{Colour, Out};
 use super::{Place, refused};
 use crate::cli::failure::{Code, Failure};
 use clap::Args;
-use partgate::store::{Entry, Folder, Held, Slot, SlotState, State, Store, Trial};
+use partgate::store::{
+    Choice, Entry, Folder, Held, Products, Slot, SlotState, State, Store, Trial,
+};
 use serde::Serialize;
 
 /// Show both slots: which product is active, on trial, confirmed or given up
@@ -30,23 +32,74 @@ pub(crate) struct HistoryArguments {
     place: Place,
 }
 
+/// One store of several.
+#[derive(Serialize)]
+struct Entries<'a> {
+    name: &'a str,
+    /// The recipe number.
+    number: Option<u8>,
+    /// Whether this one runs.
+    runs: bool,
+    /// What its store knows; None if nothing was installed there.
+    state: Option<State>,
+    /// Why its store cannot be read.
+    problem: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     state: &'a State,
     /// What is wrong with each product.
     damage: Vec<String>,
+    /// The products of a line with several. What is above belongs to the one that runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    products: Vec<Entries<'a>>,
+    /// Which of them was chosen, by whom, and what was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<Choice>,
 }
 
-fn open(place: &Place) -> Result<Store<Folder>, Failure> {
-    let config = place.config()?;
-    let folder = place.folder(config.as_ref())?;
-    Store::open(Folder::new(&folder)).map_err(refused)
+/// All products of a line with several.
+fn entries<'a>(products: &'a Products, current: Option<&str>) -> Vec<Entries<'a>> {
+    let of = |name: &'a str| {
+        let (state, problem) = match products.state_of(name) {
+            Ok(state) => (Some(state), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Entries {
+            name,
+            number: products.number_of(name),
+            runs: current == Some(name),
+            state,
+            problem,
+        }
+    };
+    match products.several() {
+        true => products.names().map(of).collect(),
+        false => Vec::new(),
+    }
 }
 
 /// Runs `store`.
 pub(crate) fn store(arguments: &StoreArguments, out: &mut Out) -> Result<Code, Failure> {
-    let store = open(&arguments.place)?;
+    let config = arguments.place.config()?;
+    let products = arguments.place.products(config.as_ref())?;
+    let choice = match products.several() {
+        true => products.choice().map_err(refused)?,
+        false => None,
+    };
+    let current = products.current();
+    let name = current
+        .as_ref()
+        .ok()
+        .and_then(|current| current.name.clone());
+    let entries = entries(&products, name.as_deref());
+    if !out.json() {
+        print_products(&entries, choice.as_ref(), out)?;
+    }
+    let folder = arguments.place.folder_among(&products)?;
+    let store = Store::open(Folder::new(&folder)).map_err(refused)?;
     let state = store.state();
     let held = Slot::ALL
         .into_iter()
@@ -60,27 +113,84 @@ pub(crate) fn store(arguments: &StoreArguments, out: &mut Out) -> Result<Code, F
         }
     }
     if out.json() {
-        out.json_page(&Report { state, damage })?;
+        out.json_page(&Report {
+            state,
+            damage,
+            products: entries,
+            choice,
+        })?;
     } else {
-        for slot in Slot::ALL {
-            print_slot(state, slot, out)?;
-        }
-        for line in &damage {
-            out.line(out.paint(line, Colour::Bad))?;
-        }
-        for (product, floor) in &state.floors {
-            out.line(format_args!(
-                "{product}: revisions below {floor} are refused"
-            ))?;
-        }
-        if state.active().is_none() {
-            out.line(out.paint(
-                "no product is active; install one with `partgate install FILE`",
-                Colour::Bad,
-            ))?;
-        }
+        print_state(state, &damage, out)?;
     }
     Ok(if sound { Code::Done } else { Code::Input })
+}
+
+/// One line for each of several products.
+fn print_products(
+    entries: &[Entries<'_>],
+    choice: Option<&Choice>,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    for entry in entries {
+        let mark = if entry.runs { "*" } else { " " };
+        let number = entry.number.unwrap_or(0);
+        let active = entry.state.as_ref().and_then(State::active);
+        let (words, colour) = match (active, &entry.problem) {
+            (Some((slot, held)), _) => {
+                let state = match held.state {
+                    SlotState::Trial(_) => "on trial",
+                    SlotState::Confirmed => "confirmed",
+                    SlotState::Bad { .. } => "given up",
+                };
+                let words = format!(
+                    "revision {}, {state} in slot {slot}",
+                    held.identity.revision
+                );
+                (words, Colour::Good)
+            }
+            (None, None) => ("not installed".into(), Colour::Unsure),
+            (None, Some(problem)) => (problem.clone(), Colour::Bad),
+        };
+        let words = out.paint(words, colour);
+        out.line(format_args!("{mark} {number:2}  {}: {words}", entry.name))?;
+    }
+    let Some(choice) = choice else {
+        return Ok(());
+    };
+    out.line(format_args!(
+        "{} was chosen by {}, {}",
+        choice.product, choice.by, choice.wall
+    ))?;
+    if let Some(refused) = &choice.refused {
+        let words = format!("{} could not start: {}", refused.product, refused.why);
+        out.line(out.paint(words, Colour::Bad))?;
+    }
+    if choice.unserved {
+        let words = "no part passes until somebody asks for this product again or for another one";
+        out.line(out.paint(words, Colour::Bad))?;
+    }
+    Ok(())
+}
+
+fn print_state(state: &State, damage: &[String], out: &mut Out) -> Result<(), Failure> {
+    for slot in Slot::ALL {
+        print_slot(state, slot, out)?;
+    }
+    for line in damage {
+        out.line(out.paint(line, Colour::Bad))?;
+    }
+    for (product, floor) in &state.floors {
+        out.line(format_args!(
+            "{product}: revisions below {floor} are refused"
+        ))?;
+    }
+    if state.active().is_none() {
+        out.line(out.paint(
+            "no product is active; install one with `partgate install FILE`",
+            Colour::Bad,
+        ))?;
+    }
+    Ok(())
 }
 
 fn print_slot(state: &State, slot: Slot, out: &mut Out) -> Result<(), Failure> {
@@ -122,9 +232,28 @@ fn on_trial(trial: &Trial) -> String {
     )
 }
 
-/// Runs `history`.
+/// Runs `history`. Of several products each has a history of its own.
 pub(crate) fn history(arguments: &HistoryArguments, out: &mut Out) -> Result<Code, Failure> {
-    let store = open(&arguments.place)?;
+    let place = &arguments.place;
+    let config = place.config()?;
+    let products = place.products(config.as_ref())?;
+    if !products.several() || place.product.is_some() {
+        let folder = place.folder_among(&products)?;
+        let store = Store::open(Folder::new(&folder)).map_err(refused)?;
+        return history_of(&store, out);
+    }
+    for name in products.names() {
+        let folder = products.store_of(name).map_err(refused)?;
+        let store = Store::open(Folder::new(&folder)).map_err(refused)?;
+        if !out.json() {
+            out.line(format_args!("{name}:"))?;
+        }
+        history_of(&store, out)?;
+    }
+    Ok(Code::Done)
+}
+
+fn history_of(store: &Store<Folder>, out: &mut Out) -> Result<Code, Failure> {
     let records = store.history().map_err(refused)?;
     for entry in &records.entries {
         if out.json() {

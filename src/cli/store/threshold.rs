@@ -181,7 +181,7 @@ impl Accounts {
 /// Refuses whoever is not in the group that the line names. Behind `sudo` the person counts, not root.
 fn check_role(config: Option<&LineConfig>) -> Result<(), Failure> {
     let group = match config.map(|config| &config.product) {
-        Some(ProductPlace::Store(settings)) => settings.threshold_group.as_ref(),
+        Some(ProductPlace::Store(place)) => place.settings.threshold_group.as_ref(),
         _ => None,
     };
     let Some(group) = group else {

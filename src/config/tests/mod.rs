@@ -3,6 +3,7 @@ mod any;
 mod around;
 mod boards;
 mod meaning;
+mod recipe;
 mod values;
 
 use super::*;

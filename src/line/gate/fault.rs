@@ -31,11 +31,13 @@ pub enum Fault {
     /// A part was not confirmed at the ejector, or an unknown one was there. It stays until a person
     /// acknowledges it.
     Confirm,
+    /// Another product was asked for than the one that runs, or it is not clear which.
+    AskedProduct,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Starting,
         Fault::Camera,
         Fault::Inference,
@@ -49,6 +51,7 @@ impl Fault {
         Fault::Supervisor,
         Fault::Record,
         Fault::Confirm,
+        Fault::AskedProduct,
     ];
 
     /// Name in logs and metrics.
@@ -67,6 +70,7 @@ impl Fault {
             Fault::Supervisor => "supervisor",
             Fault::Record => "record",
             Fault::Confirm => "confirm",
+            Fault::AskedProduct => "asked_product",
         }
     }
 

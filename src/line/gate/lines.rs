@@ -25,11 +25,13 @@ pub enum Output {
     ResultValid,
     /// The event log cannot be written.
     RecordLost,
+    /// The product that the recipe inputs ask for is the one that runs, and it has proven itself.
+    RecipeAck,
 }
 
 impl Output {
     /// All outputs.
-    pub const ALL: [Output; 10] = [
+    pub const ALL: [Output; 11] = [
         Output::Ready,
         Output::Busy,
         Output::Ok,
@@ -40,6 +42,7 @@ impl Output {
         Output::TriggerAck,
         Output::ResultValid,
         Output::RecordLost,
+        Output::RecipeAck,
     ];
 
     /// Name in configurations, logs and metrics.
@@ -55,6 +58,7 @@ impl Output {
             Output::TriggerAck => "trigger_ack",
             Output::ResultValid => "result_valid",
             Output::RecordLost => "record_lost",
+            Output::RecipeAck => "recipe_ack",
         }
     }
 

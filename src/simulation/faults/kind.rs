@@ -64,11 +64,15 @@ pub enum Kind {
     SupervisorDeath,
     /// Both processes die at once; the outputs keep their levels until the service is started again.
     BothDeath,
+    /// Another revision of the product is installed or brought back, or the recipe inputs ask for
+    /// another product: a sound one, one that does not prove itself, one that is not there, none, or
+    /// they flicker. No fault, but it must be as safe.
+    ProductSwitch,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 30] = [
+    pub const ALL: [Kind; 31] = [
         Kind::LostFrame,
         Kind::LateFrame,
         Kind::RepeatedFrame,
@@ -99,6 +103,7 @@ impl Kind {
         Kind::ProcessDeath,
         Kind::SupervisorDeath,
         Kind::BothDeath,
+        Kind::ProductSwitch,
     ];
 
     /// Whether a line in real time can meet it. That line has one inspector, no encoder, and runs
@@ -163,6 +168,7 @@ impl Kind {
             Kind::ProcessDeath => "process_death",
             Kind::SupervisorDeath => "supervisor_death",
             Kind::BothDeath => "both_death",
+            Kind::ProductSwitch => "product_switch",
         }
     }
 
@@ -200,7 +206,7 @@ impl Kind {
             | Kind::RepeatedVerdict => 100,
             Kind::Crowding | Kind::LostTrigger | Kind::SlowTrigger | Kind::GateStall => 300,
             Kind::Touching | Kind::EncoderNoise => 600,
-            Kind::EncoderSlip => 1000,
+            Kind::EncoderSlip | Kind::ProductSwitch => 1000,
             Kind::FrozenCamera
             | Kind::Unplug
             | Kind::UnpluggedInputs

@@ -328,6 +328,8 @@ impl Plant<'_> {
             control: None,
             latch: None,
             switch: None,
+            asked: Default::default(),
+            recipe: None,
         };
         Ok(Life {
             running: Running::start(station)?,

@@ -150,6 +150,8 @@ pub fn try_line(
         control: None,
         latch: None,
         switch: None,
+        asked: Default::default(),
+        recipe: None,
     })?;
     let limit = clock::now().after(READY_WITHIN);
     while !view.level(Output::Ready) && running.runs() && clock::now() < limit {

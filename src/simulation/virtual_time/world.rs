@@ -10,6 +10,7 @@
 mod away;
 mod ledger;
 mod outputs;
+mod products;
 mod seeing;
 mod sensing;
 mod supervisor;
@@ -25,6 +26,7 @@ use crate::simulation::faults::Kind;
 use crate::simulation::outcome::Outcome;
 use away::Away;
 use ledger::Part;
+use products::Products;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use supervisor::Supervisor;
@@ -133,6 +135,13 @@ enum Event {
     LinkClosed(u64),
     VisionStarts(u64),
     ServiceStarts,
+    /// The next revision of the product is installed (true), or the one before comes back.
+    Install(bool),
+    /// The PLC asks for the product with this number.
+    Show(u8),
+    ReadInputs,
+    /// In the vision process of that life number, what the inputs ask for reaches the store.
+    Serve(u64),
 }
 
 /// What is at a place of the belt.
@@ -208,6 +217,7 @@ pub(super) struct World {
     levels: [bool; crate::line::gate::Output::ALL.len()],
     vision: Vision,
     supervisor: Supervisor,
+    products: Products,
     latch: bool,
     /// Commands of the program that are not yet carried out; the memory is reused.
     commands: Vec<crate::line::controller::Command<Frame>>,
@@ -260,6 +270,7 @@ impl World {
             levels: crate::line::gate::Output::ALL.map(crate::line::gate::Output::when_unattended),
             vision: Vision::none(),
             supervisor: Supervisor::none(),
+            products: Products::new(),
             latch: false,
             commands: Vec::new(),
             ledger: ledger::Ledger::default(),
@@ -478,6 +489,10 @@ impl World {
             Event::LinkClosed(life) => self.link_closed(life),
             Event::VisionStarts(life) => self.vision_starts(life),
             Event::ServiceStarts => self.start_service(),
+            Event::Install(next) => self.install(next),
+            Event::Show(number) => self.show(number),
+            Event::ReadInputs => self.read_inputs(),
+            Event::Serve(life) => self.serve(life),
         }
     }
 
@@ -526,6 +541,7 @@ impl World {
             self.at(back, Event::Outputs(true));
         }
         self.break_processes(number);
+        self.ask_for_something(number);
     }
 
     fn break_processes(&mut self, number: u64) {

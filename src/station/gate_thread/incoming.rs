@@ -131,5 +131,13 @@ fn pass_edge(
         }
         Input::Acknowledge if edge.on => executor.acknowledge(c, now),
         Input::Index | Input::Confirm | Input::Acknowledge => {}
+        // The trigger thread keeps these.
+        Input::Recipe1
+        | Input::Recipe2
+        | Input::Recipe4
+        | Input::Recipe8
+        | Input::Recipe16
+        | Input::RecipeParity
+        | Input::RecipeStrobe => {}
     }
 }

@@ -1,5 +1,6 @@
 //! The store on a disk that loses, reorders and refuses.
 
+mod choices;
 mod cuts;
 mod sim;
 mod steps;

@@ -1,4 +1,7 @@
-//! `keygen`, `sign` and `verify`: keys, and what they say about a bundle.
+//! `keygen`, `sign` and `verify`: keys, and what they say about a bundle. With `--oms` the same by a detached
+//! signature.
+
+mod detached;
 
 use super::{check_target, print_json, write_file};
 use crate::error::TrainError;
@@ -18,6 +21,10 @@ pub(crate) struct KeygenArgs {
     /// What the key is for. Lines take products of a test key only if their configuration allows it
     #[arg(long, value_name = "ROLE", default_value = "production")]
     role: RoleName,
+    /// Make a key for detached signatures in the form of OpenSSF Model Signing instead: NAME.pem (secret)
+    /// and NAME.pub.pem, on the curve P-256. Boards do not need it
+    #[arg(long, conflicts_with = "role")]
+    oms: bool,
     /// Folder for the two files
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -49,17 +56,21 @@ pub(crate) struct SignArgs {
     /// The bundle
     bundle: PathBuf,
     /// The secret key file
-    #[arg(long, value_name = "NAME.secret")]
-    key: PathBuf,
+    #[arg(long, value_name = "NAME.secret", required_unless_present = "oms")]
+    key: Option<PathBuf>,
+    /// Write a detached signature in the form of OpenSSF Model Signing beside the bundle (FILE.pgp.sig),
+    /// by this secret key in PEM. Without --key the bundle stays as it is
+    #[arg(long, value_name = "NAME.pem")]
+    oms: Option<PathBuf>,
     /// The bundle to write [default: the bundle itself]
-    #[arg(short, long, value_name = "FILE.pgp")]
+    #[arg(short, long, value_name = "FILE.pgp", requires = "key")]
     output: Option<PathBuf>,
     /// Raise the revision to this number before signing. Boards refuse a lower one than they had
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "key")]
     revision: Option<u32>,
     /// The product is for this board, by the name of its profile; repeat it for several. Without it
     /// the boards stay as they are [default of a fit: every board]
-    #[arg(long = "board", value_name = "NAME")]
+    #[arg(long = "board", value_name = "NAME", requires = "key")]
     boards: Vec<String>,
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -71,6 +82,13 @@ pub(crate) struct SignArgs {
 pub(crate) struct VerifyArgs {
     /// The bundle
     bundle: PathBuf,
+    /// Verify the detached signature beside the bundle (FILE.pgp.sig) by this public key in PEM instead of
+    /// the bundle's own
+    #[arg(long, value_name = "NAME.pub.pem", conflicts_with_all = ["keys", "allow_test_key"])]
+    oms: Option<PathBuf>,
+    /// With --oms: the detached signature
+    #[arg(long, value_name = "FILE.sig", requires = "oms")]
+    signature: Option<PathBuf>,
     /// Folder of trusted keys, as a board has it
     #[arg(long, value_name = "DIR", default_value = partgate::keys::FOLDER)]
     keys: PathBuf,
@@ -92,6 +110,9 @@ struct KeyReport {
 
 /// Runs `keygen`.
 pub(crate) fn keygen(args: &KeygenArgs) -> Result<(), TrainError> {
+    if args.oms {
+        return detached::keygen(args);
+    }
     let key = SecretKeyFile::generate(&args.name, args.role.into())?;
     let secret = args.out.join(format!("{}.secret", args.name));
     let public = args.out.join(format!("{}.key", args.name));
@@ -135,8 +156,16 @@ struct SignReport {
 
 /// Runs `sign`.
 pub(crate) fn sign_bundle(args: &SignArgs) -> Result<(), TrainError> {
-    let key = SecretKeyFile::open(&args.key)?;
+    // Before anything is written.
+    let detached = args.oms.as_deref().map(detached::secret).transpose()?;
     let output = args.output.as_ref().unwrap_or(&args.bundle);
+    let Some(key) = &args.key else {
+        let Some(key) = detached else {
+            return Err(TrainError::Setting("--key or --oms: give a key".into()));
+        };
+        return detached::sign(&key, output, !args.json, args.json);
+    };
+    let key = SecretKeyFile::open(key)?;
     check_target(output)?;
     let product = Product::open(&args.bundle)?;
     let mut manifest = product.manifest().clone();
@@ -166,6 +195,9 @@ pub(crate) fn sign_bundle(args: &SignArgs) -> Result<(), TrainError> {
         blake3: blake3::hash(&bytes).to_hex().to_string(),
         key: key.public(),
     };
+    if let Some(key) = detached {
+        detached::sign(&key, output, !args.json, false)?;
+    }
     if args.json {
         return print_json(&report);
     }
@@ -196,6 +228,9 @@ struct VerifyReport {
 
 /// Runs `verify`.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), TrainError> {
+    if let Some(key) = &args.oms {
+        return detached::verify(key, args.signature.as_deref(), &args.bundle, args.json);
+    }
     let bytes = Product::read(&args.bundle)?;
     let name = args.bundle.display().to_string();
     let (manifest, signature) = check(&bytes).map_err(|source| {

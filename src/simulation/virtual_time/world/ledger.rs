@@ -6,6 +6,7 @@
 //! passes the ejector is a failure, unless the plant proves that no program could have known or
 //! acted. Then it counts as beyond knowledge, by kind and wiring.
 
+use super::products::Digest;
 use super::{Away, World};
 use crate::line::gate::{Ejector, Output, PartVerdict};
 use crate::simulation::faults::Kind;
@@ -34,6 +35,10 @@ pub(super) struct Part {
     /// How long that frame had waited for the program.
     pub(super) misled_waited: u64,
     pub(super) ok_at: Option<u64>,
+    /// The product that said so.
+    pub(super) ok_by: Option<Digest>,
+    /// The product that judged it as its own part.
+    pub(super) judged_by: Option<Digest>,
     /// A vision process watched the inputs when the part came, so the part was not rejected as
     /// unknown.
     pub(super) watched: bool,
@@ -127,6 +132,14 @@ impl World {
         outcome.physical += 1;
         outcome.passed_physically += u64::from(passes);
         outcome.good_thrown_out += u64::from(!passes && part.truth == PartVerdict::Ok);
+        if passes && self.passes_another_product(part.ok_by, part.gate_at) {
+            self.outcome.passed_another += 1;
+            self.outcome.first_failure.get_or_insert(part.number);
+            self.ledger.failed = true;
+            self.trace.note(now, || {
+                format!("  PASSED WHILE ANOTHER PRODUCT IS ASKED FOR: {part:?}")
+            });
+        }
         if passes && !verified {
             match self.beyond(&part) {
                 Beyond::Yes(kind) => {

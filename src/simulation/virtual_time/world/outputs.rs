@@ -48,6 +48,12 @@ impl World {
                 format!("{} {}", output.name(), if on { "on" } else { "off" })
             });
         }
+        if output == Output::Pass && on {
+            self.products.pass_on = now;
+        }
+        if output == Output::Ready {
+            self.ready_changes(on);
+        }
         if output == Output::Ready && self.line.stops {
             let then = now + self.line.reaction;
             self.at(then, Event::Belt(on));

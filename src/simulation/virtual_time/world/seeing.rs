@@ -134,14 +134,24 @@ impl World {
         }
         let by_encoder = self.line.trigger == Trigger::Encoder;
         let apart = self.line.pitch / 3;
+        let digest = self.products.loaded();
         let mut parts = self.on_belt.iter_mut();
         if let Some(owner) = parts.find(|p| {
             p.trigger_at == trigger || (by_encoder && p.arrived.abs_diff(trigger) < apart)
-        }) && owner.number != frame.shows
-        {
-            // Another part's frame. The ledger decides whether the program can know that.
-            owner.misled = shown_is_silent.or(frame.odd);
-            owner.misled_waited = frame.waited;
+        }) {
+            if owner.number != frame.shows {
+                // Another part's frame. The ledger decides whether the program can know that.
+                owner.misled = shown_is_silent.or(frame.odd);
+                owner.misled_waited = frame.waited;
+            }
+            if owner
+                .judged_by
+                .replace(digest)
+                .is_some_and(|by| by != digest)
+            {
+                self.outcome.judged_by_two += 1;
+                self.outcome.first_failure.get_or_insert(owner.number);
+            }
         }
         let key = self.draw(0, u64::MAX);
         let mut takes = self.line.inspection + self.draws.between(13, key, 0, self.line.inspection);
@@ -155,6 +165,7 @@ impl World {
         // nothing.
         let shows = frame.shows;
         let truth = self.part(shows).map_or(PartVerdict::Unknown, |p| p.truth);
+        let truth = self.verdict_here(truth, shows);
         let verdict = if self.strikes(Kind::FailedInference, key) {
             Err(Reason::Failed)
         } else {

@@ -33,6 +33,8 @@ impl World {
             revealed: None,
             silent: None,
             misled: None,
+            ok_by: None,
+            judged_by: None,
             misled_waited: 0,
             ok_at: None,
             watched: self.vision.watches(),

@@ -69,7 +69,7 @@ impl World {
         self.start_vision();
     }
 
-    fn start_vision(&mut self) {
+    pub(super) fn start_vision(&mut self) {
         let now = self.now;
         self.supervisor.lease = Some(Lease::new(self.line.lease, Instant(now)));
         self.supervisor.link.clear();

@@ -88,6 +88,10 @@ impl World {
         if life != self.vision.life || self.vision.alive() || !self.supervisor.alive() {
             return;
         }
+        if !self.begins_with_a_product() {
+            self.start_vision();
+            return;
+        }
         let now = self.now;
         self.trace.note(now, || "a vision process runs".into());
         // A test checks the settings of the drawn lines; a wrong one has no line.
@@ -123,6 +127,7 @@ impl World {
                 self.deliver(now + 5 * MS, Delivery::Fault(fault, true));
             }
         }
+        self.holds_until_read();
         self.deliver(now + 20 * MS, Delivery::Fault(Fault::Starting, false));
         self.run_vision();
     }
@@ -156,6 +161,7 @@ impl World {
         let decided = self.here() + self.line.pitch / 4;
         for part in self.on_belt.iter_mut().filter(|p| p.gate > decided) {
             part.ok_at = None;
+            part.ok_by = None;
             part.watched = false;
         }
         self.vision.away.extend(now, u64::MAX);
@@ -192,6 +198,10 @@ impl World {
     }
 
     pub(super) fn run_vision(&mut self) {
+        let under_way = self.vision.controller.as_ref().map(|c| c.under_way());
+        if under_way.is_some_and(|n| self.ends_for_another(n)) {
+            return;
+        }
         let now = Instant(self.now);
         for output in self.vision.watch.switched_off(now) {
             self.set_level(*output, output.when_unattended());
@@ -206,6 +216,12 @@ impl World {
             self.send(What::Alive);
         }
         self.call(|c, now, emit| c.tick(now, &mut |x| emit(x)));
+    }
+
+    /// A fault from outside, at once.
+    pub(super) fn fault_now(&mut self, fault: Fault, present: bool, now: Instant) {
+        self.vision.outside.set(fault, present);
+        self.call(|c, _, emit| c.fault(fault, present, now, &mut |x| emit(x)));
     }
 
     /// Sends a command to the supervisor.
@@ -350,10 +366,12 @@ impl World {
     /// `shown` is the part in the inspected picture, which need not be `part`.
     fn take_verdict(&mut self, part: PartId, shown: u64, verdict: Result<PartVerdict, Reason>) {
         let now = self.now;
-        if verdict == Ok(PartVerdict::Ok)
-            && let Some(shown) = self.part(shown)
-        {
-            shown.ok_at.get_or_insert(now);
+        if verdict == Ok(PartVerdict::Ok) {
+            let digest = self.products.loaded();
+            if let Some(shown) = self.part(shown) {
+                shown.ok_at.get_or_insert(now);
+                shown.ok_by.get_or_insert(digest);
+            }
         }
         self.call(|c, now, emit| c.verdict(part, verdict, now, &mut |x| emit(x)));
     }
