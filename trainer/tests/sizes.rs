@@ -252,3 +252,89 @@ fn both_sides_alike_are_one_number() {
     assert!(one == bytes("2", &["--size", "128x128", "--crop", "128x128"]));
     assert_eq!(one[8..12], 4u32.to_le_bytes());
 }
+
+const PLATE: Size = Size::new(1600, 1200);
+
+/// A plate with rows of printed dots that lie a little differently each time, `[height, width]` grey;
+/// with a dot too many at `spot`.
+fn plate(seed: u64, spot: Option<(usize, usize)>) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let (left, top) = (rng.below(PITCH), rng.below(PITCH));
+    let near = |at: usize, offset: usize| {
+        let in_cell = (at + offset) % PITCH;
+        in_cell.abs_diff(PITCH / 2)
+    };
+    (0..PLATE.area())
+        .map(|i| {
+            let (x, y) = (i % PLATE.width, i / PLATE.width);
+            let (dx, dy) = (near(x, left), near(y, top));
+            let printed = dx * dx + dy * dy < DOT * DOT;
+            let extra = spot.is_some_and(|(sx, sy)| {
+                let (dx, dy) = (x.abs_diff(sx), y.abs_diff(sy));
+                dx * dx + dy * dy < DOT * DOT
+            });
+            let grey = if printed || extra { 105 } else { 130 };
+            grey + rng.below(12) as u8
+        })
+        .collect()
+}
+
+/// Pixels from dot to dot, and half of a dot's side.
+const PITCH: usize = 36;
+const DOT: usize = 6;
+
+/// Defects of twelve pixels on pictures of two megapixels: the usual input shows two pixels of each.
+#[test]
+fn a_large_input_finds_what_the_usual_one_cannot_show() {
+    let bench = Bench::new();
+    for i in 0..6 {
+        let path = bench.at("goods").join(format!("{i}.png"));
+        save_grey(plate(i, None), PLATE, &path);
+    }
+    let spots = [(412, 333), (1203, 870), (95, 1101)];
+    for (size, finds) in [("256", false), ("1600x1184", true)] {
+        let bundle = bench.at(&format!("{size}.pgp"));
+        let quick = ["--partitions", "1", "--folds", "2", "--force"];
+        fit(
+            &bench.at("goods"),
+            &bundle,
+            &[&["--size", size], &quick[..]].concat(),
+        )
+        .exits(0);
+        let product = opened(&bundle);
+        assert_selftest(&product, 4);
+        let mut inspector = inspector(&product);
+        let threshold = product.manifest().thresholds.unknown.threshold;
+        let mut score = |pixels: Vec<u8>| {
+            let frame = Frame::new(PLATE.width, PLATE.height, Pixels::Gray8(pixels));
+            let frame = frame.expect("frame");
+            let score = inspector.inspect(&frame).expect("a score").score;
+            let map = inspector.map();
+            let highest = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b]));
+            (score, highest.expect("a pixel"))
+        };
+        assert!(
+            score(plate(50, None)).0 <= threshold,
+            "{size}: a good plate"
+        );
+        let input = product.manifest().input.size();
+        for (x, y) in spots {
+            let (score, at) = score(plate(60 + x as u64, Some((x, y))));
+            assert_eq!(
+                score > threshold,
+                finds,
+                "{size}: the dot at {x}, {y}: {score} over {threshold}"
+            );
+            if finds {
+                let (found_x, found_y) = (
+                    at % input.width,
+                    at / input.width * PLATE.height / input.height,
+                );
+                assert!(
+                    found_x.abs_diff(x) < 24 && found_y.abs_diff(y) < 24,
+                    "{x}, {y}: {found_x}, {found_y}"
+                );
+            }
+        }
+    }
+}
