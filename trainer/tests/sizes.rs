@@ -253,13 +253,16 @@ fn both_sides_alike_are_one_number() {
     assert_eq!(one[8..12], 4u32.to_le_bytes());
 }
 
-const PLATE: Size = Size::new(1600, 1200);
+const PLATE: Size = Size::new(1024, 768);
 
 /// A plate with rows of printed dots that lie a little differently each time, `[height, width]` grey;
-/// with a dot too many at `spot`.
+/// with a speck near `spot`.
 fn plate(seed: u64, spot: Option<(usize, usize)>) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let (left, top) = (rng.below(PITCH), rng.below(PITCH));
+    // Between four printed dots.
+    let between = |at: usize, offset: usize| at - (at + offset) % PITCH;
+    let spot = spot.map(|(x, y)| (between(x, left), between(y, top)));
     let near = |at: usize, offset: usize| {
         let in_cell = (at + offset) % PITCH;
         in_cell.abs_diff(PITCH / 2)
@@ -273,28 +276,40 @@ fn plate(seed: u64, spot: Option<(usize, usize)>) -> Vec<u8> {
                 let (dx, dy) = (x.abs_diff(sx), y.abs_diff(sy));
                 dx * dx + dy * dy < DOT * DOT
             });
-            let grey = if printed || extra { 105 } else { 130 };
+            let grey = match (extra, printed) {
+                (true, _) => 20,
+                (_, true) => 105,
+                _ => 130,
+            };
             grey + rng.below(12) as u8
         })
         .collect()
 }
 
 /// Pixels from dot to dot, and half of a dot's side.
-const PITCH: usize = 36;
-const DOT: usize = 6;
+const PITCH: usize = 24;
+const DOT: usize = 4;
 
-/// Defects of twelve pixels on pictures of two megapixels: the usual input shows two pixels of each.
+/// Defects of eight pixels: the usual input shows two by two of each.
 #[test]
 fn a_large_input_finds_what_the_usual_one_cannot_show() {
     let bench = Bench::new();
-    for i in 0..6 {
+    for i in 0..4 {
         let path = bench.at("goods").join(format!("{i}.png"));
         save_grey(plate(i, None), PLATE, &path);
     }
-    let spots = [(412, 333), (1203, 870), (95, 1101)];
-    for (size, finds) in [("256", false), ("1600x1184", true)] {
+    let spots = [(412, 333), (803, 570), (95, 701)];
+    for (size, finds) in [("256", false), ("1024x768", true)] {
         let bundle = bench.at(&format!("{size}.pgp"));
-        let quick = ["--partitions", "1", "--folds", "2", "--force"];
+        let quick = [
+            "--partitions",
+            "1",
+            "--folds",
+            "2",
+            "--max-bank",
+            "256",
+            "--force",
+        ];
         fit(
             &bench.at("goods"),
             &bundle,
@@ -318,23 +333,22 @@ fn a_large_input_finds_what_the_usual_one_cannot_show() {
             "{size}: a good plate"
         );
         let input = product.manifest().input.size();
+        let mut escapes = 0;
         for (x, y) in spots {
             let (score, at) = score(plate(60 + x as u64, Some((x, y))));
-            assert_eq!(
-                score > threshold,
-                finds,
-                "{size}: the dot at {x}, {y}: {score} over {threshold}"
-            );
-            if finds {
-                let (found_x, found_y) = (
-                    at % input.width,
-                    at / input.width * PLATE.height / input.height,
-                );
-                assert!(
-                    found_x.abs_diff(x) < 24 && found_y.abs_diff(y) < 24,
-                    "{x}, {y}: {found_x}, {found_y}"
-                );
+            if score <= threshold {
+                escapes += 1;
+                continue;
             }
+            let found = (
+                at % input.width * PLATE.width / input.width,
+                at / input.width * PLATE.height / input.height,
+            );
+            assert!(
+                !finds || (found.0.abs_diff(x) < 40 && found.1.abs_diff(y) < 40),
+                "the speck near {x}, {y} was found at {found:?}"
+            );
         }
+        assert_eq!(escapes == 0, finds, "{size}: {escapes} of 3 specks pass");
     }
 }
