@@ -173,13 +173,14 @@ struct Trials<'a> {
 /// Light of one kind, so many stops.
 type OtherLight = (LightKind, f32);
 
-/// One way, with its trials: the first [`NEAREST`] pictures or all of them.
+/// One kind of light, darker or brighter, with its trials.
 struct Way {
     kind: LightKind,
     sign: f32,
     trials: Vec<LightTrial>,
-    /// Steps that the nearest pictures bear; then, from the widest down, whether all do.
+    /// Steps that hold on the pictures tried so far.
     borne: usize,
+    /// Whether the widest of them was tried on all pictures, and holds.
     tried: bool,
 }
 
@@ -260,8 +261,8 @@ impl<'a> Trials<'a> {
         Ok(out)
     }
 
-    /// Goes on with `ways`, each with its last trial or that of its widest step that is borne, through
-    /// `some` of the pictures: all that have not been lost so far.
+    /// Goes on with a trial of each of `ways`, that of the step beside it, on `some` of the pictures. A
+    /// trial that cannot hold any more ends.
     fn go_on(
         &self,
         ways: &mut [(&mut Way, usize)],
