@@ -252,3 +252,103 @@ fn both_sides_alike_are_one_number() {
     assert!(one == bytes("2", &["--size", "128x128", "--crop", "128x128"]));
     assert_eq!(one[8..12], 4u32.to_le_bytes());
 }
+
+const PLATE: Size = Size::new(1024, 768);
+
+/// A plate with rows of printed dots that lie a little differently each time, `[height, width]` grey;
+/// with a speck near `spot`.
+fn plate(seed: u64, spot: Option<(usize, usize)>) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let (left, top) = (rng.below(PITCH), rng.below(PITCH));
+    // Between four printed dots.
+    let between = |at: usize, offset: usize| at - (at + offset) % PITCH;
+    let spot = spot.map(|(x, y)| (between(x, left), between(y, top)));
+    let near = |at: usize, offset: usize| {
+        let in_cell = (at + offset) % PITCH;
+        in_cell.abs_diff(PITCH / 2)
+    };
+    (0..PLATE.area())
+        .map(|i| {
+            let (x, y) = (i % PLATE.width, i / PLATE.width);
+            let (dx, dy) = (near(x, left), near(y, top));
+            let printed = dx * dx + dy * dy < DOT * DOT;
+            let extra = spot.is_some_and(|(sx, sy)| {
+                let (dx, dy) = (x.abs_diff(sx), y.abs_diff(sy));
+                dx * dx + dy * dy < DOT * DOT
+            });
+            let grey = match (extra, printed) {
+                (true, _) => 20,
+                (_, true) => 105,
+                _ => 130,
+            };
+            grey + rng.below(12) as u8
+        })
+        .collect()
+}
+
+/// Pixels from dot to dot, and half of a dot's side.
+const PITCH: usize = 24;
+const DOT: usize = 4;
+
+/// Defects of eight pixels: the usual input shows two by two of each.
+#[test]
+fn a_large_input_finds_what_the_usual_one_cannot_show() {
+    let bench = Bench::new();
+    for i in 0..4 {
+        let path = bench.at("goods").join(format!("{i}.png"));
+        save_grey(plate(i, None), PLATE, &path);
+    }
+    let spots = [(412, 333), (803, 570), (95, 701)];
+    for (size, finds) in [("256", false), ("1024x768", true)] {
+        let bundle = bench.at(&format!("{size}.pgp"));
+        let quick = [
+            "--partitions",
+            "1",
+            "--folds",
+            "2",
+            "--max-bank",
+            "256",
+            "--force",
+        ];
+        fit(
+            &bench.at("goods"),
+            &bundle,
+            &[&["--size", size], &quick[..]].concat(),
+        )
+        .exits(0);
+        let product = opened(&bundle);
+        assert_selftest(&product, 4);
+        let mut inspector = inspector(&product);
+        let threshold = product.manifest().thresholds.unknown.threshold;
+        let mut score = |pixels: Vec<u8>| {
+            let frame = Frame::new(PLATE.width, PLATE.height, Pixels::Gray8(pixels));
+            let frame = frame.expect("frame");
+            let score = inspector.inspect(&frame).expect("a score").score;
+            let map = inspector.map();
+            let highest = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b]));
+            (score, highest.expect("a pixel"))
+        };
+        assert!(
+            score(plate(50, None)).0 <= threshold,
+            "{size}: a good plate"
+        );
+        let input = product.manifest().input.size();
+        let mut escapes = 0;
+        for (x, y) in spots {
+            let (score, at) = score(plate(60 + x as u64, Some((x, y))));
+            if score <= threshold {
+                escapes += 1;
+                continue;
+            }
+            let found = (
+                at % input.width * PLATE.width / input.width,
+                at / input.width * PLATE.height / input.height,
+            );
+            assert!(
+                !finds || (found.0.abs_diff(x) < 40 && found.1.abs_diff(y) < 40),
+                "the speck near {x}, {y} was found at {found:?}"
+            );
+        }
+        assert_eq!(escapes == 0, finds, "{size}: {escapes} of 3 specks pass");
+    }
+}

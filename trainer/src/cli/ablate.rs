@@ -1,13 +1,15 @@
 //! `partgate-train ablate`: every rule on the same features, folds and test images, and what else
 //! could be changed, each against the plain bank.
 
+mod seeds;
+
 use super::fit::MethodArgs;
 use super::layout::{LayoutArgs, print_layout};
 use super::{Common, print_json};
 use crate::dataset::{GoodImages, TestImage, TestSet};
 use crate::error::TrainError;
 use crate::fit::choice::{self, LOST, candidates, choose};
-use crate::fit::copies::damaged_copies;
+use crate::fit::copies::DamagedCopies;
 use crate::fit::fitted_bank::FittedBank;
 use crate::fit::glancing;
 use crate::fit::member::{FittedMember, MemberRule};
@@ -56,6 +58,13 @@ pub(crate) struct AblateArgs {
     /// of images takes hours otherwise
     #[arg(long, conflicts_with = "rules_only")]
     changes_only: bool,
+    /// Published methods and their parts against the plain bank, over the seeds of --seeds: image AUROC,
+    /// AUPRO, and escapes and false rejects at budgets of 1 and 5 %; means, least and most
+    #[arg(long, conflicts_with_all = ["rules_only", "changes_only"])]
+    published: bool,
+    /// With --published: seeds, from that of --seed on
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
     #[command(flatten)]
     common: Common,
 }
@@ -69,13 +78,23 @@ struct Row {
     aupro: Option<f64>,
     false_reject_rate: Option<f64>,
     escape_rate: Option<f64>,
+    /// False rejects and escapes under each budget, as shares.
+    budgets: Vec<BudgetShares>,
     /// Multiply-accumulates of scoring without the backbone, in units of 10^9.
     scoring_gmac: f64,
     bundle_bytes: usize,
-    /// Median over some test images, one thread.
-    ms: f64,
+    /// Median over some test images, one thread; `None` without frames to time.
+    ms: Option<f64>,
     /// The same over the plain bank's, timed in turns on the same images.
-    ms_ratio: f64,
+    ms_ratio: Option<f64>,
+}
+
+/// What the labelled images show under the threshold of one budget.
+#[derive(Clone, Debug, Serialize)]
+struct BudgetShares {
+    budget: f64,
+    false_rejects: f64,
+    escapes: f64,
 }
 
 #[derive(Serialize)]
@@ -205,12 +224,21 @@ impl Ablation<'_> {
     fn add(&mut self, name: String, product: Product) -> Result<(), TrainError> {
         let Validation { report, .. } = validate(&product, self.tests, false)?;
         let scoring_gmac = product.members().iter().map(gmac).sum();
-        let [plain, ms] = timed(
-            self.baseline.as_ref().unwrap_or(&product),
-            &product,
-            &self.frames,
-        )?;
+        let times = match self.frames.is_empty() {
+            true => None,
+            false => Some(timed(
+                self.baseline.as_ref().unwrap_or(&product),
+                &product,
+                &self.frames,
+            )?),
+        };
         let figures = &report.figures;
+        let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
+        let budgets = report.budgets.iter().map(|b| BudgetShares {
+            budget: b.budget,
+            false_rejects: share(b.false_rejects, report.good),
+            escapes: share(b.escapes, report.defective),
+        });
         let row = Row {
             name,
             image_auroc: figures.image_auroc,
@@ -218,10 +246,11 @@ impl Ablation<'_> {
             aupro: figures.aupro,
             false_reject_rate: figures.false_reject_rate,
             escape_rate: figures.escape_rate,
+            budgets: budgets.collect(),
             scoring_gmac,
             bundle_bytes: product.size(),
-            ms,
-            ms_ratio: ms / plain,
+            ms: times.map(|[_, ms]| ms),
+            ms_ratio: times.map(|[plain, ms]| ms / plain),
         };
         // At once: the command takes long, and an interrupted one keeps the rows so far.
         if !self.json {
@@ -278,10 +307,11 @@ impl Ablation<'_> {
             let member = FittedMember::new(&study, &fitted, MemberRule::given(&study, spec)?)?;
             self.add_member(spec.to_string(), &plan.settings, member)?;
         }
-        let copies = damaged_copies(&study.fitter, &study.extractor, self.goods)?;
+        let copies = DamagedCopies::new(&study.fitter, &study.extractor, self.goods)?;
         let choice::Chosen { spec, choice } = choose(&study, &candidates, &copies)?;
+        let at_once = copies.at_once()?;
         for spec in [RuleSpec::BASELINE, spec] {
-            let rule = MemberRule::refined(&study, spec, &copies)?;
+            let rule = MemberRule::refined(&study, spec, &at_once)?;
             let weight = rule.refined.as_ref().map_or(0.0, |r| r.evidence.weight);
             let name = format!("{spec}, refined (weight {weight})");
             let member = FittedMember::new(&study, &fitted, rule)?;
@@ -388,7 +418,7 @@ fn print_head(images: usize, tested: usize) {
 
 fn print_row(row: &Row) {
     println!(
-        "| {} | {} | {} | {} | {} | {} | {:.3} | {:.2} | {:.1} | {:.2} |",
+        "| {} | {} | {} | {} | {} | {} | {:.3} | {:.2} | {} | {} |",
         row.name,
         percent(row.image_auroc),
         percent(row.pixel_auroc),
@@ -397,8 +427,9 @@ fn print_row(row: &Row) {
         percent(row.escape_rate),
         row.scoring_gmac,
         mib(row.bundle_bytes),
-        row.ms,
+        row.ms.map_or("-".into(), |ms| format!("{ms:.1}")),
         row.ms_ratio
+            .map_or("-".into(), |ratio| format!("{ratio:.2}"))
     );
 }
 
@@ -496,6 +527,9 @@ pub(crate) fn run(args: &AblateArgs) -> Result<(), TrainError> {
     } = tests;
     print_layout(&layout, args.common.json);
     let settings = settings(args, &goods)?;
+    if args.published {
+        return seeds::run(args, &goods, &tests, &settings);
+    }
     let others = if args.rules_only {
         Vec::new()
     } else {

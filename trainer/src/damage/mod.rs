@@ -41,13 +41,16 @@ pub(crate) enum Family {
     Surface,
     /// Something normal in the wrong place, or gone.
     Misplaced,
+    /// As [`Family::Surface`], but smaller than anything of it: what the camera resolves, and few pixels
+    /// of the network show.
+    Fine,
 }
 
 impl Family {
     /// The kinds of damage in this family.
     pub(crate) fn kinds(self) -> &'static [Kind] {
         match self {
-            Family::Surface => &SURFACE_KINDS,
+            Family::Surface | Family::Fine => &SURFACE_KINDS,
             Family::Misplaced => &misplacement::KINDS,
         }
     }
@@ -58,6 +61,7 @@ impl fmt::Display for Family {
         f.write_str(match self {
             Family::Surface => "surface",
             Family::Misplaced => "misplaced",
+            Family::Fine => "fine",
         })
     }
 }
@@ -126,6 +130,11 @@ const LEAST_SIDE: usize = 16;
 
 /// Areas of surface damage over the picture's, log-uniform.
 const AREA: (f32, f32) = (0.0005, 0.05);
+
+/// Least area of fine damage, pixels: 8 x 8, what a person sees in a picture without a magnifier.
+const FINEST: f32 = 64.0;
+/// Changed pixels that fine damage has at least.
+const FEWEST_OF_FINE: usize = 16;
 
 /// Surface damage covers at most this share of the region: more would be another part.
 const MOST_OF_REGION: f32 = 0.2;
@@ -240,7 +249,7 @@ impl<'a> Damager<'a> {
             if attempt % ATTEMPTS_A_KIND == 0 {
                 kind = one_of(&mut rng, family.kinds());
             }
-            if let Some(damaged) = self.attempt(kind, attempt, &mut rng)? {
+            if let Some(damaged) = self.attempt(family, kind, attempt, &mut rng)? {
                 return Ok(damaged);
             }
         }
@@ -250,6 +259,7 @@ impl<'a> Damager<'a> {
     /// One draw of `kind`; `None` when it is not visible.
     fn attempt(
         &self,
+        family: Family,
         kind: Kind,
         attempt: u64,
         rng: &mut Rng,
@@ -257,10 +267,12 @@ impl<'a> Damager<'a> {
         // 0 at first, 1 at last: surface damage becomes bolder, components smaller.
         let boldness = attempt as f32 / (ATTEMPTS - 1) as f32;
         let (patches, fill, needed) = if SURFACE_KINDS.contains(&kind) {
-            let Some((patch, fill)) = self.surface(kind, boldness, rng) else {
+            let fine = family == Family::Fine;
+            let Some((patch, fill)) = self.surface(fine, kind, boldness, rng) else {
                 return Ok(None);
             };
-            (vec![patch], Some(fill), self.least)
+            let least = if fine { FEWEST_OF_FINE } else { self.least };
+            (vec![patch], Some(fill), least)
         } else {
             let picture = Picture::new(self.frame);
             let smaller = 1.0 - 0.7 * boldness;
@@ -283,23 +295,43 @@ impl<'a> Damager<'a> {
         }))
     }
 
-    fn surface(&self, kind: Kind, boldness: f32, rng: &mut Rng) -> Option<(Patch, Fill)> {
+    /// Least and largest area of surface damage, or of fine damage, pixels.
+    fn areas(&self, fine: bool) -> (f32, f32) {
+        let whole = (self.frame.width() * self.frame.height()) as f32;
+        let smallest = (AREA.0 * whole).max(2.0 * self.least as f32);
+        if fine {
+            return (FINEST, smallest.max(FINEST));
+        }
+        let largest = (AREA.1 * whole).min(MOST_OF_REGION * self.region.pixels as f32);
+        (smallest, largest.max(smallest))
+    }
+
+    /// Whether the picture has room for fine damage: pixels enough that [`Family::Surface`] does not
+    /// go down to what can be seen.
+    pub(crate) fn resolves_fine(&self) -> bool {
+        self.areas(true).1 >= 4.0 * FINEST
+    }
+
+    fn surface(
+        &self,
+        fine: bool,
+        kind: Kind,
+        boldness: f32,
+        rng: &mut Rng,
+    ) -> Option<(Patch, Fill)> {
         let picture = Picture::new(self.frame);
-        let sides = (self.frame.width(), self.frame.height());
-        let whole = (sides.0 * sides.1) as f32;
         let fill = if boldness > 0.6 {
             // Visible on any ground.
             Fill::Brightness
         } else {
             one_of(rng, &Fill::ALL)
         };
-        let smallest = (AREA.0 * whole).max(2.0 * self.least as f32);
-        let largest = (AREA.1 * whole).min(MOST_OF_REGION * self.region.pixels as f32);
+        let (smallest, largest) = self.areas(fine);
         let centre = self.region.place(rng)?;
         let placement = Placement {
             centre: (centre.0 as f32, centre.1 as f32),
-            area: log_uniform(rng, smallest, largest.max(smallest)),
-            picture: sides,
+            area: log_uniform(rng, smallest, largest),
+            picture: (self.frame.width(), self.frame.height()),
         };
         let opacity = rng.between(0.35 + 0.65 * boldness, 1.0);
         let mask =

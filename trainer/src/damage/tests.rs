@@ -275,7 +275,7 @@ fn a_removed_component_leaves_its_surroundings() {
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
         if let Some(d) = damager
-            .attempt(Kind::Removed, 0, &mut rng)
+            .attempt(Family::Misplaced, Kind::Removed, 0, &mut rng)
             .expect("attempt")
         {
             let dark = |f: &Frame| (0..40_000).filter(|&i| sample(f, i)[0] < 0.3).count();

@@ -11,7 +11,7 @@
 //! copies say nothing reliable; not for a rule of place where good parts do not prove that places
 //! differ; and not without a gain that resampling the images confirms.
 
-use super::copies::{DamagedCopy, Harm};
+use super::copies::{CopyId, DamagedCopies, DamagedCopy, Harm};
 use super::gaussian::MOST_DIMENSIONS;
 use super::held_out::{auroc_of_copies, damaged_scores, held_out_scores, median, shortfall};
 use super::rules::RuleSpec;
@@ -99,28 +99,27 @@ fn spread(scores: &[f32]) -> f64 {
 /// The copies that decide, and how.
 struct Comparison<'a> {
     study: &'a Study<'a>,
-    copies: &'a [DamagedCopy],
+    copies: Vec<CopyId>,
     /// Families of damage that count. Exchanged features are no defect where places do not differ.
     families: Vec<Harm>,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(study: &'a Study<'a>, copies: &'a [DamagedCopy]) -> Self {
+    fn new(study: &'a Study<'a>, copies: Vec<CopyId>) -> Self {
         let differ = study.calibration.places_differ();
-        let counts = |harm: &Harm| {
-            (harm.painted() || differ) && copies.iter().any(|copy| copy.id.harm == *harm)
-        };
+        let counts =
+            |harm: &Harm| (harm.painted() || differ) && copies.iter().any(|id| id.harm == *harm);
         Self {
             study,
-            copies,
             families: Harm::ALL.into_iter().filter(counts).collect(),
+            copies,
         }
     }
 
     /// The mean of a value of each copy over a family.
     fn mean(&self, values: &[f64], harm: Harm) -> f64 {
         let of_family = self.copies.iter().zip(values);
-        let of_family = of_family.filter(|(copy, _)| copy.id.harm == harm);
+        let of_family = of_family.filter(|(copy, _)| copy.harm == harm);
         let (sum, count) = of_family.fold((0.0, 0.0f64), |(sum, n), (_, v)| (sum + v, n + 1.0));
         sum / count.max(1.0)
     }
@@ -131,11 +130,15 @@ impl<'a> Comparison<'a> {
         means.sum::<f64>() / self.families.len().max(1) as f64
     }
 
-    fn inspect(&self, partitions: &[Partition], spec: RuleSpec) -> Result<Inspected, TrainError> {
+    /// The figures of a rule that gives the copies the scores `damaged`.
+    fn inspect(&self, scored: ScoredCopies<'_>) -> Result<Inspected, TrainError> {
         let study = self.study;
+        let ScoredCopies {
+            spec,
+            partitions,
+            scores: damaged,
+        } = scored;
         let goods = held_out_scores(study, partitions, spec, &|_| ())?.means();
-        let all: Vec<&DamagedCopy> = self.copies.iter().collect();
-        let damaged = damaged_scores(study, partitions, &all, spec)?.means();
         let threshold = thresholds_from(&goods, study.fitter.settings.risk)?
             .unknown
             .threshold;
@@ -148,7 +151,7 @@ impl<'a> Comparison<'a> {
         for (i, harm) in Harm::ALL.into_iter().enumerate() {
             let of_family = self.copies.iter().zip(&damaged);
             let scores: Vec<f32> = of_family
-                .filter(|(copy, _)| copy.id.harm == harm)
+                .filter(|(copy, _)| copy.harm == harm)
                 .map(|(_, &score)| score)
                 .collect();
             if !scores.is_empty() {
@@ -197,7 +200,7 @@ impl<'a> Comparison<'a> {
     /// The value that the mean of `values` over the families exceeds in [`CONFIDENCE`] of the samples
     /// that are drawn from the images with replacement, each image with all its copies.
     fn least_of_resamples(&self, values: &[f64]) -> f64 {
-        let mut images: Vec<usize> = self.copies.iter().map(|copy| copy.id.image).collect();
+        let mut images: Vec<usize> = self.copies.iter().map(|copy| copy.image).collect();
         images.dedup();
         let sums: Vec<Vec<(f64, f64)>> = images
             .iter()
@@ -225,10 +228,10 @@ impl<'a> Comparison<'a> {
     fn sums_of(&self, image: usize, values: &[f64]) -> Vec<(f64, f64)> {
         let of_image = || {
             let all = self.copies.iter().zip(values);
-            all.filter(|(copy, _)| copy.id.image == image)
+            all.filter(|(copy, _)| copy.image == image)
         };
         let sum = |harm: &Harm| {
-            let of_family = of_image().filter(|(copy, _)| copy.id.harm == *harm);
+            let of_family = of_image().filter(|(copy, _)| copy.harm == *harm);
             of_family.fold((0.0, 0.0), |(sum, n), (_, v)| (sum + v, n + 1.0))
         };
         self.families.iter().map(sum).collect()
@@ -257,31 +260,71 @@ pub(crate) struct Chosen {
     pub(crate) choice: Choice,
 }
 
+/// Scores of all damaged copies under a rule.
+struct ScoredCopies<'a> {
+    spec: RuleSpec,
+    partitions: &'a [Partition],
+    scores: Vec<f32>,
+}
+
+/// The copies' identities, and their scores under each of `specs` in its own partitions; the last one
+/// is the plain bank in the partitions that networks have.
+fn scored<'a>(
+    study: &'a Study<'a>,
+    specs: &[RuleSpec],
+    copies: &DamagedCopies<'_>,
+) -> Result<(Vec<CopyId>, Vec<ScoredCopies<'a>>), TrainError> {
+    let networks = specs.iter().find(|spec| spec.network());
+    let under = |spec: RuleSpec, of: RuleSpec| ScoredCopies {
+        spec,
+        partitions: study.partitions(of),
+        scores: Vec::new(),
+    };
+    let mut all: Vec<ScoredCopies<'_>> = specs.iter().map(|&spec| under(spec, spec)).collect();
+    all.extend(networks.map(|&network| under(specs[0], network)));
+    let mut ids = Vec::new();
+    let progress = Progress::new("conditioning", (copies.turns() * all.len()) as u64);
+    copies.each(|some| {
+        ids.extend(some.iter().map(|copy| copy.id));
+        let some: Vec<&DamagedCopy> = some.iter().collect();
+        for rule in &mut all {
+            let found = damaged_scores(study, rule.partitions, &some, rule.spec)?;
+            rule.scores.extend(found.means());
+            progress.advance(1);
+        }
+        Ok(())
+    })?;
+    progress.finish();
+    Ok((ids, all))
+}
+
 /// Compares `candidates`, the plain bank first, and takes one.
 pub(crate) fn choose(
     study: &Study<'_>,
     candidates: &[RuleSpec],
-    copies: &[DamagedCopy],
+    copies: &DamagedCopies<'_>,
 ) -> Result<Chosen, TrainError> {
-    let progress = Progress::new("conditioning", candidates.len() as u64);
-    let comparison = Comparison::new(study, copies);
+    let (ids, mut scored) = scored(study, candidates, copies)?;
+    let comparison = Comparison::new(study, ids);
     let differ = study.calibration.places_differ();
-    let mut inspected: Vec<Inspected> = Vec::new();
     // A network's rule has fewer partitions, so it is compared with the plain bank on the same ones.
-    let mut plain_with_networks = None;
+    let plain_with_networks = match scored.len() > candidates.len() {
+        true => scored
+            .pop()
+            .map(|plain| comparison.inspect(plain))
+            .transpose()?,
+        false => None,
+    };
+    let mut inspected: Vec<Inspected> = Vec::new();
     let mut best: Option<(usize, f64)> = None;
     let mut best_network: Option<(usize, f64)> = None;
-    for (index, &spec) in candidates.iter().enumerate() {
-        let partitions = study.partitions(spec);
-        let found = comparison.inspect(partitions, spec)?;
+    for (index, scored) in scored.into_iter().enumerate() {
+        let spec = scored.spec;
+        let found = comparison.inspect(scored)?;
         if index > 0 && (differ || !spec.places()) {
-            let plain = if spec.network() {
-                if plain_with_networks.is_none() {
-                    plain_with_networks = Some(comparison.inspect(partitions, candidates[0])?);
-                }
-                plain_with_networks.as_ref()
-            } else {
-                inspected.first()
+            let plain = match spec.network() {
+                true => plain_with_networks.as_ref(),
+                false => inspected.first(),
             };
             let gain = plain.and_then(|plain| comparison.gain(plain, &found));
             let slot = if spec.network() {
@@ -296,16 +339,14 @@ pub(crate) fn choose(
             }
         }
         inspected.push(found);
-        progress.advance(1);
     }
-    progress.finish();
     let taken = with_or_without_network(&inspected, best, best_network);
     let reason = if study.fitter.features.images < LEAST_IMAGES {
         format!(
             "{} good images are too few to choose by: the plain bank is taken, from {LEAST_IMAGES} on others are compared",
             study.fitter.features.images
         )
-    } else if copies.is_empty() {
+    } else if comparison.copies.is_empty() {
         "no image could be damaged, so nothing was compared".to_string()
     } else if taken == 0 {
         "no candidate brings damaged copies nearer to its own threshold, beyond what other images of this product might contradict, without making a family of damage harder to see".to_string()
@@ -317,7 +358,8 @@ pub(crate) fn choose(
     } else {
         ""
     };
-    let count = |harm| copies.iter().filter(|c| c.id.harm == harm).count() as u32;
+    let ids = &comparison.copies;
+    let count = |harm| ids.iter().filter(|id| id.harm == harm).count() as u32;
     Ok(Chosen {
         spec: inspected[taken].spec,
         choice: Choice {

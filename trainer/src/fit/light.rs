@@ -1,7 +1,8 @@
 //! Other light tried on held-out good pictures: the range in which good parts stay good, and damage that
 //! was found stays found. A picture outside it says more about the lamp than about the part, and gets no verdict.
 
-use super::copies::on_some_images;
+use super::copies::{SomeImages, drawn};
+use super::features::Extractor;
 use super::golden::shrunk;
 use super::held_out::{ImageCopy, copy_scores, held_out_scores};
 use super::rules::RuleSpec;
@@ -14,6 +15,7 @@ use partgate::frame::file::ImageFileError;
 use partgate::frame::{Frame, FrameError, Pixels};
 use partgate::product::{Light, LightKind, LightMeasure, LightTrial};
 use partgate::seed::Rng;
+use std::path::Path;
 
 /// Pictures that other light is tried on, at most.
 const IMAGES: usize = 12;
@@ -29,6 +31,8 @@ const WARMTH_STEPS: [f32; 3] = [0.1, 0.2, 0.4];
 const STAY: f64 = 0.9;
 /// The least room is the first step, and so much of it more where few images show their own range.
 const FEW: f32 = 10.0;
+/// Pictures on which every step is tried, and that are tried at a time.
+const NEAREST: usize = 6;
 /// Seeds of the marks, one stream an image.
 const MARK_STREAM: u64 = 1 << 34;
 
@@ -53,42 +57,54 @@ fn lit(frame: &Frame, kind: LightKind, stops: f32) -> Result<Frame, FrameError> 
         LightKind::Down => row = (0..h).map(|i| ramp(i, h)).collect(),
     }
     let channels = frame.pixels().channels();
-    let mut factors = row.iter().flat_map(|row| {
-        let pixels = column.iter().map(move |column| row * column);
-        pixels.flat_map(|pixel| channel[..channels].iter().map(move |c| pixel * c))
-    });
-    let mut changed = |value: f32, most: f32| {
-        let factor = factors.next().unwrap_or(1.0);
-        (value * factor + 0.5).min(most)
+    // Of each sample of a row: a plain loop over them is what the compiler makes wide.
+    let column: Vec<f32> = column.iter().flat_map(|&c| vec![c; channels]).collect();
+    let channel: Vec<f32> = channel[..channels]
+        .iter()
+        .copied()
+        .cycle()
+        .take(w * channels)
+        .collect();
+    let factors = Factors {
+        column,
+        channel,
+        row,
     };
     let pixels = match frame.pixels() {
-        Pixels::Gray8(v) => {
-            Pixels::Gray8(v.iter().map(|&v| changed(v.into(), 255.0) as u8).collect())
-        }
-        Pixels::Rgb8(v) => {
-            Pixels::Rgb8(v.iter().map(|&v| changed(v.into(), 255.0) as u8).collect())
-        }
-        Pixels::Gray16(v) => Pixels::Gray16(
-            v.iter()
-                .map(|&v| changed(v.into(), 65_535.0) as u16)
-                .collect(),
-        ),
-        Pixels::Rgb16(v) => Pixels::Rgb16(
-            v.iter()
-                .map(|&v| changed(v.into(), 65_535.0) as u16)
-                .collect(),
-        ),
+        Pixels::Gray8(v) => Pixels::Gray8(factors.applied(v, 255.0, |v| v as u8)),
+        Pixels::Rgb8(v) => Pixels::Rgb8(factors.applied(v, 255.0, |v| v as u8)),
+        Pixels::Gray16(v) => Pixels::Gray16(factors.applied(v, 65_535.0, |v| v as u16)),
+        Pixels::Rgb16(v) => Pixels::Rgb16(factors.applied(v, 65_535.0, |v| v as u16)),
     };
     Frame::new(w, h, pixels)
 }
 
-/// Good pictures, and the same with a mark on them, in other light under a rule.
-struct Trials<'a> {
-    study: &'a Study<'a>,
-    images: &'a GoodImages,
-    spec: RuleSpec,
-    threshold: f32,
-    pictures: Vec<Pictures>,
+/// What the samples of a picture are multiplied by: one factor for each sample of a row by its column,
+/// one by its channel, and one for each row.
+struct Factors {
+    column: Vec<f32>,
+    channel: Vec<f32>,
+    row: Vec<f32>,
+}
+
+impl Factors {
+    /// `samples` times the factors, rounded, `most` at most.
+    fn applied<T: Copy + Into<f32>>(
+        &self,
+        samples: &[T],
+        most: f32,
+        whole: impl Fn(f32) -> T,
+    ) -> Vec<T> {
+        let mut out = Vec::with_capacity(samples.len());
+        for (samples, &row) in samples.chunks_exact(self.column.len()).zip(&self.row) {
+            let factors = self.column.iter().zip(&self.channel);
+            let samples = samples.iter().zip(factors);
+            out.extend(samples.map(|(&sample, (&column, &channel))| {
+                whole((sample.into() * (row * column * channel) + 0.5).min(most))
+            }));
+        }
+        out
+    }
 }
 
 /// A good picture and the same with a mark.
@@ -109,117 +125,218 @@ fn pictures(study: &Study<'_>, images: &GoodImages) -> Result<Vec<Pictures>, Tra
     } else {
         (MOST_BYTES / bytes.max(1)).clamp(LEAST_IMAGES, IMAGES)
     };
-    on_some_images(
+    let some = SomeImages {
         fitter,
-        &study.extractor,
-        images,
-        most,
-        "pictures",
-        |image, _| {
-            let path = &images.paths[image];
-            let wrong = |source| {
-                let path = path.clone();
-                ImageFileError::Frame { path, source }
-            };
-            let mut good = images.read(path)?;
-            if whole {
-                good = shrunk(&good)?;
-            }
-            let seed = Rng::stream(fitter.settings.seed, MARK_STREAM + image as u64).next_u64();
-            let marked = damaged(&good, seed).map_err(wrong)?;
-            Ok(vec![Pictures {
-                image,
-                good,
-                marked,
-            }])
-        },
-    )
+        extractor: &study.extractor,
+        chosen: drawn(fitter, images, most),
+        copies: 0,
+        what: "pictures",
+    };
+    some.all(|image, _| {
+        let path = &images.paths[image];
+        let wrong = |source| {
+            let path = path.clone();
+            ImageFileError::Frame { path, source }
+        };
+        let mut good = images.read(path)?;
+        if whole {
+            good = shrunk(&good, fitter.settings.features.input.resize)?;
+        }
+        let seed = Rng::stream(fitter.settings.seed, MARK_STREAM + image as u64).next_u64();
+        let marked = damaged(&good, seed).map_err(wrong)?;
+        Ok(vec![Pictures {
+            image,
+            good,
+            marked,
+        }])
+    })
 }
 
-/// The scores of an image and of the same image with a mark.
-struct Pair {
+/// A picture that is judged rightly in its own light.
+struct Sound {
     image: usize,
-    good: f32,
-    marked: f32,
+    frame: Frame,
+    marked: bool,
+    score: f32,
 }
 
-impl Trials<'_> {
-    fn scores(&self, kind: LightKind, stops: f32) -> Result<Vec<Pair>, TrainError> {
-        let (fitter, images) = (&self.study.fitter, self.images);
-        let pictures = &self.pictures;
-        let length = fitter.features.cells() * fitter.features.dimensions;
-        let copies = on_some_images(
-            fitter,
-            &self.study.extractor,
+/// Pictures in other light under a rule.
+struct Trials<'a> {
+    study: &'a Study<'a>,
+    images: &'a GoodImages,
+    spec: RuleSpec,
+    threshold: f32,
+    /// Those nearest to the threshold first: other light moves them over it first.
+    sound: Vec<Sound>,
+}
+
+/// Light of one kind, so many stops.
+type OtherLight = (LightKind, f32);
+
+/// One kind of light, darker or brighter, with its trials.
+struct Way {
+    kind: LightKind,
+    sign: f32,
+    trials: Vec<LightTrial>,
+    /// Steps that hold on the pictures tried so far.
+    borne: usize,
+    /// Whether the widest of them was tried on all pictures, and holds.
+    tried: bool,
+}
+
+impl<'a> Trials<'a> {
+    /// The pictures that are judged rightly as they are.
+    fn new(
+        study: &'a Study<'a>,
+        images: &'a GoodImages,
+        spec: RuleSpec,
+        threshold: f32,
+    ) -> Result<Self, TrainError> {
+        let pictures = pictures(study, images)?;
+        let both = pictures.into_iter().flat_map(|p| {
+            let of = |frame, marked| Sound {
+                image: p.image,
+                frame,
+                marked,
+                score: 0.0,
+            };
+            [of(p.good, false), of(p.marked, true)]
+        });
+        let mut trials = Self {
+            study,
             images,
-            pictures.len(),
-            "other light",
-            |image, extractor| {
-                let path = &images.paths[image];
-                let wrong = |source| {
-                    let path = path.clone();
-                    ImageFileError::Frame { path, source }
-                };
-                let mut out = Vec::new();
-                let known = pictures.iter().find(|p| p.image == image);
-                for frame in known.iter().flat_map(|p| [&p.good, &p.marked]) {
-                    let frame = lit(frame, kind, stops).map_err(wrong)?;
-                    let mut features = vec![0.0; length];
-                    extractor
-                        .run(&frame, &mut features)
-                        .map_err(|source| TrainError::Image {
-                            path: path.clone(),
-                            source,
-                        })?;
-                    out.push((image, features));
-                }
-                Ok(out)
+            spec,
+            threshold,
+            sound: both.collect(),
+        };
+        let as_they_are = [(LightKind::Brightness, 0.0)];
+        let scores = trials.scores(0..trials.sound.len(), &as_they_are)?;
+        for (sound, scores) in trials.sound.iter_mut().zip(scores) {
+            sound.score = scores[0];
+        }
+        trials.sound.retain(|s| (s.score > threshold) == s.marked);
+        let margin = |sound: &Sound| (sound.score - threshold).abs();
+        trials.sound.sort_by(|a, b| margin(a).total_cmp(&margin(b)));
+        Ok(trials)
+    }
+
+    /// The scores of some of the pictures in each of `lights`, `[pictures][lights]`.
+    fn scores(
+        &self,
+        some: std::ops::Range<usize>,
+        lights: &[OtherLight],
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let study = self.study;
+        let partitions = study.partitions(self.spec);
+        let features = &study.fitter.features;
+        let length = features.cells() * features.dimensions;
+        let (paths, sound) = (&self.images.paths, &self.sound);
+        let mut out = Vec::new();
+        let turns = SomeImages {
+            fitter: &study.fitter,
+            extractor: &study.extractor,
+            chosen: some.collect(),
+            copies: lights.len(),
+            what: "other light",
+        };
+        turns.in_turns(
+            |at, extractor| {
+                let Sound { image, frame, .. } = &sound[at];
+                let lit = features_in(lights, frame, length, &paths[*image], extractor)?;
+                Ok(lit.into_iter().map(|values| (*image, values)).collect())
+            },
+            |copies| {
+                let copies: Vec<ImageCopy<'_>> = copies
+                    .iter()
+                    .map(|(image, features)| ImageCopy {
+                        image: *image,
+                        features,
+                    })
+                    .collect();
+                let scores = copy_scores(study, partitions, &copies, self.spec)?.means();
+                out.extend(scores.chunks_exact(lights.len()).map(<[f32]>::to_vec));
+                Ok(())
             },
         )?;
-        let copies: Vec<ImageCopy<'_>> = copies
-            .iter()
-            .map(|(image, features)| ImageCopy {
-                image: *image,
-                features,
-            })
-            .collect();
-        let partitions = self.study.partitions(self.spec);
-        let scores = copy_scores(self.study, partitions, &copies, self.spec)?.means();
-        let pairs = copies.chunks_exact(2).zip(scores.as_chunks::<2>().0);
-        Ok(pairs
-            .map(|(copies, &[good, marked])| Pair {
-                image: copies[0].image,
-                good,
-                marked,
-            })
-            .collect())
+        Ok(out)
     }
 
-    /// What other light does to what was right `before`.
-    fn of(&self, kind: LightKind, stops: f32, before: &[Pair]) -> Result<LightTrial, TrainError> {
-        let ok = |score: f32| score <= self.threshold;
-        let mut trial = LightTrial {
-            kind,
-            stops,
-            images: 0,
-            ok: 0,
-            marked: 0,
-            caught: 0,
-        };
-        for (before, now) in before.iter().zip(self.scores(kind, stops)?) {
-            debug_assert_eq!(before.image, now.image);
-            trial.images += u32::from(ok(before.good));
-            trial.ok += u32::from(ok(before.good) && ok(now.good));
-            trial.marked += u32::from(!ok(before.marked));
-            trial.caught += u32::from(!ok(before.marked) && !ok(now.marked));
+    /// Goes on with a trial of each of `ways`, that of the step beside it, on `some` of the pictures. A
+    /// trial that cannot hold any more ends.
+    fn go_on(
+        &self,
+        ways: &mut [(&mut Way, usize)],
+        some: std::ops::Range<usize>,
+    ) -> Result<(), TrainError> {
+        let mut from = some.start;
+        while from < some.end {
+            let group = from..(from + NEAREST).min(some.end);
+            let mut open: Vec<&mut LightTrial> = ways
+                .iter_mut()
+                .map(|(way, step)| &mut way.trials[*step])
+                .filter(|trial| self.may_stay(trial))
+                .collect();
+            if open.is_empty() {
+                break;
+            }
+            let lights: Vec<OtherLight> = open.iter().map(|t| (t.kind, t.stops)).collect();
+            let scores = self.scores(group.clone(), &lights)?;
+            for (sound, scores) in self.sound[group].iter().zip(scores) {
+                for (trial, score) in open.iter_mut().zip(scores) {
+                    let above = u32::from(score > self.threshold);
+                    if sound.marked {
+                        trial.marked += 1;
+                        trial.caught += above;
+                    } else {
+                        trial.images += 1;
+                        trial.ok += 1 - above;
+                    }
+                }
+            }
+            from += NEAREST;
         }
-        Ok(trial)
+        Ok(())
+    }
+
+    /// Whether a trial has not lost too many yet, of all pictures that there are.
+    fn may_stay(&self, trial: &LightTrial) -> bool {
+        let marks = self.sound.iter().filter(|s| s.marked).count() as u32;
+        let goods = self.sound.len() as u32 - marks;
+        let few = |lost: u32, of: u32| f64::from(of - lost) >= STAY * f64::from(of);
+        few(trial.images - trial.ok, goods) && few(trial.marked - trial.caught, marks)
     }
 }
 
-/// Tries other light on some of the images: for each kind darker, then brighter, step by step until
-/// less than [`STAY`] of the good parts stay OK, or of the marks stay found. Nothing is tried where
-/// nothing is known of the pictures' light.
+/// Features of `frame` in each of `lights`, `length` values each.
+fn features_in(
+    lights: &[OtherLight],
+    frame: &Frame,
+    length: usize,
+    path: &Path,
+    extractor: &mut Extractor,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let features = |&(kind, stops): &OtherLight| {
+        let path = || path.to_path_buf();
+        let lit = lit(frame, kind, stops).map_err(|source| ImageFileError::Frame {
+            path: path(),
+            source,
+        })?;
+        let mut features = vec![0.0; length];
+        extractor
+            .run(&lit, &mut features)
+            .map_err(|source| TrainError::Image {
+                path: path(),
+                source,
+            })?;
+        Ok(features)
+    };
+    lights.iter().map(features).collect()
+}
+
+/// Tries other light on some of the images: for each kind darker and brighter, step by step until
+/// less than [`STAY`] of the good parts stay OK, or of the marks stay found. The steps are tried on the
+/// pictures nearest to the threshold; on the others only the widest that those bear, and, if it does not
+/// hold, the next below. Nothing is tried where nothing is known of the pictures' light.
 pub(super) fn light_trials(
     study: &Study<'_>,
     images: &GoodImages,
@@ -232,31 +349,52 @@ pub(super) fn light_trials(
     let colour = survey.light().iter().any(|light| light.0[1] != 0.0);
     let goods = held_out_scores(study, study.partitions(spec), spec, &|_| ())?.means();
     let risk = study.fitter.settings.risk;
-    let trials = Trials {
-        study,
-        images,
-        spec,
-        threshold: thresholds_from(&goods, risk)?.unknown.threshold,
-        pictures: pictures(study, images)?,
-    };
-    let before = trials.scores(LightKind::Brightness, 0.0)?;
-    let mut out = Vec::new();
-    for kind in LightKind::ALL {
-        if kind == LightKind::Warmth && !colour {
-            continue;
+    let threshold = thresholds_from(&goods, risk)?.unknown.threshold;
+    let trials = Trials::new(study, images, spec, threshold)?;
+    let kinds = LightKind::ALL.into_iter();
+    let kinds = kinds.filter(|&kind| kind != LightKind::Warmth || colour);
+    let mut ways: Vec<Way> = kinds
+        .flat_map(|kind| [(kind, -1.0), (kind, 1.0)])
+        .map(|(kind, sign)| Way {
+            kind,
+            sign,
+            trials: Vec::new(),
+            borne: 0,
+            tried: false,
+        })
+        .collect();
+    let (all, nearest) = (trials.sound.len(), NEAREST.min(trials.sound.len()));
+    for step in 0..STEPS.len() {
+        let mut open: Vec<(&mut Way, usize)> = Vec::new();
+        for way in ways.iter_mut().filter(|way| way.borne == step) {
+            way.trials.push(LightTrial {
+                kind: way.kind,
+                stops: way.sign * steps(way.kind)[step],
+                images: 0,
+                ok: 0,
+                marked: 0,
+                caught: 0,
+            });
+            open.push((way, step));
         }
-        for way in [-1.0, 1.0] {
-            for step in steps(kind) {
-                let trial = trials.of(kind, way * step, &before)?;
-                let stays = stays(&trial);
-                out.push(trial);
-                if !stays {
-                    break;
-                }
-            }
+        trials.go_on(&mut open, 0..nearest)?;
+        for (way, step) in open {
+            way.borne += usize::from(trials.may_stay(&way.trials[step]));
         }
     }
-    Ok(out)
+    for _ in 0..STEPS.len() {
+        let open = ways.iter_mut().filter(|way| way.borne > 0 && !way.tried);
+        let mut open: Vec<(&mut Way, usize)> = open
+            .map(|w| (w.borne - 1, w))
+            .map(|(s, w)| (w, s))
+            .collect();
+        trials.go_on(&mut open, nearest..all)?;
+        for (way, step) in open {
+            way.tried = trials.may_stay(&way.trials[step]);
+            way.borne -= usize::from(!way.tried);
+        }
+    }
+    Ok(ways.into_iter().flat_map(|way| way.trials).collect())
 }
 
 fn stays(trial: &LightTrial) -> bool {

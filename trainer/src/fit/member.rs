@@ -3,7 +3,7 @@
 
 use super::alike::{Lonely, lonely};
 use super::choice::{Chosen, candidates, choose};
-use super::copies::{CopyId, DamagedCopy, damaged_copies};
+use super::copies::{CopyId, DamagedCopies, DamagedCopy};
 use super::fitted_bank::FittedBank;
 use super::held_out::{HeldOut, damaged_scores};
 use super::light::light_trials;
@@ -152,30 +152,36 @@ impl FittedMember {
     }
 }
 
-/// Held-out scores of the painted ones among `copies`.
+/// Held-out scores of the painted ones among `copies` under `spec`, without refinement.
 fn inspected_copies(
     study: &Study<'_>,
     spec: RuleSpec,
-    copies: &[DamagedCopy],
-    refined: Option<&Refined>,
+    copies: &DamagedCopies<'_>,
 ) -> Result<Vec<ScoredCopy>, TrainError> {
-    let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
-    let (scores, cells) = match refined {
-        Some(refined) => (refined.copy_scores.clone(), refined.copies.clone()),
-        None => {
-            let found = damaged_scores(study, study.partitions(spec), &painted, spec)?;
-            (found.means(), found.into_cells())
-        }
-    };
-    let pairs = painted.iter().enumerate().zip(scores);
-    Ok(pairs
-        .map(|((index, copy), score)| ScoredCopy {
-            id: copy.id,
-            side: copy.side,
-            score,
-            cells: cells.iter().map(|copies| copies[index].clone()).collect(),
-        })
-        .collect())
+    let mut out = Vec::new();
+    copies.each(|copies| {
+        let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
+        let found = damaged_scores(study, study.partitions(spec), &painted, spec)?;
+        let scores = found.means();
+        out.extend(scored_copies(&painted, &scores, &found.into_cells()));
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// `copies` with their scores, and those of their cells, `[partitions][copies][cells]`.
+fn scored_copies<'a>(
+    copies: &'a [&DamagedCopy],
+    scores: &'a [f32],
+    cells: &'a [Vec<Vec<f32>>],
+) -> impl Iterator<Item = ScoredCopy> + 'a {
+    let pairs = copies.iter().enumerate().zip(scores);
+    pairs.map(|((index, copy), &score)| ScoredCopy {
+        id: copy.id,
+        side: copy.side,
+        score,
+        cells: cells.iter().map(|copies| copies[index].clone()).collect(),
+    })
 }
 
 /// The rule of a member.
@@ -189,7 +195,7 @@ struct ChosenRule {
 fn chosen_rule(
     study: &Study<'_>,
     images: &GoodImages,
-    copies: &[DamagedCopy],
+    copies: &DamagedCopies<'_>,
 ) -> Result<ChosenRule, TrainError> {
     let settings = study.fitter.settings;
     if let Some(spec) = settings.rule {
@@ -230,17 +236,25 @@ pub(crate) fn fit_member(
     };
     let study = Study::new(images, settings, &plan.file, &specs, seconds)?;
     let (copies, chosen) = timed(&mut seconds.choice, || {
-        let copies = damaged_copies(&study.fitter, &study.extractor, images)?;
+        let copies = DamagedCopies::new(&study.fitter, &study.extractor, images)?;
         let chosen = chosen_rule(&study, images, &copies)?;
         Ok::<_, TrainError>((copies, chosen))
     })?;
     let rule = timed(&mut seconds.thresholds, || {
         let rule = if settings.refines(images.paths.len()) {
-            MemberRule::refined(&study, chosen.spec, &copies)?
+            MemberRule::refined(&study, chosen.spec, &copies.at_once()?)?
         } else {
             MemberRule::given(&study, chosen.spec)?
         };
-        let inspected = inspected_copies(&study, chosen.spec, &copies, rule.refined.as_ref())?;
+        let inspected = match &rule.refined {
+            // Of the copies that the refinement learnt from.
+            Some(refined) => {
+                let copies = copies.at_once()?;
+                let painted: Vec<_> = copies.iter().filter(|c| c.id.harm.painted()).collect();
+                scored_copies(&painted, &refined.copy_scores, &refined.copies).collect()
+            }
+            None => inspected_copies(&study, chosen.spec, &copies)?,
+        };
         Ok::<_, TrainError>(MemberRule {
             choice: chosen.choice,
             shift: chosen.shift,

@@ -3,9 +3,9 @@
 use super::available::available_mib;
 use super::catalogue::BackboneFile;
 use super::choice::candidates;
-use super::copies::{DAMAGED_IMAGES, EXCHANGED_COPIES, PAINTED_COPIES};
+use super::copies::{COPIES_OF_AN_IMAGE, DAMAGED_IMAGES, images_at_a_time};
 use super::gaussian::{MOST_DIMENSIONS, section_bytes};
-use super::golden::GOLDEN_AREA;
+use super::golden::{golden_area, largest_input};
 use super::n_pad;
 use super::plan::MemberPlan;
 use super::rules::RuleSpec;
@@ -214,10 +214,18 @@ fn n_pad_bytes(rules: &[RuleSpec], grid: Size, dimensions: usize) -> Result<u64,
     Ok(bytes)
 }
 
-/// Damaged and moved copies at most.
+/// Damaged and moved copies whose features are held at a time, at most.
+fn held_copies(images: usize, cells: u64, dimensions: u64) -> u64 {
+    let held = |most: usize, each: usize| {
+        let at_a_time = images_at_a_time((cells * dimensions) as usize, each);
+        (most.min(images).min(at_a_time) * each) as u64
+    };
+    held(DAMAGED_IMAGES, COPIES_OF_AN_IMAGE) + held(MOVED_IMAGES, SHIFTS.len())
+}
+
+/// Damaged copies at most.
 fn copies(images: usize) -> u64 {
-    let each = PAINTED_COPIES.iter().sum::<usize>() + EXCHANGED_COPIES;
-    (DAMAGED_IMAGES.min(images) * each + MOVED_IMAGES.min(images) * SHIFTS.len()) as u64
+    (DAMAGED_IMAGES.min(images) * COPIES_OF_AN_IMAGE) as u64
 }
 
 /// The most memory that fitting a member on `images` images takes, bytes: features, and the work of
@@ -273,10 +281,13 @@ fn memory_bytes(
         if let Some(name) = &settings.refine_encoder {
             let encoder = settings.encoder(name, file)?;
             let values = cells * encoder.spec.dimensions() as u64;
-            work += (images as u64 + copies(images)) * values * 4 + encoder.onnx.len() as u64;
+            work += (images as u64 + held_copies(images, cells, dimensions)) * values * 4
+                + encoder.onnx.len() as u64;
         }
     }
-    work += copies(images) * cells * (dimensions + 2) * 4;
+    work += held_copies(images, cells, dimensions) * cells * (dimensions + 2) * 4;
+    // The cells' scores of all copies, in each partition.
+    work += copies(images) * cells * 4 * settings.partitions(images) as u64;
     Ok(vectors + coreset + work + PROGRAM + threads * A_THREAD)
 }
 
@@ -334,17 +345,13 @@ pub(crate) fn check_memory(plans: &[MemberPlan], images: usize) -> Result<(), Tr
 }
 
 /// Bytes that a picture may take as a golden image: PNG files of photographs are smaller than their
-/// pixels. `None` for a file that cannot be read, which the fit itself refuses.
-fn golden_bytes(path: &Path, shrunk: bool) -> Option<u64> {
+/// pixels. `shrunk` is the input that it is shrunk for. `None` for a file that cannot be read, which the fit itself refuses.
+fn golden_bytes(path: &Path, shrunk: Option<Size>) -> Option<u64> {
     let file = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
     let picture = file.into_decoder().ok()?;
     let (width, height) = picture.dimensions();
     let area = u64::from(width) * u64::from(height);
-    let area = if shrunk {
-        area.min(GOLDEN_AREA as u64)
-    } else {
-        area
-    };
+    let area = shrunk.map_or(area, |input| golden_area(area, input));
     Some(area * u64::from(picture.color_type().bytes_per_pixel()))
 }
 
@@ -358,7 +365,8 @@ pub(crate) fn bundle_bytes(settings: &Settings, images: &GoodImages) -> Result<u
             members += plan.settings.encoder(name, &plan.file)?.onnx.len() as u64;
         }
     }
-    let shrunk = settings.features.input.roi.is_none();
+    let whole = settings.features.input.roi.is_none();
+    let shrunk = whole.then(|| largest_input(settings));
     let largest = images
         .paths
         .iter()

@@ -87,18 +87,18 @@ fn covariance(features: &Features, ignored: &[bool]) -> Vec<f64> {
     out
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn times(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
+pub(super) fn times(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
     let rows = matrix.chunks_exact(vector.len());
     rows.map(|row| dot(row, vector)).collect()
 }
 
 /// Gram-Schmidt, twice, as once loses digits. A vector in the span of those before becomes the first
 /// unit vector that is not.
-fn orthonormalise(basis: &mut [Vec<f64>]) {
+pub(super) fn orthonormalise(basis: &mut [Vec<f64>]) {
     for at in 0..basis.len() {
         let (before, rest) = basis.split_at_mut(at);
         let vector = &mut rest[0];
@@ -162,7 +162,9 @@ mod tests {
     fn the_directions_are_those_in_which_the_features_vary() {
         let (features, directions) = made_up(3);
         let ignored = vec![false; 100];
-        let found = Reduction::Principal(3).fit(&features, &ignored, &[], 0);
+        let found = Reduction::Principal(3)
+            .fit(&features, &ignored, &[], 0)
+            .expect("a map");
         let kept = found.variance_kept.expect("a share");
         assert!(kept > 0.999, "{kept}");
         // Each of the true directions lies in the span of the found ones.
@@ -184,7 +186,9 @@ mod tests {
     fn all_directions_keep_every_distance() {
         let (features, _) = made_up(4);
         let before: Vec<f32> = features.values[..12].to_vec();
-        let found = Reduction::Principal(99).fit(&features, &[false; 100], &[], 0);
+        let found = Reduction::Principal(99)
+            .fit(&features, &[false; 100], &[], 0)
+            .expect("a map");
         let mapped = found.of(features);
         assert_eq!(mapped.dimensions, 6);
         let distance = |v: &[f32]| -> f32 {
@@ -198,7 +202,9 @@ mod tests {
     #[test]
     fn features_without_variance_have_directions_too() {
         let features = Features::made_up(vec![2.0; 2 * 9 * 4], 2, Size::square(3));
-        let found = Reduction::Principal(2).fit(&features, &[false; 9], &[], 0);
+        let found = Reduction::Principal(2)
+            .fit(&features, &[false; 9], &[], 0)
+            .expect("a map");
         assert!(found.weights.iter().all(|w| w.is_finite()));
         assert_eq!(found.variance_kept, Some(1.0));
     }

@@ -15,23 +15,28 @@ pub(crate) enum Reduction {
     Channels(usize),
     /// To means of neighbouring channels, as many from each tap (PatchCore, PNI).
     Average(usize),
+    /// To the directions in which damage differs most from what good parts leave unexplained.
+    Discriminant(usize),
 }
 
 impl Reduction {
     /// Values of a vector after it, of `dimensions` before.
     pub(crate) fn of(self, dimensions: usize) -> usize {
         match self {
-            Self::Principal(n) | Self::Channels(n) | Self::Average(n) => n.min(dimensions),
+            Self::Principal(n) | Self::Channels(n) | Self::Average(n) | Self::Discriminant(n) => {
+                n.min(dimensions)
+            }
         }
     }
 
-    /// Whether it does anything to vectors of `dimensions` values. Principal directions turn them even
+    /// Whether it does anything to vectors of `dimensions` values. Directions turn them even
     /// where they leave out none.
     pub(crate) fn shortens(self, dimensions: usize) -> bool {
-        matches!(self, Self::Principal(_)) || self.of(dimensions) < dimensions
+        matches!(self, Self::Principal(_) | Self::Discriminant(_))
+            || self.of(dimensions) < dimensions
     }
 
-    /// The map on `features`, of which `ignored` cells do not count. `taps` are the channels of the
+    /// The map on `features`; `None` for one that is learnt from damage. Of them, `ignored` cells do not count. `taps` are the channels of the
     /// backbone's taps.
     pub(crate) fn fit(
         self,
@@ -39,9 +44,10 @@ impl Reduction {
         ignored: &[bool],
         taps: &[usize],
         seed: u64,
-    ) -> FeatureMap {
+    ) -> Option<FeatureMap> {
         let d = features.dimensions;
-        match self {
+        Some(match self {
+            Self::Discriminant(_) => return None,
             Self::Principal(n) => {
                 let (weights, kept) = principal_weights(features, ignored, n, seed);
                 FeatureMap::new(weights, d, Some(kept))
@@ -51,7 +57,7 @@ impl Reduction {
                 FeatureMap::new(selection(&chosen, d), d, None)
             }
             Self::Average(n) => FeatureMap::new(averages(taps, n.min(d)), d, None),
-        }
+        })
     }
 }
 
@@ -66,7 +72,7 @@ pub(crate) struct FeatureMap {
 }
 
 impl FeatureMap {
-    fn new(weights: Vec<f32>, from: usize, variance_kept: Option<f64>) -> Self {
+    pub(super) fn new(weights: Vec<f32>, from: usize, variance_kept: Option<f64>) -> Self {
         Self {
             map: LinearMap::new(&weights, from),
             weights,
@@ -193,7 +199,9 @@ mod tests {
     fn channels_that_are_used_most_stay_as_they_are() {
         let ignored = [false; 4];
         for (count, kept) in [(1, vec![2]), (2, vec![0, 2]), (3, vec![0, 1, 2])] {
-            let map = Reduction::Channels(count).fit(&features(), &ignored, &[4], 0);
+            let map = Reduction::Channels(count)
+                .fit(&features(), &ignored, &[4], 0)
+                .expect("a map");
             assert_eq!(map.weights, selection(&kept, 4), "{count}");
             let mapped = map.of(features());
             let of = |cell: usize| kept.iter().map(move |&k| features().values[cell * 4 + k]);
@@ -204,13 +212,16 @@ mod tests {
     #[test]
     fn ignored_cells_have_no_say_about_channels() {
         let ignored = [false, true, true, true];
-        let map = Reduction::Channels(2).fit(&features(), &ignored, &[4], 0);
+        let map = Reduction::Channels(2)
+            .fit(&features(), &ignored, &[4], 0)
+            .expect("a map");
         assert_eq!(map.weights, selection(&[0, 2], 4));
     }
 
     #[test]
     fn means_are_over_neighbouring_channels_of_one_tap() {
         let map = Reduction::Average(2).fit(&features(), &[false; 4], &[2, 2], 0);
+        let map = map.expect("a map");
         assert_eq!(map.weights, [0.5, 0.0, 0.5, 0.0, 0.0, 0.5, 0.0, 0.5]);
         // The published 1,024 of 512 and 1,024 channels: the first as they are, the others in pairs.
         let weights = averages(&[512, 1024], 1024);

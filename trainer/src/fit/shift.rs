@@ -4,8 +4,9 @@
 //! by a few per cent of their side show how exact a fixture must be. Pixels that come in at an edge
 //! repeat the edge.
 
-use super::copies::on_some_images;
+use super::copies::{SomeImages, drawn};
 use super::features::Extractor;
+use super::fitter::Fitter;
 use super::held_out::{ImageCopy, copy_scores};
 use super::rules::RuleSpec;
 use super::study::Study;
@@ -39,15 +40,32 @@ impl ShiftSensitivity {
         images: &GoodImages,
         spec: RuleSpec,
     ) -> Result<Option<Self>, TrainError> {
-        let copies = moved_copies(study, &study.extractor, images)?;
-        let count = copies.iter().filter(|copy| copy.shift == 0).count();
-        let taken = rises(study, &copies, spec)?;
-        let plain = rises(study, &copies, RuleSpec::BASELINE)?;
-        Ok(taken.zip(plain).map(|(taken, plain)| Self {
-            images: count,
-            taken,
-            plain,
-        }))
+        let mut count = 0;
+        let [mut taken, mut plain] = [Rises::default(), Rises::default()];
+        let some = SomeImages {
+            fitter: &study.fitter,
+            extractor: &study.extractor,
+            chosen: drawn(&study.fitter, images, MOVED_IMAGES),
+            copies: SHIFTS.len(),
+            what: "moved",
+        };
+        let fitter = &study.fitter;
+        some.in_turns(
+            |image, extractor| moved_copies(fitter, images, image, extractor),
+            |copies| {
+                count += copies.iter().filter(|copy| copy.shift == 0).count();
+                taken.add(study, &copies, spec)?;
+                plain.add(study, &copies, RuleSpec::BASELINE)
+            },
+        )?;
+        Ok(taken
+            .medians()
+            .zip(plain.medians())
+            .map(|(taken, plain)| Self {
+                images: count,
+                taken,
+                plain,
+            }))
     }
 
     pub(crate) fn in_words(&self) -> String {
@@ -110,79 +128,83 @@ fn moved_samples<T: Copy>(
     out
 }
 
+/// One good image moved by each of [`SHIFTS`].
 fn moved_copies(
-    study: &Study<'_>,
-    extractor: &Extractor,
+    fitter: &Fitter<'_>,
     images: &GoodImages,
+    image: usize,
+    extractor: &mut Extractor,
 ) -> Result<Vec<MovedCopy>, TrainError> {
-    let features = &study.fitter.features;
-    on_some_images(
-        &study.fitter,
-        extractor,
-        images,
-        MOVED_IMAGES,
-        "moved",
-        |image, extractor| {
-            let path = &images.paths[image];
-            let frame = images.read(path)?;
-            let mut out = Vec::new();
-            for (shift, share) in SHIFTS.into_iter().enumerate() {
-                let moved = moved(&frame, offset(image, share, &frame)).map_err(|source| {
-                    let path = path.clone();
-                    ImageFileError::Frame { path, source }
-                })?;
-                let mut values = vec![0.0; features.cells() * features.dimensions];
-                extractor
-                    .run(&moved, &mut values)
-                    .map_err(|source| TrainError::Image {
-                        path: path.clone(),
-                        source,
-                    })?;
-                out.push(MovedCopy {
-                    image,
-                    shift,
-                    features: values,
-                });
-            }
-            Ok(out)
-        },
-    )
+    let features = &fitter.features;
+    let path = &images.paths[image];
+    let frame = images.read(path)?;
+    let mut out = Vec::new();
+    for (shift, share) in SHIFTS.into_iter().enumerate() {
+        let moved = moved(&frame, offset(image, share, &frame)).map_err(|source| {
+            let path = path.clone();
+            ImageFileError::Frame { path, source }
+        })?;
+        let mut values = vec![0.0; features.cells() * features.dimensions];
+        extractor
+            .run(&moved, &mut values)
+            .map_err(|source| TrainError::Image {
+                path: path.clone(),
+                source,
+            })?;
+        out.push(MovedCopy {
+            image,
+            shift,
+            features: values,
+        });
+    }
+    Ok(out)
 }
 
-/// The median rise of each shift; `None` where no image has a score above 0.
-fn rises(
-    study: &Study<'_>,
-    copies: &[MovedCopy],
-    spec: RuleSpec,
-) -> Result<Option<[f64; 3]>, TrainError> {
-    let goods = &study.fitter.features;
-    let in_place = copies.iter().map(|copy| ImageCopy {
-        image: copy.image,
-        features: goods.image(copy.image),
-    });
-    let moved = copies.iter().map(|copy| ImageCopy {
-        image: copy.image,
-        features: &copy.features,
-    });
-    let in_place: Vec<ImageCopy<'_>> = in_place.collect();
-    let moved: Vec<ImageCopy<'_>> = moved.collect();
-    let partitions = study.partitions(spec);
-    let before = copy_scores(study, partitions, &in_place, spec)?.means();
-    let after = copy_scores(study, partitions, &moved, spec)?.means();
-    let mut rises: [Vec<f64>; 3] = Default::default();
-    for ((copy, &before), &after) in copies.iter().zip(&before).zip(&after) {
-        if before > 0.0 {
-            rises[copy.shift].push(f64::from(after) / f64::from(before) - 1.0);
+/// Rises of the scores of moved images, for each shift.
+#[derive(Default)]
+struct Rises([Vec<f64>; 3]);
+
+impl Rises {
+    /// Adds those of `copies`; an image without a score above 0 has none.
+    fn add(
+        &mut self,
+        study: &Study<'_>,
+        copies: &[MovedCopy],
+        spec: RuleSpec,
+    ) -> Result<(), TrainError> {
+        let goods = &study.fitter.features;
+        let in_place = copies.iter().map(|copy| ImageCopy {
+            image: copy.image,
+            features: goods.image(copy.image),
+        });
+        let moved = copies.iter().map(|copy| ImageCopy {
+            image: copy.image,
+            features: &copy.features,
+        });
+        let in_place: Vec<ImageCopy<'_>> = in_place.collect();
+        let moved: Vec<ImageCopy<'_>> = moved.collect();
+        let partitions = study.partitions(spec);
+        let before = copy_scores(study, partitions, &in_place, spec)?.means();
+        let after = copy_scores(study, partitions, &moved, spec)?.means();
+        for ((copy, &before), &after) in copies.iter().zip(&before).zip(&after) {
+            if before > 0.0 {
+                self.0[copy.shift].push(f64::from(after) / f64::from(before) - 1.0);
+            }
         }
+        Ok(())
     }
-    if rises.iter().any(Vec::is_empty) {
-        return Ok(None);
+
+    /// `None` where no image has a rise.
+    fn medians(self) -> Option<[f64; 3]> {
+        if self.0.iter().any(Vec::is_empty) {
+            return None;
+        }
+        Some(self.0.map(|mut rises| {
+            rises.sort_by(f64::total_cmp);
+            let n = rises.len();
+            (rises[(n - 1) / 2] + rises[n / 2]) / 2.0
+        }))
     }
-    Ok(Some(rises.map(|mut rises| {
-        rises.sort_by(f64::total_cmp);
-        let n = rises.len();
-        (rises[(n - 1) / 2] + rises[n / 2]) / 2.0
-    })))
 }
 
 #[cfg(test)]

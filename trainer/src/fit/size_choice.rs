@@ -7,9 +7,14 @@
 //! candidates see. A candidate that costs more is taken only for a gain that resampling the images
 //! confirms. Nothing is chosen by few images: on 31 cookies the copies saved 10 % at 384 pixels, and
 //! real defects escaped twice as often (docs/ablation.md).
+//!
+//! On large pictures some copies have fine damage, smaller than anything that the rules are compared
+//! on. Inputs above the usual sizes are tried one after the other, for as long as the step before
+//! saved something and time and memory allow the next.
 
-use super::copies::{CopyId, damaged_copies};
+use super::copies::{CopyId, DamagedCopies, DamagedCopy, Harm};
 use super::held_out::{damaged_scores, held_out_scores, median, shortfall};
+use super::needs::check_memory;
 use super::plan::MemberPlan;
 use super::rules::RuleSpec;
 use super::seconds::FitSeconds;
@@ -22,11 +27,14 @@ use partgate::backbone::InputGeometry;
 use partgate::network::Threads;
 use partgate::seed::Rng;
 use serde::Serialize;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::time::Instant;
 
 /// Sides of the squares that are compared, in pixels; with another aspect as many pixels in all.
 pub(crate) const SIDES: [usize; 3] = [256, 384, 512];
+/// Pixels of the largest of them.
+pub(crate) const MOST_USUAL: usize = SIDES[2] * SIDES[2];
 /// Random splits into folds for each candidate.
 const PARTITIONS: usize = 2;
 /// Share of the shortfall that a candidate must save, ...
@@ -35,6 +43,11 @@ const LEAST_GAIN: f64 = 0.2;
 const CONFIDENCE: f64 = 0.975;
 const RESAMPLES: usize = 2000;
 const RESAMPLE_STREAM: u64 = 8;
+/// Share of the shortfall that damage of the usual sizes may lose where fine damage gains.
+const LOSS_OF_USUAL: f64 = 0.05;
+/// Share of the shortfall that a step to an input above the usual sizes must save for the next to be
+/// tried.
+const WORTH_GOING_ON: f64 = 0.05;
 /// Images whose inspection is timed.
 const TIMED: usize = 5;
 
@@ -62,6 +75,10 @@ pub(crate) struct SizeChoice {
     pub(crate) taken: usize,
     /// Damaged copies that all candidates see.
     pub(crate) copies: usize,
+    /// Those of them with fine damage.
+    pub(crate) fine: usize,
+    /// Larger inputs that were not tried, and why.
+    pub(crate) skipped: Vec<String>,
 }
 
 impl SizeChoice {
@@ -92,7 +109,9 @@ impl SizeChoice {
                 candidate.shortfall
             )
         };
-        self.candidates.iter().enumerate().map(line).collect()
+        let skipped = self.skipped.iter().map(|line| format!("  {line}"));
+        let tried = self.candidates.iter().enumerate().map(line);
+        tried.chain(skipped).collect()
     }
 }
 
@@ -112,21 +131,33 @@ pub(crate) fn choose_size(
     inputs: Vec<InputGeometry>,
     budget_ms: Option<f64>,
 ) -> Result<SizeChoice, TrainError> {
-    let mut tried = Vec::new();
+    let mut tried: Vec<Tried> = Vec::new();
+    let mut skipped: Vec<String> = Vec::new();
     for input in inputs {
+        let settings = of_input(settings, &input);
+        if input.size().area() > MOST_USUAL
+            && let Some(reason) = reason_to_skip(&tried, &settings, images, budget_ms)?
+        {
+            skipped.push(format!("{} px not tried: {reason}", input.size()));
+            continue;
+        }
         log::info!("--size auto: trying {}", input.size());
-        tried.push(try_input(images, settings, input)?);
+        tried.push(try_input(images, &settings)?);
     }
     let common = common_copies(&tried);
+    let usual = |id: &CopyId| id.harm != Harm::Fine;
+    let of_usual: Vec<CopyId> = common.iter().copied().filter(usual).collect();
     let within = |ms: f64| budget_ms.is_none_or(|most| ms <= most);
     let mut taken = 0;
     for index in 1..tried.len() {
         let savings = savings(&common, &tried[taken], &tried[index]);
         let before = mean(&common, &tried[taken]);
         let gain = before - mean(&common, &tried[index]);
+        let [usual_before, usual] = [taken, index].map(|at| mean(&of_usual, &tried[at]));
         if within(tried[index].ms)
             && gain >= LEAST_GAIN * before
             && gain > 0.0
+            && usual <= (1.0 + LOSS_OF_USUAL) * usual_before
             && least_of_resamples(&savings, settings.seed) > 0.0
         {
             taken = index;
@@ -146,38 +177,78 @@ pub(crate) fn choose_size(
         candidates: tried.iter().map(figures).collect(),
         taken,
         copies: common.len(),
+        fine: common.len() - of_usual.len(),
+        skipped,
     })
 }
 
-fn try_input(
-    images: &GoodImages,
+/// Why the input of `settings`, above the usual sizes, is not worth trying; `None` where it is. It
+/// depends on what was tried of the same region.
+fn reason_to_skip(
+    tried: &[Tried],
     settings: &Settings,
-    input: InputGeometry,
-) -> Result<Tried, TrainError> {
+    images: &GoodImages,
+    budget_ms: Option<f64>,
+) -> Result<Option<String>, TrainError> {
+    let input = &settings.features.input;
+    let mut of_region = tried.iter().filter(|t| t.input.roi == input.roi).rev();
+    let (last, before) = (of_region.next(), of_region.next());
+    if let (Some(last), Some(before)) = (last, before) {
+        let common = common_copies(&[last, before]);
+        let [now, then] = [last, before].map(|tried| mean(&common, tried));
+        if now > (1.0 - WORTH_GOING_ON) * then {
+            return Ok(Some(format!(
+                "the step to {} px saved less than {:.0} % of the shortfall",
+                last.input.size(),
+                100.0 * WORTH_GOING_ON
+            )));
+        }
+    }
+    if let (Some(last), Some(most)) = (last, budget_ms) {
+        // Backbone and search take time by the pixel.
+        let ms = last.ms * input.size().area() as f64 / last.input.size().area() as f64;
+        if ms > most {
+            return Ok(Some(format!("it would take about {ms:.0} ms")));
+        }
+    }
+    match check_memory(&settings.members()?, images.paths.len()) {
+        Err(error @ TrainError::Memory { .. }) => Ok(Some(error.to_string())),
+        other => other.map(|()| None),
+    }
+}
+
+/// `settings` of a plain bank at `input`.
+fn of_input(settings: &Settings, input: &InputGeometry) -> Settings {
     let mut settings = settings.clone();
     settings.features.input = input.clone();
     settings.rule = Some(RuleSpec::BASELINE);
     settings.partitions = Some(PARTITIONS);
     settings.ignore = None;
     settings.others.clear();
+    settings
+}
+
+fn try_input(images: &GoodImages, settings: &Settings) -> Result<Tried, TrainError> {
     let plan: MemberPlan = settings.members()?.remove(0);
     let specs = [RuleSpec::BASELINE];
     let mut seconds = FitSeconds::default();
     let study = Study::new(images, &plan.settings, &plan.file, &specs, &mut seconds)?;
-    let copies = damaged_copies(&study.fitter, &study.extractor, images)?;
-    let painted: Vec<_> = copies.iter().filter(|c| c.id.harm.painted()).collect();
     let partitions = study.partitions(RuleSpec::BASELINE);
     let goods = held_out_scores(&study, partitions, RuleSpec::BASELINE, &|_| ())?.means();
-    let damaged = damaged_scores(&study, partitions, &painted, RuleSpec::BASELINE)?.means();
     let threshold = thresholds_from(&goods, settings.risk)?.unknown.threshold;
     let unit = shortfall(median(&goods), threshold).max(1e-3);
-    let scored = painted.iter().zip(damaged);
+    let mut shortfalls = HashMap::new();
+    DamagedCopies::with_fine(&study.fitter, &study.extractor, images).each(|copies| {
+        let painted: Vec<&DamagedCopy> = copies.iter().filter(|c| c.id.harm.painted()).collect();
+        let scores = damaged_scores(&study, partitions, &painted, RuleSpec::BASELINE)?.means();
+        let scored = painted.iter().zip(scores);
+        shortfalls.extend(scored.map(|(copy, s)| (copy.id, shortfall(s, threshold) / unit)));
+        Ok(())
+    })?;
     Ok(Tried {
-        input,
+        input: settings.features.input.clone(),
         ms: milliseconds(&study, images)?,
-        shortfalls: scored
-            .map(|(copy, score)| (copy.id, shortfall(score, threshold) / unit))
-            .collect(),
+        shortfalls,
     })
 }
 
@@ -206,11 +277,15 @@ fn milliseconds(study: &Study<'_>, images: &GoodImages) -> Result<f64, TrainErro
 }
 
 /// Copies that every candidate sees: damage outside a region is none.
-fn common_copies(tried: &[Tried]) -> Vec<CopyId> {
-    let mut common: Vec<CopyId> = tried[0]
+fn common_copies<T: Borrow<Tried>>(tried: &[T]) -> Vec<CopyId> {
+    let Some(first) = tried.first() else {
+        return Vec::new();
+    };
+    let mut common: Vec<CopyId> = first
+        .borrow()
         .shortfalls
         .keys()
-        .filter(|id| tried.iter().all(|t| t.shortfalls.contains_key(id)))
+        .filter(|id| tried.iter().all(|t| t.borrow().shortfalls.contains_key(id)))
         .copied()
         .collect();
     common.sort_by_key(|id| (id.image, id.harm as u8, id.number));

@@ -6,9 +6,11 @@
 
 use super::catalogue::BackboneFile;
 use super::coreset::{Vectors, project};
+use super::discriminant::discriminant_weights;
 use super::features::{Extractor, Features, extract};
 use super::fitted_bank::{FittedBank, Needs};
 use super::fitter::{Fitter, ProjectedFeatures};
+use super::reduction::{FeatureMap, Reduction};
 use super::rules::{Calibration, RuleSpec};
 use super::seconds::{FitSeconds, timed};
 use super::settings::Settings;
@@ -17,11 +19,16 @@ use crate::error::TrainError;
 use crate::progress::Progress;
 use partgate::score::IgnoreMask;
 use partgate::seed::Rng;
+use partgate::size::Size;
 use rayon::prelude::*;
 
 const FOLD_STREAM: u64 = 3;
 /// Splits after the first draw their order and the start of their banks from here on.
 const PARTITION_STREAM: u64 = 1 << 32;
+/// Damage that a map is learnt from.
+const MAP_STREAM: u64 = 10;
+/// Side of a square input, pixels, above which the blur grows no more.
+const MOST_BLURRED: f32 = 512.0;
 
 /// The good images as the encoder of the refinement sees them.
 pub(crate) struct EncodedImages {
@@ -178,22 +185,24 @@ fn prepare<'a>(
     let map_size = settings.map_size.unwrap_or(size);
     let features = extract(file, &settings.features, images)?;
     let grid = features.grid;
-    let ignored_cells = match &settings.ignore {
-        Some(pixels) => IgnoreMask::new(pixels.clone(), map_size, grid)
-            .cells()
-            .to_vec(),
-        None => vec![false; grid.area()],
-    };
+    let ignored_cells = ignored_cells(settings, map_size, grid);
     if ignored_cells.iter().all(|&ignored| ignored) {
         return Err(TrainError::Setting(
             "the ignore mask covers the whole picture; nothing would be inspected".into(),
         ));
     }
     let taps: Vec<usize> = file.spec.taps.iter().map(|t| t.channels as usize).collect();
-    let map = settings
-        .reduction
-        .filter(|reduction| reduction.shortens(features.dimensions))
-        .map(|reduction| reduction.fit(&features, &ignored_cells, &taps, settings.seed));
+    let reduction = settings.reduction;
+    let mut features = features;
+    let map = match reduction.filter(|reduction| reduction.shortens(features.dimensions)) {
+        None => None,
+        Some(Reduction::Discriminant(directions)) => {
+            let (given, map) = learnt_map(images, settings, file, features, directions)?;
+            features = given;
+            Some(map)
+        }
+        Some(reduction) => reduction.fit(&features, &ignored_cells, &taps, settings.seed),
+    };
     let features = match &map {
         Some(map) => map.of(features),
         None => features,
@@ -218,11 +227,60 @@ fn prepare<'a>(
         ignored_cells,
         size,
         map_size,
-        // The published blur, in proportion to the input.
-        sigma: settings.sigma.unwrap_or(size.mean_side() / 60.0),
+        sigma: settings.sigma.unwrap_or_else(|| blur(size)),
         precision: file.spec.precision,
     };
     Ok((fitter, extractor))
+}
+
+/// The map to the directions that tell damage from what good parts leave unexplained, and the features as
+/// they are given. The damage has draws of its own: that of the product's table would look found too often.
+fn learnt_map(
+    images: &GoodImages,
+    settings: &Settings,
+    file: &BackboneFile,
+    features: Features,
+    directions: usize,
+) -> Result<(Features, FeatureMap), TrainError> {
+    let learning = Settings {
+        seed: Rng::stream(settings.seed, MAP_STREAM).next_u64(),
+        reduction: None,
+        ..settings.clone()
+    };
+    let extractor = Extractor::new(file, &settings.features)?;
+    let size = settings.features.input.size();
+    let map_size = settings.map_size.unwrap_or(size);
+    let fitter = Fitter {
+        settings: &learning,
+        projected: None,
+        ignored_cells: ignored_cells(settings, map_size, features.grid),
+        features,
+        map: None,
+        size,
+        map_size,
+        sigma: blur(size),
+        precision: file.spec.precision,
+    };
+    let weights = discriminant_weights(&fitter, &extractor, images, directions)?;
+    let features = fitter.features;
+    let map = FeatureMap::new(weights, features.dimensions, None);
+    Ok((features, map))
+}
+
+/// Cells of the grid in which every pixel is ignored.
+fn ignored_cells(settings: &Settings, map_size: Size, grid: Size) -> Vec<bool> {
+    match &settings.ignore {
+        Some(pixels) => IgnoreMask::new(pixels.clone(), map_size, grid)
+            .cells()
+            .to_vec(),
+        None => vec![false; grid.area()],
+    }
+}
+
+/// The published blur in proportion to the input, and no more than that of [`MOST_BLURRED`]: a larger
+/// input has more cells and no larger ones, and a defect of one cell would be blurred away.
+fn blur(input: Size) -> f32 {
+    input.mean_side().min(MOST_BLURRED) / 60.0
 }
 
 /// The images of one fold and all others, each ascending.

@@ -166,8 +166,12 @@ pub(super) fn print(report: &FitReport, output: &Path, verbose: bool) {
     }
     if let Some(size) = &report.size {
         println!(
-            "  input chosen on {} damaged copies that every one of these sees:",
-            size.copies
+            "  input chosen on {} damaged copies that every one of these sees{}:",
+            size.copies,
+            match size.fine {
+                0 => String::new(),
+                fine => format!(", {fine} of them with fine damage"),
+            }
         );
         for line in size.lines() {
             println!("    {line}");

@@ -5,10 +5,11 @@ use crate::dataset::GoodImages;
 use crate::error::TrainError;
 use crate::fit::region::PartBox;
 use crate::fit::settings::Settings;
-use crate::fit::size_choice::SIDES;
+use crate::fit::size_choice::{MOST_USUAL, SIDES};
+use crate::fit::size_ladder::larger_inputs;
 use crate::fit::{aspect, catalogue};
 use clap::ValueEnum;
-use partgate::backbone::InputGeometry;
+use partgate::backbone::{InputGeometry, Rect};
 use partgate::size::{Size, SizeError};
 
 /// What `--size` asks for.
@@ -107,7 +108,8 @@ impl MethodArgs {
     }
 
     /// The inputs that --size auto compares, the usual one first: every size on the region of
-    /// `settings`, and on the box around the part where the region is the whole picture.
+    /// `settings`, and on the box around the part where the region is the whole picture; then those
+    /// above the usual sizes, up to the pixels of the camera.
     ///
     /// # Errors
     /// [`TrainError`] where the first image cannot be read, or no usable size has its aspect.
@@ -124,13 +126,14 @@ impl MethodArgs {
                 .map(|part| Some(part.region)),
         );
         let frame = images.read(&images.paths[0])?;
+        let pixels = |region: Option<Rect>| match region {
+            Some(region) => Size::new(region.width as usize, region.height as usize),
+            None => Size::new(frame.width(), frame.height()),
+        };
         let mut inputs = Vec::new();
         for side in SIDES {
             for &region in &regions {
-                let longer = match region {
-                    Some(region) => region.width.max(region.height) as usize,
-                    None => frame.width().max(frame.height()),
-                };
+                let longer = pixels(region).longer();
                 // More pixels than the camera has show nothing more.
                 if side > SIDES[0] && side > longer {
                     continue;
@@ -141,6 +144,14 @@ impl MethodArgs {
                 inputs.push(settings.features.input);
             }
         }
+        let spec = catalogue::backbone(&settings.backbone)?.spec;
+        let multiple_of = spec.input.multiple_of.max(1) as usize;
+        let mut larger: Vec<InputGeometry> = regions
+            .iter()
+            .flat_map(|&region| larger_inputs(region, pixels(region), MOST_USUAL, multiple_of))
+            .collect();
+        larger.sort_by_key(|input| input.size().area());
+        inputs.extend(larger);
         Ok(inputs)
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct PublishedArgs {
     #[arg(long, value_enum, conflicts_with_all = [
         "method", "size", "aspect", "crop", "patch", "sigma", "bank_ratio", "min_bank", "max_bank",
         "principal", "projection", "window", "sightings", "density", "ring", "entries", "network",
-        "network_width", "network_layers", "neighbours", "top_pixels", "bank", "channels", "average",
+        "network_width", "network_layers", "neighbours", "top_pixels", "bank", "channels", "average", "discriminant",
         "pad_window", "pad_reach", "pad_weights", "interpolation", "hole",
     ])]
     pub(super) preset: Option<Preset>,
@@ -79,6 +79,10 @@ pub(super) struct PublishedArgs {
     /// Reduce features to N means of neighbouring channels; 0 leaves them
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) average: usize,
+    /// Reduce features to the N directions in which painted damage differs most from what good parts leave
+    /// unexplained; 0 leaves them. It makes the bank smaller, as --principal does
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) discriminant: usize,
     /// What is done to the background before the network sees a picture: `learnt` (its colours are learnt
     /// from good images with a part on a plain background), or levels of the foreground (grey=90..255,
     /// or red=, green=, blue=). Then opening=1, closing=2 (radius in pixels of the input), filter=median
@@ -194,6 +198,7 @@ impl MethodArgs {
             ("--principal", self.principal),
             ("--channels", own.channels),
             ("--average", own.average),
+            ("--discriminant", own.discriminant),
         ];
         if let Some((name, count)) = given.iter().find(|(_, count)| *count > 4096) {
             return refused(format!("{name} {count}: at most 4096 values"));
@@ -229,12 +234,15 @@ impl MethodArgs {
 
     pub(super) fn reduction(&self) -> Option<Reduction> {
         let own = &self.published;
-        match (self.principal, own.channels, own.average) {
-            (0, 0, 0) => None,
-            (n, 0, 0) => Some(Reduction::Principal(n)),
-            (_, n, 0) => Some(Reduction::Channels(n)),
-            (_, _, n) => Some(Reduction::Average(n)),
-        }
+        // At most one of them is given.
+        let asked = [
+            (self.principal, Reduction::Principal(self.principal)),
+            (own.channels, Reduction::Channels(own.channels)),
+            (own.average, Reduction::Average(own.average)),
+            (own.discriminant, Reduction::Discriminant(own.discriminant)),
+        ];
+        let given = asked.into_iter().find(|(count, _)| *count > 0);
+        given.map(|(_, reduction)| reduction)
     }
 
     /// `spec` with the means that the options name, and the form of n-pad.
