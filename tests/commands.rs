@@ -233,7 +233,7 @@ fn inspect_shows_what_conditions_a_product() {
         "Further member",
         "divided by 0.75",
         "the mean of 2 maps, the first one's divided by 1.5",
-        "Bank 2",
+        "bank 2",
     ] {
         assert!(printed.contains(word), "no `{word}` in {printed}");
     }

@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn edges_come_out_as_they_went_in() {
-        let (mut inputs, mut feed) = SimulatedInputs::new(16).unwrap();
+        let (mut inputs, mut feed) = SimulatedInputs::new(32).unwrap();
         assert_eq!(inputs.wait(Duration::ZERO).unwrap(), None);
         let edges: Vec<Edge> = Input::ALL
             .into_iter()
